@@ -1,0 +1,161 @@
+/** The SQLite file of the ledger: opening, migrating, transactions. Calls are synchronous and throw LedgerError. */
+import { existsSync, mkdirSync, readFileSync } from "node:fs"
+import { dirname } from "node:path"
+import Sqlite from "better-sqlite3"
+import { fromCause, LedgerError } from "./LedgerError.ts"
+import { migrations } from "./schema.ts"
+
+export type Value = null | number | string | Uint8Array
+
+export type Row = Readonly<Record<string, Value>>
+
+export class Database {
+  readonly file: string
+  readonly #sqlite: Sqlite.Database
+  readonly #statements = new Map<string, Sqlite.Statement>()
+
+  private constructor(file: string, sqlite: Sqlite.Database) {
+    this.file = file
+    this.#sqlite = sqlite
+  }
+
+  /** Opens for writing, creating and migrating as needed. `:memory:` makes a private database for tests. */
+  static open(file: string): Database {
+    try {
+      if (file !== ":memory:") mkdirSync(dirname(file), { recursive: true })
+      const sqlite = new Sqlite(file, { timeout: 30_000 })
+      const database = new Database(file, sqlite)
+      sqlite.pragma("journal_mode = WAL")
+      sqlite.pragma("synchronous = NORMAL")
+      database.#migrate()
+      return database
+    } catch (cause) {
+      throw cause instanceof LedgerError ? cause : fromCause(cause, file, "open the ledger")
+    }
+  }
+
+  /**
+   * Opens for reading; creates nothing and takes no lock. Undefined where there is no ledger yet.
+   * On a read-only file system SQLite cannot make its shared-memory file; a copy in memory is read then.
+   */
+  static openReadonly(file: string): Database | undefined {
+    if (!existsSync(file)) return undefined
+    try {
+      let sqlite: Sqlite.Database
+      try {
+        sqlite = new Sqlite(file, { readonly: true, timeout: 10_000 })
+        sqlite.prepare("SELECT 1 FROM sqlite_schema").get()
+      } catch {
+        sqlite = new Sqlite(withoutWal(readFileSync(file)), { readonly: true })
+      }
+      const database = new Database(file, sqlite)
+      database.#refuseNewer()
+      return database
+    } catch (cause) {
+      throw cause instanceof LedgerError ? cause : fromCause(cause, file, "open the ledger")
+    }
+  }
+
+  get #version(): number {
+    return Number(this.#sqlite.pragma("user_version", { simple: true }))
+  }
+
+  #refuseNewer(): void {
+    if (this.#version > migrations.length) {
+      throw new LedgerError({
+        code: "VERSION",
+        file: this.file,
+        message: `${this.file} was written by a newer program (schema ${this.#version}, this one knows ${migrations.length})`,
+        advice: "update dllm-pipeline, or use another cache with --cache"
+      })
+    }
+  }
+
+  #migrate(): void {
+    this.#refuseNewer()
+    if (this.#version === migrations.length) return
+    this.immediate(() => {
+      for (let version = this.#version; version < migrations.length; version++) this.#sqlite.exec(migrations[version]!)
+      this.#sqlite.pragma(`user_version = ${migrations.length}`)
+    })
+  }
+
+  #statement(sql: string): Sqlite.Statement {
+    let statement = this.#statements.get(sql)
+    if (statement === undefined) this.#statements.set(sql, (statement = this.#sqlite.prepare(sql)))
+    return statement
+  }
+
+  #attempt<A>(operation: string, run: () => A): A {
+    try {
+      return run()
+    } catch (cause) {
+      throw cause instanceof LedgerError ? cause : fromCause(cause, this.file, operation)
+    }
+  }
+
+  all<R = Row>(sql: string, ...values: ReadonlyArray<Value>): ReadonlyArray<R> {
+    return this.#attempt("read", () => this.#statement(sql).all(...values) as ReadonlyArray<R>)
+  }
+
+  get<R = Row>(sql: string, ...values: ReadonlyArray<Value>): R | undefined {
+    return this.#attempt("read", () => this.#statement(sql).get(...values) as R | undefined)
+  }
+
+  /** The first column of every row; the cheapest way to read many. */
+  column<V = Value>(sql: string, ...values: ReadonlyArray<Value>): ReadonlyArray<V> {
+    return this.#attempt("read", () => {
+      const statement = this.#statement(sql)
+      statement.pluck(true)
+      return statement.all(...values) as ReadonlyArray<V>
+    })
+  }
+
+  /** Rows as arrays, with the columns' names; for tables whose columns are not known beforehand. */
+  table(sql: string, values: ReadonlyArray<Value> = []): { readonly columns: ReadonlyArray<string>; readonly rows: ReadonlyArray<ReadonlyArray<Value>> } {
+    return this.#attempt("run the query", () => {
+      const statement = this.#sqlite.prepare(sql)
+      if (!statement.reader || !statement.readonly) {
+        throw new LedgerError({
+          code: "SQLITE_READONLY",
+          file: this.file,
+          message: "the query would change the ledger",
+          advice: "queries are read-only; use SELECT"
+        })
+      }
+      statement.raw(true)
+      return {
+        columns: statement.columns().map(column => column.name),
+        rows: statement.all(...values) as ReadonlyArray<ReadonlyArray<Value>>
+      }
+    })
+  }
+
+  /** Runs a statement; returns the id of the last inserted row and the number of changed rows. */
+  run(sql: string, ...values: ReadonlyArray<Value>): { readonly id: number; readonly changes: number } {
+    return this.#attempt("write", () => {
+      const { lastInsertRowid, changes } = this.#statement(sql).run(...values)
+      return { id: Number(lastInsertRowid), changes }
+    })
+  }
+
+  /**
+   * A transaction that takes the write lock at its beginning: one that read first and wrote later could fail half-way
+   * with SQLITE_BUSY, without waiting. Nested calls join the outer transaction.
+   */
+  immediate<A>(body: () => A): A {
+    if (this.#sqlite.inTransaction) return body()
+    return this.#attempt("write", () => this.#sqlite.transaction(body).immediate())
+  }
+
+  close(): void {
+    this.#sqlite.close()
+  }
+}
+
+/** Bytes 18 and 19 of the header say that a write-ahead log is in use, which an in-memory copy cannot have. */
+const withoutWal = (bytes: Buffer): Buffer => {
+  bytes[18] = 1
+  bytes[19] = 1
+  return bytes
+}

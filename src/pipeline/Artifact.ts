@@ -1,0 +1,144 @@
+/** Artifacts: immutable, typed, content-addressed results; their kinds, their manifests and references to them. */
+import { Schema } from "effect"
+import { canonical, type Digest, type Json, sha256 } from "./Digest.ts"
+
+/** A kind of artifact. Ports are typed by it: anchors where tokens belong do not compile. */
+export interface Kind<Name extends string = string, Meta = unknown, Chunked extends boolean = boolean> {
+  readonly _tag: "Kind"
+  readonly name: Name
+  readonly description: string
+  /** Decodes the metadata of a manifest; checked when an artifact is published and when it is read. */
+  readonly metadata: Schema.Codec<Meta, Json>
+  /** Whether the artifact is a chunk set: many items, each with its own key. */
+  readonly chunked: Chunked
+}
+
+export declare namespace Kind {
+  export type Any = Kind<string, never, boolean> | Kind<string, unknown, boolean>
+  export type Meta<K> = K extends Kind<string, infer Meta, boolean> ? Meta : never
+}
+
+/** Declares a kind of artifact made of named files. */
+export const kind = <const Name extends string, Meta>(
+  name: Name,
+  options: {
+    readonly description: string
+    readonly metadata: Schema.Codec<Meta, never> | Schema.Codec<Meta, Json> | Schema.Codec<Meta>
+  }
+): Kind<Name, Meta, false> => ({
+  _tag: "Kind",
+  name,
+  description: options.description,
+  metadata: options.metadata as Schema.Codec<Meta, Json>,
+  chunked: false
+})
+
+/** Declares a kind of artifact made of items, each of which is computed only when its own key is new. */
+export const chunkSet = <const Name extends string, Meta>(
+  name: Name,
+  options: { readonly description: string; readonly metadata: Schema.Codec<Meta> }
+): Kind<Name, Meta, true> => ({
+  _tag: "Kind",
+  name,
+  description: options.description,
+  metadata: options.metadata as unknown as Schema.Codec<Meta, Json>,
+  chunked: true
+})
+
+/** One file of an artifact: its name inside the artifact, and the object that holds its bytes. */
+export interface FileEntry {
+  readonly path: string
+  readonly sha256: Digest
+  /** Bytes. */
+  readonly size: number
+}
+
+/** One page of a chunk set: an object that lists some hundred items. Sets that differ little share most pages. */
+export interface PageEntry {
+  readonly sha256: Digest
+  readonly size: number
+  readonly count: number
+}
+
+/** What an artifact is. The SHA-256 of its canonical text is the artifact's digest, its only name. */
+export interface Manifest {
+  readonly kind: string
+  readonly files: ReadonlyArray<FileEntry>
+  readonly metadata: Json
+  /** Present in chunk sets only. `bytes` counts the payloads of the items. */
+  readonly items?: { readonly count: number; readonly bytes: number; readonly pages: ReadonlyArray<PageEntry> }
+}
+
+const Hex64 = Schema.String.check(Schema.isPattern(/^[0-9a-f]{64}$/))
+const Count = Schema.Int.check(Schema.isGreaterThanOrEqualTo(0))
+
+const ManifestSchema = Schema.Struct({
+  kind: Schema.String,
+  files: Schema.Array(Schema.Struct({ path: Schema.String, sha256: Hex64, size: Count })),
+  metadata: Schema.Unknown,
+  items: Schema.optionalKey(
+    Schema.Struct({
+      count: Count,
+      bytes: Count,
+      pages: Schema.Array(Schema.Struct({ sha256: Hex64, size: Count, count: Count }))
+    })
+  )
+})
+
+const decodeManifestValue = Schema.decodeUnknownSync(ManifestSchema)
+
+export const encodeManifest = (manifest: Manifest): string =>
+  canonical({ ...manifest, files: [...manifest.files].sort((a, b) => (a.path < b.path ? -1 : 1)) })
+
+export const manifestDigest = (manifest: Manifest): Digest => sha256(encodeManifest(manifest))
+
+/** Reads a manifest's text. Throws when it is not one; the caller knows which object it was. */
+export const decodeManifest = (text: string): Manifest => decodeManifestValue(JSON.parse(text)) as unknown as Manifest
+
+/** Bytes of everything that the artifact refers to, without its own manifest. */
+export const manifestBytes = (manifest: Manifest): number =>
+  manifest.files.reduce((sum, file) => sum + file.size, 0) +
+  (manifest.items?.pages.reduce((sum, page) => sum + page.size, 0) ?? 0)
+
+/**
+ * A promise of an artifact: output `output` of node `node` of the plan under construction.
+ * The kind is part of the type, so wiring is checked by the compiler; it is checked again when the plan is built.
+ */
+export interface Ref<K extends Kind.Any = Kind.Any> {
+  readonly _tag: "Ref"
+  readonly node: number
+  readonly output: string
+  readonly kind: K
+  /** Which plan it belongs to; a reference cannot leave it. */
+  readonly plan: object
+}
+
+export const isRef = (value: unknown): value is Ref =>
+  typeof value === "object" && value !== null && (value as { _tag?: unknown })._tag === "Ref"
+
+/** How many artifacts an input port takes. A bare kind takes exactly one. */
+export interface Port<K extends Kind.Any, Arity extends "optional" | "many" | "named"> {
+  readonly _tag: "Port"
+  readonly kind: K
+  readonly arity: Arity
+}
+
+/** A port that may stay empty. */
+export const optional = <K extends Kind.Any>(of: K): Port<K, "optional"> => ({
+  _tag: "Port",
+  kind: of,
+  arity: "optional"
+})
+
+/** A port that takes a list; order matters. */
+export const many = <K extends Kind.Any>(of: K): Port<K, "many"> => ({ _tag: "Port", kind: of, arity: "many" })
+
+/** A port that takes a record of artifacts; the names are part of the key, as the result may show them. */
+export const named = <K extends Kind.Any>(of: K): Port<K, "named"> => ({ _tag: "Port", kind: of, arity: "named" })
+
+export type AnyPort = Kind.Any | Port<Kind.Any, "optional" | "many" | "named">
+
+export const portKind = (port: AnyPort): Kind.Any => (port._tag === "Kind" ? port : port.kind)
+
+export const portArity = (port: AnyPort): "one" | "optional" | "many" | "named" =>
+  port._tag === "Kind" ? "one" : port.arity

@@ -1,0 +1,61 @@
+/** SHA-256 digests and the canonical text they are taken over. */
+import { hash } from "node:crypto"
+
+/** The SHA-256 of some bytes, as 64 lower-case hexadecimal digits. */
+export type Digest = string & { readonly "~Digest": true }
+
+/** A value that canonical JSON can hold. */
+export type Json = null | boolean | number | string | ReadonlyArray<Json> | { readonly [key: string]: Json }
+
+export const sha256 = (bytes: string | Uint8Array): Digest => hash("sha256", bytes, "hex") as Digest
+
+const digestPattern = /^[0-9a-f]{64}$/
+
+export const isDigest = (text: string): text is Digest => digestPattern.test(text)
+
+/** The digits people see and type; `show`, `why` and the others accept any unambiguous prefix. */
+export const short = (digest: string): string => digest.slice(0, 12)
+
+export const toBytes = (digest: string): Buffer => Buffer.from(digest, "hex")
+
+export const fromBytes = (bytes: Uint8Array): Digest => Buffer.from(bytes).toString("hex") as Digest
+
+/** Nothing that enters a key is nested deeper; a cyclic value is found by it, too. */
+const deepest = 64
+
+/**
+ * JSON with sorted keys, no spaces and one spelling per number, so that equal values have equal text.
+ * Throws a TypeError that names the path of a value which JSON cannot hold (undefined, NaN, a function, a cycle).
+ */
+export const canonical = (value: unknown): string => encode(value, "", 0)
+
+const encode = (value: unknown, path: string, depth: number): string => {
+  switch (typeof value) {
+    case "string":
+      return JSON.stringify(value)
+    case "boolean":
+      return value ? "true" : "false"
+    case "number":
+      if (!Number.isFinite(value)) throw unfit(path, `${value} is not a finite number`)
+      return Object.is(value, -0) ? "0" : String(value)
+    case "object":
+      break
+    default:
+      throw unfit(path, `a ${typeof value} has no JSON form`)
+  }
+  if (value === null) return "null"
+  if (depth > deepest) throw unfit(path, `nested deeper than ${deepest} levels, or a cycle`)
+  if (Array.isArray(value)) return `[${value.map((item, i) => encode(item, `${path}[${i}]`, depth + 1)).join(",")}]`
+  const prototype: unknown = Object.getPrototypeOf(value)
+  if (prototype !== Object.prototype && prototype !== null) throw unfit(path, "only plain objects have a JSON form")
+  const fields: Array<string> = []
+  for (const key of Object.keys(value).sort()) {
+    const field: unknown = (value as Record<string, unknown>)[key]
+    if (field !== undefined) {
+      fields.push(`${JSON.stringify(key)}:${encode(field, path === "" ? key : `${path}.${key}`, depth + 1)}`)
+    }
+  }
+  return `{${fields.join(",")}}`
+}
+
+const unfit = (path: string, why: string) => new TypeError(`${path === "" ? "the value" : path}: ${why}`)

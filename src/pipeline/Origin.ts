@@ -1,0 +1,53 @@
+/** Where a value came from, so that an error about it can show file, line and column. */
+
+/** A position in a text; line and column count from 1. */
+export interface Position {
+  readonly file: string
+  readonly line: number
+  readonly column: number
+}
+
+/** Finds the position of the value at `path` below some decoded value; the nearest enclosing one when it has none of its own. */
+export type Locate = (path: ReadonlyArray<PropertyKey>) => Position | undefined
+
+const origins = new WeakMap<object, Locate>()
+
+/** Remembers where a decoded object (and all below it) stands. */
+export const record = (value: object, locate: Locate): void => void origins.set(value, locate)
+
+/**
+ * The position of the value at `path` inside `root`, from the innermost object on the way whose origin is known:
+ * a stage's arguments are often assembled from objects of several files.
+ */
+export const find = (root: unknown, path: ReadonlyArray<PropertyKey>): Position | undefined => {
+  let value = root
+  let found = locateFrom(value, path)
+  for (let depth = 0; depth < path.length; depth++) {
+    if (typeof value !== "object" || value === null) break
+    value = (value as Record<PropertyKey, unknown>)[path[depth]!]
+    found = locateFrom(value, path.slice(depth + 1)) ?? found
+  }
+  return found
+}
+
+const locateFrom = (value: unknown, rest: ReadonlyArray<PropertyKey>) =>
+  typeof value === "object" && value !== null ? origins.get(value)?.(rest) : undefined
+
+export const format = (position: Position): string => `${position.file}:${position.line}:${position.column}`
+
+/** The first frame of the caller's stack that lies outside `inside` (a file's URL), as a position. */
+export const callSite = (above: (...args: never) => unknown): Position | undefined => {
+  const holder: { stack?: unknown } = {}
+  const prepare = Error.prepareStackTrace
+  const limit = Error.stackTraceLimit
+  Error.stackTraceLimit = 1
+  Error.prepareStackTrace = (_, frames) => frames
+  Error.captureStackTrace(holder, above)
+  const frames = holder.stack as ReadonlyArray<NodeJS.CallSite>
+  Error.prepareStackTrace = prepare
+  Error.stackTraceLimit = limit
+  const frame = frames[0]
+  const file = frame?.getFileName()
+  if (frame === undefined || file === null || file === undefined) return undefined
+  return { file, line: frame.getLineNumber() ?? 0, column: frame.getColumnNumber() ?? 0 }
+}

@@ -1,0 +1,99 @@
+/** Pipelines: named DAGs of stages, written as a function that calls stages under a profile. */
+import { isRef, type Ref } from "./Artifact.ts"
+import { ConfigError } from "./ConfigError.ts"
+import { type Override, PlanBuilder } from "./PlanBuilder.ts"
+import type { Plan } from "./Plan.ts"
+
+/** What a pipeline's function may return: an artifact, or any nesting of records and lists of artifacts. */
+export type Targets =
+  | Ref
+  | ReadonlyArray<Targets>
+  | { readonly [name: string]: Targets | string | number | boolean | undefined }
+
+export interface PipelineOptions<Profile> {
+  /** One sentence for `pipeline list`. */
+  readonly description: string
+  /** By name; the first is the default. A profile is made only when it is chosen. */
+  readonly profiles: { readonly [name: string]: ProfileOptions<Profile> }
+}
+
+export interface ProfileOptions<Profile> {
+  readonly description: string
+  /** What a run needs besides this program, for `pipeline list`: `nothing`, `network, 10 GB of disk` … */
+  readonly needs: string
+  readonly make: () => Profile
+}
+
+export interface Pipeline<Profile = unknown> {
+  readonly _tag: "Pipeline"
+  readonly name: string
+  readonly description: string
+  readonly profiles: { readonly [name: string]: ProfileOptions<Profile> }
+  readonly build: (context: { readonly profile: Profile; readonly profileName: string }) => Targets
+}
+
+export const make = <Profile>(
+  name: string,
+  options: PipelineOptions<Profile>,
+  build: Pipeline<Profile>["build"]
+): Pipeline<Profile> => ({
+  _tag: "Pipeline",
+  name,
+  description: options.description,
+  profiles: options.profiles,
+  build
+})
+
+export const isPipeline = (value: unknown): value is Pipeline =>
+  typeof value === "object" && value !== null && (value as { _tag?: unknown })._tag === "Pipeline"
+
+/** Evaluates a pipeline under a profile. Throws ConfigError for wrong wiring, parameters, profile or overrides. */
+export const evaluate = <Profile>(
+  pipeline: Pipeline<Profile>,
+  options: { readonly profile?: string | undefined; readonly overrides?: ReadonlyArray<Override> } = {}
+): Plan => {
+  const names = Object.keys(pipeline.profiles)
+  const profileName = options.profile ?? names[0]
+  const profile = profileName === undefined ? undefined : pipeline.profiles[profileName]
+  if (profileName === undefined || profile === undefined || !names.includes(profileName)) {
+    throw new ConfigError({
+      at: `--profile ${profileName}`,
+      message: `pipeline ${pipeline.name} has no such profile`,
+      advice: `its profiles: ${names.join(", ")}`
+    })
+  }
+  const builder = new PlanBuilder(options.overrides ?? [])
+  const returned = builder.run(() => pipeline.build({ profile: profile.make(), profileName }))
+  const unused = builder.unusedOverrides[0]
+  if (unused !== undefined) {
+    const stages = [...new Set(builder.nodes.map(node => node.stage.name))]
+    throw new ConfigError({
+      at: `--set ${unused.text}`,
+      message: `pipeline ${pipeline.name} has no stage ${unused.target}`,
+      advice: `its stages: ${stages.slice(0, 20).join(", ")}${stages.length > 20 ? ", …" : ""}`
+    })
+  }
+  return {
+    pipeline: pipeline.name,
+    profile: profileName,
+    nodes: builder.nodes,
+    targets: collectTargets(returned, builder)
+  }
+}
+
+/** Finds the references in what the pipeline returned; the path to each is its name. */
+const collectTargets = (returned: Targets, builder: PlanBuilder): Plan["targets"] => {
+  const targets: Array<Plan["targets"][number]> = []
+  const pending: Array<readonly [name: string, value: unknown]> = [["", returned]]
+  while (pending.length > 0) {
+    const [name, value] = pending.pop()!
+    if (isRef(value)) {
+      const { stage } = builder.nodes[value.node]!
+      targets.push({ name: name === "" ? stage.name : name, node: value.node, output: value.output })
+    } else if (typeof value === "object" && value !== null) {
+      for (const [key, below] of Object.entries(value).reverse())
+        pending.push([name === "" ? key : `${name}.${key}`, below])
+    }
+  }
+  return targets
+}

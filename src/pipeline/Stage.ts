@@ -1,0 +1,184 @@
+/** Stages: kinds of work with typed inputs, parameters and outputs. Calling one inside a pipeline adds it to the plan. */
+import { type Effect, Schema } from "effect"
+import type { AnyPort, Kind, Port, Ref } from "./Artifact.ts"
+import type { Json } from "./Digest.ts"
+import * as Origin from "./Origin.ts"
+import { current } from "./PlanBuilder.ts"
+import type { StageContext } from "./StageContext.ts"
+import type { StageError } from "./StageError.ts"
+
+/** What an action holds while it runs. */
+export interface Resources {
+  readonly cpus?: number
+  readonly gpus?: number
+  readonly memoryMiB?: number
+}
+
+/** What planning may ask of the world when a parameter only points to what determines the result (a file, a branch name). */
+export interface IdentityContext {
+  /** SHA-256 and size of a file outside the store, remembered by its stat. */
+  readonly fileDigest: (path: string) => Effect.Effect<{ readonly sha256: string; readonly size: number }, StageError>
+  /** The manifest digest of an artifact that ships with the program. */
+  readonly embedded: (name: string) => Effect.Effect<string, StageError>
+  /** Computes a value once and keeps it in the ledger: a moving name (a branch) stays what it was until `--refresh`. */
+  readonly remember: (name: string, compute: Effect.Effect<string, StageError>) => Effect.Effect<string, StageError>
+}
+
+type RecordOf<T> = { readonly [name: string]: T }
+
+export interface StageOptions<
+  Inputs extends RecordOf<AnyPort>,
+  P extends Schema.Codec<unknown, unknown>,
+  Outputs extends RecordOf<Kind.Any>
+> {
+  /** One sentence for `pipeline list` and the docs. */
+  readonly description?: string
+  readonly inputs?: Inputs
+  readonly parameters?: P
+  readonly outputs: Outputs
+  /**
+   * For chunk sets: what an item's key contains besides the code and its own material.
+   * Left out, an item depends on all parameters and on no input. Name the inputs that every item depends on (a tokenizer, a teacher).
+   */
+  readonly items?: {
+    readonly parameters?: ReadonlyArray<keyof P["Type"] & string>
+    readonly inputs?: ReadonlyArray<keyof Inputs & string>
+  }
+  /**
+   * A stage whose parameter chooses a method: the code fingerprint covers the chosen module only.
+   * Each loader must be written literally as `() => import("./file.ts")`.
+   */
+  readonly methods?: { readonly by: keyof P["Type"] & string; readonly modules: RecordOf<() => Promise<unknown>> }
+  /**
+   * Replaces the parameters in the key by what they stand for. For example the content of a file instead of its path.
+   * The stage receives the parameters as written, and what this returned as `identity` beside them in the ledger.
+   */
+  readonly identity?: (parameters: P["Type"], context: IdentityContext) => Effect.Effect<Json, StageError>
+  readonly resources?: Resources | ((parameters: P["Type"]) => Resources)
+  /** Further attempts after a failure of that class; a pause of 1 s that doubles lies between them. */
+  readonly retries?: { readonly transient?: number; readonly crashed?: number; readonly timeout?: number }
+  /** Seconds of one attempt. */
+  readonly timeout?: number
+  /** `shared`: light work that may run in a process which is kept for the next such action. Default: a process of its own. */
+  readonly process?: "own" | "shared"
+  /** Whether results depend on the numeric class of the engine (engine, device kind, precision). */
+  readonly engine?: boolean
+  readonly run: (context: StageContext<Inputs, P["Type"], Outputs>) => Effect.Effect<void, StageError>
+}
+
+/** A stage with its types erased: what planning and execution work on. */
+export interface AnyStage {
+  readonly name: string
+  readonly description: string
+  readonly inputs: RecordOf<AnyPort>
+  readonly outputs: RecordOf<Kind.Any>
+  readonly parameters: Schema.Codec<unknown, unknown>
+  readonly items: { readonly parameters?: ReadonlyArray<string>; readonly inputs?: ReadonlyArray<string> } | undefined
+  readonly methods: { readonly by: string; readonly modules: RecordOf<() => Promise<unknown>> } | undefined
+  readonly identity: ((parameters: unknown, context: IdentityContext) => Effect.Effect<Json, StageError>) | undefined
+  readonly resources: (parameters: unknown) => Required<Resources>
+  readonly retries: { readonly transient: number; readonly crashed: number; readonly timeout: number }
+  readonly timeout: number | undefined
+  readonly process: "own" | "shared"
+  readonly engine: boolean
+  readonly run: (
+    context: StageContext<RecordOf<AnyPort>, unknown, RecordOf<Kind.Any>>
+  ) => Effect.Effect<void, StageError>
+  /** Where `Stage.make` was called: the file that must export it. */
+  readonly definedAt: Origin.Position | undefined
+}
+
+type InputArguments<Inputs extends RecordOf<AnyPort>> = {
+  readonly [P in keyof Inputs as Inputs[P] extends Port<Kind.Any, "optional"> ? never : P]: Inputs[P] extends Port<
+    infer K,
+    infer Arity
+  >
+    ? Arity extends "many"
+      ? ReadonlyArray<Ref<K>>
+      : { readonly [name: string]: Ref<K> }
+    : Inputs[P] extends Kind.Any
+      ? Ref<Inputs[P]>
+      : never
+} & {
+  readonly [P in keyof Inputs as Inputs[P] extends Port<Kind.Any, "optional"> ? P : never]?: Inputs[P] extends Port<
+    infer K,
+    "optional"
+  >
+    ? Ref<K> | undefined
+    : never
+}
+
+/** One output: the reference itself. Several: a record of references. */
+type Results<Outputs extends RecordOf<Kind.Any>> =
+  IsSingle<keyof Outputs> extends true
+    ? Ref<Outputs[keyof Outputs]>
+    : { readonly [P in keyof Outputs]: Ref<Outputs[P]> }
+
+type IsSingle<T, U = T> = [T] extends [never] ? false : T extends unknown ? ([U] extends [T] ? true : false) : never
+
+/** Every stage takes a `name` beside its inputs and parameters: the label of this use of it, as in `train/with_align`. */
+export interface Stage<
+  Name extends string,
+  Inputs extends RecordOf<AnyPort>,
+  P extends Schema.Codec<unknown, unknown>,
+  Outputs extends RecordOf<Kind.Any>
+> extends AnyStage {
+  readonly name: Name
+  (args: InputArguments<Inputs> & P["Encoded"] & { readonly name?: string }): Results<Outputs>
+}
+
+const NoParameters = Schema.Struct({})
+
+/**
+ * Declares a stage. It must be exported from the module that declares it: actions run in processes of their own,
+ * which load that module.
+ */
+export const make = <
+  const Name extends string,
+  const Outputs extends RecordOf<Kind.Any>,
+  const Inputs extends RecordOf<AnyPort> = Record<never, never>,
+  P extends Schema.Codec<unknown, unknown> = typeof NoParameters
+>(
+  name: Name,
+  options: StageOptions<Inputs, P, Outputs>
+): Stage<Name, Inputs, P, Outputs> => {
+  if (!/^[a-z][a-z0-9-]*$/.test(name)) {
+    throw new TypeError(`a stage's name consists of lower-case letters, digits and dashes, got ${JSON.stringify(name)}`)
+  }
+  const outputs = Object.keys(options.outputs)
+  const { resources } = options
+  const stage: AnyStage = {
+    name,
+    description: options.description ?? "",
+    inputs: options.inputs ?? {},
+    outputs: options.outputs,
+    parameters: options.parameters ?? NoParameters,
+    items: options.items,
+    methods: options.methods,
+    identity: options.identity as AnyStage["identity"],
+    resources: parameters => {
+      const asked = typeof resources === "function" ? resources(parameters) : resources
+      return { cpus: asked?.cpus ?? 1, gpus: asked?.gpus ?? 0, memoryMiB: asked?.memoryMiB ?? 256 }
+    },
+    retries: {
+      transient: options.retries?.transient ?? 3,
+      crashed: options.retries?.crashed ?? 1,
+      timeout: options.retries?.timeout ?? 0
+    },
+    timeout: options.timeout,
+    process: options.process ?? "own",
+    engine: options.engine ?? false,
+    run: options.run as unknown as AnyStage["run"],
+    definedAt: Origin.callSite(make)
+  }
+  const call = (args: Record<string, unknown>): unknown => {
+    const references = current(name).add(self, args, call)
+    return outputs.length === 1 ? references[outputs[0]!] : references
+  }
+  Object.defineProperty(call, "name", { configurable: true })
+  const self = Object.defineProperties(call, Object.getOwnPropertyDescriptors(stage)) as unknown as AnyStage
+  return self as unknown as Stage<Name, Inputs, P, Outputs>
+}
+
+export const isStage = (value: unknown): value is AnyStage =>
+  typeof value === "function" && "outputs" in value && "run" in value && "definedAt" in value
