@@ -112,7 +112,10 @@ export class Database {
   }
 
   /** Rows as arrays, with the columns' names; for tables whose columns are not known beforehand. */
-  table(sql: string, values: ReadonlyArray<Value> = []): { readonly columns: ReadonlyArray<string>; readonly rows: ReadonlyArray<ReadonlyArray<Value>> } {
+  table(
+    sql: string,
+    values: ReadonlyArray<Value> = []
+  ): { readonly columns: ReadonlyArray<string>; readonly rows: ReadonlyArray<ReadonlyArray<Value>> } {
     return this.#attempt("run the query", () => {
       const statement = this.#sqlite.prepare(sql)
       if (!statement.reader || !statement.readonly) {

@@ -54,7 +54,9 @@ export const acquire = (database: Database, key: Digest, owner: Owner, options: 
     if (row !== undefined && row.owner !== owner.id && !abandoned(row, owner, options)) {
       return { host: row.host, pid: row.pid, acquiredMs: row.acquired_ms, expiresMs: row.expires_ms }
     }
-    const token = database.get<{ value: number }>("UPDATE counter SET value = value + 1 WHERE name = 'token' RETURNING value")!.value
+    const token = database.get<{ value: number }>(
+      "UPDATE counter SET value = value + 1 WHERE name = 'token' RETURNING value"
+    )!.value
     database.run(
       "INSERT OR REPLACE INTO lease (key, owner, host, boot, pid, token, acquired_ms, expires_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
       toBytes(key),
@@ -79,11 +81,21 @@ export const heartbeat = (database: Database, owner: string, expiresMs: number):
   void database.run("UPDATE lease SET expires_ms = ? WHERE owner = ?", expiresMs, owner)
 
 export const held = (database: Database, lease: Lease): boolean =>
-  database.get("SELECT 1 FROM lease WHERE key = ? AND owner = ? AND token = ?", toBytes(lease.key), lease.owner, lease.token) !== undefined
+  database.get(
+    "SELECT 1 FROM lease WHERE key = ? AND owner = ? AND token = ?",
+    toBytes(lease.key),
+    lease.owner,
+    lease.token
+  ) !== undefined
 
 /** Gives a lease back; does nothing when someone else holds the key by now. */
 export const release = (database: Database, lease: Lease): void =>
-  void database.run("DELETE FROM lease WHERE key = ? AND owner = ? AND token = ?", toBytes(lease.key), lease.owner, lease.token)
+  void database.run(
+    "DELETE FROM lease WHERE key = ? AND owner = ? AND token = ?",
+    toBytes(lease.key),
+    lease.owner,
+    lease.token
+  )
 
 export const releaseAll = (database: Database, owner: string): void =>
   void database.run("DELETE FROM lease WHERE owner = ?", owner)

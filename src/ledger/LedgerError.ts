@@ -10,11 +10,15 @@ export class LedgerError extends Schema.TaggedError<LedgerError>()("LedgerError"
 }) {}
 
 const advice: Readonly<Record<string, string>> = {
-  SQLITE_BUSY: "another process held the ledger for longer than 30 s; look for a stopped `pipeline` process, then run again",
-  SQLITE_FULL: "the disk is full: run `pipeline gc`, or point --cache / PIPELINE_CACHE to another disk; nothing was lost",
-  SQLITE_READONLY: "the ledger cannot be written: check the permissions of the cache directory, or use another one with --cache",
+  SQLITE_BUSY:
+    "another process held the ledger for longer than 30 s; look for a stopped `pipeline` process, then run again",
+  SQLITE_FULL:
+    "the disk is full: run `pipeline gc`, or point --cache / PIPELINE_CACHE to another disk; nothing was lost",
+  SQLITE_READONLY:
+    "the ledger cannot be written: check the permissions of the cache directory, or use another one with --cache",
   SQLITE_CANTOPEN: "check that the cache directory exists and may be read and written, or use another one with --cache",
-  SQLITE_NOTADB: "the file is not a ledger: move it away; objects in the store stay valid and are found again by digest",
+  SQLITE_NOTADB:
+    "the file is not a ledger: move it away; objects in the store stay valid and are found again by digest",
   SQLITE_CORRUPT: "the ledger is damaged: move it away; objects in the store stay valid and are found again by digest",
   SQLITE_IOERR: "reading or writing the disk failed: check the disk's health and space"
 }

@@ -49,9 +49,10 @@ export const migrations: ReadonlyArray<string> = [
   CREATE INDEX edge_by_parent ON edge (parent, child);
 
   -- What a pipeline came to: its nodes with their actions. Runs that came to the same share it.
+  -- snapshot: keys and output digests in order, for the fast path of planning (src/ledger/Plans.ts); cost_ms: time to compute all.
   CREATE TABLE plan (
     id INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE, pipeline TEXT NOT NULL, profile TEXT NOT NULL,
-    nodes INTEGER NOT NULL, generation INTEGER NOT NULL, snapshot BLOB NOT NULL
+    nodes INTEGER NOT NULL, cost_ms INTEGER NOT NULL, generation INTEGER NOT NULL, snapshot BLOB NOT NULL
   );
   CREATE INDEX plan_by_pipeline ON plan (pipeline, profile, id);
   CREATE TABLE plan_node (
@@ -82,6 +83,7 @@ export const migrations: ReadonlyArray<string> = [
   );
   CREATE INDEX execution_by_action ON execution (action, id);
   CREATE INDEX execution_by_run ON execution (run, id);
+  CREATE INDEX execution_by_label ON execution (label, id);
   -- What an execution returned, when it differs from the action's current output: it is not reproducible.
   CREATE TABLE divergence (
     execution INTEGER NOT NULL REFERENCES execution, port TEXT NOT NULL, before INTEGER NOT NULL REFERENCES artifact,

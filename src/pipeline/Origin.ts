@@ -1,14 +1,21 @@
 /** Where a value came from, so that an error about it can show file, line and column. */
+import { isAbsolute, relative } from "node:path"
+import { fileURLToPath } from "node:url"
 
 /** A position in a text; line and column count from 1. */
 export interface Position {
   readonly file: string
   readonly line: number
   readonly column: number
+  /** The line itself with a caret below the column, where the text is known. */
+  readonly excerpt?: string
 }
 
+/** What of a field is meant: its value, or its name. */
+export type Part = "value" | "key"
+
 /** Finds the position of the value at `path` below some decoded value; the nearest enclosing one when it has none of its own. */
-export type Locate = (path: ReadonlyArray<PropertyKey>) => Position | undefined
+export type Locate = (path: ReadonlyArray<PropertyKey>, part: Part) => Position | undefined
 
 const origins = new WeakMap<object, Locate>()
 
@@ -19,21 +26,30 @@ export const record = (value: object, locate: Locate): void => void origins.set(
  * The position of the value at `path` inside `root`, from the innermost object on the way whose origin is known:
  * a stage's arguments are often assembled from objects of several files.
  */
-export const find = (root: unknown, path: ReadonlyArray<PropertyKey>): Position | undefined => {
+export const find = (root: unknown, path: ReadonlyArray<PropertyKey>, part: Part = "value"): Position | undefined => {
   let value = root
-  let found = locateFrom(value, path)
+  let found = locateFrom(value, path, part)
   for (let depth = 0; depth < path.length; depth++) {
     if (typeof value !== "object" || value === null) break
     value = (value as Record<PropertyKey, unknown>)[path[depth]!]
-    found = locateFrom(value, path.slice(depth + 1)) ?? found
+    found = locateFrom(value, path.slice(depth + 1), part) ?? found
   }
   return found
 }
 
-const locateFrom = (value: unknown, rest: ReadonlyArray<PropertyKey>) =>
-  typeof value === "object" && value !== null ? origins.get(value)?.(rest) : undefined
+const locateFrom = (value: unknown, rest: ReadonlyArray<PropertyKey>, part: Part) =>
+  typeof value === "object" && value !== null ? origins.get(value)?.(rest, part) : undefined
 
-export const format = (position: Position): string => `${position.file}:${position.line}:${position.column}`
+/** `file:line:column`; a file below the working directory is written relative to it. */
+export const format = (position: Position): string =>
+  `${displayPath(position.file)}:${position.line}:${position.column}`
+
+const displayPath = (file: string) => {
+  const path = file.startsWith("file:///") ? fileURLToPath(file) : file
+  if (!isAbsolute(path)) return path
+  const below = relative(process.cwd(), path)
+  return below === "" || below.startsWith("..") || isAbsolute(below) ? path : below
+}
 
 /** The first frame of the caller's stack that lies outside `inside` (a file's URL), as a position. */
 export const callSite = (above: (...args: never) => unknown): Position | undefined => {

@@ -4,7 +4,10 @@ import { type AnyPort, isRef, portArity, portKind, type Ref } from "./Artifact.t
 import { ConfigError } from "./ConfigError.ts"
 import { canonical } from "./Digest.ts"
 import * as Origin from "./Origin.ts"
+import { overrideProblem, pathBelow, touches } from "./OverrideProblem.ts"
 import type { NodeId, PlanNode, Wire } from "./Plan.ts"
+import * as Problem from "./Problem.ts"
+import { fromIssue, type SchemaProblem } from "./SchemaProblem.ts"
 import type { AnyStage } from "./Stage.ts"
 
 /** A parameter set from the command line: `--set train.lr=1e-4`, `--set train/with_align.lr=1e-4`. */
@@ -148,31 +151,29 @@ export class PlanBuilder {
   #parameters(stage: AnyStage, label: string, given: Record<string, unknown>, caller: (...args: never) => unknown) {
     let decoder = this.#decoders.get(stage)
     if (decoder === undefined) this.#decoders.set(stage, (decoder = makeDecoder(stage)))
-    const overrides = this.#overrides.filter(({ target }) => target === stage.name || target === label)
-    const value = overrides.reduce(
-      (parameters, override) => (this.#used.add(override), setAt(parameters, override.path, override.value)),
-      given
-    )
-    const result = decoder(value)
+    const overrides = this.#overrides.flatMap(override => {
+      const path = pathBelow(override, stage.name, label)
+      return path === undefined ? [] : [{ path, text: override.text, override }]
+    })
+    let value: unknown = given
+    for (const { path, override } of overrides) {
+      this.#used.add(override)
+      value = setAt(value, path, override.value)
+    }
+    const result = decoder(value, label)
     if (Result.isSuccess(result)) return result.success
-    const problems = result.failure.map(({ path, message }) => {
-      const override = overrides.find(({ path: set }) =>
-        set.every((part, i) => path[i] === undefined || String(path[i]) === part)
-      )
-      const where = `${label}.${path.map(String).join(".")}`.replace(/\.$/, "")
-      if (override !== undefined) return { at: `--set ${override.text}`, message: `${where}: ${message}` }
-      const position = Origin.find(given, path)
-      return { at: position === undefined ? undefined : Origin.format(position), message: `${where}: ${message}` }
-    })
-    const first = problems[0]!
-    const at = first.at ?? this.#at(caller)
-    throw new ConfigError({
-      message: [first.message, ...problems.slice(1).map(p => `${p.at ?? at}: ${p.message}`)].join("\n"),
-      ...(at === undefined ? {} : { at }),
-      ...(stage.description === ""
-        ? {}
-        : { advice: `parameters of ${stage.name}: ${Object.keys(fieldsOf(stage)).join(", ")}` })
-    })
+    throw Problem.toConfigError(
+      result.failure.map(problem => {
+        const set = overrides.findLast(({ path }) => touches(path, problem.path))
+        if (set !== undefined)
+          return overrideProblem(Object.keys(stage.inputs), problem, set, Origin.find(given, problem.path.slice(0, -1)))
+        const { message, advice } = problem
+        const position = Origin.find(given, problem.path, problem.kind === "unknown" ? "key" : "value")
+        return position === undefined
+          ? { at: this.#at(caller), message, advice }
+          : { at: Origin.format(position), message, advice, excerpt: position.excerpt }
+      })
+    )
   }
 
   #at(caller: (...args: never) => unknown) {
@@ -190,68 +191,45 @@ export class PlanBuilder {
   }
 }
 
-interface Issue {
-  readonly path: ReadonlyArray<PropertyKey>
-  readonly message: string
-}
-
 type Decoder = (
-  value: unknown
-) => Result.Result<{ readonly decoded: unknown; readonly text: string }, ReadonlyArray<Issue>>
+  value: unknown,
+  label: string
+) => Result.Result<{ readonly decoded: unknown; readonly text: string }, ReadonlyArray<SchemaProblem>>
 
 /** Decodes and re-encodes, so that defaults are part of the text that enters the key. */
 const makeDecoder = (stage: AnyStage): Decoder => {
   const decode = Schema.decodeUnknownResult(stage.parameters, { errors: "all", onExcessProperty: "error" })
   const encode = Schema.encodeUnknownSync(stage.parameters)
-  const validate = Schema.toStandardSchemaV1(stage.parameters, {
-    parseOptions: { errors: "all", onExcessProperty: "error" }
-  })["~standard"].validate
-  return value => {
-    const decoded = decode(value)
-    if (Result.isSuccess(decoded)) {
-      return Result.succeed({ decoded: decoded.success, text: canonical(encode(decoded.success)) })
+  return (value, label) => {
+    const result = decode(value)
+    if (Result.isFailure(result)) return Result.fail(fromIssue(result.failure.issue, value, label))
+    const decoded = result.success
+    try {
+      return Result.succeed({ decoded, text: canonical(encode(decoded)) })
+    } catch (cause) {
+      // A number that is none, or what the schema does not turn back into JSON: it cannot enter a key.
+      const why = cause instanceof Error ? cause.message : String(cause)
+      return Result.fail([{ kind: "value", path: [], message: `the parameters of ${label} have no key: ${why}` }])
     }
-    const report = validate(value)
-    const issues = report instanceof Promise || report.issues === undefined ? [] : report.issues
-    return Result.fail(
-      issues.length === 0
-        ? [{ path: [], message: String(decoded.failure) }]
-        : issues.map(issue => ({
-            path: (issue.path ?? []).map(part => (typeof part === "object" ? part.key : part)),
-            message: `${issue.message}${got(value, issue.path ?? [])}`
-          }))
-    )
   }
 }
-
-const got = (root: unknown, path: ReadonlyArray<PropertyKey | { readonly key: PropertyKey }>): string => {
-  let value = root
-  for (const part of path) {
-    if (typeof value !== "object" || value === null) return ""
-    value = (value as Record<PropertyKey, unknown>)[typeof part === "object" ? part.key : part]
-  }
-  return value === undefined ? "" : `, got ${describe(value)}`
-}
-
-const fieldsOf = (stage: AnyStage): Record<string, unknown> =>
-  "fields" in stage.parameters ? (stage.parameters.fields as Record<string, unknown>) : {}
 
 const describe = (value: unknown): string => {
-  if (value === undefined) return "nothing"
-  if (typeof value === "function") return "a function"
-  try {
-    const text = JSON.stringify(value)
-    return text.length > 60 ? `${text.slice(0, 57)}...` : text
-  } catch {
-    return "a value without JSON form"
+  if (isRef(value)) return `an artifact of kind ${value.kind.name}`
+  if (typeof value === "object" && value !== null && Object.values(value).some(isRef)) {
+    return `a ${Array.isArray(value) ? "list" : "record"} of artifacts`
   }
+  return Problem.describe(value)
 }
 
-const setAt = (value: Record<string, unknown>, path: ReadonlyArray<string>, to: unknown): Record<string, unknown> => {
+/** The value with `to` at `path`, through mappings (made where there is none) and into the items of lists. */
+const setAt = (value: unknown, path: ReadonlyArray<string>, to: unknown): unknown => {
   const [head, ...rest] = path
-  if (head === undefined) return value
-  const below = value[head]
-  const inner =
-    typeof below === "object" && below !== null && !Array.isArray(below) ? (below as Record<string, unknown>) : {}
-  return { ...value, [head]: rest.length === 0 ? to : setAt(inner, rest, to) }
+  if (head === undefined) return to
+  if (Array.isArray(value) && /^\d+$/.test(head) && Number(head) < value.length) {
+    return value.map((item: unknown, i) => (i === Number(head) ? setAt(item, rest, to) : item))
+  }
+  const fields = typeof value === "object" && value !== null && !Array.isArray(value) ? value : {}
+  const below = Object.hasOwn(fields, head) ? (fields as Record<string, unknown>)[head] : undefined
+  return { ...fields, [head]: setAt(below, rest, to) }
 }

@@ -26,8 +26,9 @@ export class StageError extends Schema.TaggedError<StageError>()("StageError", {
   class: ErrorClass,
   message: Schema.String,
   advice: Schema.optionalKey(Schema.String),
-  /** The object at fault, when the class is `damaged`. */
-  digest: Schema.optionalKey(Schema.String)
+  /** The object at fault and the artifact that holds it, when the class is `damaged`. */
+  object: Schema.optionalKey(Schema.String),
+  artifact: Schema.optionalKey(Schema.String)
 }) {}
 
 export const permanent = (message: string, advice?: string) =>

@@ -1,0 +1,70 @@
+#!/usr/bin/env node
+// The launcher: plain JavaScript for any Node >= 16. Finds a Node that can run the program (its own, or the one that npm
+// installed with it), rebuilds `dist/` when a source changed, and starts the program.
+import { spawn, spawnSync } from "node:child_process"
+import { existsSync, readFileSync, statSync } from "node:fs"
+import { createRequire } from "node:module"
+import { dirname, join } from "node:path"
+import { fileURLToPath, pathToFileURL } from "node:url"
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)))
+const entry = join(root, "dist", "main.js")
+const [major, minor] = process.versions.node.split(".").map(Number)
+const suits = major > 22 || (major === 22 && minor >= 19)
+
+/** The Node that npm installed beside us. */
+const bundledNode = () => {
+  const platform = process.platform === "win32" ? "win" : process.platform
+  try {
+    const manifest = createRequire(import.meta.url).resolve(`node-${platform}-${process.arch}/package.json`)
+    return join(dirname(manifest), "bin", process.platform === "win32" ? "node.exe" : "node")
+  } catch {
+    return undefined
+  }
+}
+
+/** In a checkout: whether a source is not the one that `dist/` was built from. An installed package has no sources to compare. */
+const isStale = () => {
+  if (!existsSync(join(root, "scripts", "build.ts"))) return false
+  let sources
+  try {
+    sources = JSON.parse(readFileSync(join(root, "dist", "sources.json"), "utf8"))
+  } catch {
+    return true
+  }
+  return sources.some(([path, size, mtime]) => {
+    const stat = statSync(join(root, path), { throwIfNoEntry: false })
+    return stat === undefined || stat.mtimeMs !== mtime || (size !== 0 && stat.size !== size)
+  })
+}
+
+const node = suits ? process.execPath : bundledNode()
+if (node === undefined) {
+  console.error(`pipeline needs Node 22.19 or newer; this is ${process.version}, and no bundled Node is installed for ${process.platform}-${process.arch}.\nrun: npx -p node@24 -- pipeline ${process.argv.slice(2).join(" ")}`)
+  process.exit(2)
+}
+
+if (isStale()) {
+  const built = spawnSync(node, [join(root, "scripts", "build.ts")], { stdio: ["ignore", "ignore", "inherit"], env: { ...process.env, PIPELINE_BUILD_QUIET: "1" } })
+  if (built.status !== 0 && !existsSync(entry)) {
+    console.error("the program could not be built; run `npm ci`, then `npm run build`")
+    process.exit(1)
+  }
+}
+
+if (suits) {
+  const { enableCompileCache } = await import("node:module")
+  if (enableCompileCache !== undefined) enableCompileCache(join(root, "node_modules", ".cache", "pipeline"))
+  await import(pathToFileURL(entry).href)
+} else {
+  const child = spawn(node, [fileURLToPath(import.meta.url), ...process.argv.slice(2)], { stdio: "inherit" })
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) {
+    // The terminal sends Ctrl-C to the whole group; passing it on would count as pressing it twice.
+    process.on(signal, () => (signal === "SIGINT" && process.stdin.isTTY ? undefined : child.kill(signal)))
+  }
+  child.on("exit", (code, signal) => {
+    if (signal === null) process.exit(code ?? 1)
+    process.removeAllListeners(signal)
+    process.kill(process.pid, signal)
+  })
+}

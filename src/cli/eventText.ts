@@ -1,0 +1,65 @@
+/** The words for what happens during a run; both displays use them. */
+import { bytes, count, duration } from "../pipeline/units.ts"
+import type { Progress } from "../pipeline/StageContext.ts"
+import type { RunEvent } from "../runner/Events.ts"
+import type { Style } from "./style.ts"
+
+type Of<T extends RunEvent["type"]> = Extract<RunEvent, { readonly type: T }>
+
+const plural = (n: number, noun: string) => `${count(n)} ${noun}${n === 1 ? "" : "s"}`
+
+export const heading = (event: Of<"run-started">, style: Style): string => {
+  const toRun = event.toRun + event.unknown
+  const parts = [`${plural(event.nodes, "action")}: ${count(event.reused)} cached`]
+  if (toRun > 0)
+    parts.push(
+      event.unknown > 0
+        ? `${count(event.toRun)} to run, ${count(event.unknown)} not known yet`
+        : `${count(toRun)} to run`
+    )
+  if (toRun > 0 && event.estimateMs !== undefined) parts.push(`about ${duration(event.estimateMs)}`)
+  return `${style.bold(event.pipeline)} · profile ${event.profile} · ${parts.join(", ")}`
+}
+
+export const ending = (event: Of<"run-ended">): string => {
+  const parts = [
+    `${count(event.executed)} executed`,
+    `${count(event.reused)} reused${event.savedMs >= 100 ? ` (${duration(event.savedMs)} saved)` : ""}`
+  ]
+  if (event.failed > 0) parts.push(`${count(event.failed)} failed`)
+  if (event.skipped > 0) parts.push(`${count(event.skipped)} skipped`)
+  const how = event.status === "interrupted" ? "interrupted: " : ""
+  return `${how}${parts.join(", ")} in ${duration(event.ms)}`
+}
+
+export const failure = (event: Of<"failed">, style: Style): string => {
+  const head = `${style.red("✗")} ${event.label}  ${event.message}`
+  const rest = [
+    ...(event.advice === undefined ? [] : [event.advice]),
+    ...(event.retryInMs === undefined
+      ? []
+      : [`attempt ${event.attempt} failed; trying again in ${duration(event.retryInMs)}`]),
+    `log  ${event.log}`
+  ]
+  return [head, ...rest.map(line => `    ${line}`)].join("\n")
+}
+
+/** A rate from the progress of a started action; bytes in bytes, everything else in counts. */
+export const progressText = (progress: Progress, elapsedMs: number): string => {
+  const { done, note, total, unit } = progress
+  const show = unit === "B" ? bytes : count
+  const rate = elapsedMs > 500 && done > 0 ? done / (elapsedMs / 1000) : undefined
+  const parts = [
+    `${show(done)}${total === undefined ? "" : `/${show(total)}`}${unit === undefined || unit === "B" ? "" : ` ${unit}`}`
+  ]
+  if (note !== undefined) parts.push(note)
+  if (rate !== undefined) parts.push(`${unit === "B" ? bytes(Math.round(rate)) : count(Number(rate.toPrecision(3)))}/s`)
+  if (rate !== undefined && total !== undefined && done < total)
+    parts.push(`${duration(((total - done) / rate) * 1000)} left`)
+  return parts.join("   ")
+}
+
+export const bar = (done: number, total: number, cells: number): string => {
+  const filled = total <= 0 ? cells : Math.max(0, Math.min(cells, Math.floor((done / total) * cells)))
+  return "█".repeat(filled) + "░".repeat(cells - filled)
+}

@@ -1,0 +1,52 @@
+/** Flags and arguments that several verbs share, each defined once. */
+import { Option } from "effect"
+import { Argument, Flag } from "effect/cli"
+import type { CacheLocation } from "../runner/Cache.ts"
+import { assets } from "./home.ts"
+
+export const cache = Flag.String("cache").pipe(
+  Flag.withDescription("Directory of the store and the ledger (default: $PIPELINE_CACHE, or ./cache)"),
+  Flag.withMetavar("DIR"),
+  Flag.optional
+)
+
+export const json = Flag.Boolean("json").pipe(
+  Flag.withDescription("Print JSON instead of text (one event per line where work is under way)"),
+  Flag.withDefault(false)
+)
+
+export const profile = Flag.String("profile").pipe(
+  Flag.withAlias("p"),
+  Flag.withDescription("Profile of the pipeline (default: its first; see `pipeline list`)"),
+  Flag.withMetavar("NAME"),
+  Flag.optional
+)
+
+export const set = Flag.String("set").pipe(
+  Flag.withDescription(
+    "Set a stage's parameter: STAGE.PARAMETER=VALUE, or STAGE/NAME.PARAMETER=VALUE; may be repeated"
+  ),
+  Flag.withMetavar("KEY=VALUE"),
+  Flag.between(0, Number.MAX_SAFE_INTEGER)
+)
+
+export const only = Flag.String("only").pipe(
+  Flag.withDescription("Only this stage and what it needs; may be repeated"),
+  Flag.withMetavar("STAGE"),
+  Flag.between(0, Number.MAX_SAFE_INTEGER)
+)
+
+export const refresh = Flag.Boolean("refresh").pipe(
+  Flag.withDescription("Ask again what moving names (a branch of a repository) stand for"),
+  Flag.withDefault(false)
+)
+
+export const pipelineName = Argument.String("pipeline").pipe(
+  Argument.withDescription("Name of a pipeline (see `pipeline list`), or path of a pipeline file")
+)
+
+/** The cache that the flag, the environment or the working directory names. */
+export const locationOf = (flag: Option.Option<string>): CacheLocation => ({
+  root: Option.getOrElse(flag, () => process.env["PIPELINE_CACHE"] ?? "cache"),
+  layers: [assets]
+})

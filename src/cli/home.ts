@@ -1,0 +1,21 @@
+/** Where the program itself is: its version, its assets, its configs. */
+import { readFileSync } from "node:fs"
+import { join } from "node:path"
+import { fileURLToPath } from "node:url"
+import { distDirectory } from "../runner/Codes.ts"
+
+/** Directory of the built program; undefined when it runs from its sources. */
+export const dist = distDirectory(import.meta.url)
+
+/** The package's root: above `dist/`, or above `src/cli/`. */
+export const root = fileURLToPath(new URL(dist === undefined ? "../.." : "..", import.meta.url))
+
+export const assets = join(root, "assets")
+
+/** The module that action processes start with. */
+export const worker = dist === undefined ? join(root, "src", "cli", "worker.ts") : join(dist, "worker.js")
+
+let version: string | undefined
+
+export const programVersion = (): string =>
+  (version ??= (JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as { version: string }).version)

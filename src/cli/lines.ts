@@ -1,0 +1,67 @@
+/** The display for logs and pipes: one line for each event, on stderr. */
+import { Effect } from "effect"
+import { short } from "../pipeline/Digest.ts"
+import { duration } from "../pipeline/units.ts"
+import type { RunEvent } from "../runner/Events.ts"
+import type { Display } from "./display.ts"
+import { ending, failure, heading, progressText } from "./eventText.ts"
+import { type Style, styleOf } from "./style.ts"
+
+/** Progress of a long action appears in a log this often, in milliseconds. */
+const progressEveryMs = 10_000
+
+export const lines = (): Display => {
+  const style = styleOf(process.stderr)
+  const started = new Map<string, number>()
+  const reported = new Map<string, number>()
+  return {
+    emit: event =>
+      Effect.sync(() => {
+        if (event.type === "started") started.set(event.label, Date.now())
+        if (event.type === "progress") {
+          const since = started.get(event.label) ?? Date.now()
+          const last = reported.get(event.label) ?? since
+          if (Date.now() - last < progressEveryMs) return
+          reported.set(event.label, Date.now())
+          process.stderr.write(`  ${event.label}  ${progressText(event.progress, Date.now() - since)}\n`)
+          return
+        }
+        const text = lineOf(event, style)
+        if (text !== undefined) process.stderr.write(`${text}\n`)
+      }),
+    close: Effect.void
+  }
+}
+
+/** The line for an event; undefined for events that a log does without. */
+export const lineOf = (event: RunEvent, style: Style): string | undefined => {
+  switch (event.type) {
+    case "run-started":
+      return heading(event, style)
+    case "reused":
+      return `  ${style.green("✓")} ${event.label}  ${style.dim(event.by === "cache" ? "cached" : "reused")}`
+    case "waiting":
+      return `  ${event.label}  waits for ${event.detail}`
+    case "started": {
+      const about = event.estimateMs === undefined ? "" : `, about ${duration(event.estimateMs)}`
+      const again = event.remake === undefined ? "" : `  made again: ${event.remake}`
+      return `  ${style.cyan("▸")} ${event.label}${event.attempt > 1 ? ` (attempt ${event.attempt})` : ""}${about}${again}`
+    }
+    case "finished":
+      return `  ${style.green("✓")} ${event.label}  ${event.summary}  ${style.dim(duration(event.ms))}`
+    case "failed":
+      return `  ${failure(event, style)}`
+    case "skipped":
+      return `  ${style.yellow("-")} ${event.label}  skipped: ${event.because}`
+    case "diverged":
+      return `  ${style.yellow("!")} ${event.label}  output ${event.port} is not reproducible: it was ${short(event.before)}, now it is ${short(event.after)}`
+    case "damaged":
+      return `  ${style.yellow("!")} ${event.label}  object ${short(event.digest)} of ${event.producer} is missing or damaged; it is made again`
+    case "warning":
+      return `  ${style.yellow("!")} ${event.message}`
+    case "run-ended":
+      return `  ${ending(event)}`
+    case "progress":
+      return undefined
+  }
+}

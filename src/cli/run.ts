@@ -1,0 +1,113 @@
+/** `pipeline run`: runs what a pipeline needs and has not computed yet. */
+import { join } from "node:path"
+import { Effect, Option } from "effect"
+import { Command, Flag } from "effect/cli"
+import { make as makeLocal } from "../executors/local.ts"
+import { pathsOf } from "../runner/Cache.ts"
+import * as Cache from "../runner/Cache.ts"
+import { capacity, isAlive, newOwner } from "../runner/Machine.ts"
+import { plan as planRun } from "../runner/Planning.ts"
+import { ledgerOf, type Ports } from "../runner/Ports.ts"
+import { run } from "../runner/Run.ts"
+import { Slots } from "../runner/Slots.ts"
+import * as Faults from "../store/Faults.ts"
+import { nodeDisk } from "../store/NodeDisk.ts"
+import { displayFor } from "./display.ts"
+import { Exit, exitCodes } from "./failure.ts"
+import * as flags from "./flags.ts"
+import { dist, programVersion, worker } from "./home.ts"
+import { whileWorking } from "./interruption.ts"
+import { planOf } from "./pipelines.ts"
+import { showTargets } from "./targets.ts"
+
+export const command = Command.make(
+  "run",
+  {
+    pipeline: flags.pipelineName,
+    profile: flags.profile,
+    set: flags.set,
+    only: flags.only,
+    jobs: Flag.Int("jobs").pipe(
+      Flag.withAlias("j"),
+      Flag.withDescription("Processor slots (default: all processors)"),
+      Flag.withMetavar("N"),
+      Flag.optional
+    ),
+    gpus: Flag.String("gpus").pipe(
+      Flag.withDescription("Names of the GPUs to use, separated by commas (default: $CUDA_VISIBLE_DEVICES, or all)"),
+      Flag.withMetavar("LIST"),
+      Flag.optional
+    ),
+    keepGoing: Flag.Boolean("keep-going").pipe(
+      Flag.withAlias("k"),
+      Flag.withDescription("After a failure, go on with everything that does not need what failed"),
+      Flag.withDefault(false)
+    ),
+    refresh: flags.refresh,
+    cache: flags.cache,
+    json: flags.json
+  },
+  Effect.fn("run")(function* (args) {
+    const plan = yield* planOf(args.pipeline, {
+      profile: Option.getOrUndefined(args.profile),
+      set: args.set,
+      only: args.only
+    })
+    const location = flags.locationOf(args.cache)
+    const cache = yield* Effect.sync(() => Cache.open(location))
+    const paths = pathsOf(location.root)
+    const { codes, resolver } = yield* planRun({
+      plan,
+      database: cache.database,
+      writable: true,
+      store: cache.store,
+      engine: "none",
+      dist,
+      refresh: args.refresh
+    })
+    const slots = new Slots(
+      capacity({
+        jobs: Option.getOrUndefined(args.jobs),
+        gpus: Option.getOrUndefined(Option.map(args.gpus, text => text.split(",").filter(name => name !== "")))
+      })
+    )
+    const executor = makeLocal({ worker, strayLog: join(paths.logs, "workers.log") })
+    whileWorking({ describe: "stopping: running actions end at their next safe point", kill: executor.killAll })
+    const display = displayFor({ json: args.json, plan, slots })
+    const ports: Ports = {
+      ledger: ledgerOf(cache.database),
+      disk: nodeDisk,
+      publish: cache.store.publish,
+      check: digest => Effect.map(Effect.result(cache.store.verify(digest)), result => result._tag === "Success"),
+      executor,
+      owner: newOwner(),
+      alive: isAlive,
+      slots,
+      emit: display.emit,
+      faults: Faults.fromEnvironment(process.env),
+      paths,
+      layers: location.layers,
+      locate: codes.locate
+    }
+    const result = yield* run({
+      ports,
+      resolver,
+      keepGoing: args.keepGoing,
+      command: ["pipeline", ...process.argv.slice(2)].join(" "),
+      program: programVersion()
+    }).pipe(Effect.ensuring(Effect.andThen(executor.close, display.close)))
+    if (result.status === "failed") return yield* Effect.fail(new Exit(exitCodes.failed))
+    yield* showTargets({ cache, resolver, json: args.json, run: result.run })
+  })
+).pipe(
+  Command.withDescription("Run a pipeline: compute what is missing, reuse what exists"),
+  Command.withExamples([
+    { command: "pipeline run compare-50x", description: "The main job; a second run executes nothing" },
+    { command: "pipeline run compare-50x --only tokenize", description: "One stage and what it needs" },
+    { command: "pipeline run compare-50x --set tokenize.maxSeqLen=128", description: "With another parameter" },
+    {
+      command: "pipeline run ./my-pipeline.ts --profile large --jobs 8 --keep-going",
+      description: "A pipeline of your own"
+    }
+  ])
+)

@@ -1,0 +1,46 @@
+/** Colours and signs of the terminal; plain text where colours are not wanted. */
+
+const wantsColour = (stream: NodeJS.WriteStream): boolean =>
+  process.env["NO_COLOR"] === undefined &&
+  process.env["TERM"] !== "dumb" &&
+  (process.env["FORCE_COLOR"] !== undefined || stream.isTTY === true)
+
+const painter =
+  (enabled: boolean) =>
+  (code: number) =>
+  (text: string): string =>
+    enabled ? `\u001B[${code}m${text}\u001B[0m` : text
+
+export interface Style {
+  readonly bold: (text: string) => string
+  readonly dim: (text: string) => string
+  readonly red: (text: string) => string
+  readonly green: (text: string) => string
+  readonly yellow: (text: string) => string
+  readonly cyan: (text: string) => string
+}
+
+export const styleOf = (stream: NodeJS.WriteStream): Style => {
+  const paint = painter(wantsColour(stream))
+  return { bold: paint(1), dim: paint(2), red: paint(31), green: paint(32), yellow: paint(33), cyan: paint(36) }
+}
+
+/** A table with aligned columns, two spaces apart; `right` names the columns that hold numbers. */
+export const table = (rows: ReadonlyArray<ReadonlyArray<string>>, right: ReadonlySet<number> = new Set()): string => {
+  const widths: Array<number> = []
+  for (const row of rows) row.forEach((cell, i) => (widths[i] = Math.max(widths[i] ?? 0, width(cell))))
+  return rows
+    .map(row =>
+      row
+        .map((cell, i) => {
+          const padding = " ".repeat(widths[i]! - width(cell))
+          return right.has(i) ? padding + cell : i === row.length - 1 ? cell : cell + padding
+        })
+        .join("  ")
+        .trimEnd()
+    )
+    .join("\n")
+}
+
+/** Columns that a text takes, without its colours. */
+export const width = (text: string): number => [...text.replace(/\u001B\[\d+m/g, "")].length

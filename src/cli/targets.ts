@@ -1,0 +1,51 @@
+/** What a finished run shows: the files that its targets consist of, copied out of the store where people can open them. */
+import { existsSync, readFileSync } from "node:fs"
+import { join, relative } from "node:path"
+import { Effect } from "effect"
+import type { Digest } from "../pipeline/Digest.ts"
+import { short } from "../pipeline/Digest.ts"
+import type { Cache } from "../runner/Cache.ts"
+import type { Resolver } from "../runner/Resolver.ts"
+import { styleOf } from "./style.ts"
+
+export interface ShowTargets {
+  readonly cache: Cache
+  readonly resolver: Resolver
+  readonly json: boolean
+  readonly run: number
+}
+
+/** The file of a report that is printed on the terminal. */
+const shownFile = "report.md"
+
+/** Copies every target of kind `report` to `cache/reports/PIPELINE/DIGEST/`, and prints it. */
+export const showTargets = ({ cache, json, resolver, run }: ShowTargets) =>
+  Effect.gen(function* () {
+    const { plan, states } = resolver
+    const style = styleOf(process.stderr)
+    for (const { name, node, output } of plan.targets) {
+      const state = states[node]!
+      const kind = plan.nodes[node]!.stage.outputs[output]
+      const found = state._tag === "known" ? state.outputs.find(({ port }) => port === output) : undefined
+      if (found === undefined || kind?.name !== "report") continue
+      const directory = yield* materialise(cache, plan.pipeline, found.digest)
+      const shown = join(directory, shownFile)
+      if (json)
+        process.stdout.write(`${JSON.stringify({ type: "target", run, name, digest: found.digest, directory })}\n`)
+      else if (existsSync(shown)) process.stdout.write(`\n${readFileSync(shown, "utf8").trimEnd()}\n`)
+      const path = relative(process.cwd(), directory)
+      process.stderr.write(
+        `\n${style.dim("report")}  ${path.startsWith("..") ? directory : path}   ${style.dim("why")}  pipeline why ${plan.pipeline}   ${style.dim("trace")}  pipeline lineage ${short(found.digest)}\n`
+      )
+    }
+  })
+
+const materialise = (cache: Cache, pipeline: string, digest: Digest) =>
+  Effect.gen(function* () {
+    const directory = join(cache.paths.root, "reports", pipeline, short(digest))
+    const manifest = yield* cache.store.readManifest(digest)
+    // What is there already was copied from the same digest; a run that executes nothing writes nothing.
+    if (manifest.files.some(({ path }) => !existsSync(join(directory, path))))
+      yield* cache.store.materialiseArtifact(manifest, directory)
+    return directory
+  })

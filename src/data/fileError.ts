@@ -1,0 +1,35 @@
+/** How work with files of this machine fails. */
+import { Effect, Schema } from "effect"
+
+/** A file that cannot be read or written. `storage`: the disk is full, read-only or forbidden; `permanent`: anything else. */
+export class FileError extends Schema.TaggedError<FileError>()("FileError", {
+  class: Schema.Literals(["storage", "permanent"]),
+  path: Schema.String,
+  message: Schema.String
+}) {}
+
+const storageAdvice: { readonly [code: string]: string } = {
+  ENOSPC: "the disk is full; free some space (what was downloaded so far is kept)",
+  EDQUOT: "your quota on this disk is used up; free some space (what was downloaded so far is kept)",
+  EROFS: "the disk is read-only",
+  EACCES: "permission denied",
+  EPERM: "the operation is not permitted",
+  EMFILE: "too many open files",
+  ENFILE: "too many open files on this machine"
+}
+
+/** Runs a file operation; `doing` completes the sentence "could not …", for example `write data/x.part`. */
+export const onFile = <A>(path: string, doing: string, evaluate: () => Promise<A>): Effect.Effect<A, FileError> =>
+  Effect.tryPromise({
+    try: evaluate,
+    catch: cause => {
+      const code = cause instanceof Error && "code" in cause && typeof cause.code === "string" ? cause.code : ""
+      const advice = storageAdvice[code]
+      const detail = advice ?? (cause instanceof Error ? cause.message : String(cause))
+      return new FileError({
+        class: advice === undefined ? "permanent" : "storage",
+        path,
+        message: `could not ${doing}: ${detail}${advice === undefined ? "" : ` (${code})`}`
+      })
+    }
+  })

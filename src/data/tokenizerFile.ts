@@ -1,0 +1,169 @@
+/** The files that define a tokenizer, `tokenizer.json` and `tokenizer_config.json`: read, checked and typed. */
+import { Result, Schema } from "effect"
+import { type JsonFault, lineAndColumn, parseJson } from "./jsonText.ts"
+
+/** A tokenizer file that cannot be used. `message` begins with the file and the place in it. */
+export class TokenizerError extends Schema.TaggedError<TokenizerError>()("TokenizerError", {
+  file: Schema.String,
+  message: Schema.String
+}) {}
+
+/** A token that is matched in the text before it is split, for example `<|endoftext|>`. */
+export interface AddedToken {
+  readonly id: number
+  readonly content: string
+  readonly special: boolean
+  readonly normalized: boolean
+  readonly lstrip: boolean
+  readonly rstrip: boolean
+  readonly singleWord: boolean
+}
+
+type Json = Readonly<Record<string, unknown>>
+
+/** A checked `tokenizer.json`: the parsed text, and the parts that we look into. */
+export interface TokenizerDefinition {
+  readonly json: Json & { readonly model: Json }
+  readonly addedTokens: ReadonlyArray<AddedToken>
+  /** One more than the greatest id. */
+  readonly size: number
+}
+
+/** What `tokenizer_config.json` says about special tokens; every field is optional there. */
+export interface TokenizerConfig {
+  readonly eosToken?: string
+  readonly padToken?: string
+  readonly maskToken?: string
+}
+
+/** No published vocabulary comes near; a larger id is damage, and would make arrays of its size. */
+const greatestId = 2 ** 24
+
+const isObject = (value: unknown): value is Json => typeof value === "object" && value !== null && !Array.isArray(value)
+
+const describe = (value: unknown): string => {
+  if (value === undefined) return "nothing"
+  const text = JSON.stringify(value) ?? String(value)
+  return text.length > 40 ? `${text.slice(0, 40)}…` : text
+}
+
+const fail = (file: string, what: string) => Result.fail(new TokenizerError({ file, message: `${file}: ${what}` }))
+
+const faultIn = (text: string, file: string, { offset, what }: JsonFault) => {
+  const { line, column } = lineAndColumn(text, offset)
+  return new TokenizerError({ file, message: `${file}:${line}:${column}: ${what}` })
+}
+
+const parseObject = (text: string, file: string): Result.Result<Json, TokenizerError> =>
+  Result.gen(function* () {
+    const value = yield* Result.mapError(parseJson(text.replace(/^\uFEFF/, "")), fault => faultIn(text, file, fault))
+    return isObject(value) ? value : yield* fail(file, `must hold an object, got ${describe(value)}`)
+  })
+
+const isId = (value: unknown): value is number =>
+  Number.isInteger(value) && Number(value) >= 0 && Number(value) < greatestId
+
+/** Checks `added_tokens[i]`. */
+const addedToken = (value: unknown, file: string, i: number): Result.Result<AddedToken, TokenizerError> => {
+  const at = `added_tokens[${i}]`
+  if (!isObject(value)) return fail(file, `${at} must be an object, got ${describe(value)}`)
+  if (!isId(value["id"])) return fail(file, `${at}.id must be a whole number from 0, got ${describe(value["id"])}`)
+  if (typeof value["content"] !== "string" || value["content"] === "") {
+    return fail(file, `${at}.content must be a string with at least one character, got ${describe(value["content"])}`)
+  }
+  const flag = (name: string) => value[name] === true
+  return Result.succeed({
+    id: value["id"],
+    content: value["content"],
+    special: flag("special"),
+    normalized: typeof value["normalized"] === "boolean" ? value["normalized"] : !flag("special"),
+    lstrip: flag("lstrip"),
+    rstrip: flag("rstrip"),
+    singleWord: flag("single_word")
+  })
+}
+
+/** The greatest id of `model.vocab`: an object from token to id, or (Unigram) a list of [token, score]. */
+const checkVocab = (vocab: unknown, file: string): Result.Result<number, TokenizerError> => {
+  if (Array.isArray(vocab)) return Result.succeed(vocab.length - 1)
+  if (!isObject(vocab)) return fail(file, `model.vocab must be an object from token to id, got ${describe(vocab)}`)
+  let greatest = -1
+  for (const token of Object.keys(vocab)) {
+    const id = vocab[token]
+    if (!isId(id)) {
+      return fail(file, `model.vocab[${describe(token)}] must be a whole number from 0, got ${describe(id)}`)
+    }
+    if (id > greatest) greatest = id
+  }
+  if (greatest === -1) return fail(file, "model.vocab is empty")
+  const seen = new Uint8Array(greatest + 1)
+  for (const token of Object.keys(vocab)) {
+    const id = Number(vocab[token])
+    if (seen[id] === 1)
+      return fail(file, `model.vocab gives the id ${id} to two tokens, one of them ${describe(token)}`)
+    seen[id] = 1
+  }
+  return Result.succeed(greatest)
+}
+
+const checkMerges = (merges: unknown, file: string): Result.Result<void, TokenizerError> => {
+  if (!Array.isArray(merges)) return fail(file, `model.merges must be a list, got ${describe(merges)}`)
+  const pairs = Array.isArray(merges[0])
+  for (const [i, merge] of merges.entries()) {
+    const parts: unknown = pairs ? merge : typeof merge === "string" ? merge.split(" ") : undefined
+    if (!Array.isArray(parts) || parts.length !== 2 || !parts.every(part => typeof part === "string" && part !== "")) {
+      return fail(
+        file,
+        `model.merges[${i}] must be ${pairs ? "a pair of tokens" : '"token token"'}, got ${describe(merge)}`
+      )
+    }
+  }
+  return Result.succeed(undefined)
+}
+
+/** Reads the text of a `tokenizer.json`. */
+export const parseTokenizerJson = (text: string, file: string): Result.Result<TokenizerDefinition, TokenizerError> =>
+  Result.gen(function* () {
+    const json = yield* parseObject(text, file)
+    const model = json["model"]
+    if (!isObject(model)) return yield* fail(file, `model must be an object, got ${describe(model)}`)
+    let greatest = yield* checkVocab(model["vocab"], file)
+    const type = model["type"] ?? (Array.isArray(model["merges"]) ? "BPE" : undefined)
+    if (type === "BPE") yield* checkMerges(model["merges"], file)
+    for (const part of ["normalizer", "pre_tokenizer", "post_processor", "decoder"]) {
+      const value = json[part] ?? null
+      if (value !== null && !isObject(value)) {
+        return yield* fail(file, `${part} must be an object or null, got ${describe(value)}`)
+      }
+    }
+    const added = json["added_tokens"] ?? []
+    if (!Array.isArray(added)) return yield* fail(file, `added_tokens must be a list, got ${describe(added)}`)
+    const addedTokens: Array<AddedToken> = []
+    for (const [i, value] of added.entries()) {
+      const token = yield* addedToken(value, file, i)
+      addedTokens.push(token)
+      if (token.id > greatest) greatest = token.id
+    }
+    return { json: { ...json, model }, addedTokens, size: greatest + 1 }
+  })
+
+/** Reads the text of a `tokenizer_config.json`; a token stands there as a string or as `{content}`. */
+export const parseTokenizerConfig = (text: string, file: string): Result.Result<TokenizerConfig, TokenizerError> =>
+  Result.gen(function* () {
+    const json = yield* parseObject(text, file)
+    const token = (name: string): Result.Result<string | undefined, TokenizerError> => {
+      const value = json[name] ?? undefined
+      const content = isObject(value) ? value["content"] : value
+      return content === undefined || typeof content === "string"
+        ? Result.succeed(content)
+        : fail(file, `${name} must be a string or {content}, got ${describe(value)}`)
+    }
+    const eosToken = yield* token("eos_token")
+    const padToken = yield* token("pad_token")
+    const maskToken = yield* token("mask_token")
+    return {
+      ...(eosToken === undefined ? {} : { eosToken }),
+      ...(padToken === undefined ? {} : { padToken }),
+      ...(maskToken === undefined ? {} : { maskToken })
+    }
+  })

@@ -1,0 +1,39 @@
+/** How long and how large the same work was before: the basis of every estimate. */
+import type { Database } from "./Database.ts"
+
+export interface Past {
+  /** Wall-clock milliseconds. */
+  readonly ms: number
+  /** Bytes of the outputs. */
+  readonly bytes: number
+}
+
+const pastWhere = (condition: string) => `
+  SELECT avg(ended_ms - started_ms) AS ms, avg(bytes) AS bytes FROM (
+    SELECT execution.started_ms, execution.ended_ms,
+      (SELECT coalesce(sum(artifact.bytes), 0) FROM output JOIN artifact ON artifact.id = output.artifact WHERE output.action = execution.action) AS bytes
+    FROM execution ${condition} AND execution.status = 'done' ORDER BY execution.id DESC LIMIT 5)`
+
+const byLabel = pastWhere("WHERE execution.label = ?")
+const byStage = pastWhere(
+  "JOIN action ON action.id = execution.action JOIN stage ON stage.id = action.stage WHERE stage.name = ?"
+)
+
+/** The mean of the last five executions of that label, else of that stage; undefined when it was never executed. */
+export const history = (database: Database): ((label: string, stage: string) => Past | undefined) => {
+  const stages = new Map<string, Past | undefined>()
+  const ask = (sql: string, value: string): Past | undefined => {
+    const row = database.get<{ ms: number | null; bytes: number | null }>(sql, value)
+    return row === undefined || row.ms === null ? undefined : { ms: row.ms, bytes: row.bytes ?? 0 }
+  }
+  return (label, stage) => {
+    const past = ask(byLabel, label)
+    if (past !== undefined) return past
+    if (!stages.has(stage)) stages.set(stage, ask(byStage, stage))
+    return stages.get(stage)
+  }
+}
+
+/** Milliseconds that computing these actions took when they were executed last; what reusing them saves. */
+export const planCost = (database: Database, plan: number): number =>
+  database.get<{ cost_ms: number }>("SELECT cost_ms FROM plan WHERE id = ?", plan)?.cost_ms ?? 0

@@ -1,0 +1,67 @@
+/** The machine that the program runs on: who we are on it, and what it offers. */
+import { execFileSync } from "node:child_process"
+import { randomUUID } from "node:crypto"
+import { existsSync, readFileSync } from "node:fs"
+import { availableParallelism, hostname, totalmem, uptime } from "node:os"
+import type { Owner } from "../ledger/Leases.ts"
+
+/** A name that changes with every start of the machine, so that a process id of before is not taken for one of now. */
+const bootId = (): string => {
+  const file = "/proc/sys/kernel/random/boot_id"
+  if (existsSync(file)) return readFileSync(file, "utf8").trim()
+  // Elsewhere the time of the start, to the minute, serves.
+  return `boot-${Math.round((Date.now() / 1000 - uptime()) / 60)}`
+}
+
+/** A new owner of leases: one for each run of the program. */
+export const newOwner = (): Owner => ({ id: randomUUID(), host: hostname(), boot: bootId(), pid: process.pid })
+
+/** Whether a process of this machine exists. One that belongs to someone else does, too. */
+export const isAlive = (pid: number): boolean => {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch (cause) {
+    return (cause as NodeJS.ErrnoException).code === "EPERM"
+  }
+}
+
+export interface Capacity {
+  readonly cpus: number
+  readonly memoryMiB: number
+  /** Names of GPUs. */
+  readonly gpus: ReadonlyArray<string>
+}
+
+/** What this machine offers, unless the command line says otherwise. */
+export const capacity = (
+  options: { readonly jobs?: number | undefined; readonly gpus?: ReadonlyArray<string> | undefined } = {}
+): Capacity => ({
+  cpus: options.jobs ?? availableParallelism(),
+  memoryMiB: Math.floor(totalmem() / 2 ** 20),
+  gpus: options.gpus ?? detectGpus()
+})
+
+/** CUDA_VISIBLE_DEVICES when set, else what the NVIDIA driver lists, else none. */
+const detectGpus = (): ReadonlyArray<string> => {
+  const visible = process.env["CUDA_VISIBLE_DEVICES"]
+  if (visible !== undefined)
+    return visible
+      .split(",")
+      .map(name => name.trim())
+      .filter(name => name !== "")
+  if (!existsSync("/proc/driver/nvidia/version")) return []
+  try {
+    const listed = execFileSync("nvidia-smi", ["--query-gpu=index", "--format=csv,noheader"], {
+      encoding: "utf8",
+      timeout: 10_000,
+      stdio: ["ignore", "pipe", "ignore"]
+    })
+    return listed
+      .split("\n")
+      .map(line => line.trim())
+      .filter(line => line !== "")
+  } catch {
+    return []
+  }
+}

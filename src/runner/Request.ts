@@ -1,0 +1,51 @@
+/** The two records between the runner and an action's process: what to compute, and what came of it. */
+import { Schema } from "effect"
+
+const Hex = Schema.String.check(Schema.isPattern(/^[0-9a-f]{64}$/))
+const Size = Schema.Int.check(Schema.isGreaterThanOrEqualTo(0))
+
+export const Request = Schema.Struct({
+  version: Schema.Literal(1),
+  key: Hex,
+  label: Schema.String,
+  attempt: Schema.Int,
+  /** Where the stage is: `builtin` by name, or a module and its export. */
+  stage: Schema.Struct({ name: Schema.String, module: Schema.String, export: Schema.String }),
+  /** Encoded as written. */
+  parameters: Schema.Unknown,
+  inputs: Schema.Array(Schema.Struct({ port: Schema.String, name: Schema.optionalKey(Schema.String), digest: Hex })),
+  /** For each chunk-set output: its item family, and earlier sets that may hold items. */
+  families: Schema.Record(Schema.String, Schema.Struct({ family: Hex, candidates: Schema.Array(Hex) })),
+  store: Schema.Struct({ root: Schema.String, layers: Schema.Array(Schema.String) }),
+  /** Absolute paths. */
+  staging: Schema.String,
+  scratch: Schema.String,
+  checkpoint: Schema.String,
+  slots: Schema.Struct({ cpus: Schema.Int, memoryMiB: Schema.Int, gpus: Schema.Array(Schema.String) })
+})
+export type Request = typeof Request.Type
+
+export const ResultRecord = Schema.Struct({
+  version: Schema.Literal(1),
+  key: Hex,
+  outputs: Schema.Array(Schema.Struct({ port: Schema.String, digest: Hex, manifest: Schema.Unknown })),
+  /** Files to be moved into the store. */
+  staged: Schema.Array(Schema.Struct({ path: Schema.String, sha256: Hex, size: Size })),
+  metrics: Schema.Array(
+    Schema.Struct({ name: Schema.String, step: Schema.optionalKey(Schema.Int), value: Schema.NullOr(Schema.Finite) })
+  ),
+  cpuMs: Size,
+  peakKib: Size
+})
+export type ResultRecord = typeof ResultRecord.Type
+
+export const requestFile = "request.json"
+export const resultFile = "result.json"
+
+const RequestJson = Schema.fromJsonString(Request)
+const ResultJson = Schema.fromJsonString(ResultRecord)
+
+export const encodeRequest = Schema.encodeSync(RequestJson)
+export const decodeRequest = Schema.decodeUnknownSync(RequestJson)
+export const encodeResult = Schema.encodeSync(ResultJson)
+export const decodeResult = Schema.decodeUnknownSync(ResultJson)

@@ -1,0 +1,203 @@
+/** One run: plan, schedule, and a record in the ledger from its first moment to its last. */
+import { Clock, Effect, Exit } from "effect"
+import { history, planCost } from "../ledger/History.ts"
+import type { LedgerError } from "../ledger/LedgerError.ts"
+import * as Leases from "../ledger/Leases.ts"
+import type { ResolvedNode } from "../ledger/Plans.ts"
+import * as Runs from "../ledger/Runs.ts"
+import type { Plan } from "../pipeline/Plan.ts"
+import { isLasting, labelOf, type RunEvent } from "./Events.ts"
+import { heartbeatMs, leaseMs, type Ports } from "./Ports.ts"
+import type { Resolver } from "./Resolver.ts"
+import { schedule, type ScheduleSummary } from "./Schedule.ts"
+
+export interface RunOptions {
+  readonly ports: Ports
+  readonly resolver: Resolver
+  readonly keepGoing: boolean
+  /** The command line as typed, and the version of this program. */
+  readonly command: string
+  readonly program: string
+}
+
+export interface RunResult {
+  readonly run: Runs.RunId
+  readonly status: "done" | "failed"
+  readonly executed: number
+  readonly reused: number
+  readonly failed: number
+  readonly skipped: number
+  readonly ms: number
+  readonly savedMs: number
+}
+
+/** Hits are announced one by one in plans up to this size. */
+const announced = 60
+
+export const run = (options: RunOptions): Effect.Effect<RunResult, LedgerError> =>
+  Effect.gen(function* () {
+    const { command, program, resolver } = options
+    const { plan } = resolver
+    const started = yield* Clock.currentTimeMillis
+    const { owner } = options.ports
+    const id = yield* options.ports.ledger(database => {
+      Runs.markCrashed(database, owner, options.ports.alive)
+      return Runs.begin(database, {
+        pipeline: plan.pipeline,
+        profile: plan.profile,
+        command,
+        program,
+        owner,
+        now: started
+      })
+    })
+    const journal = eventJournal(options.ports, id)
+    const ports = { ...options.ports, emit: journal.emit }
+    const estimate = yield* ports.ledger(database => estimator(resolver, history(database)))
+    yield* announce(ports, id, resolver, estimate)
+    const beat = Effect.flatMap(Clock.currentTimeMillis, now =>
+      ports.ledger(database => Leases.heartbeat(database, owner.id, now + leaseMs))
+    )
+    return yield* Effect.scoped(
+      Effect.gen(function* () {
+        yield* Effect.forkScoped(
+          Effect.forever(Effect.delay(Effect.andThen(Effect.ignore(beat), journal.flush), heartbeatMs))
+        )
+        return yield* schedule({ run: id, ports, resolver, keepGoing: options.keepGoing, leaseMs, estimate })
+      })
+    ).pipe(
+      Effect.onExit(exit =>
+        Exit.isSuccess(exit) ? Effect.void : Effect.ignore(conclude(ports, id, resolver, started, undefined))
+      ),
+      Effect.flatMap(summary => conclude(ports, id, resolver, started, summary)),
+      Effect.ensuring(Effect.ignore(journal.flush)),
+      Effect.ensuring(Effect.ignore(ports.ledger(database => Leases.releaseAll(database, owner.id))))
+    )
+  })
+
+/** Expected milliseconds of a node. */
+const estimator = (resolver: Resolver, past: ReturnType<typeof history>) => (id: number) => {
+  const node = resolver.plan.nodes[id]!
+  return past(node.label, node.stage.name)?.ms
+}
+
+const announce = (
+  ports: Ports,
+  run: Runs.RunId,
+  resolver: Resolver,
+  estimate: (id: number) => number | undefined
+): Effect.Effect<void> =>
+  Effect.gen(function* () {
+    const { nodes, pipeline, profile } = resolver.plan
+    const missing = resolver.states.flatMap((state, id) => (state._tag === "known" ? [] : [id]))
+    const estimates = missing.slice(0, 10_000).map(estimate)
+    yield* ports.emit({
+      type: "run-started",
+      run,
+      pipeline,
+      profile,
+      nodes: nodes.length,
+      reused: nodes.length - missing.length,
+      toRun: resolver.states.filter(state => state._tag === "miss").length,
+      unknown: resolver.states.filter(state => state._tag === "unknown").length,
+      estimateMs: estimates.includes(undefined) ? undefined : estimates.reduce<number>((sum, ms) => sum + ms!, 0)
+    })
+    if (nodes.length > announced) return
+    for (const node of nodes) {
+      if (resolver.states[node.id]!._tag === "known")
+        yield* ports.emit({ type: "reused", label: node.label, summary: "", by: "cache" })
+    }
+  })
+
+/** Passes events on, and keeps the lasting ones for the ledger; written in batches, as a transaction each would cost more than the work. */
+const eventJournal = (ports: Ports, run: Runs.RunId) => {
+  let pending: Array<Runs.EventRow> = []
+  const emit = (event: RunEvent) =>
+    Effect.flatMap(Clock.currentTimeMillis, atMs =>
+      Effect.suspend(() => {
+        // That something was reused is the absence of an execution; a row for each hit would dwarf the rest.
+        if (isLasting(event) && event.type !== "reused")
+          pending.push({ atMs, type: event.type, label: labelOf(event), data: JSON.stringify(event) })
+        return ports.emit(event)
+      })
+    )
+  const flush = Effect.suspend(() => {
+    const events = pending
+    pending = []
+    return events.length === 0
+      ? Effect.void
+      : Effect.ignore(ports.ledger(database => Runs.recordEvents(database, run, events)))
+  })
+  return { emit, flush }
+}
+
+/** Writes the end of a run. Without a summary it was interrupted, or the ledger failed. */
+const conclude = (
+  ports: Ports,
+  run: Runs.RunId,
+  resolver: Resolver,
+  started: number,
+  summary: ScheduleSummary | undefined
+): Effect.Effect<RunResult, LedgerError> =>
+  Effect.gen(function* () {
+    const { plan } = resolver
+    const now = yield* Clock.currentTimeMillis
+    const nodes = resolvedNodes(plan, resolver)
+    const executed = summary?.executed.length ?? 0
+    const failed = summary?.failed.length ?? 0
+    const skipped = summary?.skipped.length ?? 0
+    const reused = summary === undefined ? 0 : plan.nodes.length - executed - failed - skipped
+    const status = summary === undefined ? "interrupted" : failed > 0 || skipped > 0 ? "failed" : "done"
+    const savedMs = yield* ports.ledger(database => {
+      Runs.finish(database, run, {
+        status,
+        now,
+        nodes,
+        pipeline: plan.pipeline,
+        profile: plan.profile,
+        targets: targetsOf(plan, resolver),
+        executed,
+        reused,
+        failed,
+        skipped,
+        savedMs: 0
+      })
+      const row = database.get<{ plan: number }>("SELECT plan FROM run WHERE id = ?", run)
+      const saved =
+        reused === 0 || row === undefined ? 0 : Math.max(0, planCost(database, row.plan) - (summary?.executedMs ?? 0))
+      database.run("UPDATE run SET saved_ms = ? WHERE id = ?", Math.round(saved), run)
+      return saved
+    })
+    yield* ports.emit({ type: "run-ended", run, status, executed, reused, failed, skipped, ms: now - started, savedMs })
+    return {
+      run,
+      status: status === "done" ? "done" : "failed",
+      executed,
+      reused,
+      failed,
+      skipped,
+      ms: now - started,
+      savedMs
+    }
+  })
+
+const resolvedNodes = (plan: Plan, resolver: Resolver): ReadonlyArray<ResolvedNode> =>
+  plan.nodes.map(({ id, label, stage }) => {
+    const state = resolver.states[id]!
+    if (state._tag === "unknown") return { label, key: undefined, outputs: [] }
+    if (state._tag === "miss" || state.outputs.some(output => output.state !== "present"))
+      return { label, key: state.key, outputs: [] }
+    // Most stages have one output; looking it up by name would dominate a run over 100,000 hits.
+    const outputs =
+      state.outputs.length === 1
+        ? [state.outputs[0]!.digest]
+        : Object.keys(stage.outputs).map(port => state.outputs.find(output => output.port === port)!.digest)
+    return { label, key: state.key, outputs }
+  })
+
+const targetsOf = (plan: Plan, resolver: Resolver) =>
+  plan.targets.flatMap(({ name, node, output }) => {
+    const state = resolver.states[node]!
+    const found = state._tag === "known" ? state.outputs.find(({ port }) => port === output) : undefined
+    return found === undefined ? [] : [{ name, digest: found.digest }]
+  })

@@ -1,0 +1,365 @@
+/** Runs what a plan needs: starts actions whose inputs exist, and carries what they return to their consumers. */
+import { Effect, Queue } from "effect"
+import type { LedgerError } from "../ledger/LedgerError.ts"
+import type { RunId } from "../ledger/Runs.ts"
+import type { Digest } from "../pipeline/Digest.ts"
+import { consumers as consumersOf, type NodeId } from "../pipeline/Plan.ts"
+import type { KnownOutput } from "../ledger/Actions.ts"
+import { compute, type ReadyAction, type Settled } from "./Attempt.ts"
+import type { Ports } from "./Ports.ts"
+import type { Resolver } from "./Resolver.ts"
+
+export interface ScheduleOptions {
+  readonly run: RunId
+  readonly ports: Ports
+  readonly resolver: Resolver
+  /** After a failure, go on with everything that does not need what failed. */
+  readonly keepGoing: boolean
+  readonly leaseMs: number
+  /** Expected milliseconds of a node, from history. */
+  readonly estimate: (id: NodeId) => number | undefined
+}
+
+export interface ScheduleSummary {
+  readonly executed: ReadonlyArray<NodeId>
+  /** Computed by another process while we waited, or found after something above was known (early cutoff). */
+  readonly reusedLate: ReadonlyArray<NodeId>
+  readonly failed: ReadonlyArray<NodeId>
+  readonly skipped: ReadonlyArray<NodeId>
+  readonly executedMs: number
+}
+
+/**
+ * - `waiting`: an input is not there yet. - `ready`: may start. - `running`.
+ * - `done`: its outputs are known, and there as far as anyone needs them. - `failed`. - `skipped`: will not run in this run.
+ */
+type Status = "waiting" | "ready" | "running" | "done" | "failed" | "skipped"
+
+/** Fibers started ahead of the slots that they wait for. */
+const ahead = 64
+
+const isPresent = (outputs: ReadonlyArray<KnownOutput>) => outputs.every(output => output.state === "present")
+
+export const schedule = (options: ScheduleOptions): Effect.Effect<ScheduleSummary, LedgerError> =>
+  Effect.gen(function* () {
+    const board = new Board(options)
+    board.survey()
+    const settled = yield* Queue.unbounded<readonly [NodeId, Settled | LedgerError]>()
+    for (;;) {
+      while (board.running < ahead && !board.stopping) {
+        const action = board.next()
+        if (action === undefined) break
+        yield* Effect.forkChild(
+          Effect.matchEffect(compute(options.ports, options.run, action, options.leaseMs), {
+            onSuccess: result => Queue.offer(settled, [action.node.id, result] as const),
+            onFailure: error => Queue.offer(settled, [action.node.id, error] as const)
+          })
+        )
+      }
+      for (const event of board.takeEvents()) yield* options.ports.emit(event)
+      if (board.running === 0) break
+      const [id, result] = yield* Queue.take(settled)
+      if (result._tag === "LedgerError") return yield* result
+      board.settle(id, result)
+    }
+    board.skipRest()
+    for (const event of board.takeEvents()) yield* options.ports.emit(event)
+    return board.summary()
+  })
+
+/** The state of every node, and the rules by which it changes. Synchronous. */
+class Board {
+  readonly #options: ScheduleOptions
+  readonly #resolver: Resolver
+  readonly #status: Array<Status>
+  readonly #consumers: ReadonlyArray<ReadonlyArray<NodeId>>
+  /** Nodes whose bytes are wanted for themselves: the pipeline's targets, and what nobody consumes. */
+  readonly #wanted: Uint8Array
+  /** For waiting nodes: the producers that they wait for. */
+  readonly #blockers = new Map<NodeId, Set<NodeId>>()
+  /** Nodes blocked by a producer. */
+  readonly #blocked = new Map<NodeId, Set<NodeId>>()
+  /** Running nodes whose inputs changed meanwhile: their result answers a question nobody asks any more. */
+  readonly #stale = new Set<NodeId>()
+  readonly #remake = new Map<NodeId, string>()
+  /** What nodes had returned before they were asked anew: when they return something else, their consumers are asked anew, too. */
+  readonly #previous = new Map<NodeId, ReadonlyArray<KnownOutput>>()
+  #ready: Array<NodeId> = []
+  #readyHead = 0
+  readonly #events: Array<Parameters<Ports["emit"]>[0]> = []
+  readonly #executed = new Set<NodeId>()
+  readonly #reusedLate = new Set<NodeId>()
+  readonly #failed = new Set<NodeId>()
+  readonly #skipped = new Set<NodeId>()
+  #executedMs = 0
+  running = 0
+  stopping = false
+
+  constructor(options: ScheduleOptions) {
+    this.#options = options
+    this.#resolver = options.resolver
+    const { plan } = options.resolver
+    this.#status = Array.from<Status>({ length: plan.nodes.length }).fill("waiting")
+    this.#consumers = consumersOf(plan)
+    this.#wanted = new Uint8Array(plan.nodes.length)
+    for (const target of plan.targets) this.#wanted[target.node] = 1
+    this.#consumers.forEach((list, id) => {
+      if (list.length === 0) this.#wanted[id] = 1
+    })
+  }
+
+  /** Sorts the nodes into done, ready and waiting, by what is known of them. */
+  survey(): void {
+    for (const { id } of this.#resolver.plan.nodes) this.#place(id)
+  }
+
+  /** Gives a node that is not running the status that its resolved state asks for. */
+  #place(id: NodeId): void {
+    const state = this.#resolver.states[id]!
+    if (state._tag === "known" && (isPresent(state.outputs) || this.#wanted[id] === 0)) {
+      this.#status[id] = "done"
+      return
+    }
+    if (state._tag === "known") this.#wantAgain(id)
+    this.#enqueue(id)
+  }
+
+  /**
+   * Makes a node ready, or lets it wait for the producers whose bytes it needs. Producers whose result is known but gone
+   * are made again, and theirs in turn; a loop, as chains may be deep.
+   */
+  #enqueue(first: NodeId): void {
+    const pending = [first]
+    while (pending.length > 0) {
+      const id = pending.pop()!
+      const needs = new Set<NodeId>()
+      let doomed: NodeId | undefined
+      for (const wire of this.#resolver.plan.nodes[id]!.wires) {
+        const status = this.#status[wire.node]!
+        if (status === "failed" || status === "skipped") doomed = wire.node
+        else if (status !== "done" || !this.#hasBytes(wire.node, wire.output)) needs.add(wire.node)
+      }
+      if (doomed !== undefined) {
+        this.#skip(id, doomed)
+        continue
+      }
+      if (needs.size === 0) {
+        this.#status[id] = "ready"
+        this.#ready.push(id)
+        continue
+      }
+      this.#status[id] = "waiting"
+      this.#blockers.set(id, needs)
+      for (const producer of needs) {
+        const list = this.#blocked.get(producer)
+        if (list === undefined) this.#blocked.set(producer, new Set([id]))
+        else list.add(id)
+        if (this.#status[producer] !== "done") continue
+        this.#wantAgain(producer)
+        pending.push(producer)
+      }
+    }
+  }
+
+  /** Notes that a known result must be made again because its bytes are gone. */
+  #wantAgain(id: NodeId): void {
+    const state = this.#resolver.states[id]!
+    const gone = state._tag === "known" ? state.outputs.find(output => output.state !== "present") : undefined
+    this.#status[id] = "waiting"
+    this.#remake.set(id, `its bytes are ${gone?.state ?? "gone"}`)
+  }
+
+  #hasBytes(id: NodeId, output: string): boolean {
+    const state = this.#resolver.states[id]!
+    return (
+      state._tag === "known" && state.outputs.some(({ port, state: bytes }) => port === output && bytes === "present")
+    )
+  }
+
+  /** The next node to start, if any. */
+  next(): ReadyAction | undefined {
+    while (this.#readyHead < this.#ready.length) {
+      const id = this.#ready[this.#readyHead++]!
+      if (this.#readyHead > 1024) {
+        this.#ready = this.#ready.slice(this.#readyHead)
+        this.#readyHead = 0
+      }
+      if (this.#status[id] !== "ready") continue
+      const node = this.#resolver.plan.nodes[id]!
+      const state = this.#resolver.states[id]!
+      const components = this.#resolver.components(node)
+      if (components === undefined || state._tag === "unknown")
+        throw new Error(`${node.label} is ready, but its inputs are not known`)
+      this.#status[id] = "running"
+      this.running++
+      return {
+        node,
+        key: state.key,
+        components,
+        codeDetail: this.#resolver.codeDetail(node),
+        families: this.#resolver.families(node, components),
+        remake: this.#remake.get(id),
+        estimateMs: this.#options.estimate(id)
+      }
+    }
+    return undefined
+  }
+
+  settle(id: NodeId, result: Settled): void {
+    this.running--
+    if (result._tag === "Failed") {
+      this.#status[id] = "failed"
+      this.#failed.add(id)
+      if (!this.#options.keepGoing) this.stopping = true
+      this.#skipConsumers(id)
+      return
+    }
+    if (result._tag === "InputLost") {
+      this.#forgetBytes(result.artifact)
+      this.#enqueue(id)
+      return
+    }
+    if (result._tag === "Executed") {
+      this.#executed.add(id)
+      this.#executedMs += result.ms
+    } else {
+      this.#reusedLate.add(id)
+      this.#events.push({
+        type: "reused",
+        label: this.#resolver.plan.nodes[id]!.label,
+        summary: "",
+        by: "another-process"
+      })
+    }
+    const state = this.#resolver.states[id]!
+    if (this.#stale.delete(id) || state._tag === "unknown") {
+      // It ran on inputs that have been replaced: ask again with the new ones.
+      this.#status[id] = "waiting"
+      this.#arrive(this.#reconsider([id]))
+      return
+    }
+    this.#arrive([[id, state.key, result.outputs]])
+  }
+
+  /** An artifact's bytes turned out to be gone: every node that has it as an output must know. */
+  #forgetBytes(artifact: Digest): void {
+    this.#resolver.states.forEach((state, id) => {
+      if (state._tag !== "known" || !state.outputs.some(output => output.digest === artifact)) return
+      const outputs = state.outputs.map(output =>
+        output.digest === artifact ? { ...output, state: "lost" as const } : output
+      )
+      this.#resolver.settle(id, state.key, outputs)
+    })
+  }
+
+  /** Results arrive: consumers that waited for them are asked for anew; others only if the result is not what it was. */
+  #arrive(results: ReadonlyArray<readonly [NodeId, Digest, ReadonlyArray<KnownOutput>]>): void {
+    const pending = [...results]
+    while (pending.length > 0) {
+      const [id, key, outputs] = pending.pop()!
+      const before = this.#resolver.states[id]!
+      const changed =
+        before._tag === "known" &&
+        before.outputs.some(old => outputs.find(output => output.port === old.port)?.digest !== old.digest)
+      this.#resolver.settle(id, key, outputs)
+      this.#remake.delete(id)
+      this.#status[id] = "done"
+      const free: Array<NodeId> = []
+      for (const consumer of this.#blocked.get(id) ?? []) {
+        const blockers = this.#blockers.get(consumer)
+        if (blockers === undefined || !blockers.delete(id) || blockers.size > 0) continue
+        this.#blockers.delete(consumer)
+        if (this.#status[consumer] === "waiting") free.push(consumer)
+      }
+      this.#blocked.delete(id)
+      if (changed) {
+        for (const consumer of this.#consumers[id]!) {
+          const status = this.#status[consumer]!
+          if (status === "running") this.#stale.add(consumer)
+          else if ((status === "done" || status === "ready") && !free.includes(consumer)) free.push(consumer)
+        }
+      }
+      pending.push(...this.#reconsider(free))
+    }
+  }
+
+  /** Derives the keys of nodes anew and places them; returns those whose result is known, for their consumers. */
+  #reconsider(nodes: ReadonlyArray<NodeId>): ReadonlyArray<readonly [NodeId, Digest, ReadonlyArray<KnownOutput>]> {
+    if (nodes.length === 0) return []
+    const before = new Map(nodes.map(id => [id, this.#resolver.states[id]!]))
+    for (const id of nodes) this.#resolver.forget(id)
+    this.#resolver.resolve(nodes)
+    const arrived: Array<readonly [NodeId, Digest, ReadonlyArray<KnownOutput>]> = []
+    for (const id of nodes) {
+      const state = this.#resolver.states[id]!
+      const was = before.get(id)!
+      if (state._tag === "known" && (isPresent(state.outputs) || this.#wanted[id] === 0) && !this.#remake.has(id)) {
+        if (was._tag === "known") this.#previous.set(id, was.outputs)
+        else this.#reusedLate.add(id)
+        arrived.push([id, state.key, state.outputs])
+      } else {
+        if (was._tag === "known") this.#previous.set(id, was.outputs)
+        this.#enqueue(id)
+      }
+    }
+    return arrived
+  }
+
+  #skip(id: NodeId, because: NodeId): void {
+    this.#status[id] = "skipped"
+    this.#skipped.add(id)
+    this.#blockers.delete(id)
+    this.#events.push({
+      type: "skipped",
+      label: this.#resolver.plan.nodes[id]!.label,
+      because: this.#resolver.plan.nodes[because]!.label
+    })
+    this.#skipConsumers(id)
+  }
+
+  /** Everything below a failed node that is not done or running will not run. */
+  #skipConsumers(of: NodeId): void {
+    const pending = [...this.#consumers[of]!]
+    while (pending.length > 0) {
+      const id = pending.pop()!
+      if (this.#status[id] !== "waiting" && this.#status[id] !== "ready") continue
+      this.#status[id] = "skipped"
+      this.#skipped.add(id)
+      this.#blockers.delete(id)
+      this.#events.push({
+        type: "skipped",
+        label: this.#resolver.plan.nodes[id]!.label,
+        because: this.#resolver.plan.nodes[of]!.label
+      })
+      pending.push(...this.#consumers[id]!)
+    }
+  }
+
+  /** At the end of a stopped run: what never started. */
+  skipRest(): void {
+    this.#status.forEach((status, id) => {
+      if (status !== "waiting" && status !== "ready") return
+      this.#status[id] = "skipped"
+      this.#skipped.add(id)
+      this.#events.push({
+        type: "skipped",
+        label: this.#resolver.plan.nodes[id]!.label,
+        because: "the run stopped after a failure"
+      })
+    })
+  }
+
+  takeEvents(): ReadonlyArray<Parameters<Ports["emit"]>[0]> {
+    return this.#events.splice(0)
+  }
+
+  summary(): ScheduleSummary {
+    return {
+      executed: [...this.#executed],
+      reusedLate: [...this.#reusedLate].filter(id => !this.#executed.has(id)),
+      failed: [...this.#failed],
+      skipped: [...this.#skipped],
+      executedMs: this.#executedMs
+    }
+  }
+}

@@ -1,0 +1,189 @@
+/** Looking over the whole store: what there is, whether it is sound, and what dead processes left behind. */
+import { join } from "node:path"
+import { Clock, Effect, Stream } from "effect"
+import { type Digest, isDigest } from "../pipeline/Digest.ts"
+import { type Ground, makerOf, type Maker, orMissing, parallel, self } from "./Ground.ts"
+import type { LayerInvalid, ObjectDamaged } from "./ObjectError.ts"
+import { has, verify } from "./Reading.ts"
+import type { StorageError } from "./StorageError.ts"
+import { folders } from "./Trash.ts"
+import type { Stored } from "./Writing.ts"
+
+const sizesIn = Effect.fnUntraced(function* (ground: Ground, directory: string, names: ReadonlyArray<string>) {
+  const stats = yield* Effect.forEach(names, name => orMissing(ground.disk.stat(join(directory, name))), {
+    concurrency: parallel
+  })
+  return stats
+})
+
+const listShard = Effect.fnUntraced(function* (ground: Ground, shard: string) {
+  const directory = join(ground.objects, shard)
+  const names = ((yield* orMissing(ground.disk.readdir(directory))) ?? [])
+    .map(entry => entry.name)
+    .filter(name => isDigest(shard + name))
+    .sort()
+  const stats = yield* sizesIn(ground, directory, names)
+  const found: Array<Stored> = []
+  names.forEach((name, i) => {
+    const stat = stats[i]
+    if (stat !== undefined) found.push({ sha256: (shard + name) as Digest, size: stat.size })
+  })
+  return found
+})
+
+/** The objects of the writable store in the order of their digests. Files with other names are not ours, and are passed over. */
+export const list = (ground: Ground): Stream.Stream<Stored, StorageError> =>
+  Stream.fromIterableEffect(
+    Effect.map(orMissing(ground.disk.readdir(ground.objects)), entries =>
+      (entries ?? [])
+        .filter(entry => entry.kind === "directory" && /^[0-9a-f]{2}$/.test(entry.name))
+        .map(entry => entry.name)
+        .sort()
+    )
+  ).pipe(
+    Stream.mapEffect(shard => listShard(ground, shard)),
+    Stream.flattenIterable
+  )
+
+/** Counts and bytes, by what the files are there for. */
+export interface Usage {
+  readonly objects: Tally
+  readonly trash: Tally
+  readonly quarantine: Tally
+  readonly staging: Tally
+  /** Bytes left on the disk. */
+  readonly free: number
+}
+
+export interface Tally {
+  readonly count: number
+  readonly bytes: number
+}
+
+const tallyOf = Effect.fnUntraced(function* (ground: Ground, directory: string) {
+  const names = ((yield* orMissing(ground.disk.readdir(directory))) ?? [])
+    .filter(entry => entry.kind === "file")
+    .map(entry => entry.name)
+  let count = 0
+  let bytes = 0
+  for (const stat of yield* sizesIn(ground, directory, names)) {
+    if (stat === undefined) continue
+    count++
+    bytes += stat.size
+  }
+  return { count, bytes } satisfies Tally
+})
+
+const none: Tally = { count: 0, bytes: 0 }
+const plus = (a: Tally, b: Tally): Tally => ({ count: a.count + b.count, bytes: a.bytes + b.bytes })
+
+export const usage = Effect.fnUntraced(function* (ground: Ground) {
+  const objects = yield* Stream.runFold(
+    list(ground),
+    () => none,
+    (sum, object) => plus(sum, { count: 1, bytes: object.size })
+  )
+  let trash = none
+  for (const { path } of yield* folders(ground)) trash = plus(trash, yield* tallyOf(ground, path))
+  const free = (yield* orMissing(ground.disk.free(ground.root))) ?? 0
+  const quarantine = yield* tallyOf(ground, ground.quarantine)
+  const staging = yield* tallyOf(ground, ground.tmp)
+  return { objects, trash, quarantine, staging, free } satisfies Usage
+})
+
+export interface VerifyAllOptions {
+  /** Objects read at a time; 2 by default. Each may keep a core busy. */
+  readonly concurrency?: number
+  /** Called after each object with what was done so far. */
+  readonly onProgress?: (done: Tally) => Effect.Effect<void>
+  /** What ought to be there, with sizes: finds objects that are missing, and large ones that were cut short. */
+  readonly expected?: Iterable<Stored>
+}
+
+export interface Verification {
+  readonly checked: number
+  readonly bytes: number
+  readonly damaged: ReadonlyArray<ObjectDamaged>
+  readonly missing: ReadonlyArray<Digest>
+}
+
+/** Hashes every object of the store and of its layers. Damaged ones are moved aside and listed; the rest of the store goes on working. */
+export const verifyAll = Effect.fnUntraced(function* (ground: Ground, options: VerifyAllOptions = {}) {
+  const expected = new Map<string, Stored>()
+  for (const object of options.expected ?? []) expected.set(object.sha256, object)
+  const missing = new Set(expected.keys() as Iterable<Digest>)
+  const damaged: Array<ObjectDamaged> = []
+  let done = none
+
+  const checkOne = (object: Stored) =>
+    verify(ground, object.sha256, { size: expected.get(object.sha256)?.size ?? object.size }).pipe(
+      Effect.catchTags({
+        ObjectDamaged: error => {
+          damaged.push(error)
+          return Effect.succeed(object)
+        },
+        // Collected by another process since it was listed.
+        ObjectMissing: () => Effect.void
+      }),
+      Effect.flatMap(checked => {
+        if (checked === undefined) return Effect.void
+        missing.delete(object.sha256)
+        done = plus(done, { count: 1, bytes: checked.size })
+        return options.onProgress?.(done) ?? Effect.void
+      })
+    )
+
+  const seen = new Set<string>()
+  const below: Array<Stored> = []
+  const own = Stream.map(list(ground), object => {
+    if (ground.layers.length > 0) seen.add(object.sha256)
+    return object
+  })
+  const run = <E>(objects: Stream.Stream<Stored, E>) =>
+    Stream.runDrain(Stream.mapEffect(objects, checkOne, { concurrency: options.concurrency ?? 2, unordered: true }))
+  yield* run(own)
+  for (const layer of ground.layers) {
+    for (const [digest, object] of (yield* layer.content).objects) {
+      if (!seen.has(digest)) below.push({ sha256: digest as Digest, size: object.size })
+      seen.add(digest)
+    }
+  }
+  yield* run(Stream.fromIterable(below))
+  // What appeared while we were reading is not missing.
+  for (const digest of yield* has(ground, missing)) missing.delete(digest)
+  return { checked: done.count, bytes: done.bytes, damaged, missing: [...missing] } satisfies Verification
+}) as (ground: Ground, options?: VerifyAllOptions) => Effect.Effect<Verification, StorageError | LayerInvalid>
+
+const alive = (pid: number): boolean => {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch (error) {
+    // It exists, but belongs to somebody else.
+    return (error as NodeJS.ErrnoException).code === "EPERM"
+  }
+}
+
+/** Whether the maker of a temporary file can still be at work. Of other hosts nothing is known but the file's age. */
+const atWork = (maker: Maker): boolean =>
+  maker.host === self.host && (maker.pid === self.pid ? maker.incarnation === self.incarnation : alive(maker.pid))
+
+/**
+ * Removes what dead processes left in `tmp/`: files untouched for `olderThanMs` milliseconds whose maker is not alive on this host.
+ * On a disk that several hosts share, the age must be longer than any single file takes to write.
+ */
+export const sweep = Effect.fnUntraced(function* (ground: Ground, options: { readonly olderThanMs: number }) {
+  const { disk } = ground
+  const before = (yield* Clock.currentTimeMillis) - options.olderThanMs
+  let removed = none
+  for (const entry of (yield* orMissing(disk.readdir(ground.tmp))) ?? []) {
+    const maker = makerOf(entry.name)
+    if (entry.kind !== "file" || maker === undefined || atWork(maker)) continue
+    const path = join(ground.tmp, entry.name)
+    const stat = yield* orMissing(disk.stat(path))
+    if (stat === undefined || Number(stat.mtimeNs / 1_000_000n) > before) continue
+    yield* orMissing(disk.unlink(path))
+    removed = plus(removed, { count: 1, bytes: stat.size })
+  }
+  return removed
+})

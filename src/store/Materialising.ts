@@ -1,0 +1,91 @@
+/** Putting objects where people want files: complete or not at all, and never at the price of what was there before. */
+import { basename, dirname, join } from "node:path"
+import { Effect } from "effect"
+import type { Manifest } from "../pipeline/Artifact.ts"
+import { explainFull, type Ground, objectMode, objectPath, uniqueName } from "./Ground.ts"
+import { UnsafePath } from "./ObjectError.ts"
+import { openVerified, type ReadOptions } from "./Reading.ts"
+import { whyUnsafeTogether } from "./SafePath.ts"
+
+export interface MaterialiseOptions extends ReadOptions {
+  /**
+   * `copy` (the default) gives a file of one's own, sharing blocks with the object where the file system can. `hardlink` costs no
+   * space anywhere, but the file is the object: it is read-only, and must stay so.
+   */
+  readonly mode?: "copy" | "hardlink"
+}
+
+const fileMode = 0o644
+
+/** A hard link is impossible between file systems, on some of them at all, and beyond a number of links. */
+const unlinkable = new Set(["EXDEV", "EPERM", "EMLINK", "ENOTSUP", "EOPNOTSUPP", "ENOSYS"])
+
+/**
+ * Writes the object's bytes to `to`, creating folders on the way. The bytes are put beside it under another name, synced,
+ * and renamed over it: an existing file is replaced in one step or stays as it was. Returns how it was done; a hard link
+ * that the file system refuses becomes a read-only copy.
+ */
+export const materialise = Effect.fnUntraced(function* (
+  ground: Ground,
+  digest: string,
+  to: string,
+  options: MaterialiseOptions = {}
+) {
+  const { disk, faults } = ground
+  const from = yield* openVerified(ground, digest, options)
+  const directory = dirname(to)
+  const beside = join(directory, `.${basename(to)}.${uniqueName()}`)
+  const linked = options.mode === "hardlink"
+
+  const copy = Effect.gen(function* () {
+    yield* disk.copy(from, beside)
+    yield* disk.chmod(beside, linked ? objectMode : fileMode)
+    yield* faults("materialise.after-copy")
+    yield* disk.syncFile(beside)
+    return "copy" as const
+  })
+  // Only our own objects are known to be read-only; the files of a layer may be a working copy of somebody.
+  const place =
+    linked && from === objectPath(ground, digest)
+      ? disk.link(from, beside).pipe(
+          Effect.as("hardlink" as const),
+          Effect.catchIf(
+            error => unlinkable.has(error.code),
+            () => copy
+          )
+        )
+      : copy
+
+  return yield* Effect.gen(function* () {
+    yield* disk.mkdir(directory)
+    const how = yield* place
+    yield* faults("materialise.after-sync")
+    yield* disk.rename(beside, to)
+    yield* faults("materialise.after-rename")
+    yield* disk.syncDirectory(directory)
+    return how
+  }).pipe(
+    // Also after success: renaming one link of a file over another link of it is defined to do nothing.
+    Effect.ensuring(Effect.ignore(disk.unlink(beside))),
+    explainFull(ground, options.size)
+  )
+})
+
+/**
+ * Writes the files of an artifact into a directory. Their names are checked before the first is written: one that would leave the
+ * directory fails the whole. Files that the artifact does not name are left alone. The items of a chunk set are not written.
+ */
+export const materialiseArtifact = Effect.fnUntraced(function* (
+  ground: Ground,
+  manifest: Manifest,
+  directory: string,
+  options: MaterialiseOptions = {}
+) {
+  const unsafe = whyUnsafeTogether(manifest.files.map(file => file.path))
+  if (unsafe !== undefined) return yield* new UnsafePath({ ...unsafe, source: `artifact of kind ${manifest.kind}` })
+  yield* Effect.forEach(
+    manifest.files,
+    file => materialise(ground, file.sha256, join(directory, file.path), { ...options, size: file.size }),
+    { concurrency: 4, discard: true }
+  )
+})

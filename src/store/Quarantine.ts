@@ -1,0 +1,38 @@
+/** Moving damaged objects aside, with a note. Nothing is deleted: what is wrong with the bytes may tell about the disk. */
+import { basename, join } from "node:path"
+import { Clock, Effect } from "effect"
+import type { FileStat } from "./Disk.ts"
+import { ensureDirectories, type Ground, objectPath, orMissing, shardOf, uniqueName } from "./Ground.ts"
+
+/**
+ * Moves an object of the writable store into `quarantine/`. Returns its new path, or undefined if there was none.
+ * With `seen`, only the very file that was found damaged is moved, not one that another process has put in its place.
+ */
+export const quarantine = Effect.fn("Store.quarantine")(function* (
+  ground: Ground,
+  digest: string,
+  reason: string,
+  seen?: FileStat
+) {
+  const { disk, faults } = ground
+  const from = objectPath(ground, digest)
+  const now = yield* orMissing(disk.stat(from))
+  if (now === undefined || (seen !== undefined && (now.ino !== seen.ino || now.mtimeNs !== seen.mtimeNs))) {
+    return undefined
+  }
+  yield* ensureDirectories(ground, [ground.quarantine])
+  const to = join(ground.quarantine, `${digest}.${uniqueName()}`)
+  yield* faults("quarantine.before-rename")
+  const moved = yield* orMissing(Effect.as(disk.rename(from, to), true))
+  if (moved === undefined) return undefined
+  yield* faults("quarantine.after-rename")
+  ground.sound.delete(digest)
+  const at = new Date(yield* Clock.currentTimeMillis).toISOString()
+  const note = { digest, file: basename(to), reason, size: now.size, at }
+  // The note is for people; the move counts even if a full disk has no room for the note.
+  yield* Effect.ignore(disk.write(`${to}.json`, `${JSON.stringify(note)}\n`))
+  yield* faults("quarantine.after-note")
+  yield* disk.syncDirectory(ground.quarantine)
+  yield* disk.syncDirectory(shardOf(ground, digest))
+  return to
+})

@@ -1,0 +1,157 @@
+/** The content-addressed object store: immutable blobs, each named by the SHA-256 of its bytes. */
+import { Effect, type Stream } from "effect"
+import { decodeManifest, encodeManifest, type Manifest } from "../pipeline/Artifact.ts"
+import type { Digest } from "../pipeline/Digest.ts"
+import type { Content } from "../pipeline/StageContext.ts"
+import * as Census from "./Census.ts"
+import type { Disk } from "./Disk.ts"
+import { type Faults, none } from "./Faults.ts"
+import { ground } from "./Ground.ts"
+import type { Layer } from "./Layer.ts"
+import { type ContentFailed, ManifestInvalid, type LayerInvalid, type ObjectDamaged } from "./ObjectError.ts"
+import type { ObjectMissing, ReadError, StagedChanged, UnsafePath } from "./ObjectError.ts"
+import * as Materialising from "./Materialising.ts"
+import * as Quarantine from "./Quarantine.ts"
+import * as Reading from "./Reading.ts"
+import type { StorageError } from "./StorageError.ts"
+import * as Trash from "./Trash.ts"
+import * as Writing from "./Writing.ts"
+
+export interface Store {
+  /** The cache root. */
+  readonly root: string
+  readonly layers: ReadonlyArray<Layer>
+
+  /** Stores bytes. When it returns they survive a power cut; bytes that are there already are not written again. */
+  readonly put: {
+    (content: string | Uint8Array): Effect.Effect<Writing.Stored, StorageError>
+    (content: Content): Effect.Effect<Writing.Stored, StorageError | ContentFailed>
+  }
+  /**
+   * Moves files that an action wrote and hashed into the store. Sizes are checked before anything moves. May be repeated after
+   * any failure. When it returns, all of them survive a power cut.
+   */
+  readonly publish: (
+    staged: ReadonlyArray<Writing.Staged>
+  ) => Effect.Effect<Writing.Published, StorageError | StagedChanged>
+
+  /** The path of an object, its bytes unchecked; see `openVerified`. Never write there. */
+  readonly locate: (digest: Digest) => Effect.Effect<string, ReadError>
+  /** Which of the objects exist. One call for many digests costs a listing of the store, not a look at each. */
+  readonly has: (digests: Iterable<Digest>) => Effect.Effect<ReadonlySet<Digest>, StorageError | LayerInvalid>
+  /**
+   * The bytes of an object. Up to 1 MiB they are always hashed; beyond, the size is compared with `size`, and a sample is hashed in
+   * full. A damaged object is moved to `quarantine/` before the error is returned; a sound copy in a layer takes its place.
+   */
+  readonly read: (digest: Digest, options?: Reading.ReadOptions) => Effect.Effect<Uint8Array, ReadError>
+  /** As `read`, for `length` bytes from `offset`; fewer at the end. */
+  readonly readRange: (
+    digest: Digest,
+    offset: number,
+    length: number,
+    options?: Reading.ReadOptions
+  ) => Effect.Effect<Uint8Array, ReadError>
+  /** The path of an object after the checks of `read`. Large objects are hashed at most once per process. */
+  readonly openVerified: (digest: Digest, options?: Reading.ReadOptions) => Effect.Effect<string, ReadError>
+
+  /** Hashes an object in full, whatever its size. */
+  readonly verify: (digest: Digest, options?: Reading.ReadOptions) => Effect.Effect<Writing.Stored, ReadError>
+  /** Hashes every object of the store and its layers. */
+  readonly verifyAll: (
+    options?: Census.VerifyAllOptions
+  ) => Effect.Effect<Census.Verification, StorageError | LayerInvalid>
+  /** Moves an object aside with a note that says why. Returns its new path, or undefined if the writable store has none. */
+  readonly quarantine: (digest: Digest, reason: string) => Effect.Effect<string | undefined, StorageError>
+
+  /** Writes an object's bytes to a file: complete or not at all. Returns how. */
+  readonly materialise: (
+    digest: Digest,
+    to: string,
+    options?: Materialising.MaterialiseOptions
+  ) => Effect.Effect<"copy" | "hardlink", ReadError>
+  /** Writes the files of an artifact into a directory. */
+  readonly materialiseArtifact: (
+    manifest: Manifest,
+    directory: string,
+    options?: Materialising.MaterialiseOptions
+  ) => Effect.Effect<void, ReadError | UnsafePath>
+
+  /** Stores a manifest. The digest of its object is the digest of the artifact. */
+  readonly putManifest: (manifest: Manifest) => Effect.Effect<Digest, StorageError>
+  readonly readManifest: (digest: Digest) => Effect.Effect<Manifest, ReadError | ManifestInvalid>
+
+  /** The objects of the writable store, in the order of their digests. */
+  readonly list: Stream.Stream<Writing.Stored, StorageError>
+  readonly usage: Effect.Effect<Census.Usage, StorageError>
+
+  /** Moves objects to a folder of the trash that is named after the time. */
+  readonly trash: (
+    digests: Iterable<Digest>
+  ) => Effect.Effect<Trash.Discarded & { readonly folder: string }, StorageError>
+  /** Brings an object back, after hashing it. */
+  readonly restoreFromTrash: (digest: Digest) => Effect.Effect<void, StorageError | ObjectMissing | ObjectDamaged>
+  /** Deletes what was moved to the trash more than `olderThanMs` milliseconds ago. */
+  readonly emptyTrash: (options: { readonly olderThanMs: number }) => Effect.Effect<Trash.Discarded, StorageError>
+  /** Deletes temporary files of dead processes, untouched for `olderThanMs` milliseconds. */
+  readonly sweep: (options: { readonly olderThanMs: number }) => Effect.Effect<Census.Tally, StorageError>
+}
+
+export interface StoreOptions {
+  /** The cache root. Folders in it are created by the first write; a store that is only read creates nothing. */
+  readonly root: string
+  readonly disk: Disk
+  /** Searched in order for what the writable store does not have. */
+  readonly layers?: ReadonlyArray<Layer>
+  readonly faults?: Faults
+  /** Share of the objects above 1 MiB that are hashed when they are read; 1/16 by default. */
+  readonly sampling?: number
+}
+
+export const make = (options: StoreOptions): Store => {
+  const { root, disk, layers = [], faults = none, sampling = 1 / 16 } = options
+  const on = ground({ root, disk, layers, faults, sampling })
+
+  const put = Effect.fn("Store.put")((content: Content) => Writing.put(on, content)) as Store["put"]
+  const read: Store["read"] = Effect.fn("Store.read")((digest, options) => Reading.read(on, digest, options))
+
+  return {
+    root,
+    layers,
+    put,
+    publish: Effect.fn("Store.publish")(staged => Writing.publish(on, staged)),
+    locate: Effect.fn("Store.locate")(digest => Reading.locate(on, digest)),
+    has: Effect.fn("Store.has")(digests => Reading.has(on, digests)),
+    read,
+    readRange: Effect.fn("Store.readRange")((digest, offset, length, options) =>
+      Reading.readRange(on, digest, offset, length, options)
+    ),
+    openVerified: Effect.fn("Store.openVerified")((digest, options) => Reading.openVerified(on, digest, options)),
+    verify: Effect.fn("Store.verify")((digest, options) => Reading.verify(on, digest, options)),
+    verifyAll: Effect.fn("Store.verifyAll")(options => Census.verifyAll(on, options)),
+    quarantine: (digest, reason) => Quarantine.quarantine(on, digest, reason),
+    materialise: Effect.fn("Store.materialise")((digest, to, options) =>
+      Materialising.materialise(on, digest, to, options)
+    ),
+    materialiseArtifact: Effect.fn("Store.materialiseArtifact")((manifest, directory, options) =>
+      Materialising.materialiseArtifact(on, manifest, directory, options)
+    ),
+    putManifest: Effect.fn("Store.putManifest")(manifest =>
+      Effect.map(put(encodeManifest(manifest)), stored => stored.sha256)
+    ),
+    readManifest: Effect.fn("Store.readManifest")(digest =>
+      Effect.flatMap(read(digest), bytes =>
+        Effect.try({
+          try: () => decodeManifest(Buffer.from(bytes).toString()),
+          catch: cause =>
+            new ManifestInvalid({ digest, detail: cause instanceof Error ? cause.message : String(cause) })
+        })
+      )
+    ),
+    list: Census.list(on),
+    usage: Census.usage(on),
+    trash: Effect.fn("Store.trash")(digests => Trash.trash(on, digests)),
+    restoreFromTrash: Effect.fn("Store.restoreFromTrash")(digest => Trash.restoreFromTrash(on, digest)),
+    emptyTrash: Effect.fn("Store.emptyTrash")(options => Trash.emptyTrash(on, options)),
+    sweep: Effect.fn("Store.sweep")(options => Census.sweep(on, options))
+  }
+}

@@ -1,0 +1,120 @@
+/** Objects on their way out: moved into `trash/<time>/`, restorable until the trash is emptied. */
+import { basename, join } from "node:path"
+import { Clock, Effect } from "effect"
+import { type Digest, isDigest } from "../pipeline/Digest.ts"
+import { ensureDirectories, type Ground, objectPath, orMissing, parallel, shardOf } from "./Ground.ts"
+import { ObjectDamaged, ObjectMissing } from "./ObjectError.ts"
+
+/** What was moved or removed. */
+export interface Discarded {
+  readonly objects: number
+  readonly bytes: number
+}
+
+/** `2026-11-23T08-30-00.000Z`: sorts by time, and has no colon, which some file systems refuse. */
+const stampOf = (millis: number): string => new Date(millis).toISOString().replaceAll(":", "-")
+
+const timeOf = (stamp: string): number | undefined => {
+  const match = /^(\d{4}-\d{2}-\d{2}T\d{2})-(\d{2})-(\d{2}\.\d{3}Z)$/.exec(stamp)
+  const time = match === null ? Number.NaN : Date.parse(`${match[1]}:${match[2]}:${match[3]}`)
+  return Number.isNaN(time) ? undefined : time
+}
+
+/** Moves objects out of the store, into a folder of the trash that is named after the time. Objects that are not there are skipped. */
+export const trash = Effect.fnUntraced(function* (ground: Ground, digests: Iterable<Digest>) {
+  const { disk, faults } = ground
+  const folder = join(ground.trash, stampOf(yield* Clock.currentTimeMillis))
+  yield* ensureDirectories(ground, [folder])
+  const shards = new Set<string>()
+  const move = Effect.fnUntraced(function* (digest: Digest) {
+    const from = objectPath(ground, digest)
+    const stat = yield* orMissing(disk.stat(from))
+    if (stat === undefined) return 0
+    yield* faults("trash.before-rename")
+    const moved = yield* orMissing(Effect.as(disk.rename(from, join(folder, digest)), true))
+    if (moved === undefined) return 0
+    yield* faults("trash.after-rename")
+    ground.sound.delete(digest)
+    shards.add(shardOf(ground, digest))
+    return { bytes: stat.size }
+  })
+  const moved = yield* Effect.forEach(new Set(digests), move, { concurrency: parallel })
+  // The new names first: a power cut in between leaves an object in both places, not in none.
+  yield* disk.syncDirectory(folder)
+  yield* Effect.forEach(shards, shard => disk.syncDirectory(shard), { concurrency: parallel, discard: true })
+  yield* faults("trash.after-directory-sync")
+  let objects = 0
+  let bytes = 0
+  for (const one of moved) {
+    if (one === 0) continue
+    objects++
+    bytes += one.bytes
+  }
+  return { folder, objects, bytes }
+})
+
+/** The folders of the trash, oldest first. Others' folders are not ours to touch. */
+export const folders = Effect.fnUntraced(function* (ground: Ground) {
+  const entries = (yield* orMissing(ground.disk.readdir(ground.trash))) ?? []
+  const found: Array<{ readonly path: string; readonly time: number }> = []
+  for (const entry of entries) {
+    const time = timeOf(entry.name)
+    if (entry.kind === "directory" && time !== undefined) found.push({ path: join(ground.trash, entry.name), time })
+  }
+  return found.sort((a, b) => a.time - b.time)
+})
+
+/** Brings an object back from the newest folder that has it, after hashing it. Does nothing if the store has it. */
+export const restoreFromTrash = Effect.fnUntraced(function* (ground: Ground, digest: Digest) {
+  const { disk, faults } = ground
+  const to = objectPath(ground, digest)
+  if ((yield* orMissing(disk.stat(to))) !== undefined) return
+  for (const { path } of (yield* folders(ground)).reverse()) {
+    const from = join(path, digest)
+    const actual = yield* orMissing(disk.hash(from))
+    if (actual === undefined) continue
+    if (actual.sha256 !== digest) {
+      return yield* new ObjectDamaged({
+        digest,
+        path: from,
+        reason: "bytes",
+        actualSize: actual.size,
+        actualDigest: actual.sha256
+      })
+    }
+    yield* ensureDirectories(ground, [shardOf(ground, digest)])
+    yield* faults("restore.before-rename")
+    yield* disk.rename(from, to)
+    yield* faults("restore.after-rename")
+    yield* disk.syncDirectory(shardOf(ground, digest))
+    yield* disk.syncDirectory(path)
+    return
+  }
+  return yield* new ObjectMissing({ digest, root: ground.root })
+})
+
+/** Deletes what was moved to the trash more than `olderThanMs` milliseconds ago. */
+export const emptyTrash = Effect.fnUntraced(function* (ground: Ground, options: { readonly olderThanMs: number }) {
+  const { disk } = ground
+  const before = (yield* Clock.currentTimeMillis) - options.olderThanMs
+  let objects = 0
+  let bytes = 0
+  for (const { path, time } of yield* folders(ground)) {
+    if (time > before) continue
+    let foreign = false
+    for (const entry of yield* disk.readdir(path)) {
+      if (entry.kind !== "file" || !isDigest(basename(entry.name))) {
+        foreign = true
+        continue
+      }
+      const file = join(path, entry.name)
+      const stat = yield* orMissing(disk.stat(file))
+      yield* orMissing(disk.unlink(file))
+      if (stat === undefined) continue
+      objects++
+      bytes += stat.size
+    }
+    if (!foreign) yield* orMissing(disk.rmdir(path))
+  }
+  return { objects, bytes } satisfies Discarded
+})

@@ -1,0 +1,248 @@
+/** How bytes become objects: written and synced under a private name, renamed into place, and only then reported. */
+import { createHash } from "node:crypto"
+import { join } from "node:path"
+import { Effect } from "effect"
+import { type Digest, sha256 } from "../pipeline/Digest.ts"
+import type { Content } from "../pipeline/StageContext.ts"
+import type { Appender } from "./Disk.ts"
+import {
+  ensureDirectories,
+  explainFull,
+  type Ground,
+  objectMode,
+  objectPath,
+  orMissing,
+  parallel,
+  shardOf,
+  uniqueName
+} from "./Ground.ts"
+import { ContentFailed, StagedChanged } from "./ObjectError.ts"
+import { quarantine } from "./Quarantine.ts"
+import type { StorageError } from "./StorageError.ts"
+
+/** An object: its name and its size in bytes. */
+export interface Stored {
+  readonly sha256: Digest
+  readonly size: number
+}
+
+/** A file that an action wrote, hashed on the way, outside the store but on the same disk if possible. */
+export interface Staged extends Stored {
+  readonly path: string
+}
+
+/** Larger contents are written in pieces of this size, so that no single call blocks the disk for long. */
+const pieceSize = 1024 * 1024
+
+/**
+ * Whether the writable store has the object already. One of another size is damaged, whatever its bytes: it is moved aside.
+ * Layers are not asked: an object that an action made stays complete when the program, and its shipped files with it, changes.
+ */
+const exists = Effect.fnUntraced(function* (ground: Ground, digest: string, size: number) {
+  const stat = yield* orMissing(ground.disk.stat(objectPath(ground, digest)))
+  if (stat === undefined) return false
+  if (stat.kind === "file" && stat.size === size) return true
+  yield* quarantine(ground, digest, `found ${stat.size} bytes where ${size} were to be stored`, stat)
+  return false
+})
+
+/**
+ * Gives a written and synced file its name. The name itself is durable only once the shard is synced, even if another process
+ * put it there: it may not have come to that yet.
+ */
+const moveIn = Effect.fnUntraced(function* (ground: Ground, from: string, digest: string) {
+  const { disk } = ground
+  const to = objectPath(ground, digest)
+  yield* Effect.catchIf(
+    disk.rename(from, to),
+    error => error.code === "EXDEV",
+    () => copyIn(ground, from, to)
+  )
+})
+
+const copyIn = Effect.fnUntraced(function* (ground: Ground, from: string, to: string) {
+  const { disk } = ground
+  yield* ensureDirectories(ground, [ground.tmp])
+  const staging = join(ground.tmp, uniqueName())
+  yield* Effect.gen(function* () {
+    yield* disk.copy(from, staging)
+    yield* disk.chmod(staging, objectMode)
+    yield* disk.syncFile(staging)
+    yield* disk.rename(staging, to)
+  }).pipe(Effect.onError(() => Effect.ignore(disk.unlink(staging))))
+  yield* Effect.ignore(disk.unlink(from))
+})
+
+/** Writes to a new file in `tmp/`, syncs it, renames it; whatever goes wrong, nothing stays behind. */
+const writeObject = <E>(
+  ground: Ground,
+  size: number | undefined,
+  fill: (file: Appender) => Effect.Effect<Stored, E>
+): Effect.Effect<Stored, E | StorageError> => {
+  const { disk, faults } = ground
+  const staging = join(ground.tmp, uniqueName())
+  return Effect.gen(function* () {
+    yield* ensureDirectories(ground, [ground.tmp])
+    yield* faults("put.before-write")
+    const stored = yield* Effect.acquireUseRelease(
+      disk.append(staging, { exclusive: true }),
+      file =>
+        Effect.gen(function* () {
+          const stored = yield* fill(file)
+          yield* faults("put.after-write")
+          yield* disk.chmod(staging, objectMode)
+          yield* file.sync
+          return stored
+        }),
+      file => file.close
+    )
+    yield* faults("put.after-sync")
+    yield* ensureDirectories(ground, [shardOf(ground, stored.sha256)])
+    // A content of unknown digest can be told to exist only now.
+    if (size === undefined && (yield* exists(ground, stored.sha256, stored.size))) yield* disk.unlink(staging)
+    else yield* disk.rename(staging, objectPath(ground, stored.sha256))
+    yield* faults("put.after-rename")
+    yield* disk.syncDirectory(shardOf(ground, stored.sha256))
+    yield* faults("put.after-directory-sync")
+    return stored
+  }).pipe(
+    Effect.onError(() => Effect.ignore(disk.unlink(staging))),
+    explainFull(ground, size)
+  )
+}
+
+const putBytes = Effect.fnUntraced(function* (ground: Ground, bytes: Uint8Array) {
+  const stored: Stored = { sha256: sha256(bytes), size: bytes.length }
+  if (yield* exists(ground, stored.sha256, stored.size)) {
+    yield* ensureDirectories(ground, [shardOf(ground, stored.sha256)])
+    yield* ground.disk.syncDirectory(shardOf(ground, stored.sha256))
+    return stored
+  }
+  return yield* writeObject(ground, bytes.length, file =>
+    Effect.gen(function* () {
+      for (let from = 0; from < bytes.length; from += pieceSize) {
+        if (from > 0) yield* ground.faults("put.mid-write")
+        yield* file.write(bytes.subarray(from, from + pieceSize))
+      }
+      return stored
+    })
+  )
+})
+
+const putStream = (ground: Ground, content: AsyncIterable<Uint8Array>) =>
+  writeObject(ground, undefined, file =>
+    Effect.acquireUseRelease(
+      Effect.sync(() => content[Symbol.asyncIterator]()),
+      iterator =>
+        Effect.gen(function* () {
+          const hasher = createHash("sha256")
+          let size = 0
+          for (;;) {
+            const next = yield* Effect.tryPromise({
+              try: () => iterator.next(),
+              catch: cause => new ContentFailed({ cause })
+            })
+            if (next.done === true) return { sha256: hasher.digest("hex") as Digest, size }
+            if (size > 0) yield* ground.faults("put.mid-write")
+            hasher.update(next.value)
+            yield* file.write(next.value)
+            size += next.value.length
+          }
+        }),
+      iterator => Effect.promise(async () => iterator.return?.().then(undefined, () => undefined))
+    )
+  )
+
+/** Stores bytes under their SHA-256. Bytes that are there already are not written a second time. */
+export const put = (ground: Ground, content: Content): Effect.Effect<Stored, StorageError | ContentFailed> =>
+  typeof content === "string"
+    ? putBytes(ground, Buffer.from(content))
+    : content instanceof Uint8Array
+      ? putBytes(ground, content)
+      : putStream(ground, content)
+
+/** What `publish` did with its files. */
+export interface Published {
+  /** Files that became objects. */
+  readonly added: number
+  /** Bytes of those. */
+  readonly addedBytes: number
+  /** Files whose objects were there already, or that were listed twice; they are gone. */
+  readonly kept: number
+}
+
+/** Where a staged file goes: it becomes an object, it is not needed, or an earlier attempt has moved it already. */
+type Fate = "new" | "known" | "moved"
+
+const inspect = Effect.fnUntraced(function* (ground: Ground, staged: Staged) {
+  const stat = yield* orMissing(ground.disk.stat(staged.path))
+  const known = yield* exists(ground, staged.sha256, staged.size)
+  if (stat === undefined && known) return "moved" satisfies Fate
+  if (stat === undefined || stat.kind !== "file" || stat.size !== staged.size) {
+    return yield* new StagedChanged({
+      path: staged.path,
+      digest: staged.sha256,
+      expectedSize: staged.size,
+      ...(stat?.kind === "file" ? { actualSize: stat.size } : {})
+    })
+  }
+  return known ? ("known" satisfies Fate) : ("new" satisfies Fate)
+})
+
+/**
+ * Moves the files of a finished action into the store; all of them are durable when it returns. The digests are those that
+ * were computed while the files were written, and are not computed again; the sizes are checked. May be repeated after a
+ * failure or a kill at any point: files that were moved before are found in the store.
+ */
+export const publish = Effect.fnUntraced(function* (ground: Ground, staged: ReadonlyArray<Staged>) {
+  const { disk, faults } = ground
+  const files = [...new Map(staged.map(file => [file.path, file])).values()]
+  yield* faults("publish.before-check")
+  const fates = yield* Effect.forEach(files, file => inspect(ground, file), { concurrency: parallel })
+  yield* faults("publish.after-check")
+
+  const fresh = new Map<Digest, Staged>()
+  const unneeded: Array<Staged> = []
+  files.forEach((file, i) => {
+    if (fates[i] === "new" && !fresh.has(file.sha256)) fresh.set(file.sha256, file)
+    else if (fates[i] !== "moved") unneeded.push(file)
+  })
+  const added = [...fresh.values()]
+  const addedBytes = added.reduce((sum, file) => sum + file.size, 0)
+
+  yield* Effect.gen(function* () {
+    const shards = [...new Set(files.map(file => shardOf(ground, file.sha256)))]
+    yield* Effect.forEach(
+      added,
+      file =>
+        disk
+          .chmod(file.path, objectMode)
+          .pipe(Effect.andThen(disk.syncFile(file.path)), Effect.andThen(faults("publish.file-synced"))),
+      { concurrency: parallel, discard: true }
+    )
+    yield* ensureDirectories(ground, shards)
+    yield* Effect.forEach(
+      added,
+      file =>
+        faults("publish.before-rename").pipe(
+          Effect.andThen(moveIn(ground, file.path, file.sha256)),
+          Effect.andThen(faults("publish.after-rename"))
+        ),
+      { concurrency: parallel, discard: true }
+    )
+    yield* Effect.forEach(
+      shards,
+      shard => disk.syncDirectory(shard).pipe(Effect.andThen(faults("publish.directory-synced"))),
+      { concurrency: parallel, discard: true }
+    )
+  }).pipe(explainFull(ground, addedBytes))
+
+  yield* faults("publish.published")
+  // The private directory goes anyway; a file that cannot be removed now does no harm.
+  yield* Effect.forEach(unneeded, file => Effect.ignore(disk.unlink(file.path)), {
+    concurrency: parallel,
+    discard: true
+  })
+  yield* faults("publish.done")
+  return { added: added.length, addedBytes, kept: files.length - added.length } satisfies Published
+})
