@@ -1,4 +1,6 @@
 /** The pipelines that ship with the program, by name. Each is loaded only when it is asked for. */
 import type { Pipeline } from "../src/pipeline/Pipeline.ts"
 
-export const pipelines: { readonly [name: string]: () => Promise<{ readonly default: Pipeline<never> }> } = {}
+export const pipelines: { readonly [name: string]: () => Promise<{ readonly default: Pipeline }> } = {
+  "compare-50x": () => import("./compare-50x.ts")
+}

@@ -5,6 +5,7 @@ const Text = Artifact.kind("text", { description: "One small text.", metadata: S
 
 /** Reads the file that everything depends on; keyed by its content. */
 export const read = Stage.make("read", {
+  inputs: {},
   parameters: Schema.Struct({ path: Schema.String }),
   outputs: { text: Text },
   process: "shared",

@@ -126,7 +126,7 @@ const problemOf = (equation: string, unknown: string, solve: Solver, idx: number
   }
 }
 
-/** `count` problems, no two with the same equation (whatever its unknown is called). */
+/** `count` problems, no two of which differ only in signs and in what the unknown is called. */
 export const makeProblems = (solve: Solver, count: number, seed: number): ReadonlyArray<Problem> => {
   const random = seeded(seed)
   const seen = new Set<string>()
@@ -136,7 +136,7 @@ export const makeProblems = (solve: Solver, count: number, seed: number): Readon
     const kind = kinds[problems.length % kinds.length]
     if (kind === undefined) break
     const equation = kind(random, unknown)
-    const shape = equation.replaceAll(/[a-z]/g, "x")
+    const shape = equation.replaceAll(/[a-z]/g, "x").replaceAll(/[-+ ]+/g, " ")
     if (seen.has(shape)) continue
     seen.add(shape)
     const problem = problemOf(equation, unknown, solve, problems.length)

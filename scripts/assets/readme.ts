@@ -97,7 +97,7 @@ ${Object.entries(contamination)
   .join("\n")}
 
 What the documents share is formulas of address, lists of treaties and figures; no excerpt with more than 10 % was taken. The equations
-share the wording of their steps, and no two are equal, whatever their unknown is called.
+share the wording of their steps, and no two differ only in signs and in what the unknown is called; runs of words ignore signs, so the last line is high.
 
 ## reason500
 

@@ -39,7 +39,7 @@ export const lineOf = (event: RunEvent, style: Style): string | undefined => {
     case "run-started":
       return heading(event, style)
     case "reused":
-      return `  ${style.green("✓")} ${event.label}  ${style.dim(event.by === "cache" ? "cached" : "reused")}`
+      return `  ${style.green("✓")} ${event.label}  ${event.summary === "" ? "" : `${event.summary}  `}${style.dim(event.by === "cache" ? "cached" : "reused")}`
     case "waiting":
       return `  ${event.label}  waits for ${event.detail}`
     case "started": {

@@ -33,7 +33,7 @@ export const load = (name: string): Effect.Effect<Pipeline, ConfigError> =>
         advice: `pipelines: ${Object.keys(pipelines).join(", ")}; a file of your own is given as a path, for example ./${name}.ts`
       })
     }
-    return (yield* Effect.promise(known)).default as unknown as Pipeline
+    return (yield* Effect.promise(known)).default
   })
 
 const loadFile = (path: string, name: string): Effect.Effect<Pipeline, ConfigError> =>

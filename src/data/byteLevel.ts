@@ -5,7 +5,10 @@ type Json = Readonly<Record<string, unknown>>
 
 /** What we use of the library's tokenizer; its own declarations do not resolve under Node's module rules. */
 export interface LibraryTokenizer {
-  readonly encode: (text: string, options: { readonly add_special_tokens: boolean }) => { readonly ids: Array<number> }
+  readonly encode: (
+    text: string,
+    options: { readonly add_special_tokens: boolean }
+  ) => { readonly ids: ReadonlyArray<number | undefined> }
   readonly decode: (ids: ReadonlyArray<number>, options: { readonly skip_special_tokens: boolean }) => string
   readonly normalizer: { readonly normalize: (text: string) => string } | null
   readonly pre_tokenizer: LibraryPreTokenizer | null

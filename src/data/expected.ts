@@ -40,8 +40,7 @@ export interface Hasher {
 export const makeHasher = (expected: Expected): Hasher => {
   const sha256 = createHash("sha256")
   // A git object's id is taken over a header and the bytes; the header holds the size, so it must be known beforehand.
-  const git =
-    expected.gitBlobSha1 === undefined ? undefined : createHash("sha1").update(`blob ${expected.size}\0`)
+  const git = expected.gitBlobSha1 === undefined ? undefined : createHash("sha1").update(`blob ${expected.size}\0`)
   let size = 0
   return {
     update: bytes => {

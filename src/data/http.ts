@@ -125,12 +125,20 @@ const follow = Effect.fnUntraced(function* (
       if (!(request.accept ?? [200]).includes(response.status)) {
         return yield* fromStatus(target, response.status, response.headers)
       }
-      return { status: response.status, url: target, headers: response.headers, read: reader(target, response, watchdog) }
+      return {
+        status: response.status,
+        url: target,
+        headers: response.headers,
+        read: reader(target, response, watchdog)
+      }
     }
     yield* watchdog.wait(target, () => dismiss(response))
     if (redirects === maxRedirects) return yield* refused(request.url, `redirected more than ${maxRedirects} times`)
     if (method !== "GET" && response.status !== 307 && response.status !== 308) {
-      return yield* refused(target, `a ${method} was redirected with status ${response.status}, which would lose its body`)
+      return yield* refused(
+        target,
+        `a ${method} was redirected with status ${response.status}, which would lose its body`
+      )
     }
     const next = yield* checked(URL.parse(location, target)?.href ?? location, target)
     if (next.origin !== url.origin) trusted = false
@@ -150,7 +158,10 @@ const isRedirect = (status: number) => [301, 302, 303, 307, 308].includes(status
 const checked = (target: string, from: string): Effect.Effect<URL, HttpError> => {
   const url = webUrl(target)
   if (Result.isSuccess(url)) return Effect.succeed(url.success)
-  const what = target === from ? `this address cannot be used: ${url.failure}` : `redirected to an address that cannot be used: ${url.failure}`
+  const what =
+    target === from
+      ? `this address cannot be used: ${url.failure}`
+      : `redirected to an address that cannot be used: ${url.failure}`
   return Effect.fail(refused(from, what))
 }
 

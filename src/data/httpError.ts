@@ -34,11 +34,13 @@ const requestCodes = /^(ERR_INVALID_|UND_ERR_INVALID_ARG|ERR_HTTP_INVALID)/
 const advices: { readonly [code: string]: string } = {
   ENOTFOUND: "the host name is unknown; check the address (HF_ENDPOINT for the hub) and the network",
   EAI_AGAIN: "host names cannot be looked up now; check the network",
-  ECONNREFUSED: "nothing accepts connections there; check the address and, behind a proxy, NODE_USE_ENV_PROXY=1 with HTTPS_PROXY",
+  ECONNREFUSED:
+    "nothing accepts connections there; check the address and, behind a proxy, NODE_USE_ENV_PROXY=1 with HTTPS_PROXY",
   ECONNRESET: "the connection was reset",
   UND_ERR_SOCKET: "the connection was closed",
   ETIMEDOUT: "no connection in time; check the network and, behind a proxy, NODE_USE_ENV_PROXY=1 with HTTPS_PROXY",
-  UND_ERR_CONNECT_TIMEOUT: "no connection in time; check the network and, behind a proxy, NODE_USE_ENV_PROXY=1 with HTTPS_PROXY"
+  UND_ERR_CONNECT_TIMEOUT:
+    "no connection in time; check the network and, behind a proxy, NODE_USE_ENV_PROXY=1 with HTTPS_PROXY"
 }
 
 /** What `fetch` threw, or what broke a reply's body, as an error. */

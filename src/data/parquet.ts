@@ -38,7 +38,11 @@ export const firstRows = Effect.fn("firstRows")(function* <E>(request: {
   readonly columns?: ReadonlyArray<string>
   readonly rows: number
   /** `bytesDone` of the file have been read; how many it will take is not known beforehand. */
-  readonly onProgress?: (progress: { readonly bytesDone: number; readonly bytesTotal: undefined; readonly file: string }) => void
+  readonly onProgress?: (progress: {
+    readonly bytesDone: number
+    readonly bytesTotal: undefined
+    readonly file: string
+  }) => void
 }): Effect.fn.Return<ReadonlyArray<ParquetRow>, E | ParquetError> {
   const file = counting(request.file, request.onProgress)
   const footer = yield* readFooter(file)
@@ -86,9 +90,12 @@ const readRows = Effect.fnUntraced(function* <E>(
   columns: ReadonlyArray<string>,
   count: number
 ): Effect.fn.Return<ReadonlyArray<ParquetRow>, E | ParquetError> {
-  const values: Array<readonly [string, ReadonlyArray<unknown>]> = []
-  for (const column of columns) values.push([column, yield* readColumn(file, footer, group, column, count)])
-  return Array.from({ length: count }, (_, row) => Object.fromEntries(values.map(([name, column]) => [name, column[row]])))
+  const values = yield* Effect.forEach(columns, column => readColumn(file, footer, group, column, count), {
+    concurrency: 4
+  })
+  return Array.from({ length: count }, (_, row) =>
+    Object.fromEntries(columns.map((column, i) => [column, values[i]?.[row]]))
+  )
 })
 
 const counting = <E>(

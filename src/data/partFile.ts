@@ -42,9 +42,7 @@ export interface PartFile {
 const hashBlock = 1024 * 1024
 
 /** Opens or creates a part file. Closing keeps it: what was downloaded is worth keeping, however the download ended. */
-export const openPart = Effect.fnUntraced(function* (
-  path: string
-): Effect.fn.Return<PartFile, FileError, Scope.Scope> {
+export const openPart = Effect.fnUntraced(function* (path: string): Effect.fn.Return<PartFile, FileError, Scope.Scope> {
   const notePath = `${path}.json`
   yield* onFile(path, `create the directory of ${path}`, () => mkdir(dirname(path), { recursive: true }))
   const noteText = yield* onFile(notePath, `read ${notePath}`, () => readFile(notePath, "utf8")).pipe(
@@ -108,7 +106,7 @@ export const removePart = (path: string): Effect.Effect<void, FileError> =>
   })
 
 const writeFully = async (handle: FileHandle, bytes: Uint8Array, at: number) => {
-  for (let done = 0; done < bytes.length; ) {
+  for (let done = 0; done < bytes.length;) {
     const { bytesWritten } = await handle.write(bytes, done, bytes.length - done, at + done)
     done += bytesWritten
   }

@@ -40,7 +40,7 @@ export const fileSource = (path: string): RandomAccess<FileError> => {
       withFile(async file => {
         const length = Math.max(0, Math.min(end, (await file.stat()).size) - start)
         const bytes = new Uint8Array(length)
-        for (let done = 0; done < length; ) {
+        for (let done = 0; done < length;) {
           const { bytesRead } = await file.read(bytes, done, length - done, start + done)
           if (bytesRead === 0) return bytes.slice(0, done)
           done += bytesRead
@@ -74,7 +74,8 @@ export const httpSource = (file: {
   const sameVersion = (reply: HttpReply, total: number | undefined): Effect.Effect<void, HttpError> => {
     const version = strongEtag(reply.headers)
     etag ??= version
-    const changed = (version !== undefined && version !== etag) || (total !== undefined && size !== undefined && total !== size)
+    const changed =
+      (version !== undefined && version !== etag) || (total !== undefined && size !== undefined && total !== size)
     size ??= total
     return changed ? Effect.fail(refused(file.url, "the file changed while it was read; start again")) : Effect.void
   }
@@ -85,7 +86,10 @@ export const httpSource = (file: {
         const length = contentLength(reply.headers)
         yield* sameVersion(reply, length)
         if ((length ?? 0) > maxWholeBytes) {
-          return yield* refused(file.url, `the server does not serve ranges of this file of ${length} bytes; download it whole`)
+          return yield* refused(
+            file.url,
+            `the server does not serve ranges of this file of ${length} bytes; download it whole`
+          )
         }
         whole = yield* collect(reply, file.url, length, maxWholeBytes)
         return new Uint8Array(whole.slice(start, end))
@@ -110,7 +114,9 @@ export const httpSource = (file: {
     if (size !== undefined) return Effect.succeed(size)
     return Effect.flatMap(fetchRange(0, 1), () => {
       size ??= whole?.length
-      return size === undefined ? Effect.fail(refused(file.url, "the server does not tell the file's size")) : Effect.succeed(size)
+      return size === undefined
+        ? Effect.fail(refused(file.url, "the server does not tell the file's size"))
+        : Effect.succeed(size)
     })
   })
 

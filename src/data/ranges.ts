@@ -81,7 +81,8 @@ export const downloadRanges = Effect.fnUntraced(function* (
       etag ??= version
       if (version !== undefined && version !== etag) return yield* new RangesRefused()
       for (let chunk = yield* reply.read; chunk !== undefined; chunk = yield* reply.read) {
-        if (at + chunk.length > end) return yield* refused(transfer.url, `got more bytes than the ${end - at} asked for`)
+        if (at + chunk.length > end)
+          return yield* refused(transfer.url, `got more bytes than the ${end - at} asked for`)
         yield* part.write(chunk, at)
         at += chunk.length
         bytesDone += chunk.length

@@ -130,7 +130,12 @@ const parseFile = (text: string): Result.Result<Source, SourceError> => {
   try {
     return Result.succeed({ _tag: "File", path: fileURLToPath(text) })
   } catch {
-    return fail(text, start + 2, "a file URL names no other host and is percent-encoded", `${examples.file} or file:///a/b`)
+    return fail(
+      text,
+      start + 2,
+      "a file URL names no other host and is percent-encoded",
+      `${examples.file} or file:///a/b`
+    )
   }
 }
 
@@ -152,7 +157,12 @@ const parseHub = (text: string): Result.Result<Source, SourceError> => {
   const typeEnd = indexOrEnd(text, "/", prefix.length)
   const type = text.slice(prefix.length, typeEnd)
   if (type !== "models" && type !== "datasets") {
-    return fail(text, prefix.length, `"${type}" is not a kind of repository; known are models and datasets`, examples.hub)
+    return fail(
+      text,
+      prefix.length,
+      `"${type}" is not a kind of repository; known are models and datasets`,
+      examples.hub
+    )
   }
 
   const orgStart = typeEnd + 1

@@ -153,7 +153,11 @@ const build = (
     }
 
     const isBpe = Array.isArray(definition.json.model["merges"])
-    const generic: Encode = text => Int32Array.from(library.encode(text, { add_special_tokens: false }).ids)
+    const generic: Encode = text =>
+      Int32Array.from(library.encode(text, { add_special_tokens: false }).ids, id => {
+        if (id === undefined) throw new Error(`${file}: a word is not in the vocabulary, which has no token for that`)
+        return id
+      })
     const encode = (isBpe ? byteLevelEncoder(library, source.pre_tokenizer, addedTokens) : undefined) ?? generic
 
     const known = (id: number) => model.vocab[id] !== undefined

@@ -106,16 +106,25 @@ const checkVocab = (vocab: unknown, file: string): Result.Result<number, Tokeniz
   return Result.succeed(greatest)
 }
 
-const checkMerges = (merges: unknown, file: string): Result.Result<void, TokenizerError> => {
+/** Checks that each merge is of two tokens of the vocabulary, and gives one. */
+const checkMerges = (model: Json, vocab: Json, file: string): Result.Result<void, TokenizerError> => {
+  const merges = model["merges"]
   if (!Array.isArray(merges)) return fail(file, `model.merges must be a list, got ${describe(merges)}`)
   const pairs = Array.isArray(merges[0])
+  const prefix = typeof model["continuing_subword_prefix"] === "string" ? model["continuing_subword_prefix"] : ""
   for (const [i, merge] of merges.entries()) {
     const parts: unknown = pairs ? merge : typeof merge === "string" ? merge.split(" ") : undefined
-    if (!Array.isArray(parts) || parts.length !== 2 || !parts.every(part => typeof part === "string" && part !== "")) {
+    const [left, right]: ReadonlyArray<unknown> = Array.isArray(parts) && parts.length === 2 ? parts : []
+    if (typeof left !== "string" || typeof right !== "string" || left === "" || right === "") {
       return fail(
         file,
         `model.merges[${i}] must be ${pairs ? "a pair of tokens" : '"token token"'}, got ${describe(merge)}`
       )
+    }
+    const merged = left + (right.startsWith(prefix) ? right.slice(prefix.length) : right)
+    const unknown = [left, right, merged].find(token => !Object.hasOwn(vocab, token))
+    if (unknown !== undefined) {
+      return fail(file, `model.merges[${i}] needs the token ${describe(unknown)}, which is not in model.vocab`)
     }
   }
   return Result.succeed(undefined)
@@ -129,7 +138,7 @@ export const parseTokenizerJson = (text: string, file: string): Result.Result<To
     if (!isObject(model)) return yield* fail(file, `model must be an object, got ${describe(model)}`)
     let greatest = yield* checkVocab(model["vocab"], file)
     const type = model["type"] ?? (Array.isArray(model["merges"]) ? "BPE" : undefined)
-    if (type === "BPE") yield* checkMerges(model["merges"], file)
+    if (type === "BPE" && isObject(model["vocab"])) yield* checkMerges(model, model["vocab"], file)
     for (const part of ["normalizer", "pre_tokenizer", "post_processor", "decoder"]) {
       const value = json[part] ?? null
       if (value !== null && !isObject(value)) {

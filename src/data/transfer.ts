@@ -121,7 +121,7 @@ const downloadFromStart = Effect.fnUntraced(function* (
   })
 
   const held = yield* part.size
-  if (part.found === undefined || part.found.ranges !== undefined || held > (expected.size ?? Infinity)) yield* restart
+  if (part.found?.ranges !== undefined || held > (expected.size ?? Infinity)) yield* restart
   else yield* part.hash(hasher, held)
   report(undefined)
 
@@ -129,7 +129,9 @@ const downloadFromStart = Effect.fnUntraced(function* (
     reply: HttpReply
   ): Effect.fn.Return<void, HttpError | DigestError | FileError> {
     const range = reply.status === 206 ? contentRange(reply.headers) : undefined
-    const continues = range !== undefined && range.start === hasher.size()
+    const version = strongEtag(reply.headers)
+    const sameVersion = etag === undefined || version === undefined || version === etag
+    const continues = range !== undefined && range.start === hasher.size() && sameVersion
     if (hasher.size() > 0 && !continues) {
       yield* restart
       // Only a whole file can be received from zero on this connection; anything else needs a new request.
@@ -140,7 +142,7 @@ const downloadFromStart = Effect.fnUntraced(function* (
     if (expected.size !== undefined && total !== undefined && total !== expected.size) {
       return yield* digestError(url, { expected: `${expected.size} bytes`, actual: `${total} bytes` })
     }
-    etag = strongEtag(reply.headers)
+    etag = version
     yield* part.note({ version: 1, ...(etag === undefined ? {} : { etag }) })
     const size = expected.size ?? total
     for (let chunk = yield* reply.read; chunk !== undefined; chunk = yield* reply.read) {
@@ -160,7 +162,12 @@ const downloadFromStart = Effect.fnUntraced(function* (
     const once = Effect.suspend(() => {
       const from = hasher.size()
       const range = from === 0 ? {} : { range: `bytes=${from}-`, ...(etag === undefined ? {} : { "if-range": etag }) }
-      const request = { url, token: transfer.token, headers: { ...transfer.headers, ...range }, accept: [200, 206, 416] }
+      const request = {
+        url,
+        token: transfer.token,
+        headers: { ...transfer.headers, ...range },
+        accept: [200, 206, 416]
+      }
       return exchange(request, transfer.http ?? {}, receive)
     })
     yield* retrying(once, transfer.http ?? {}, () => furthest)

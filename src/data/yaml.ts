@@ -132,7 +132,8 @@ const readText = (text: string): YamlReading => {
     return { value: undefined, problems: [{ offset: 0, message }], root }
   }
   try {
-    const events = parseEvents(text, { maxDepth: yamlLimits.depth })
+    // The parser counts one level more; what it lets through is checked again, with aliases followed.
+    const events = parseEvents(text, { maxDepth: yamlLimits.depth + 2 })
     const tree = composeTree(events, text)
     problems.push(...tree.problems)
     root = tree.root

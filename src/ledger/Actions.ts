@@ -1,6 +1,6 @@
 /** Actions and their results: looking keys up in batches, and recording what an action returned. */
 import type { Manifest } from "../pipeline/Artifact.ts"
-import { canonical, type Digest, fromBytes, toBytes } from "../pipeline/Digest.ts"
+import { canonical, type Digest, fromBytes, type Json, toBytes } from "../pipeline/Digest.ts"
 import type { KeyComponents } from "../pipeline/Key.ts"
 import { manifestBytes } from "../pipeline/Artifact.ts"
 import type { Database } from "./Database.ts"
@@ -83,6 +83,18 @@ const codeId = (database: Database, digest: Digest, detail: string): number =>
 
 export const artifactId = (database: Database, digest: Digest): ArtifactId | undefined =>
   database.get<{ id: number }>("SELECT id FROM artifact WHERE digest = ?", toBytes(digest))?.id
+
+/** Metadata and size of a known artifact. */
+export const artifactOf = (
+  database: Database,
+  digest: Digest
+): { readonly metadata: Json; readonly bytes: number } | undefined => {
+  const row = database.get<{ metadata: string; bytes: number }>(
+    "SELECT metadata, bytes FROM artifact WHERE digest = ?",
+    toBytes(digest)
+  )
+  return row === undefined ? undefined : { metadata: JSON.parse(row.metadata) as Json, bytes: row.bytes }
+}
 
 /** Finds or adds the row of an action with its inputs. Runs inside a transaction. */
 export const ensureAction = (database: Database, record: ActionRecord, now: number): ActionId => {

@@ -1,25 +1,21 @@
-/** Why an action ran: the smallest part of its key that differs from the nearest earlier action. */
-import { type Digest, fromBytes, short } from "../pipeline/Digest.ts"
-import type { KeyComponents, KeyInput } from "../pipeline/Key.ts"
+/** Why an action ran: the smallest part of its key that differs from the nearest earlier action, or what else made it run. */
+import { type Digest, fromBytes, toBytes } from "../pipeline/Digest.ts"
+import { actionKey, type KeyComponents, type KeyInput } from "../pipeline/Key.ts"
+import type { ActionId } from "./Actions.ts"
 import type { Database } from "./Database.ts"
+import { type Difference, differences, inputName } from "./Difference.ts"
+import type { ExecutionId, RunId } from "./Runs.ts"
 
 /** An earlier action under the same label, with everything that determined its key. */
 export interface EarlierAction {
-  readonly action: number
+  readonly action: ActionId
   readonly key: Digest
-  readonly run: number
+  /** The run that executed it last. */
+  readonly run: RunId
   readonly startedMs: number
   readonly components: KeyComponents
   /** JSON: modules and packages of its code. */
   readonly codeDetail: string
-}
-
-/** One difference between two actions. */
-export interface Difference {
-  /** `parameters.lr`, `code`, `package effect`, `engine`, or `input anchors`. */
-  readonly component: string
-  readonly before: string
-  readonly after: string
 }
 
 export interface Explanation {
@@ -43,7 +39,7 @@ interface ActionRow {
 /** Everything that the key of a recorded action consists of. */
 export const componentsOf = (
   database: Database,
-  action: number
+  action: ActionId
 ): { readonly components: KeyComponents; readonly codeDetail: string; readonly key: Digest } | undefined => {
   const row = database.get<ActionRow>(
     `SELECT action.id, action.key, stage.name AS stage, code.digest AS code, code.detail, engine, parameters
@@ -75,20 +71,21 @@ export const nearest = (
   database: Database,
   label: string,
   components: KeyComponents,
-  before?: number
+  before?: ExecutionId
 ): EarlierAction | undefined => {
   const executions = database.all<{ action: number; run: number; started_ms: number }>(
     `SELECT action, max(id) AS id, run, started_ms FROM execution WHERE label = ? AND id < ? GROUP BY action ORDER BY id DESC LIMIT ${considered}`,
     label,
     before ?? Number.MAX_SAFE_INTEGER
   )
+  const key = actionKey(components)
   let best: EarlierAction | undefined
   let fewest = Number.POSITIVE_INFINITY
   for (const execution of executions) {
     const found = componentsOf(database, execution.action)
-    if (found === undefined || found.components.stage !== components.stage) continue
-    const size = differences(found.components, components, found.codeDetail, undefined).length
-    if (size === 0 || size >= fewest) continue
+    if (found === undefined || found.components.stage !== components.stage || found.key === key) continue
+    const size = differences(found.components, components, undefined, undefined).length
+    if (size >= fewest) continue
     fewest = size
     best = {
       action: execution.action,
@@ -109,13 +106,13 @@ export const smallestDifference = (
 ): Explanation => {
   const found = differences(earlier.components, now, earlier.codeDetail, codeDetail)
   const unchanged = [
-    ...(earlier.components.code === now.code ? [`code ${short(now.code)}`] : []),
+    ...(earlier.components.code === now.code ? [`code ${brief(now.code)}`] : []),
     ...(earlier.components.parameters === now.parameters ? ["parameters"] : []),
     ...now.inputs
       .filter(input =>
         earlier.components.inputs.some(old => inputName(old) === inputName(input) && old.digest === input.digest)
       )
-      .map(input => `${inputName(input)} ${short(input.digest)}`),
+      .map(input => `${inputName(input)} ${brief(input.digest)}`),
     ...(now.engine === earlier.components.engine && now.engine !== "none" ? [`engine ${now.engine}`] : [])
   ]
   const first = found[0]
@@ -124,82 +121,204 @@ export const smallestDifference = (
     unchanged,
     summary:
       first === undefined
-        ? "nothing changed"
+        ? newForm
         : `${first.component}: ${first.before} → ${first.after}${found.length > 1 ? `, and ${found.length - 1} more` : ""}`
   }
 }
 
-const inputName = (input: KeyInput) => (input.name === undefined ? input.port : `${input.port}.${input.name}`)
+/** When all components are equal and the keys are not. */
+const newForm = "no part changed, but this version of the program writes keys in another form"
 
-const differences = (
-  before: KeyComponents,
-  after: KeyComponents,
-  detailBefore: string,
-  detailAfter: string | undefined
-): ReadonlyArray<Difference> => {
-  const found: Array<Difference> = []
-  if (before.parameters !== after.parameters)
-    found.push(...jsonDifferences(JSON.parse(before.parameters), JSON.parse(after.parameters), "parameters"))
-  if (before.engine !== after.engine) found.push({ component: "engine", before: before.engine, after: after.engine })
-  const names = new Set([...before.inputs, ...after.inputs].map(inputName))
-  for (const name of names) {
-    const list = (components: KeyComponents) =>
-      components.inputs.filter(input => inputName(input) === name).map(input => short(input.digest))
-    const [old, now] = [list(before), list(after)]
-    if (old.join() !== now.join())
-      found.push({ component: `input ${name}`, before: old.join(", ") || "none", after: now.join(", ") || "none" })
+/** Enough of a digest to recognise it. */
+const brief = (digest: Digest): string => digest.slice(0, 4)
+
+/**
+ * Why an action ran, or would run:
+ * - `first`: its label was never executed before.
+ * - `changed`: its key differs from that of every earlier action of the label; `since` is the last run that used the nearest.
+ * - `again`: the same key was computed before, but could not be reused.
+ */
+export type Reason =
+  | { readonly _tag: "first" }
+  | {
+      readonly _tag: "changed"
+      readonly since: { readonly run: RunId; readonly atMs: number; readonly key: Digest }
+      readonly explanation: Explanation
+    }
+  | {
+      readonly _tag: "again"
+      readonly since: { readonly run: RunId; readonly atMs: number }
+      readonly because: string
+    }
+
+/** One node of a run, explained. */
+export interface Explained {
+  readonly label: string
+  readonly run: RunId
+  readonly key: Digest
+  readonly status: string
+  readonly attempts: number
+  readonly startedMs: number
+  readonly reason: Reason
+}
+
+export interface ExecutionRow {
+  readonly id: ExecutionId
+  readonly action: ActionId
+  readonly run: RunId
+  readonly label: string
+  readonly status: string
+  readonly startedMs: number
+}
+
+export const executionColumns = "id, action, run, label, status, started_ms AS startedMs"
+
+/** Explains why an execution took place. Further attempts at the same action in one run have the reason of the first. */
+export const explainExecution = (database: Database, execution: ExecutionRow): Explained => {
+  const attempts = database.all<ExecutionRow>(
+    `SELECT ${executionColumns} FROM execution WHERE action = ? AND run = ? ORDER BY id`,
+    execution.action,
+    execution.run
+  )
+  const first = attempts[0] ?? execution
+  const { codeDetail, components, key } = componentsOf(database, execution.action)!
+  return {
+    label: execution.label,
+    run: execution.run,
+    key,
+    status: attempts.at(-1)?.status ?? execution.status,
+    attempts: attempts.length,
+    startedMs: first.startedMs,
+    reason: reasonFor(database, {
+      label: execution.label,
+      components,
+      codeDetail,
+      before: first.id,
+      run: execution.run
+    })
   }
-  if (before.code !== after.code) found.push(...codeDifferences(before.code, after.code, detailBefore, detailAfter))
-  return found
 }
 
-interface CodeDetail {
-  readonly modules: Readonly<Record<string, string>>
-  readonly packages: Readonly<Record<string, string>>
+export interface Asked {
+  readonly label: string
+  readonly components: KeyComponents
+  readonly codeDetail: string | undefined
+  /** Executions from this one on do not count; undefined to ask about the future. */
+  readonly before?: ExecutionId | undefined
+  readonly run?: RunId | undefined
 }
 
-/** Names the packages and modules that changed; the digests alone say nothing to a person. */
-const codeDifferences = (
-  before: Digest,
-  after: Digest,
-  detailBefore: string,
-  detailAfter: string | undefined
-): ReadonlyArray<Difference> => {
-  const fallback = [{ component: "code", before: short(before), after: short(after) }]
-  if (detailAfter === undefined) return fallback
-  const [old, now] = [JSON.parse(detailBefore) as CodeDetail, JSON.parse(detailAfter) as CodeDetail]
-  const found: Array<Difference> = []
-  for (const [prefix, a, b, show] of [
-    ["package", old.packages, now.packages, (text: string) => text],
-    ["code", old.modules, now.modules, (text: string) => text.slice(0, 8)]
-  ] as const) {
-    for (const name of new Set([...Object.keys(a), ...Object.keys(b)])) {
-      if (a[name] === b[name]) continue
-      found.push({
-        component: `${prefix} ${name}`,
-        before: a[name] === undefined ? "absent" : show(a[name]),
-        after: b[name] === undefined ? "absent" : show(b[name])
-      })
+export const reasonFor = (database: Database, { before, codeDetail, components, label, run }: Asked): Reason => {
+  const key = actionKey(components)
+  const limit = before ?? Number.MAX_SAFE_INTEGER
+  const same = database.get<{ id: number; run: number; status: string; message: string | null; at: number }>(
+    `SELECT execution.id, run, status, message, coalesce(ended_ms, started_ms) AS at FROM execution
+     JOIN action ON action.id = execution.action WHERE action.key = ? AND execution.id < ? ORDER BY execution.id DESC LIMIT 1`,
+    toBytes(key),
+    limit
+  )
+  if (same !== undefined) {
+    return {
+      _tag: "again",
+      since: { run: same.run, atMs: same.at },
+      because: againBecause(database, key, label, same, run)
     }
   }
-  return found.length === 0 ? fallback : found
+  const earlier = nearest(database, label, components, before)
+  if (earlier === undefined) return { _tag: "first" }
+  return {
+    _tag: "changed",
+    since: { ...lastUse(database, earlier, run), key: earlier.key },
+    explanation: smallestDifference(earlier, components, codeDetail)
+  }
 }
 
-/** The leaves at which two JSON values differ, by path. */
-const jsonDifferences = (before: unknown, after: unknown, path: string): ReadonlyArray<Difference> => {
-  if (JSON.stringify(before) === JSON.stringify(after)) return []
-  const isRecord = (value: unknown): value is Record<string, unknown> =>
-    typeof value === "object" && value !== null && !Array.isArray(value)
-  if (!isRecord(before) || !isRecord(after)) {
-    return [
-      {
-        component: path,
-        before: before === undefined ? "absent" : JSON.stringify(before),
-        after: after === undefined ? "absent" : JSON.stringify(after)
-      }
-    ]
+const againBecause = (
+  database: Database,
+  key: Digest,
+  label: string,
+  earlier: { readonly status: string; readonly message: string | null },
+  run: RunId | undefined
+): string => {
+  switch (earlier.status) {
+    case "failed":
+      return `the attempt before failed: ${earlier.message ?? "no message was left"}`
+    case "interrupted":
+      return "the attempt before was interrupted"
+    case "lost":
+    case "running":
+      return "the process of the attempt before vanished"
   }
-  return [...new Set([...Object.keys(before), ...Object.keys(after)])].flatMap(key =>
-    jsonDifferences(before[key], after[key], `${path}.${key}`)
+  const noted = run === undefined ? undefined : remakeNote(database, run, label)
+  if (noted !== undefined) return noted
+  const gone = database.get<{ port: string; state: number }>(
+    `SELECT port, state FROM output JOIN artifact ON artifact.id = output.artifact JOIN action ON action.id = output.action
+     WHERE action.key = ? AND state <> 0`,
+    toBytes(key)
   )
+  if (run === undefined && gone !== undefined) return `the bytes of its output ${gone.port} are ${goneWord(gone.state)}`
+  return "its result was asked for anew"
 }
+
+const goneWord = (state: number) => (state === 1 ? "collected" : "lost")
+
+/** What the run itself noted when it computed a known result again. */
+const remakeNote = (database: Database, run: RunId, label: string): string | undefined => {
+  const row = database.get<{ data: string }>(
+    "SELECT data FROM event WHERE run = ? AND type = 'started' AND label = ? ORDER BY id LIMIT 1",
+    run,
+    label
+  )
+  if (row === undefined) return undefined
+  const { remake } = JSON.parse(row.data) as { readonly remake?: unknown }
+  return typeof remake === "string" ? remake : undefined
+}
+
+/** The last run before `run` in which an action was executed or reused. */
+const lastUse = (
+  database: Database,
+  earlier: EarlierAction,
+  run: RunId | undefined
+): { readonly run: RunId; readonly atMs: number } => {
+  const row = database.get<{ run: number; at: number }>(
+    `SELECT run.id AS run, run.started_ms AS at FROM run WHERE run.id < ? AND run.plan IN (SELECT plan FROM plan_node WHERE action = ?)
+     ORDER BY run.id DESC LIMIT 1`,
+    run ?? Number.MAX_SAFE_INTEGER,
+    earlier.action
+  )
+  return row !== undefined && row.run > earlier.run
+    ? { run: row.run, atMs: row.at }
+    : { run: earlier.run, atMs: earlier.startedMs }
+}
+
+/** Where an input came from in a run: the node whose output it is, and whether that node returned other bytes for the same key. */
+export const producerOf = (
+  database: Database,
+  run: RunId,
+  digest: Digest
+): { readonly label: string; readonly executed: boolean; readonly diverged: boolean } | undefined => {
+  const row = database.get<{ label: string; action: number }>(
+    `SELECT label, output.action FROM output JOIN artifact ON artifact.id = output.artifact JOIN plan_node ON plan_node.action = output.action
+     WHERE digest = ? AND plan_node.plan = (SELECT plan FROM run WHERE id = ?)
+     UNION ALL
+     SELECT label, output.action FROM output JOIN artifact ON artifact.id = output.artifact JOIN execution ON execution.action = output.action
+     WHERE digest = ? AND execution.run = ? LIMIT 1`,
+    toBytes(digest),
+    run,
+    toBytes(digest),
+    run
+  )
+  if (row === undefined) return undefined
+  const executed = database.get("SELECT 1 FROM execution WHERE action = ? AND run = ?", row.action, run) !== undefined
+  const diverged =
+    database.get(
+      `SELECT 1 FROM divergence JOIN execution ON execution.id = divergence.execution JOIN artifact ON artifact.id = divergence.after
+       WHERE execution.run = ? AND execution.action = ? AND artifact.digest = ?`,
+      run,
+      row.action,
+      toBytes(digest)
+    ) !== undefined
+  return { label: row.label, executed, diverged }
+}
+
+export type { Difference }

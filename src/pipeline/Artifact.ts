@@ -9,6 +9,8 @@ export interface Kind<Name extends string = string, Meta = unknown, Chunked exte
   readonly description: string
   /** Decodes the metadata of a manifest; checked when an artifact is published and when it is read. */
   readonly metadata: Schema.Codec<Meta, Json>
+  /** Counts of the metadata that say most about an artifact, for one-line summaries. */
+  readonly summary: ReadonlyArray<string>
   /** Whether the artifact is a chunk set: many items, each with its own key. */
   readonly chunked: Chunked
 }
@@ -18,32 +20,38 @@ export declare namespace Kind {
   export type Meta<K> = K extends Kind<string, infer Meta, boolean> ? Meta : never
 }
 
+export interface KindOptions<Meta> {
+  readonly description: string
+  readonly metadata: Schema.Codec<Meta>
+  /** Default: the first three counts of the metadata. */
+  readonly summary?: ReadonlyArray<keyof Meta & string>
+}
+
+const declare = <Name extends string, Meta, Chunked extends boolean>(
+  name: Name,
+  { description, metadata, summary }: KindOptions<Meta>,
+  chunked: Chunked
+): Kind<Name, Meta, Chunked> => ({
+  _tag: "Kind",
+  name,
+  description,
+  // That its encoded form is JSON is checked when an artifact is published.
+  metadata: metadata as unknown as Schema.Codec<Meta, Json>,
+  summary: summary ?? ("fields" in metadata ? Object.keys(metadata.fields as object).slice(0, 3) : []),
+  chunked
+})
+
 /** Declares a kind of artifact made of named files. */
 export const kind = <const Name extends string, Meta>(
   name: Name,
-  options: {
-    readonly description: string
-    readonly metadata: Schema.Codec<Meta, never> | Schema.Codec<Meta, Json> | Schema.Codec<Meta>
-  }
-): Kind<Name, Meta, false> => ({
-  _tag: "Kind",
-  name,
-  description: options.description,
-  metadata: options.metadata as Schema.Codec<Meta, Json>,
-  chunked: false
-})
+  options: KindOptions<Meta>
+): Kind<Name, Meta, false> => declare(name, options, false)
 
 /** Declares a kind of artifact made of items, each of which is computed only when its own key is new. */
 export const chunkSet = <const Name extends string, Meta>(
   name: Name,
-  options: { readonly description: string; readonly metadata: Schema.Codec<Meta> }
-): Kind<Name, Meta, true> => ({
-  _tag: "Kind",
-  name,
-  description: options.description,
-  metadata: options.metadata as unknown as Schema.Codec<Meta, Json>,
-  chunked: true
-})
+  options: KindOptions<Meta>
+): Kind<Name, Meta, true> => declare(name, options, true)
 
 /** One file of an artifact: its name inside the artifact, and the object that holds its bytes. */
 export interface FileEntry {

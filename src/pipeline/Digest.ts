@@ -41,11 +41,14 @@ const encode = (value: unknown, path: string, depth: number): string => {
     case "object":
       break
     default:
-      throw unfit(path, `a ${typeof value} has no JSON form`)
+      throw unfit(path, `${value === undefined ? "undefined" : `a ${typeof value}`} has no JSON form`)
   }
   if (value === null) return "null"
   if (depth > deepest) throw unfit(path, `nested deeper than ${deepest} levels, or a cycle`)
-  if (Array.isArray(value)) return `[${value.map((item, i) => encode(item, `${path}[${i}]`, depth + 1)).join(",")}]`
+  if (Array.isArray(value)) {
+    // Array.from visits holes, too: they are undefined, and refused.
+    return `[${Array.from(value, (item, i) => encode(item, `${path}[${i}]`, depth + 1)).join(",")}]`
+  }
   const prototype: unknown = Object.getPrototypeOf(value)
   if (prototype !== Object.prototype && prototype !== null) throw unfit(path, "only plain objects have a JSON form")
   const fields: Array<string> = []

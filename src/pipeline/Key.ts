@@ -26,14 +26,17 @@ export interface KeyInput {
   readonly digest: Digest
 }
 
-const inputLine = (input: KeyInput) =>
-  `${input.port}${input.name === undefined ? "" : `[${JSON.stringify(input.name)}]`}=${input.digest}\n`
+// A JSON text has no line break of its own and ends at its quote: nothing inside a component can pass for a part of the key.
+const quote = (text: string) => JSON.stringify(text)
+
+const inputLine = ({ port, name, digest }: KeyInput) =>
+  `${quote(port)}${name === undefined ? "" : `[${quote(name)}]`}=${quote(digest)}\n`
 
 /** The text that is hashed; one component a line, so that no two different actions share it. */
-export const keyText = (components: KeyComponents): string => {
-  let inputs = ""
-  for (const input of components.inputs) inputs += inputLine(input)
-  return `key ${keyVersion}\nstage ${components.stage}\ncode ${components.code}\nengine ${components.engine}\nparameters ${components.parameters}\n${inputs}`
+export const keyText = ({ stage, code, engine, parameters, inputs }: KeyComponents): string => {
+  let lines = ""
+  for (const input of inputs) lines += inputLine(input)
+  return `key ${keyVersion}\nstage ${quote(stage)}\ncode ${quote(code)}\nengine ${quote(engine)}\nparameters ${quote(parameters)}\n${lines}`
 }
 
 export const actionKey = (components: KeyComponents): Digest => sha256(keyText(components))
@@ -43,7 +46,11 @@ export const actionKey = (components: KeyComponents): Digest => sha256(keyText(c
  * Fields are those of a key, narrowed to the parameters and inputs that an item depends on.
  */
 export const itemFamily = (components: KeyComponents & { readonly output: string }): Digest =>
-  sha256(`items ${components.output}\n${keyText(components)}`)
+  sha256(`items ${quote(components.output)}\n${keyText(components)}`)
 
-/** The key of one item, from its family and what is its own. */
-export const itemKey = (family: Digest, material: string): Digest => sha256(`item ${family}\n${material}`)
+/**
+ * The key of one item inside its set, from what is its own. Sets are searched for items only within a family, which covers the rest;
+ * were the family part of this key, a set of the same bytes would get another digest with every edit of the code, and
+ * nothing below it could be cut off early.
+ */
+export const itemKey = (material: string): Digest => sha256(`item\n${material}`)

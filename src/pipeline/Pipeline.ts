@@ -24,38 +24,39 @@ export interface ProfileOptions<Profile> {
   readonly make: () => Profile
 }
 
-export interface Pipeline<Profile = unknown> {
+/** A pipeline with the type of its profiles closed in: what planning works on. */
+export interface Pipeline {
   readonly _tag: "Pipeline"
   readonly name: string
   readonly description: string
-  readonly profiles: { readonly [name: string]: ProfileOptions<Profile> }
-  readonly build: (context: { readonly profile: Profile; readonly profileName: string }) => Targets
+  readonly profiles: { readonly [name: string]: { readonly description: string; readonly needs: string } }
+  /** Makes the profile and calls the stages. Runs inside a PlanBuilder. */
+  readonly build: (profileName: string) => Targets
 }
 
 export const make = <Profile>(
   name: string,
   options: PipelineOptions<Profile>,
-  build: Pipeline<Profile>["build"]
-): Pipeline<Profile> => ({
+  build: (context: { readonly profile: Profile; readonly profileName: string }) => Targets
+): Pipeline => ({
   _tag: "Pipeline",
   name,
   description: options.description,
   profiles: options.profiles,
-  build
+  build: profileName => build({ profile: options.profiles[profileName]!.make(), profileName })
 })
 
 export const isPipeline = (value: unknown): value is Pipeline =>
   typeof value === "object" && value !== null && (value as { _tag?: unknown })._tag === "Pipeline"
 
 /** Evaluates a pipeline under a profile. Throws ConfigError for wrong wiring, parameters, profile or overrides. */
-export const evaluate = <Profile>(
-  pipeline: Pipeline<Profile>,
+export const evaluate = (
+  pipeline: Pipeline,
   options: { readonly profile?: string | undefined; readonly overrides?: ReadonlyArray<Override> } = {}
 ): Plan => {
   const names = Object.keys(pipeline.profiles)
   const profileName = options.profile ?? names[0]
-  const profile = profileName === undefined ? undefined : pipeline.profiles[profileName]
-  if (profileName === undefined || profile === undefined || !names.includes(profileName)) {
+  if (profileName === undefined || !names.includes(profileName)) {
     throw new ConfigError({
       at: `--profile ${profileName}`,
       message: `pipeline ${pipeline.name} has no such profile`,
@@ -63,7 +64,7 @@ export const evaluate = <Profile>(
     })
   }
   const builder = new PlanBuilder(options.overrides ?? [])
-  const returned = builder.run(() => pipeline.build({ profile: profile.make(), profileName }))
+  const returned = builder.run(() => pipeline.build(profileName))
   const unused = builder.unusedOverrides[0]
   if (unused !== undefined) {
     const stages = [...new Set(builder.nodes.map(node => node.stage.name))]

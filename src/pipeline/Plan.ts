@@ -22,6 +22,8 @@ export interface PlanNode {
   readonly parameters: unknown
   /** Canonical JSON of the encoded parameters, as they enter the key. */
   readonly parametersText: string
+  /** The parameters as the pipeline gave them, before overrides and defaults: their origins tell file and line (see Origin.ts). */
+  readonly given?: unknown
   /** By port in the stage's order of declaration. */
   readonly wires: ReadonlyArray<Wire>
 }
@@ -81,8 +83,13 @@ export const only = (
     const node = plan.nodes[id]!
     return { ...node, id: index, wires: node.wires.map(wire => ({ ...wire, node: renumbered.get(wire.node)! })) }
   })
-  const targets = chosen.flatMap(node =>
-    Object.keys(node.stage.outputs).map(output => ({ name: node.label, node: renumbered.get(node.id)!, output }))
-  )
+  const targets = chosen.flatMap(node => {
+    const outputs = Object.keys(node.stage.outputs)
+    return outputs.map(output => ({
+      name: outputs.length === 1 ? node.label : `${node.label}.${output}`,
+      node: renumbered.get(node.id)!,
+      output
+    }))
+  })
   return { plan: { ...plan, nodes, targets }, unmatched }
 }

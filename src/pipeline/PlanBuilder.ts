@@ -76,7 +76,7 @@ export class PlanBuilder {
     }
     const { decoded, text } = this.#parameters(stage, label, rest, caller)
     const id = this.nodes.length
-    this.nodes.push({ id, label, stage, parameters: decoded, parametersText: text, wires })
+    this.nodes.push({ id, label, stage, parameters: decoded, parametersText: text, given: rest, wires })
     this.#labels.set(label, id)
     const outputs: Record<string, Ref> = {}
     for (const output of Object.keys(stage.outputs)) {

@@ -207,7 +207,7 @@ const adviceFor = (expected: ReadonlyArray<string>, value: unknown): string | un
     const meant = closest(value, literals)
     return meant === undefined ? undefined : `did you mean ${meant}?`
   }
-  return kinds.includes("string") && (typeof value === "number" || typeof value === "boolean")
+  return kinds.some(kind => /^(?:a )?string\b/.test(kind)) && (typeof value === "number" || typeof value === "boolean")
     ? `for a text, put it in quotes: "${value}"`
     : undefined
 }

@@ -1,6 +1,6 @@
 /** Stages: kinds of work with typed inputs, parameters and outputs. Calling one inside a pipeline adds it to the plan. */
-import { type Effect, Schema } from "effect"
-import type { AnyPort, Kind, Port, Ref } from "./Artifact.ts"
+import type { Effect, Schema } from "effect"
+import type { AnyPort, Kind, Manifest, Port, Ref } from "./Artifact.ts"
 import type { Json } from "./Digest.ts"
 import * as Origin from "./Origin.ts"
 import { current } from "./PlanBuilder.ts"
@@ -18,8 +18,8 @@ export interface Resources {
 export interface IdentityContext {
   /** SHA-256 and size of a file outside the store, remembered by its stat. */
   readonly fileDigest: (path: string) => Effect.Effect<{ readonly sha256: string; readonly size: number }, StageError>
-  /** The manifest digest of an artifact that ships with the program. */
-  readonly embedded: (name: string) => Effect.Effect<string, StageError>
+  /** The manifest of an artifact that ships with the program. */
+  readonly embedded: (name: string) => Effect.Effect<Manifest, StageError>
   /** Computes a value once and keeps it in the ledger: a moving name (a branch) stays what it was until `--refresh`. */
   readonly remember: (name: string, compute: Effect.Effect<string, StageError>) => Effect.Effect<string, StageError>
 }
@@ -33,8 +33,10 @@ export interface StageOptions<
 > {
   /** One sentence for `pipeline list` and the docs. */
   readonly description?: string
-  readonly inputs?: Inputs
-  readonly parameters?: P
+  /** `{}` for a stage that takes no artifact. */
+  readonly inputs: Inputs
+  /** `Schema.Struct({})` for a stage without parameters. */
+  readonly parameters: P
   readonly outputs: Outputs
   /**
    * For chunk sets: what an item's key contains besides the code and its own material.
@@ -127,8 +129,6 @@ export interface Stage<
   (args: InputArguments<Inputs> & P["Encoded"] & { readonly name?: string }): Results<Outputs>
 }
 
-const NoParameters = Schema.Struct({})
-
 /**
  * Declares a stage. It must be exported from the module that declares it: actions run in processes of their own,
  * which load that module.
@@ -136,8 +136,8 @@ const NoParameters = Schema.Struct({})
 export const make = <
   const Name extends string,
   const Outputs extends RecordOf<Kind.Any>,
-  const Inputs extends RecordOf<AnyPort> = Record<never, never>,
-  P extends Schema.Codec<unknown, unknown> = typeof NoParameters
+  const Inputs extends RecordOf<AnyPort>,
+  P extends Schema.Codec<unknown, unknown>
 >(
   name: Name,
   options: StageOptions<Inputs, P, Outputs>
@@ -150,9 +150,9 @@ export const make = <
   const stage: AnyStage = {
     name,
     description: options.description ?? "",
-    inputs: options.inputs ?? {},
+    inputs: options.inputs,
     outputs: options.outputs,
-    parameters: options.parameters ?? NoParameters,
+    parameters: options.parameters,
     items: options.items,
     methods: options.methods,
     identity: options.identity as AnyStage["identity"],

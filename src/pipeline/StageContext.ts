@@ -39,6 +39,12 @@ export interface ArtifactWriter<Meta> {
   readonly write: (path: string, content: Content) => Effect.Effect<FileEntry, StageError>
   /** A path in the action's private directory for code that writes files by itself; hashed when the stage ends. */
   readonly reserve: (path: string) => Effect.Effect<string, StageError>
+  /** Moves a finished file from elsewhere below the cache (the checkpoint, say) into the artifact. Its digest must be known. */
+  readonly place: (
+    path: string,
+    from: string,
+    content: { readonly sha256: string; readonly size: number }
+  ) => Effect.Effect<FileEntry, StageError>
   /** Names an object that the store already holds as a file of this artifact; copies nothing. */
   readonly adopt: (
     path: string,
@@ -53,6 +59,8 @@ export interface ChunkWriter<Meta> {
   readonly key: (material: string) => Digest
   /** Whether the item exists: in an earlier set, or written by an attempt of this action that was cut off. */
   readonly has: (key: Digest) => boolean
+  /** The note of an item that `has` knows; undefined for others. */
+  readonly note: (key: Digest) => Json | undefined
   /** Keeps an item; it survives the death of this process. */
   readonly put: (key: Digest, bytes: Uint8Array, note?: Json) => Effect.Effect<void, StageError>
   /** Lists the items of the set in order. Each must have been found or put. */
@@ -111,6 +119,8 @@ export interface StageContext<
 > {
   readonly inputs: Readers<Inputs>
   readonly parameters: Parameters
+  /** What the stage's `identity` returned when the run was planned. */
+  readonly identity: Json | undefined
   readonly outputs: Writers<Outputs>
   readonly progress: (progress: Progress) => Effect.Effect<void>
   /** Records a final value (`step` left out) or a point of a series. */

@@ -4,8 +4,8 @@
 const longestName = 64
 
 /**
- * The candidate nearest to `name`, when it is near enough to be meant: at most a third of its letters differ.
- * Case, `_` and `-` do not count, so that `max_seq_len` finds `maxSeqLen`.
+ * The candidate nearest to `name`, when it is near enough to be meant: at most a third of its letters differ, or it goes
+ * on where `name` ends. Case, `_` and `-` do not count, so that `max_seq_len` finds `maxSeqLen`.
  */
 export const closest = (name: string, candidates: Iterable<string>): string | undefined => {
   if (name.length > longestName) return undefined
@@ -14,8 +14,9 @@ export const closest = (name: string, candidates: Iterable<string>): string | un
   let least = Math.max(1, Math.floor(wanted.length / 3)) + 1
   for (const candidate of candidates) {
     if (candidate === name || candidate.length > longestName) continue
-    const distance = editDistance(wanted, plain(candidate))
-    if (distance < least) {
+    const known = plain(candidate)
+    const distance = wanted.length >= 3 && known.startsWith(wanted) ? 1 : editDistance(wanted, known)
+    if (distance < least && distance < Math.max(wanted.length, known.length)) {
       best = candidate
       least = distance
     }

@@ -7,7 +7,7 @@ import type { LedgerError } from "../ledger/LedgerError.ts"
 import * as Leases from "../ledger/Leases.ts"
 import * as Metrics from "../ledger/Metrics.ts"
 import * as Runs from "../ledger/Runs.ts"
-import { decodeManifest, type Manifest, manifestDigest } from "../pipeline/Artifact.ts"
+import { decodeManifest, manifestBytes, manifestDigest } from "../pipeline/Artifact.ts"
 import { canonical, type Digest, short } from "../pipeline/Digest.ts"
 import type { KeyComponents } from "../pipeline/Key.ts"
 import type { PlanNode } from "../pipeline/Plan.ts"
@@ -17,7 +17,7 @@ import type { StorageError } from "../store/StorageError.ts"
 import { pollMs, type Ports } from "./Ports.ts"
 import { decodeResult, encodeRequest, type Request, requestFile, resultFile, type ResultRecord } from "./Request.ts"
 import { removeTree } from "./removeTree.ts"
-import { describeOutputs } from "./summary.ts"
+import { describe } from "./summary.ts"
 
 /** An action that is ready: all its inputs exist. */
 export interface ReadyAction {
@@ -254,7 +254,7 @@ const executeLeased = (
       yield* Effect.ignore(removeTree(ports.disk, join(ports.paths.checkpoints, action.key)))
       yield* ports.faults("action.cleaned")
       const ms = (yield* Clock.currentTimeMillis) - started
-      yield* ports.emit({ type: "finished", label, ms, summary: describeOutputs(committed.manifests) })
+      yield* ports.emit({ type: "finished", label, ms, summary: committed.summary })
       for (const { after, before, port } of committed.divergences)
         yield* ports.emit({ type: "diverged", label, port, before, after })
       return { _tag: "Executed", outputs: committed.outputs, ms }
@@ -296,17 +296,13 @@ const prepare = (
       attempt,
       stage: { name: stage.name, ...ports.locate(stage) },
       parameters: JSON.parse(action.node.parametersText),
+      ...(stage.identity === undefined ? {} : { identity: JSON.parse(action.components.parameters) }),
       inputs: action.components.inputs.map(({ digest, name, port }) => ({
         port,
         digest,
         ...(name === undefined ? {} : { name })
       })),
-      families: Object.fromEntries(
-        Object.entries(action.families).map(([output, family]) => [
-          output,
-          { family, candidates: candidates[output] ?? [] }
-        ])
-      ),
+      candidates,
       store: { root: paths.root, layers: ports.layers },
       staging,
       scratch,
@@ -349,7 +345,7 @@ const storageFailure = (error: { readonly message: string; readonly advice?: str
 interface Committed {
   readonly _tag: "Executed"
   readonly outputs: ReadonlyArray<Actions.KnownOutput>
-  readonly manifests: ReadonlyArray<Manifest>
+  readonly summary: string
   readonly divergences: ReadonlyArray<Actions.Divergence>
 }
 
@@ -392,7 +388,11 @@ const commit = (
     return {
       _tag: "Executed",
       outputs: outputs.map(({ digest, port }) => ({ port, digest, state: "present" })),
-      manifests: outputs.map(output => output.manifest),
+      summary: outputs
+        .map(({ manifest, port }) =>
+          describe(action.node.stage.outputs[port]!, manifest.metadata, manifestBytes(manifest))
+        )
+        .join("; "),
       divergences: recorded
     }
   })

@@ -3,6 +3,7 @@ import { join } from "node:path"
 import { Cause, Effect, Exit, Schema } from "effect"
 import type { Ended } from "../executors/Executor.ts"
 import type { AnyPort, Kind } from "../pipeline/Artifact.ts"
+import type { Json } from "../pipeline/Digest.ts"
 import type { AnyStage } from "../pipeline/Stage.ts"
 import type { Progress, StageContext } from "../pipeline/StageContext.ts"
 import { permanent, StageError } from "../pipeline/StageError.ts"
@@ -66,6 +67,7 @@ const runStage = (
       inputs: inputs as never,
       outputs: Object.fromEntries(outputs.map(([port, output]) => [port, output.writer])) as never,
       parameters,
+      identity: request.identity as Json | undefined,
       progress: progress =>
         Effect.sync(() => {
           const now = Date.now()

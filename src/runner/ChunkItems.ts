@@ -15,13 +15,13 @@ export interface ChunkItemsOptions {
   readonly disk: Disk
   readonly port: string
   readonly request: Request
-  readonly family: Digest
   readonly candidates: ReadonlyArray<Digest>
 }
 
 export interface ChunkItems {
   readonly key: (material: string) => Digest
   readonly has: (key: Digest) => boolean
+  readonly note: (key: Digest) => Json | undefined
   readonly put: (key: Digest, bytes: Uint8Array, note?: Json) => Effect.Effect<void, StageError>
   readonly assemble: (
     order: ReadonlyArray<Digest>
@@ -43,7 +43,7 @@ const failed = (error: { readonly message: string; readonly advice?: string }) =
 
 export const open = (options: ChunkItemsOptions): Effect.Effect<ChunkItems, StageError> =>
   Effect.gen(function* () {
-    const { disk, family, port, request, store } = options
+    const { disk, port, request, store } = options
     const directory = join(request.checkpoint, port)
     /** Items by key; those whose payload lies in our own directory are published with the set. */
     const known = new Map<Digest, PageItem>()
@@ -64,8 +64,9 @@ export const open = (options: ChunkItemsOptions): Effect.Effect<ChunkItems, Stag
       })
 
     return {
-      key: material => itemKey(family, material),
+      key: itemKey,
       has: key => known.has(key),
+      note: key => known.get(key)?.note,
       put: (key, bytes, note = null) =>
         Effect.gen(function* () {
           if (known.has(key)) return

@@ -116,7 +116,7 @@ const identityContext = (
                 "`pipeline list --assets` shows those that do"
               )
             )
-          : Effect.succeed(artifact.digest)
+          : Effect.succeed(artifact.manifest)
     ),
   remember: (name, compute) =>
     Effect.suspend(() => {

@@ -13,9 +13,10 @@ export const Request = Schema.Struct({
   stage: Schema.Struct({ name: Schema.String, module: Schema.String, export: Schema.String }),
   /** Encoded as written. */
   parameters: Schema.Unknown,
+  identity: Schema.optionalKey(Schema.Unknown),
   inputs: Schema.Array(Schema.Struct({ port: Schema.String, name: Schema.optionalKey(Schema.String), digest: Hex })),
-  /** For each chunk-set output: its item family, and earlier sets that may hold items. */
-  families: Schema.Record(Schema.String, Schema.Struct({ family: Hex, candidates: Schema.Array(Hex) })),
+  /** For each chunk-set output: earlier sets of its family, which may hold items that are needed again. */
+  candidates: Schema.Record(Schema.String, Schema.Array(Hex)),
   store: Schema.Struct({ root: Schema.String, layers: Schema.Array(Schema.String) }),
   /** Absolute paths. */
   staging: Schema.String,

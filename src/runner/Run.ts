@@ -1,5 +1,6 @@
 /** One run: plan, schedule, and a record in the ledger from its first moment to its last. */
 import { Clock, Effect, Exit } from "effect"
+import * as Actions from "../ledger/Actions.ts"
 import { history, planCost } from "../ledger/History.ts"
 import type { LedgerError } from "../ledger/LedgerError.ts"
 import * as Leases from "../ledger/Leases.ts"
@@ -9,6 +10,7 @@ import type { Plan } from "../pipeline/Plan.ts"
 import { isLasting, labelOf, type RunEvent } from "./Events.ts"
 import { heartbeatMs, leaseMs, type Ports } from "./Ports.ts"
 import type { Resolver } from "./Resolver.ts"
+import { describe } from "./summary.ts"
 import { schedule, type ScheduleSummary } from "./Schedule.ts"
 
 export interface RunOptions {
@@ -86,7 +88,7 @@ const announce = (
   run: Runs.RunId,
   resolver: Resolver,
   estimate: (id: number) => number | undefined
-): Effect.Effect<void> =>
+): Effect.Effect<void, LedgerError> =>
   Effect.gen(function* () {
     const { nodes, pipeline, profile } = resolver.plan
     const missing = resolver.states.flatMap((state, id) => (state._tag === "known" ? [] : [id]))
@@ -103,9 +105,18 @@ const announce = (
       estimateMs: estimates.includes(undefined) ? undefined : estimates.reduce<number>((sum, ms) => sum + ms!, 0)
     })
     if (nodes.length > announced) return
-    for (const node of nodes) {
-      if (resolver.states[node.id]!._tag === "known")
-        yield* ports.emit({ type: "reused", label: node.label, summary: "", by: "cache" })
+    for (const { id, label, stage } of nodes) {
+      const state = resolver.states[id]!
+      if (state._tag !== "known") continue
+      const summary = yield* ports.ledger(database =>
+        state.outputs
+          .map(({ digest, port }) => {
+            const known = Actions.artifactOf(database, digest)
+            return known === undefined ? "" : describe(stage.outputs[port]!, known.metadata, known.bytes)
+          })
+          .join("; ")
+      )
+      yield* ports.emit({ type: "reused", label, summary, by: "cache" })
     }
   })
 

@@ -113,6 +113,14 @@ const artifactWriter = (store: Store, disk: Disk, kind: Kind.Any, port: string, 
         reserved.add(name)
         return Effect.as(Effect.mapError(disk.mkdir(dirname(join(root, name))), storageFailed), join(root, name))
       }),
+    place: (path, from, content) =>
+      Effect.gen(function* () {
+        const name = yield* claim(path)
+        const to = join(root, name)
+        yield* Effect.mapError(disk.mkdir(dirname(to)), storageFailed)
+        yield* Effect.mapError(disk.rename(from, to), storageFailed)
+        return keep(name, { path: to, sha256: content.sha256 as Digest, size: content.size })
+      }),
     adopt: (path, object) =>
       Effect.flatMap(claim(path), name =>
         store.locate(object.sha256).pipe(
@@ -172,22 +180,19 @@ const chunkWriter = (
   request: Request
 ): Effect.Effect<OutputWriter, StageError> =>
   Effect.gen(function* () {
-    const family = request.families[port]
-    if (family === undefined)
-      return yield* permanent(`output ${port} is a chunk set, but the request names no family for it`)
     const items = yield* ChunkItems.open({
       store,
       disk,
       port,
       request,
-      family: family.family as Digest,
-      candidates: family.candidates as ReadonlyArray<Digest>
+      candidates: (request.candidates[port] ?? []) as ReadonlyArray<Digest>
     })
     let finished: { readonly order: ReadonlyArray<Digest>; readonly metadata: Json } | undefined
 
     const writer: ChunkWriter<never> = {
       key: items.key,
       has: items.has,
+      note: items.note,
       put: items.put,
       finish: (order, metadata) =>
         finished === undefined

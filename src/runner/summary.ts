@@ -1,27 +1,20 @@
-/** One line about a result, from its metadata: `50 documents, 61.2 kB`. */
-import type { Manifest } from "../pipeline/Artifact.ts"
-import { manifestBytes } from "../pipeline/Artifact.ts"
+/** One line about a result, from its metadata: `50 documents, 131 sequences, 27,630 tokens, 83.5 kB`. */
+import type { Kind } from "../pipeline/Artifact.ts"
+import type { Json } from "../pipeline/Digest.ts"
 import { bytes, count } from "../pipeline/units.ts"
 
-/** Counts that an artifact's metadata holds, in the order in which the stage wrote them, then its size. */
-export const describeManifest = (manifest: Manifest): string => {
-  const { metadata } = manifest
-  const counts =
+/** The counts that the kind names, then the size. */
+export const describe = (kind: Kind.Any, metadata: Json, size: number): string => {
+  const fields =
     typeof metadata === "object" && metadata !== null && !Array.isArray(metadata)
-      ? Object.entries(metadata)
-          .filter(
-            (entry): entry is [string, number] =>
-              Number.isInteger(entry[1]) && entry[0] !== "bytes" && (entry[1] as number) > 0
-          )
-          .slice(0, 3)
-          .map(([name, value]) => `${count(value)} ${words(name)}`)
-      : []
-  const size = manifestBytes(manifest)
+      ? (metadata as Readonly<Record<string, Json>>)
+      : {}
+  const counts = kind.summary.flatMap(name => {
+    const value = fields[name]
+    return typeof value === "number" && value > 0 && name !== "bytes" ? [`${count(value)} ${words(name)}`] : []
+  })
   return [...counts, ...(size > 0 ? [bytes(size)] : [])].join(", ")
 }
 
-export const describeOutputs = (manifests: ReadonlyArray<Manifest>): string =>
-  manifests.map(describeManifest).join("; ")
-
-/** `maxSeqLen` -> `max seq len`. */
+/** `vocabSize` -> `vocab size`. */
 const words = (name: string) => name.replace(/([a-z0-9])([A-Z])/g, "$1 $2").toLowerCase()

@@ -168,11 +168,17 @@ const alive = (pid: number): boolean => {
 const atWork = (maker: Maker): boolean =>
   maker.host === self.host && (maker.pid === self.pid ? maker.incarnation === self.incarnation : alive(maker.pid))
 
+export interface SweepOptions {
+  readonly olderThanMs: number
+  /** Only count what would be removed. */
+  readonly dryRun?: boolean
+}
+
 /**
  * Removes what dead processes left in `tmp/`: files untouched for `olderThanMs` milliseconds whose maker is not alive on this host.
  * On a disk that several hosts share, the age must be longer than any single file takes to write.
  */
-export const sweep = Effect.fnUntraced(function* (ground: Ground, options: { readonly olderThanMs: number }) {
+export const sweep = Effect.fnUntraced(function* (ground: Ground, options: SweepOptions) {
   const { disk } = ground
   const before = (yield* Clock.currentTimeMillis) - options.olderThanMs
   let removed = none
@@ -182,7 +188,7 @@ export const sweep = Effect.fnUntraced(function* (ground: Ground, options: { rea
     const path = join(ground.tmp, entry.name)
     const stat = yield* orMissing(disk.stat(path))
     if (stat === undefined || Number(stat.mtimeNs / 1_000_000n) > before) continue
-    yield* orMissing(disk.unlink(path))
+    if (options.dryRun !== true) yield* orMissing(disk.unlink(path))
     removed = plus(removed, { count: 1, bytes: stat.size })
   }
   return removed

@@ -1,5 +1,5 @@
 /** The real file system, by way of `node:fs`. */
-import { createHash, webcrypto } from "node:crypto"
+import { createHash } from "node:crypto"
 import * as fs from "node:fs"
 import { Effect } from "effect"
 import type { Appender, Disk, FileKind } from "./Disk.ts"
@@ -21,10 +21,8 @@ const attempt = <A>(operation: string, path: string, start: (done: Callback<A>) 
     })
   )
 
+/** Large files are hashed in pieces of this size. WebCrypto, which takes whole buffers on other threads, was slower: it copies them. */
 const bufferSize = 1024 * 1024
-
-/** WebCrypto hashes a whole buffer on another thread; beyond this size the buffer costs more than the thread gives. */
-const wholeLimit = 16 * 1024 * 1024
 
 const open = (operation: string, path: string, flags: string) =>
   attempt<number>(operation, path, done => fs.open(path, flags, 0o666, done))
@@ -72,17 +70,9 @@ const hashFile = (path: string) =>
   withFile("read", path, "r", descriptor =>
     Effect.gen(function* () {
       const { size } = yield* attempt<fs.Stats>("read", path, done => fs.fstat(descriptor, done))
-      if (size > bufferSize / 4 && size <= wholeLimit) {
-        // One byte more than expected: a file that grew meanwhile is hashed piecewise below.
-        const whole = new Uint8Array(size + 1)
-        const filled = yield* fill(descriptor, path, whole, 0)
-        if (filled <= size) {
-          const digest = yield* Effect.promise(() => webcrypto.subtle.digest("SHA-256", whole.subarray(0, filled)))
-          return { sha256: Buffer.from(digest).toString("hex"), size: filled }
-        }
-      }
       const hasher = createHash("sha256")
-      const buffer = new Uint8Array(Math.min(bufferSize, size + 1))
+      // One byte more than a small file has, to see its end.
+      const buffer = Buffer.allocUnsafeSlow(Math.min(bufferSize, size + 1))
       let total = 0
       for (;;) {
         const filled = yield* fill(descriptor, path, buffer, total)

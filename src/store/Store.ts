@@ -92,8 +92,8 @@ export interface Store {
   readonly restoreFromTrash: (digest: Digest) => Effect.Effect<void, StorageError | ObjectMissing | ObjectDamaged>
   /** Deletes what was moved to the trash more than `olderThanMs` milliseconds ago. */
   readonly emptyTrash: (options: { readonly olderThanMs: number }) => Effect.Effect<Trash.Discarded, StorageError>
-  /** Deletes temporary files of dead processes, untouched for `olderThanMs` milliseconds. */
-  readonly sweep: (options: { readonly olderThanMs: number }) => Effect.Effect<Census.Tally, StorageError>
+  /** Deletes temporary files of dead processes, untouched for `olderThanMs` milliseconds; or counts them. */
+  readonly sweep: (options: Census.SweepOptions) => Effect.Effect<Census.Tally, StorageError>
 }
 
 export interface StoreOptions {

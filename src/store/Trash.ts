@@ -39,7 +39,7 @@ export const trash = Effect.fnUntraced(function* (ground: Ground, digests: Itera
     return { bytes: stat.size }
   })
   const moved = yield* Effect.forEach(new Set(digests), move, { concurrency: parallel })
-  // The new names first: a power cut in between leaves an object in both places, not in none.
+  // The new names first, for file systems that may keep one half of a rename: better in both places than in none.
   yield* disk.syncDirectory(folder)
   yield* Effect.forEach(shards, shard => disk.syncDirectory(shard), { concurrency: parallel, discard: true })
   yield* faults("trash.after-directory-sync")

@@ -46,10 +46,7 @@ const exists = Effect.fnUntraced(function* (ground: Ground, digest: string, size
   return false
 })
 
-/**
- * Gives a written and synced file its name. The name itself is durable only once the shard is synced, even if another process
- * put it there: it may not have come to that yet.
- */
+/** Gives a written and synced file its name, which is durable only once the shard is synced. */
 const moveIn = Effect.fnUntraced(function* (ground: Ground, from: string, digest: string) {
   const { disk } = ground
   const to = objectPath(ground, digest)
@@ -114,7 +111,7 @@ const writeObject = <E>(
 const putBytes = Effect.fnUntraced(function* (ground: Ground, bytes: Uint8Array) {
   const stored: Stored = { sha256: sha256(bytes), size: bytes.length }
   if (yield* exists(ground, stored.sha256, stored.size)) {
-    yield* ensureDirectories(ground, [shardOf(ground, stored.sha256)])
+    // Whoever put it there made the shard durable before, but perhaps not yet the name in it.
     yield* ground.disk.syncDirectory(shardOf(ground, stored.sha256))
     return stored
   }
@@ -128,6 +125,15 @@ const putBytes = Effect.fnUntraced(function* (ground: Ground, bytes: Uint8Array)
     })
   )
 })
+
+/** Tells the source that no more is wanted, and does not wait: after an interruption it may never answer. */
+const stop = async (iterator: AsyncIterator<Uint8Array>) => {
+  try {
+    await iterator.return?.()
+  } catch {
+    // What was wanted of it is complete, or has failed for a better reason.
+  }
+}
 
 const putStream = (ground: Ground, content: AsyncIterable<Uint8Array>) =>
   writeObject(ground, undefined, file =>
@@ -149,7 +155,7 @@ const putStream = (ground: Ground, content: AsyncIterable<Uint8Array>) =>
             size += next.value.length
           }
         }),
-      iterator => Effect.promise(async () => iterator.return?.().then(undefined, () => undefined))
+      iterator => Effect.sync(() => void stop(iterator))
     )
   )
 
@@ -211,6 +217,7 @@ export const publish = Effect.fnUntraced(function* (ground: Ground, staged: Read
   const addedBytes = added.reduce((sum, file) => sum + file.size, 0)
 
   yield* Effect.gen(function* () {
+    // Also those of objects that were there already: who put them there may not have come to syncing their names yet.
     const shards = [...new Set(files.map(file => shardOf(ground, file.sha256)))]
     yield* Effect.forEach(
       added,
@@ -220,7 +227,10 @@ export const publish = Effect.fnUntraced(function* (ground: Ground, staged: Read
           .pipe(Effect.andThen(disk.syncFile(file.path)), Effect.andThen(faults("publish.file-synced"))),
       { concurrency: parallel, discard: true }
     )
-    yield* ensureDirectories(ground, shards)
+    yield* ensureDirectories(
+      ground,
+      added.map(file => shardOf(ground, file.sha256))
+    )
     yield* Effect.forEach(
       added,
       file =>

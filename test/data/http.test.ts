@@ -1,6 +1,14 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber, Redacted, Schema } from "effect"
-import { exchange, HttpError, type HttpOptions, type HttpRequest, readAll, requestJson, retrying } from "../../src/data/http.ts"
+import {
+  exchange,
+  type HttpError,
+  type HttpOptions,
+  type HttpRequest,
+  readAll,
+  requestJson,
+  retrying
+} from "../../src/data/http.ts"
 import { fromCause, printable, retryAfter } from "../../src/data/httpError.ts"
 import { displayUrl } from "../../src/data/url.ts"
 import { type LoopbackHub, loopbackHub } from "../support/loopbackHub.ts"
@@ -9,7 +17,9 @@ const quick: HttpOptions = { attempts: 4, baseDelayMillis: 1, maxDelayMillis: 4,
 
 const get = (request: HttpRequest, options: HttpOptions = quick) =>
   retrying(
-    exchange(request, options, reply => Effect.map(readAll(reply), body => ({ reply, text: Buffer.from(body).toString() }))),
+    exchange(request, options, reply =>
+      Effect.map(readAll(reply), body => ({ reply, text: Buffer.from(body).toString() }))
+    ),
     options
   )
 
@@ -22,13 +32,22 @@ const withFile = Effect.gen(function* () {
   return { hub, url: `${hub.url}/a/b/resolve/${commit}/x.txt` }
 })
 
-const statuses = (hub: LoopbackHub, ...values: Array<number>) => hub.faults.answers.push(...values.map(status => ({ status })))
+const statuses = (hub: LoopbackHub, ...values: Array<number>) =>
+  hub.faults.answers.push(...values.map(status => ({ status })))
 
 describe("requests", () => {
   it.live("deliver the body", () =>
     Effect.gen(function* () {
       const { url } = yield* withFile
       assert.strictEqual((yield* get({ url })).text, "hello")
+    })
+  )
+
+  it.live("ask for bytes as they are stored, since compressed ones have no ranges", () =>
+    Effect.gen(function* () {
+      const { hub, url } = yield* withFile
+      yield* get({ url })
+      assert.strictEqual(hub.requests[0]?.acceptEncoding, "identity")
     })
   )
 
@@ -128,7 +147,12 @@ describe("requests", () => {
 
   it.live("refuse addresses that are not encrypted or carry a password, without showing it", () =>
     Effect.gen(function* () {
-      for (const url of ["http://example.org/x", "https://user:hunter2@example.org/x", "ftp://example.org/x", "nonsense"]) {
+      for (const url of [
+        "http://example.org/x",
+        "https://user:hunter2@example.org/x",
+        "ftp://example.org/x",
+        "nonsense"
+      ]) {
         const error = yield* failure(get({ url }))
         assert.strictEqual(error.class, "permanent")
         assert.notInclude(JSON.stringify(error) + error.message, "hunter2")
@@ -145,15 +169,24 @@ describe("redirects", () => {
       const { hub, url } = yield* withFile
       hub.faults.answers.push({ status: 307, headers: { location: url } })
       yield* get({ url, token })
-      assert.deepStrictEqual(hub.requests.map(request => request.authorization), ["Bearer hf_secret", "Bearer hf_secret"])
+      assert.deepStrictEqual(
+        hub.requests.map(request => request.authorization),
+        ["Bearer hf_secret", "Bearer hf_secret"]
+      )
 
       hub.requests.length = 0
       const elsewhere = yield* loopbackHub
       hub.faults.answers.push({ status: 302, headers: { location: `${elsewhere.url}/hop` } })
       elsewhere.faults.answers.push({ status: 302, headers: { location: url } })
       yield* get({ url, token })
-      assert.deepStrictEqual(elsewhere.requests.map(request => request.authorization), [undefined])
-      assert.deepStrictEqual(hub.requests.map(request => request.authorization), ["Bearer hf_secret", undefined])
+      assert.deepStrictEqual(
+        elsewhere.requests.map(request => request.authorization),
+        [undefined]
+      )
+      assert.deepStrictEqual(
+        hub.requests.map(request => request.authorization),
+        ["Bearer hf_secret", undefined]
+      )
     })
   )
 
@@ -162,7 +195,10 @@ describe("redirects", () => {
       const { hub, url } = yield* withFile
       hub.faults.answers.push({ status: 302, headers: { location: url.replace("127.0.0.1", "localhost") } })
       yield* get({ url, token })
-      assert.deepStrictEqual(hub.requests.map(request => request.authorization), ["Bearer hf_secret", undefined])
+      assert.deepStrictEqual(
+        hub.requests.map(request => request.authorization),
+        ["Bearer hf_secret", undefined]
+      )
     })
   )
 

@@ -37,11 +37,17 @@ const setup = Effect.fnUntraced(function* (environment: Record<string, string> =
   return { hub, directory, commit, client: makeHubClient(config) }
 })
 
-const tree = (directory: string) => readdirSync(directory, { recursive: true, withFileTypes: true }).filter(entry => entry.isFile()).map(entry => entry.name).sort()
+const tree = (directory: string) =>
+  readdirSync(directory, { recursive: true, withFileTypes: true })
+    .filter(entry => entry.isFile())
+    .map(entry => entry.name)
+    .sort()
 
 describe("hubConfig", () => {
   const tokenOf = (environment: Record<string, string>) =>
-    Effect.map(hubConfig(environment), config => (config.token === undefined ? undefined : Redacted.value(config.token)))
+    Effect.map(hubConfig(environment), config =>
+      config.token === undefined ? undefined : Redacted.value(config.token)
+    )
 
   it.live("finds the token where the hub's own tools put it", () =>
     Effect.gen(function* () {
@@ -55,7 +61,10 @@ describe("hubConfig", () => {
       assert.strictEqual(yield* tokenOf({ HOME: home }), "hf_default")
       assert.strictEqual(yield* tokenOf({ HOME: home, XDG_CACHE_HOME: join(home, "xdg") }), "hf_xdg")
       assert.strictEqual(yield* tokenOf({ HOME: home, HF_HOME: home }), "hf_home")
-      assert.strictEqual(yield* tokenOf({ HOME: home, HF_HOME: home, HF_TOKEN_PATH: join(home, "elsewhere") }), "hf_path")
+      assert.strictEqual(
+        yield* tokenOf({ HOME: home, HF_HOME: home, HF_TOKEN_PATH: join(home, "elsewhere") }),
+        "hf_path"
+      )
       assert.strictEqual(yield* tokenOf({ HOME: home, HF_HOME: home, HF_TOKEN: "hf_env" }), "hf_env")
       assert.strictEqual(yield* tokenOf({ HOME: home, HF_HOME: join(home, "nowhere") }), undefined)
       assert.strictEqual(yield* tokenOf({ HOME: home, HF_TOKEN_PATH: join(home, "token/below-a-file") }), undefined)
@@ -73,7 +82,10 @@ describe("hubConfig", () => {
   it.live("uses the hub unless HF_ENDPOINT names a mirror, which must be encrypted", () =>
     Effect.gen(function* () {
       assert.strictEqual((yield* hubConfig({ HF_TOKEN: "x" })).endpoint, "https://huggingface.co")
-      assert.strictEqual((yield* hubConfig({ HF_TOKEN: "x", HF_ENDPOINT: "https://mirror.example.org/hf/" })).endpoint, "https://mirror.example.org/hf")
+      assert.strictEqual(
+        (yield* hubConfig({ HF_TOKEN: "x", HF_ENDPOINT: "https://mirror.example.org/hf/" })).endpoint,
+        "https://mirror.example.org/hf"
+      )
       const error = yield* Effect.flip(hubConfig({ HF_TOKEN: "x", HF_ENDPOINT: "http://mirror.example.org" }))
       assert.include(error.message, "HF_ENDPOINT")
     })
@@ -207,8 +219,12 @@ describe("listFiles", () => {
     Effect.gen(function* () {
       const { client } = yield* setup()
       const at = yield* client.resolve(ref)
-      const pathsUnder = (under: string) => Effect.map(client.listFiles(at, under), found => found.map(file => file.path))
-      assert.deepStrictEqual(yield* pathsUnder("weights"), ["weights/model-1.safetensors", "weights/model-2.safetensors"])
+      const pathsUnder = (under: string) =>
+        Effect.map(client.listFiles(at, under), found => found.map(file => file.path))
+      assert.deepStrictEqual(yield* pathsUnder("weights"), [
+        "weights/model-1.safetensors",
+        "weights/model-2.safetensors"
+      ])
       assert.deepStrictEqual(yield* pathsUnder("config.json"), ["config.json"])
       assert.include((yield* Effect.flip(client.listFiles(at, "weight"))).message, 'has no "weight" at commit')
     })
@@ -262,7 +278,10 @@ describe("listFiles", () => {
 
   it("reads the parts of the protocol that vary", () => {
     assert.strictEqual(nextLink(new Headers({ link: '<https://x/?a=1,2>; rel="next"' })), "https://x/?a=1,2")
-    assert.strictEqual(nextLink(new Headers({ link: '<https://x/1>; rel="prev", <https://x/2>; rel=next' })), "https://x/2")
+    assert.strictEqual(
+      nextLink(new Headers({ link: '<https://x/1>; rel="prev", <https://x/2>; rel=next' })),
+      "https://x/2"
+    )
     assert.strictEqual(nextLink(new Headers({ link: '<https://x/1>; rel="prev"' })), undefined)
     assert.strictEqual(nextLink(new Headers()), undefined)
     assert.isTrue(Result.isFailure(fileOf({ type: "file", path: "x" })))
@@ -278,8 +297,17 @@ describe("download", () => {
       const at = yield* client.resolve(ref)
       const listed = yield* client.listFiles(at)
       const ranges = { thresholdBytes: 10_000, rangeBytes: 3000, connections: 2 }
-      const done = yield* client.download({ at, files: listed, directory: target, ranges, onProgress: p => seen.push(p) })
-      assert.deepStrictEqual(done.map(file => file.path), listed.map(file => file.path))
+      const done = yield* client.download({
+        at,
+        files: listed,
+        directory: target,
+        ranges,
+        onProgress: p => seen.push(p)
+      })
+      assert.deepStrictEqual(
+        done.map(file => file.path),
+        listed.map(file => file.path)
+      )
       for (const [path, content] of Object.entries(files)) {
         const bytes = typeof content === "string" ? Buffer.from(content) : content.bytes
         assert.isTrue(readFileSync(join(target, path)).equals(bytes), path)

@@ -95,8 +95,26 @@ describe("parseSource", () => {
   })
 
   it("never throws, whatever the text", () => {
-    const pieces = fc.constantFrom("hf://", "models/", "datasets/", "file:", "https://", "embedded:", "a", "/", "@", "%", "..", "\0", "é", "\ud800")
-    const text = fc.oneof(fc.string({ unit: "binary" }), fc.array(pieces, { maxLength: 12 }).map(parts => parts.join("")))
+    const pieces = fc.constantFrom(
+      "hf://",
+      "models/",
+      "datasets/",
+      "file:",
+      "https://",
+      "embedded:",
+      "a",
+      "/",
+      "@",
+      "%",
+      "..",
+      "\0",
+      "é",
+      "\ud800"
+    )
+    const text = fc.oneof(
+      fc.string({ unit: "binary" }),
+      fc.array(pieces, { maxLength: 12 }).map(parts => parts.join(""))
+    )
     fc.assert(
       fc.property(text, input => {
         const result = parseSource(input)
@@ -122,7 +140,10 @@ describe("formatSource", () => {
   const source: fc.Arbitrary<Source> = fc.oneof(
     fc.record({ _tag: fc.constant("Embedded" as const), name: fc.stringMatching(/^[A-Za-z0-9._-]{1,12}$/) }),
     fc.record({ _tag: fc.constant("File" as const), path }),
-    fc.record({ _tag: fc.constant("Https" as const), url: path.map(file => new URL(`https://example.org/${encodeURIComponent(file)}`).href) }),
+    fc.record({
+      _tag: fc.constant("Https" as const),
+      url: path.map(file => new URL(`https://example.org/${encodeURIComponent(file)}`).href)
+    }),
     fc.record(
       {
         _tag: fc.constant("Hub" as const),

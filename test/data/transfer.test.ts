@@ -136,7 +136,10 @@ describe("downloadVerified", () => {
       const seen: Array<TransferProgress> = []
       yield* downloadVerified({ ...transfer, onProgress: progress => seen.push(progress) })
       check(to, bytes)
-      assert.deepStrictEqual(hub.requests.map(({ range }) => range), ["bytes=5000-"])
+      assert.deepStrictEqual(
+        hub.requests.map(({ range }) => range),
+        ["bytes=5000-"]
+      )
       assert.deepStrictEqual(seen.at(0), { bytesDone: 5000, bytesTotal: bytes.length })
     })
   )
@@ -154,7 +157,10 @@ describe("downloadVerified", () => {
       hub.requests.length = 0
       yield* downloadVerified(transfer)
       check(to, bytes)
-      assert.deepStrictEqual(hub.requests.map(({ range }) => range), ["bytes=7000-"])
+      assert.deepStrictEqual(
+        hub.requests.map(({ range }) => range),
+        ["bytes=7000-"]
+      )
     })
   )
 
@@ -189,7 +195,27 @@ describe("downloadVerified", () => {
       hub.requests.length = 0
       yield* downloadVerified({ ...transfer, url: url(changed), expected: { sha256: sha256Of(changed) } })
       check(to, changed)
-      assert.deepStrictEqual(hub.requests.map(({ range }) => range), ["bytes=5000-"])
+      assert.deepStrictEqual(
+        hub.requests.map(({ range }) => range),
+        ["bytes=5000-"]
+      )
+    })
+  )
+
+  it.live("notices a changed file also on a server that does not know If-Range", () =>
+    Effect.gen(function* () {
+      const changed = pattern(8000, 2)
+      const { hub, to, transfer, url } = yield* setup(bytes)
+      hub.faults.ignoreIfRange = true
+      hub.faults.stallAt.push(5000)
+      yield* interruptAt(transfer, 5000)
+      hub.requests.length = 0
+      yield* downloadVerified({ ...transfer, url: url(changed), expected: { sha256: sha256Of(changed) } })
+      check(to, changed)
+      assert.deepStrictEqual(
+        hub.requests.map(({ range }) => range),
+        ["bytes=5000-", undefined]
+      )
     })
   )
 
@@ -216,16 +242,28 @@ describe("downloadVerified", () => {
       writeFileSync(`${to}.part`, pattern(5000, 9))
       yield* downloadVerified(transfer)
       check(to, bytes)
-      assert.deepStrictEqual(hub.requests.map(({ range }) => range), ["bytes=5000-", undefined])
+      assert.deepStrictEqual(
+        hub.requests.map(({ range }) => range),
+        ["bytes=5000-", undefined]
+      )
 
-      for (const note of [undefined, "", "{", '{"version":2}', '{"version":1,"ranges":{"size":1,"bytes":0,"done":[]}}']) {
+      for (const note of [
+        undefined,
+        "",
+        "{",
+        '{"version":2}',
+        '{"version":1,"ranges":{"size":1,"bytes":0,"done":[]}}'
+      ]) {
         rmSync(to)
         writeFileSync(`${to}.part`, "garbage")
         if (note !== undefined) writeFileSync(`${to}.part.json`, note)
         hub.requests.length = 0
         yield* downloadVerified(transfer)
         check(to, bytes)
-        assert.deepStrictEqual(hub.requests.map(({ range }) => range), [undefined])
+        assert.deepStrictEqual(
+          hub.requests.map(({ range }) => range),
+          [undefined]
+        )
       }
     })
   )
@@ -237,10 +275,13 @@ describe("downloadVerified", () => {
       hub.faults.cutAt.push(4000)
       yield* downloadVerified(transfer)
       check(to, bytes)
-      assert.deepStrictEqual(hub.requests.map(({ ifRange, range }) => [range, ifRange]), [
-        [undefined, undefined],
-        ["bytes=4000-", undefined]
-      ])
+      assert.deepStrictEqual(
+        hub.requests.map(({ ifRange, range }) => [range, ifRange]),
+        [
+          [undefined, undefined],
+          ["bytes=4000-", undefined]
+        ]
+      )
     })
   )
 
@@ -348,8 +389,13 @@ describe("downloadVerified in ranges", () => {
       const seen: Array<TransferProgress> = []
       yield* downloadVerified({ ...transfer, onProgress: progress => seen.push(progress) })
       check(to, bytes)
-      const asked = hub.requests.map(({ range }) => range ?? "").sort((a, b) => a.localeCompare(b, "en", { numeric: true }))
-      assert.deepStrictEqual(asked, Array.from({ length: 10 }, (_, i) => `bytes=${i * 1000}-${i * 1000 + 999}`))
+      const asked = hub.requests
+        .map(({ range }) => range ?? "")
+        .sort((a, b) => a.localeCompare(b, "en", { numeric: true }))
+      assert.deepStrictEqual(
+        asked,
+        Array.from({ length: 10 }, (_, i) => `bytes=${i * 1000}-${i * 1000 + 999}`)
+      )
       assert.strictEqual(hub.requests.filter(({ ifRange }) => ifRange === undefined).length, 1)
       assert.deepStrictEqual(seen.at(-1), { bytesDone: bytes.length, bytesTotal: bytes.length })
     })
@@ -361,7 +407,10 @@ describe("downloadVerified in ranges", () => {
       hub.faults.cutAt.push(3456)
       yield* downloadVerified(transfer)
       check(to, bytes)
-      assert.include(hub.requests.map(({ range }) => range), "bytes=3456-3999")
+      assert.include(
+        hub.requests.map(({ range }) => range),
+        "bytes=3456-3999"
+      )
     })
   )
 
@@ -375,12 +424,10 @@ describe("downloadVerified in ranges", () => {
       hub.requests.length = 0
       yield* downloadVerified(transfer)
       check(to, bytes)
-      assert.deepStrictEqual(hub.requests.map(({ range }) => range), [
-        "bytes=6000-6999",
-        "bytes=7000-7999",
-        "bytes=8000-8999",
-        "bytes=9000-9999"
-      ])
+      assert.deepStrictEqual(
+        hub.requests.map(({ range }) => range),
+        ["bytes=6000-6999", "bytes=7000-7999", "bytes=8000-8999", "bytes=9000-9999"]
+      )
     })
   )
 
@@ -390,21 +437,49 @@ describe("downloadVerified in ranges", () => {
       hub.faults.ignoreRange = true
       yield* downloadVerified(transfer)
       check(to, bytes)
-      assert.deepStrictEqual(hub.requests.map(({ range }) => range), ["bytes=0-999", undefined])
+      assert.deepStrictEqual(
+        hub.requests.map(({ range }) => range),
+        ["bytes=0-999", undefined]
+      )
     })
   )
 
-  it.live("starts anew when the file changed since its finished ranges", () =>
+  it.live.each([false, true])(
+    "starts anew when the file changed since its finished ranges (If-Range ignored: %s)",
+    ignored =>
+      Effect.gen(function* () {
+        const changed = pattern(10_000, 2)
+        const { hub, to, transfer, url } = yield* setup(bytes, { ranges: { ...ranges, connections: 1 } })
+        hub.faults.ignoreIfRange = ignored
+        hub.faults.stallAt.push(6500)
+        const fiber = yield* Effect.forkChild(downloadVerified(transfer))
+        while (hub.requests.length < 7) yield* Effect.sleep(1)
+        yield* Fiber.interrupt(fiber)
+        hub.requests.length = 0
+        const expected = { sha256: sha256Of(changed), size: changed.length }
+        yield* downloadVerified({ ...transfer, url: url(changed), expected })
+        check(to, changed)
+        assert.deepStrictEqual(
+          hub.requests.map(({ range }) => range),
+          ["bytes=6000-6999", undefined]
+        )
+      })
+  )
+
+  it.live("leaves ranges that cannot be continued as the file's start", () =>
     Effect.gen(function* () {
-      const changed = pattern(10_000, 2)
-      const { hub, to, transfer, url } = yield* setup(bytes, { ranges: { ...ranges, connections: 1 } })
+      const { hub, to, transfer } = yield* setup(bytes, { ranges: { ...ranges, connections: 1 } })
       hub.faults.stallAt.push(6500)
       const fiber = yield* Effect.forkChild(downloadVerified(transfer))
       while (hub.requests.length < 7) yield* Effect.sleep(1)
       yield* Fiber.interrupt(fiber)
-      const expected = { sha256: sha256Of(changed), size: changed.length }
-      yield* downloadVerified({ ...transfer, url: url(changed), expected })
-      check(to, changed)
+      hub.requests.length = 0
+      yield* downloadVerified({ ...transfer, ranges: { thresholdBytes: 1_000_000 } })
+      check(to, bytes)
+      assert.deepStrictEqual(
+        hub.requests.map(({ range }) => range),
+        [undefined]
+      )
     })
   )
 

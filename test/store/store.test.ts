@@ -1,7 +1,7 @@
 import * as fs from "node:fs"
 import { join } from "node:path"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Stream } from "effect"
+import { Effect, Fiber, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import * as fc from "fast-check"
 import { manifestDigest } from "../../src/pipeline/Artifact.ts"
@@ -137,7 +137,22 @@ describe("put", () => {
       }
       const full = yield* Effect.flip(store.put(endless()))
       assert.strictEqual(full._tag === "StorageError" ? full.code : full._tag, "ENOSPC")
+      yield* Effect.promise(() => new Promise(resolve => setImmediate(resolve)))
       assert.isTrue(ended)
+      assert.strictEqual(disk.files().size, 0)
+    })
+  )
+
+  it.effect("can be interrupted while it waits for an iterable that never answers, and keeps nothing of it", () =>
+    Effect.gen(function* () {
+      const { disk, store } = inMemory()
+      const stalled = async function* () {
+        yield bytesOf(10)
+        await new Promise(() => {})
+      }
+      const fiber = yield* Effect.forkChild(store.put(stalled()))
+      while (!disk.log.some(operation => operation.name === "append.write")) yield* Effect.yieldNow
+      yield* Fiber.interrupt(fiber)
       assert.strictEqual(disk.files().size, 0)
     })
   )

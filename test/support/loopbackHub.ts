@@ -18,6 +18,7 @@ export interface SeenRequest {
   readonly authorization: string | undefined
   readonly range: string | undefined
   readonly ifRange: string | undefined
+  readonly acceptEncoding: string | undefined
 }
 
 /** Misbehaviours. Lists are used up from the front, one entry for each body or request that it applies to. */
@@ -34,6 +35,8 @@ export interface Faults {
   /** This byte of the file is sent with one bit flipped. */
   flipAt: Array<number>
   ignoreRange: boolean
+  /** Ranges are served whatever If-Range says. */
+  ignoreIfRange: boolean
   weakEtags: boolean
   /** Files are sent without Content-Length. */
   unknownLength: boolean
@@ -88,6 +91,7 @@ export const loopbackHub: Effect.Effect<LoopbackHub, never, Scope.Scope> = Effec
     stallAt: [],
     flipAt: [],
     ignoreRange: false,
+    ignoreIfRange: false,
     weakEtags: false,
     unknownLength: false,
     answers: [],
@@ -113,7 +117,8 @@ export const loopbackHub: Effect.Effect<LoopbackHub, never, Scope.Scope> = Effec
             path: request.url ?? "",
             authorization: request.headers.authorization,
             range: request.headers.range,
-            ifRange: request.headers["if-range"]?.toString()
+            ifRange: request.headers["if-range"]?.toString(),
+            acceptEncoding: request.headers["accept-encoding"]?.toString()
           })
           response.on("close", () => {
             if (!response.writableFinished) brokenOff++
@@ -140,7 +145,8 @@ export const loopbackHub: Effect.Effect<LoopbackHub, never, Scope.Scope> = Effec
     const asked = /^bytes=(\d+)-(\d*)$/.exec(request.headers.range ?? "")
     const ifRange = request.headers["if-range"]
     const tag = faults.weakEtags ? `W/"${etag}"` : `"${etag}"`
-    const ranged = asked !== null && !faults.ignoreRange && (ifRange === undefined || ifRange === tag)
+    const current = ifRange === undefined || ifRange === tag || faults.ignoreIfRange
+    const ranged = asked !== null && !faults.ignoreRange && current
     const start = ranged ? Number(asked[1]) : 0
     const end = ranged && asked[2] !== "" ? Math.min(Number(asked[2]) + 1, bytes.length) : bytes.length
     if (ranged && start >= end) {

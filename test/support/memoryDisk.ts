@@ -319,7 +319,7 @@ export const memoryDisk = (options: MemoryDiskOptions = {}): MemoryDisk => {
             change([{ directory, name: segment, inode: next }])
             topmost ??= walked
           }
-          if (next.kind !== "directory") throw failure("ENOTDIR", "mkdir", path)
+          if (next.kind !== "directory") throw failure(lookup(path) === next ? "EEXIST" : "ENOTDIR", "mkdir", path)
           directory = next
         }
         return topmost
@@ -327,6 +327,9 @@ export const memoryDisk = (options: MemoryDiskOptions = {}): MemoryDisk => {
     rename: (from, to) =>
       act("rename", to, now => {
         const inode = must("rename", from)
+        mustDirectory("rename", dirname(to))
+        if (inode.kind === "directory" && `${to}/`.startsWith(`${from}/`) && to !== from)
+          throw failure("EINVAL", "rename", to)
         const there = lookup(to)
         sameDevice("rename", from, to)
         if (there === inode) return
@@ -342,14 +345,18 @@ export const memoryDisk = (options: MemoryDiskOptions = {}): MemoryDisk => {
       }),
     link: (from, to) =>
       act("link", to, now => {
+        must("link", from)
+        const parent = mustDirectory("link", dirname(to))
         const inode = mustFile("link", from)
         sameDevice("link", from, to)
         if (lookup(to) !== undefined) throw failure("EEXIST", "link", to)
         inode.ctimeNs = now
-        change([{ directory: mustDirectory("link", dirname(to)), name: basename(to), inode }])
+        change([{ directory: parent, name: basename(to), inode }])
       }),
     copy: (from, to) =>
       act("copy", to, now => {
+        must("copy", from)
+        mustDirectory("copy", dirname(to))
         const source = mustFile("copy", from)
         const copy = openFile("copy", to, now)
         copy.mode = source.mode

@@ -95,7 +95,10 @@ export const makeHubClient = (config: HubConfig): HubClient => {
     const seen = new Set<string>()
     while (url !== undefined) {
       if (seen.has(url)) {
-        return yield* new HubError({ class: "permanent", message: `${page(at)}: the listing never ends: a page follows itself` })
+        return yield* new HubError({
+          class: "permanent",
+          message: `${page(at)}: the listing never ends: a page follows itself`
+        })
       }
       seen.add(url)
       const { headers, value } = yield* entries({ url })
@@ -145,10 +148,10 @@ export const makeHubClient = (config: HubConfig): HubClient => {
       return { type, repo, commit: value.sha }
     }),
 
-    listFiles: Effect.fn("HubClient.listFiles")(function* (
-      at,
-      under
-    ): Effect.fn.Return<ReadonlyArray<HubFile>, HttpError | HubError> {
+    listFiles: Effect.fn("HubClient.listFiles")(function* (at, under): Effect.fn.Return<
+      ReadonlyArray<HubFile>,
+      HttpError | HubError
+    > {
       yield* online
       const found = yield* findEntries(at, under).pipe(
         Effect.mapError(error => (error._tag === "HttpError" ? withAdvice(subject(at, under))(error) : error))
@@ -157,7 +160,11 @@ export const makeHubClient = (config: HubConfig): HubClient => {
       for (const entry of found) {
         if (entry.type !== "file") continue
         const file = fileOf(entry)
-        const problem = Result.isFailure(file) ? file.failure : files.has(entry.path) ? `"${entry.path}" is listed twice` : undefined
+        const problem = Result.isFailure(file)
+          ? file.failure
+          : files.has(entry.path)
+            ? `"${entry.path}" is listed twice`
+            : undefined
         if (Result.isFailure(file) || problem !== undefined) {
           const message = `${page(at)} at commit ${at.commit}: ${problem}`
           return yield* new HubError({ class: "permanent", message })
@@ -167,9 +174,10 @@ export const makeHubClient = (config: HubConfig): HubClient => {
       return [...files.values()].sort((a, b) => (a.path < b.path ? -1 : 1))
     }),
 
-    download: Effect.fn("HubClient.download")(function* (
-      request
-    ): Effect.fn.Return<ReadonlyArray<DownloadedFile>, HttpError | HubError | DigestError | FileError> {
+    download: Effect.fn("HubClient.download")(function* (request): Effect.fn.Return<
+      ReadonlyArray<DownloadedFile>,
+      HttpError | HubError | DigestError | FileError
+    > {
       yield* online
       const { at, directory, files, onProgress } = request
       for (const { path } of files) {

@@ -1,5 +1,6 @@
 /** What is wrong with a Parquet file, and where in it. */
 import { Effect, Schema } from "effect"
+import { printable } from "../httpError.ts"
 
 /** A Parquet file that is damaged, or uses something we cannot read. Trying again changes nothing. */
 export class ParquetError extends Schema.TaggedError<ParquetError>()("ParquetError", {
@@ -30,10 +31,11 @@ export class Damage extends Error {
   }
 }
 
+/** Names and numbers from the file may be part of `what`: it is made fit to be shown. */
 export const parquetError = (place: Place, what: string, offset?: number): ParquetError => {
   const where = [
     ...(place.rowGroup === undefined ? [] : [`row group ${place.rowGroup}`]),
-    ...(place.column === undefined ? [] : [`column "${place.column}"`]),
+    ...(place.column === undefined ? [] : [`column "${printable(place.column)}"`]),
     ...(offset === undefined ? [] : [`byte ${offset}`])
   ]
   return new ParquetError({
@@ -42,7 +44,7 @@ export const parquetError = (place: Place, what: string, offset?: number): Parqu
     ...(place.rowGroup === undefined ? {} : { rowGroup: place.rowGroup }),
     ...(place.column === undefined ? {} : { column: place.column }),
     ...(offset === undefined ? {} : { offset }),
-    message: `${place.file}: ${where.length === 0 ? "" : `${where.join(", ")}: `}${what}`
+    message: `${place.file}: ${where.length === 0 ? "" : `${where.join(", ")}: `}${printable(what)}`
   })
 }
 

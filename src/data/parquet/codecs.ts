@@ -4,7 +4,15 @@ import { brotliDecompressSync, gunzipSync, zstdDecompressSync } from "node:zlib"
 import { lz4Block, lz4Framed, snappy } from "./lz77.ts"
 import { Damage } from "./ParquetError.ts"
 
-export const codecs: ReadonlyArray<CompressionCodec> = ["UNCOMPRESSED", "SNAPPY", "GZIP", "BROTLI", "ZSTD", "LZ4", "LZ4_RAW"]
+export const codecs: ReadonlyArray<CompressionCodec> = [
+  "UNCOMPRESSED",
+  "SNAPPY",
+  "GZIP",
+  "BROTLI",
+  "ZSTD",
+  "LZ4",
+  "LZ4_RAW"
+]
 
 /** Throws `Damage` (or what Node's decompressor throws) when the input is not `length` bytes, compressed. */
 export const decompress = (codec: CompressionCodec, input: Uint8Array, length: number): Uint8Array => {

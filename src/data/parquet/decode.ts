@@ -31,7 +31,11 @@ const readChunk = Effect.fnUntraced(function* <E>(
   for (;;) {
     const more = yield* file.read(chunk.start + bytes.length, chunk.start + needed)
     if (more.length < needed - bytes.length) {
-      return yield* parquetError(place, "the file ends here, before its footer says so", chunk.start + bytes.length + more.length)
+      return yield* parquetError(
+        place,
+        "the file ends here, before its footer says so",
+        chunk.start + bytes.length + more.length
+      )
     }
     bytes = bytes.length === 0 ? more : new Uint8Array(Buffer.concat([bytes, more]))
     const known = bytes
@@ -124,7 +128,9 @@ const compressorsOf = (checked: ReadonlyArray<CheckedChunk>): Compressors => {
 
 const isText = ({ leaf }: Chunk) => {
   const element = leaf.schemaPath.at(-1)?.element
-  return element?.converted_type === "UTF8" || element?.converted_type === "ENUM" || element?.logical_type?.type === "STRING"
+  return (
+    element?.converted_type === "UTF8" || element?.converted_type === "ENUM" || element?.logical_type?.type === "STRING"
+  )
 }
 
 /** Text must be UTF-8: silent replacement characters would end up in training data. */

@@ -58,7 +58,8 @@ export const readFooter = Effect.fnUntraced(function* <E>(
   if (size < 12) return yield* parquetError(place, `a Parquet file has at least 12 bytes, this one ${size}`)
   const tailStart = Math.max(0, size - firstRead)
   const tail = yield* file.read(tailStart, size)
-  if (tail.length !== size - tailStart) return yield* parquetError(place, `the file ended at byte ${tailStart + tail.length}`)
+  if (tail.length !== size - tailStart)
+    return yield* parquetError(place, `the file ended at byte ${tailStart + tail.length}`)
   const ending = new DataView(tail.buffer, tail.byteOffset + tail.length - 8, 8)
   const found = ending.getUint32(4, true)
   if (found === magicOfEncrypted) return yield* parquetError(place, "the file is encrypted, which is not supported")
@@ -78,7 +79,11 @@ export const readFooter = Effect.fnUntraced(function* <E>(
 const parseMetadata = (footer: Uint8Array, length: number): FileMetaData => {
   const end = structEnd(footer.subarray(0, length), 0)
   if (end === undefined) throw new Damage("the footer is damaged: it ends within a structure", length)
-  return parquetMetadata(footer, { geoparquet: false })
+  try {
+    return parquetMetadata(footer, { geoparquet: false })
+  } catch (error) {
+    throw new Damage(`the footer is damaged: it is not the description of a file (${String(error)})`)
+  }
 }
 
 /** The metadata's types promise more than a parser of damaged bytes can hold, so each value is looked at. */
@@ -104,18 +109,25 @@ const checkMetadata = (metadata: FileMetaData, dataEnd: number): Footer => {
       if (meta_data.path_in_schema.join("\0") !== leaf.path.join("\0")) {
         throw new Damage(`${which} is called "${meta_data.path_in_schema.join(".")}"`)
       }
-      if (meta_data.type !== leaf.schemaPath.at(-1)?.element.type) throw new Damage(`${which} has another type than the schema`)
-      if (!codecs.includes(meta_data.codec)) throw new Damage(`${which} is compressed with ${meta_data.codec}, which is not supported`)
+      if (meta_data.type !== leaf.schemaPath.at(-1)?.element.type)
+        throw new Damage(`${which} has another type than the schema`)
+      if (!codecs.includes(meta_data.codec))
+        throw new Damage(`${which} is compressed with ${meta_data.codec}, which is not supported`)
       const valueCount = count(meta_data.num_values, maxValues, `the number of values of ${which}`)
       if (leaf.flat && valueCount !== rows) throw new Damage(`${which} has ${valueCount} values for ${rows} rows`)
-      const start = count(meta_data.dictionary_page_offset || meta_data.data_page_offset, dataEnd, `the start of ${which}`)
+      const start = count(
+        meta_data.dictionary_page_offset || meta_data.data_page_offset,
+        dataEnd,
+        `the start of ${which}`
+      )
       const size = count(meta_data.total_compressed_size, dataEnd - start, `the size of ${which}`)
       return { leaf, codec: meta_data.codec, valueCount, start, end: start + size }
     })
     return { index, rowCount: rows, chunks }
   })
   const sum = groups.reduce((rows, group) => rows + group.rowCount, 0)
-  if (sum !== rowCount) throw new Damage(`the row groups have ${sum} rows together, the file is said to have ${rowCount}`)
+  if (sum !== rowCount)
+    throw new Damage(`the row groups have ${sum} rows together, the file is said to have ${rowCount}`)
   return { metadata, rowCount, columns, groups }
 }
 
@@ -151,6 +163,6 @@ const collectLeaves = (schemaPath: ReadonlyArray<SchemaTree>, leaves: Array<Leaf
 const count = (value: unknown, most: number, what: string): number => {
   const number = typeof value === "bigint" ? Number(value) : value
   if (typeof number === "number" && Number.isSafeInteger(number) && number >= 0 && number <= most) return number
-  const shown = typeof value === "bigint" || typeof value === "number" ? String(value) : "not a number"
+  const shown = typeof value === "bigint" || typeof value === "number" ? String(value) : "missing"
   throw new Damage(`${what} is ${shown}, which cannot be`)
 }

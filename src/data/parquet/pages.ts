@@ -52,7 +52,8 @@ export const walkPages = (chunk: Chunk, rows: number): PageWalk => {
     integer(header.uncompressed_page_size, maxPageBytes, "the decompressed size of a page")
     if (headerEnd + packedSize > bytes.length) return headerEnd + packedSize
     const packed = bytes.subarray(headerEnd, headerEnd + packedSize)
-    if (header.crc !== undefined && crc32(packed) !== header.crc >>> 0) throw new Damage("a page does not have its checksum")
+    if (header.crc !== undefined && crc32(packed) !== header.crc >>> 0)
+      throw new Damage("a page does not have its checksum")
     const checked = checkPage(chunk, header, packed, dictionary, valueCount - values)
     pages.push(...checked.pages)
     dictionary = checked.dictionary ?? dictionary
@@ -73,7 +74,10 @@ export const walkPages = (chunk: Chunk, rows: number): PageWalk => {
           if (needed !== undefined) return { done: false, needed }
         } catch (error) {
           if (error instanceof Damage) throw new Damage(error.message, error.offset ?? start)
-          throw new Damage(`a page cannot be decoded (${error instanceof Error ? error.message : String(error)})`, start)
+          throw new Damage(
+            `a page cannot be decoded (${error instanceof Error ? error.message : String(error)})`,
+            start
+          )
         }
       }
       return { done: true }
@@ -102,7 +106,7 @@ const checkPage = (
   if (header.type === "DICTIONARY_PAGE") {
     const { dictionary_page_header: info } = header
     if (info === undefined || dictionary !== undefined) throw new Damage("an unexpected dictionary page")
-    const entries = integer(info.num_values, packed.length + unpackedSize, "the size of a dictionary")
+    const entries = integer(info.num_values, 8 * unpackedSize, "the size of a dictionary")
     const unpacked = decompress(chunk.codec, packed, unpackedSize)
     checkPlain(chunk, unpacked, 0, entries)
     return { pages: [{ packed, unpacked }], dictionary: entries, values: 0, rows: 0 }
@@ -138,7 +142,8 @@ const checkPage = (
     const nulls = integer(info.num_nulls, values, "the number of nulls of a page")
     const repetitionEnd = integer(info.repetition_levels_byte_length, packed.length, "the size of repetition levels")
     const levelsEnd =
-      repetitionEnd + integer(info.definition_levels_byte_length, packed.length - repetitionEnd, "the size of definition levels")
+      repetitionEnd +
+      integer(info.definition_levels_byte_length, packed.length - repetitionEnd, "the size of definition levels")
     const levels = (start: number, end: number, max: number, what: string) =>
       max === 0 ? undefined : checkRuns(packed, start, end, bitWidth(max), values, max, what)
     const repetition = levels(0, repetitionEnd, leaf.maxRepetition, "repetition levels")
@@ -180,7 +185,7 @@ const checkValues = (
       const width = page[at]
       if (width === undefined) throw new Damage("dictionary indices are cut off")
       if (dictionary === 0) throw new Damage("values refer to a dictionary without entries")
-      if (width > 0) checkRuns(page, at + 1, page.length, width, count, dictionary - 1, "dictionary indices")
+      checkRuns(page, at + 1, page.length, width, count, dictionary - 1, "dictionary indices")
       return
     }
     case "RLE": {
@@ -195,7 +200,8 @@ const checkValues = (
       if (count * widthOf(chunk) > page.length - at) throw new Damage(`${count} values do not fit into their page`)
       return
     case "DELTA_BINARY_PACKED":
-      if (type !== "INT32" && type !== "INT64") throw new Damage(`values of the type ${type} as deltas, which is not possible`)
+      if (type !== "INT32" && type !== "INT64")
+        throw new Damage(`values of the type ${type} as deltas, which is not possible`)
       if (count > 0) checkDeltas(page, at, count)
       return
     case "DELTA_LENGTH_BYTE_ARRAY":
@@ -278,5 +284,5 @@ const viewOf = (bytes: Uint8Array) => new DataView(bytes.buffer, bytes.byteOffse
 
 const integer = (value: unknown, most: number, what: string): number => {
   if (typeof value === "number" && Number.isInteger(value) && value >= 0 && value <= most) return value
-  throw new Damage(`${what} is ${typeof value === "number" ? value : "not a number"}, which cannot be`)
+  throw new Damage(`${what} is ${typeof value === "number" ? value : "missing"}, which cannot be`)
 }

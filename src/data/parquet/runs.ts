@@ -8,6 +8,9 @@ import { Damage } from "./ParquetError.ts"
 /** Writers fill the last bit-packed run up to whole groups; no writer is known to add more than this many values. */
 const padding = 512
 
+/** The decoder gets wider numbers wrong: a dictionary with that many entries is not a dictionary. */
+const widest = 24
+
 /** Bits needed for numbers up to `max`. */
 export const bitWidth = (max: number): number => 32 - Math.clz32(max)
 
@@ -24,7 +27,7 @@ export const checkRuns = (
   max: number,
   what: string
 ): { readonly zeros: number; readonly maxima: number } => {
-  if (width > 32) throw new Damage(`${what} are said to have ${width} bits`)
+  if (width > widest) throw new Damage(`${what} are said to have ${width} bits`)
   let zeros = 0
   let maxima = 0
   const tally = (value: number, times: number) => {
@@ -43,6 +46,8 @@ export const checkRuns = (
     if (length - used > (bitPacked ? padding : 0)) {
       throw new Damage(`${what}: a run of ${length} where ${count - seen} are left`)
     }
+    // The decoder takes a byte for a bit-packed run that has none, and would then lose its place.
+    if (bitPacked && (length === 0 || (width === 0 && used < count - seen))) throw new Damage(`${what}: an empty run`)
     const bytes = bitPacked ? (length / 8) * width : Math.ceil(width / 8)
     if (at + (bitPacked ? Math.ceil((used * width) / 8) : bytes) > end) throw new Damage(`${what} are cut off`)
     if (bitPacked) eachPacked(page, at, width, used, value => tally(value, 1))
@@ -56,7 +61,7 @@ export const checkRuns = (
 const eachPacked = (page: Uint8Array, start: number, width: number, count: number, visit: (value: number) => void) => {
   for (let i = 0, bit = 0; i < count; i++, bit += width) {
     let value = 0
-    for (let got = 0; got < width; ) {
+    for (let got = 0; got < width;) {
       const at = bit + got
       const take = Math.min(8 - (at & 7), width - got)
       value += ((page[start + (at >> 3)]! >> (at & 7)) & ((1 << take) - 1)) * 2 ** got
@@ -100,10 +105,12 @@ export const checkDeltas = (page: Uint8Array, start: number, count: number): num
   const total = number(5)
   number(10) // the first value
   const perMiniblock = blockSize / miniblocks
-  if (total !== count || miniblocks === 0 || blockSize > 2 ** 20 || perMiniblock % 8 !== 0 || perMiniblock === 0) {
-    throw new Damage(`delta-encoded values are damaged: ${total} values in blocks of ${blockSize} / ${miniblocks}, expected ${count}`)
+  if (total !== count || miniblocks === 0 || blockSize > 2 ** 20 || perMiniblock % 32 !== 0 || perMiniblock === 0) {
+    throw new Damage(
+      `delta-encoded values are damaged: ${total} values in blocks of ${blockSize} / ${miniblocks}, expected ${count}`
+    )
   }
-  for (let seen = 1; seen < count; ) {
+  for (let seen = 1; seen < count;) {
     number(10) // the smallest delta of the block
     const widths = page.subarray(at, at + miniblocks)
     at += miniblocks

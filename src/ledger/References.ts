@@ -1,0 +1,296 @@
+/** References: what people type to mean a run, an action, an artifact or an object. */
+import { ConfigError } from "../pipeline/ConfigError.ts"
+import { type Digest, fromBytes, isDigest, short } from "../pipeline/Digest.ts"
+import { closest } from "../pipeline/Suggestion.ts"
+import { bytes } from "../pipeline/units.ts"
+import type { ActionId, ArtifactId } from "./Actions.ts"
+import type { Database } from "./Database.ts"
+import type { RunId } from "./Runs.ts"
+
+export type Reference =
+  | { readonly _tag: "run"; readonly id: RunId; readonly pipeline: string }
+  /** `label`: the name by which it was asked for, or under which it was executed last. */
+  | { readonly _tag: "action"; readonly id: ActionId; readonly key: Digest; readonly label: string | undefined }
+  | { readonly _tag: "artifact"; readonly id: ArtifactId; readonly digest: Digest; readonly kind: string }
+  | { readonly _tag: "object"; readonly id: number; readonly digest: Digest }
+
+export type ReferenceTag = Reference["_tag"]
+
+/** Fewer digits than this are no reference: they would hit something by chance. */
+export const shortestPrefix = 4
+
+/** Candidates that an error lists. */
+const listed = 8
+
+/** The word for the newest run. */
+const newest = "last"
+
+/**
+ * Finds what a text refers to. Forms: `41`, `run:41`, `last`, a pipeline's name (its last run); `PIPELINE/LABEL` (an action of its
+ * last run); at least four digits of a key or digest, or `action:…`, `artifact:…`, `object:…` where both would fit.
+ * Throws ConfigError for a text that refers to nothing, to several things, or to none of the `accepted` kinds.
+ */
+export const resolve = (
+  database: Database,
+  text: string,
+  accepted: ReadonlyArray<ReferenceTag> = ["run", "action", "artifact"]
+): Reference => {
+  const candidates = find(database, text).filter(({ _tag }) => accepted.includes(_tag))
+  const [only, ...others] = candidates
+  if (only === undefined) throw unknown(database, text, accepted)
+  if (others.length === 0) return only
+  const more = candidates.length > listed ? [`… and ${candidates.length - listed} more`] : []
+  throw new ConfigError({
+    at: text,
+    message: `could mean ${candidates.length > listed ? "many things" : `any of ${candidates.length}`}`,
+    advice: [...candidates.slice(0, listed).map(candidate => describe(database, candidate)), ...more].join("\n  ")
+  })
+}
+
+/** Everything that a text may refer to. An object that is part of an artifact is meant only when nothing else is. */
+const find = (database: Database, text: string): ReadonlyArray<Reference> => {
+  const scoped = /^(run|action|artifact|object):(.+)$/.exec(text)
+  if (scoped !== null) {
+    const [, tag, rest] = scoped as unknown as [string, ReferenceTag, string]
+    if (tag === "run") return /^\d+$/.test(rest) ? runs(database, Number(rest)) : []
+    return byPrefix(database, rest, [tag])
+  }
+  if (text === newest) return runs(database, database.get<{ id: number | null }>("SELECT max(id) AS id FROM run")?.id)
+  const run = /^\d{1,15}$/.test(text) ? runs(database, Number(text)) : []
+  if (run.length > 0) return run
+  const named = byName(database, text)
+  if (named.length > 0) return named
+  const digests = byPrefix(database, text, ["action", "artifact"])
+  return digests.length > 0 ? digests : byPrefix(database, text, ["object"])
+}
+
+const runs = (database: Database, id: number | null | undefined): ReadonlyArray<Reference> => {
+  if (id === null || id === undefined) return []
+  const row = database.get<{ id: number; pipeline: string }>("SELECT id, pipeline FROM run WHERE id = ?", id)
+  return row === undefined ? [] : [{ _tag: "run", ...row }]
+}
+
+/** A name split where the pipeline ends; a pipeline that was never run is unknown here. */
+export const splitName = (
+  database: Database,
+  text: string
+): { readonly pipeline: string; readonly label: string | undefined } | undefined => {
+  const pipeline = pipelineNames(database)
+    .filter(name => text === name || text.startsWith(`${name}/`))
+    .sort((a, b) => b.length - a.length)[0]
+  if (pipeline === undefined) return undefined
+  return { pipeline, label: text === pipeline ? undefined : text.slice(pipeline.length + 1) }
+}
+
+/** Pipelines that were run, by name. A scan of the index over runs. */
+export const pipelineNames = (database: Database): ReadonlyArray<string> =>
+  database.column<string>("SELECT DISTINCT pipeline FROM run ORDER BY pipeline")
+
+const byName = (database: Database, text: string): ReadonlyArray<Reference> => {
+  const name = splitName(database, text)
+  if (name === undefined) return []
+  const { label, pipeline } = name
+  if (label === undefined)
+    return runs(
+      database,
+      database.get<{ id: number }>("SELECT max(id) AS id FROM run WHERE pipeline = ?", pipeline)?.id
+    )
+  const action = actionOfLabel(database, pipeline, label)
+  return action === undefined ? [] : [{ _tag: "action", ...action, label }]
+}
+
+/** Plans of a pipeline that are searched for a label, newest first; one that vanished longer ago is named by its key. */
+const searchedPlans = 50
+
+/** The action that a label had in the last run of a pipeline that came to know its key. */
+const actionOfLabel = (
+  database: Database,
+  pipeline: string,
+  label: string
+): { readonly id: ActionId; readonly key: Digest } | undefined => {
+  const inPlan = () => {
+    const plans = database.all<{ plan: number; run: number }>(
+      `SELECT plan, max(id) AS run FROM run WHERE pipeline = ? AND plan IS NOT NULL GROUP BY plan ORDER BY run DESC LIMIT ${searchedPlans}`,
+      pipeline
+    )
+    for (const { plan, run } of plans) {
+      const found = database.get<{ action: number }>(
+        "SELECT action FROM plan_node WHERE plan = ? AND label = ? AND action IS NOT NULL",
+        plan,
+        label
+      )
+      if (found !== undefined) return { run, action: found.action }
+    }
+    return undefined
+  }
+  // A run that is still under way has executions, but no plan yet.
+  const executed = database.get<{ run: number; action: number }>(
+    `SELECT run, action FROM execution JOIN run ON run.id = execution.run
+     WHERE label = ? AND pipeline = ? ORDER BY execution.id DESC LIMIT 1`,
+    label,
+    pipeline
+  )
+  const planned = inPlan()
+  const action = executed !== undefined && executed.run > (planned?.run ?? 0) ? executed.action : planned?.action
+  if (action === undefined) return undefined
+  const { key } = database.get<{ key: Buffer }>("SELECT key FROM action WHERE id = ?", action)!
+  return { id: action, key: fromBytes(key) }
+}
+
+const byPrefix = (database: Database, text: string, tags: ReadonlyArray<ReferenceTag>): ReadonlyArray<Reference> => {
+  const prefix = text.toLowerCase()
+  if (!/^[0-9a-f]+$/.test(prefix) || prefix.length < shortestPrefix || prefix.length > 64) return []
+  const from = Buffer.from(prefix.padEnd(64, "0"), "hex")
+  const to = Buffer.from(prefix.padEnd(64, "f"), "hex")
+  return tags.flatMap((tag): ReadonlyArray<Reference> => {
+    switch (tag) {
+      case "run":
+        return []
+      case "action":
+        return database
+          .all<{ id: number; key: Buffer; label: string | null }>(
+            `SELECT id, key, (SELECT label FROM execution WHERE execution.action = action.id ORDER BY id DESC LIMIT 1) AS label
+             FROM action WHERE key BETWEEN ? AND ? ORDER BY key LIMIT ${listed + 1}`,
+            from,
+            to
+          )
+          .map(({ id, key, label }) => ({ _tag: "action", id, key: fromBytes(key), label: label ?? undefined }))
+      case "artifact":
+        return database
+          .all<{ id: number; digest: Buffer; kind: string }>(
+            `SELECT id, digest, kind FROM artifact WHERE digest BETWEEN ? AND ? ORDER BY digest LIMIT ${listed + 1}`,
+            from,
+            to
+          )
+          .map(({ digest, id, kind }) => ({ _tag: "artifact", id, digest: fromBytes(digest), kind }))
+      case "object":
+        return database
+          .all<{ id: number; digest: Buffer }>(
+            `SELECT id, digest FROM object WHERE digest BETWEEN ? AND ? ORDER BY digest LIMIT ${listed + 1}`,
+            from,
+            to
+          )
+          .map(({ digest, id }) => ({ _tag: "object", id, digest: fromBytes(digest) }))
+    }
+  })
+}
+
+/** One line about a reference, beginning with a text that means it alone. */
+const describe = (database: Database, reference: Reference): string => {
+  switch (reference._tag) {
+    case "run":
+      return `run:${reference.id}  a run of ${reference.pipeline}`
+    case "action":
+      return `action:${short(reference.key)}  ${reference.label ?? "never executed"}`
+    case "artifact": {
+      const size = database.get<{ bytes: number }>("SELECT bytes FROM artifact WHERE id = ?", reference.id)!.bytes
+      return `artifact:${short(reference.digest)}  ${reference.kind}, ${bytes(size)}`
+    }
+    case "object":
+      return `object:${short(reference.digest)}  bytes of an artifact`
+  }
+}
+
+const forms: { readonly [tag in ReferenceTag]: string } = {
+  run: "a run (41, run:41, last)",
+  action: "an action (PIPELINE/STAGE, or digits of its key)",
+  artifact: "an artifact (digits of its digest)",
+  object: "an object (digits of its digest)"
+}
+
+const unknown = (database: Database, text: string, accepted: ReadonlyArray<ReferenceTag>): ConfigError => {
+  const wanted = accepted.filter(tag => tag !== "object").map(tag => forms[tag])
+  const fallback = `give ${wanted.length > 1 ? `${wanted.slice(0, -1).join(", ")} or ${wanted.at(-1)}` : wanted[0]}`
+  const error = (message: string, advice: string) => new ConfigError({ at: text, message, advice })
+  const found = find(database, text)
+  if (found.length > 0) return error(`is ${found[0]!._tag === "run" ? "a run" : `an ${found[0]!._tag}`}`, fallback)
+  const last = database.get<{ id: number | null }>("SELECT max(id) AS id FROM run")?.id
+  const number = /^(?:run:)?(\d+)$/.exec(text)
+  if (number !== null || text === newest)
+    return error(
+      "there is no such run",
+      last === null ? "nothing was ever run" : `the newest is ${last}; see \`pipeline runs\``
+    )
+  const name = splitName(database, text)
+  if (name?.label !== undefined) {
+    const labels = database.column<string>(
+      `SELECT DISTINCT label FROM plan_node WHERE plan = (SELECT max(plan) FROM run WHERE pipeline = ?) ORDER BY seq LIMIT 200`,
+      name.pipeline
+    )
+    if (labels.includes(name.label))
+      return error("was not reached by any run, and has no key yet", `see \`pipeline plan ${name.pipeline}\``)
+    const near = closest(name.label, labels)
+    return error(
+      `pipeline ${name.pipeline} has no stage ${name.label}`,
+      near !== undefined
+        ? `did you mean ${name.pipeline}/${near}?`
+        : `its stages: ${labels.slice(0, 20).join(", ")}${labels.length > 20 ? ", …" : ""}`
+    )
+  }
+  if (/^[0-9a-f]+$/i.test(text) && text.length < shortestPrefix)
+    return error("is too short", `give at least ${shortestPrefix} digits of a key or digest`)
+  if (isDigest(text) || /^[0-9a-f]{4,}$/i.test(text))
+    return error("nothing in the ledger begins with these digits", fallback)
+  const near = closest(text.split("/")[0]!, pipelineNames(database))
+  return error("is not known to the ledger", near === undefined ? fallback : `did you mean ${near}?`)
+}
+
+/** An artifact by the name that it has in what was referred to: an output port, or a target. */
+export interface NamedArtifact {
+  readonly name: string
+  readonly id: ArtifactId
+  readonly digest: Digest
+}
+
+/** The artifacts that a reference stands for: itself, the outputs of an action, or the targets of a run. */
+export const artifactsOf = (database: Database, reference: Reference): ReadonlyArray<NamedArtifact> => {
+  switch (reference._tag) {
+    case "artifact":
+      return [{ name: reference.kind, id: reference.id, digest: reference.digest }]
+    case "action":
+      return artifacts(
+        database,
+        "SELECT port AS name, artifact.id, digest FROM output JOIN artifact ON artifact.id = output.artifact WHERE action = ? ORDER BY port",
+        reference.id
+      )
+    case "run":
+      return artifacts(
+        database,
+        "SELECT name, artifact.id, digest FROM target JOIN artifact ON artifact.id = target.artifact WHERE run = ? ORDER BY name",
+        reference.id
+      )
+    case "object":
+      return artifacts(
+        database,
+        `SELECT path AS name, artifact.id, digest FROM artifact_object JOIN artifact ON artifact.id = artifact_object.artifact
+         WHERE object = ? ORDER BY artifact.id`,
+        reference.id
+      )
+  }
+}
+
+const artifacts = (database: Database, sql: string, id: number): ReadonlyArray<NamedArtifact> =>
+  database
+    .all<{ name: string; id: number; digest: Buffer }>(sql, id)
+    .map(({ digest, id: artifact, name }) => ({ name, id: artifact, digest: fromBytes(digest) }))
+
+/** The one artifact that a reference stands for. Throws ConfigError where it stands for none or several. */
+export const resolveArtifact = (database: Database, text: string): NamedArtifact => {
+  const reference = resolve(database, text)
+  const found = artifactsOf(database, reference)
+  if (found.length === 1) return found[0]!
+  const [what, parts] = reference._tag === "run" ? ["run", "targets"] : ["action", "outputs"]
+  throw new ConfigError({
+    at: text,
+    message:
+      found.length === 0 ? `this ${what} has no ${parts}` : `this ${what} has ${found.length} ${parts}; name one`,
+    ...(found.length === 0
+      ? {}
+      : {
+          advice: found
+            .slice(0, listed)
+            .map(({ digest, name }) => `${short(digest)}  ${name}`)
+            .join("\n  ")
+        })
+  })
+}

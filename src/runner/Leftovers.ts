@@ -1,0 +1,229 @@
+/** What dead processes and finished runs left beside the store: private directories, checkpoints, temporary files, logs, quarantine. */
+import { join } from "node:path"
+import { Effect } from "effect"
+import type { Database } from "../ledger/Database.ts"
+import type { LedgerError } from "../ledger/LedgerError.ts"
+import * as Leases from "../ledger/Leases.ts"
+import { type Here, liveLeases, liveRuns } from "../ledger/Liveness.ts"
+import { type Digest, isDigest, short, toBytes } from "../pipeline/Digest.ts"
+import type { Disk } from "../store/Disk.ts"
+import type { StorageError } from "../store/StorageError.ts"
+import type { Store } from "../store/Store.ts"
+import { type CachePaths, leaseMs, ledgerOf } from "./Ports.ts"
+import { removeTree } from "./removeTree.ts"
+
+export type LeftoverKind = "attempt" | "checkpoint" | "temporary" | "log" | "quarantine"
+
+export interface Leftover {
+  readonly kind: LeftoverKind
+  readonly path: string
+  readonly bytes: number
+  readonly reason: string
+  /** Of a checkpoint: its action's key, which must not be computed while it is removed. */
+  readonly key?: Digest
+  /** Shown, but kept unless it is asked for. */
+  readonly kept: boolean
+}
+
+export interface LeftoverOptions {
+  /** Remove the logs of runs that are not among the last ones. */
+  readonly logs: boolean
+  /** Remove damaged objects that were moved aside. */
+  readonly quarantine: boolean
+  readonly keepRuns: number
+}
+
+export interface House {
+  readonly database: Database
+  readonly store: Store
+  readonly disk: Disk
+  readonly paths: CachePaths
+  readonly owner: Leases.Owner
+  readonly alive: (pid: number) => boolean
+}
+
+export const hereOf = ({ alive, owner }: House, now: number): Here => ({
+  host: owner.host,
+  boot: owner.boot,
+  alive,
+  now
+})
+
+/** A checkpoint that nobody went on from for so long is given up, in milliseconds. */
+const checkpointMs = 30 * 86_400_000
+/** Temporary files of other hosts are left alone for this long: a single file takes less to write. */
+const temporaryMs = 3_600_000
+
+const orNone = <A, E>(effect: Effect.Effect<ReadonlyArray<A>, E | StorageError>) =>
+  Effect.catchIf(
+    effect,
+    (error): error is E & StorageError => (error as { code?: unknown }).code === "ENOENT",
+    () => Effect.succeed<ReadonlyArray<A>>([])
+  )
+
+/** Bytes below a path, and the last change of anything in it. What vanishes meanwhile counts as nothing. */
+const measure = (
+  disk: Disk,
+  path: string
+): Effect.Effect<{ readonly bytes: number; readonly modifiedMs: number }, StorageError> =>
+  Effect.gen(function* () {
+    let bytes = 0
+    let modifiedMs = 0
+    const pending = [path]
+    while (pending.length > 0) {
+      const next = pending.pop()!
+      const stat = yield* Effect.orElseSucceed(disk.stat(next), () => undefined)
+      if (stat === undefined) continue
+      modifiedMs = Math.max(modifiedMs, Number(stat.mtimeNs / 1_000_000n))
+      if (stat.kind === "directory") {
+        for (const entry of yield* orNone(disk.readdir(next))) pending.push(join(next, entry.name))
+      } else bytes += stat.size
+    }
+    return { bytes, modifiedMs }
+  })
+
+/** Looks for leftovers; changes nothing. */
+export const findLeftovers = Effect.fn("findLeftovers")(function* (
+  house: House,
+  options: LeftoverOptions,
+  now: number
+): Effect.fn.Return<ReadonlyArray<Leftover>, StorageError | LedgerError> {
+  return [
+    ...(yield* attempts(house, now)),
+    ...(yield* checkpoints(house, now)),
+    ...(yield* temporary(house)),
+    ...(yield* logs(house, options, now)),
+    ...(yield* quarantined(house, options))
+  ]
+})
+
+const liveAmong = (house: House, now: number) =>
+  ledgerOf(house.database)(database => liveLeases(database, hereOf(house, now)))
+
+/** Directories are listed before the leases are read: a lease is always there before its directory. */
+const attempts = Effect.fnUntraced(function* (house: House, now: number) {
+  const entries = yield* orNone(house.disk.readdir(house.paths.actions))
+  const live = new Set((yield* liveAmong(house, now)).map(({ key, token }) => `${key.slice(0, 16)}.${token}`))
+  const found: Array<Leftover> = []
+  for (const { name } of entries) {
+    if (live.has(name) || !/^[0-9a-f]{16}\.\d+$/.test(name)) continue
+    const path = join(house.paths.actions, name)
+    const { bytes } = yield* measure(house.disk, path)
+    found.push({ kind: "attempt", path, bytes, reason: "its process is gone", kept: false })
+  }
+  return found
+})
+
+const checkpoints = Effect.fnUntraced(function* (house: House, now: number) {
+  const entries = yield* orNone(house.disk.readdir(house.paths.checkpoints))
+  const live = new Set((yield* liveAmong(house, now)).map(({ key }) => key))
+  const found: Array<Leftover> = []
+  for (const { name } of entries) {
+    if (!isDigest(name) || live.has(name)) continue
+    const path = join(house.paths.checkpoints, name)
+    const published = yield* ledgerOf(house.database)(
+      database =>
+        database.get(
+          "SELECT 1 FROM action JOIN output ON output.action = action.id WHERE action.key = ?",
+          toBytes(name)
+        ) !== undefined
+    )
+    const { bytes, modifiedMs } = yield* measure(house.disk, path)
+    const idle = modifiedMs + checkpointMs < now
+    if (!published && !idle) continue
+    const reason = published ? "its action has been published" : "nobody went on from it for 30 days"
+    found.push({ kind: "checkpoint", path, bytes, reason, key: name, kept: false })
+  }
+  return found
+})
+
+const temporary = Effect.fnUntraced(function* (house: House) {
+  const { bytes, count } = yield* house.store.sweep({ olderThanMs: temporaryMs, dryRun: true })
+  const path = join(house.paths.root, "tmp")
+  return count === 0
+    ? []
+    : [{ kind: "temporary", path, bytes, reason: `${count} files of dead processes`, kept: false } satisfies Leftover]
+})
+
+const logs = Effect.fnUntraced(function* (house: House, options: LeftoverOptions, now: number) {
+  const keep = yield* ledgerOf(house.database)(
+    database =>
+      new Set([
+        ...database.column<number>(
+          `SELECT id FROM (SELECT id, row_number() OVER (PARTITION BY pipeline, profile ORDER BY id DESC) AS place FROM run)
+           WHERE place <= ?`,
+          options.keepRuns
+        ),
+        ...liveRuns(database, hereOf(house, now)).map(({ id }) => id)
+      ])
+  )
+  const found: Array<Leftover> = []
+  for (const { name } of yield* orNone(house.disk.readdir(house.paths.logs))) {
+    if (!/^\d+$/.test(name) || keep.has(Number(name))) continue
+    const path = join(house.paths.logs, name)
+    const { bytes } = yield* measure(house.disk, path)
+    found.push({ kind: "log", path, bytes, reason: "of a run that is not among the last ones", kept: !options.logs })
+  }
+  return found
+})
+
+const quarantined = Effect.fnUntraced(function* (house: House, options: LeftoverOptions) {
+  const directory = join(house.paths.root, "quarantine")
+  const found: Array<Leftover> = []
+  for (const entry of yield* orNone(house.disk.readdir(directory))) {
+    const digest = entry.name.split(".")[0]!
+    if (entry.kind !== "file" || !isDigest(digest)) continue
+    const path = join(directory, entry.name)
+    const { bytes } = yield* measure(house.disk, path)
+    const what = entry.name.endsWith(".json") ? "note on" : "damaged bytes of"
+    found.push({
+      kind: "quarantine",
+      path,
+      bytes,
+      reason: `${what} object ${short(digest)}`,
+      kept: !options.quarantine
+    })
+  }
+  return found
+})
+
+/** Removes them, except those that are kept; for good. Returns those that went. */
+export const removeLeftovers = Effect.fn("removeLeftovers")(function* (
+  house: House,
+  leftovers: ReadonlyArray<Leftover>,
+  now: number
+): Effect.fn.Return<ReadonlyArray<Leftover>, StorageError | LedgerError> {
+  const gone: Array<Leftover> = []
+  for (const leftover of leftovers) {
+    if (leftover.kept) continue
+    switch (leftover.kind) {
+      case "temporary":
+        yield* house.store.sweep({ olderThanMs: temporaryMs })
+        break
+      case "checkpoint":
+        if (!(yield* removeCheckpoint(house, leftover.path, leftover.key!, now))) continue
+        break
+      case "quarantine":
+        yield* house.disk.unlink(leftover.path)
+        break
+      case "attempt":
+      case "log":
+        yield* removeTree(house.disk, leftover.path)
+    }
+    gone.push(leftover)
+  }
+  return gone
+})
+
+/** With the lease of its key, so that no action begins to write into it meanwhile. */
+const removeCheckpoint = (house: House, path: string, key: Digest, now: number) =>
+  Effect.acquireUseRelease(
+    ledgerOf(house.database)(database =>
+      Leases.acquire(database, key, house.owner, { now, duration: leaseMs, alive: house.alive })
+    ),
+    lease => (Leases.isLease(lease) ? Effect.as(removeTree(house.disk, path), true) : Effect.succeed(false)),
+    lease =>
+      Leases.isLease(lease)
+        ? Effect.ignore(ledgerOf(house.database)(database => Leases.release(database, lease)))
+        : Effect.void
+  )

@@ -1,0 +1,274 @@
+/** Brings data into the store: documents, tokenizers and models, from the program itself, this machine, the web or the hub. */
+import { readFile } from "node:fs/promises"
+import { join } from "node:path"
+import { Effect, Schema, Stream } from "effect"
+import { formatOf } from "../src/data/documents.ts"
+import {
+  asStageError,
+  embeddedManifest,
+  hubFiles,
+  identify,
+  obtain,
+  type ObtainedFile,
+  source
+} from "../src/data/obtain.ts"
+import { firstRows } from "../src/data/parquet.ts"
+import { type DataRecord, DataType } from "../src/data/records.ts"
+import { recordsOfFile, recordsOfRows } from "../src/data/recordsOfArtifact.ts"
+import { parseTokenizer } from "../src/data/tokenizer.ts"
+import { readHeader } from "../src/data/safetensors.ts"
+import { fileSource, type RandomAccess } from "../src/data/randomAccess.ts"
+import type { Kind } from "../src/pipeline/Artifact.ts"
+import type { Json } from "../src/pipeline/Digest.ts"
+import * as Stage from "../src/pipeline/Stage.ts"
+import type { ArtifactWriter, Progress } from "../src/pipeline/StageContext.ts"
+import { permanent, StageError } from "../src/pipeline/StageError.ts"
+import { Documents, ModelFiles, Tokenizer } from "./kinds.ts"
+
+const Sha256 = Schema.String.check(
+  Schema.isPattern(/^[0-9a-f]{64}$/, { message: "Expected 64 lower-case hexadecimal digits" })
+)
+const PositiveInt = Schema.Int.check(Schema.isGreaterThan(0))
+
+const fromSource = {
+  /** `embedded:NAME`, `file:PATH`, `https://…`, or `hf://models|datasets/ORG/NAME@REVISION[/PATH]`. */
+  source: Schema.String,
+  /** Of the file behind an https address; required there. */
+  sha256: Schema.optionalKey(Sha256)
+}
+
+/** What all downloads hold while they run: the network is the limit, not this machine. */
+const resources = { cpus: 1, memoryMiB: 512 }
+
+/** The key holds what the source stands for, and every other parameter as it is. */
+const identity = <P extends { readonly source: string; readonly sha256?: string }>(
+  parameters: P,
+  context: Stage.IdentityContext
+) =>
+  Effect.map(identify(parameters.source, parameters.sha256, context), from => {
+    const { sha256: _sha256, source: _source, ...rest } = parameters
+    return { from, ...(rest as Record<string, Json>) }
+  })
+
+const sourceIdentity = (all: Json | undefined): Json | undefined =>
+  typeof all === "object" && all !== null && !Array.isArray(all) ? (all as { readonly from?: Json }).from : undefined
+
+interface Fetching {
+  readonly parameters: { readonly source: string; readonly sha256?: string }
+  readonly identity: Json | undefined
+  readonly checkpoint: string
+  readonly progress: (progress: Progress) => Effect.Effect<void>
+}
+
+/** The files of a source on this machine, with progress in bytes. */
+const fetch = ({ checkpoint, identity: all, parameters, progress }: Fetching, accepts?: (path: string) => boolean) =>
+  obtain({
+    source: parameters.source,
+    sha256: parameters.sha256,
+    identity: sourceIdentity(all),
+    accepts,
+    directory: join(checkpoint, "files"),
+    onProgress: ({ bytesDone, bytesTotal, file }) =>
+      Effect.runSync(
+        progress({ done: bytesDone, total: bytesTotal, unit: "B", ...(file === undefined ? {} : { note: file }) })
+      )
+  })
+
+const placeAll = (output: ArtifactWriter<never>, files: ReadonlyArray<ObtainedFile>): Effect.Effect<void, StageError> =>
+  Effect.forEach(files, ({ file, path, sha256, size }) => output.place(path, file, { sha256, size }), { discard: true })
+
+/** Files that ship with the program are in the store already: they are named, not copied. */
+const adopt = (
+  all: Json | undefined,
+  kind: Kind.Any,
+  output: ArtifactWriter<never>
+): Effect.Effect<boolean, StageError> =>
+  Effect.gen(function* () {
+    const manifest = embeddedManifest(sourceIdentity(all))
+    if (manifest === undefined) return false
+    if (manifest.kind !== kind.name)
+      return yield* permanent(`the embedded artifact is of kind ${manifest.kind}, not ${kind.name}`)
+    for (const { path, sha256, size } of manifest.files) yield* output.adopt(path, { sha256, size })
+    const metadata = yield* Effect.mapError(
+      Schema.decodeUnknownEffect(kind.metadata as Schema.Codec<unknown, unknown>)(manifest.metadata),
+      error => permanent(`the metadata of the embedded artifact does not fit kind ${kind.name}: ${error.message}`)
+    )
+    yield* output.metadata(metadata as never)
+    return true
+  })
+
+/** Documents, read once to the end: what a later stage could not use is an error here, with its place in the file. */
+export const downloadDocuments = Stage.make("download-documents", {
+  description: "Brings documents into the store",
+  inputs: {},
+  parameters: Schema.Struct({
+    ...fromSource,
+    /** What a record is: `plaintext`, `prompt_response` or `conversation`. */
+    dataType: DataType.pipe(Schema.withDecodingDefaultKey(Effect.succeed("plaintext" as const))),
+    /** The field that holds the text or the turns; by default `text`, or `messages`. */
+    textKey: Schema.optionalKey(Schema.String),
+    /** Of a Parquet file: only the first rows. Read by ranges, without fetching the file. */
+    rows: Schema.optionalKey(PositiveInt)
+  }),
+  outputs: { documents: Documents },
+  identity,
+  resources,
+  run: Effect.fn("download-documents")(function* (context) {
+    const { outputs, parameters } = context
+    const output = outputs.documents
+    if (yield* adopt(context.identity, Documents, output)) return
+    if (parameters.rows !== undefined) {
+      const { counted, text } = yield* takeRows(context, { ...parameters, rows: parameters.rows })
+      yield* output.write("documents.jsonl", text)
+      return yield* output.metadata(counted)
+    }
+    const files = yield* fetch(context, path => formatOf(path) !== undefined)
+    if (files.length === 0) {
+      return yield* permanent(
+        `${parameters.source} holds no documents`,
+        "files of documents end in .jsonl, .ndjson, .json or .parquet"
+      )
+    }
+    const counted = yield* Effect.forEach(files, file => count(recordsOfFile(file.file, file.path, parameters)))
+    yield* placeAll(output, files)
+    yield* output.metadata({
+      documents: counted.reduce((sum, { documents }) => sum + documents, 0),
+      bytes: counted.reduce((sum, { bytes }) => sum + bytes, 0)
+    })
+  })
+})
+
+/** A tokenizer; it is built once, so that a broken one is found here. */
+export const downloadTokenizer = Stage.make("download-tokenizer", {
+  description: "Brings a tokenizer into the store",
+  inputs: {},
+  parameters: Schema.Struct(fromSource),
+  outputs: { tokenizer: Tokenizer },
+  identity,
+  resources,
+  run: Effect.fn("download-tokenizer")(function* (context) {
+    const output = context.outputs.tokenizer
+    if (yield* adopt(context.identity, Tokenizer, output)) return
+    const files = yield* fetch(context, path => path === "tokenizer.json" || path === "tokenizer_config.json")
+    const read = (name: string) => {
+      const found = files.find(({ path }) => path === name)
+      return found === undefined ? Effect.succeed(undefined) : Effect.promise(() => readFile(found.file, "utf8"))
+    }
+    const json = yield* read("tokenizer.json")
+    if (json === undefined) return yield* permanent(`${context.parameters.source} holds no tokenizer.json`)
+    const tokenizer = yield* Effect.mapError(
+      Effect.fromResult(
+        parseTokenizer({
+          json,
+          config: yield* read("tokenizer_config.json"),
+          file: `${context.parameters.source}: tokenizer.json`
+        })
+      ),
+      asStageError
+    )
+    yield* placeAll(output, files)
+    yield* output.metadata({ vocabSize: tokenizer.vocabSize })
+  })
+})
+
+/** Suffixes of the files that make up a model; weights in other formats and documentation stay where they are. */
+const modelFile = /\.(safetensors|json|txt|model|jinja)$/
+
+/** A model's files; the header of every safetensors file is checked. */
+export const downloadModel = Stage.make("download-model", {
+  description: "Brings the files of a model into the store",
+  inputs: {},
+  parameters: Schema.Struct(fromSource),
+  outputs: { model: ModelFiles },
+  identity,
+  resources,
+  run: Effect.fn("download-model")(function* (context) {
+    const output = context.outputs.model
+    if (yield* adopt(context.identity, ModelFiles, output)) return
+    const files = yield* fetch(context, path => modelFile.test(path))
+    if (!files.some(({ path }) => path === "config.json"))
+      return yield* permanent(`${context.parameters.source} holds no config.json`)
+    let tensors = 0
+    let parameters = 0
+    for (const { file, path, size } of files) {
+      if (!path.endsWith(".safetensors")) continue
+      const bytes = fileSource(file)
+      const header = yield* Effect.mapError(
+        readHeader({ file: path, size, readRange: (offset, length) => bytes.read(offset, offset + length) }),
+        asStageError
+      )
+      tensors += header.tensors.size
+      for (const { shape } of header.tensors.values())
+        parameters += shape.reduce((product, extent) => product * extent, 1)
+    }
+    yield* placeAll(output, files)
+    yield* output.metadata({ files: files.length, tensors, parameters })
+  })
+})
+
+interface RecordParameters {
+  readonly source: string
+  readonly dataType: DataType
+  readonly textKey?: string
+}
+
+const count = (records: Stream.Stream<DataRecord, StageError>) =>
+  Stream.runFold(
+    records,
+    () => ({ documents: 0, bytes: 0 }),
+    (sum, record) => ({ documents: sum.documents + 1, bytes: sum.bytes + textBytes(record) })
+  )
+
+const textBytes = (record: DataRecord): number => {
+  switch (record.kind) {
+    case "document":
+      return Buffer.byteLength(record.text)
+    case "prompt_response":
+      return Buffer.byteLength(record.prompt) + Buffer.byteLength(record.response)
+    case "conversation":
+      return record.messages.reduce((sum, message) => sum + Buffer.byteLength(message.content), 0)
+  }
+}
+
+/** The first rows of a Parquet file of the hub or of this machine, as JSON Lines, and their count. */
+const takeRows = (context: Fetching, parameters: RecordParameters & { readonly rows: number }) =>
+  Effect.gen(function* () {
+    const file = yield* parquetFile(context)
+    const found = yield* Effect.mapError(
+      firstRows({
+        file,
+        rows: parameters.rows,
+        onProgress: ({ bytesDone }) => Effect.runSync(context.progress({ done: bytesDone, unit: "B", note: file.name }))
+      }),
+      asStageError
+    )
+    const counted = yield* count(recordsOfRows(Stream.fromIterable(found), file.name, parameters))
+    return { counted, text: found.map(row => `${JSON.stringify(row, plain)}\n`).join("") }
+  })
+
+/** JSON has no integers beyond 2^53; as text they lose nothing. */
+const plain = (_: string, value: unknown) => (typeof value === "bigint" ? value.toString() : value)
+
+/** The Parquet file behind a source: of the hub by ranges, from elsewhere fetched first. */
+const parquetFile = (context: Fetching): Effect.Effect<RandomAccess<StageError>, StageError> =>
+  Effect.gen(function* () {
+    const from = yield* source(context.parameters.source)
+    const missing = permanent(`${context.parameters.source} is no Parquet file, which the parameter rows needs`)
+    if (from._tag === "Hub") {
+      const { at, client, files } = yield* hubFiles(from, sourceIdentity(context.identity))
+      const file = files.find(({ path }) => formatOf(path) === "parquet")
+      return file === undefined ? yield* missing : failingAsStage(client.open(at, file))
+    }
+    const [first] = yield* fetch(context, path => formatOf(path) === "parquet")
+    return first === undefined ? yield* missing : { ...failingAsStage(fileSource(first.file)), name: first.path }
+  })
+
+const failingAsStage = <E extends { readonly message: string }>({
+  name,
+  read,
+  size
+}: RandomAccess<E>): RandomAccess<StageError> => ({
+  name,
+  size: Effect.mapError(size, asStageError),
+  read: (start, end) => Effect.mapError(read(start, end), asStageError)
+})

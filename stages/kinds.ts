@@ -1,0 +1,53 @@
+/** The kinds of artifacts that stages exchange. */
+import { Schema } from "effect"
+import * as Artifact from "../src/pipeline/Artifact.ts"
+
+const Count = Schema.Int.check(Schema.isGreaterThanOrEqualTo(0))
+
+/** Text documents, prompts with responses, or conversations, as JSON Lines, JSON or Parquet files. */
+export const Documents = Artifact.kind("documents", {
+  description: "Documents, prompts with responses, or conversations, in JSON Lines, JSON or Parquet files",
+  metadata: Schema.Struct({
+    documents: Count,
+    /** UTF-8 bytes of their text. */
+    bytes: Count
+  })
+})
+
+/** `tokenizer.json`, with `tokenizer_config.json` where there is one. */
+export const Tokenizer = Artifact.kind("tokenizer", {
+  description: "A tokenizer in Hugging Face format",
+  metadata: Schema.Struct({ vocabSize: Count })
+})
+
+/** The files of a model repository: configuration, safetensors, tokenizer. */
+export const ModelFiles = Artifact.kind("model-files", {
+  description: "The files of a model in Hugging Face layout",
+  metadata: Schema.Struct({
+    files: Count,
+    /** Tensors in the safetensors files. */
+    tensors: Count,
+    parameters: Count
+  })
+})
+
+/** One item per document, encoded by src/data/sequenceCodec.ts; the unit by which every later stage is keyed. */
+export const TokenSequences = Artifact.chunkSet("token-sequences", {
+  description: "Token sequences, one item per document",
+  summary: ["documents", "sequences", "tokens"],
+  metadata: Schema.Struct({
+    documents: Count,
+    sequences: Count,
+    tokens: Count,
+    /** Tokens that are learnt (may be masked, count in the loss). */
+    learnt: Count,
+    vocabSize: Count,
+    maxSeqLen: Count
+  })
+})
+
+/** Files for people: `report.md`, `report.html`, `report.json`. */
+export const Report = Artifact.kind("report", {
+  description: "A report: Markdown, HTML and JSON",
+  metadata: Schema.Struct({ title: Schema.String })
+})

@@ -1,0 +1,60 @@
+/** Reports what the data of a pipeline are: documents, tokens, and how long the sequences came out. */
+import { Effect, Schema, Stream } from "effect"
+import { decodeSequences } from "../src/data/sequenceCodec.ts"
+import * as Artifact from "../src/pipeline/Artifact.ts"
+import { short } from "../src/pipeline/Digest.ts"
+import * as Stage from "../src/pipeline/Stage.ts"
+import { asStageError } from "../src/data/obtain.ts"
+import { dataReportHtml, dataReportMarkdown, type CorpusReport } from "../src/report/dataReport.ts"
+import { summarise } from "../src/report/lengths.ts"
+import { Report, TokenSequences } from "./kinds.ts"
+
+export const reportData = Stage.make("report-data", {
+  description: "Reports documents, tokens and sequence lengths",
+  inputs: { sequences: Artifact.named(TokenSequences) },
+  parameters: Schema.Struct({ title: Schema.String }),
+  outputs: { report: Report },
+  process: "shared",
+  run: Effect.fn("report-data")(function* ({ inputs, metric, outputs, parameters }) {
+    const corpora: Array<CorpusReport> = []
+    for (const [name, set] of Object.entries(inputs.sequences)) {
+      const lengths: Array<number> = []
+      const perDocument: Array<number> = []
+      yield* Stream.runForEach(set.items, item =>
+        Effect.gen(function* () {
+          const document = perDocument.length
+          const sequences = yield* Effect.mapError(
+            Effect.fromResult(decodeSequences(yield* item.bytes, document)),
+            asStageError
+          )
+          for (const { ids } of sequences) lengths.push(ids.length)
+          perDocument.push(sequences.reduce((sum, { ids }) => sum + ids.length, 0))
+        })
+      )
+      const { documents, learnt, maxSeqLen, tokens, vocabSize } = set.metadata
+      corpora.push({
+        name,
+        digest: short(set.digest),
+        documents,
+        tokens,
+        learnt,
+        maxSeqLen,
+        vocabSize,
+        lengths,
+        sequences: summarise(lengths),
+        perDocument: summarise(perDocument)
+      })
+      yield* metric(`${name}/documents`, documents)
+      yield* metric(`${name}/sequences`, lengths.length)
+      yield* metric(`${name}/tokens`, tokens)
+    }
+    const { report } = outputs
+    yield* report.write("report.md", dataReportMarkdown(parameters.title, corpora))
+    yield* report.write("report.html", dataReportHtml(parameters.title, corpora))
+    yield* report.write(
+      "report.json",
+      `${JSON.stringify({ title: parameters.title, corpora: corpora.map(({ lengths: _, ...rest }) => rest) }, null, 2)}\n`
+    )
+    yield* report.metadata({ title: parameters.title })
+  })
+})

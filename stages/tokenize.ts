@@ -1,0 +1,115 @@
+/** Cuts documents into token sequences, the chunks by which every later stage is keyed. */
+import { Effect, Schema, Stream } from "effect"
+import { recordDigest } from "../src/data/records.ts"
+import { ChatTemplate } from "../src/data/sequences.ts"
+import { makeTokenizePool } from "../src/data/tokenizeWorkers.ts"
+import { parseTokenizer, type TokenizerFiles } from "../src/data/tokenizer.ts"
+import { DataType, type DataRecord } from "../src/data/records.ts"
+import { asStageError } from "../src/data/obtain.ts"
+import type { Digest } from "../src/pipeline/Digest.ts"
+import * as Stage from "../src/pipeline/Stage.ts"
+import type { ArtifactReader } from "../src/pipeline/StageContext.ts"
+import { permanent, type StageError } from "../src/pipeline/StageError.ts"
+import { recordsOfArtifact } from "../src/data/recordsOfArtifact.ts"
+import { Documents, Tokenizer, TokenSequences } from "./kinds.ts"
+
+const PositiveInt = Schema.Int.check(Schema.isGreaterThan(0))
+
+/** Records per message to a thread. */
+const batchSize = 32
+/** Below this many bytes of text per thread, starting the thread takes longer than it saves. */
+const bytesPerThread = 2_000_000
+
+export const tokenize = Stage.make("tokenize", {
+  description: "Cuts documents into token sequences",
+  inputs: { corpus: Documents, tokenizer: Tokenizer },
+  parameters: Schema.Struct({
+    /** Longest sequence, in tokens; a longer document becomes several consecutive sequences. */
+    maxSeqLen: PositiveInt,
+    /** What a record is: `plaintext`, `prompt_response` or `conversation`. */
+    dataType: DataType.pipe(Schema.withDecodingDefaultKey(Effect.succeed("plaintext" as const))),
+    /** The field that holds the text or the turns; by default `text`, or `messages`. */
+    textKey: Schema.optionalKey(Schema.String),
+    /** Whether documents and responses end in the end-of-text token; a model that never sees one cannot stop. */
+    appendEos: Schema.Boolean.pipe(Schema.withDecodingDefaultKey(Effect.succeed(true))),
+    /** How a conversation is written as text: `default` or `chatml`. */
+    chatTemplate: ChatTemplate.pipe(Schema.withDecodingDefaultKey(Effect.succeed("default" as const)))
+  }),
+  outputs: { sequences: TokenSequences },
+  items: { inputs: ["tokenizer"] },
+  resources: { cpus: 2, memoryMiB: 1024 },
+  run: Effect.fn("tokenize")(function* ({ inputs, metric, outputs, parameters, progress, slots }) {
+    const { sequences } = outputs
+    const files = yield* tokenizerFiles(inputs.tokenizer)
+    const { vocabSize } = yield* Effect.mapError(Effect.fromResult(parseTokenizer(files)), asStageError)
+    const records = (): Stream.Stream<DataRecord, StageError> => recordsOfArtifact(inputs.corpus, parameters)
+
+    // First the keys, then the records that are new: those of a grown corpus are few.
+    const order: Array<Digest> = []
+    const missing = new Set<Digest>()
+    yield* Stream.runForEach(records(), record =>
+      Effect.sync(() => {
+        const key = sequences.key(recordDigest(record))
+        order.push(key)
+        if (!sequences.has(key)) missing.add(key)
+      })
+    )
+    if (order.length === 0) return yield* permanent("the corpus holds no documents")
+
+    const total = missing.size
+    const threads = Math.min(slots.cpus, Math.floor(inputs.corpus.metadata.bytes / bytesPerThread))
+    let tokenized = 0
+    if (total > 0) {
+      yield* Effect.scoped(
+        Effect.gen(function* () {
+          const pool = yield* Effect.mapError(
+            makeTokenizePool({ workers: threads, tokenizer: files, sequences: parameters }),
+            asStageError
+          )
+          yield* records().pipe(
+            Stream.filter(record => missing.delete(sequences.key(recordDigest(record)))),
+            Stream.grouped(batchSize),
+            Stream.mapEffect(
+              batch =>
+                Effect.map(Effect.mapError(pool.tokenize(batch), asStageError), results => [batch, results] as const),
+              { concurrency: 2 * pool.workers + 1 }
+            ),
+            Stream.runForEach(([batch, results]) =>
+              Effect.gen(function* () {
+                for (const [i, result] of results.entries()) {
+                  const { bytes, learnt, sequences: count, tokens } = result
+                  yield* sequences.put(sequences.key(recordDigest(batch[i]!)), bytes, {
+                    sequences: count,
+                    tokens,
+                    learnt
+                  })
+                }
+                tokenized += results.length
+                yield* progress({ done: tokenized, total, unit: "documents" })
+              })
+            )
+          )
+        })
+      )
+    }
+
+    const sums = { sequences: 0, tokens: 0, learnt: 0 }
+    for (const key of order) {
+      const note = sequences.note(key) as typeof sums
+      sums.sequences += note.sequences
+      sums.tokens += note.tokens
+      sums.learnt += note.learnt
+    }
+    yield* metric("documents/new", total)
+    yield* metric("documents/reused", order.length - total)
+    yield* sequences.finish(order, { documents: order.length, ...sums, vocabSize, maxSeqLen: parameters.maxSeqLen })
+  })
+})
+
+const tokenizerFiles = (tokenizer: ArtifactReader<unknown>): Effect.Effect<TokenizerFiles, StageError> =>
+  Effect.gen(function* () {
+    const config = tokenizer.files.some(({ path }) => path === "tokenizer_config.json")
+      ? yield* tokenizer.text("tokenizer_config.json")
+      : undefined
+    return { json: yield* tokenizer.text("tokenizer.json"), config }
+  })

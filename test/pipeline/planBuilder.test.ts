@@ -1,0 +1,177 @@
+import { assert, describe, it } from "vitest"
+import type { Ref } from "../../src/pipeline/Artifact.ts"
+import type * as Pipeline from "../../src/pipeline/Pipeline.ts"
+import { configError } from "../support/configErrors.ts"
+import { anchor, type Anchors, average, planOf, report, split, tokenize, train } from "../support/stages.ts"
+
+/** The first line of the error that a wrong call gives; `as never` stands for wiring that the compiler would refuse. */
+const wrong = (build: () => Pipeline.Targets) => configError(() => planOf(build)).message.split("\n")[0]
+
+describe("a plan", () => {
+  it("lists the calls in order, each wired to earlier ones", () => {
+    const plan = planOf(() => {
+      const tokens = tokenize({})
+      const anchors = anchor({ tokens })
+      return { student: train({ tokens, anchors, lr: 1 }), plain: train({ name: "plain", tokens, lr: 1 }) }
+    })
+    assert.deepStrictEqual(
+      plan.nodes.map(node => node.label),
+      ["tokenize", "anchor", "train", "train/plain"]
+    )
+    assert.deepStrictEqual(plan.nodes[2]!.wires, [
+      { port: "tokens", name: undefined, node: 0, output: "tokens" },
+      { port: "anchors", name: undefined, node: 1, output: "anchors" }
+    ])
+    assert.deepStrictEqual(
+      plan.nodes[3]!.wires.map(wire => wire.port),
+      ["tokens"]
+    )
+    assert.deepStrictEqual(plan.targets, [
+      { name: "student", node: 2, output: "weights" },
+      { name: "plain", node: 3, output: "weights" }
+    ])
+  })
+
+  it("keeps the order of a list, and sorts a record by name", () => {
+    const plan = planOf(() => {
+      const tokens = tokenize({})
+      const [a, b] = [train({ tokens, lr: 1 }), train({ tokens, lr: 2 })]
+      average({ weights: [b, a, b] })
+      return report({ rows: { z: a, m: b } })
+    })
+    assert.deepStrictEqual(
+      plan.nodes[3]!.wires.map(wire => wire.node),
+      [2, 1, 2]
+    )
+    assert.deepStrictEqual(
+      plan.nodes[4]!.wires.map(({ name, node }) => [name, node]),
+      [
+        ["m", 2],
+        ["z", 1]
+      ]
+    )
+  })
+
+  it("a stage with several outputs gives a record of references", () => {
+    const plan = planOf(() => {
+      const parts = split({ tokens: tokenize({}) })
+      return [anchor({ tokens: parts.heldOut }), parts.train]
+    })
+    assert.strictEqual(plan.nodes[2]!.wires[0]!.output, "heldOut")
+    assert.deepStrictEqual(plan.targets, [
+      { name: "0", node: 2, output: "anchors" },
+      { name: "1", node: 1, output: "train" }
+    ])
+  })
+
+  it("repeated calls without a name are numbered, around names that are taken", () => {
+    const plan = planOf(() => {
+      const tokens = tokenize({})
+      const call = (name?: string) => train({ tokens, lr: 1, ...(name === undefined ? {} : { name }) })
+      return [call(), call(), call("4"), call(), call()]
+    })
+    assert.deepStrictEqual(
+      plan.nodes.slice(1).map(node => node.label),
+      ["train", "train/2", "train/4", "train/3", "train/5"]
+    )
+  })
+
+  it("100,000 stages in a row", () => {
+    const length = 100_000
+    const plan = planOf(() => {
+      let tokens = tokenize({})
+      for (let i = 0; i < length; i++) tokens = split({ tokens }).train
+      return tokens
+    })
+    assert.strictEqual(plan.nodes.length, length + 1)
+    assert.strictEqual(plan.nodes[length]!.wires[0]!.node, length - 1)
+  })
+})
+
+describe("wrong wiring", () => {
+  it("an artifact of another kind", () => {
+    assert.strictEqual(
+      wrong(() => anchor({ tokens: anchor({ tokens: tokenize({}) }) as never })),
+      "anchor/2.tokens must be an artifact of kind tokens, got anchors"
+    )
+  })
+
+  it("no artifact, or something that is none", () => {
+    assert.strictEqual(
+      wrong(() => anchor({} as never)),
+      "anchor.tokens must be an artifact of kind tokens, got nothing"
+    )
+    assert.strictEqual(
+      wrong(() => anchor({ tokens: "x" as never })),
+      'anchor.tokens must be an artifact of kind tokens, got "x"'
+    )
+    assert.strictEqual(
+      wrong(() => anchor({ tokens: split({ tokens: tokenize({}) }) as never })),
+      "anchor.tokens must be an artifact of kind tokens, got a record of artifacts"
+    )
+  })
+
+  it("a list where one is taken, and one where a list is taken", () => {
+    assert.strictEqual(
+      wrong(() => anchor({ tokens: [tokenize({})] as never })),
+      "anchor.tokens must be an artifact of kind tokens, got a list of artifacts"
+    )
+    assert.strictEqual(
+      wrong(() => average({ weights: train({ tokens: tokenize({}), lr: 1 }) as never })),
+      "average.weights must be a list of artifacts of kind weights, got an artifact of kind weights"
+    )
+    assert.strictEqual(
+      wrong(() => average({ weights: [tokenize({})] as never })),
+      "average.weights must be an artifact of kind weights, got tokens"
+    )
+  })
+
+  it("something that is no record where a record is taken", () => {
+    assert.strictEqual(
+      wrong(() => report({ rows: null as never })),
+      "report.rows must be a record of artifacts of kind weights, got null"
+    )
+    assert.strictEqual(
+      wrong(() => report({ rows: { a: tokenize({}) as never } })),
+      "report.rows.a must be an artifact of kind weights, got tokens"
+    )
+  })
+
+  it("a forged reference to a later stage would be a cycle", () => {
+    const forged = (node: number) =>
+      wrong(() => {
+        const tokens = tokenize({})
+        return anchor({ tokens: { ...tokens, node } })
+      })
+    for (const node of [1, 2, 1e9, -1, NaN, Infinity]) {
+      assert.match(
+        forged(node)!,
+        /^anchor\.tokens refers to a stage that is not made yet: the graph would have a cycle/
+      )
+    }
+  })
+
+  it("a reference of another pipeline", () => {
+    let foreign: Ref<typeof Anchors> | undefined
+    planOf(() => (foreign = anchor({ tokens: tokenize({}) })))
+    const message = wrong(() => train({ tokens: tokenize({}), anchors: foreign, lr: 1 }))
+    assert.strictEqual(message, "train.anchors belongs to another pipeline")
+  })
+
+  it("a stage outside a pipeline", () => {
+    assert.strictEqual(configError(() => tokenize({})).message, "stage tokenize was called outside a pipeline")
+  })
+
+  it("after an error the next pipeline starts anew", () => {
+    wrong(() => anchor({} as never))
+    assert.strictEqual(configError(() => tokenize({})).message, "stage tokenize was called outside a pipeline")
+    assert.strictEqual(planOf(() => tokenize({})).nodes.length, 1)
+  })
+
+  it("two calls of one name, and names that are none", () => {
+    const named = (...names: ReadonlyArray<string>) => wrong(() => names.map(name => tokenize({ name })))
+    assert.strictEqual(named("a", "a"), "two stages are named tokenize/a")
+    for (const name of ["", "a b", "a/b", "../a", ".a", "a\n", "ä"])
+      assert.match(named(name)!, /^the name of a tokenize stage consists of/)
+  })
+})
