@@ -1,6 +1,6 @@
 /** For verbs that only look: opens the cache without creating anything, and says so kindly where there is none. */
 import { existsSync, statSync } from "node:fs"
-import { Effect, Option } from "effect"
+import { Effect, type Option } from "effect"
 import { LedgerError } from "../ledger/LedgerError.ts"
 import { ConfigError } from "../pipeline/ConfigError.ts"
 import * as Cache from "../runner/Cache.ts"

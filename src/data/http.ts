@@ -1,6 +1,7 @@
 /** HTTP requests that follow redirects without leaking the token, notice silence, and try again when it can help. */
 import { Effect, Random, Redacted, Result, Schema } from "effect"
-import { fromCause, fromStatus, HttpError, interrupted, printable, refused } from "./httpError.ts"
+import { fromCause, fromStatus, HttpError, interrupted, refused } from "./httpError.ts"
+import { printable } from "./printable.ts"
 import { webUrl } from "./url.ts"
 
 export { HttpError } from "./httpError.ts"

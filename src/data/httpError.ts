@@ -1,5 +1,6 @@
 /** How a request fails, and whether it is worth another try. */
 import { Schema } from "effect"
+import { printable } from "./printable.ts"
 import { displayUrl } from "./url.ts"
 
 /**
@@ -116,10 +117,4 @@ export const retryAfter = (headers: Headers, now: number = Date.now()): number |
   }
   const limit = /;\s*r\s*=\s*0\s*;\s*t\s*=\s*(\d+)/.exec(headers.get("ratelimit") ?? "")
   return limit === null ? undefined : Number(limit[1]) * 1000
-}
-
-/** A server's text, fit to be shown: no control characters (a terminal would obey them), not endless. */
-export const printable = (text: string): string => {
-  const clean = text.replaceAll(/[\u0000-\u001f\u007f-\u009f]+/g, " ").trim()
-  return clean.length > 300 ? `${clean.slice(0, 300)}…` : clean
 }

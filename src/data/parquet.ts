@@ -3,10 +3,10 @@ import { Effect, Stream } from "effect"
 import type { FileError } from "./fileError.ts"
 import { readColumn } from "./parquet/decode.ts"
 import { type Footer, readFooter, type RowGroup } from "./parquet/footer.ts"
-import { parquetError, type ParquetError } from "./parquet/ParquetError.ts"
+import { parquetError, type ParquetError } from "./parquet/parquetError.ts"
 import { fileSource, type RandomAccess } from "./randomAccess.ts"
 
-export { ParquetError } from "./parquet/ParquetError.ts"
+export { ParquetError } from "./parquet/parquetError.ts"
 
 /**
  * One row, by the names of its columns. Nulls are null; integers are numbers where a number can hold them, else bigints;

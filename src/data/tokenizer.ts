@@ -152,13 +152,13 @@ const build = (
       return yield* fail(`${JSON.stringify(mask)} cannot be the mask: it is the end-of-text or padding token as well`)
     }
 
-    const isBpe = Array.isArray(definition.json.model["merges"])
     const generic: Encode = text =>
       Int32Array.from(library.encode(text, { add_special_tokens: false }).ids, id => {
         if (id === undefined) throw new Error(`${file}: a word is not in the vocabulary, which has no token for that`)
         return id
       })
-    const encode = (isBpe ? byteLevelEncoder(library, source.pre_tokenizer, addedTokens) : undefined) ?? generic
+    const encode =
+      (definition.type === "BPE" ? byteLevelEncoder(library, source.pre_tokenizer, addedTokens) : undefined) ?? generic
 
     const known = (id: number) => model.vocab[id] !== undefined
     return {

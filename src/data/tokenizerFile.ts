@@ -24,6 +24,7 @@ type Json = Readonly<Record<string, unknown>>
 /** A checked `tokenizer.json`: the parsed text, and the parts that we look into. */
 export interface TokenizerDefinition {
   readonly json: Json & { readonly model: Json }
+  readonly type: "BPE" | "WordPiece" | "Unigram"
   readonly addedTokens: ReadonlyArray<AddedToken>
   /** One more than the greatest id. */
   readonly size: number
@@ -137,7 +138,14 @@ export const parseTokenizerJson = (text: string, file: string): Result.Result<To
     const model = json["model"]
     if (!isObject(model)) return yield* fail(file, `model must be an object, got ${describe(model)}`)
     let greatest = yield* checkVocab(model["vocab"], file)
-    const type = model["type"] ?? (Array.isArray(model["merges"]) ? "BPE" : undefined)
+    // Old files do not tell the type; the library would guess, and differently.
+    const type = model["type"] ?? (model["merges"] === undefined ? "WordPiece" : "BPE")
+    if (type !== "BPE" && type !== "WordPiece" && type !== "Unigram") {
+      return yield* fail(file, `model.type must be BPE, WordPiece or Unigram, got ${describe(type)}`)
+    }
+    if (Array.isArray(model["vocab"]) !== (type === "Unigram")) {
+      return yield* fail(file, `model.vocab of a ${type} model must be ${type === "Unigram" ? "a list" : "an object"}`)
+    }
     if (type === "BPE" && isObject(model["vocab"])) yield* checkMerges(model, model["vocab"], file)
     for (const part of ["normalizer", "pre_tokenizer", "post_processor", "decoder"]) {
       const value = json[part] ?? null
@@ -153,7 +161,7 @@ export const parseTokenizerJson = (text: string, file: string): Result.Result<To
       addedTokens.push(token)
       if (token.id > greatest) greatest = token.id
     }
-    return { json: { ...json, model }, addedTokens, size: greatest + 1 }
+    return { json: { ...json, model: { ...model, type } }, type, addedTokens, size: greatest + 1 }
   })
 
 /** Reads the text of a `tokenizer_config.json`; a token stands there as a string or as `{content}`. */

@@ -24,6 +24,8 @@ export interface Explanation {
   readonly unchanged: ReadonlyArray<string>
   /** One line. */
   readonly summary: string
+  /** Canonical JSON of the parameters in the later key. */
+  readonly parameters: string
 }
 
 interface ActionRow {
@@ -65,20 +67,21 @@ const considered = 50
 
 /**
  * The earlier action of the same label that differs least; of equals the latest. Undefined when the label was never executed.
- * `before` excludes executions from that one on: to ask why a recorded execution took place.
+ * `before` excludes executions from that one on: to ask why a recorded execution took place. `key` is that of a recorded action,
+ * which another version of the program may have written in another form.
  */
 export const nearest = (
   database: Database,
   label: string,
   components: KeyComponents,
-  before?: ExecutionId
+  before?: ExecutionId,
+  key: Digest = actionKey(components)
 ): EarlierAction | undefined => {
   const executions = database.all<{ action: number; run: number; started_ms: number }>(
     `SELECT action, max(id) AS id, run, started_ms FROM execution WHERE label = ? AND id < ? GROUP BY action ORDER BY id DESC LIMIT ${considered}`,
     label,
     before ?? Number.MAX_SAFE_INTEGER
   )
-  const key = actionKey(components)
   let best: EarlierAction | undefined
   let fewest = Number.POSITIVE_INFINITY
   for (const execution of executions) {
@@ -119,6 +122,7 @@ export const smallestDifference = (
   return {
     differences: found,
     unchanged,
+    parameters: now.parameters,
     summary:
       first === undefined
         ? newForm
@@ -190,6 +194,7 @@ export const explainExecution = (database: Database, execution: ExecutionRow): E
     attempts: attempts.length,
     startedMs: first.startedMs,
     reason: reasonFor(database, {
+      key,
       label: execution.label,
       components,
       codeDetail,
@@ -201,6 +206,7 @@ export const explainExecution = (database: Database, execution: ExecutionRow): E
 
 export interface Asked {
   readonly label: string
+  readonly key: Digest
   readonly components: KeyComponents
   readonly codeDetail: string | undefined
   /** Executions from this one on do not count; undefined to ask about the future. */
@@ -224,7 +230,7 @@ export const reasonFor = (database: Database, { before, codeDetail, components, 
       because: againBecause(database, key, label, same, run)
     }
   }
-  const earlier = nearest(database, label, components, before)
+  const earlier = nearest(database, label, components, before, key)
   if (earlier === undefined) return { _tag: "first" }
   return {
     _tag: "changed",

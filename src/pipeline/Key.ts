@@ -53,4 +53,4 @@ export const itemFamily = (components: KeyComponents & { readonly output: string
  * were the family part of this key, a set of the same bytes would get another digest with every edit of the code, and
  * nothing below it could be cut off early.
  */
-export const itemKey = (material: string): Digest => sha256(`item\n${material}`)
+export const itemKey = (material: string): Digest => sha256(`item\n${quote(material)}`)

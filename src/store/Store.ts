@@ -90,8 +90,10 @@ export interface Store {
   ) => Effect.Effect<Trash.Discarded & { readonly folder: string }, StorageError>
   /** Brings an object back, after hashing it. */
   readonly restoreFromTrash: (digest: Digest) => Effect.Effect<void, StorageError | ObjectMissing | ObjectDamaged>
-  /** Deletes what was moved to the trash more than `olderThanMs` milliseconds ago. */
-  readonly emptyTrash: (options: { readonly olderThanMs: number }) => Effect.Effect<Trash.Discarded, StorageError>
+  /** What the trash holds, by the folder of each collection, oldest first. */
+  readonly trashed: Effect.Effect<ReadonlyArray<Trash.TrashFolder>, StorageError>
+  /** Deletes what was moved to the trash more than `olderThanMs` milliseconds ago; or counts it. */
+  readonly emptyTrash: (options: Trash.EmptyTrashOptions) => Effect.Effect<Trash.Discarded, StorageError>
   /** Deletes temporary files of dead processes, untouched for `olderThanMs` milliseconds; or counts them. */
   readonly sweep: (options: Census.SweepOptions) => Effect.Effect<Census.Tally, StorageError>
 }
@@ -151,6 +153,7 @@ export const make = (options: StoreOptions): Store => {
     usage: Census.usage(on),
     trash: Effect.fn("Store.trash")(digests => Trash.trash(on, digests)),
     restoreFromTrash: Effect.fn("Store.restoreFromTrash")(digest => Trash.restoreFromTrash(on, digest)),
+    trashed: Trash.trashed(on),
     emptyTrash: Effect.fn("Store.emptyTrash")(options => Trash.emptyTrash(on, options)),
     sweep: Effect.fn("Store.sweep")(options => Census.sweep(on, options))
   }

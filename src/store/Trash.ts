@@ -93,8 +93,38 @@ export const restoreFromTrash = Effect.fnUntraced(function* (ground: Ground, dig
   return yield* new ObjectMissing({ digest, root: ground.root })
 })
 
+/** One folder of the trash. */
+export interface TrashFolder extends Discarded {
+  readonly path: string
+  /** When its objects were moved there, in milliseconds since 1970. */
+  readonly time: number
+}
+
+/** What the trash holds, oldest first. */
+export const trashed = Effect.fnUntraced(function* (ground: Ground) {
+  const found: Array<TrashFolder> = []
+  for (const folder of yield* folders(ground)) {
+    let objects = 0
+    let bytes = 0
+    for (const entry of (yield* orMissing(ground.disk.readdir(folder.path))) ?? []) {
+      const stat = isDigest(entry.name) ? yield* orMissing(ground.disk.stat(join(folder.path, entry.name))) : undefined
+      if (stat === undefined) continue
+      objects++
+      bytes += stat.size
+    }
+    found.push({ ...folder, objects, bytes })
+  }
+  return found as ReadonlyArray<TrashFolder>
+})
+
+export interface EmptyTrashOptions {
+  readonly olderThanMs: number
+  /** Only count what would be deleted. */
+  readonly dryRun?: boolean
+}
+
 /** Deletes what was moved to the trash more than `olderThanMs` milliseconds ago. */
-export const emptyTrash = Effect.fnUntraced(function* (ground: Ground, options: { readonly olderThanMs: number }) {
+export const emptyTrash = Effect.fnUntraced(function* (ground: Ground, options: EmptyTrashOptions) {
   const { disk } = ground
   const before = (yield* Clock.currentTimeMillis) - options.olderThanMs
   let objects = 0
@@ -109,12 +139,12 @@ export const emptyTrash = Effect.fnUntraced(function* (ground: Ground, options: 
       }
       const file = join(path, entry.name)
       const stat = yield* orMissing(disk.stat(file))
-      yield* orMissing(disk.unlink(file))
+      if (options.dryRun !== true) yield* orMissing(disk.unlink(file))
       if (stat === undefined) continue
       objects++
       bytes += stat.size
     }
-    if (!foreign) yield* orMissing(disk.rmdir(path))
+    if (!foreign && options.dryRun !== true) yield* orMissing(disk.rmdir(path))
   }
   return { objects, bytes } satisfies Discarded
 })

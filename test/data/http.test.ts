@@ -9,7 +9,8 @@ import {
   requestJson,
   retrying
 } from "../../src/data/http.ts"
-import { fromCause, printable, retryAfter } from "../../src/data/httpError.ts"
+import { fromCause, retryAfter } from "../../src/data/httpError.ts"
+import { printable } from "../../src/data/printable.ts"
 import { displayUrl } from "../../src/data/url.ts"
 import { type LoopbackHub, loopbackHub } from "../support/loopbackHub.ts"
 

@@ -8,7 +8,7 @@ import { writeRleBitPackedHybrid } from "hyparquet-writer/src/encoding.js"
 import { snappyCompress } from "hyparquet-writer/src/snappy.js"
 import { describe, expect, it } from "vitest"
 import { decompress } from "../../src/data/parquet/codecs.ts"
-import { Damage } from "../../src/data/parquet/ParquetError.ts"
+import { Damage } from "../../src/data/parquet/parquetError.ts"
 import { walkPages } from "../../src/data/parquet/pages.ts"
 import { bitWidth, checkDeltas, checkRuns } from "../../src/data/parquet/runs.ts"
 import { structEnd } from "../../src/data/parquet/thrift.ts"
@@ -223,8 +223,7 @@ describe("walkPages", () => {
     const data = Buffer.concat([
       levels(repetition),
       levels(repetition.map(() => 1)),
-      Uint8Array.from(Int32Array.from(repetition, (_, i) => i)),
-      new Uint8Array(3 * repetition.length)
+      Buffer.from(Int32Array.from(repetition, (_, i) => i).buffer)
     ])
     const page = new ByteWriter()
     writePageHeader(page, {

@@ -234,7 +234,7 @@ describe("a tokenizer file", () => {
       "t/tokenizer.json: model.merges must be a list, got nothing"
     ],
     [
-      tiny(d => (d["model"] = { type: "BPE", vocab: { a: 0 }, merges: ["a a", "a"] })),
+      tiny(d => (d["model"] = { type: "BPE", vocab: { a: 0, aa: 1 }, merges: ["a a", "a"] })),
       't/tokenizer.json: model.merges[1] must be "token token", got "a"'
     ],
     [
@@ -242,7 +242,7 @@ describe("a tokenizer file", () => {
         d =>
           (d["model"] = {
             type: "BPE",
-            vocab: { a: 0 },
+            vocab: { a: 0, aa: 1 },
             merges: [
               ["a", "a"],
               ["a", 1]
@@ -262,6 +262,10 @@ describe("a tokenizer file", () => {
     [
       tiny(d => (d["added_tokens"] = [{ id: 0, content: "" }])),
       't/tokenizer.json: added_tokens[0].content must be a string with at least one character, got ""'
+    ],
+    [
+      tiny(d => (d["model"] = { type: "Magic", vocab: { a: 0 } })),
+      't/tokenizer.json: model.type must be BPE, WordPiece or Unigram, got "Magic"'
     ],
     [tiny(d => (d["normalizer"] = 1)), "t/tokenizer.json: normalizer must be an object or null, got 1"],
     [

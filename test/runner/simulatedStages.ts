@@ -23,6 +23,7 @@ const Noisy = Schema.Struct({
 })
 
 export const source = Stage.make("source", {
+  inputs: {},
   parameters: Noisy,
   outputs: { text: Text },
   run: Effect.fn("source")(function* ({ outputs, parameters }) {

@@ -1,5 +1,6 @@
 /** What simulated processes share: a disk, a ledger, time; and what is watched while they use them. */
 import { dirname, join } from "node:path"
+import { Effect } from "effect"
 import { Database } from "../../src/ledger/Database.ts"
 import * as Actions from "../../src/ledger/Actions.ts"
 import { type Digest, sha256 } from "../../src/pipeline/Digest.ts"
@@ -34,11 +35,25 @@ interface LeaseRow {
   readonly expires_ms: number
 }
 
+/** One database for all worlds, emptied: making the tables and their statements anew would cost more than most histories. */
+let ledger: Database | undefined
+
+const emptyLedger = (): Database => {
+  const database = (ledger ??= Database.open(":memory:"))
+  database.immediate(() => {
+    database.run("PRAGMA defer_foreign_keys = ON")
+    const tables = database.column<string>("SELECT name FROM sqlite_schema WHERE type = 'table'")
+    for (const table of tables) if (table !== "counter") database.run(`DELETE FROM ${table}`)
+    database.run("UPDATE counter SET value = 0")
+  })
+  return database
+}
+
 export class World {
   readonly random: () => number
   readonly time: VirtualTime
   readonly disk: MemoryDisk
-  readonly database = Database.open(":memory:")
+  readonly database = emptyLedger()
   readonly processes: Array<SimulatedProcess> = []
   readonly executions: Array<SimulatedExecution> = []
   /** Objects that were damaged behind everybody's back, and not repaired since. */
@@ -49,7 +64,9 @@ export class World {
   calm = false
   boot = 1
   #nonce = 0
-  #done = 0
+  readonly #done = new Set<number>()
+  #leases: ReadonlyMap<string, LeaseRow> = new Map()
+  #changes = -1
 
   constructor(seed: number, random: () => number, traced: boolean) {
     this.random = random
@@ -77,16 +94,20 @@ export class World {
     this.violations.push(`at ${this.time.now} ms: ${what}`)
   }
 
-  #leases(): ReadonlyMap<string, LeaseRow> {
+  #readLeases(): ReadonlyMap<string, LeaseRow> {
     const rows = this.database.all<LeaseRow>("SELECT hex(key) AS key, owner, token, expires_ms FROM lease")
     return new Map(rows.map(row => [row.key, row]))
   }
 
   /** Lets a process use the ledger, and looks at what became of everybody's leases and results. */
   watch<A>(by: SimulatedProcess, use: () => A): A {
-    const before = this.#leases()
+    const before = this.#leases
     const result = use()
-    const after = this.#leases()
+    const changes = this.database.get<{ n: number }>("SELECT total_changes() AS n")!.n
+    if (changes === this.#changes) return result
+    this.#changes = changes
+    const after = this.#readLeases()
+    this.#leases = after
     for (const [key, lease] of before) {
       const now = after.get(key)
       if (now?.token !== lease.token) this.#judgeLoss(by, lease, now)
@@ -121,19 +142,14 @@ export class World {
 
   /** Who makes results visible must hold the lease in that moment. */
   #judgeResults(by: SimulatedProcess, before: ReadonlyMap<string, LeaseRow>): void {
-    const done = this.database.get<{ id: number }>("SELECT max(id) AS id FROM execution WHERE status = 'done'")
-    const count = this.database.get<{ n: number }>("SELECT count(*) AS n FROM execution WHERE status = 'done'")!.n
-    if (count === this.#done || done === undefined) return
-    this.#done = count
-    const rows = this.database.all<{ key: string; host: string; pid: number }>(
-      `SELECT hex(action.key) AS key, run.host, run.pid FROM execution JOIN action ON action.id = execution.action
-       JOIN run ON run.id = execution.run WHERE execution.status = 'done' AND run.pid = ? AND execution.ended_ms = ?`,
-      by.owner.pid,
-      this.time.now
+    const rows = this.database.all<{ id: number; key: string }>(
+      `SELECT execution.id, hex(action.key) AS key FROM execution JOIN action ON action.id = execution.action
+       WHERE execution.status = 'done'`
     )
-    for (const { key } of rows) {
-      const lease = before.get(key)
-      if (lease !== undefined && lease.owner !== by.owner.id)
+    for (const { id, key } of rows) {
+      if (this.#done.has(id)) continue
+      this.#done.add(id)
+      if (before.get(key)?.owner !== by.owner.id)
         this.violate(`${by.name} published ${key.slice(0, 8)} without holding its lease`)
     }
   }
@@ -197,7 +213,7 @@ export class World {
     Actions.markObjects(this.database, objects, state)
     this.tell("gc", () => `marks ${objects[0]!.slice(0, 8)} as ${state}`)
     const crashed = (owner: string) => this.processes.some(process => process.owner.id === owner && process.crashed)
-    if ([...this.#leases().values()].some(lease => !crashed(lease.owner))) return
+    if ([...this.#leases.values()].some(lease => !crashed(lease.owner))) return
     this.#remove(objects)
   }
 
@@ -205,7 +221,7 @@ export class World {
     const there = this.disk.files()
     for (const digest of objects) {
       const path = this.objectPath(digest)
-      if (there.has(path)) this.disk.remove(path)
+      if (there.has(path)) Effect.runSync(this.disk.unlink(path))
       this.tell("gc", () => `removes ${digest.slice(0, 8)}`)
     }
   }

@@ -5,7 +5,7 @@ import { homedir } from "node:os"
 import { join } from "node:path"
 import type { HttpOptions } from "../http.ts"
 import { displayUrl, webUrl } from "../url.ts"
-import { HubError } from "./HubError.ts"
+import { HubError } from "./hubError.ts"
 
 export interface HubConfig {
   /** Without a slash at its end. */

@@ -1,7 +1,7 @@
 /** The hub's JSON: what a commit is, how files are listed, and which entries of a listing we accept. */
 import { Result, Schema } from "effect"
 import type { Expected } from "../expected.ts"
-import { printable } from "../httpError.ts"
+import { printable } from "../printable.ts"
 import { unsafePath } from "../relativePath.ts"
 
 /** A commit's id: 40 lower-case hexadecimal digits. */

@@ -2,7 +2,7 @@
 import type { CompressionCodec } from "hyparquet"
 import { brotliDecompressSync, gunzipSync, zstdDecompressSync } from "node:zlib"
 import { lz4Block, lz4Framed, snappy } from "./lz77.ts"
-import { Damage } from "./ParquetError.ts"
+import { Damage } from "./parquetError.ts"
 
 export const codecs: ReadonlyArray<CompressionCodec> = [
   "UNCOMPRESSED",

@@ -5,7 +5,7 @@ import type { RandomAccess } from "../randomAccess.ts"
 import { codecs, decompress } from "./codecs.ts"
 import type { Chunk, Footer, RowGroup } from "./footer.ts"
 import { type UnpackedPage, walkPages } from "./pages.ts"
-import { Damage, guarded, guardedPromise, parquetError, type ParquetError, type Place } from "./ParquetError.ts"
+import { Damage, guarded, guardedPromise, parquetError, type ParquetError, type Place } from "./parquetError.ts"
 
 /** The first bytes of a chunk, up to the end of the last page needed, checked. */
 interface CheckedChunk {

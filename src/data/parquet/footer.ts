@@ -3,7 +3,7 @@ import { Effect } from "effect"
 import { type CompressionCodec, type FileMetaData, parquetMetadata, parquetSchema, type SchemaTree } from "hyparquet"
 import type { RandomAccess } from "../randomAccess.ts"
 import { codecs } from "./codecs.ts"
-import { Damage, guarded, parquetError, type ParquetError, type Place } from "./ParquetError.ts"
+import { Damage, guarded, parquetError, type ParquetError, type Place } from "./parquetError.ts"
 import { structEnd } from "./thrift.ts"
 
 /** A column as it is stored: a leaf of the schema. */

@@ -2,7 +2,7 @@
  * The two raw formats that Node has no decompressor for: Snappy and LZ4 blocks. Written here because the decoders at hand
  * trust the lengths in the data: on damaged pages they loop, hand out stale memory, or return zeros where bytes are missing.
  */
-import { Damage } from "./ParquetError.ts"
+import { Damage } from "./parquetError.ts"
 
 /** Output under construction: literals, and copies of what came before. All writes are checked. */
 class Window {

@@ -5,7 +5,7 @@ import { deltaBinaryUnpack } from "hyparquet/src/delta.js"
 import { crc32 } from "node:zlib"
 import { decompress } from "./codecs.ts"
 import type { Chunk } from "./footer.ts"
-import { Damage } from "./ParquetError.ts"
+import { Damage } from "./parquetError.ts"
 import { bitWidth, checkDeltas, checkRuns } from "./runs.ts"
 import { structEnd } from "./thrift.ts"
 

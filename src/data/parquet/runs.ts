@@ -3,7 +3,7 @@
  * damaged run length must not make a decoder write billions of values.
  * https://parquet.apache.org/docs/file-format/data-pages/encodings/
  */
-import { Damage } from "./ParquetError.ts"
+import { Damage } from "./parquetError.ts"
 
 /** Writers fill the last bit-packed run up to whole groups; no writer is known to add more than this many values. */
 const padding = 512

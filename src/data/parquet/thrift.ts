@@ -3,7 +3,7 @@
  * before a parser is let loose on them: damaged lengths could otherwise make it run for minutes or out of memory.
  * https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md
  */
-import { Damage } from "./ParquetError.ts"
+import { Damage } from "./parquetError.ts"
 
 const deepest = 32
 

@@ -1,6 +1,6 @@
 /** What is wrong with a Parquet file, and where in it. */
 import { Effect, Schema } from "effect"
-import { printable } from "../httpError.ts"
+import { printable } from "../printable.ts"
 
 /** A Parquet file that is damaged, or uses something we cannot read. Trying again changes nothing. */
 export class ParquetError extends Schema.TaggedError<ParquetError>()("ParquetError", {

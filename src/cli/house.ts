@@ -1,0 +1,37 @@
+/** The cache as the verbs that keep house need it: opened for looking, or for changing what is there; never created. */
+import { Effect } from "effect"
+import { fromCause, LedgerError } from "../ledger/LedgerError.ts"
+import * as Cache from "../runner/Cache.ts"
+import type { House } from "../runner/Leftovers.ts"
+import { isAlive, newOwner } from "../runner/Machine.ts"
+import { readOnly } from "../store/Disk.ts"
+import { nodeDisk } from "../store/NodeDisk.ts"
+
+const houseOf = ({ database, paths, store }: Cache.Cache, writable: boolean): House => ({
+  database,
+  store,
+  paths,
+  disk: writable ? nodeDisk : readOnly(nodeDisk),
+  owner: newOwner(),
+  alive: isAlive
+})
+
+/** Undefined where nothing was ever run. */
+export const openHouse = (
+  location: Cache.CacheLocation,
+  access: "read" | "write"
+): Effect.Effect<House | undefined, LedgerError> =>
+  Effect.try({
+    try: () => {
+      const looked = Cache.openReadonly(location)
+      if (looked === undefined || access === "read") return looked && houseOf(looked, false)
+      looked.database.close()
+      return houseOf(Cache.open(location), true)
+    },
+    catch: cause =>
+      cause instanceof LedgerError ? cause : fromCause(cause, Cache.pathsOf(location.root).ledger, "open the ledger")
+  })
+
+/** What to say where there is no cache. */
+export const nothingYet = (location: Cache.CacheLocation): string =>
+  `nothing was run yet with the cache ${Cache.pathsOf(location.root).root}\n`
