@@ -10,9 +10,9 @@ export interface Excerpt {
   readonly end: number
 }
 
-/** Words with a full stop that ends no sentence. */
+/** Words and numbers of items with a full stop that ends no sentence. */
 const abbreviation =
-  /(?:^|[\s("“])(?:Mr|Mrs|Ms|Dr|Messrs|Hon|Gen|Col|Capt|Lt|St|Jr|Sr|No|Nos|Art|Sec|vs|viz|[A-Z]|U\.S)\.$/
+  /(?:^|[\s("“])(?:\d{1,2}|[IVX]+|Mr|Mrs|Ms|Dr|Messrs|Hon|Gen|Col|Capt|Lt|St|Jr|Sr|No|Nos|Art|Sec|vs|viz|[A-Z]|U\.S)\.$/
 
 /** The offsets at which sentences begin, and the end of the text. */
 export const sentenceStarts = (text: string): ReadonlyArray<number> => {
@@ -31,6 +31,13 @@ const startsAfter = (text: string, separator: RegExp): ReadonlyArray<number> => 
   text.length
 ]
 
+/** Whether the last line before an offset is a heading, which has no colon. */
+const endsInHeading = (text: string, offset: number): boolean => {
+  let end = offset
+  while (text[end - 1] === "\n") end -= 1
+  return !text.slice(text.lastIndexOf("\n", end - 1) + 1, end).includes(":")
+}
+
 /** Where an excerpt of a document may begin, and where it may end. */
 const boundaries = (
   text: string,
@@ -46,8 +53,7 @@ const boundaries = (
     case "factbook":
       return {
         begin: startsAfter(text, /\n\n+/g),
-        // Not after a heading, which has no colon.
-        end: startsAfter(text, /\n+(?! )/g).filter(offset => /:[^\n]*\n*$/.test(text.slice(0, offset)))
+        end: startsAfter(text, /\n+(?! )/g).filter(offset => !endsInHeading(text, offset))
       }
     case "kjv":
       return { begin: [0], end: [text.length] }
@@ -69,7 +75,7 @@ export const excerpt = (document: SourceDocument, target: number, random: Random
   const possible = document.source === "kjv" ? begin : begin.filter(offset => document.text.length - offset >= target)
   if (possible.length === 0) return undefined
   const from = pick(random, possible)
-  const fits = (to: number) => to > from && bytes(document.text.slice(from, to)) <= target
+  const fits = (to: number) => to > from && to - from <= target && bytes(document.text.slice(from, to)) <= target
   const to = end.findLast(fits)
   if (to === undefined) return undefined
   const text = document.text.slice(from, to).trimEnd()

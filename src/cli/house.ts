@@ -1,6 +1,8 @@
 /** The cache as the verbs that keep house need it: opened for looking, or for changing what is there; never created. */
 import { Effect } from "effect"
+import type { Database } from "../ledger/Database.ts"
 import { fromCause, LedgerError } from "../ledger/LedgerError.ts"
+import { ConfigError } from "../pipeline/ConfigError.ts"
 import * as Cache from "../runner/Cache.ts"
 import type { House } from "../runner/Leftovers.ts"
 import { isAlive, newOwner } from "../runner/Machine.ts"
@@ -35,3 +37,13 @@ export const openHouse = (
 /** What to say where there is no cache. */
 export const nothingYet = (location: Cache.CacheLocation): string =>
   `nothing was run yet with the cache ${Cache.pathsOf(location.root).root}\n`
+
+/** Asks the ledger; its errors, and those of wrong references, keep their kind. */
+export const attempt = <A>(database: Database, ask: () => A): Effect.Effect<A, LedgerError | ConfigError> =>
+  Effect.try({
+    try: ask,
+    catch: cause =>
+      cause instanceof ConfigError || cause instanceof LedgerError
+        ? cause
+        : fromCause(cause, database.file, "use the ledger")
+  })

@@ -11,7 +11,12 @@ const load = (module: Promise<{ readonly command: unknown }>): Promise<AnyComman
 const verbs: { readonly [verb: string]: () => Promise<AnyCommand> } = {
   list: () => load(import("./list.ts")),
   run: () => load(import("./run.ts")),
-  plan: () => load(import("./plan.ts"))
+  plan: () => load(import("./plan.ts")),
+  gc: () => load(import("./gc.ts")),
+  pin: () => load(import("./pin.ts")),
+  cache: () => load(import("./cache.ts")),
+  doctor: () => load(import("./doctor.ts")),
+  completions: () => load(import("./completions.ts"))
 }
 
 /** Reached by processes, not by people. */

@@ -57,23 +57,26 @@ export const planDigest = (pipeline: string, profile: string, nodes: ReadonlyArr
   return sha256(lines.join("\n"))
 }
 
-/** Finds or adds the row of a plan. Runs inside a transaction. */
+/**
+ * Finds or adds the row of a plan. Runs inside a transaction. `seen` is the generation of the ledger when the nodes were looked up:
+ * if bytes were lost since, the snapshot is already out of date, and must say so.
+ */
 export const ensurePlan = (
   database: Database,
   pipeline: string,
   profile: string,
-  nodes: ReadonlyArray<ResolvedNode>
+  nodes: ReadonlyArray<ResolvedNode>,
+  seen: number
 ): number => {
   const digest = toBytes(planDigest(pipeline, profile, nodes))
-  const now = generation(database)
   const known = database.get<{ id: number; generation: number }>(
     "SELECT id, generation FROM plan WHERE digest = ?",
     digest
   )
   const snapshot = () => encodeSnapshot(nodes)
   if (known !== undefined) {
-    if (known.generation !== now)
-      database.run("UPDATE plan SET generation = ?, snapshot = ? WHERE id = ?", now, snapshot(), known.id)
+    if (known.generation < seen)
+      database.run("UPDATE plan SET generation = ?, snapshot = ? WHERE id = ?", seen, snapshot(), known.id)
     return known.id
   }
   const { id } = database.run(
@@ -82,7 +85,7 @@ export const ensurePlan = (
     pipeline,
     profile,
     nodes.length,
-    now,
+    seen,
     snapshot()
   )
   nodes.forEach((node, seq) => {

@@ -38,6 +38,8 @@ export interface RunEnd {
   readonly status: Exclude<RunStatus, "running">
   readonly now: number
   readonly nodes: ReadonlyArray<ResolvedNode>
+  /** The ledger's generation when the nodes were looked up: what changed since is not in them. */
+  readonly generation: number
   readonly pipeline: string
   readonly profile: string
   readonly targets: ReadonlyArray<{ readonly name: string; readonly digest: Digest }>
@@ -50,7 +52,7 @@ export interface RunEnd {
 
 export const finish = (database: Database, run: RunId, end: RunEnd): void =>
   database.immediate(() => {
-    const plan = ensurePlan(database, end.pipeline, end.profile, end.nodes)
+    const plan = ensurePlan(database, end.pipeline, end.profile, end.nodes, end.generation)
     database.run(
       "UPDATE run SET plan = ?, status = ?, ended_ms = ?, executed = ?, reused = ?, failed = ?, skipped = ?, saved_ms = ? WHERE id = ?",
       plan,

@@ -37,7 +37,14 @@ export type Settled =
   | { readonly _tag: "Reused"; readonly outputs: ReadonlyArray<Actions.KnownOutput> }
   | { readonly _tag: "Failed"; readonly class: ErrorClass; readonly message: string }
   /** An input turned out damaged. It is marked as lost; its producer must run before this action can. */
-  | { readonly _tag: "InputLost"; readonly artifact: Digest }
+  | {
+      readonly _tag: "InputLost"
+      readonly artifact: Digest
+      readonly message: string
+      readonly advice: string | undefined
+      readonly log: string
+      readonly attempt: number
+    }
 
 interface Failure {
   readonly _tag: "Failure"
@@ -88,7 +95,8 @@ export const compute = Effect.fn("compute")(function* (
         continue
       }
       case "Failure": {
-        if (tried.class === "damaged" && tried.artifact !== undefined) return yield* loseInput(ports, action, tried)
+        if (tried.class === "damaged" && tried.artifact !== undefined)
+          return yield* loseInput(ports, action, tried, attempt, logPath(run, label, attempt))
         const again = attempt <= retriesOf(stage.retries, tried.class)
         const pause = backoffMs(attempt)
         yield* ports.emit({
@@ -126,7 +134,13 @@ const failureOf = (error: {
 })
 
 /** Marks a damaged input as lost, after looking at it ourselves. */
-const loseInput = (ports: Ports, action: ReadyAction, failure: Failure): Effect.Effect<Settled, LedgerError> =>
+const loseInput = (
+  ports: Ports,
+  action: ReadyAction,
+  failure: Failure,
+  attempt: number,
+  log: string
+): Effect.Effect<Settled, LedgerError> =>
   Effect.gen(function* () {
     const artifact = failure.artifact as Digest
     const object = failure.object ?? artifact
@@ -137,7 +151,7 @@ const loseInput = (ports: Ports, action: ReadyAction, failure: Failure): Effect.
       Actions.markObjects(database, [object as Digest], "lost")
       Actions.markArtifacts(database, [artifact], "lost")
     })
-    return { _tag: "InputLost", artifact }
+    return { _tag: "InputLost", artifact, message: failure.message, advice: failure.advice, log, attempt }
   })
 
 /** Below the cache; the label's slashes would be directories. */

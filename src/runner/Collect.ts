@@ -111,6 +111,24 @@ export const collect = Effect.fn("Collect.collect")(function* (
   return { ...decided, leftovers, folder, broughtBack, removed }
 })
 
+/** Everything that the ledger believes in the store, with the objects that it needs and those that are there. */
+export const inventory = Effect.fn("Collect.inventory")(function* (house: House) {
+  const gathered = yield* gather(house)
+  const { candidates, listed } = yield* ledgerOf(house.database)(database => ({
+    candidates: Collection.candidates(database),
+    listed: Collection.listedObjects(database)
+  }))
+  return { candidates, listed, stored: gathered.stored, ...contentsOf(listed, gathered) }
+})
+
+const contentsOf = (listed: Listed, gathered: Gathered) => ({
+  objectsOf: ({ digest, id }: Collection.Candidate): ReadonlyArray<Digest> => [
+    digest,
+    ...(listed.get(id) ?? []).map(object => object.digest)
+  ],
+  partsOf: (object: Digest): ReadonlyArray<Digest> => gathered.items.get(object) ?? []
+})
+
 /** Reads the pages of all sets, lists the store, and finds out how old the objects are that nothing needs. */
 const gather = Effect.fnUntraced(function* (house: House) {
   const { disk, store } = house
@@ -220,8 +238,7 @@ const decide = (
     {
       candidates,
       protections: protections(database, options, here),
-      objectsOf: ({ digest, id }) => [digest, ...(listed.get(id) ?? []).map(object => object.digest)],
-      partsOf: object => gathered.items.get(object) ?? [],
+      ...contentsOf(listed, gathered),
       stored: gathered.stored
     },
     {

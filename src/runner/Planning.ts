@@ -57,6 +57,7 @@ export const plan = (options: PlanningOptions): Effect.Effect<Planned, StageErro
       engine: options.engine,
       lookup: keys =>
         database === undefined ? new Map<Digest, Actions.KnownAction>() : Actions.lookup(database, keys),
+      generation: database === undefined ? 0 : Actions.generation(database),
       snapshot: database === undefined ? undefined : latestSnapshot(database, wanted.pipeline, wanted.profile)
     })
     yield* Effect.try({

@@ -22,6 +22,8 @@ export interface ResolverOptions {
   readonly engine: string
   readonly lookup: (keys: ReadonlyArray<Digest>) => ReadonlyMap<Digest, KnownAction>
   readonly snapshot: Snapshot | undefined
+  /** The ledger's generation before the first look: what was found holds as long as it stays the same. */
+  readonly generation: number
 }
 
 /**
@@ -39,10 +41,12 @@ const unknown: NodeState = { _tag: "unknown" }
 export class Resolver {
   readonly plan: Plan
   readonly states: Array<NodeState>
+  readonly generation: number
   readonly #options: ResolverOptions
 
   constructor(options: ResolverOptions) {
     this.plan = options.plan
+    this.generation = options.generation
     this.#options = options
     this.states = Array.from(options.plan.nodes, () => unknown)
   }

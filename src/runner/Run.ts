@@ -157,13 +157,16 @@ const conclude = (
     const executed = summary?.executed.length ?? 0
     const failed = summary?.failed.length ?? 0
     const skipped = summary?.skipped.length ?? 0
-    const reused = summary === undefined ? 0 : plan.nodes.length - executed - failed - skipped
+    // A stage may have been executed, and skipped when its result was lost and could not be made again.
+    const touched = new Set([...(summary?.executed ?? []), ...(summary?.failed ?? []), ...(summary?.skipped ?? [])])
+    const reused = summary === undefined ? 0 : plan.nodes.length - touched.size
     const status = summary === undefined ? "interrupted" : failed > 0 || skipped > 0 ? "failed" : "done"
     const savedMs = yield* ports.ledger(database => {
       Runs.finish(database, run, {
         status,
         now,
         nodes,
+        generation: resolver.generation,
         pipeline: plan.pipeline,
         profile: plan.profile,
         targets: targetsOf(plan, resolver),

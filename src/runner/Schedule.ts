@@ -1,5 +1,5 @@
 /** Runs what a plan needs: starts actions whose inputs exist, and carries what they return to their consumers. */
-import { Effect, Queue } from "effect"
+import { Effect, Fiber, Queue } from "effect"
 import type { LedgerError } from "../ledger/LedgerError.ts"
 import type { RunId } from "../ledger/Runs.ts"
 import type { Digest } from "../pipeline/Digest.ts"
@@ -35,6 +35,9 @@ export interface ScheduleSummary {
  */
 type Status = "waiting" | "ready" | "running" | "done" | "failed" | "skipped"
 
+/** Times that a node may find an input damaged. More means a disk that damages whatever is written, or a stage that is mistaken. */
+const mostLosses = 3
+
 /** Fibers started ahead of the slots that they wait for. */
 const ahead = 64
 
@@ -45,23 +48,33 @@ export const schedule = (options: ScheduleOptions): Effect.Effect<ScheduleSummar
     const board = new Board(options)
     board.survey()
     const settled = yield* Queue.unbounded<readonly [NodeId, Settled | LedgerError]>()
-    for (;;) {
-      while (board.running < ahead && !board.stopping) {
-        const action = board.next()
-        if (action === undefined) break
-        yield* Effect.forkChild(
-          Effect.matchEffect(compute(options.ports, options.run, action, options.leaseMs), {
-            onSuccess: result => Queue.offer(settled, [action.node.id, result] as const),
-            onFailure: error => Queue.offer(settled, [action.node.id, error] as const)
-          })
-        )
+    const working = new Set<Fiber.Fiber<unknown>>()
+    const work = Effect.gen(function* () {
+      for (;;) {
+        while (board.running < ahead && !board.stopping) {
+          const action = board.next()
+          if (action === undefined) break
+          const fiber = yield* Effect.forkChild(
+            Effect.matchEffect(compute(options.ports, options.run, action, options.leaseMs), {
+              onSuccess: result => Queue.offer(settled, [action.node.id, result] as const),
+              onFailure: error => Queue.offer(settled, [action.node.id, error] as const)
+            })
+          )
+          working.add(fiber)
+          fiber.addObserver(() => working.delete(fiber))
+        }
+        for (const event of board.takeEvents()) yield* options.ports.emit(event)
+        if (board.running === 0) return
+        const [id, result] = yield* Queue.take(settled)
+        if (result._tag === "LedgerError") return yield* result
+        board.settle(id, result)
       }
-      for (const event of board.takeEvents()) yield* options.ports.emit(event)
-      if (board.running === 0) break
-      const [id, result] = yield* Queue.take(settled)
-      if (result._tag === "LedgerError") return yield* result
-      board.settle(id, result)
-    }
+    })
+    // A run that is cut off gives up its leases next: by then, what it had started must have stopped, all at the same time.
+    yield* Effect.ensuring(
+      work,
+      Effect.suspend(() => Fiber.interruptAll([...working]))
+    )
     board.skipRest()
     for (const event of board.takeEvents()) yield* options.ports.emit(event)
     return board.summary()
@@ -81,6 +94,11 @@ class Board {
   readonly #blocked = new Map<NodeId, Set<NodeId>>()
   /** Running nodes whose inputs changed meanwhile: their result answers a question nobody asks any more. */
   readonly #stale = new Set<NodeId>()
+  /** How often a node found an input damaged. */
+  readonly #losses = new Map<NodeId, number>()
+  /** The key that each running node was started with, and who has that key as well and waits for what comes of it. */
+  readonly #started = new Map<NodeId, Digest>()
+  readonly #twins = new Map<Digest, Array<NodeId>>()
   readonly #remake = new Map<NodeId, string>()
   /** What nodes had returned before they were asked anew: when they return something else, their consumers are asked anew, too. */
   readonly #previous = new Map<NodeId, ReadonlyArray<KnownOutput>>()
@@ -132,6 +150,8 @@ class Board {
     const pending = [first]
     while (pending.length > 0) {
       const id = pending.pop()!
+      // Since it was put on the list, something else that it needs has failed.
+      if (this.#status[id] === "skipped") continue
       const needs = new Set<NodeId>()
       let doomed: NodeId | undefined
       for (const wire of this.#resolver.plan.nodes[id]!.wires) {
@@ -190,6 +210,15 @@ class Board {
       const components = this.#resolver.components(node)
       if (components === undefined || state._tag === "unknown")
         throw new Error(`${node.label} is ready, but its inputs are not known`)
+      const twins = this.#twins.get(state.key)
+      if (twins !== undefined) {
+        // The same action stands in the plan twice; it is computed once.
+        this.#status[id] = "waiting"
+        twins.push(id)
+        continue
+      }
+      this.#twins.set(state.key, [])
+      this.#started.set(id, state.key)
       this.#status[id] = "running"
       this.running++
       return {
@@ -207,38 +236,54 @@ class Board {
 
   settle(id: NodeId, result: Settled): void {
     this.running--
-    if (result._tag === "Failed") {
-      this.#status[id] = "failed"
-      this.#failed.add(id)
-      if (!this.#options.keepGoing) this.stopping = true
-      this.#skipConsumers(id)
-      return
-    }
+    const key = this.#started.get(id)!
+    this.#started.delete(id)
+    const twins = this.#twins.get(key)!
+    this.#twins.delete(key)
+    this.#settleNode(id, result)
+    this.#arrive(this.#reconsider(twins.filter(twin => this.#status[twin] === "waiting" && !this.#blockers.has(twin))))
+  }
+
+  #settleNode(id: NodeId, result: Settled): void {
+    const { label } = this.#resolver.plan.nodes[id]!
+    const stale = this.#stale.delete(id)
     if (result._tag === "InputLost") {
       this.#forgetBytes(result.artifact)
-      this.#enqueue(id)
+      const losses = (this.#losses.get(id) ?? 0) + 1
+      this.#losses.set(id, losses)
+      if (losses > mostLosses) {
+        const { advice, attempt, log } = result
+        const message = `${result.message} (for the ${losses}th time: making it again does not help)`
+        this.#events.push({ type: "failed", label, class: "damaged", message, advice, log, attempt })
+        this.#fail(id)
+      } else if (stale) this.#askAgain(id)
+      else this.#enqueue(id)
       return
     }
+    if (result._tag === "Failed") return this.#fail(id)
     if (result._tag === "Executed") {
       this.#executed.add(id)
       this.#executedMs += result.ms
     } else {
       this.#reusedLate.add(id)
-      this.#events.push({
-        type: "reused",
-        label: this.#resolver.plan.nodes[id]!.label,
-        summary: "",
-        by: "another-process"
-      })
+      this.#events.push({ type: "reused", label, summary: "", by: "another-process" })
     }
     const state = this.#resolver.states[id]!
-    if (this.#stale.delete(id) || state._tag === "unknown") {
-      // It ran on inputs that have been replaced: ask again with the new ones.
-      this.#status[id] = "waiting"
-      this.#arrive(this.#reconsider([id]))
-      return
-    }
-    this.#arrive([[id, state.key, result.outputs]])
+    if (stale || state._tag === "unknown") this.#askAgain(id)
+    else this.#arrive([[id, state.key, result.outputs]])
+  }
+
+  #fail(id: NodeId): void {
+    this.#status[id] = "failed"
+    this.#failed.add(id)
+    if (!this.#options.keepGoing) this.stopping = true
+    this.#skipConsumers(id)
+  }
+
+  /** It ran on inputs that have been replaced: the question is another one now. */
+  #askAgain(id: NodeId): void {
+    this.#status[id] = "waiting"
+    this.#arrive(this.#reconsider([id]))
   }
 
   /** An artifact's bytes turned out to be gone: every node that has it as an output must know. */
@@ -257,29 +302,29 @@ class Board {
     const pending = [...results]
     while (pending.length > 0) {
       const [id, key, outputs] = pending.pop()!
-      const before = this.#resolver.states[id]!
-      const changed =
-        before._tag === "known" &&
-        before.outputs.some(old => outputs.find(output => output.port === old.port)?.digest !== old.digest)
+      const state = this.#resolver.states[id]!
+      const before = this.#previous.get(id) ?? (state._tag === "known" ? state.outputs : [])
+      const changed = before.some(old => outputs.find(output => output.port === old.port)?.digest !== old.digest)
+      this.#previous.delete(id)
       this.#resolver.settle(id, key, outputs)
       this.#remake.delete(id)
       this.#status[id] = "done"
-      const free: Array<NodeId> = []
+      const free = new Set<NodeId>()
       for (const consumer of this.#blocked.get(id) ?? []) {
         const blockers = this.#blockers.get(consumer)
         if (blockers === undefined || !blockers.delete(id) || blockers.size > 0) continue
         this.#blockers.delete(consumer)
-        if (this.#status[consumer] === "waiting") free.push(consumer)
+        if (this.#status[consumer] === "waiting") free.add(consumer)
       }
       this.#blocked.delete(id)
       if (changed) {
         for (const consumer of this.#consumers[id]!) {
           const status = this.#status[consumer]!
           if (status === "running") this.#stale.add(consumer)
-          else if ((status === "done" || status === "ready") && !free.includes(consumer)) free.push(consumer)
+          else if (status === "done" || status === "ready") free.add(consumer)
         }
       }
-      pending.push(...this.#reconsider(free))
+      for (const arrived of this.#reconsider([...free])) pending.push(arrived)
     }
   }
 
@@ -293,14 +338,11 @@ class Board {
     for (const id of nodes) {
       const state = this.#resolver.states[id]!
       const was = before.get(id)!
+      if (was._tag === "known" && !this.#previous.has(id)) this.#previous.set(id, was.outputs)
       if (state._tag === "known" && (isPresent(state.outputs) || this.#wanted[id] === 0) && !this.#remake.has(id)) {
-        if (was._tag === "known") this.#previous.set(id, was.outputs)
-        else this.#reusedLate.add(id)
+        if (was._tag !== "known") this.#reusedLate.add(id)
         arrived.push([id, state.key, state.outputs])
-      } else {
-        if (was._tag === "known") this.#previous.set(id, was.outputs)
-        this.#enqueue(id)
-      }
+      } else this.#enqueue(id)
     }
     return arrived
   }

@@ -98,6 +98,8 @@ export interface VerifyAllOptions {
   readonly onProgress?: (done: Tally) => Effect.Effect<void>
   /** What ought to be there, with sizes: finds objects that are missing, and large ones that were cut short. */
   readonly expected?: Iterable<Stored>
+  /** Which of the objects to hash; all by default. */
+  readonly chosen?: (digest: Digest) => boolean
 }
 
 export interface Verification {
@@ -139,8 +141,11 @@ export const verifyAll = Effect.fnUntraced(function* (ground: Ground, options: V
     if (ground.layers.length > 0) seen.add(object.sha256)
     return object
   })
+  const { chosen = () => true } = options
   const run = <E>(objects: Stream.Stream<Stored, E>) =>
-    Stream.runDrain(Stream.mapEffect(objects, checkOne, { concurrency: options.concurrency ?? 2, unordered: true }))
+    Stream.runDrain(
+      Stream.mapEffect(Stream.filter(objects, object => chosen(object.sha256)), checkOne, { concurrency: options.concurrency ?? 2, unordered: true })
+    )
   yield* run(own)
   for (const layer of ground.layers) {
     for (const [digest, object] of (yield* layer.content).objects) {

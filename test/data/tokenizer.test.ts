@@ -151,7 +151,7 @@ describe.each([
     expect(tokenizer.decode(tokenizer.encode("𐍈").subarray(0, 1))).toBe("\ufffd")
   })
 
-  it("of long texts without a space take no quadratic time", () => {
+  it("of a text of 200,000 letters without a space give it back", () => {
     expect(tokenizer.decode(tokenizer.encode("ab".repeat(100_000)))).toBe("ab".repeat(100_000))
   })
 })

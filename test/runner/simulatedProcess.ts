@@ -87,6 +87,7 @@ export class SimulatedProcess {
       identityOf: () => undefined,
       engine: "none",
       lookup: keys => Actions.lookup(database, keys),
+      generation: Actions.generation(database),
       snapshot: latestSnapshot(database, plan.pipeline, plan.profile)
     })
     this.resolver.resolveAll()

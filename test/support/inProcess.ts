@@ -1,0 +1,142 @@
+/** Runs whole pipelines inside the test's process: everything is real but the processes of the actions. */
+import { mkdtempSync, rmSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { Effect } from "effect"
+import type { Executor } from "../../src/executors/Executor.ts"
+import type { Manifest } from "../../src/pipeline/Artifact.ts"
+import { evaluate, type Pipeline } from "../../src/pipeline/Pipeline.ts"
+import type { Override } from "../../src/pipeline/PlanBuilder.ts"
+import { isStage } from "../../src/pipeline/Stage.ts"
+import * as Cache from "../../src/runner/Cache.ts"
+import { execute } from "../../src/runner/Child.ts"
+import type { RunEvent } from "../../src/runner/Events.ts"
+import { isAlive, newOwner } from "../../src/runner/Machine.ts"
+import { plan as planRun } from "../../src/runner/Planning.ts"
+import { ledgerOf } from "../../src/runner/Ports.ts"
+import { run } from "../../src/runner/Run.ts"
+import { Slots } from "../../src/runner/Slots.ts"
+import { none } from "../../src/store/Faults.ts"
+import { nodeDisk } from "../../src/store/NodeDisk.ts"
+
+/** A directory of the test's own, and how to remove it. */
+export const temporaryDirectory = (): { readonly path: string; readonly remove: () => void } => {
+  const path = mkdtempSync(join(tmpdir(), "pipeline-test-"))
+  return { path, remove: () => rmSync(path, { recursive: true, force: true }) }
+}
+
+const inThisProcess: Executor = {
+  name: "in this process",
+  run: (job, onProgress) =>
+    execute(
+      job.directory,
+      async ({ export: name, module }) => {
+        const stage = ((await import(module)) as Record<string, unknown>)[name]
+        if (!isStage(stage)) throw new Error(`${name} of ${module} is no stage`)
+        return stage
+      },
+      onProgress
+    )
+}
+
+export interface Ran {
+  readonly status: "done" | "failed"
+  readonly executed: number
+  readonly events: ReadonlyArray<RunEvent>
+  /** Labels that were executed, sorted. */
+  readonly labels: ReadonlyArray<string>
+  readonly failures: ReadonlyArray<Extract<RunEvent, { readonly type: "failed" }>>
+  /** The manifest of a node's output. */
+  readonly manifest: (label: string) => Manifest
+  readonly text: (label: string, file: string) => string
+  readonly metric: (label: string, name: string) => number | undefined
+}
+
+export interface RunPipelineOptions {
+  readonly cache: string
+  readonly layers?: ReadonlyArray<string>
+  readonly profile?: string
+  readonly overrides?: ReadonlyArray<Override>
+  readonly refresh?: boolean
+  /** Called between planning and running. */
+  readonly afterPlanning?: () => void
+}
+
+export const runPipeline = async (pipeline: Pipeline, options: RunPipelineOptions): Promise<Ran> => {
+  const layers = options.layers ?? []
+  const cache = Cache.open({ root: options.cache, layers })
+  const events: Array<RunEvent> = []
+  const plan = evaluate(pipeline, { profile: options.profile, overrides: options.overrides ?? [] })
+  const { codes, resolver } = await Effect.runPromise(
+    planRun({
+      plan,
+      database: cache.database,
+      writable: true,
+      store: cache.store,
+      engine: "none",
+      dist: undefined,
+      refresh: options.refresh ?? false
+    })
+  )
+  options.afterPlanning?.()
+  const result = await Effect.runPromise(
+    run({
+      ports: {
+        ledger: ledgerOf(cache.database),
+        disk: nodeDisk,
+        publish: cache.store.publish,
+        check: digest => Effect.map(Effect.result(cache.store.verify(digest)), checked => checked._tag === "Success"),
+        executor: inThisProcess,
+        owner: newOwner(),
+        alive: isAlive,
+        slots: new Slots({ cpus: 2, memoryMiB: 4096, gpus: [] }),
+        emit: event => Effect.sync(() => void events.push(event)),
+        faults: none,
+        paths: cache.paths,
+        layers,
+        locate: codes.locate
+      },
+      resolver,
+      keepGoing: false,
+      command: "test",
+      program: "test"
+    })
+  )
+  const manifests = new Map<string, Manifest>()
+  const files = new Map<string, string>()
+  for (const node of plan.nodes) {
+    const state = resolver.states[node.id]!
+    if (state._tag !== "known") continue
+    const manifest = await Effect.runPromise(cache.store.readManifest(state.outputs[0]!.digest))
+    manifests.set(node.label, manifest)
+    for (const file of manifest.files) {
+      files.set(
+        `${node.label} ${file.path}`,
+        Buffer.from(await Effect.runPromise(cache.store.read(file.sha256))).toString("utf8")
+      )
+    }
+  }
+  const metrics = new Map(
+    cache.database
+      .all<{ label: string; name: string; value: number }>(
+        "SELECT DISTINCT execution.label, metric.name, metric.value FROM metric JOIN execution ON execution.action = metric.action WHERE metric.value IS NOT NULL AND execution.run = ?",
+        result.run
+      )
+      .map(({ label, name, value }) => [`${label} ${name}`, value])
+  )
+  cache.database.close()
+  return {
+    status: result.status,
+    executed: result.executed,
+    events,
+    labels: events.flatMap(event => (event.type === "finished" ? [event.label] : [])).sort(),
+    failures: events.flatMap(event => (event.type === "failed" ? [event] : [])),
+    manifest: label => {
+      const found = manifests.get(label)
+      if (found === undefined) throw new Error(`${label} has no result; there are ${[...manifests.keys()].join(", ")}`)
+      return found
+    },
+    text: (label, file) => files.get(`${label} ${file}`) ?? "",
+    metric: (label, name) => metrics.get(`${label} ${name}`)
+  }
+}
