@@ -66,20 +66,22 @@ const bytes = (text: string): number => Buffer.byteLength(text, "utf8")
 const leastShare = 0.6
 
 /**
- * An excerpt of about `target` bytes, never more, that begins at a random place from which as much text follows; of a chapter of
- * the Bible, the whole. `undefined` where the boundaries at that place do not allow about that length.
+ * Takes excerpts of a document, of about `target` bytes and never more, each from a random place from which as much text
+ * follows; of a chapter of the Bible, the whole. `undefined` where the boundaries at that place do not allow about that length.
  */
-export const excerpt = (document: SourceDocument, target: number, random: Random): Excerpt | undefined => {
+export const excerpter = (document: SourceDocument): ((target: number, random: Random) => Excerpt | undefined) => {
   const { begin, end } = boundaries(document.text, document.source)
-  // A byte is at least one UTF-16 unit of ASCII, and these texts are nearly all ASCII.
-  const possible = document.source === "kjv" ? begin : begin.filter(offset => document.text.length - offset >= target)
-  if (possible.length === 0) return undefined
-  const from = pick(random, possible)
-  const fits = (to: number) => to > from && to - from <= target && bytes(document.text.slice(from, to)) <= target
-  const to = end.findLast(fits)
-  if (to === undefined) return undefined
-  const text = document.text.slice(from, to).trimEnd()
-  if (document.source !== "kjv" && bytes(text) < target * leastShare) return undefined
-  const start = bytes(document.text.slice(0, from))
-  return { document, text, start, end: start + bytes(text) }
+  return (target, random) => {
+    // A byte is at least one UTF-16 unit of ASCII, and these texts are nearly all ASCII.
+    const possible = document.source === "kjv" ? begin : begin.filter(offset => document.text.length - offset >= target)
+    if (possible.length === 0) return undefined
+    const from = pick(random, possible)
+    const fits = (to: number) => to > from && to - from <= target && bytes(document.text.slice(from, to)) <= target
+    const to = end.findLast(fits)
+    if (to === undefined) return undefined
+    const text = document.text.slice(from, to).trimEnd()
+    if (document.source !== "kjv" && bytes(text) < target * leastShare) return undefined
+    const start = bytes(document.text.slice(0, from))
+    return { document, text, start, end: start + bytes(text) }
+  }
 }

@@ -1,5 +1,5 @@
 /** Divides the source documents: excerpts for the grid, excerpts held out, and the rest, whole, for pre-training. */
-import { type Excerpt, excerpt } from "./excerpt.ts"
+import { type Excerpt, excerpter } from "./excerpt.ts"
 import { overlaps } from "./overlap.ts"
 import { integer, type Random, seeded, shuffled } from "./random.ts"
 import type { SourceDocument } from "./sources.ts"
@@ -45,12 +45,18 @@ const attempts = 12
 /** Share of an excerpt's runs of 13 words that may occur in the pre-training text; lists of figures come near it. */
 const mostOverlap = 0.1
 
+/** Places that are tried for them; most places do. */
+const mostPlaces = 1000
+
 const excerptsOf = (document: SourceDocument, most: number, random: Random): ReadonlyArray<Excerpt> => {
+  const whole = document.source === "kjv"
+  const take = excerpter(document)
   const found: Array<Excerpt> = []
-  while (found.length < (document.source === "kjv" ? 1 : attempts)) {
-    const taken = excerpt(document, document.source === "kjv" ? most : targetLength(random, most), random)
+  for (let place = 0; place < mostPlaces && found.length < (whole ? 1 : attempts); place += 1) {
+    const taken = take(whole ? most : targetLength(random, most), random)
     if (taken !== undefined) found.push(taken)
   }
+  if (found.length === 0) throw new Error(`${document.id} cannot be cut`)
   return found
 }
 

@@ -11,7 +11,10 @@ export const command = Command.make("cache").pipe(
   Command.withSubcommands([usage, verify, restore, trash, path]),
   Command.withExamples([
     { command: "pipeline cache usage", description: "Bytes by kind, pipeline and purpose" },
-    { command: "pipeline cache verify", description: "Hash every object; what is damaged is made again by the next run" },
+    {
+      command: "pipeline cache verify",
+      description: "Hash every object; what is damaged is made again by the next run"
+    },
     { command: "pipeline cache restore 3f9a12c4 --to ./out", description: "Copy an artifact's files out of the store" }
   ])
 )

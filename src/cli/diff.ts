@@ -14,7 +14,7 @@ export const command = Command.make(
   {
     runs: Argument.String("run").pipe(
       Argument.withDescription("Two or more runs: 41, `last`, or a pipeline's name for its last run"),
-      Argument.variadic
+      Argument.variadic({ min: 0 })
     ),
     format: Flag.Literals("format", ["text", "markdown", "json"]).pipe(
       Flag.withDescription("Markdown is meant for a pull request"),

@@ -20,18 +20,18 @@ const listed = 40
 
 const surveyOf = (told: Told): Survey => ("planned" in told ? told.planned : told.applied)
 
-const reasonOf = (dropped: Dropped, { now, options }: Context): string => {
+const reasonOf = (dropped: Dropped, intermediates: ReadonlySet<number>, { now }: Context): string => {
   const used =
     dropped.lastRun === undefined
       ? `of no finished run, made ${ago(now - dropped.lastUsedMs)}`
       : `last in run ${dropped.lastRun}, ${ago(now - dropped.lastUsedMs)}`
-  return options.finalOnly && dropped.lastRun !== undefined ? `${used}; intermediate, or of an old run` : used
+  return intermediates.has(dropped.id) ? `${used}; only its later stages needed it` : used
 }
 
 const again = ({ costMs }: Dropped) => (costMs === undefined ? "unknown" : duration(costMs))
 
 export const asJson = (told: Told, context: Context): string => {
-  const { leftovers, notes, orphansKept, plan } = surveyOf(told)
+  const { intermediates, leftovers, notes, orphansKept, plan } = surveyOf(told)
   const applied = "applied" in told ? told.applied : undefined
   return `${JSON.stringify(
     {
@@ -45,7 +45,7 @@ export const asJson = (told: Told, context: Context): string => {
         kind: dropped.kind,
         label: dropped.label,
         bytes: dropped.bytes,
-        reason: reasonOf(dropped, context),
+        reason: reasonOf(dropped, intermediates, context),
         lastUsedMs: dropped.lastUsedMs,
         lastRun: dropped.lastRun,
         recomputeMs: dropped.costMs
@@ -68,7 +68,7 @@ const orphanBytes = (plan: CollectionPlan) => plan.orphans.reduce((sum, { size }
 
 export const asText = (told: Told, context: Context): string => {
   const style = styleOf(process.stdout)
-  const { leftovers, notes, orphansKept, plan } = surveyOf(told)
+  const { intermediates, leftovers, notes, orphansKept, plan } = surveyOf(told)
   const applied = "applied" in told ? told.applied : undefined
   const moved = applied === undefined ? "would move to the trash" : "moved to the trash"
   const blocks = [
@@ -84,7 +84,7 @@ export const asText = (told: Told, context: Context): string => {
         short(dropped.digest),
         dropped.label ?? dropped.kind,
         again(dropped),
-        style.dim(reasonOf(dropped, context))
+        style.dim(reasonOf(dropped, intermediates, context))
       ])
     const total = plan.dropped.reduce((sum, dropped) => sum + dropped.bytes, 0)
     blocks.push(
@@ -163,7 +163,10 @@ const keptLine = ({ kept }: CollectionPlan, { options }: Context): string => {
   const parts = [
     ["pinned", kept.pinned],
     ["in use by running work", kept["in-use"]],
-    [options.finalOnly ? `results of the last ${options.keepRuns} runs` : `of the last ${options.keepRuns} runs`, kept["last-runs"]],
+    [
+      `${options.finalOnly ? "results " : ""}of the last ${options.keepRuns === 1 ? "run" : `${options.keepRuns} runs`}`,
+      kept["last-runs"]
+    ],
     ["not chosen", kept["not-chosen"]]
   ] as const
   const told = parts

@@ -57,13 +57,28 @@ export const command = Command.make(
     const text = removing ? args.remove.value : Option.getOrThrow(args.reference)
     const artifacts = yield* attempt(database, () => artifactsOf(database, text))
     if (removing) {
-      const removed = yield* attempt(database, () => Pins.remove(database, artifacts.map(({ id }) => id)))
-      if (removed === 0) return yield* new ConfigError({ at: text, message: "is not pinned", advice: "see `pipeline pin --list`" })
+      const removed = yield* attempt(database, () =>
+        Pins.remove(
+          database,
+          artifacts.map(({ id }) => id)
+        )
+      )
+      if (removed === 0)
+        return yield* new ConfigError({ at: text, message: "is not pinned", advice: "see `pipeline pin --list`" })
       return void process.stdout.write(
-        args.json ? `${JSON.stringify({ removed: artifacts.map(({ digest }) => digest) })}\n` : `removed ${removed} pin${removed === 1 ? "" : "s"}\n`
+        args.json
+          ? `${JSON.stringify({ removed: artifacts.map(({ digest }) => digest) })}\n`
+          : `removed ${removed} pin${removed === 1 ? "" : "s"}\n`
       )
     }
-    yield* attempt(database, () => Pins.add(database, artifacts.map(({ id }) => id), args.note, now))
+    yield* attempt(database, () =>
+      Pins.add(
+        database,
+        artifacts.map(({ id }) => id),
+        args.note,
+        now
+      )
+    )
     if (args.json) return void process.stdout.write(`${JSON.stringify({ pinned: artifacts }, null, 2)}\n`)
     for (const { digest, kind, present } of artifacts) {
       process.stdout.write(`pinned ${short(digest)} (${kind})\n`)

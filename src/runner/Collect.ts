@@ -29,6 +29,8 @@ export interface CollectOptions extends LeftoverOptions {
 export interface Survey {
   readonly plan: Collection.CollectionPlan
   readonly leftovers: ReadonlyArray<Leftover>
+  /** Of what is dropped: results of kept runs that only other stages of those runs needed. */
+  readonly intermediates: ReadonlySet<Actions.ArtifactId>
   /** Objects of no artifact that were left alone, and why. */
   readonly orphansKept: string | undefined
   readonly notes: ReadonlyArray<string>
@@ -249,11 +251,13 @@ const decide = (
       orphans: orphansKept === undefined
     }
   )
+  const wide = options.finalOnly ? protections(database, { ...options, finalOnly: false }, here) : undefined
+  const intermediates = new Set(plan.dropped.map(({ id }) => id).filter(id => wide?.has(id) === true))
   const notes =
     gathered.unreadable.size === 0
       ? []
       : [`${gathered.unreadable.size} pages of chunk sets cannot be read: run \`pipeline cache verify\``]
   const staying = new Set(candidates.map(({ id }) => id))
   for (const { id } of plan.dropped) staying.delete(id)
-  return { plan, orphansKept, notes, staying }
+  return { plan, intermediates, orphansKept, notes, staying }
 }

@@ -208,8 +208,11 @@ class Board {
       const node = this.#resolver.plan.nodes[id]!
       const state = this.#resolver.states[id]!
       const components = this.#resolver.components(node)
-      if (components === undefined || state._tag === "unknown")
-        throw new Error(`${node.label} is ready, but its inputs are not known`)
+      if (components === undefined || state._tag === "unknown") {
+        // Since it was ready, a producer was asked anew, because something above that changed.
+        this.#enqueue(id)
+        continue
+      }
       const twins = this.#twins.get(state.key)
       if (twins !== undefined) {
         // The same action stands in the plan twice; it is computed once.

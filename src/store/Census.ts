@@ -144,7 +144,11 @@ export const verifyAll = Effect.fnUntraced(function* (ground: Ground, options: V
   const { chosen = () => true } = options
   const run = <E>(objects: Stream.Stream<Stored, E>) =>
     Stream.runDrain(
-      Stream.mapEffect(Stream.filter(objects, object => chosen(object.sha256)), checkOne, { concurrency: options.concurrency ?? 2, unordered: true })
+      Stream.mapEffect(
+        Stream.filter(objects, object => chosen(object.sha256)),
+        checkOne,
+        { concurrency: options.concurrency ?? 2, unordered: true }
+      )
     )
   yield* run(own)
   for (const layer of ground.layers) {

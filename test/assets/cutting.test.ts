@@ -1,6 +1,6 @@
 import * as fc from "fast-check"
 import { describe, expect, it } from "vitest"
-import { excerpt, sentenceStarts } from "../../scripts/assets/excerpt.ts"
+import { excerpter, sentenceStarts } from "../../scripts/assets/excerpt.ts"
 import { overlaps, runs } from "../../scripts/assets/overlap.ts"
 import { seeded, shuffled } from "../../scripts/assets/random.ts"
 import { renderChapter, renderFactbook, renderText, type SourceDocument } from "../../scripts/assets/sources.ts"
@@ -31,13 +31,13 @@ describe("sentenceStarts", () => {
   })
 })
 
-describe("excerpt", () => {
-  it("is a range of the document, within the wanted length, that begins and ends at sentences", () => {
-    const source = document("sotu", speech)
+describe("excerpter", () => {
+  it("takes a range of the document, within the wanted length, that begins and ends at sentences", () => {
+    const take = excerpter(document("sotu", speech))
     const starts = new Set(sentenceStarts(speech))
     fc.assert(
       fc.property(fc.integer({ min: 200, max: 4000 }), fc.integer(), (target, seed) => {
-        const taken = excerpt(source, target, seeded(seed))
+        const taken = take(target, seeded(seed))
         if (taken === undefined) throw new Error("an excerpt was to be had")
         expect(taken.end - taken.start).toBeLessThanOrEqual(target)
         expect(taken.end - taken.start).toBeGreaterThanOrEqual(0.6 * target)
@@ -48,20 +48,20 @@ describe("excerpt", () => {
     )
   })
 
-  it("of a country profile begins at a section and does not end in a heading", () => {
+  it("of a country profile, begins at a section and does not end in a heading", () => {
     const profile = Array.from(
       { length: 30 },
       (_, i) => `Section\nField ${i}: text\nOther:\n  part: 1\n  part: 2`
     ).join("\n\n")
     for (let seed = 0; seed < 200; seed += 1) {
-      const taken = excerpt(document("factbook", profile), 200, seeded(seed))
+      const taken = excerpter(document("factbook", profile))(200, seeded(seed))
       expect(taken?.text).toMatch(/^Section\n/)
       expect(taken?.text).toMatch(/(: text|part: 2)$/)
     }
   })
 
-  it("is not taken from a document that is too short", () => {
-    expect(excerpt(document("sotu", "Short. Too short."), 400, seeded(1))).toBeUndefined()
+  it("takes nothing from a document that is too short", () => {
+    expect(excerpter(document("sotu", "Short. Too short."))(400, seeded(1))).toBeUndefined()
   })
 })
 

@@ -434,6 +434,48 @@ describe("origins", () => {
       })
     )
   })
+
+  it("through any aliases and merge keys, the place of a value is where that value is written", () => {
+    const key = fc.constantFrom("x", "y", "z")
+    const number = fc.constant("#")
+    const alias = fc.nat().map(n => `*${n}`)
+    const field = fc.oneof(
+      fc.tuple(key, fc.oneof(number, alias)),
+      fc.tuple(
+        fc.constant("<<"),
+        fc.oneof(
+          alias,
+          fc.array(alias, { maxLength: 3 }).map(list => `[${list.join(", ")}]`)
+        )
+      )
+    )
+    const mapping = fc.uniqueArray(field, { selector: ([key]) => key, maxLength: 4 })
+    const document = fc.array(mapping, { minLength: 1, maxLength: 8 }).map(mappings => {
+      let next = 1000
+      const mapped = mappings.map((fields, i) => {
+        const text = fields.map(([key, value]) => `${key}: ${value}`).join(", ")
+        // Aliases go to earlier anchors only; each number that is written is another one.
+        return `m${i}: &a${i} {${text.replaceAll(/\*(\d+)/g, (_, n) => (i === 0 ? "{}" : `*a${Number(n) % i}`)).replaceAll("#", () => String(next++))}}`
+      })
+      return mapped.join("\n")
+    })
+    fc.assert(
+      fc.property(document, text => {
+        const source = text.split("\n")
+        const read = parseYaml(text, "a.yaml")
+        const visit = (below: unknown, path: ReadonlyArray<string>) => {
+          if (typeof below === "object" && below !== null) {
+            for (const [key, item] of Object.entries(below)) visit(item, [...path, key])
+            return
+          }
+          const { line, column } = Origin.find(read, path)!
+          assert.strictEqual(source[line - 1]!.slice(column - 1, column + 3), String(below))
+        }
+        visit(read, [])
+      }),
+      { numRuns: 500 }
+    )
+  })
 })
 
 describe("files", () => {
