@@ -1,19 +1,21 @@
 /** Ctrl-C: the first stops cleanly, the second kills. */
 
-/** What the running verb wants done at the second Ctrl-C, before the program ends at once. */
-let killNow: (() => void) | undefined
-let describe = "stopping"
+export interface Work {
+  /** Tells the user, where nothing else is drawn over it. */
+  readonly announce: (message: string) => void
+  /** At the second Ctrl-C, before the program ends at once. */
+  readonly kill: () => void
+}
 
-export const whileWorking = (options: { readonly describe: string; readonly kill: () => void }): void => {
-  killNow = options.kill
-  describe = options.describe
+let current: Work | undefined
+
+export const whileWorking = (work: Work): void => {
+  current = work
 }
 
 export const onInterrupt = (times: number): void => {
-  if (times === 1) {
-    if (killNow !== undefined) process.stderr.write(`\n${describe}; press Ctrl-C again to kill\n`)
-    return
-  }
-  killNow?.()
+  if (times === 1)
+    return current?.announce("stopping: running actions end at their next safe point; press Ctrl-C again to kill them")
+  current?.kill()
   process.exit(130)
 }

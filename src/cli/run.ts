@@ -72,8 +72,11 @@ export const command = Command.make(
       })
     )
     const executor = makeLocal({ worker, strayLog: join(paths.logs, "workers.log") })
-    whileWorking({ describe: "stopping: running actions end at their next safe point", kill: executor.killAll })
     const display = displayFor({ json: args.json, plan, slots })
+    whileWorking({
+      announce: message => Effect.runSync(display.emit({ type: "warning", message })),
+      kill: executor.killAll
+    })
     const ports: Ports = {
       ledger: ledgerOf(cache.database),
       disk: nodeDisk,

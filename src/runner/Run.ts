@@ -60,18 +60,31 @@ export const run = (options: RunOptions): Effect.Effect<RunResult, LedgerError> 
     const beat = Effect.flatMap(Clock.currentTimeMillis, now =>
       ports.ledger(database => Leases.heartbeat(database, owner.id, now + leaseMs))
     )
+    let soFar: () => ScheduleSummary | undefined = () => undefined
     return yield* Effect.scoped(
       Effect.gen(function* () {
         yield* Effect.forkScoped(
           Effect.forever(Effect.delay(Effect.andThen(Effect.ignore(beat), journal.flush), heartbeatMs))
         )
-        return yield* schedule({ run: id, ports, resolver, keepGoing: options.keepGoing, leaseMs, estimate })
+        return yield* schedule({
+          run: id,
+          ports,
+          resolver,
+          keepGoing: options.keepGoing,
+          leaseMs,
+          estimate,
+          observe: summary => {
+            soFar = summary
+          }
+        })
       })
     ).pipe(
       Effect.onExit(exit =>
-        Exit.isSuccess(exit) ? Effect.void : Effect.ignore(conclude(ports, id, resolver, started, undefined))
+        Exit.isSuccess(exit)
+          ? Effect.void
+          : Effect.ignore(conclude(ports, id, resolver, started, soFar(), "interrupted"))
       ),
-      Effect.flatMap(summary => conclude(ports, id, resolver, started, summary)),
+      Effect.flatMap(summary => conclude(ports, id, resolver, started, summary, undefined)),
       Effect.ensuring(Effect.ignore(journal.flush)),
       Effect.ensuring(Effect.ignore(ports.ledger(database => Leases.releaseAll(database, owner.id))))
     )
@@ -142,13 +155,14 @@ const eventJournal = (ports: Ports, run: Runs.RunId) => {
   return { emit, flush }
 }
 
-/** Writes the end of a run. Without a summary it was interrupted, or the ledger failed. */
+/** Writes the end of a run; what it had done counts also when it was interrupted, or the ledger failed. */
 const conclude = (
   ports: Ports,
   run: Runs.RunId,
   resolver: Resolver,
   started: number,
-  summary: ScheduleSummary | undefined
+  summary: ScheduleSummary | undefined,
+  ended: "interrupted" | undefined
 ): Effect.Effect<RunResult, LedgerError> =>
   Effect.gen(function* () {
     const { plan } = resolver
@@ -160,7 +174,7 @@ const conclude = (
     // A stage may have been executed, and skipped when its result was lost and could not be made again.
     const touched = new Set([...(summary?.executed ?? []), ...(summary?.failed ?? []), ...(summary?.skipped ?? [])])
     const reused = summary === undefined ? 0 : plan.nodes.length - touched.size
-    const status = summary === undefined ? "interrupted" : failed > 0 || skipped > 0 ? "failed" : "done"
+    const status = ended ?? (failed > 0 || skipped > 0 ? "failed" : "done")
     const savedMs = yield* ports.ledger(database => {
       Runs.finish(database, run, {
         status,

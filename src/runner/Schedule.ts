@@ -16,6 +16,8 @@ export interface ScheduleOptions {
   /** After a failure, go on with everything that does not need what failed. */
   readonly keepGoing: boolean
   readonly leaseMs: number
+  /** Is handed a way to ask how far things are; an interrupted run reports what it had done. */
+  readonly observe: (summary: () => ScheduleSummary) => void
   /** Expected milliseconds of a node, from history. */
   readonly estimate: (id: NodeId) => number | undefined
 }
@@ -46,6 +48,7 @@ const isPresent = (outputs: ReadonlyArray<KnownOutput>) => outputs.every(output 
 export const schedule = (options: ScheduleOptions): Effect.Effect<ScheduleSummary, LedgerError> =>
   Effect.gen(function* () {
     const board = new Board(options)
+    options.observe(() => board.summary())
     board.survey()
     const settled = yield* Queue.unbounded<readonly [NodeId, Settled | LedgerError]>()
     const working = new Set<Fiber.Fiber<unknown>>()

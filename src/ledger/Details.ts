@@ -1,0 +1,304 @@
+/** Everything that the ledger holds about one run, action, artifact or object, as `pipeline show` prints it. */
+import { type Digest, fromBytes, type Json, toBytes } from "../pipeline/Digest.ts"
+import type { ActionId, ArtifactId, ArtifactState } from "./Actions.ts"
+import type { Database } from "./Database.ts"
+import { decodeDetail } from "./Difference.ts"
+import type { RunId } from "./Runs.ts"
+import { runRow, type RunRow } from "./RunRows.ts"
+import { metricsOfAction, type Metric } from "./Series.ts"
+
+const stateNames: ReadonlyArray<ArtifactState> = ["present", "collected", "lost"]
+
+/** An artifact in a list. */
+export interface ArtifactLine {
+  readonly name: string
+  readonly digest: Digest
+  readonly kind: string
+  readonly bytes: number
+  readonly items: number | null
+  readonly state: ArtifactState
+}
+
+interface ArtifactRow {
+  readonly name: string
+  readonly digest: Buffer
+  readonly kind: string
+  readonly bytes: number
+  readonly items: number | null
+  readonly state: number
+}
+
+const artifactLine = ({ digest, state, ...rest }: ArtifactRow): ArtifactLine => ({
+  ...rest,
+  digest: fromBytes(digest),
+  state: stateNames[state]!
+})
+
+const artifactLines = (
+  database: Database,
+  sql: string,
+  ...values: ReadonlyArray<number>
+): ReadonlyArray<ArtifactLine> => database.all<ArtifactRow>(sql, ...values).map(artifactLine)
+
+/** One attempt. Times in milliseconds, memory in KiB; null where nobody measured it. */
+export interface ExecutionLine {
+  readonly run: RunId
+  readonly label: string
+  readonly attempt: number
+  readonly status: string
+  readonly class: string | null
+  readonly message: string | null
+  readonly startedMs: number
+  readonly endedMs: number | null
+  readonly cpuMs: number | null
+  readonly peakKib: number | null
+  /** Below the cache. */
+  readonly log: string
+}
+
+const executionColumns =
+  "run, label, attempt, status, class, message, started_ms AS startedMs, ended_ms AS endedMs, cpu_ms AS cpuMs, peak_kib AS peakKib, log"
+
+export const executionsOfAction = (database: Database, action: ActionId): ReadonlyArray<ExecutionLine> =>
+  database.all<ExecutionLine>(`SELECT ${executionColumns} FROM execution WHERE action = ? ORDER BY id`, action)
+
+export const executionsOfRun = (database: Database, run: RunId): ReadonlyArray<ExecutionLine> =>
+  database.all<ExecutionLine>(`SELECT ${executionColumns} FROM execution WHERE run = ? ORDER BY id`, run)
+
+/** What became of a node in a run. `unreached`: its key never came to be known, or it was skipped. */
+export interface NodeLine {
+  readonly label: string
+  readonly key: Digest | undefined
+  readonly outcome: "reused" | "unreached" | string
+}
+
+export interface RunDetails {
+  readonly run: RunRow
+  readonly nodes: ReadonlyArray<NodeLine>
+  readonly executions: ReadonlyArray<ExecutionLine>
+  readonly targets: ReadonlyArray<ArtifactLine>
+}
+
+export const runDetails = (database: Database, id: RunId): RunDetails => {
+  const run = runRow(database, id)!
+  const executions = executionsOfRun(database, id)
+  const last = new Map(executions.map(execution => [execution.label, execution.status]))
+  const planned = database.all<{ label: string; key: Buffer | null; whole: number }>(
+    `SELECT label, action.key,
+       (SELECT count(*) FROM output WHERE output.action = plan_node.action) AS whole
+     FROM plan_node LEFT JOIN action ON action.id = plan_node.action WHERE plan = ? ORDER BY seq`,
+    run.plan
+  )
+  const nodes = planned.map(({ key, label, whole }): NodeLine => ({
+    label,
+    key: key === null ? undefined : fromBytes(key),
+    outcome: last.get(label) ?? (whole > 0 ? "reused" : "unreached")
+  }))
+  return {
+    run,
+    // While a run is under way only its executions are known.
+    nodes: run.plan === null ? [...last].map(([label, outcome]) => ({ label, key: undefined, outcome })) : nodes,
+    executions,
+    targets: artifactLines(
+      database,
+      `SELECT name, digest, kind, bytes, items, state FROM target JOIN artifact ON artifact.id = target.artifact
+       WHERE run = ? ORDER BY name`,
+      id
+    )
+  }
+}
+
+export interface ActionDetails {
+  readonly key: Digest
+  readonly stage: string
+  /** Every name under which it was executed or planned. */
+  readonly labels: ReadonlyArray<string>
+  readonly engine: string
+  /** What entered the key. */
+  readonly parameters: Json
+  /** As written, where that differs. */
+  readonly arguments: Json | undefined
+  readonly code: {
+    readonly digest: Digest
+    readonly modules: { readonly [path: string]: string }
+    readonly packages: { readonly [name: string]: string }
+  }
+  readonly createdMs: number
+  readonly inputs: ReadonlyArray<ArtifactLine>
+  readonly outputs: ReadonlyArray<ArtifactLine>
+  readonly metrics: ReadonlyArray<Metric>
+  readonly executions: ReadonlyArray<ExecutionLine>
+  /** Runs whose plan holds it, and the newest of them. */
+  readonly usedBy: { readonly runs: number; readonly last: RunId | null }
+  /** Outputs that were different when it was executed again. */
+  readonly divergences: ReadonlyArray<{
+    readonly port: string
+    readonly before: Digest
+    readonly after: Digest
+    readonly run: RunId
+  }>
+  /** Who computes it now; look at `expiresMs`. */
+  readonly lease: { readonly host: string; readonly pid: number; readonly expiresMs: number } | undefined
+}
+
+export const actionDetails = (database: Database, id: ActionId): ActionDetails => {
+  const row = database.get<{
+    key: Buffer
+    stage: string
+    engine: string
+    parameters: string
+    arguments: string | null
+    code: Buffer
+    detail: string
+    created: number
+  }>(
+    `SELECT action.key, stage.name AS stage, engine, parameters, arguments, code.digest AS code, detail, action.created_ms AS created
+     FROM action JOIN stage ON stage.id = action.stage JOIN code ON code.id = action.code WHERE action.id = ?`,
+    id
+  )!
+  const executions = executionsOfAction(database, id)
+  const labels = database.column<string>(
+    "SELECT label FROM execution WHERE action = ? UNION SELECT label FROM plan_node WHERE action = ?",
+    id,
+    id
+  )
+  return {
+    key: fromBytes(row.key),
+    stage: row.stage,
+    labels,
+    engine: row.engine,
+    parameters: JSON.parse(row.parameters) as Json,
+    arguments: row.arguments === null ? undefined : (JSON.parse(row.arguments) as Json),
+    code: { digest: fromBytes(row.code), ...decodeDetail(row.detail) },
+    createdMs: row.created,
+    inputs: artifactLines(
+      database,
+      `SELECT CASE WHEN name IS NULL THEN port ELSE port || '.' || name END AS name, digest, kind, bytes, items, state
+       FROM input JOIN artifact ON artifact.id = input.artifact WHERE action = ? ORDER BY seq`,
+      id
+    ),
+    outputs: artifactLines(
+      database,
+      `SELECT port AS name, digest, kind, bytes, items, state FROM output JOIN artifact ON artifact.id = output.artifact
+       WHERE action = ? ORDER BY port`,
+      id
+    ),
+    metrics: metricsOfAction(database, id, executions.at(-1)?.label ?? labels[0] ?? row.stage),
+    executions,
+    usedBy: database.get<{ runs: number; last: number | null }>(
+      "SELECT count(*) AS runs, max(id) AS last FROM run WHERE plan IN (SELECT plan FROM plan_node WHERE action = ?)",
+      id
+    )!,
+    divergences: database
+      .all<{ port: string; before: Buffer; after: Buffer; run: number }>(
+        `SELECT port, old.digest AS before, new.digest AS after, execution.run FROM divergence
+         JOIN execution ON execution.id = divergence.execution JOIN artifact AS old ON old.id = divergence.before
+         JOIN artifact AS new ON new.id = divergence.after WHERE execution.action = ? ORDER BY execution.id`,
+        id
+      )
+      .map(({ after, before, port, run }) => ({ port, before: fromBytes(before), after: fromBytes(after), run })),
+    lease: database.get<{ host: string; pid: number; expiresMs: number }>(
+      "SELECT host, pid, expires_ms AS expiresMs FROM lease WHERE key = ?",
+      row.key
+    )
+  }
+}
+
+/** An action in a list of producers or consumers. */
+export interface ActionLine {
+  readonly key: Digest
+  readonly label: string
+  readonly port: string
+}
+
+export interface ArtifactDetails {
+  readonly digest: Digest
+  readonly kind: string
+  readonly state: ArtifactState
+  readonly bytes: number
+  readonly items: number | null
+  readonly metadata: Json
+  readonly createdMs: number
+  /** Files, or the pages of a chunk set. */
+  readonly files: ReadonlyArray<{ readonly path: string; readonly sha256: Digest; readonly size: number }>
+  readonly pages: number
+  readonly producers: ReadonlyArray<ActionLine>
+  readonly consumers: ReadonlyArray<ActionLine>
+  readonly targets: ReadonlyArray<{ readonly run: RunId; readonly name: string }>
+  /** The note of its pin. */
+  readonly pin: string | undefined
+}
+
+const actionLines = (database: Database, sql: string, artifact: ArtifactId): ReadonlyArray<ActionLine> =>
+  database
+    .all<{ key: Buffer; label: string; port: string }>(sql, artifact)
+    .map(({ key, label, port }) => ({ key: fromBytes(key), label, port }))
+
+const labelOfAction = `coalesce((SELECT label FROM execution WHERE execution.action = action.id ORDER BY id DESC LIMIT 1),
+  (SELECT name FROM stage WHERE stage.id = action.stage))`
+
+export const artifactDetails = (database: Database, id: ArtifactId): ArtifactDetails => {
+  const row = database.get<Omit<ArtifactRow, "name"> & { readonly metadata: string; readonly created: number }>(
+    "SELECT digest, kind, bytes, items, state, metadata, created_ms AS created FROM artifact WHERE id = ?",
+    id
+  )!
+  const objects = database
+    .all<{ path: string; digest: Buffer; size: number }>(
+      "SELECT path, digest, size FROM artifact_object JOIN object ON object.id = artifact_object.object WHERE artifact = ? ORDER BY path",
+      id
+    )
+    .map(({ digest, path, size }) => ({ path, sha256: fromBytes(digest), size }))
+  // The pages of a chunk set stand under names that no file can have.
+  const isPage = ({ path }: { readonly path: string }) => row.items !== null && /^#\d+$/.test(path)
+  return {
+    digest: fromBytes(row.digest),
+    kind: row.kind,
+    state: stateNames[row.state]!,
+    bytes: row.bytes,
+    items: row.items,
+    metadata: JSON.parse(row.metadata) as Json,
+    createdMs: row.created,
+    files: objects.filter(object => !isPage(object)),
+    pages: objects.filter(isPage).length,
+    producers: actionLines(
+      database,
+      `SELECT action.key, ${labelOfAction} AS label, port FROM output JOIN action ON action.id = output.action WHERE artifact = ? ORDER BY action.id`,
+      id
+    ),
+    consumers: actionLines(
+      database,
+      `SELECT action.key, ${labelOfAction} AS label, CASE WHEN name IS NULL THEN port ELSE port || '.' || name END AS port
+       FROM input JOIN action ON action.id = input.action WHERE artifact = ? ORDER BY action.id`,
+      id
+    ),
+    targets: database.all<{ run: number; name: string }>(
+      "SELECT run, name FROM target WHERE artifact = ? ORDER BY run DESC",
+      id
+    ),
+    pin: database.get<{ note: string }>("SELECT note FROM pin WHERE artifact = ?", id)?.note
+  }
+}
+
+export interface ObjectDetails {
+  readonly digest: Digest
+  readonly size: number
+  /** Artifacts that it is part of, with its name in each. */
+  readonly partOf: ReadonlyArray<ArtifactLine>
+}
+
+export const objectDetails = (database: Database, digest: Digest): ObjectDetails => {
+  const { id, size } = database.get<{ id: number; size: number }>(
+    "SELECT id, size FROM object WHERE digest = ?",
+    toBytes(digest)
+  )!
+  return {
+    digest,
+    size,
+    partOf: artifactLines(
+      database,
+      `SELECT path AS name, digest, kind, bytes, items, state FROM artifact_object JOIN artifact ON artifact.id = artifact_object.artifact
+       WHERE object = ? ORDER BY artifact.id`,
+      id
+    )
+  }
+}
