@@ -29,7 +29,7 @@ const named = (row: DiffRow): string =>
     ? label(row)
     : row.section === "parameters" || row.section === "metrics"
       ? `${label(row)}.${row.name}`
-      : `${label(row)}  ${row.name}`
+      : `${label(row)}: ${row.name}`
 
 const clip = (text: string): string => (text.length > valueWidth ? `${text.slice(0, valueWidth - 1)}…` : text)
 
@@ -59,6 +59,7 @@ const change = ({ section, values }: DiffRow): string => {
   const [first, last] = [values[0], values.at(-1)]
   if (section !== "metrics" || typeof first !== "number" || typeof last !== "number") return ""
   const by = last - first
+  if (by === 0) return ""
   const sign = by >= 0 ? "+" : ""
   return `${sign}${Number(by.toPrecision(3))}${first === 0 ? "" : ` (${sign}${((100 * by) / Math.abs(first)).toFixed(1)}%)`}`
 }

@@ -89,13 +89,15 @@ const rowsOf = (metrics: ReadonlyArray<Metric>) =>
 
 export const renderMetrics = (metrics: ReadonlyArray<Metric>, style: Style): string => {
   let before = ""
+  // The page of one action need not repeat its label in every line.
+  const labelled = metrics.some(({ label }) => label !== "")
   return table(
     metrics.map(({ label, name, points, value }) => {
       const first = label === before ? "" : label
       before = label
       const known = points.flatMap(point => (point.value === null ? [] : [point.value]))
       return [
-        style.bold(first),
+        ...(labelled ? [style.bold(first)] : []),
         name,
         valueText(value),
         points.length < 2 ? "" : style.cyan(sparkline(points)),
@@ -108,7 +110,7 @@ export const renderMetrics = (metrics: ReadonlyArray<Metric>, style: Style): str
             )
       ]
     }),
-    new Set([2])
+    new Set([labelled ? 2 : 1])
   )
 }
 

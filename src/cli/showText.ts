@@ -183,7 +183,7 @@ export const showArtifact = (
         )
   return [
     `${style.bold(details.kind)}  artifact ${style.cyan(details.digest)}`,
-    `${details.items === null ? "" : `${count(details.items)} items in ${count(pages)} pages, `}${bytes(details.bytes)}, ${state}, made ${date(details.createdMs)} UTC (${ago(now - details.createdMs)})`,
+    `${details.items === null ? "" : `${count(details.items)} items in ${count(pages)} ${pages === 1 ? "page" : "pages"}, `}${bytes(details.bytes)}, ${state}, made ${date(details.createdMs)} UTC (${ago(now - details.createdMs)})`,
     ...(pin === undefined ? [] : [`pinned${pin === "" ? "" : `: ${pin}`}`]),
     ...section("metadata", fields(details.metadata), style),
     ...section(

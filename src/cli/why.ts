@@ -163,7 +163,7 @@ export const explainRun = (
     })
   if (ran.length + others.length > 0) return [...ran, ...others]
   const labels = [...new Set([...planned.map(({ label }) => label), ...executed])]
-  const near = closest(pattern, labels)
+  const near = closest(pattern, [...labels, ...labels.map(each => each.split("/")[0]!)])
   throw new ConfigError({
     at: `${pipeline}/${pattern}`,
     message: `run ${id} of ${pipeline} had no stage ${pattern}`,
@@ -199,7 +199,7 @@ const explainNext = (args: NextArgs, path: string | undefined, rest: string) =>
     const meant = wanted.nodes.filter(node => isMeant(node.label, pattern))
     if (pattern !== undefined && meant.length === 0) {
       const labels = wanted.nodes.map(node => node.label)
-      const near = closest(pattern, labels)
+      const near = closest(pattern, [...labels, ...labels.map(each => each.split("/")[0]!)])
       return yield* new ConfigError({
         at: args.name,
         message: `pipeline ${wanted.pipeline} has no stage ${pattern}`,

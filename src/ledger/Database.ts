@@ -106,8 +106,13 @@ export class Database {
   column<V = Value>(sql: string, ...values: ReadonlyArray<Value>): ReadonlyArray<V> {
     return this.#attempt("read", () => {
       const statement = this.#statement(sql)
+      // The statement is shared with `get` and `all` of the same text, which want whole rows.
       statement.pluck(true)
-      return statement.all(...values) as ReadonlyArray<V>
+      try {
+        return statement.all(...values) as ReadonlyArray<V>
+      } finally {
+        statement.pluck(false)
+      }
     })
   }
 
