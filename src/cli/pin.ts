@@ -1,13 +1,11 @@
 /** `pipeline pin`: artifacts that `gc` never drops. */
 import { Clock, Effect, Option } from "effect"
 import { Argument, Command, Flag } from "effect/cli"
-import type { ArtifactId } from "../ledger/Actions.ts"
-import type { Database } from "../ledger/Database.ts"
 import * as Pins from "../ledger/Pins.ts"
-import { resolve } from "../ledger/References.ts"
 import { ConfigError } from "../pipeline/ConfigError.ts"
-import { type Digest, fromBytes, short } from "../pipeline/Digest.ts"
+import { short } from "../pipeline/Digest.ts"
 import { ago, bytes } from "../pipeline/units.ts"
+import { artifactsOf } from "./artifacts.ts"
 import * as flags from "./flags.ts"
 import { attempt, nothingYet, openHouse } from "./house.ts"
 import { styleOf, table } from "./style.ts"
@@ -80,9 +78,9 @@ export const command = Command.make(
       )
     )
     if (args.json) return void process.stdout.write(`${JSON.stringify({ pinned: artifacts }, null, 2)}\n`)
-    for (const { digest, kind, present } of artifacts) {
+    for (const { digest, kind, state } of artifacts) {
       process.stdout.write(`pinned ${short(digest)} (${kind})\n`)
-      if (!present)
+      if (state !== "present")
         process.stderr.write(
           `${styleOf(process.stderr).yellow("warning")} the bytes of ${short(digest)} are not in the store: the pin holds once a run has made them again\n`
         )
@@ -97,38 +95,6 @@ export const command = Command.make(
     { command: "pipeline pin --remove 3f9a12c4", description: "Let it go" }
   ])
 )
-
-interface Named {
-  readonly id: ArtifactId
-  readonly digest: Digest
-  readonly kind: string
-  readonly present: boolean
-}
-
-/** The artifacts that a reference stands for. Throws ConfigError. */
-const artifactsOf = (database: Database, text: string): ReadonlyArray<Named> => {
-  const reference = resolve(database, text, ["artifact", "run", "action"])
-  const condition =
-    reference._tag === "run"
-      ? "IN (SELECT artifact FROM target WHERE run = ?)"
-      : reference._tag === "action"
-        ? "IN (SELECT artifact FROM output WHERE action = ?)"
-        : "= ?"
-  const found = database
-    .all<{ id: number; digest: Buffer; kind: string; state: number }>(
-      `SELECT id, digest, kind, state FROM artifact WHERE id ${condition} ORDER BY id`,
-      reference.id
-    )
-    .map(row => ({ id: row.id, digest: fromBytes(row.digest), kind: row.kind, present: row.state === 0 }))
-  if (found.length === 0) {
-    throw new ConfigError({
-      at: text,
-      message: reference._tag === "run" ? "the run came to no target" : "the action has returned nothing yet",
-      advice: "name an artifact of it; `pipeline show` lists them"
-    })
-  }
-  return found
-}
 
 const listText = (pins: ReadonlyArray<Pins.Pin>, now: number): string => {
   if (pins.length === 0) return "nothing is pinned\n"

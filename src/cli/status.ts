@@ -151,8 +151,8 @@ const render = (
   const below = relative(process.cwd(), root)
   const { failures, last, running, usage, working } = status
   const lines = [
-    `${style.bold(below === "" || below.startsWith("..") ? root : below)}  ${bytes(usage.objects.bytes)} in ${count(usage.objects.count)} objects`,
-    `${count(status.runs)} runs, ${count(status.actions)} actions, ${count(status.artifacts)} artifacts`
+    `${style.bold(below === "" || below.startsWith("..") ? root : below)}  ${bytes(usage.objects.bytes)} in ${plural(usage.objects.count, "object")}`,
+    [plural(status.runs, "run"), plural(status.actions, "action"), plural(status.artifacts, "artifact")].join(", ")
   ]
   for (const run of running) {
     lines.push(
@@ -203,3 +203,5 @@ const render = (
 
 /** Failures that are printed. */
 const shownFailures = 10
+
+const plural = (n: number, noun: string): string => `${count(n)} ${noun}${n === 1 ? "" : "s"}`

@@ -181,12 +181,14 @@ const checkLayout = (tensors: ReadonlyArray<TensorInfo>, dataOffset: number, siz
 /** Bytes of a tensor, or why there is no such number. */
 const tensorBytes = (dtype: Dtype, shape: ReadonlyArray<number>): number | string => {
   let elements = 1
-  for (const dimension of shape) elements *= dimension
-  // A dimension of 0 next to huge ones gives 0 as well, unless the product overflowed to infinity before.
-  if (shape.includes(0)) return 0
+  for (const dimension of shape) {
+    elements *= dimension
+    // As in the reference implementation, a later 0 does not make up for it.
+    if (!Number.isSafeInteger(elements * dtypeBits[dtype])) {
+      return `the shape [${shape.slice(0, 16).join(",")}] has more elements than any file holds`
+    }
+  }
   const bits = elements * dtypeBits[dtype]
-  if (!Number.isSafeInteger(bits))
-    return `the shape [${shape.slice(0, 16).join(",")}] has more elements than any file holds`
   return bits % 8 === 0 ? bits / 8 : `${elements} elements of ${dtypeBits[dtype]} bits do not fill whole bytes`
 }
 

@@ -1,5 +1,5 @@
 /** The SQLite file of the ledger: opening, migrating, transactions. Calls are synchronous and throw LedgerError. */
-import { existsSync, mkdirSync, readFileSync } from "node:fs"
+import { existsSync, mkdirSync, readFileSync, statSync } from "node:fs"
 import { dirname } from "node:path"
 import Sqlite from "better-sqlite3"
 import { fromCause, LedgerError } from "./LedgerError.ts"
@@ -36,21 +36,23 @@ export class Database {
 
   /**
    * Opens for reading; creates nothing and takes no lock. Undefined where there is no ledger yet.
-   * On a read-only file system SQLite cannot make its shared-memory file; a copy in memory is read then.
+   * What an older program wrote is brought up to date in memory.
    */
   static openReadonly(file: string): Database | undefined {
     if (!existsSync(file)) return undefined
     try {
-      let sqlite: Sqlite.Database
-      try {
-        sqlite = new Sqlite(file, { readonly: true, timeout: 10_000 })
-        sqlite.prepare("SELECT 1 FROM sqlite_schema").get()
-      } catch {
-        sqlite = new Sqlite(withoutWal(readFileSync(file)), { readonly: true })
-      }
-      const database = new Database(file, sqlite)
+      const database = new Database(file, looking(file))
       database.#refuseNewer()
-      return database
+      if (database.#version === migrations.length) return database
+      // A file that was made, but never written to.
+      if (database.#version === 0) {
+        database.close()
+        return undefined
+      }
+      const copy = new Database(file, new Sqlite(withoutWal(database.#sqlite.serialize())))
+      database.close()
+      copy.#migrate()
+      return copy
     } catch (cause) {
       throw cause instanceof LedgerError ? cause : fromCause(cause, file, "open the ledger")
     }
@@ -159,6 +161,40 @@ export class Database {
   close(): void {
     this.#sqlite.close()
   }
+}
+
+/** Larger ledgers are not copied, at the price of two small files that SQLite leaves beside them. */
+const copiedUpTo = 128 * 2 ** 20
+
+/**
+ * A connection that only reads. To read a ledger in place SQLite makes two files beside it, unless a writer has them open already.
+ * While there is no write-ahead log the file is complete, and a copy in memory serves; so it does where nothing can be made.
+ */
+const looking = (file: string): Sqlite.Database => {
+  const copied = copyOf(file)
+  if (copied !== undefined) return new Sqlite(copied, { readonly: true })
+  try {
+    const sqlite = new Sqlite(file, { readonly: true, timeout: 10_000 })
+    sqlite.prepare("SELECT 1 FROM sqlite_schema").get()
+    return sqlite
+  } catch (cause) {
+    // On a read-only file system SQLite cannot make its shared-memory file.
+    const code = cause instanceof Sqlite.SqliteError ? cause.code : ""
+    if (!/^SQLITE_(READONLY|CANTOPEN)/.test(code)) throw cause
+    return new Sqlite(withoutWal(readFileSync(file)), { readonly: true })
+  }
+}
+
+/** The ledger's bytes, if it is small and nobody writes to it meanwhile. */
+const copyOf = (file: string): Buffer | undefined => {
+  const state = () => {
+    const stat = statSync(file)
+    return existsSync(`${file}-wal`) || stat.size > copiedUpTo ? undefined : `${stat.ino} ${stat.size} ${stat.mtimeMs}`
+  }
+  const before = state()
+  if (before === undefined) return undefined
+  const bytes = readFileSync(file)
+  return bytes.length > 0 && state() === before ? withoutWal(bytes) : undefined
 }
 
 /** Bytes 18 and 19 of the header say that a write-ahead log is in use, which an in-memory copy cannot have. */

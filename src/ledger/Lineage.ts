@@ -10,8 +10,8 @@ export type Direction = "up" | "down"
 const packing = 2 ** 26
 
 /** A recursive query is cheaper than reading all edges while it visits fewer than this share of them. */
-const visitedShare = 0.1
-const visitedAtLeast = 10_000
+const visitedShare = 0.01
+const visitedAtLeast = 2_000
 
 const tables: { readonly [direction in Direction]: { readonly from: string; readonly to: string } } = {
   up: { from: "child", to: "parent" },
@@ -61,8 +61,8 @@ const reachByQuery = (
   return rows.length > limit ? undefined : sorted(rows, starts)
 }
 
-/** Reads all edges in one go and follows them in memory: the time does not depend on how many are reached. */
-const reachByScan = (
+/** Reads all edges in one go and follows them in memory: the time does not depend on how many are reached. `largest`: id of an edge. */
+export const reachByScan = (
   database: Database,
   starts: ReadonlyArray<ArtifactId>,
   direction: Direction,

@@ -37,7 +37,8 @@ const encode = (value: unknown, path: string, depth: number): string => {
       return value ? "true" : "false"
     case "number":
       if (!Number.isFinite(value)) throw unfit(path, `${value} is not a finite number`)
-      return Object.is(value, -0) ? "0" : String(value)
+      // -0 is written as 0.
+      return String(value)
     case "object":
       break
     default:

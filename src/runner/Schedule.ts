@@ -213,7 +213,7 @@ class Board {
       const components = this.#resolver.components(node)
       if (components === undefined || state._tag === "unknown") {
         // Since it was ready, a producer was asked anew, because something above that changed.
-        this.#enqueue(id)
+        this.#askAgain(id)
         continue
       }
       const twins = this.#twins.get(state.key)
@@ -286,7 +286,7 @@ class Board {
     this.#skipConsumers(id)
   }
 
-  /** It ran on inputs that have been replaced: the question is another one now. */
+  /** Its inputs have been replaced: the question is another one now. */
   #askAgain(id: NodeId): void {
     this.#status[id] = "waiting"
     this.#arrive(this.#reconsider([id]))

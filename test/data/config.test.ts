@@ -297,6 +297,22 @@ describe("problems of a schema", () => {
     assert.include(error.message, lines("  3 |   lr: *rate", "    |       ^ used here"))
   })
 
+  it("the place of use is the outermost alias: of a list of merges, and of anchors inside anchors", () => {
+    const used = (...text: ReadonlyArray<string>) => {
+      const { at, message } = configError(() => decode(...text))
+      return [at, /\n {2}(\d+) \| .*\n +\| ( *)\^ used here/.exec(message)?.slice(1)]
+    }
+    assert.deepStrictEqual(used("defaults: &d", "  lr: x", "train:", "  <<: [*d]"), [
+      "configs/a.yaml:2:7",
+      ["4", " ".repeat(7)]
+    ])
+    assert.deepStrictEqual(used("defaults:", "  - &x {lr: x}", "  - &y", "    <<: *x", "train: *y"), [
+      "configs/a.yaml:2:13",
+      ["5", " ".repeat(7)]
+    ])
+    assert.deepStrictEqual(used("train:", "  <<: {lr: x}"), ["configs/a.yaml:2:12", undefined])
+  })
+
   it("advice follows from what was written", () => {
     const advice = (field: string) => configError(() => decode("train:", "  lr: 1", `  ${field}`)).advice
     assert.strictEqual(advice("shuffle: yes"), "write true")
@@ -340,6 +356,18 @@ describe("problems of a schema", () => {
       message("{optimizer: {type: sgd, momentum: 1}, rate: off}"),
       'rate must be a number or "auto", got "off"'
     )
+  })
+
+  it("of several alternatives without a tag, the one that fits best is reported", () => {
+    const schema = Schema.Struct({
+      size: Schema.Union([
+        Schema.Struct({ width: Schema.Finite, height: Schema.Finite, depth: Schema.Finite }),
+        Schema.Struct({ side: Schema.Finite }),
+        Schema.Struct({ radius: Schema.Finite, unit: Schema.String })
+      ])
+    })
+    const { message } = configError(() => decodeConfig(schema, "size: {side: x}", "a.yaml"))
+    assert.strictEqual(message.split("\n")[0], 'size.side must be a number, got "x"')
   })
 
   it("a message of the schema's author is kept", () => {
@@ -391,6 +419,12 @@ describe("origins", () => {
     assert.strictEqual(value.point.x, 5)
     assert.include(Origin.find(value, ["point", "x"]), { line: 2, column: 6 })
     assert.include(Origin.find(value, ["made", "a"]), { line: 1, column: 1 })
+  })
+
+  it("values that a schema moves to another key keep their place", () => {
+    const schema = Schema.Struct({ renamed: Schema.Unknown }).pipe(Schema.encodeKeys({ renamed: "name_in_file" }))
+    const { renamed } = decodeConfig(schema, "name_in_file:\n  x: 5", "a.yaml")
+    assert.include(Origin.find(renamed, ["x"]), { line: 2, column: 6 })
   })
 
   it("parseYaml records origins as well", () => {

@@ -50,7 +50,7 @@ describe("parseHeader", () => {
   it("reads a file without tensors, and empty tensors anywhere", () => {
     assert.strictEqual(Result.getOrThrow(parse(fileOf("{}", 0))).tensors.size, 0)
     const json =
-      '{"x":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},"y":{"dtype":"F32","shape":[0,5],"data_offsets":[0,0]},"z":{"dtype":"F64","shape":[9007199254740991,9007199254740991,0],"data_offsets":[4,4]}}'
+      '{"x":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},"y":{"dtype":"F32","shape":[0,5],"data_offsets":[0,0]},"z":{"dtype":"F64","shape":[0,9007199254740991,9007199254740991],"data_offsets":[4,4]}}'
     assert.strictEqual(Result.getOrThrow(parse(fileOf(json, 4))).tensors.get("z")!.size, 0)
   })
 
@@ -168,6 +168,13 @@ describe("parseHeader", () => {
       "endlessly many elements",
       tensor(`{"dtype":"U8","shape":[${Array(50).fill("9007199254740991").join()}],"data_offsets":[0,1]}`),
       1,
+      /more elements than any file holds/,
+      1
+    ],
+    [
+      "too many elements before a 0",
+      tensor('{"dtype":"U8","shape":[4294967296,4294967296,0],"data_offsets":[0,0]}'),
+      0,
       /more elements than any file holds/,
       1
     ],

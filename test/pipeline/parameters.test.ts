@@ -257,6 +257,11 @@ describe("parameters set on the command line", () => {
     assert.match(error.at!, /parameters\.test\.ts:\d+:\d+$/)
   })
 
+  it("a problem of all parameters together is not blamed on one option", () => {
+    const error = configError(() => one({ lr: 1, weights: { a: Infinity } }, "train.steps=5"))
+    assert.match(error.at!, /parameters\.test\.ts:\d+:\d+$/)
+  })
+
   it("one that no stage takes is an error", () => {
     assert.match(
       rendered(() => one({ lr: 1 }, "trian.lr=5")),

@@ -1,0 +1,165 @@
+/** `pipeline cache verify`: hashes what the store holds; what is damaged is moved aside and made again by the next run. */
+import { randomUUID } from "node:crypto"
+import { availableParallelism } from "node:os"
+import { Clock, Effect, Option } from "effect"
+import { Command, Flag } from "effect/cli"
+import * as Actions from "../../ledger/Actions.ts"
+import type { Candidate } from "../../ledger/Collection.ts"
+import { ConfigError } from "../../pipeline/ConfigError.ts"
+import { type Digest, sha256, short } from "../../pipeline/Digest.ts"
+import { bytes, count } from "../../pipeline/units.ts"
+import { inventory } from "../../runner/Collect.ts"
+import type { Stored } from "../../store/Writing.ts"
+import { Exit, exitCodes } from "../failure.ts"
+import * as flags from "../flags.ts"
+import { attempt, nothingYet, openHouse } from "../house.ts"
+import { styleOf, table } from "../style.ts"
+import { byteProgress } from "../byteProgress.ts"
+
+/** Artifacts listed one by one; --json has all. */
+const listed = 20
+
+export const verify = Command.make(
+  "verify",
+  {
+    sample: Flag.String("sample").pipe(
+      Flag.withDescription("Share of the objects to hash, from 0 to 1; another choice each time (default: all)"),
+      Flag.withMetavar("P"),
+      Flag.optional
+    ),
+    jobs: Flag.Int("jobs").pipe(
+      Flag.withAlias("j"),
+      Flag.withDescription("Objects hashed at a time (default: all processors)"),
+      Flag.withMetavar("N"),
+      Flag.optional
+    ),
+    cache: flags.cache,
+    json: flags.json
+  },
+  Effect.fn("cache verify")(function* (args) {
+    const location = flags.locationOf(args.cache)
+    const sample = Number(Option.getOrElse(args.sample, () => "1"))
+    if (!(sample >= 0 && sample <= 1)) {
+      return yield* new ConfigError({
+        at: `--sample ${Option.getOrElse(args.sample, () => "")}`,
+        message: "must be a number from 0 to 1",
+        advice: "for example --sample 0.1"
+      })
+    }
+    // Looked at through a store that changes nothing, so that it is the check below that finds what is damaged.
+    const looked = yield* openHouse(location, "read")
+    if (looked === undefined)
+      return void process.stdout.write(args.json ? `${JSON.stringify({ exists: false })}\n` : nothingYet(location))
+    const known = yield* inventory(looked)
+    looked.database.close()
+    const house = (yield* openHouse(location, "write"))!
+    const { database, store } = house
+
+    const expected = new Map<Digest, Stored>()
+    for (const objects of known.listed.values())
+      for (const { digest, size } of objects) expected.set(digest, { sha256: digest, size })
+    let total = 0
+    const salt = randomUUID()
+    const chosen = (digest: Digest) =>
+      sample === 1 || Number.parseInt(sha256(`${digest} ${salt}`).slice(0, 8), 16) < sample * 2 ** 32
+    for (const [digest, { size }] of known.stored) if (chosen(digest)) total += size
+    const progress = byteProgress({ total, verb: "verified" })
+    const started = yield* Clock.currentTimeMillis
+    const found = yield* store
+      .verifyAll({
+        concurrency: Option.getOrElse(args.jobs, () => availableParallelism()),
+        expected: expected.values(),
+        chosen,
+        onProgress: done => Effect.sync(() => progress.update(done))
+      })
+      .pipe(Effect.ensuring(Effect.sync(() => progress.end())))
+    const ms = (yield* Clock.currentTimeMillis) - started
+
+    const needed = new Set<Digest>()
+    for (const candidate of known.candidates) {
+      for (const object of known.objectsOf(candidate)) {
+        needed.add(object)
+        for (const part of known.partsOf(object)) needed.add(part)
+      }
+    }
+    const there = yield* store.has(needed)
+    const missing = [...needed].filter(digest => !there.has(digest))
+    const bad = new Set<Digest>(missing)
+    for (const { digest } of found.damaged) {
+      // A sound copy in a layer takes the place of the one that was moved aside.
+      const sound = yield* Effect.result(store.verify(digest as Digest))
+      if (sound._tag === "Failure") bad.add(digest as Digest)
+    }
+    const lost = known.candidates.filter(candidate => isAmong(candidate, bad, known))
+    // An artifact that was collected while we were hashing stays collected: only present ones are marked.
+    yield* attempt(database, () =>
+      Actions.markArtifacts(
+        database,
+        lost.map(({ digest }) => digest),
+        "lost"
+      )
+    )
+    const damaged = new Set<string>(found.damaged.map(({ digest }) => digest))
+    const vanished = missing.filter(digest => !damaged.has(digest))
+    const failed = damaged.size + vanished.length > 0
+    if (args.json) {
+      process.stdout.write(
+        `${JSON.stringify(
+          {
+            checked: found.checked,
+            bytes: found.bytes,
+            ms,
+            damaged: found.damaged.map(error => ({ digest: error.digest, reason: error.message, moved: error.quarantined })),
+            missing: vanished,
+            lost: lost.map(({ digest, kind, label }) => ({ digest, kind, label }))
+          },
+          null,
+          2
+        )}\n`
+      )
+    } else {
+      const style = styleOf(process.stdout)
+      const rate = ms > 0 ? `, ${bytes(Math.round((found.bytes / ms) * 1000))}/s` : ""
+      const part = sample < 1 ? ` (a sample of ${sample})` : ""
+      const lines = [`verified ${count(found.checked)} objects${part}, ${bytes(found.bytes)}${rate}`]
+      for (const error of found.damaged) {
+        lines.push(`${style.red("damaged")} ${error.message}`)
+        if (error.quarantined !== undefined) lines.push(`  moved to ${error.quarantined}`)
+      }
+      if (vanished.length > 0)
+        lines.push(`${style.red("missing")} ${count(vanished.length)} objects: ${vanished.slice(0, 8).map(short).join(", ")}`)
+      if (lost.length > 0) {
+        lines.push(
+          `lost: ${count(lost.length)} artifacts; the next run makes again those that it needs`,
+          table(lost.slice(0, listed).map(each => [`  ${short(each.digest)}`, each.kind, each.label ?? ""])),
+          ...(lost.length > listed ? [`  … and ${count(lost.length - listed)} more; --json lists all`] : [])
+        )
+      } else if (failed) lines.push("no artifact is lost by it")
+      else lines.push(sample < 1 ? "all of them are sound" : "everything is sound")
+      process.stdout.write(`${lines.join("\n")}\n`)
+    }
+    if (failed) return yield* Effect.fail(new Exit(exitCodes.failed))
+  })
+).pipe(
+  Command.withDescription("Hash every object; move damaged ones aside, so that the next run makes them again"),
+  Command.withExamples([
+    { command: "pipeline cache verify", description: "Everything, including the data that ship with the program" },
+    { command: "pipeline cache verify --sample 0.05", description: "One object in twenty, others each time" }
+  ])
+)
+
+const isAmong = (
+  candidate: Candidate,
+  bad: ReadonlySet<Digest>,
+  known: {
+    readonly objectsOf: (candidate: Candidate) => Iterable<Digest>
+    readonly partsOf: (object: Digest) => Iterable<Digest>
+  }
+): boolean => {
+  if (bad.size === 0) return false
+  for (const object of known.objectsOf(candidate)) {
+    if (bad.has(object)) return true
+    for (const part of known.partsOf(object)) if (bad.has(part)) return true
+  }
+  return false
+}

@@ -1,0 +1,176 @@
+import * as fc from "fast-check"
+import { assert, describe, it } from "vitest"
+import { artifactsOf, resolve, resolveArtifact } from "../../src/ledger/References.ts"
+import { ConfigError } from "../../src/pipeline/ConfigError.ts"
+import { sha256 } from "../../src/pipeline/Digest.ts"
+import { LedgerScript, manifestOf } from "../support/ledgerScript.ts"
+
+const errorOf = (run: () => unknown): ConfigError => {
+  try {
+    run()
+  } catch (error) {
+    if (error instanceof ConfigError) return error
+    throw error
+  }
+  throw new Error("it did not fail")
+}
+
+const script = new LedgerScript()
+const first = script.run({ executes: [{ label: "source" }, { label: "train/a", outputs: { weights: "w", log: "l" } }] })
+const second = script.run({ executes: [{ label: "train/a", parameters: { lr: 2 } }], reuses: [first.done[0]!] })
+const other = script.run({ pipeline: "demo-two", executes: [{ label: "source", parameters: { n: 1 } }] })
+const { database } = script
+
+describe("references", () => {
+  it("a number is a run, with and without run:", () => {
+    for (const text of ["1", "run:1"])
+      assert.deepInclude(resolve(database, text), { _tag: "run", id: 1, pipeline: "demo" })
+    assert.deepInclude(resolve(database, "last"), { _tag: "run", id: other.run })
+  })
+
+  it("a pipeline's name is its last run, the longest name that fits first", () => {
+    assert.deepInclude(resolve(database, "demo"), { id: second.run })
+    assert.deepInclude(resolve(database, "demo-two"), { id: other.run })
+  })
+
+  it("PIPELINE/LABEL is the action of the last run, executed or reused", () => {
+    assert.deepInclude(resolve(database, "demo/train/a"), {
+      _tag: "action",
+      key: second.done[0]!.key,
+      label: "train/a"
+    })
+    assert.deepInclude(resolve(database, "demo/source"), { _tag: "action", key: first.done[0]!.key })
+    assert.deepInclude(resolve(database, "demo-two/source"), { key: other.done[0]!.key })
+  })
+
+  it("PIPELINE/LABEL is found in a run that is still under way", () => {
+    const own = new LedgerScript()
+    own.run({ executes: [{ label: "source" }] })
+    const running = own.run({ executes: [{ label: "source", parameters: { n: 2 } }], status: "running" })
+    assert.deepInclude(resolve(own.database, "demo/source"), { key: running.done[0]!.key })
+  })
+
+  it("a label that was dropped later is found in the run that had it", () => {
+    const own = new LedgerScript()
+    const { done } = own.run({ executes: [{ label: "old" }] })
+    own.run({ executes: [{ label: "new" }] })
+    assert.deepInclude(resolve(own.database, "demo/old"), { key: done[0]!.key })
+  })
+
+  it("every prefix of a key or digest that is long enough and belongs to nothing else finds it", () => {
+    const { key } = second.done[0]!
+    const digest = second.done[0]!.outputs["out"]!
+    fc.assert(
+      fc.property(fc.integer({ min: 8, max: 64 }), fc.boolean(), (length, upper) => {
+        const spelt = (text: string) => (upper ? text.slice(0, length).toUpperCase() : text.slice(0, length))
+        // A prefix of digits only could be the number of a run; there are three.
+        assert.deepInclude(resolve(database, `action:${spelt(key)}`), { _tag: "action", key })
+        assert.deepInclude(resolve(database, `artifact:${spelt(digest)}`), { _tag: "artifact", digest })
+        assert.deepInclude(resolve(database, spelt(digest)), { _tag: "artifact", digest })
+      })
+    )
+  })
+
+  it("odd numbers of digits count every digit", () => {
+    const { key } = second.done[0]!
+    const wrong = key[8] === "0" ? "1" : "0"
+    assert.strictEqual(
+      errorOf(() => resolve(database, `action:${key.slice(0, 8)}${wrong}`)).message,
+      "nothing in the ledger begins with these digits"
+    )
+  })
+
+  it("an ambiguous prefix lists the candidates, each by a text that means it alone", () => {
+    const crowded = new LedgerScript()
+    // Enough artifacts that some share four digits.
+    crowded.run({
+      executes: [
+        { label: "many", outputs: Object.fromEntries(Array.from({ length: 900 }, (_, i) => [`o${i}`, `content ${i}`])) }
+      ]
+    })
+    const digests = crowded.database
+      .column<Buffer>("SELECT digest FROM artifact")
+      .map(digest => Buffer.from(digest).toString("hex"))
+    const counts = new Map<string, number>()
+    for (const digest of digests) counts.set(digest.slice(0, 4), (counts.get(digest.slice(0, 4)) ?? 0) + 1)
+    const shared = [...counts].find(([prefix, n]) => n > 1 && !/^\d+$/.test(prefix))![0]
+    const error = errorOf(() => resolve(crowded.database, shared))
+    assert.strictEqual(error.at, shared)
+    assert.match(error.message, /could mean any of 2/)
+    const listed = error.advice!.split("\n").map(line => line.trim().split(/\s/)[0]!)
+    assert.strictEqual(listed.length, 2)
+    for (const text of listed) assert.match(resolve(crowded.database, text)._tag, /artifact|action/)
+  })
+
+  it("what is both an action and an artifact is ambiguous unless only one is accepted", () => {
+    const { key } = first.done[0]!
+    const twin = new LedgerScript()
+    const { done } = twin.run({ executes: [{ label: "source" }] })
+    // An artifact whose digest begins as the key does cannot be made by hashing; the ledger does not care.
+    twin.database.run(
+      "INSERT INTO artifact (digest, kind, bytes, metadata, created_ms) VALUES (?, 'text', 1, '{}', 0)",
+      Buffer.from(`${key.slice(0, 20)}${"a".repeat(44)}`, "hex")
+    )
+    const prefix = key.slice(0, 10)
+    assert.match(errorOf(() => resolve(twin.database, prefix)).message, /could mean/)
+    assert.deepInclude(resolve(twin.database, prefix, ["action"]), { _tag: "action", id: done[0]!.action })
+    assert.deepInclude(resolve(twin.database, `artifact:${prefix}`), { _tag: "artifact" })
+  })
+
+  it("an object is found when nothing else is, and only by those who accept one", () => {
+    const object = manifestOf("w").files[0]!.sha256
+    assert.deepInclude(resolve(database, object, ["artifact", "object"]), { _tag: "object", digest: object })
+    const error = errorOf(() => resolve(database, object))
+    assert.match(error.message, /is an object/)
+    const parts = artifactsOf(database, resolve(database, object, ["object"]))
+    assert.deepStrictEqual(
+      parts.map(part => part.digest),
+      [first.done[1]!.outputs["weights"]!]
+    )
+  })
+
+  it.each([
+    ["99", /no such run/, /newest is 3/],
+    ["run:99", /no such run/, /newest is 3/],
+    ["abc", /too short/, /at least 4/],
+    [sha256("nothing"), /begins with these digits/, /give a run/],
+    ["demo/trian/a", /pipeline demo has no stage trian\/a/, /did you mean demo\/train\/a/],
+    ["demo/zzz", /has no stage zzz/, /its stages: /],
+    ["dema", /not known/, /did you mean demo/],
+    ["", /not known/, /give a run/],
+    ["run:x", /not known/, /give a run/],
+    ["'; DROP TABLE run; --", /not known/, /give a run/]
+  ])("says what is wrong with %j, and what would be right", (text, message, advice) => {
+    const error = errorOf(() => resolve(database, text))
+    assert.strictEqual(error.at, text)
+    assert.match(error.message, message)
+    assert.match(error.advice ?? "", advice)
+  })
+
+  it("says so when a reference is of a kind that was not asked for", () => {
+    const error = errorOf(() => resolve(database, "demo/source", ["run"]))
+    assert.match(error.message, /is an action/)
+    assert.match(error.advice ?? "", /give a run/)
+  })
+
+  it("a node without a key is known, but not reached", () => {
+    const own = new LedgerScript()
+    own.run({ executes: [{ label: "source", fails: "no" }] })
+    own.database.run("INSERT INTO plan_node (plan, seq, label, action) VALUES (1, 7, 'below', NULL)")
+    assert.match(errorOf(() => resolve(own.database, "demo/below")).message, /was not reached/)
+  })
+
+  it("an action stands for its outputs, a run for its targets; where one is meant, several are an error", () => {
+    assert.deepStrictEqual(
+      artifactsOf(database, resolve(database, "1")).map(({ name }) => name),
+      ["source.out", "train/a.log", "train/a.weights"]
+    )
+    assert.strictEqual(resolveArtifact(database, "demo/source").digest, first.done[0]!.outputs["out"])
+    const error = errorOf(() => resolveArtifact(database, first.done[1]!.key))
+    assert.match(error.message, /has 2 outputs; name one/)
+    assert.include(error.advice ?? "", "weights")
+    const own = new LedgerScript()
+    own.run({ executes: [{ label: "source", fails: "no" }] })
+    assert.match(errorOf(() => resolveArtifact(own.database, "demo/source")).message, /has no outputs/)
+  })
+})
