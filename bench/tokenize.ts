@@ -118,8 +118,8 @@ const contenders: ReadonlyArray<readonly [name: string, run: (directory: string)
   ["@huggingface/tokenizers, 1 thread", library],
   ...(existsSync(python)
     ? ([
-        ["Rust tokenizers, 1 thread", each => rust(each, 1)],
-        ["Rust tokenizers, 2 threads", each => rust(each, 2)]
+        ["Rust tokenizers, 1 thread", (each: string) => rust(each, 1)],
+        ["Rust tokenizers, 2 threads", (each: string) => rust(each, 2)]
       ] as const)
     : [])
 ]

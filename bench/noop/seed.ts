@@ -68,6 +68,7 @@ const keyOf = (id: number) => {
 }
 Runs.finish(cache.database, run, {
   status: "done",
+  generation: Actions.generation(cache.database),
   now,
   nodes: plan.nodes.map(({ id, label }) => ({ label, key: keyOf(id), outputs: [digest] })),
   pipeline: plan.pipeline,

@@ -126,12 +126,16 @@ const problemOf = (equation: string, unknown: string, solve: Solver, idx: number
   }
 }
 
+/** Equations that are tried for each one that is taken; about every second one is taken. */
+const mostTries = 100
+
 /** `count` problems, no two of which differ only in signs and in what the unknown is called. */
 export const makeProblems = (solve: Solver, count: number, seed: number): ReadonlyArray<Problem> => {
   const random = seeded(seed)
   const seen = new Set<string>()
   const problems: Array<Problem> = []
-  while (problems.length < count) {
+  for (let tried = 0; problems.length < count; tried += 1) {
+    if (tried > mostTries * count) throw new Error(`only ${problems.length} of ${count} equations were solved`)
     const unknown = pick(random, unknowns)
     const kind = kinds[problems.length % kinds.length]
     if (kind === undefined) break

@@ -12,7 +12,7 @@
  */
 import { Result, Schema } from "effect"
 import { fileURLToPath, pathToFileURL } from "node:url"
-import { unsafePath } from "./relativePath.ts"
+import { unsafePath } from "../pipeline/SafePath.ts"
 import { webUrl } from "./url.ts"
 
 /** Something that ships with this program, by its name. */

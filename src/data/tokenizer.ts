@@ -1,4 +1,11 @@
-/** Tokenizers in the Hugging Face format: text to ids and back, with the ids that diffusion needs to know. */
+/**
+ * Tokenizers in the Hugging Face format: text to ids and back, with the ids that diffusion needs to know.
+ *
+ * The ids are those of the reference implementation in Rust (`test/interop/tokenizer.interop.ts`), but for three things. A text
+ * that spells the mask is read as text. Characters are classified by the Unicode version of the running Node, which is newer: letters that came
+ * with Unicode 17 count as letters. And normalisation follows that version, too: combining marks that came with Unicode 10 or later
+ * are put into canonical order, where the reference leaves them as they are.
+ */
 import { Tokenizer as Library } from "@huggingface/tokenizers"
 import { Effect, Result } from "effect"
 import { readFile } from "node:fs/promises"

@@ -1,6 +1,6 @@
 /** References: what people type to mean a run, an action, an artifact or an object. */
 import { ConfigError } from "../pipeline/ConfigError.ts"
-import { type Digest, fromBytes, isDigest, short } from "../pipeline/Digest.ts"
+import { type Digest, fromBytes, short } from "../pipeline/Digest.ts"
 import { closest } from "../pipeline/Suggestion.ts"
 import { bytes } from "../pipeline/units.ts"
 import type { ActionId, ArtifactId } from "./Actions.ts"
@@ -227,10 +227,10 @@ const unknown = (database: Database, text: string, accepted: ReadonlyArray<Refer
         : `its stages: ${labels.slice(0, 20).join(", ")}${labels.length > 20 ? ", …" : ""}`
     )
   }
-  if (/^[0-9a-f]+$/i.test(text) && text.length < shortestPrefix)
+  const digits = text.replace(/^(?:action|artifact|object):/, "")
+  if (/^[0-9a-f]+$/i.test(digits) && digits.length < shortestPrefix)
     return error("is too short", `give at least ${shortestPrefix} digits of a key or digest`)
-  if (isDigest(text) || /^[0-9a-f]{4,}$/i.test(text))
-    return error("nothing in the ledger begins with these digits", fallback)
+  if (/^[0-9a-f]+$/i.test(digits)) return error("nothing in the ledger begins with these digits", fallback)
   const near = closest(text.split("/")[0]!, pipelineNames(database))
   return error("is not known to the ledger", near === undefined ? fallback : `did you mean ${near}?`)
 }

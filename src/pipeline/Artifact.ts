@@ -1,5 +1,6 @@
 /** Artifacts: immutable, typed, content-addressed results; their kinds, their manifests and references to them. */
 import { Schema } from "effect"
+import { unsafeTogether } from "./SafePath.ts"
 import { canonical, type Digest, type Json, sha256 } from "./Digest.ts"
 
 /** A kind of artifact. Ports are typed by it: anchors where tokens belong do not compile. */
@@ -101,7 +102,12 @@ export const encodeManifest = (manifest: Manifest): string =>
 export const manifestDigest = (manifest: Manifest): Digest => sha256(encodeManifest(manifest))
 
 /** Reads a manifest's text. Throws when it is not one; the caller knows which object it was. */
-export const decodeManifest = (text: string): Manifest => decodeManifestValue(JSON.parse(text)) as unknown as Manifest
+export const decodeManifest = (text: string): Manifest => {
+  const manifest = decodeManifestValue(JSON.parse(text)) as unknown as Manifest
+  const unsafe = unsafeTogether(manifest.files.map(({ path }) => path))
+  if (unsafe !== undefined) throw new Error(`file name ${JSON.stringify(unsafe.path)} is refused: ${unsafe.why}`)
+  return manifest
+}
 
 /** Bytes of everything that the artifact refers to, without its own manifest. */
 export const manifestBytes = (manifest: Manifest): number =>

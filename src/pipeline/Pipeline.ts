@@ -84,17 +84,23 @@ export const evaluate = (
 
 /** Finds the references in what the pipeline returned; the path to each is its name. */
 const collectTargets = (returned: Targets, builder: PlanBuilder): Plan["targets"] => {
-  const targets: Array<Plan["targets"][number]> = []
+  const targets = new Map<string, Plan["targets"][number]>()
+  const seen = new Set<unknown>()
   const pending: Array<readonly [name: string, value: unknown]> = [["", returned]]
   while (pending.length > 0) {
     const [name, value] = pending.pop()!
     if (isRef(value)) {
-      const { stage } = builder.nodes[value.node]!
-      targets.push({ name: name === "" ? stage.name : name, node: value.node, output: value.output })
+      builder.check(value, name === "" ? "what the pipeline returned" : `what the pipeline returned as ${name}`)
+      const target = name === "" ? builder.nodes[value.node]!.stage.name : name
+      if (targets.has(target)) throw new ConfigError({ message: `the pipeline returned two artifacts as ${target}` })
+      targets.set(target, { name: target, node: value.node, output: value.output })
     } else if (typeof value === "object" && value !== null) {
-      for (const [key, below] of Object.entries(value).reverse())
+      if (seen.has(value)) continue
+      seen.add(value)
+      for (const [key, below] of Object.entries(value).reverse()) {
         pending.push([name === "" ? key : `${name}.${key}`, below])
+      }
     }
   }
-  return targets
+  return [...targets.values()]
 }

@@ -98,6 +98,22 @@ export class PlanBuilder {
     return `${stage.name}/${n}`
   }
 
+  /** Throws when a reference is not to an output of this plan; `what` begins the message. */
+  check(reference: Ref, what: string): void {
+    const wrong = this.#foreign(reference)
+    if (wrong !== undefined) throw new ConfigError({ message: `${what} ${wrong}` })
+  }
+
+  /** Why a reference cannot be followed; references are values, and values can be forged. */
+  #foreign(reference: Ref): string | undefined {
+    if (reference.plan !== this) return "belongs to another pipeline"
+    const node = this.nodes[reference.node]
+    if (node === undefined) return "refers to a stage that is not made yet: the graph would have a cycle"
+    return Object.hasOwn(node.stage.outputs, reference.output)
+      ? undefined
+      : `refers to output ${reference.output}, which ${node.label} does not have`
+  }
+
   #wire(
     wires: Array<Wire>,
     label: string,
@@ -115,13 +131,8 @@ export class PlanBuilder {
       if (value.kind.name !== kind.name) {
         throw this.#error(caller, `${label}.${place} must be an artifact of kind ${kind.name}, got ${value.kind.name}`)
       }
-      if (value.plan !== this) throw this.#error(caller, `${label}.${place} belongs to another pipeline`)
-      if (!(value.node >= 0 && value.node < this.nodes.length)) {
-        throw this.#error(
-          caller,
-          `${label}.${place} refers to a stage that is not made yet: the graph would have a cycle`
-        )
-      }
+      const wrong = this.#foreign(value)
+      if (wrong !== undefined) throw this.#error(caller, `${label}.${place} ${wrong}`)
       wires.push({ port, name, node: value.node, output: value.output })
     }
     switch (portArity(declared)) {
@@ -138,7 +149,7 @@ export class PlanBuilder {
         for (const value of given as ReadonlyArray<unknown>) add(value, undefined)
         return
       case "named":
-        if (typeof given !== "object" || given === null) {
+        if (typeof given !== "object" || given === null || Array.isArray(given)) {
           throw this.#error(
             caller,
             `${label}.${port} must be a record of artifacts of kind ${kind.name}, got ${describe(given)}`

@@ -7,7 +7,7 @@ import { type Digest, type Json, sha256 } from "../pipeline/Digest.ts"
 import type { ArtifactWriter, ChunkWriter, Content } from "../pipeline/StageContext.ts"
 import { permanent, StageError } from "../pipeline/StageError.ts"
 import type { Disk } from "../store/Disk.ts"
-import { whyUnsafe } from "../store/SafePath.ts"
+import { unsafePath } from "../pipeline/SafePath.ts"
 import type { StorageError } from "../store/StorageError.ts"
 import type { Store } from "../store/Store.ts"
 import * as ChunkItems from "./ChunkItems.ts"
@@ -92,8 +92,9 @@ const artifactWriter = (store: Store, disk: Disk, kind: Kind.Any, port: string, 
 
   /** A path inside the artifact, checked; each may be used once. */
   const claim = (path: string): Effect.Effect<string, StageError> => {
-    const why = whyUnsafe(path)
-    if (why !== undefined) return Effect.fail(permanent(`output ${port}: file name ${JSON.stringify(path)} ${why}`))
+    const why = unsafePath(path)
+    if (why !== undefined)
+      return Effect.fail(permanent(`output ${port}: file name ${JSON.stringify(path)} is refused: ${why}`))
     if (files.has(path) || reserved.has(path))
       return Effect.fail(permanent(`output ${port}: file ${path} is written twice`))
     return Effect.succeed(path)

@@ -5,7 +5,7 @@ import { encodeManifest, type Manifest } from "../pipeline/Artifact.ts"
 import { type Digest, type Json, sha256 } from "../pipeline/Digest.ts"
 import type { Disk } from "./Disk.ts"
 import { LayerInvalid } from "./ObjectError.ts"
-import { whyUnsafe, whyUnsafeTogether } from "./SafePath.ts"
+import { unsafePath, unsafeTogether } from "../pipeline/SafePath.ts"
 import type { StorageError } from "./StorageError.ts"
 
 /** Where a layer has an object: in a file, or (the manifests, which are derived from the index) in memory. */
@@ -67,11 +67,12 @@ const contentOf = (directory: string, text: string): LayerContent => {
   const objects = new Map<string, LayerObject>()
   const artifacts = new Map<string, LayerArtifact>()
   for (const [name, entry] of Object.entries(decodeIndex(text).artifacts)) {
-    const unsafe = whyUnsafeTogether(entry.files.map(file => file.path))
-    if (unsafe !== undefined) throw new TypeError(`${name}: file name ${JSON.stringify(unsafe.path)} ${unsafe.why}`)
+    const unsafe = unsafeTogether(entry.files.map(file => file.path))
+    if (unsafe !== undefined)
+      throw new TypeError(`${name}: file name ${JSON.stringify(unsafe.path)} is refused: ${unsafe.why}`)
     for (const file of entry.files) {
-      const why = whyUnsafe(file.at)
-      if (why !== undefined) throw new TypeError(`${name}: location ${JSON.stringify(file.at)} ${why}`)
+      const why = unsafePath(file.at)
+      if (why !== undefined) throw new TypeError(`${name}: location ${JSON.stringify(file.at)} is refused: ${why}`)
       objects.set(file.sha256, { _tag: "file", path: join(directory, file.at), size: file.size })
     }
     const manifest: Manifest = {

@@ -5,7 +5,7 @@ import type { Manifest } from "../pipeline/Artifact.ts"
 import { explainFull, type Ground, objectMode, objectPath, uniqueName } from "./Ground.ts"
 import { UnsafePath } from "./ObjectError.ts"
 import { openVerified, type ReadOptions } from "./Reading.ts"
-import { whyUnsafeTogether } from "./SafePath.ts"
+import { unsafeTogether } from "../pipeline/SafePath.ts"
 
 export interface MaterialiseOptions extends ReadOptions {
   /**
@@ -81,7 +81,7 @@ export const materialiseArtifact = Effect.fnUntraced(function* (
   directory: string,
   options: MaterialiseOptions = {}
 ) {
-  const unsafe = whyUnsafeTogether(manifest.files.map(file => file.path))
+  const unsafe = unsafeTogether(manifest.files.map(file => file.path))
   if (unsafe !== undefined) return yield* new UnsafePath({ ...unsafe, source: `artifact of kind ${manifest.kind}` })
   yield* Effect.forEach(
     manifest.files,

@@ -83,7 +83,7 @@ export class UnsafePath extends Schema.TaggedError<UnsafePath>()("UnsafePath", {
   why: Schema.String
 }) {
   override get message(): string {
-    return `${this.source}: file name ${JSON.stringify(this.path)} ${this.why}`
+    return `${this.source}: file name ${JSON.stringify(this.path)} is refused: ${this.why}`
   }
 }
 

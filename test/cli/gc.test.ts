@@ -111,11 +111,7 @@ describe("pipeline gc", () => {
 
     await house.text("gc", "--keep-runs", "0", "--apply")
     const planned = await house.json<{ applied: boolean; objects: number }>("gc", "--empty-trash")
-    assert.deepStrictEqual(planned, {
-      applied: false,
-      objects: before.length,
-      bytes: (planned as { bytes?: number }).bytes!
-    })
+    assert.deepStrictEqual([planned.applied, planned.objects], [false, before.length])
     const young = await house.json<{ objects: number }>("gc", "--empty-trash", "--older-than", "1h", "--apply")
     assert.strictEqual(young.objects, 0)
     const emptied = await house.json<{ objects: number }>("gc", "--empty-trash", "--apply")

@@ -310,6 +310,10 @@ describe("problems of a schema", () => {
       "configs/a.yaml:2:13",
       ["5", " ".repeat(7)]
     ])
+    assert.deepStrictEqual(used("defaults:", "  - &x {lr: x}", "  - &both [*x]", "train: {<<: *both}"), [
+      "configs/a.yaml:2:13",
+      ["4", " ".repeat(12)]
+    ])
     assert.deepStrictEqual(used("train:", "  <<: {lr: x}"), ["configs/a.yaml:2:12", undefined])
   })
 

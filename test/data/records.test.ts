@@ -106,8 +106,14 @@ describe("recordDigest", () => {
   })
 
   it("stays the same from one version of the program to the next", () => {
-    expect(recordDigest({ kind: "document", text: "héllo" })).toMatchInlineSnapshot(`"11a941209ade28e011e8fbe94c0e22657854483c480f95c7671c00ea667f8020"`)
-    expect(recordDigest({ kind: "prompt_response", prompt: "p", response: "r", idx: 7 })).toMatchInlineSnapshot(`"7a719bee02317709d5b18c3f6788e658fb03b84486887bce9ec187f0bfd31a45"`)
-    expect(recordDigest({ kind: "conversation", messages: [{ role: "user", content: "hi" }] })).toMatchInlineSnapshot(`"be3279e5a3d8482b21c8b5a8d8c32db31201da019d3e7bd700457f3373e7d087"`)
+    expect(recordDigest({ kind: "document", text: "héllo" })).toMatchInlineSnapshot(
+      `"11a941209ade28e011e8fbe94c0e22657854483c480f95c7671c00ea667f8020"`
+    )
+    expect(recordDigest({ kind: "prompt_response", prompt: "p", response: "r", idx: 7 })).toMatchInlineSnapshot(
+      `"7a719bee02317709d5b18c3f6788e658fb03b84486887bce9ec187f0bfd31a45"`
+    )
+    expect(recordDigest({ kind: "conversation", messages: [{ role: "user", content: "hi" }] })).toMatchInlineSnapshot(
+      `"be3279e5a3d8482b21c8b5a8d8c32db31201da019d3e7bd700457f3373e7d087"`
+    )
   })
 })

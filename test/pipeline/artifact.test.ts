@@ -13,8 +13,9 @@ import { type Json, sha256 } from "../../src/pipeline/Digest.ts"
 const size = fc.nat(2 ** 40)
 const digest = fc.string().map(sha256)
 const files = fc.uniqueArray(
-  fc.record<FileEntry>({ path: fc.stringMatching(/^[a-z]{1,6}(\/[a-z.]{1,6})?$/), sha256: digest, size }),
-  { selector: file => file.path, maxLength: 6 }
+  fc.record<FileEntry>({ path: fc.stringMatching(/^[a-z]{1,6}(\/x[a-z.]{1,6})?$/), sha256: digest, size }),
+  // A name cannot be a file and the folder of another at once.
+  { selector: file => file.path.split("/")[0], maxLength: 6 }
 )
 const items = fc.record({
   count: fc.nat(),
@@ -38,6 +39,13 @@ describe("manifests", () => {
         assert.strictEqual(manifestDigest(back), manifestDigest(manifest))
       })
     )
+  })
+
+  it("with file names that lead out of a directory, or exclude each other, are refused", () => {
+    for (const paths of [["../a"], ["/a"], ["a", "a"], ["a", "a/b"]]) {
+      const files = paths.map(path => ({ path, sha256: sha256(path), size: 1 }))
+      assert.throws(() => decodeManifest(encodeManifest({ kind: "k", files, metadata: {} })), /file name .* is refused/)
+    }
   })
 
   it("have a digest that does not depend on the order of files", () => {

@@ -175,3 +175,34 @@ describe("wrong wiring", () => {
       assert.match(named(name)!, /^the name of a tokenize stage consists of/)
   })
 })
+
+describe("what a pipeline returns is refused:", () => {
+  it("a reference of another pipeline, or to what does not exist", () => {
+    let foreign: Ref<typeof Anchors> | undefined
+    planOf(() => (foreign = anchor({ tokens: tokenize({}) })))
+    assert.strictEqual(
+      wrong(() => foreign!),
+      "what the pipeline returned belongs to another pipeline"
+    )
+    const forged = (change: object) => wrong(() => ({ rows: [{ ...tokenize({}), ...change } as never] }))
+    assert.match(forged({ node: 7 })!, /^what the pipeline returned as rows\.0 refers to a stage that is not made yet/)
+    assert.match(forged({ output: "nothing" })!, /refers to output nothing, which tokenize does not have$/)
+  })
+
+  it("two artifacts of one name", () => {
+    const message = wrong(() => ({ a: { b: tokenize({}) }, "a.b": tokenize({ name: "x" }) }))
+    assert.strictEqual(message, "the pipeline returned two artifacts as a.b")
+  })
+})
+
+it("a cyclic return value is walked once", () => {
+  const plan = planOf(() => {
+    const rows: Record<string, unknown> = { tokens: tokenize({}) }
+    rows["again"] = rows
+    return rows as never
+  })
+  assert.deepStrictEqual(
+    plan.targets.map(({ name }) => name),
+    ["tokens"]
+  )
+})

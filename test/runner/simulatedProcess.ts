@@ -1,6 +1,6 @@
 /** One simulated `pipeline run`: the real runner on ports that can freeze, fail, and stop answering for good. */
 import { join } from "node:path"
-import { Cause, Clock, Deferred, Effect, Exit, Fiber, Schema } from "effect"
+import { Cause, Clock, Deferred, Effect, Exit, type Fiber, Schema } from "effect"
 import type { Ended, Executor, Job } from "../../src/executors/Executor.ts"
 import * as Actions from "../../src/ledger/Actions.ts"
 import { LedgerError } from "../../src/ledger/LedgerError.ts"
@@ -102,10 +102,9 @@ export class SimulatedProcess {
     const running = run({ ports: this.#ports, resolver, keepGoing, command: this.name, program: "simulated" }).pipe(
       Effect.onExit(exit => Effect.sync(() => this.#end(exit)))
     )
-    this.#fiber = Effect.runFork(
-      Effect.provideService(running, Clock.Clock, this.#world.time.clock),
-      { scheduler: this.#world.time.scheduler }
-    )
+    this.#fiber = Effect.runFork(Effect.provideService(running, Clock.Clock, this.#world.time.clock), {
+      scheduler: this.#world.time.scheduler
+    })
   }
 
   #end(exit: Exit.Exit<RunResult, LedgerError>): void {

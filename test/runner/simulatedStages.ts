@@ -168,8 +168,6 @@ export const planOf = (name: string, parts: ReadonlyArray<Part>, wanted: number)
 export const steadyNodes = (plan: Plan): ReadonlyArray<boolean> => {
   const steady: Array<boolean> = []
   for (const node of plan.nodes)
-    steady.push(
-      (node.parameters as { noise?: boolean }).noise !== true && node.wires.every(wire => steady[wire.node]!)
-    )
+    steady.push((node.parameters as { noise?: boolean }).noise !== true && node.wires.every(wire => steady[wire.node]!))
   return steady
 }

@@ -44,7 +44,8 @@ export const simulate = ({ plant, seed, trace = false }: SimulationOptions): Out
     if (cause instanceof Stuck) {
       const open = world.processes.filter(process => !process.crashed && process.exit === undefined)
       world.violate(`${cause.message}; not ended: ${open.map(process => process.name).join(", ") || "none"}`)
-    } else world.violate(`unexpected: ${cause instanceof Error ? cause.stack : Cause.pretty(cause as Cause.Cause<never>)}`)
+    } else
+      world.violate(`unexpected: ${cause instanceof Error ? cause.stack : Cause.pretty(cause as Cause.Cause<never>)}`)
   }
   return {
     seed,
@@ -267,7 +268,8 @@ const checkReports = (world: World, process: SimulatedProcess): void => {
   if (exit === undefined || Exit.isFailure(exit)) return
   const result = exit.value
   if (ends.length !== 1) world.violate(`${name} reports its end ${ends.length} times`)
-  if (result.failed !== failed.length) world.violate(`${name} counts ${result.failed} failures, reports ${failed.length}`)
+  if (result.failed !== failed.length)
+    world.violate(`${name} counts ${result.failed} failures, reports ${failed.length}`)
   if (result.skipped !== skipped.length)
     world.violate(`${name} counts ${result.skipped} skipped stages, reports ${skipped.length}`)
   if (result.executed + result.reused + result.failed + result.skipped < plan.nodes.length || result.reused < 0)

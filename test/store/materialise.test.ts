@@ -3,7 +3,7 @@ import { join } from "node:path"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { sha256 } from "../../src/pipeline/Digest.ts"
-import { whyUnsafe, whyUnsafeTogether } from "../../src/store/SafePath.ts"
+import { unsafePath, unsafeTogether } from "../../src/pipeline/SafePath.ts"
 import { bytesOf, inMemory, objectAt, onDisk, root } from "../support/storeSetup.ts"
 
 describe("materialise", () => {
@@ -154,18 +154,18 @@ describe("file names", () => {
         ".hidden",
         "model-00001-of-00002.safetensors"
       ]) {
-        assert.isUndefined(whyUnsafe(path), path)
+        assert.isUndefined(unsafePath(path), path)
       }
-      assert.isUndefined(whyUnsafeTogether(["a/b", "a/c", "ab"]))
+      assert.isUndefined(unsafeTogether(["a/b", "a/c", "ab"]))
     })
   )
 
   it.effect("that exclude each other are refused together", () =>
     Effect.sync(() => {
-      assert.deepStrictEqual(whyUnsafeTogether(["a", "b", "a"]), { path: "a", why: "is listed twice" })
-      assert.deepStrictEqual(whyUnsafeTogether(["a/b/c", "a/b"]), {
+      assert.deepStrictEqual(unsafeTogether(["a", "b", "a"]), { path: "a", why: "it is listed twice" })
+      assert.deepStrictEqual(unsafeTogether(["a/b/c", "a/b"]), {
         path: "a/b",
-        why: "is both a file and a directory"
+        why: "it is both a file and a directory"
       })
     })
   )

@@ -42,7 +42,7 @@ export class HouseFolder {
   ): Promise<{ readonly labels: ReadonlyArray<string>; readonly said: string }> {
     const ended = await this.call("run", "./house.ts", ...args)
     assert.strictEqual(ended.code, 0, ended.stderr)
-    const labels = [...ended.stderr.matchAll(/▸ (\S+)/g)].map(match => match[1]!)
+    const labels = [...ended.stderr.matchAll(/▸ ([^\s,]+)/g)].map(match => match[1]!)
     return { labels: labels.sort(), said: ended.stderr }
   }
 

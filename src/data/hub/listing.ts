@@ -2,7 +2,7 @@
 import { Result, Schema } from "effect"
 import type { Expected } from "../expected.ts"
 import { printable } from "../printable.ts"
-import { unsafePath } from "../relativePath.ts"
+import { unsafePath } from "../../pipeline/SafePath.ts"
 
 /** A commit's id: 40 lower-case hexadecimal digits. */
 export const Commit = Schema.String.check(Schema.isPattern(/^[0-9a-f]{40}$/)).pipe(Schema.brand("Commit"))

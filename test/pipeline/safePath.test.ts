@@ -1,7 +1,7 @@
 import * as fc from "fast-check"
 import { posix, win32 } from "node:path"
 import { describe, expect, it } from "vitest"
-import { unsafePath } from "../../src/data/relativePath.ts"
+import { unsafePath } from "../../src/pipeline/SafePath.ts"
 
 describe("unsafePath", () => {
   it.each([
