@@ -9,7 +9,7 @@ export default defineConfig({
     // Two cores: more workers only fight, and suites that start processes need room.
     maxWorkers: 2,
     testTimeout: 60_000,
-    hookTimeout: 60_000,
+    hookTimeout: 60_000
   },
   resolve: { alias: { "dllm-pipeline": new URL("./src/index.ts", import.meta.url).pathname } }
 })

@@ -40,12 +40,17 @@ const isStale = () => {
 
 const node = suits ? process.execPath : bundledNode()
 if (node === undefined) {
-  console.error(`pipeline needs Node 22.19 or newer; this is ${process.version}, and no bundled Node is installed for ${process.platform}-${process.arch}.\nrun: npx -p node@24 -- pipeline ${process.argv.slice(2).join(" ")}`)
+  console.error(
+    `pipeline needs Node 22.19 or newer; this is ${process.version}, and no bundled Node is installed for ${process.platform}-${process.arch}.\nrun: npx -p node@24 -- pipeline ${process.argv.slice(2).join(" ")}`
+  )
   process.exit(2)
 }
 
 if (isStale()) {
-  const built = spawnSync(node, [join(root, "scripts", "build.ts")], { stdio: ["ignore", "ignore", "inherit"], env: { ...process.env, PIPELINE_BUILD_QUIET: "1" } })
+  const built = spawnSync(node, [join(root, "scripts", "build.ts")], {
+    stdio: ["ignore", "ignore", "inherit"],
+    env: { ...process.env, PIPELINE_BUILD_QUIET: "1" }
+  })
   if (built.status !== 0 && !existsSync(entry)) {
     console.error("the program could not be built; run `npm ci`, then `npm run build`")
     process.exit(1)

@@ -1,5 +1,15 @@
 /** Builds `dist/`: the bundled program, and the code fingerprints of the stages that ship with it. Run by `npm ci`, and by the launcher when a source changed. */
-import { existsSync, globSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs"
+import {
+  existsSync,
+  globSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync
+} from "node:fs"
 import { basename, join, relative } from "node:path"
 import { fileURLToPath, pathToFileURL } from "node:url"
 import { Effect } from "effect"
@@ -31,7 +41,13 @@ const bundle = async (): Promise<ReadonlyArray<string>> => {
     },
     platform: "node",
     external,
-    treeshake: { moduleSideEffects: [{ test: /src\/cli\/(main|worker)\.ts|tokenizeWorker\.ts/, sideEffects: true }, { external: true, sideEffects: true }, { test: /./, sideEffects: false }] },
+    treeshake: {
+      moduleSideEffects: [
+        { test: /src\/cli\/(main|worker)\.ts|tokenizeWorker\.ts/, sideEffects: true },
+        { external: true, sideEffects: true },
+        { test: /./, sideEffects: false }
+      ]
+    },
     logLevel: "warn"
   })
   const { output } = await build.write({
@@ -79,7 +95,9 @@ const fingerprints = async (): Promise<Record<string, Record<string, Fingerprint
 
 /** Everything whose change makes `dist/` stale, with its stat. The launcher compares them; see bin/pipeline.mjs. */
 const sourcesOf = (modules: ReadonlyArray<string>): ReadonlyArray<readonly [string, number, number]> => {
-  const own = modules.filter(path => path.startsWith(root) && !path.includes("node_modules")).map(path => relative(root, path))
+  const own = modules
+    .filter(path => path.startsWith(root) && !path.includes("node_modules"))
+    .map(path => relative(root, path))
   const others = ["package.json", "scripts/build.ts", "node_modules/.package-lock.json", "stages", "pipelines"]
   return [...new Set([...own, ...others])].sort().flatMap(path => {
     const stat = statSync(join(root, path), { throwIfNoEntry: false })
@@ -112,4 +130,7 @@ try {
   rmSync(fresh, { recursive: true, force: true })
 }
 const size = statSync(join(dist, "main.js")).size
-if (process.env["PIPELINE_BUILD_QUIET"] === undefined) console.log(`dist/ built: ${readdirSync(dist).length} files, main.js ${Math.round(size / 1000)} kB, version ${(JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as { version: string }).version}`)
+if (process.env["PIPELINE_BUILD_QUIET"] === undefined)
+  console.log(
+    `dist/ built: ${readdirSync(dist).length} files, main.js ${Math.round(size / 1000)} kB, version ${(JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as { version: string }).version}`
+  )

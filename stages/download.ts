@@ -22,7 +22,7 @@ import type { Kind } from "../src/pipeline/Artifact.ts"
 import type { Json } from "../src/pipeline/Digest.ts"
 import * as Stage from "../src/pipeline/Stage.ts"
 import type { ArtifactWriter, Progress } from "../src/pipeline/StageContext.ts"
-import { permanent, StageError } from "../src/pipeline/StageError.ts"
+import { permanent, type StageError } from "../src/pipeline/StageError.ts"
 import { Documents, ModelFiles, Tokenizer } from "./kinds.ts"
 
 const Sha256 = Schema.String.check(

@@ -19,10 +19,17 @@ const titles: { readonly [section in Section]: string } = {
   artifacts: "artifacts"
 }
 
-const label = ({ labels }: DiffRow): string =>
-  labels.length <= namedLabels
-    ? labels.join(", ")
-    : `${labels.slice(0, namedLabels - 1).join(", ")} and ${count(labels.length - namedLabels + 1)} more`
+/** `train/a`, or `train/{a, b and 2 more}` where several uses of a stage differ in the same way. */
+const label = ({ labels }: DiffRow): string => {
+  if (labels.length === 1) return labels[0]!
+  const stage = labels[0]!.split("/")[0]!
+  const names = labels.map(each => (each === stage ? stage : each.slice(stage.length + 1)))
+  return `${stage}/{${
+    names.length <= namedLabels
+      ? names.join(", ")
+      : `${names.slice(0, namedLabels - 1).join(", ")} and ${count(names.length - namedLabels + 1)} more`
+  }}`
+}
 
 const named = (row: DiffRow): string =>
   row.name === ""

@@ -5,6 +5,7 @@ import { short } from "../pipeline/Digest.ts"
 import { ago, bytes, count, duration } from "../pipeline/units.ts"
 import type { Collected, CollectOptions, Survey } from "../runner/Collect.ts"
 import type { Leftover } from "../runner/Leftovers.ts"
+import { plural } from "./amounts.ts"
 import { styleOf, table } from "./style.ts"
 
 export type Told = { readonly planned: Survey } | { readonly applied: Collected }
@@ -88,14 +89,14 @@ export const asText = (told: Told, context: Context): string => {
       ])
     const total = plan.dropped.reduce((sum, dropped) => sum + dropped.bytes, 0)
     blocks.push(
-      `${moved}: ${count(plan.dropped.length)} artifacts, ${bytes(total)}`,
+      `${moved}: ${plural(plan.dropped.length, "artifact")}, ${bytes(total)}`,
       table([["  bytes", "artifact", "made by", "again in", "why"].map(style.dim), ...rows], new Set([0, 3])),
       ...more(plan.dropped.length)
     )
   }
   if (plan.orphans.length > 0)
     blocks.push(
-      `${moved}: ${count(plan.orphans.length)} objects of no artifact, ${bytes(orphanBytes(plan))}, left by crashes or earlier collections`
+      `${moved}: ${plural(plan.orphans.length, "object")} of no artifact, ${bytes(orphanBytes(plan))}, left by crashes or earlier collections`
     )
   else if (orphansKept !== undefined) blocks.push(`objects of no artifact are left alone: ${orphansKept}`)
   blocks.push(...leftoverLines(leftovers, applied, context))
@@ -114,7 +115,7 @@ export const asText = (told: Told, context: Context): string => {
   else if (applied.folder === undefined) blocks.push(idle ? "nothing to collect" : "done")
   else
     blocks.push(
-      `${applied.broughtBack === 0 ? "" : `${count(applied.broughtBack)} objects were brought back for running actions; `}` +
+      `${applied.broughtBack === 0 ? "" : `${plural(applied.broughtBack, "object")} brought back for running actions; `}` +
         `in ${applied.folder}; \`pipeline gc --empty-trash --apply\` frees the disk`
     )
   return `${blocks.join("\n")}\n`
@@ -164,13 +165,13 @@ const keptLine = ({ kept }: CollectionPlan, { options }: Context): string => {
     ["pinned", kept.pinned],
     ["in use by running work", kept["in-use"]],
     [
-      `${options.finalOnly ? "results " : ""}of the last ${options.keepRuns === 1 ? "run" : `${options.keepRuns} runs`}`,
+      `${options.finalOnly ? "that" : "of"} the last ${options.keepRuns === 1 ? "run" : `${options.keepRuns} runs`}${options.finalOnly ? " came to" : ""}`,
       kept["last-runs"]
     ],
     ["not chosen", kept["not-chosen"]]
   ] as const
   const told = parts
     .filter(([, { artifacts }]) => artifacts > 0)
-    .map(([name, { artifacts, bytes: size }]) => `${count(artifacts)} ${name} (${bytes(size)})`)
+    .map(([name, { artifacts, bytes: size }]) => `${plural(artifacts, "artifact")} ${name} (${bytes(size)})`)
   return `kept: ${told.length === 0 ? "nothing" : told.join(", ")}`
 }

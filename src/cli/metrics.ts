@@ -11,7 +11,7 @@ import { count } from "../pipeline/units.ts"
 import { chart } from "./chart.ts"
 import * as flags from "./flags.ts"
 import { attempt, nameOf, needCache, print, printJson } from "./look.ts"
-import { formatRows } from "./query.ts"
+import { formatRows } from "./rows.ts"
 import { type Style, styleOf, table } from "./style.ts"
 
 export const command = Command.make(

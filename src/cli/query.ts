@@ -2,7 +2,7 @@
 import { spawnSync } from "node:child_process"
 import { Effect, Option } from "effect"
 import { Argument, Command, Flag } from "effect/cli"
-import type { Database, Value } from "../ledger/Database.ts"
+import type { Database } from "../ledger/Database.ts"
 import { LedgerError } from "../ledger/LedgerError.ts"
 import { needsRun, queries } from "../ledger/queries.ts"
 import { resolve } from "../ledger/References.ts"
@@ -11,6 +11,7 @@ import { closest } from "../pipeline/Suggestion.ts"
 import { Exit, exitCodes } from "./failure.ts"
 import * as flags from "./flags.ts"
 import { attempt, needCache, print, printJson } from "./look.ts"
+import { csv, formatRows } from "./rows.ts"
 import { styleOf, table } from "./style.ts"
 
 export const command = Command.make(
@@ -161,45 +162,3 @@ const withinTime = (seconds: number): Effect.Effect<void, ConfigError | Exit> =>
     }
     return yield* Effect.fail(new Exit(child.status ?? exitCodes.interrupted))
   })
-
-const plain = (value: Value): string | number | null =>
-  value instanceof Uint8Array ? Buffer.from(value).toString("hex") : value
-
-export const formatRows = (
-  columns: ReadonlyArray<string>,
-  rows: ReadonlyArray<ReadonlyArray<Value>>,
-  format: "table" | "json" | "csv"
-): ReadonlyArray<string> => {
-  if (format === "json") {
-    const named = rows.map(row => Object.fromEntries(columns.map((column, i) => [column, plain(row[i]!)])))
-    return [JSON.stringify(named, null, 2)]
-  }
-  if (format === "csv")
-    return csv(
-      columns,
-      rows.map(row => row.map(plain))
-    )
-  const style = styleOf(process.stdout)
-  const numbers = new Set(columns.flatMap((_, i) => (rows.some(row => typeof row[i] === "number") ? [i] : [])))
-  const body = rows.map(row => row.map(value => shown(plain(value))))
-  return [table([columns.map(style.dim), ...body], numbers), ...(rows.length === 0 ? [style.dim("no rows")] : [])]
-}
-
-/** A cell of a table: one line, and a digest cut to the digits that other verbs accept. */
-const shown = (value: string | number | null): string => {
-  if (value === null) return ""
-  const text = String(value).replaceAll(/\s*\n\s*/g, " ")
-  return /^[0-9a-f]{64}$/.test(text) ? text.slice(0, 12) : text
-}
-
-/** RFC 4180, with the line ends of this system. */
-const csv = (
-  columns: ReadonlyArray<string>,
-  rows: ReadonlyArray<ReadonlyArray<string | number | null>>
-): ReadonlyArray<string> => {
-  const cell = (value: string | number | null) => {
-    const text = value === null ? "" : String(value)
-    return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text
-  }
-  return [columns, ...rows].map(row => row.map(cell).join(","))
-}

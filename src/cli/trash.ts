@@ -1,6 +1,7 @@
 /** Emptying the trash, shared by `gc --empty-trash` and `cache trash --empty`. */
 import { Effect } from "effect"
-import { bytes, count } from "../pipeline/units.ts"
+import { bytes } from "../pipeline/units.ts"
+import { plural } from "./amounts.ts"
 import type { CacheLocation } from "../runner/Cache.ts"
 import { pathsOf } from "../runner/Cache.ts"
 import { nodeDisk } from "../store/NodeDisk.ts"
@@ -25,6 +26,6 @@ export const emptyTrash = Effect.fn("emptyTrash")(function* ({ apply, json, loca
       ? `${JSON.stringify({ applied: apply, objects, bytes: freed })}\n`
       : objects === 0
         ? "the trash holds nothing to delete\n"
-        : `${did} ${count(objects)} objects, ${bytes(freed)}${apply ? "" : "; add --apply to do it"}\n`
+        : `${did} ${plural(objects, "object")}, ${bytes(freed)}${apply ? "" : "; add --apply to do it"}\n`
   )
 })

@@ -20,7 +20,7 @@ import { attempt, needCache, print, printJson, splitPath } from "./look.ts"
 import { planOf } from "./pipelines.ts"
 import { styleOf } from "./style.ts"
 import { annotate, settingsOf } from "./whySource.ts"
-import { renderWhy, type WhyNode } from "./whyText.ts"
+import { printed, renderWhy, type WhyNode } from "./whyText.ts"
 
 export const command = Command.make(
   "why",
@@ -47,9 +47,11 @@ export const command = Command.make(
         message: "goes with --next: what the last run did is past"
       })
     }
+    // Explaining one node takes some queries: what is not printed is not asked for.
+    const limit = args.json ? Number.POSITIVE_INFINITY : printed
     const nodes = args.next
-      ? yield* explainNext(args, path, rest)
-      : yield* explainPast(yield* needCache(args.cache), args.name, path, rest)
+      ? yield* explainNext(args, path, rest, limit)
+      : yield* explainPast(yield* needCache(args.cache), args.name, path, rest, limit)
     if (args.json) return printJson(nodes)
     print(...renderWhy(nodes, Date.now(), styleOf(process.stdout)))
   })
@@ -69,7 +71,8 @@ const explainPast = (
   cache: Cache,
   text: string,
   path: string | undefined,
-  rest: string
+  rest: string,
+  limit: number
 ): Effect.Effect<ReadonlyArray<WhyNode>, ConfigError | LedgerError> =>
   Effect.gen(function* () {
     const { database } = cache
@@ -81,7 +84,7 @@ const explainPast = (
       return yield* attempt(() => explainReference(database, name))
     }
     const { label, pipeline } = split
-    const nodes = yield* attempt(() => explainRun(database, pipeline, label))
+    const nodes = yield* attempt(() => explainRun(database, pipeline, label, limit))
     return yield* annotate(nodes, { database, pipeline: path ?? pipeline })
   })
 
@@ -133,7 +136,8 @@ const isMeant = (label: string, pattern: string | undefined) =>
 export const explainRun = (
   database: Database,
   pipeline: string,
-  pattern: string | undefined
+  pattern: string | undefined,
+  limit = Number.POSITIVE_INFINITY
 ): ReadonlyArray<WhyNode> => {
   const { id } = database.get<{ id: number }>("SELECT max(id) AS id FROM run WHERE pipeline = ?", pipeline)!
   const run = runRow(database, id)!
@@ -143,12 +147,14 @@ export const explainRun = (
   )
   const ran = executions
     .filter(({ label }) => isMeant(label, pattern))
-    .map((execution): WhyNode => {
+    .map(execution => (): WhyNode => {
       const explained = explainExecution(database, execution)
       return { label: execution.label, outcome: "ran", run: id, explained }
     })
   if (pattern === undefined)
-    return ran.length > 0 ? ran : [{ label: pipeline, outcome: "nothing", run: id, reused: run.reused }]
+    return ran.length > 0
+      ? first(ran, limit, id)
+      : [{ label: pipeline, outcome: "nothing", run: id, reused: run.reused }]
   const executed = new Set(executions.map(({ label }) => label))
   const planned = database.all<{ label: string; action: number | null }>(
     "SELECT label, action FROM plan_node WHERE plan = ? ORDER BY seq",
@@ -156,12 +162,12 @@ export const explainRun = (
   )
   const others = planned
     .filter(({ label }) => isMeant(label, pattern) && !executed.has(label))
-    .map(({ action, label }): WhyNode => {
+    .map(({ action, label }) => (): WhyNode => {
       const execution = action === null ? undefined : lastExecution(database, action)[0]
       if (execution === undefined) return { label, outcome: "not reached", run: id }
       return { label, outcome: "reused", run: id, explained: explainExecution(database, execution) }
     })
-  if (ran.length + others.length > 0) return [...ran, ...others]
+  if (ran.length + others.length > 0) return first([...ran, ...others], limit, id)
   const labels = [...new Set([...planned.map(({ label }) => label), ...executed])]
   const near = closest(pattern, [...labels, ...labels.map(each => each.split("/")[0]!)])
   throw new ConfigError({
@@ -174,6 +180,12 @@ export const explainRun = (
   })
 }
 
+/** Explains the first nodes, and counts the others. */
+const first = (nodes: ReadonlyArray<() => WhyNode>, limit: number, run: number | undefined): ReadonlyArray<WhyNode> => [
+  ...nodes.slice(0, limit).map(explain => explain()),
+  ...(nodes.length > limit ? [{ label: "", outcome: "more", run, more: nodes.length - limit } as const] : [])
+]
+
 interface NextArgs {
   readonly name: string
   readonly profile: Option.Option<string>
@@ -182,7 +194,7 @@ interface NextArgs {
 }
 
 /** What a run would do now. */
-const explainNext = (args: NextArgs, path: string | undefined, rest: string) =>
+const explainNext = (args: NextArgs, path: string | undefined, rest: string, limit: number) =>
   Effect.gen(function* () {
     const location = flags.locationOf(args.cache)
     const cache = yield* attempt(() => openReadonly(location))
@@ -221,25 +233,35 @@ const explainNext = (args: NextArgs, path: string | undefined, rest: string) =>
       dist,
       refresh: false
     })
+    const shown = meant.filter(node => {
+      const state = resolver.states[node.id]!
+      return pattern !== undefined || state._tag !== "known" || state.outputs.some(output => output.state !== "present")
+    })
     const nodes = yield* attempt(() =>
-      meant.flatMap((node): ReadonlyArray<WhyNode> => {
-        const state = resolver.states[node.id]!
-        const base = { label: node.label, run: undefined }
-        if (state._tag === "unknown") {
-          const open = node.wires.filter(wire => resolver.states[wire.node]!._tag !== "known")
-          const waits = [...new Set(open.map(wire => wanted.nodes[wire.node]!.label))]
-          return [{ ...base, outcome: "unknown", waits }]
-        }
-        const components = resolver.components(node)!
-        const asked: Asked = { label: node.label, key: state.key, components, codeDetail: resolver.codeDetail(node) }
-        if (state._tag === "known") {
-          const gone = state.outputs.find(output => output.state !== "present")
-          if (pattern === undefined && gone === undefined) return []
-          return [{ ...base, outcome: gone === undefined ? "hit" : "gone", key: state.key, gone: gone?.state }]
-        }
-        const reason = database === undefined ? ({ _tag: "first" } as const) : reasonFor(database, asked)
-        return [{ ...base, outcome: "would run", key: state.key, reason }]
-      })
+      first(
+        shown.map(node => (): WhyNode => {
+          const state = resolver.states[node.id]!
+          const base = { label: node.label, run: undefined }
+          if (state._tag === "unknown") {
+            const open = node.wires.filter(wire => resolver.states[wire.node]!._tag !== "known")
+            return {
+              ...base,
+              outcome: "unknown",
+              waits: [...new Set(open.map(wire => wanted.nodes[wire.node]!.label))]
+            }
+          }
+          if (state._tag === "known") {
+            const gone = state.outputs.find(output => output.state !== "present")?.state
+            return { ...base, outcome: gone === undefined ? "hit" : "gone", key: state.key, gone }
+          }
+          const components = resolver.components(node)!
+          const asked: Asked = { label: node.label, key: state.key, components, codeDetail: resolver.codeDetail(node) }
+          const reason = database === undefined ? ({ _tag: "first" } as const) : reasonFor(database, asked)
+          return { ...base, outcome: "would run", key: state.key, reason }
+        }),
+        limit,
+        undefined
+      )
     )
     if (nodes.length === 0)
       return [

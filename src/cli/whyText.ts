@@ -6,7 +6,7 @@ import { type Style, table } from "./style.ts"
 
 /**
  * A node and what is to be said about it. `ran`, `reused`, `not reached`: in a past run. `would run`, `unknown`, `hit`, `gone`:
- * in a run now. `nothing` stands for a whole pipeline of which nothing ran, or would.
+ * in a run now. `nothing` stands for a whole pipeline of which nothing ran, or would; `more` for nodes that were not looked at.
  */
 export type WhyNode = {
   readonly label: string
@@ -18,6 +18,7 @@ export type WhyNode = {
   | { readonly outcome: "ran" | "reused"; readonly explained: Explained }
   | { readonly outcome: "not reached" }
   | { readonly outcome: "nothing"; readonly reused: number }
+  | { readonly outcome: "more"; readonly more: number }
   | { readonly outcome: "would run"; readonly key: Digest; readonly reason: Reason }
   | { readonly outcome: "unknown"; readonly waits: ReadonlyArray<string> }
   | { readonly outcome: "hit" | "gone"; readonly key: Digest; readonly gone: string | undefined }
@@ -51,7 +52,7 @@ export const changesOf = (
 }
 
 /** Nodes printed one by one; --json has all. */
-const printed = 50
+export const printed = 50
 /** Differences printed of one node. */
 const printedDifferences = 20
 /** Unchanged parts named. */
@@ -62,16 +63,12 @@ const valueWidth = 48
 export const renderWhy = (nodes: ReadonlyArray<WhyNode>, now: number, style: Style): ReadonlyArray<string> => {
   const only = nodes.length === 1 ? nodes[0] : undefined
   if (only !== undefined) return renderNode(only, now, style)
-  const lines = nodes
-    .slice(0, printed)
-    .flatMap((node, i) => [
-      ...(i === 0 ? [] : [""]),
-      style.bold(node.label),
-      ...renderNode(node, now, style).map(line => `  ${line}`)
-    ])
-  return nodes.length > printed
-    ? [...lines, "", `… and ${count(nodes.length - printed)} more; --json lists all, a stage's name picks some`]
-    : lines
+  return nodes.flatMap((node, i) => [
+    ...(i === 0 ? [] : [""]),
+    ...(node.outcome === "more"
+      ? renderNode(node, now, style)
+      : [style.bold(node.label), ...renderNode(node, now, style).map(line => `  ${line}`)])
+  ])
 }
 
 const renderNode = (node: WhyNode, now: number, style: Style): ReadonlyArray<string> => {
@@ -80,6 +77,8 @@ const renderNode = (node: WhyNode, now: number, style: Style): ReadonlyArray<str
       return node.run === undefined
         ? [`a run would execute nothing: the results of all ${count(node.reused)} actions are there`]
         : [`run ${node.run} of ${node.label} executed nothing: all of its ${count(node.reused)} actions were reused`]
+    case "more":
+      return [`… and ${count(node.more)} more; --json lists all, a stage's name picks some`]
     case "not reached":
       return [`was not reached in run ${node.run}: something that it needs failed or was interrupted`]
     case "unknown":

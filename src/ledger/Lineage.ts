@@ -69,8 +69,8 @@ export const reachByScan = (
   largest: number
 ): Uint32Array => {
   const { from, to } = tables[direction]
-  // Both directions have an index in this order.
-  const rows = database.column<number>(`SELECT ${from} * ${packing} + ${to} FROM edge ORDER BY ${from}, ${to}`)
+  // Both directions have an index in this order. Floating-point numbers reach JavaScript faster than integers do.
+  const rows = database.column<number>(`SELECT ${from} * ${packing}.0 + ${to} FROM edge ORDER BY ${from}, ${to}`)
   // Targets of the edges that leave `id` lie between first[id] and first[id + 1].
   const first = new Uint32Array(largest + 2)
   const targets = new Uint32Array(rows.length)

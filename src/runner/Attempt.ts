@@ -45,6 +45,8 @@ export type Settled =
       readonly log: string
       readonly attempt: number
     }
+  /** The run stopped while the action still waited for its turn. */
+  | { readonly _tag: "NotStarted" }
 
 interface Failure {
   readonly _tag: "Failure"
@@ -70,20 +72,27 @@ export const compute = Effect.fn("compute")(function* (
   ports: Ports,
   run: Runs.RunId,
   action: ReadyAction,
-  leaseMs: number
+  leaseMs: number,
+  stopping: () => boolean
 ): Effect.fn.Return<Settled, LedgerError> {
   const { label, stage } = action.node
   let attempt = 1
+  const failures = new Map<ErrorClass, number>()
   let announced = false
   for (;;) {
     const tried: Tried = yield* ports.slots
-      .with(stage.resources(action.node.parameters), slots => attemptOnce(ports, run, action, attempt, slots, leaseMs))
+      .with(stage.resources(action.node.parameters), slots =>
+        attempt === 1 && stopping()
+          ? Effect.succeed<Tried>({ _tag: "NotStarted" })
+          : attemptOnce(ports, run, action, attempt, slots, leaseMs)
+      )
       .pipe(Effect.catchTag("StageError", error => Effect.succeed(failureOf(error))))
     switch (tried._tag) {
       case "Executed":
       case "Reused":
       case "Failed":
       case "InputLost":
+      case "NotStarted":
         return tried
       case "Busy": {
         if (!announced && tried.holder !== undefined) {
@@ -97,7 +106,10 @@ export const compute = Effect.fn("compute")(function* (
       case "Failure": {
         if (tried.class === "damaged" && tried.artifact !== undefined)
           return yield* loseInput(ports, action, tried, attempt, logPath(run, label, attempt))
-        const again = attempt <= retriesOf(stage.retries, tried.class)
+        // Each class has its own patience: a crash is tried again although the network failed before.
+        const times = (failures.get(tried.class) ?? 0) + 1
+        failures.set(tried.class, times)
+        const again = times <= retriesOf(stage.retries, tried.class)
         const pause = backoffMs(attempt)
         yield* ports.emit({
           type: "failed",
@@ -173,11 +185,15 @@ const attemptOnce = (
 ): Effect.Effect<Tried, LedgerError> =>
   Effect.uninterruptibleMask(restore =>
     Effect.gen(function* () {
-      const now = yield* Clock.currentTimeMillis
+      const clock = yield* Clock.Clock
       const acquired = yield* ports.ledger(database => {
         const known = Actions.lookup(database, [action.key]).get(action.key)
         if (isComplete(known, action)) return { _tag: "Reused", outputs: known.outputs } as const
-        return Leases.acquire(database, action.key, ports.owner, { now, duration: leaseMs, alive: ports.alive })
+        // The time is taken once the ledger is ours: getting there may have lasted longer than a lease.
+        return database.immediate(() => {
+          const now = clock.currentTimeMillisUnsafe()
+          return Leases.acquire(database, action.key, ports.owner, { now, duration: leaseMs, alive: ports.alive })
+        })
       })
       if ("_tag" in acquired) return acquired
       if (!Leases.isLease(acquired)) return { _tag: "Busy", holder: acquired }
@@ -231,15 +247,18 @@ const executeLeased = (
         )
       )
     const clean = Effect.ignore(removeTree(ports.disk, directory))
+    /** Thought dead, we lost the lease: another has begun anew, and may have cleared away what we needed. Then it is that one's word which counts. */
+    const failed = (failure: Failure): Effect.Effect<Failure | Busy, LedgerError> =>
+      Effect.gen(function* () {
+        const ours = yield* ports.ledger(database => Leases.held(database, lease))
+        yield* ours ? end("failed", failure) : end("interrupted")
+        yield* clean
+        return ours ? failure : { _tag: "Busy", holder: undefined }
+      })
     const prepared = yield* Effect.result(
       prepare(ports, action, attempt, slots, directory, join(ports.paths.root, log), candidates)
     )
-    if (prepared._tag === "Failure") {
-      const failure = storageFailure(prepared.failure)
-      yield* end("failed", failure)
-      yield* clean
-      return failure
-    }
+    if (prepared._tag === "Failure") return yield* failed(storageFailure(prepared.failure))
     yield* ports.faults("action.requested")
     yield* ports.emit({
       type: "started",
@@ -253,15 +272,10 @@ const executeLeased = (
     const ended = yield* restore(runJob(ports, stage.timeout, prepared.success, label)).pipe(
       Effect.onInterrupt(() => Effect.andThen(Effect.ignore(end("interrupted")), clean))
     )
-    if (ended._tag !== "Done") {
-      const failure = failureOfEnd(ended)
-      yield* end("failed", failure)
-      yield* clean
-      return failure
-    }
+    if (ended._tag !== "Done") return yield* failed(failureOfEnd(ended))
     yield* ports.faults("action.executed")
     const committed = yield* commit(ports, action, lease, execution, directory)
-    if (committed._tag === "Failure") yield* end("failed", committed)
+    if (committed._tag === "Failure") return yield* failed(committed)
     if (committed._tag === "Busy") yield* end("interrupted")
     yield* clean
     if (committed._tag === "Executed") {

@@ -108,9 +108,10 @@ const bundle = async (target: FingerprintTarget): Promise<Fingerprint> => {
         modules[relative(packageRoot, id).split(sep).join("/")] = sha256(module.code)
     }
     const packages = new Map<string, string>()
+    const reached = chunk.code.replaceAll(bareImport, "")
     for (const [specifier, importer] of externalPackages) {
       // Imports that tree-shaking removed are not in the code any more.
-      if (mentions(chunk.code, specifier)) await addPackage(packages, packageName(specifier), dirname(importer))
+      if (mentions(reached, specifier)) await addPackage(packages, packageName(specifier), dirname(importer))
     }
     const lock = join(packageRoot, "node_modules", ".package-lock.json")
     if (existsSync(lock)) sources.push([lock, statText(lock)])
@@ -125,6 +126,9 @@ const bundle = async (target: FingerprintTarget): Promise<Fingerprint> => {
     await build.close()
   }
 }
+
+/** An import without names is what is left of one when the code that used it went: it reaches nothing. */
+const bareImport = /\bimport\s*(?:"[^"]*"|'[^']*');?/g
 
 const mentions = (code: string, specifier: string): boolean =>
   ['"', "'", "`"].some(quote => code.includes(`${quote}${specifier}${quote}`))

@@ -104,11 +104,14 @@ const liveAmong = (house: House, now: number) =>
 const attempts = Effect.fnUntraced(function* (house: House, now: number) {
   const entries = yield* orNone(house.disk.readdir(house.paths.actions))
   const live = new Set((yield* liveAmong(house, now)).map(({ key, token }) => `${key.slice(0, 16)}.${token}`))
+  // A runner that was suspended may have lost a lease, and still be writing.
+  const running = yield* ledgerOf(house.database)(database => liveRuns(database, hereOf(house, now)).length > 0)
   const found: Array<Leftover> = []
   for (const { name } of entries) {
     if (live.has(name) || !/^[0-9a-f]{16}\.\d+$/.test(name)) continue
     const path = join(house.paths.actions, name)
-    const { bytes } = yield* measure(house.disk, path)
+    const { bytes, modifiedMs } = yield* measure(house.disk, path)
+    if (running && modifiedMs + temporaryMs > now) continue
     found.push({ kind: "attempt", path, bytes, reason: "its process is gone", kept: false })
   }
   return found

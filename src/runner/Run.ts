@@ -37,58 +37,64 @@ export interface RunResult {
 const announced = 60
 
 export const run = (options: RunOptions): Effect.Effect<RunResult, LedgerError> =>
-  Effect.gen(function* () {
-    const { command, program, resolver } = options
-    const { plan } = resolver
-    const started = yield* Clock.currentTimeMillis
-    const { owner } = options.ports
-    const id = yield* options.ports.ledger(database => {
-      Runs.markCrashed(database, owner, options.ports.alive)
-      return Runs.begin(database, {
-        pipeline: plan.pipeline,
-        profile: plan.profile,
-        command,
-        program,
-        owner,
-        now: started
-      })
-    })
-    const journal = eventJournal(options.ports, id)
-    const ports = { ...options.ports, emit: journal.emit }
-    const estimate = yield* ports.ledger(database => estimator(resolver, history(database)))
-    yield* announce(ports, id, resolver, estimate)
-    const beat = Effect.flatMap(Clock.currentTimeMillis, now =>
-      ports.ledger(database => Leases.heartbeat(database, owner.id, now + leaseMs))
-    )
-    let soFar: () => ScheduleSummary | undefined = () => undefined
-    return yield* Effect.scoped(
-      Effect.gen(function* () {
-        yield* Effect.forkScoped(
-          Effect.forever(Effect.delay(Effect.andThen(Effect.ignore(beat), journal.flush), heartbeatMs))
-        )
-        return yield* schedule({
-          run: id,
-          ports,
-          resolver,
-          keepGoing: options.keepGoing,
-          leaseMs,
-          estimate,
-          observe: summary => {
-            soFar = summary
-          }
+  // From its record on, a run ends with an entry there, whenever it is interrupted.
+  Effect.uninterruptibleMask(restore =>
+    Effect.gen(function* () {
+      const { command, program, resolver } = options
+      const { plan } = resolver
+      const started = yield* Clock.currentTimeMillis
+      const { owner } = options.ports
+      const id = yield* options.ports.ledger(database => {
+        Runs.markCrashed(database, owner, options.ports.alive)
+        return Runs.begin(database, {
+          pipeline: plan.pipeline,
+          profile: plan.profile,
+          command,
+          program,
+          owner,
+          now: started
         })
       })
-    ).pipe(
-      Effect.onExit(exit =>
-        Exit.isSuccess(exit)
-          ? Effect.void
-          : Effect.ignore(conclude(ports, id, resolver, started, soFar(), "interrupted"))
-      ),
-      Effect.flatMap(summary => conclude(ports, id, resolver, started, summary, undefined)),
-      Effect.ensuring(Effect.ignore(journal.flush)),
-      Effect.ensuring(Effect.ignore(ports.ledger(database => Leases.releaseAll(database, owner.id))))
-    )
-  })
+      const journal = eventJournal(options.ports, id)
+      const ports = { ...options.ports, emit: journal.emit }
+      const clock = yield* Clock.Clock
+      const beat = ports.ledger(database =>
+        database.immediate(() => Leases.heartbeat(database, owner.id, clock.currentTimeMillisUnsafe() + leaseMs))
+      )
+      let soFar: () => ScheduleSummary | undefined = () => undefined
+      return yield* restore(
+        Effect.scoped(
+          Effect.gen(function* () {
+            const estimate = yield* ports.ledger(database => estimator(resolver, history(database)))
+            yield* announce(ports, id, resolver, estimate)
+            yield* Effect.forkScoped(
+              Effect.forever(Effect.delay(Effect.andThen(Effect.ignore(beat), journal.flush), heartbeatMs))
+            )
+            return yield* schedule({
+              run: id,
+              ports,
+              resolver,
+              keepGoing: options.keepGoing,
+              leaseMs,
+              estimate,
+              observe: summary => {
+                soFar = summary
+              }
+            })
+          })
+        )
+      ).pipe(
+        Effect.onExit(exit =>
+          Exit.isSuccess(exit)
+            ? Effect.void
+            : Effect.ignore(conclude(ports, id, resolver, started, soFar(), "interrupted"))
+        ),
+        Effect.flatMap(summary => conclude(ports, id, resolver, started, summary, undefined)),
+        Effect.ensuring(Effect.ignore(journal.flush)),
+        Effect.ensuring(Effect.ignore(ports.ledger(database => Leases.releaseAll(database, owner.id))))
+      )
+    })
+  )
 
 /** Expected milliseconds of a node. */
 const estimator = (resolver: Resolver, past: ReturnType<typeof history>) => (id: number) => {

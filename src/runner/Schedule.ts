@@ -58,10 +58,13 @@ export const schedule = (options: ScheduleOptions): Effect.Effect<ScheduleSummar
           const action = board.next()
           if (action === undefined) break
           const fiber = yield* Effect.forkChild(
-            Effect.matchEffect(compute(options.ports, options.run, action, options.leaseMs), {
-              onSuccess: result => Queue.offer(settled, [action.node.id, result] as const),
-              onFailure: error => Queue.offer(settled, [action.node.id, error] as const)
-            })
+            Effect.matchEffect(
+              compute(options.ports, options.run, action, options.leaseMs, () => board.stopping),
+              {
+                onSuccess: result => Queue.offer(settled, [action.node.id, result] as const),
+                onFailure: error => Queue.offer(settled, [action.node.id, error] as const)
+              }
+            )
           )
           working.add(fiber)
           fiber.addObserver(() => working.delete(fiber))
@@ -264,6 +267,10 @@ class Board {
         this.#fail(id)
       } else if (stale) this.#askAgain(id)
       else this.#enqueue(id)
+      return
+    }
+    if (result._tag === "NotStarted") {
+      this.#status[id] = "waiting"
       return
     }
     if (result._tag === "Failed") return this.#fail(id)

@@ -201,6 +201,31 @@ describe("pipeline gc", () => {
   })
 })
 
+describe("collections beside runs", () => {
+  it("never make a run fail, whatever they take away under it", async () => {
+    await house.run()
+    const runs = { left: 5 }
+    const collecting = (async () => {
+      let collections = 0
+      while (runs.left > 0) {
+        await house.text("gc", "--keep-runs", "0", "--apply")
+        collections++
+      }
+      return collections
+    })()
+    try {
+      for (; runs.left > 0; runs.left--) await house.run("--set", `bag.repeat=${2000 + runs.left}`)
+    } finally {
+      runs.left = 0
+    }
+    assert.isAbove(await collecting, 1)
+    const verified = await house.call("cache", "verify")
+    assert.match(verified.stdout, /everything is sound/)
+    await house.run()
+    assert.match(await house.text("cache", "verify"), /everything is sound/)
+  })
+})
+
 describe("a collection that is killed", () => {
   const points = [...collectFaultPoints, "trash.before-rename:3", "trash.after-rename:2", "trash.after-directory-sync"]
   const killed: Array<string> = []

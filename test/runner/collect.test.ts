@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Stream } from "effect"
 import * as Actions from "../../src/ledger/Actions.ts"
+import * as Runs from "../../src/ledger/Runs.ts"
 import { type Digest, fromBytes } from "../../src/pipeline/Digest.ts"
 import { collect, type CollectOptions, survey } from "../../src/runner/Collect.ts"
 import { encodeResult, resultFile } from "../../src/runner/Request.ts"
@@ -296,6 +297,30 @@ describe("marking", () => {
           ["collected"]
         )
         assert.isNumber(dropped.costMs)
+      })
+    )
+  })
+})
+
+describe("directories of attempts", () => {
+  it("go with their process, but not while a run is at work that may have lost a lease and still be writing", async () => {
+    await Effect.runPromise(
+      Effect.gen(function* () {
+        const { world } = yield* worldWithDropped
+        const { database, disk, owner, paths } = world.house
+        const directory = `${paths.actions}/0123456789abcdef.99`
+        yield* disk.mkdir(directory)
+        yield* disk.write(`${directory}/half`, "half of a result")
+        database.run("UPDATE run SET status = 'done' WHERE status = 'running'")
+        const listed = (now: number) =>
+          Effect.map(survey(world.house, defaults, now), ({ leftovers }) =>
+            leftovers.filter(({ kind }) => kind === "attempt").map(({ path }) => path)
+          )
+        assert.deepStrictEqual(yield* listed(world.now), [directory])
+        const start = { pipeline: "p0", profile: "small", command: "", program: "", owner, now: world.now }
+        Runs.begin(database, start)
+        assert.deepStrictEqual(yield* listed(world.now), [])
+        assert.deepStrictEqual(yield* listed(world.now + day), [directory])
       })
     )
   })

@@ -66,7 +66,7 @@ export class SimulatedProcess {
   #goneAt = Number.POSITIVE_INFINITY
   #disturbedAt = Number.NEGATIVE_INFINITY
 
-  constructor(world: World, plan: Plan, plant: Plant | undefined) {
+  constructor(world: World, plan: Plan, plant: Plant | undefined, keepGoing = world.chance(0.6)) {
     this.#world = world
     const pid = world.processes.length + 1
     this.name = `run ${pid}`
@@ -77,7 +77,7 @@ export class SimulatedProcess {
       pid
     }
     this.plan = plan
-    this.keepGoing = world.chance(0.6)
+    this.keepGoing = keepGoing
     const slots = new Slots({ cpus: world.between(1, 4), memoryMiB: world.between(300, 2000), gpus: [] })
     this.slots = plant?.slots?.(slots) ?? slots
     const { database } = world

@@ -79,11 +79,6 @@ export const plants: ReadonlyArray<PlantedDefect> = [
     finding: /is called present, but is not in the store/
   },
   {
-    name: "lost bytes are not marked in the ledger",
-    plant: ledger(sql => (sql.startsWith("UPDATE artifact SET state = ? WHERE state = 0") ? nothing : undefined)),
-    finding: /./
-  },
-  {
     name: "the end of an execution is not written",
     plant: ledger((sql, values) =>
       sql.startsWith("UPDATE execution SET status") && values[0] !== "done" ? nothing : undefined

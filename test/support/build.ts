@@ -3,5 +3,7 @@ import { execFileSync } from "node:child_process"
 import { fileURLToPath } from "node:url"
 
 export default (): void => {
-  execFileSync(process.execPath, [fileURLToPath(new URL("../../bin/pipeline.mjs", import.meta.url)), "--version"], { stdio: "ignore" })
+  execFileSync(process.execPath, [fileURLToPath(new URL("../../bin/pipeline.mjs", import.meta.url)), "--version"], {
+    stdio: "ignore"
+  })
 }

@@ -15,5 +15,7 @@ export const path = Command.make(
   )
 ).pipe(
   Command.withDescription("Print the cache's directory"),
-  Command.withExamples([{ command: 'du -sh "$(pipeline cache path)"', description: "What the system says of its size" }])
+  Command.withExamples([
+    { command: 'du -sh "$(pipeline cache path)"', description: "What the system says of its size" }
+  ])
 )

@@ -5,12 +5,13 @@ import { Effect } from "effect"
 import { Argument, Command, Flag } from "effect/cli"
 import { ConfigError } from "../../pipeline/ConfigError.ts"
 import { short } from "../../pipeline/Digest.ts"
-import { bytes, count } from "../../pipeline/units.ts"
+import { bytes } from "../../pipeline/units.ts"
 import { pathsOf } from "../../runner/Cache.ts"
 import * as Layer from "../../store/Layer.ts"
 import { nodeDisk } from "../../store/NodeDisk.ts"
 import { decodePage } from "../../store/Pages.ts"
 import * as Store from "../../store/Store.ts"
+import { plural } from "../amounts.ts"
 import { artifactOf } from "../artifacts.ts"
 import * as flags from "../flags.ts"
 import { attempt, nothingYet, openHouse } from "../house.ts"
@@ -81,10 +82,7 @@ export const restore = Command.make(
         `${JSON.stringify({ directory, kind: manifest.kind, files, items, bytes: total, metadata: manifest.metadata }, null, 2)}\n`
       )
     }
-    const parts = [
-      `${count(manifest.files.length)} file${manifest.files.length === 1 ? "" : "s"}`,
-      ...(items === 0 ? [] : [`${count(items)} items`])
-    ]
+    const parts = [plural(manifest.files.length, "file"), ...(items === 0 ? [] : [plural(items, "item")])]
     process.stdout.write(`${manifest.kind}: ${parts.join(" and ")}, ${bytes(total)}, in ${directory}\n`)
   })
 ).pipe(

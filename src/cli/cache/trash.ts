@@ -4,12 +4,12 @@ import { Command, Flag } from "effect/cli"
 import { markPresent } from "../../ledger/Collection.ts"
 import { ConfigError } from "../../pipeline/ConfigError.ts"
 import { type Digest, short } from "../../pipeline/Digest.ts"
-import { ago, bytes, count } from "../../pipeline/units.ts"
+import { ago, bytes } from "../../pipeline/units.ts"
 import { pathsOf } from "../../runner/Cache.ts"
 import { nodeDisk } from "../../store/NodeDisk.ts"
 import { decodePage } from "../../store/Pages.ts"
 import * as Store from "../../store/Store.ts"
-import { parseDuration } from "../amounts.ts"
+import { parseDuration, plural } from "../amounts.ts"
 import { artifactOf } from "../artifacts.ts"
 import * as flags from "../flags.ts"
 import { attempt, nothingYet, openHouse } from "../house.ts"
@@ -51,7 +51,7 @@ export const trash = Command.make(
       `${table(
         folders.map(({ bytes: size, objects, path, time }) => [
           bytes(size),
-          `${count(objects)} objects`,
+          plural(objects, "object"),
           ago(now - time),
           path
         ]),
@@ -97,6 +97,6 @@ const restoreArtifact = Effect.fnUntraced(function* (
   process.stdout.write(
     json
       ? `${JSON.stringify({ digest, objects })}\n`
-      : `${short(digest)} (${manifest.kind}) is back: ${count(objects)} object${objects === 1 ? "" : "s"} restored\n`
+      : `${short(digest)} (${manifest.kind}) is back: ${plural(objects, "object")} restored\n`
   )
 })

@@ -8,6 +8,7 @@ import type { Candidate } from "../../ledger/Collection.ts"
 import { type Contents, Counted } from "../../ledger/Needs.ts"
 import { bytes, count } from "../../pipeline/units.ts"
 import { inventory } from "../../runner/Collect.ts"
+import { plural } from "../amounts.ts"
 import * as flags from "../flags.ts"
 import { attempt, nothingYet, openHouse } from "../house.ts"
 import { styleOf, table } from "../style.ts"
@@ -77,10 +78,10 @@ export const usage = Command.make(
             )
           ]
     const places = [
-      ["objects", parts.objects.bytes, `${count(parts.objects.count)} objects`],
-      ["trash", parts.trash.bytes, `${count(parts.trash.count)} objects`],
-      ["quarantine", parts.quarantine.bytes, `${count(parts.quarantine.count)} files`],
-      ["temporary", parts.staging.bytes, `${count(parts.staging.count)} files`],
+      ["objects", parts.objects.bytes, plural(parts.objects.count, "object")],
+      ["trash", parts.trash.bytes, plural(parts.trash.count, "object")],
+      ["quarantine", parts.quarantine.bytes, plural(parts.quarantine.count, "file")],
+      ["temporary", parts.staging.bytes, plural(parts.staging.count, "file")],
       ["attempts", told.attempts, ""],
       ["checkpoints", told.checkpoints, ""],
       ["logs", told.logs, ""],
@@ -91,7 +92,7 @@ export const usage = Command.make(
     const { collected, lost, present } = told.artifacts
     process.stdout.write(
       `${[
-        `${style.bold(paths.root)}  ${count(present)} artifacts present, ${count(collected)} collected, ${count(lost)} lost`,
+        `${style.bold(paths.root)}  ${plural(present, "artifact")} present, ${count(collected)} collected, ${count(lost)} lost`,
         table(
           places.map(([name, size, more]) => [`  ${name}`, bytes(size), style.dim(more)]),
           new Set([1])

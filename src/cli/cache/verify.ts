@@ -4,13 +4,14 @@ import { availableParallelism } from "node:os"
 import { Clock, Effect, Option } from "effect"
 import { Command, Flag } from "effect/cli"
 import * as Actions from "../../ledger/Actions.ts"
-import type { Candidate } from "../../ledger/Collection.ts"
+import { type Candidate, candidates } from "../../ledger/Collection.ts"
 import { ConfigError } from "../../pipeline/ConfigError.ts"
 import { type Digest, sha256, short } from "../../pipeline/Digest.ts"
 import { bytes, count } from "../../pipeline/units.ts"
 import { inventory } from "../../runner/Collect.ts"
 import type { Stored } from "../../store/Writing.ts"
 import { Exit, exitCodes } from "../failure.ts"
+import { plural } from "../amounts.ts"
 import * as flags from "../flags.ts"
 import { attempt, nothingYet, openHouse } from "../house.ts"
 import { styleOf, table } from "../style.ts"
@@ -75,8 +76,11 @@ export const verify = Command.make(
       .pipe(Effect.ensuring(Effect.sync(() => progress.end())))
     const ms = (yield* Clock.currentTimeMillis) - started
 
+    // What was collected while we were hashing is not missing.
+    const present = new Set((yield* attempt(database, () => candidates(database))).map(({ id }) => id))
+    const still = known.candidates.filter(({ id }) => present.has(id))
     const needed = new Set<Digest>()
-    for (const candidate of known.candidates) {
+    for (const candidate of still) {
       for (const object of known.objectsOf(candidate)) {
         needed.add(object)
         for (const part of known.partsOf(object)) needed.add(part)
@@ -90,8 +94,7 @@ export const verify = Command.make(
       const sound = yield* Effect.result(store.verify(digest as Digest))
       if (sound._tag === "Failure") bad.add(digest as Digest)
     }
-    const lost = known.candidates.filter(candidate => isAmong(candidate, bad, known))
-    // An artifact that was collected while we were hashing stays collected: only present ones are marked.
+    const lost = still.filter(candidate => isAmong(candidate, bad, known))
     yield* attempt(database, () =>
       Actions.markArtifacts(
         database,
@@ -109,7 +112,11 @@ export const verify = Command.make(
             checked: found.checked,
             bytes: found.bytes,
             ms,
-            damaged: found.damaged.map(error => ({ digest: error.digest, reason: error.message, moved: error.quarantined })),
+            damaged: found.damaged.map(error => ({
+              digest: error.digest,
+              reason: error.message,
+              moved: error.quarantined
+            })),
             missing: vanished,
             lost: lost.map(({ digest, kind, label }) => ({ digest, kind, label }))
           },
@@ -121,16 +128,18 @@ export const verify = Command.make(
       const style = styleOf(process.stdout)
       const rate = ms > 0 ? `, ${bytes(Math.round((found.bytes / ms) * 1000))}/s` : ""
       const part = sample < 1 ? ` (a sample of ${sample})` : ""
-      const lines = [`verified ${count(found.checked)} objects${part}, ${bytes(found.bytes)}${rate}`]
+      const lines = [`verified ${plural(found.checked, "object")}${part}, ${bytes(found.bytes)}${rate}`]
       for (const error of found.damaged) {
         lines.push(`${style.red("damaged")} ${error.message}`)
         if (error.quarantined !== undefined) lines.push(`  moved to ${error.quarantined}`)
       }
       if (vanished.length > 0)
-        lines.push(`${style.red("missing")} ${count(vanished.length)} objects: ${vanished.slice(0, 8).map(short).join(", ")}`)
+        lines.push(
+          `${style.red("missing")} ${plural(vanished.length, "object")}: ${vanished.slice(0, 8).map(short).join(", ")}`
+        )
       if (lost.length > 0) {
         lines.push(
-          `lost: ${count(lost.length)} artifacts; the next run makes again those that it needs`,
+          `lost: ${plural(lost.length, "artifact")}; the next run makes again those that it needs`,
           table(lost.slice(0, listed).map(each => [`  ${short(each.digest)}`, each.kind, each.label ?? ""])),
           ...(lost.length > listed ? [`  … and ${count(lost.length - listed)} more; --json lists all`] : [])
         )

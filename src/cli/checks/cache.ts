@@ -1,5 +1,5 @@
 /** The cache as it is: whether the ledger opens, who is at work, and what dead processes left. */
-import { statSync } from "node:fs"
+import { closeSync, openSync, readSync, statSync } from "node:fs"
 import { Clock, Effect, Result } from "effect"
 import { liveLeases, liveRuns } from "../../ledger/Liveness.ts"
 import { migrations } from "../../ledger/schema.ts"
@@ -8,6 +8,7 @@ import { pathsOf } from "../../runner/Cache.ts"
 import { findLeftovers, hereOf, type House } from "../../runner/Leftovers.ts"
 import * as Layer from "../../store/Layer.ts"
 import { nodeDisk } from "../../store/NodeDisk.ts"
+import { plural } from "../amounts.ts"
 import { attempt, openHouse } from "../house.ts"
 import { type Check, type Finding, ok, problem, warning } from "./Check.ts"
 
@@ -40,11 +41,22 @@ export const cache: Check = {
     })
 }
 
+/** From the file itself: what was opened for looking may be a copy in memory. Offsets are those of SQLite's file format. */
+const headerOf = (file: string): { readonly version: number; readonly journal: string } => {
+  const bytes = Buffer.alloc(100)
+  const handle = openSync(file, "r")
+  try {
+    readSync(handle, bytes, 0, bytes.length, 0)
+  } finally {
+    closeSync(handle)
+  }
+  return { version: bytes.readUInt32BE(60), journal: bytes[18] === 2 ? "wal" : "rollback" }
+}
+
 const look = Effect.fnUntraced(function* (house: House, ledger: string, now: number) {
   const { database } = house
   const state = yield* attempt(database, () => ({
-    version: database.get<{ user_version: number }>("PRAGMA user_version")!.user_version,
-    journal: database.get<{ journal_mode: string }>("PRAGMA journal_mode")!.journal_mode,
+    ...headerOf(ledger),
     sound:
       sizeOf(ledger) > checkedBytes
         ? "ok"
@@ -67,7 +79,7 @@ const look = Effect.fnUntraced(function* (house: House, ledger: string, now: num
   findings.push(
     ok(
       "ledger",
-      `${ledger}: schema ${state.version}${older}, ${bytes(sizeOf(ledger))}, journal ${state.journal}, ${count(state.runs)} runs`
+      `${ledger}: schema ${state.version}${older}, ${bytes(sizeOf(ledger))}, journal ${state.journal}, ${plural(state.runs, "run")}`
     )
   )
   const log = sizeOf(`${ledger}-wal`)
@@ -85,7 +97,7 @@ const look = Effect.fnUntraced(function* (house: House, ledger: string, now: num
       "work",
       state.running + state.leases === 0
         ? "nothing is running"
-        : `${count(state.running)} runs at work, ${count(state.leases)} actions leased`
+        : `${plural(state.running, "run")} at work, ${plural(state.leases, "action")} leased`
     )
   )
   const leftovers = (yield* findLeftovers(house, { keepRuns: 5, logs: false, quarantine: false }, now)).filter(
@@ -102,12 +114,12 @@ const look = Effect.fnUntraced(function* (house: House, ledger: string, now: num
           "`pipeline gc` lists them, and with --apply removes them"
         )
   )
-  const damaged = leftovers.length - going.length
+  const damaged = leftovers.filter(({ kept, path }) => kept && !path.endsWith(".json")).length
   if (damaged > 0)
     findings.push(
       warning(
         "quarantine",
-        `${count(damaged)} files of damaged objects`,
+        `${plural(damaged, "damaged object")} moved aside`,
         "`pipeline cache verify` tells whether more are; `pipeline gc --quarantine --apply` removes them"
       )
     )
@@ -142,5 +154,5 @@ const embeddedIn = Effect.fnUntraced(function* (directory: string) {
         `${count(absent.length)} files are missing or cut short, such as ${absent[0]}`,
         "install the program anew"
       )
-    : ok("embedded data", `${count(artifacts.size)} artifacts, ${bytes(total)}, in ${directory}`)
+    : ok("embedded data", `${plural(artifacts.size, "artifact")}, ${bytes(total)}, in ${directory}`)
 })

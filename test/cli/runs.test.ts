@@ -1,0 +1,75 @@
+import { assert, describe, it } from "vitest"
+import { listRuns, renderRuns } from "../../src/cli/runs.ts"
+import { styleOf } from "../../src/cli/style.ts"
+import { statusOf } from "../../src/ledger/RunRows.ts"
+import { newOwner } from "../../src/runner/Machine.ts"
+import { LedgerScript } from "../support/ledgerScript.ts"
+
+process.env["NO_COLOR"] = "1"
+
+describe("runs", () => {
+  const script = new LedgerScript()
+  const { done } = script.run({ executes: [{ label: "a", ms: 60_000 }] })
+  script.run({ pipeline: "other", executes: [{ label: "a", parameters: { n: 1 }, fails: "no" }], status: "failed" })
+  script.run({ reuses: done })
+
+  it("are listed newest first, up to a limit, of one pipeline where asked", () => {
+    const ids = (pipeline: string | undefined, limit: number) =>
+      listRuns(script.database, pipeline, limit).map(({ id }) => id)
+    assert.deepStrictEqual(ids(undefined, 10), [3, 2, 1])
+    assert.deepStrictEqual(ids(undefined, 2), [3, 2])
+    assert.deepStrictEqual(ids("demo", 10), [3, 1])
+    assert.deepStrictEqual(ids("nothing", 10), [])
+  })
+
+  it("are printed as a table with one line each", () => {
+    const lines = renderRuns(listRuns(script.database, undefined, 10), script.now, styleOf(process.stdout)).split("\n")
+    assert.strictEqual(lines.length, 4)
+    assert.match(lines[0]!, /^run +pipeline +profile +status +started +took +executed +reused +failed +saved$/)
+    assert.match(lines[2]!, /2 +other +small +failed/)
+    assert.match(lines[3]!, /1 min/)
+  })
+})
+
+describe("the status of a run", () => {
+  const here = { id: "me", host: "here", boot: "today", pid: 1 }
+  const run = { status: "running", host: "here", boot: "today", pid: 77 } as const
+
+  it("that says it is running is believed while its process lives, and of other machines", () => {
+    assert.strictEqual(
+      statusOf(run, here, () => true),
+      "running"
+    )
+    assert.strictEqual(
+      statusOf({ ...run, host: "elsewhere" }, here, () => false),
+      "running"
+    )
+  })
+
+  it("whose process is gone, or whose machine was started anew, has crashed", () => {
+    assert.strictEqual(
+      statusOf(run, here, () => false),
+      "crashed"
+    )
+    assert.strictEqual(
+      statusOf({ ...run, boot: "yesterday" }, here, () => true),
+      "crashed"
+    )
+  })
+
+  it("that ended is what it ended as", () => {
+    assert.strictEqual(
+      statusOf({ ...run, status: "done" }, here, () => false),
+      "done"
+    )
+  })
+
+  it("in the ledger is not changed by looking", () => {
+    const script = new LedgerScript()
+    const { boot, host } = newOwner()
+    // No process has this number: the kernel's limit is 2^22.
+    script.run({ status: "running", owner: { host, boot, pid: 2 ** 30 } })
+    assert.strictEqual(listRuns(script.database, undefined, 1)[0]!.status, "crashed")
+    assert.strictEqual(script.database.get<{ status: string }>("SELECT status FROM run")!.status, "running")
+  })
+})
