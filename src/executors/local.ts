@@ -37,7 +37,11 @@ export const make = (options: LocalOptions): LocalExecutor => {
         env: environment(job)
       })
       living.add(child)
-      child.once("exit", () => living.delete(child))
+      child.once("exit", () => {
+        living.delete(child)
+        const place = idle.indexOf(child)
+        if (place >= 0) idle.splice(place, 1)
+      })
       return child
     } finally {
       closeSync(log)
@@ -62,7 +66,6 @@ export const make = (options: LocalOptions): LocalExecutor => {
           child.removeAllListeners("message").removeAllListeners("error")
           child.removeListener("exit", died)
           if (shared && ended._tag !== "Died" && child.connected) {
-            child.once("exit", () => void idle.splice(idle.indexOf(child), idle.includes(child) ? 1 : 0))
             child.unref()
             child.channel?.unref()
             idle.push(child)

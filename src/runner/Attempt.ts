@@ -31,6 +31,14 @@ export interface ReadyAction {
   readonly estimateMs: number | undefined
 }
 
+/** What an action and the run that it belongs to tell each other. */
+export interface RunControl {
+  /** Whether nothing new may start any more. */
+  readonly stopping: () => boolean
+  /** An action has failed for good. */
+  readonly failed: () => void
+}
+
 /** How the work on an action ended. */
 export type Settled =
   | { readonly _tag: "Executed"; readonly outputs: ReadonlyArray<Actions.KnownOutput>; readonly ms: number }
@@ -73,18 +81,27 @@ export const compute = Effect.fn("compute")(function* (
   run: Runs.RunId,
   action: ReadyAction,
   leaseMs: number,
-  stopping: () => boolean
+  control: RunControl
 ): Effect.fn.Return<Settled, LedgerError> {
   const { label, stage } = action.node
   let attempt = 1
   const failures = new Map<ErrorClass, number>()
+  /** Each class has its own patience: a crash is tried again although the network failed before. */
+  const isFinal = (failure: Failure) =>
+    !(failure.class === "damaged" && failure.artifact !== undefined) &&
+    (failures.get(failure.class) ?? 0) >= retriesOf(stage.retries, failure.class)
   let announced = false
   for (;;) {
     const tried: Tried = yield* ports.slots
       .with(stage.resources(action.node.parameters), slots =>
-        attempt === 1 && stopping()
+        attempt === 1 && control.stopping()
           ? Effect.succeed<Tried>({ _tag: "NotStarted" })
-          : attemptOnce(ports, run, action, attempt, slots, leaseMs)
+          : Effect.tap(attemptOnce(ports, run, action, attempt, slots, leaseMs), tried =>
+              Effect.sync(() => {
+                // Said before the slots go to the next.
+                if (tried._tag === "Failure" && isFinal(tried)) control.failed()
+              })
+            )
       )
       .pipe(Effect.catchTag("StageError", error => Effect.succeed(failureOf(error))))
     switch (tried._tag) {
@@ -106,10 +123,8 @@ export const compute = Effect.fn("compute")(function* (
       case "Failure": {
         if (tried.class === "damaged" && tried.artifact !== undefined)
           return yield* loseInput(ports, action, tried, attempt, logPath(run, label, attempt))
-        // Each class has its own patience: a crash is tried again although the network failed before.
-        const times = (failures.get(tried.class) ?? 0) + 1
-        failures.set(tried.class, times)
-        const again = times <= retriesOf(stage.retries, tried.class)
+        const again = !isFinal(tried)
+        failures.set(tried.class, (failures.get(tried.class) ?? 0) + 1)
         const pause = backoffMs(attempt)
         yield* ports.emit({
           type: "failed",

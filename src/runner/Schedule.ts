@@ -51,6 +51,12 @@ export const schedule = (options: ScheduleOptions): Effect.Effect<ScheduleSummar
     options.observe(() => board.summary())
     board.survey()
     const settled = yield* Queue.unbounded<readonly [NodeId, Settled | LedgerError]>()
+    const control = {
+      stopping: () => board.stopping,
+      failed: () => {
+        if (!options.keepGoing) board.stopping = true
+      }
+    }
     const working = new Set<Fiber.Fiber<unknown>>()
     const work = Effect.gen(function* () {
       for (;;) {
@@ -58,13 +64,10 @@ export const schedule = (options: ScheduleOptions): Effect.Effect<ScheduleSummar
           const action = board.next()
           if (action === undefined) break
           const fiber = yield* Effect.forkChild(
-            Effect.matchEffect(
-              compute(options.ports, options.run, action, options.leaseMs, () => board.stopping),
-              {
-                onSuccess: result => Queue.offer(settled, [action.node.id, result] as const),
-                onFailure: error => Queue.offer(settled, [action.node.id, error] as const)
-              }
-            )
+            Effect.matchEffect(compute(options.ports, options.run, action, options.leaseMs, control), {
+              onSuccess: result => Queue.offer(settled, [action.node.id, result] as const),
+              onFailure: error => Queue.offer(settled, [action.node.id, error] as const)
+            })
           )
           working.add(fiber)
           fiber.addObserver(() => working.delete(fiber))

@@ -1,44 +1,12 @@
 /** kill -9, in real processes: of the runner at every step of publishing, and of an action's process. */
-import { readFileSync, readlinkSync } from "node:fs"
-import { setTimeout as sleep } from "node:timers/promises"
 import { assert, describe, it } from "vitest"
 import { runnerFaultPoints } from "../../src/runner/Ports.ts"
 import { faultPoints } from "../../src/store/Faults.ts"
+import { childrenOf, lives, printsTo, until } from "./processes.ts"
 import { type Fixture, makeFixture } from "./smallFixture.ts"
 
 /** The steps of a run: what an action's process does to the store by itself, and what other verbs do, has tests of its own. */
 const points = [...faultPoints.filter(point => /^(publish|directory)\./.test(point)), ...runnerFaultPoints]
-
-/** Polls until something is there; the tests' time limit ends it. */
-const until = async <A>(look: () => A | undefined): Promise<A> => {
-  for (;;) {
-    const found = look()
-    if (found !== undefined) return found
-    await sleep(20)
-  }
-}
-
-/** Processes whose parent is `pid`. */
-const childrenOf = (pid: number): ReadonlyArray<number> => {
-  try {
-    return readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8")
-      .trim()
-      .split(" ")
-      .filter(text => text !== "")
-      .map(Number)
-  } catch {
-    return []
-  }
-}
-
-/** A process that has ended but was not waited for counts as gone. */
-const lives = (pid: number): boolean => {
-  try {
-    return !/^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, "utf8"))
-  } catch {
-    return false
-  }
-}
 
 const undisturbed = async () => {
   const fixture = makeFixture()
@@ -121,12 +89,3 @@ describe.skipIf(process.platform !== "linux")("kill -9", () => {
     )
   })
 })
-
-/** Finds the process of an action that has one of its own: what it prints goes to its own log. */
-const printsTo = (label: string) => (pid: number) => {
-  try {
-    return readlinkSync(`/proc/${pid}/fd/1`).includes(`/${label}.`)
-  } catch {
-    return false
-  }
-}

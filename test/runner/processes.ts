@@ -1,0 +1,43 @@
+/** Looking at real processes from outside, by what the kernel says of them. */
+import { readFileSync, readlinkSync } from "node:fs"
+import { setTimeout as sleep } from "node:timers/promises"
+
+/** Polls until something is there; the tests' time limit ends it. */
+export const until = async <A>(look: () => A | undefined): Promise<A> => {
+  for (;;) {
+    const found = look()
+    if (found !== undefined) return found
+    await sleep(20)
+  }
+}
+
+/** Processes whose parent is `pid`. */
+export const childrenOf = (pid: number): ReadonlyArray<number> => {
+  try {
+    return readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8")
+      .trim()
+      .split(" ")
+      .filter(text => text !== "")
+      .map(Number)
+  } catch {
+    return []
+  }
+}
+
+/** A process that has ended but was not waited for counts as gone. */
+export const lives = (pid: number): boolean => {
+  try {
+    return !/^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, "utf8"))
+  } catch {
+    return false
+  }
+}
+
+/** Finds the process of an action that has one of its own: what it prints goes to its own log. */
+export const printsTo = (label: string) => (pid: number) => {
+  try {
+    return readlinkSync(`/proc/${pid}/fd/1`).includes(`/${label}.`)
+  } catch {
+    return false
+  }
+}
