@@ -8,19 +8,29 @@ import { parseOverride } from "../data/overrides.ts"
 import { ConfigError } from "../pipeline/ConfigError.ts"
 import { evaluate, isPipeline, type Pipeline } from "../pipeline/Pipeline.ts"
 import { only as restrict, type Plan } from "../pipeline/Plan.ts"
+import { dist, root } from "./home.ts"
 import { resolveOurselves } from "./ourselves.ts"
 
 /** Text that can only be meant as a path. */
 const looksLikePath = (name: string) => name.includes("/") || name.includes("\\") || /\.[cm]?[jt]s$/.test(name)
 
 const attempt = <A>(run: () => A): Effect.Effect<A, ConfigError> =>
-  Effect.try({ try: run, catch: cause => (cause instanceof ConfigError ? cause : asConfigError(cause)) })
+  Effect.try({ try: run, catch: cause => asConfigError(cause) })
 
-const asConfigError = (cause: unknown): ConfigError => {
-  if (!(cause instanceof Error)) return new ConfigError({ message: String(cause) })
-  const place = /\((?:file:\/\/)?([^()]+:\d+:\d+)\)|at (?:file:\/\/)?(\/\S+:\d+:\d+)/.exec(cause.stack ?? "")
-  const at = place?.[1] ?? place?.[2]
-  return new ConfigError({ message: `${cause.name}: ${cause.message}`, ...(at === undefined ? {} : { at }) })
+/** An error of a pipeline's own code, with the place where it was raised. */
+const asConfigError = (cause: unknown, file?: string): ConfigError => {
+  if (cause instanceof ConfigError) return cause
+  const at = (cause instanceof Error ? placeOf(cause.stack ?? "") : undefined) ?? file
+  const message = cause instanceof Error ? `${cause.name}: ${cause.message}` : String(cause)
+  return new ConfigError({ message, ...(at === undefined ? {} : { at }) })
+}
+
+/** On top of the stack for wrong syntax; else the first frame that is neither Node's nor ours. */
+const placeOf = (stack: string): string | undefined => {
+  const syntax = /^(?:file:\/\/)?(\/\S+:\d+)$/m.exec(stack)?.[1]
+  if (syntax !== undefined) return syntax
+  const frames = [...stack.matchAll(/(?:file:\/\/)?(\/[^\s()]+:\d+:\d+)/g)].map(match => match[1]!)
+  return frames.find(frame => !frame.startsWith(dist ?? root))
 }
 
 export const load = (name: string): Effect.Effect<Pipeline, ConfigError> =>
@@ -42,11 +52,7 @@ const loadFile = (path: string, name: string): Effect.Effect<Pipeline, ConfigErr
     resolveOurselves()
     const module = yield* Effect.tryPromise({
       try: () => import(pathToFileURL(path).href) as Promise<{ default?: unknown }>,
-      catch: cause =>
-        new ConfigError({
-          at: name,
-          message: `could not be loaded: ${cause instanceof Error ? cause.message : String(cause)}`
-        })
+      catch: cause => asConfigError(cause, name)
     })
     if (!isPipeline(module.default)) {
       return yield* new ConfigError({

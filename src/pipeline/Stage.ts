@@ -1,5 +1,6 @@
 /** Stages: kinds of work with typed inputs, parameters and outputs. Calling one inside a pipeline adds it to the plan. */
 import type { Effect, Schema } from "effect"
+import { ConfigError } from "./ConfigError.ts"
 import type { AnyPort, Kind, Manifest, Port, Ref } from "./Artifact.ts"
 import type { Json } from "./Digest.ts"
 import * as Origin from "./Origin.ts"
@@ -142,9 +143,8 @@ export const make = <
   name: Name,
   options: StageOptions<Inputs, P, Outputs>
 ): Stage<Name, Inputs, P, Outputs> => {
-  if (!/^[a-z][a-z0-9-]*$/.test(name)) {
-    throw new TypeError(`a stage's name consists of lower-case letters, digits and dashes, got ${JSON.stringify(name)}`)
-  }
+  const definedAt = Origin.callSite(make)
+  refuseIncomplete(name, options, definedAt)
   const outputs = Object.keys(options.outputs)
   const { resources } = options
   const stage: AnyStage = {
@@ -169,7 +169,7 @@ export const make = <
     process: options.process ?? "own",
     engine: options.engine ?? false,
     run: options.run as unknown as AnyStage["run"],
-    definedAt: Origin.callSite(make)
+    definedAt
   }
   const call = (args: Record<string, unknown>): unknown => {
     const references = current(name).add(self, args, call)
@@ -178,6 +178,31 @@ export const make = <
   Object.defineProperty(call, "name", { configurable: true })
   const self = Object.defineProperties(call, Object.getOwnPropertyDescriptors(stage)) as unknown as AnyStage
   return self as unknown as Stage<Name, Inputs, P, Outputs>
+}
+
+/** A file that is run without a type check gets the same answers as the compiler's. */
+const refuseIncomplete = (name: string, options: object, at: Origin.Position | undefined): void => {
+  const refuse = (message: string, advice?: string) =>
+    new ConfigError({
+      message,
+      ...(at === undefined ? {} : { at: Origin.format(at) }),
+      ...(advice === undefined ? {} : { advice })
+    })
+  if (!/^[a-z][a-z0-9-]*$/.test(name)) {
+    throw refuse(`a stage's name consists of lower-case letters, digits and dashes, got ${JSON.stringify(name)}`)
+  }
+  for (const field of ["inputs", "parameters", "outputs", "run"] as const) {
+    const value = (options as Readonly<Record<string, unknown>>)[field]
+    if (value !== undefined && value !== null) continue
+    const empty =
+      field === "inputs" ? "inputs: {}" : field === "parameters" ? "parameters: Schema.Struct({})" : undefined
+    throw refuse(
+      `stage ${name} has no ${field}`,
+      empty === undefined ? undefined : `where there are none, write ${empty}`
+    )
+  }
+  const { outputs } = options as { readonly outputs: object }
+  if (Object.keys(outputs).length === 0) throw refuse(`stage ${name} has no output: nothing of it could be kept`)
 }
 
 export const isStage = (value: unknown): value is AnyStage =>
