@@ -58,6 +58,10 @@ if (isStale()) {
 }
 
 if (suits) {
+  // The program holds much for its whole life and little for a moment: a young generation that never grows costs it no
+  // time and saves about a sixth of its memory on large plans (bench/noop).
+  const { setFlagsFromString } = await import("node:v8")
+  setFlagsFromString("--semi-space-growth-factor=1")
   const { enableCompileCache } = await import("node:module")
   if (enableCompileCache !== undefined) enableCompileCache(join(root, "node_modules", ".cache", "pipeline"))
   await import(pathToFileURL(entry).href)
