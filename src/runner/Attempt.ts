@@ -1,77 +1,29 @@
-/** Computes one action: lease, process, publication, retries. Whoever loses the race for the lease waits and reuses. */
+/** Computes one action: slots, lease, process, retries. Whoever loses the race for the lease waits and reuses. */
 import { join } from "node:path"
 import { Clock, Effect, Option } from "effect"
 import type { Ended, Job } from "../executors/Executor.ts"
 import * as Actions from "../ledger/Actions.ts"
 import type { LedgerError } from "../ledger/LedgerError.ts"
 import * as Leases from "../ledger/Leases.ts"
-import * as Metrics from "../ledger/Metrics.ts"
 import * as Runs from "../ledger/Runs.ts"
-import { decodeManifest, manifestBytes, manifestDigest } from "../pipeline/Artifact.ts"
 import { canonical, type Digest, short } from "../pipeline/Digest.ts"
-import type { KeyComponents } from "../pipeline/Key.ts"
-import type { PlanNode } from "../pipeline/Plan.ts"
 import type { Slots } from "../pipeline/StageContext.ts"
 import type { ErrorClass } from "../pipeline/StageError.ts"
 import type { StorageError } from "../store/StorageError.ts"
+import {
+  type Busy,
+  type Failure,
+  type ReadyAction,
+  recordOf,
+  type RunControl,
+  type Settled,
+  storageFailure,
+  type Tried
+} from "./Action.ts"
 import { pollMs, type Ports } from "./Ports.ts"
-import { decodeResult, encodeRequest, type Request, requestFile, resultFile, type ResultRecord } from "./Request.ts"
+import { commit } from "./Publication.ts"
+import { encodeRequest, type Request, requestFile } from "./Request.ts"
 import { removeTree } from "./removeTree.ts"
-import { describe } from "./summary.ts"
-
-/** An action that is ready: all its inputs exist. */
-export interface ReadyAction {
-  readonly node: PlanNode
-  readonly key: Digest
-  readonly components: KeyComponents
-  readonly codeDetail: string
-  readonly families: { readonly [output: string]: Digest }
-  /** Why a known result is computed anew. */
-  readonly remake: string | undefined
-  readonly estimateMs: number | undefined
-}
-
-/** What an action and the run that it belongs to tell each other. */
-export interface RunControl {
-  /** Whether nothing new may start any more. */
-  readonly stopping: () => boolean
-  /** An action has failed for good. */
-  readonly failed: () => void
-}
-
-/** How the work on an action ended. */
-export type Settled =
-  | { readonly _tag: "Executed"; readonly outputs: ReadonlyArray<Actions.KnownOutput>; readonly ms: number }
-  | { readonly _tag: "Reused"; readonly outputs: ReadonlyArray<Actions.KnownOutput> }
-  | { readonly _tag: "Failed"; readonly class: ErrorClass; readonly message: string }
-  /** An input turned out damaged. It is marked as lost; its producer must run before this action can. */
-  | {
-      readonly _tag: "InputLost"
-      readonly artifact: Digest
-      readonly message: string
-      readonly advice: string | undefined
-      readonly log: string
-      readonly attempt: number
-    }
-  /** The run stopped while the action still waited for its turn. */
-  | { readonly _tag: "NotStarted" }
-
-interface Failure {
-  readonly _tag: "Failure"
-  readonly class: ErrorClass
-  readonly message: string
-  readonly advice?: string | undefined
-  readonly object?: string | undefined
-  readonly artifact?: string | undefined
-}
-
-/** Another process holds the lease, or took it while we were thought dead. */
-interface Busy {
-  readonly _tag: "Busy"
-  readonly holder: Leases.Holder | undefined
-}
-
-type Tried = Settled | Failure | Busy
 
 /** Pause before attempt `n + 1`, in milliseconds: 1 s, 2 s, 4 s … at most a minute. */
 const backoffMs = (attempt: number) => Math.min(60_000, 1000 * 2 ** (attempt - 1))
@@ -308,13 +260,6 @@ const executeLeased = (
 /** Earlier sets whose items an action may use again. */
 const candidateSets = 8
 
-const recordOf = (action: ReadyAction): Actions.ActionRecord => ({
-  key: action.key,
-  components: action.components,
-  arguments: action.node.parametersText === action.components.parameters ? undefined : action.node.parametersText,
-  codeDetail: action.codeDetail
-})
-
 /** Makes the attempt's private directory, its request and its log, before anything runs. */
 const prepare = (
   ports: Ports,
@@ -377,98 +322,3 @@ const failureOfEnd = (ended: Exclude<Ended, { readonly _tag: "Done" }>): Failure
   ended._tag === "Died"
     ? { _tag: "Failure", class: "crashed", message: ended.reason, advice: "its log holds what it printed last" }
     : { ...ended, _tag: "Failure" }
-
-const storageFailure = (error: { readonly message: string; readonly advice?: string }): Failure => ({
-  _tag: "Failure",
-  class: "storage",
-  message: error.message,
-  advice: error.advice
-})
-
-interface Committed {
-  readonly _tag: "Executed"
-  readonly outputs: ReadonlyArray<Actions.KnownOutput>
-  readonly summary: string
-  readonly divergences: ReadonlyArray<Actions.Divergence>
-}
-
-/** Moves the objects into the store, then makes everything visible with one transaction, which also ends the lease. */
-const commit = (
-  ports: Ports,
-  action: ReadyAction,
-  lease: Leases.Lease,
-  execution: Runs.ExecutionId,
-  directory: string
-): Effect.Effect<Committed | Failure | Busy, LedgerError> =>
-  Effect.gen(function* () {
-    const read = yield* Effect.result(readResult(ports, action, directory))
-    if (read._tag === "Failure") return storageFailure(read.failure)
-    const { outputs, result } = read.success
-    const published = yield* Effect.result(
-      ports.publish(result.staged as ReadonlyArray<{ path: string; sha256: Digest; size: number }>)
-    )
-    if (published._tag === "Failure") return storageFailure(published.failure)
-    yield* ports.faults("action.published")
-    const now = yield* Clock.currentTimeMillis
-    const recorded = yield* ports.ledger(database =>
-      database.immediate(() => {
-        // Thought dead, we lost the lease: whoever has it publishes, and we reuse that.
-        if (!Leases.held(database, lease)) return undefined
-        const id = Actions.ensureAction(database, recordOf(action), now)
-        const divergences = Actions.recordOutputs(database, id, execution, outputs, now)
-        Metrics.record(
-          database,
-          id,
-          result.metrics.map(metric => ({ ...metric, value: metric.value ?? Number.NaN }))
-        )
-        Runs.finishExecution(database, execution, { status: "done", now, cpuMs: result.cpuMs, peakKib: result.peakKib })
-        Leases.release(database, lease)
-        return divergences
-      })
-    )
-    if (recorded === undefined) return { _tag: "Busy", holder: undefined }
-    yield* ports.faults("action.recorded")
-    return {
-      _tag: "Executed",
-      outputs: outputs.map(({ digest, port }) => ({ port, digest, state: "present" })),
-      summary: outputs
-        .map(({ manifest, port }) =>
-          describe(action.node.stage.outputs[port]!, manifest.metadata, manifestBytes(manifest))
-        )
-        .join("; "),
-      divergences: recorded
-    }
-  })
-
-/** Reads what the process left. It is somebody else's code that wrote it: nothing is taken on trust. */
-const readResult = (
-  ports: Ports,
-  action: ReadyAction,
-  directory: string
-): Effect.Effect<
-  { readonly result: ResultRecord; readonly outputs: ReadonlyArray<Actions.OutputRecord> },
-  StorageError | { readonly message: string }
-> =>
-  Effect.gen(function* () {
-    const bytes = yield* ports.disk.read(join(directory, resultFile))
-    return yield* Effect.try({
-      try: () => {
-        const result = decodeResult(Buffer.from(bytes).toString("utf8"))
-        if (result.key !== action.key) throw new Error(`its result is for key ${short(result.key)}`)
-        const outputs = Object.entries(action.node.stage.outputs).map(([port, kind]): Actions.OutputRecord => {
-          const output = result.outputs.find(candidate => candidate.port === port)
-          if (output === undefined) throw new Error(`its result lacks output ${port}`)
-          const manifest = decodeManifest(canonical(output.manifest))
-          if (manifestDigest(manifest) !== output.digest)
-            throw new Error(`the manifest of output ${port} does not have its digest`)
-          if (manifest.kind !== kind.name)
-            throw new Error(`output ${port} is of kind ${manifest.kind} instead of ${kind.name}`)
-          return { port, digest: output.digest as Digest, manifest, family: action.families[port] }
-        })
-        return { result, outputs }
-      },
-      catch: cause => ({
-        message: `${join(directory, resultFile)}: ${cause instanceof Error ? cause.message : String(cause)}`
-      })
-    })
-  })

@@ -11,7 +11,8 @@ import { isLasting, labelOf, type RunEvent } from "./Events.ts"
 import { heartbeatMs, leaseMs, type Ports } from "./Ports.ts"
 import type { Resolver } from "./Resolver.ts"
 import { describe } from "./summary.ts"
-import { schedule, type ScheduleSummary } from "./Schedule.ts"
+import type { ScheduleSummary } from "./Board.ts"
+import { schedule } from "./Schedule.ts"
 
 export interface RunOptions {
   readonly ports: Ports
