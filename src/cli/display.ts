@@ -14,6 +14,8 @@ export interface Display {
 
 export interface DisplayOptions {
   readonly json: boolean
+  /** The cache's directory. */
+  readonly cache: string
   readonly plan: Plan
   readonly slots: Slots
 }
@@ -23,7 +25,7 @@ export const displayFor = (options: DisplayOptions): Display => {
   // A terminal that cannot move its cursor is served with lines.
   return process.stderr.isTTY && process.env["TERM"] !== "dumb" && process.env["CI"] === undefined
     ? live(options)
-    : lines()
+    : lines(options)
 }
 
 const json: Display = {

@@ -1,4 +1,5 @@
 /** The words for what happens during a run; both displays use them. */
+import { join, relative } from "node:path"
 import { bytes, count, duration } from "../pipeline/units.ts"
 import type { Progress } from "../pipeline/StageContext.ts"
 import type { RunEvent } from "../runner/Events.ts"
@@ -32,14 +33,15 @@ export const ending = (event: Of<"run-ended">): string => {
   return `${how}${parts.join(", ")} in ${duration(event.ms)}`
 }
 
-export const failure = (event: Of<"failed">, style: Style): string => {
+/** `cache` is the cache's directory: logs lie below it. */
+export const failure = (event: Of<"failed">, style: Style, cache: string): string => {
   const head = `${style.red("✗")} ${event.label}  ${event.message}`
   const rest = [
     ...(event.advice === undefined ? [] : [event.advice]),
     ...(event.retryInMs === undefined
       ? []
       : [`attempt ${event.attempt} failed; trying again in ${duration(event.retryInMs)}`]),
-    `log  ${event.log}`
+    `log  ${fromHere(join(cache, event.log))}`
   ]
   return [head, ...rest.map(line => `    ${line}`)].join("\n")
 }
@@ -62,4 +64,10 @@ export const progressText = (progress: Progress, elapsedMs: number): string => {
 export const bar = (done: number, total: number, cells: number): string => {
   const filled = total <= 0 ? cells : Math.max(0, Math.min(cells, Math.floor((done / total) * cells)))
   return "█".repeat(filled) + "░".repeat(cells - filled)
+}
+
+/** A path as one would type it here: relative, unless it lies elsewhere. */
+export const fromHere = (path: string): string => {
+  const shown = relative(process.cwd(), path)
+  return shown.startsWith("..") ? path : shown
 }

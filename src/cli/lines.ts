@@ -3,14 +3,14 @@ import { Effect } from "effect"
 import { short } from "../pipeline/Digest.ts"
 import { duration } from "../pipeline/units.ts"
 import type { RunEvent } from "../runner/Events.ts"
-import type { Display } from "./display.ts"
+import type { Display, DisplayOptions } from "./display.ts"
 import { ending, failure, heading, progressText } from "./eventText.ts"
 import { type Style, styleOf } from "./style.ts"
 
 /** Progress of a long action appears in a log this often, in milliseconds. */
 const progressEveryMs = 10_000
 
-export const lines = (): Display => {
+export const lines = ({ cache }: DisplayOptions): Display => {
   const style = styleOf(process.stderr)
   const started = new Map<string, number>()
   const reported = new Map<string, number>()
@@ -26,7 +26,7 @@ export const lines = (): Display => {
           process.stderr.write(`  ${event.label}  ${progressText(event.progress, Date.now() - since)}\n`)
           return
         }
-        const text = lineOf(event, style)
+        const text = lineOf(event, style, cache)
         if (text !== undefined) process.stderr.write(`${text}\n`)
       }),
     close: Effect.void
@@ -34,7 +34,7 @@ export const lines = (): Display => {
 }
 
 /** The line for an event; undefined for events that a log does without. */
-export const lineOf = (event: RunEvent, style: Style): string | undefined => {
+export const lineOf = (event: RunEvent, style: Style, cache: string): string | undefined => {
   switch (event.type) {
     case "run-started":
       return heading(event, style)
@@ -50,7 +50,7 @@ export const lineOf = (event: RunEvent, style: Style): string | undefined => {
     case "finished":
       return `  ${style.green("✓")} ${event.label}  ${event.summary}  ${style.dim(duration(event.ms))}`
     case "failed":
-      return `  ${failure(event, style)}`
+      return `  ${failure(event, style, cache)}`
     case "skipped":
       return `  ${style.yellow("-")} ${event.label}  skipped: ${event.because}`
     case "diverged":

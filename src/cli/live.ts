@@ -19,7 +19,7 @@ const barCells = 12
 const hideCursor = "\u001B[?25l"
 const showCursor = "\u001B[?25h"
 
-export const live = ({ plan, slots }: DisplayOptions): Display => {
+export const live = ({ cache, plan, slots }: DisplayOptions): Display => {
   const style = styleOf(process.stderr)
   const running = new Map<string, Running>()
   const waiting = new Map<string, string>()
@@ -100,7 +100,7 @@ export const live = ({ plan, slots }: DisplayOptions): Display => {
         waiting.clear()
         break
     }
-    redraw(lineOf(event, style))
+    redraw(lineOf(event, style, cache))
   }
 
   return {

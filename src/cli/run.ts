@@ -72,7 +72,7 @@ export const command = Command.make(
       })
     )
     const executor = makeLocal({ worker, strayLog: join(paths.logs, "workers.log") })
-    const display = displayFor({ json: args.json, plan, slots })
+    const display = displayFor({ json: args.json, cache: paths.root, plan, slots })
     whileWorking({
       announce: message => Effect.runSync(display.emit({ type: "warning", message })),
       kill: executor.killAll

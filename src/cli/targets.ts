@@ -1,11 +1,12 @@
 /** What a finished run shows: the files that its targets consist of, copied out of the store where people can open them. */
 import { existsSync, readFileSync } from "node:fs"
-import { join, relative } from "node:path"
+import { join } from "node:path"
 import { Effect } from "effect"
 import type { Digest } from "../pipeline/Digest.ts"
 import { short } from "../pipeline/Digest.ts"
 import type { Cache } from "../runner/Cache.ts"
 import type { Resolver } from "../runner/Resolver.ts"
+import { fromHere } from "./eventText.ts"
 import { styleOf } from "./style.ts"
 
 export interface ShowTargets {
@@ -33,9 +34,8 @@ export const showTargets = ({ cache, json, resolver, run }: ShowTargets) =>
       if (json)
         process.stdout.write(`${JSON.stringify({ type: "target", run, name, digest: found.digest, directory })}\n`)
       else if (existsSync(shown)) process.stdout.write(`\n${readFileSync(shown, "utf8").trimEnd()}\n`)
-      const path = relative(process.cwd(), directory)
       process.stderr.write(
-        `\n${style.dim("report")}  ${path.startsWith("..") ? directory : path}   ${style.dim("why")}  pipeline why ${plan.pipeline}   ${style.dim("trace")}  pipeline lineage ${short(found.digest)}\n`
+        `\n${style.dim("report")}  ${fromHere(directory)}   ${style.dim("why")}  pipeline why ${plan.pipeline}   ${style.dim("trace")}  pipeline lineage ${short(found.digest)}\n`
       )
     }
   })
