@@ -211,7 +211,19 @@ type Decoder = (
 const makeDecoder = (stage: AnyStage): Decoder => {
   const decode = Schema.decodeUnknownResult(stage.parameters, { errors: "all", onExcessProperty: "error" })
   const encode = Schema.encodeUnknownSync(stage.parameters)
+  const takesNone = "fields" in stage.parameters && Object.keys(stage.parameters.fields as object).length === 0
   return (value, label) => {
+    // The schema of an empty record lets every key pass.
+    if (takesNone && Object.keys(value as object).length > 0) {
+      return Result.fail(
+        Object.keys(value as object).map(key => ({
+          kind: "unknown",
+          path: [key],
+          message: `${label}.${key} is not known`,
+          advice: `stage ${stage.name} takes no parameters`
+        }))
+      )
+    }
     const result = decode(value)
     if (Result.isFailure(result)) return Result.fail(fromIssue(result.failure.issue, value, label))
     const decoded = result.success

@@ -64,8 +64,50 @@ export const plan = (options: PlanningOptions): Effect.Effect<Planned, StageErro
       try: () => resolver.resolveAll(),
       catch: cause => (cause instanceof LedgerError ? cause : fromCause(cause, database?.file ?? "the ledger", "plan"))
     })
+    yield* missTargets(options, resolver)
     return { resolver, codes }
   })
+
+/** Results that people want on disk are looked at, each time: without them a run that finds everything would be a lie. */
+const lookedAt = 64
+
+/** Targets whose objects are gone count as lost from now on, so that a run makes them again. */
+const missTargets = (
+  { database, store, writable }: PlanningOptions,
+  resolver: Resolver
+): Effect.Effect<void, LedgerError> =>
+  Effect.forEach(
+    resolver.plan.targets.slice(0, lookedAt),
+    ({ node, output }) =>
+      Effect.gen(function* () {
+        const state = resolver.states[node]!
+        const found = state._tag === "known" ? state.outputs.find(({ port }) => port === output) : undefined
+        if (database === undefined || state._tag !== "known" || found === undefined || found.state !== "present") return
+        if (yield* isThere(store, found.digest)) return
+        resolver.settle(
+          node,
+          state.key,
+          state.outputs.map(known => (known === found ? { ...known, state: "lost" as const } : known))
+        )
+        if (writable)
+          yield* Effect.try({
+            try: () => Actions.markArtifacts(database, [found.digest], "lost"),
+            catch: asLedgerError(database)
+          })
+      }),
+    { discard: true }
+  )
+
+const asLedgerError = (database: Database) => (cause: unknown) =>
+  cause instanceof LedgerError ? cause : fromCause(cause, database.file, "note what is lost")
+
+/** Whether the store has an artifact's manifest, files and pages. */
+const isThere = (store: Store, artifact: Digest): Effect.Effect<boolean> =>
+  Effect.gen(function* () {
+    const { files, items } = yield* store.readManifest(artifact)
+    const objects = [...files, ...(items?.pages ?? [])].map(({ sha256 }) => sha256)
+    return (yield* store.has(objects)).size === new Set(objects).size
+  }).pipe(Effect.orElseSucceed(() => false))
 
 const resolveIdentities = (
   options: PlanningOptions,

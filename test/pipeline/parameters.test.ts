@@ -269,3 +269,17 @@ describe("parameters set on the command line", () => {
     )
   })
 })
+
+it("a stage without parameters refuses every one", () => {
+  const message = (given: object) => {
+    try {
+      planOf(() => tokenize(given as never))
+    } catch (error) {
+      return (error as Error).message
+    }
+    return "accepted"
+  }
+  assert.match(message({ x: 1 }), /tokenize\.x is not known/)
+  assert.strictEqual(message({}), "accepted")
+  assert.strictEqual(message({ name: "a" }), "accepted")
+})

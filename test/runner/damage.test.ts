@@ -1,5 +1,5 @@
 /** Damaged objects: found when they are needed, moved aside, made again; a run that does not need them stays a no-op. */
-import { chmodSync, readdirSync, readFileSync, writeFileSync } from "node:fs"
+import { chmodSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { assert, describe, it } from "vitest"
 import { decodePage } from "../../src/store/Pages.ts"
@@ -73,4 +73,18 @@ describe("a flipped byte", () => {
       assert.deepStrictEqual(fixture.results(), before)
     })
   }
+})
+
+describe("a result that people want on disk", () => {
+  it("is made again when its object was deleted, although every key is known", async () => {
+    const fixture = makeFixture()
+    assert.strictEqual((await fixture.run()).code, 0)
+    const before = fixture.results()
+    rmSync(objectAt(fixture.cache, objectOf(fixture, "gather") as Digest))
+    const again = await fixture.run()
+    assert.strictEqual(again.code, 0, again.stderr)
+    assert.deepStrictEqual(fixture.executed(), ["gather"])
+    assert.deepStrictEqual(fixture.results(), before)
+    assert.deepStrictEqual(await fixture.faults(), [])
+  })
 })
