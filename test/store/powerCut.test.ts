@@ -51,7 +51,7 @@ const runScript = (
         for (const index of indices) report(yield* store.put(contents[index]!))
         continue
       }
-      const folder = `/work/${process}-${step}`
+      const folder = `/private/${process}-${step}`
       yield* disk.mkdir(folder)
       const staged: Array<Staged> = []
       for (const index of indices) {
@@ -259,11 +259,11 @@ describe("after a power cut", () => {
         for (const point of ["directory.created", "put.after-rename", "publish.after-rename"]) {
           for (let seed = 0; seed < 30; seed++) {
             const disk = memoryDisk()
-            yield* disk.mkdir("/work")
+            yield* disk.mkdir("/private")
             // The folders above the root are made durable by the process that creates them; here they exist.
             yield* disk.mkdir(dirname(root))
             for (const path of ["/", "/srv", "/srv/scratch"]) yield* disk.syncDirectory(path)
-            for (const i of [0, 1]) yield* disk.write(`/work/${i}`, bytes)
+            for (const i of [0, 1]) yield* disk.write(`/private/${i}`, bytes)
             // Hangs at the point for good, as a process does that waits for a slow disk.
             let passed = 0
             const hung = seed % 3
@@ -272,12 +272,12 @@ describe("after a power cut", () => {
               disk,
               faults: visited => (visited === point && passed++ === hung ? Effect.never : Effect.void)
             })
-            const first = point.startsWith("publish") ? slow.publish([stagedAs("/work/0", bytes)]) : slow.put(bytes)
+            const first = point.startsWith("publish") ? slow.publish([stagedAs("/private/0", bytes)]) : slow.put(bytes)
             const fiber = yield* Effect.forkChild(first)
             yield* Effect.yieldNow
             const second = make({ root, disk })
             if (seed % 2 === 0) yield* second.put(bytes)
-            else yield* second.publish([stagedAs("/work/1", bytes)])
+            else yield* second.publish([stagedAs("/private/1", bytes)])
             disk.stopAt = 0
             yield* Fiber.interrupt(fiber)
             disk.powerCut(seed)

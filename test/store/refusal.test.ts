@@ -27,13 +27,13 @@ const contents = Array.from({ length: 5 }, (_, i) => bytesOf(50, i + 1))
 const earlier = bytesOf(60, 99)
 const twice = bytesOf(70, 77)
 
-const staged = [...contents, contents[0]!, earlier].map((bytes, i) => stagedAs(`/work/${i}`, bytes))
+const staged = [...contents, contents[0]!, earlier].map((bytes, i) => stagedAs(`/private/${i}`, bytes))
 
 const prepared = Effect.gen(function* () {
   const disk = memoryDisk()
   yield* make({ root, disk }).put(earlier)
-  yield* disk.mkdir("/work")
-  for (const [i, bytes] of [...contents, contents[0]!, earlier].entries()) yield* disk.write(`/work/${i}`, bytes)
+  yield* disk.mkdir("/private")
+  for (const [i, bytes] of [...contents, contents[0]!, earlier].entries()) yield* disk.write(`/private/${i}`, bytes)
   return disk
 })
 

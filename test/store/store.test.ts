@@ -246,9 +246,9 @@ describe("publish", () => {
   it.effect("hashes nothing and reads no staged byte", () =>
     Effect.gen(function* () {
       const { disk, store } = inMemory()
-      yield* disk.mkdir("/work")
-      yield* disk.write("/work/a", "text")
-      yield* store.publish([stagedAs("/work/a", "text")])
+      yield* disk.mkdir("/private")
+      yield* disk.write("/private/a", "text")
+      yield* store.publish([stagedAs("/private/a", "text")])
       assert.notInclude(
         disk.log.map(operation => operation.name),
         "hash"
@@ -263,8 +263,8 @@ describe("publish", () => {
   it.effect("syncs each touched directory once, after the last rename into it", () =>
     Effect.gen(function* () {
       const { disk, store } = inMemory()
-      yield* disk.mkdir("/work")
-      const staged = Array.from({ length: 400 }, (_, i) => stagedAs(`/work/${i}`, `content ${i}`))
+      yield* disk.mkdir("/private")
+      const staged = Array.from({ length: 400 }, (_, i) => stagedAs(`/private/${i}`, `content ${i}`))
       yield* Effect.forEach(staged, (file, i) => disk.write(file.path, `content ${i}`))
       yield* store.publish(staged)
       const shards = new Set(staged.map(file => `/cache/objects/${file.sha256.slice(0, 2)}`))
