@@ -1,6 +1,7 @@
 /** The process of an action: waits for a job, runs it, says how it ended; ends with its parent. */
 import { openSync, writeSync } from "node:fs"
 import { pathToFileURL } from "node:url"
+import { Worker } from "node:worker_threads"
 import { Effect, Fiber } from "effect"
 import type { FromWorker, ToWorker } from "../executors/Executor.ts"
 import { isStage } from "../pipeline/Stage.ts"
@@ -43,6 +44,12 @@ process.on("message", (message: ToWorker) => {
 
 // The runner is gone: nobody would publish the result.
 process.on("disconnect", () => process.exit(0))
+// A stage that computes without a pause hears no event; a thread of its own looks for the runner then.
+new Worker(
+  `const runner = process.ppid
+   setInterval(() => { if (process.ppid !== runner) process.kill(process.pid, "SIGKILL") }, 1000)`,
+  { eval: true, stdout: false, stderr: false }
+).unref()
 // Ctrl-C reaches the whole process group; the runner decides what becomes of us.
 process.on("SIGINT", () => undefined)
 process.on("SIGTERM", () => {
