@@ -109,6 +109,7 @@ describe("put", () => {
       yield* store.put("once")
       assert.strictEqual(Buffer.from(yield* store.read(sha256)).toString(), "once")
       disk.corrupt(path, bytes => bytes.fill(0))
+      yield* disk.mkdir("/private")
       yield* disk.write("/private/a", "once")
       yield* store.publish([{ path: "/private/a", sha256, size: 4 }])
       assert.strictEqual(Buffer.from(yield* store.read(sha256)).toString(), "once")
