@@ -41,9 +41,6 @@ export const ground = (options: {
   sound: new Map()
 })
 
-/** Up to this size (1 MiB) an object is hashed whenever it is read, or found where it was to be written; beyond, by sampling. */
-export const alwaysHashed = 1024 * 1024
-
 export const shardOf = (ground: Ground, digest: string): string => join(ground.objects, digest.slice(0, 2))
 
 export const objectPath = (ground: Ground, digest: string): string =>

@@ -2,7 +2,7 @@
 import { Effect } from "effect"
 import { type Digest, sha256 } from "../pipeline/Digest.ts"
 import type { FileStat } from "./Disk.ts"
-import { alwaysHashed, type Ground, isMissing, objectPath, orMissing, parallel, shardOf } from "./Ground.ts"
+import { type Ground, isMissing, objectPath, orMissing, parallel, shardOf } from "./Ground.ts"
 import { ObjectDamaged, ObjectMissing, type ReadError } from "./ObjectError.ts"
 import { quarantine } from "./Quarantine.ts"
 import type { StorageError } from "./StorageError.ts"
@@ -14,6 +14,9 @@ export interface ReadOptions {
   /** Decides, with the digest, which large objects are hashed; another one for every run spreads the checks over all of them. */
   readonly seed?: string
 }
+
+/** Up to this size an object is hashed whenever it is read; beyond, by sampling. */
+export const alwaysHashed = 1024 * 1024
 
 /** Remembering more sound objects than this is not worth the memory. */
 const soundLimit = 65_536

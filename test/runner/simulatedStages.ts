@@ -30,7 +30,7 @@ export const source = Stage.make("source", {
     yield* pause
     yield* outputs.text.write("a", `source ${parameters.n} ${parameters.noise ? world.nonce() : ""}`)
     // Shared by all of them: the object exists already when the second one publishes it.
-    yield* outputs.text.write("common/header", "the same everywhere")
+    yield* outputs.text.write("shared/header", "the same everywhere")
     yield* outputs.text.metadata({ lines: 1 })
   })
 })
