@@ -1,0 +1,84 @@
+/**
+ * Tensors of a trace: immutable nodes of an expression graph with static shapes. Nothing is computed here; the functions of
+ * `ops.ts` make nodes, `Program.ts` gathers them, engines run them.
+ */
+import type { DType } from "./dtype.ts"
+import type { Attributes, Op } from "./primitives.ts"
+
+export type Shape = ReadonlyArray<number>
+
+/** One application of a primitive op. */
+export interface Node<O extends Op = Op> {
+  /** Ascending in the order of creation, so that sorting by it is a topological order. */
+  readonly id: number
+  readonly op: O
+  readonly attributes: Attributes[O]
+  readonly inputs: ReadonlyArray<Tensor>
+  readonly outputs: ReadonlyArray<{ readonly dtype: DType; readonly shape: Shape }>
+  /**
+   * Number of the recomputation that made this copy of a node, 0 for an original. Nodes of different recomputations are never
+   * merged: that would keep alive what checkpointing lets go.
+   */
+  readonly recomputation: number
+}
+
+/** One output of a node. */
+export class Tensor {
+  readonly node: Node
+  readonly index: number
+
+  constructor(node: Node, index: number) {
+    this.node = node
+    this.index = index
+  }
+  get dtype(): DType {
+    return this.node.outputs[this.index]!.dtype
+  }
+  get shape(): Shape {
+    return this.node.outputs[this.index]!.shape
+  }
+  get rank(): number {
+    return this.shape.length
+  }
+  /** Number of elements. */
+  get size(): number {
+    return elements(this.shape)
+  }
+}
+
+let lastId = 0
+
+/** Adds a node to the trace. */
+export const makeNode = <O extends Op>(
+  op: O,
+  attributes: Attributes[O],
+  inputs: ReadonlyArray<Tensor>,
+  outputs: Node["outputs"],
+  recomputation = 0
+): Node<O> => ({ id: ++lastId, op, attributes, inputs, outputs, recomputation })
+
+/** The id that the next node will exceed: nodes made from now on have a larger one. */
+export const traceMark = (): number => lastId
+
+export const elements = (shape: Shape): number => {
+  let n = 1
+  for (const size of shape) n *= size
+  return n
+}
+
+export const shapeText = (shape: Shape): string => `[${shape.join(", ")}]`
+
+/** A wrong use of an op, found while tracing: names the op, the shapes, and the line that called it. */
+export class TensorError extends Error {
+  override readonly name = "TensorError"
+  readonly op: string
+
+  /** `caller` is the public function whose callers are to blame: frames above it are left out of the stack. */
+  constructor(op: string, problem: string, caller: (...args: never) => unknown) {
+    super(`${op}: ${problem}`)
+    this.op = op
+    Error.captureStackTrace(this, caller)
+    const line = this.stack?.split("\n").find(frame => frame.trimStart().startsWith("at "))
+    if (line !== undefined) this.message += `\n  ${line.trim()}`
+  }
+}

@@ -1,0 +1,33 @@
+/** Values that pass unchanged, with a word to differentiation or to the engine. */
+import type { CustomRule } from "../primitives.ts"
+import { makeNode, Tensor, traceMark } from "../Tensor.ts"
+import { single } from "./infer.ts"
+
+/** The value, taken as a constant by differentiation. */
+export const stopGradient = (x: Tensor): Tensor => single("stopGradient", {}, [x], x.dtype, x.shape)
+
+/**
+ * Traces `body`; what it computes is not kept for the backward pass but computed again there, from the values that existed before
+ * (Chen et al. 2016). No engine may merge the second computation with the first.
+ */
+export const checkpoint = <T extends Tensor | ReadonlyArray<Tensor>>(body: () => T): T => {
+  const mark = traceMark()
+  const result = body()
+  const values: ReadonlyArray<Tensor> = result instanceof Tensor ? [result] : result
+  const node = makeNode(
+    "checkpoint",
+    { mark },
+    values,
+    values.map(({ dtype, shape }) => ({ dtype, shape }))
+  )
+  const marked = values.map((_, index) => new Tensor(node, index))
+  return (result instanceof Tensor ? marked[0]! : marked) as T
+}
+
+/** The value, differentiated by a rule of its own with respect to the inputs, instead of through what made it. */
+export const customGradient = (value: Tensor, inputs: ReadonlyArray<Tensor>, rule: CustomRule): Tensor =>
+  single("customGradient", { rule }, [value, ...inputs], value.dtype, value.shape)
+
+/** The value; whatever uses it is computed only when the dependencies have been. */
+export const after = (value: Tensor, dependencies: ReadonlyArray<Tensor>): Tensor =>
+  dependencies.length === 0 ? value : single("after", {}, [value, ...dependencies], value.dtype, value.shape)
