@@ -23,7 +23,7 @@ import type { Json } from "../src/pipeline/Digest.ts"
 import * as Stage from "../src/pipeline/Stage.ts"
 import type { ArtifactWriter, Progress } from "../src/pipeline/StageContext.ts"
 import { permanent, type StageError } from "../src/pipeline/StageError.ts"
-import { Documents, ModelFiles, Tokenizer } from "./kinds.ts"
+import { CorpusPins, Documents, ModelFiles, Tokenizer } from "./kinds.ts"
 
 const Sha256 = Schema.String.check(
   Schema.isPattern(/^[0-9a-f]{64}$/, { message: "Expected 64 lower-case hexadecimal digits" })
@@ -168,6 +168,23 @@ export const downloadTokenizer = Stage.make("download-tokenizer", {
     )
     yield* placeAll(output, files)
     yield* output.metadata({ vocabSize: tokenizer.vocabSize })
+  })
+})
+
+/** The pins of a corpus, from the program itself. */
+export const downloadPins = Stage.make("download-pins", {
+  description: "Brings the list that pins a corpus into the store",
+  inputs: {},
+  parameters: Schema.Struct(fromSource),
+  outputs: { pins: CorpusPins },
+  identity,
+  resources,
+  run: Effect.fn("download-pins")(function* (context) {
+    if (yield* adopt(context.identity, CorpusPins, context.outputs.pins)) return
+    return yield* permanent(
+      `${context.parameters.source} is not part of the program`,
+      "pins of a corpus ship with the program: embedded:pretrain"
+    )
   })
 })
 

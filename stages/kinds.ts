@@ -14,6 +14,12 @@ export const Documents = Artifact.kind("documents", {
   })
 })
 
+/** `pins.json`: which texts a corpus consists of, by package, file and SHA-256; see assets/README.md. */
+export const CorpusPins = Artifact.kind("corpus-pins", {
+  description: "The list that pins the texts of a corpus",
+  metadata: Schema.Struct({ texts: Count, bytes: Count, tokens: Count })
+})
+
 /** `tokenizer.json`, with `tokenizer_config.json` where there is one. */
 export const Tokenizer = Artifact.kind("tokenizer", {
   description: "A tokenizer in Hugging Face format",

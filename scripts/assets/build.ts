@@ -4,13 +4,14 @@ import { readFileSync } from "node:fs"
 import { fileURLToPath } from "node:url"
 import { parseTokenizer, type Tokenizer } from "../../src/data/tokenizer.ts"
 import { specialTokens, tokenizerConfigJson, tokenizerJson, trainBpe } from "./bpe.ts"
-import { jsonLines, type Lengths, lengths, shipped } from "./documents.ts"
-import { makeProblems, type Problem, withSolver } from "./equations.ts"
+import { jsonLines, type PretrainText, problemText } from "../../src/data/corpora/pretrain.ts"
+import { type Lengths, lengths, shipped } from "./documents.ts"
+import { makeProblems, withSolver } from "../../src/data/corpora/equations.ts"
 import { licences } from "./licences.ts"
 import { overlaps, runLength } from "./overlap.ts"
-import { openPackage, solverPackages, textPackages, type UnpackedPackage } from "./packages.ts"
+import { openPackage, solverPackages, textPackages, type UnpackedPackage } from "../../src/data/corpora/packages.ts"
 import { readme } from "./readme.ts"
-import { factbook, kjv, mobyDick, sha256, type SourceDocument, sotu } from "./sources.ts"
+import { factbook, kjv, mobyDick, sha256, type SourceDocument, sotu } from "../../src/data/corpora/sources.ts"
 import { makeSplit } from "./split.ts"
 
 /** Seeds of the random choices; another seed gives other documents and equations of the same kinds. */
@@ -25,12 +26,6 @@ const vocabSize = 2048
 
 /** No shipped document is longer, in tokens of the shipped tokenizer. */
 export const mostTokens = 2048
-
-/** One text of the pre-training split. */
-export interface PretrainText {
-  readonly id: string
-  readonly text: string
-}
 
 export interface Assets {
   /** Paths below `assets/`. */
@@ -53,9 +48,6 @@ export interface IndexEntry {
   }>
   readonly metadata: Readonly<Record<string, unknown>>
 }
-
-/** What an equation reads like as a document. */
-const problemText = ({ prompt, response }: Problem): string => `${prompt}${response}`
 
 const open = async (from: string | undefined) => {
   const text = {
@@ -142,7 +134,7 @@ export const buildAssets = async (from: string | undefined): Promise<Assets> => 
     generated: [
       {
         id: "equations",
-        script: "scripts/assets/equations.ts",
+        script: "src/data/corpora/equations.ts",
         seed: seeds.equations,
         first: shippedProblems,
         count: generated.length,

@@ -1,6 +1,6 @@
 /** Excerpts that begin and end where the text itself pauses: at sentences, paragraphs, fields or chapters. */
-import { pick, type Random } from "./random.ts"
-import type { SourceDocument, SourceName } from "./sources.ts"
+import { pick, type Random } from "../../src/data/corpora/random.ts"
+import type { SourceDocument, SourceName } from "../../src/data/corpora/sources.ts"
 
 export interface Excerpt {
   readonly document: SourceDocument

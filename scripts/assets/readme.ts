@@ -1,8 +1,8 @@
 /** The page that tells what is shipped; its numbers are those of the files beside it. */
 import type { Measured, Overlap } from "./build.ts"
 import type { Lengths } from "./documents.ts"
-import { type PinnedPackage, solverPackages, textPackages } from "./packages.ts"
-import type { SourceDocument } from "./sources.ts"
+import { type PinnedPackage, solverPackages, textPackages } from "../../src/data/corpora/packages.ts"
+import type { SourceDocument } from "../../src/data/corpora/sources.ts"
 import { shares } from "./split.ts"
 
 const number = (value: number): string => value.toLocaleString("en-US")

@@ -1,6 +1,7 @@
 /** Flags and arguments that several verbs share, each defined once. */
 import { Option } from "effect"
 import { Argument, Flag } from "effect/cli"
+import { defaultEngine, engineNames } from "../engines/names.ts"
 import type { CacheLocation } from "../runner/Cache.ts"
 import { assets } from "./home.ts"
 
@@ -39,6 +40,11 @@ export const only = Flag.String("only").pipe(
 export const refresh = Flag.Boolean("refresh").pipe(
   Flag.withDescription("Ask again what moving names (a branch of a repository) stand for"),
   Flag.withDefault(false)
+)
+
+export const engine = Flag.Literals("engine", engineNames).pipe(
+  Flag.withDescription("What computes tensors (default: ort, the processor)"),
+  Flag.withDefault(defaultEngine)
 )
 
 export const pipelineName = Argument.String("pipeline").pipe(

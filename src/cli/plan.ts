@@ -1,6 +1,7 @@
 /** `pipeline plan`: what a run would do and why, with time and bytes from history; changes nothing. */
 import { Effect, Option } from "effect"
 import { Command } from "effect/cli"
+import { numericClass } from "../engines/names.ts"
 import { history, type Past } from "../ledger/History.ts"
 import { nearest, smallestDifference } from "../ledger/Why.ts"
 import { bytes, count, duration } from "../pipeline/units.ts"
@@ -32,6 +33,7 @@ export const command = Command.make(
     pipeline: flags.pipelineName,
     profile: flags.profile,
     set: flags.set,
+    engine: flags.engine,
     only: flags.only,
     refresh: flags.refresh,
     cache: flags.cache,
@@ -57,7 +59,7 @@ export const command = Command.make(
       database: cache?.database,
       writable: false,
       store,
-      engine: "none",
+      engine: numericClass(args.engine),
       dist,
       refresh: args.refresh
     })

@@ -2,6 +2,7 @@
 import { join } from "node:path"
 import { Effect, Option } from "effect"
 import { Command, Flag } from "effect/cli"
+import { numericClass } from "../engines/names.ts"
 import { make as makeLocal } from "../executors/local.ts"
 import { pathsOf } from "../runner/Cache.ts"
 import * as Cache from "../runner/Cache.ts"
@@ -26,6 +27,7 @@ export const command = Command.make(
     pipeline: flags.pipelineName,
     profile: flags.profile,
     set: flags.set,
+    engine: flags.engine,
     only: flags.only,
     jobs: Flag.Int("jobs").pipe(
       Flag.withAlias("j"),
@@ -61,7 +63,7 @@ export const command = Command.make(
       database: cache.database,
       writable: true,
       store: cache.store,
-      engine: "none",
+      engine: numericClass(args.engine),
       dist,
       refresh: args.refresh
     })

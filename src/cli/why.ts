@@ -1,6 +1,7 @@
 /** `pipeline why`: which part of a key changed, before and after; or what else made an action run. */
 import { Effect, Option } from "effect"
 import { Argument, Command, Flag } from "effect/cli"
+import { type EngineName, numericClass } from "../engines/names.ts"
 import type { Database } from "../ledger/Database.ts"
 import type { LedgerError } from "../ledger/LedgerError.ts"
 import { pipelineNames, resolve, splitName } from "../ledger/References.ts"
@@ -36,6 +37,7 @@ export const command = Command.make(
     ),
     profile: flags.profile,
     set: flags.set,
+    engine: flags.engine,
     cache: flags.cache,
     json: flags.json
   },
@@ -190,6 +192,7 @@ interface NextArgs {
   readonly name: string
   readonly profile: Option.Option<string>
   readonly set: ReadonlyArray<string>
+  readonly engine: EngineName
   readonly cache: Option.Option<string>
 }
 
@@ -229,7 +232,7 @@ const explainNext = (args: NextArgs, path: string | undefined, rest: string, lim
           disk: readOnly(nodeDisk),
           layers: location.layers.map(directory => Layer.make({ directory, disk: nodeDisk }))
         }),
-      engine: "none",
+      engine: numericClass(args.engine),
       dist,
       refresh: false
     })

@@ -130,4 +130,6 @@ export interface StageContext<
   /** A private directory for temporary files; removed afterwards. */
   readonly scratch: string
   readonly slots: Slots
+  /** Numeric class of the engine to compute with, as in `ort/cpu/f32`; `none` for a stage that declares none. */
+  readonly engine: string
 }

@@ -291,6 +291,7 @@ const prepare = (
         ...(name === undefined ? {} : { name })
       })),
       candidates,
+      engine: action.components.engine,
       store: { root: paths.root, layers: ports.layers },
       staging,
       scratch,

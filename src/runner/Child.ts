@@ -81,7 +81,8 @@ const runStage = (
         }),
       checkpoint: request.checkpoint,
       scratch: request.scratch,
-      slots: request.slots
+      slots: request.slots,
+      engine: request.engine
     }
     yield* stage.run(context)
     const written = yield* Effect.forEach(outputs, ([, output]) => output.finish)

@@ -18,6 +18,8 @@ export const Request = Schema.Struct({
   /** For each chunk-set output: earlier sets of its family, which may hold items that are needed again. */
   candidates: Schema.Record(Schema.String, Schema.Array(Hex)),
   store: Schema.Struct({ root: Schema.String, layers: Schema.Array(Schema.String) }),
+  /** Numeric class of the engine, or `none`. */
+  engine: Schema.String,
   /** Absolute paths. */
   staging: Schema.String,
   scratch: Schema.String,

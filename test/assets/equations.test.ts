@@ -1,6 +1,6 @@
 import { Result } from "effect"
 import { describe, expect, it } from "vitest"
-import { makeProblems, type Solver } from "../../scripts/assets/equations.ts"
+import { makeProblems, type Solver } from "../../src/data/corpora/equations.ts"
 import { checkAnswer, parseEquation, type Rational, rational } from "../../src/data/reasoning.ts"
 
 const show = ({ denominator, numerator }: Rational) =>

@@ -307,6 +307,7 @@ export class SimulatedProcess {
         checkpoint: request.checkpoint,
         scratch: request.scratch,
         slots: request.slots,
+        engine: request.engine,
         identity: undefined
       })
       const written = yield* Effect.forEach(outputs, ([, output]) => output.finish)

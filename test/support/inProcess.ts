@@ -58,6 +58,8 @@ export interface RunPipelineOptions {
   readonly profile?: string
   readonly overrides?: ReadonlyArray<Override>
   readonly refresh?: boolean
+  /** Numeric class of the engine. */
+  readonly engine?: string
   /** Called between planning and running. */
   readonly afterPlanning?: () => void
 }
@@ -73,7 +75,7 @@ export const runPipeline = async (pipeline: Pipeline, options: RunPipelineOption
       database: cache.database,
       writable: true,
       store: cache.store,
-      engine: "none",
+      engine: options.engine ?? "none",
       dist: undefined,
       refresh: options.refresh ?? false
     })

@@ -4,7 +4,7 @@ import { mkdtemp, mkdir, rm, writeFile } from "node:fs/promises"
 import { createRequire } from "node:module"
 import { tmpdir } from "node:os"
 import { dirname, join } from "node:path"
-import { answerOf, equationOf, holds, parseEquation } from "../../src/data/reasoning.ts"
+import { answerOf, equationOf, holds, parseEquation } from "../reasoning.ts"
 import type { UnpackedPackage } from "./packages.ts"
 import { integer, pick, type Random, seeded } from "./random.ts"
 
