@@ -1,10 +1,9 @@
 /** Reports what the data of a pipeline are: documents, tokens, and how long the sequences came out. */
 import { Effect, Schema, Stream } from "effect"
-import { decodeSequences } from "../src/data/sequenceCodec.ts"
+import { sequencesOfRecords } from "../src/data/sequencesOfArtifact.ts"
 import * as Artifact from "../src/pipeline/Artifact.ts"
 import { short } from "../src/pipeline/Digest.ts"
 import * as Stage from "../src/pipeline/Stage.ts"
-import { asStageError } from "../src/data/obtain.ts"
 import { dataReportHtml, dataReportMarkdown, type CorpusReport } from "../src/report/dataReport.ts"
 import { summarise } from "../src/report/lengths.ts"
 import { Report, TokenSequences } from "./kinds.ts"
@@ -20,13 +19,8 @@ export const reportData = Stage.make("report-data", {
     for (const [name, set] of Object.entries(inputs.sequences)) {
       const lengths: Array<number> = []
       const perDocument: Array<number> = []
-      yield* Stream.runForEach(set.items, item =>
-        Effect.gen(function* () {
-          const document = perDocument.length
-          const sequences = yield* Effect.mapError(
-            Effect.fromResult(decodeSequences(yield* item.bytes, document)),
-            asStageError
-          )
+      yield* Stream.runForEach(sequencesOfRecords(set), sequences =>
+        Effect.sync(() => {
           for (const { ids } of sequences) lengths.push(ids.length)
           perDocument.push(sequences.reduce((sum, { ids }) => sum + ids.length, 0))
         })
