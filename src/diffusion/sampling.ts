@@ -1,0 +1,90 @@
+/** Draws a token from logits, and says how sure the model was: the one place where decoders of all kinds turn logits into tokens. */
+import { Schema } from "effect"
+
+/** How tokens are drawn. Order of application: temperature, `topP`, `topK`, softmax. */
+export const Sampling = Schema.Struct({
+  /** 0 takes the most likely token. */
+  temperature: Schema.Finite.check(Schema.isGreaterThanOrEqualTo(0)),
+  /** Keeps the most likely tokens until their probabilities exceed this; the one that crosses is kept. */
+  topP: Schema.optionalKey(Schema.Finite.check(Schema.isGreaterThan(0), Schema.isLessThanOrEqualTo(1))),
+  /** Keeps the k most likely tokens, and those that tie with the last of them. */
+  topK: Schema.optionalKey(Schema.Int.check(Schema.isGreaterThan(0)))
+})
+export type Sampling = typeof Sampling.Type
+
+/** All of the distribution after temperature and filters. */
+export interface Sampled {
+  readonly token: number
+  /** Probability of the token. */
+  readonly probability: number
+  /** Largest minus second largest probability. */
+  readonly margin: number
+  /** Negative entropy, sum p log(p + 1e-10): at most 0, larger is surer. */
+  readonly negativeEntropy: number
+}
+
+/** Keeps the logarithm of 0 finite, as the field's samplers do. */
+const entropyEpsilon = 1e-10
+
+/**
+ * Draws from one row of logits [V]. `uniform` in [0, 1) decides; it is not looked at with temperature 0. Tokens with a logit of -Infinity
+ * (the mask, which must never be drawn) have probability 0.
+ */
+export const sampleToken = (
+  logits: ArrayLike<number>,
+  { temperature, topK, topP }: Sampling,
+  uniform: number
+): Sampled => {
+  const n = logits.length
+  const scale = temperature > 0 ? 1 / temperature : 1
+  let best = 0
+  for (let i = 1; i < n; i++) if (logits[i]! > logits[best]!) best = i
+  const peak = logits[best]! * scale
+  const weights = new Float64Array(n)
+  for (let i = 0; i < n; i++) weights[i] = Math.exp(logits[i]! * scale - peak)
+
+  if ((topP !== undefined && topP < 1) || (topK !== undefined && topK < n)) filter(weights, topP, topK)
+
+  let total = 0
+  for (let i = 0; i < n; i++) total += weights[i]!
+  let negativeEntropy = 0
+  let second = 0
+  for (let i = 0; i < n; i++) {
+    const p = weights[i]! / total
+    if (p > 0) negativeEntropy += p * Math.log(p + entropyEpsilon)
+    if (i !== best && p > second) second = p
+  }
+  const token = temperature > 0 ? draw(weights, total * uniform) : best
+  return { token, probability: weights[token]! / total, margin: weights[best]! / total - second, negativeEntropy }
+}
+
+/** Sets the weights of what the filters drop to 0. */
+const filter = (weights: Float64Array, topP: number | undefined, topK: number | undefined): void => {
+  const descending = weights.slice().sort().reverse()
+  let smallest = 0
+  if (topP !== undefined && topP < 1) {
+    let total = 0
+    for (const weight of descending) total += weight
+    let before = 0
+    for (const weight of descending) {
+      if (before > topP * total) break
+      smallest = weight
+      before += weight
+    }
+  }
+  // The k-th value of what is left: values below the first threshold are gone, so that it never rises above the k-th of all.
+  if (topK !== undefined && topK < descending.length) smallest = Math.max(smallest, descending[topK - 1]!)
+  for (let i = 0; i < weights.length; i++) if (weights[i]! < smallest) weights[i] = 0
+}
+
+const draw = (weights: Float64Array, target: number): number => {
+  let sum = 0
+  let last = 0
+  for (let i = 0; i < weights.length; i++) {
+    if (weights[i] === 0) continue
+    sum += weights[i]!
+    last = i
+    if (sum > target) return i
+  }
+  return last
+}
