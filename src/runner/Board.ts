@@ -5,6 +5,7 @@ import { consumers as consumersOf, type NodeId } from "../pipeline/Plan.ts"
 import type { ReadyAction, Settled } from "./Action.ts"
 import type { RunEvent } from "./Events.ts"
 import type { Resolver } from "./Resolver.ts"
+import { Twins } from "./Twins.ts"
 
 export interface BoardOptions {
   readonly resolver: Resolver
@@ -29,6 +30,9 @@ export interface ScheduleSummary {
  */
 type Status = "waiting" | "ready" | "running" | "done" | "failed" | "skipped"
 
+/** A node, its key, and what the action of that key returned. */
+type Result = readonly [NodeId, Digest, ReadonlyArray<KnownOutput>]
+
 /** Times that a node may find an input damaged. More means a disk that damages whatever is written, or a stage that is mistaken. */
 const mostLosses = 3
 
@@ -50,9 +54,9 @@ export class Board {
   readonly #stale = new Set<NodeId>()
   /** How often a node found an input damaged. */
   readonly #losses = new Map<NodeId, number>()
-  /** The key that each running node was started with, and who has that key as well and waits for what comes of it. */
+  /** The key that each running node was started with. */
   readonly #started = new Map<NodeId, Digest>()
-  readonly #twins = new Map<Digest, Array<NodeId>>()
+  readonly #twins: Twins
   readonly #remake = new Map<NodeId, string>()
   /** What nodes had returned before they were asked anew: when they return something else, their consumers are asked anew, too. */
   readonly #previous = new Map<NodeId, ReadonlyArray<KnownOutput>>()
@@ -70,6 +74,7 @@ export class Board {
   constructor(options: BoardOptions) {
     this.#options = options
     this.#resolver = options.resolver
+    this.#twins = new Twins(options.resolver)
     const { plan } = options.resolver
     this.#status = Array.from<Status>({ length: plan.nodes.length }).fill("waiting")
     this.#consumers = consumersOf(plan)
@@ -167,14 +172,11 @@ export class Board {
         this.#askAgain(id)
         continue
       }
-      const twins = this.#twins.get(state.key)
-      if (twins !== undefined) {
+      if (!this.#twins.begin(state.key, id)) {
         // The same action stands in the plan twice; it is computed once.
         this.#status[id] = "waiting"
-        twins.push(id)
         continue
       }
-      this.#twins.set(state.key, [])
       this.#started.set(id, state.key)
       this.#status[id] = "running"
       this.running++
@@ -195,13 +197,12 @@ export class Board {
     this.running--
     const key = this.#started.get(id)!
     this.#started.delete(id)
-    const twins = this.#twins.get(key)!
-    this.#twins.delete(key)
-    this.#settleNode(id, result)
+    const twins = this.#twins.end(key)
+    this.#settleNode(id, key, result)
     this.#arrive(this.#reconsider(twins.filter(twin => this.#status[twin] === "waiting" && !this.#blockers.has(twin))))
   }
 
-  #settleNode(id: NodeId, result: Settled): void {
+  #settleNode(id: NodeId, key: Digest, result: Settled): void {
     const { label } = this.#resolver.plan.nodes[id]!
     const stale = this.#stale.delete(id)
     if (result._tag === "InputLost") {
@@ -230,8 +231,11 @@ export class Board {
       this.#events.push({ type: "reused", label, summary: "", by: "another-process" })
     }
     const state = this.#resolver.states[id]!
-    if (stale || state._tag === "unknown") this.#askAgain(id)
-    else this.#arrive([[id, state.key, result.outputs]])
+    if (stale || state._tag === "unknown") {
+      this.#askAgain(id)
+      // What it returned answers the question that it was started with: others may have that still.
+      this.#arrive(this.#news(key, result.outputs))
+    } else this.#arrive([[id, key, result.outputs]])
   }
 
   #fail(id: NodeId): void {
@@ -259,17 +263,21 @@ export class Board {
   }
 
   /** Results arrive: consumers that waited for them are asked for anew; others only if the result is not what it was. */
-  #arrive(results: ReadonlyArray<readonly [NodeId, Digest, ReadonlyArray<KnownOutput>]>): void {
+  #arrive(results: ReadonlyArray<Result>): void {
     const pending = [...results]
     while (pending.length > 0) {
       const [id, key, outputs] = pending.pop()!
       const state = this.#resolver.states[id]!
+      // Since it was put on the list, something above it changed, and it was asked anew.
+      if (state._tag === "unknown" || state.key !== key) continue
       const before = this.#previous.get(id) ?? (state._tag === "known" ? state.outputs : [])
       const changed = before.some(old => outputs.find(output => output.port === old.port)?.digest !== old.digest)
       this.#previous.delete(id)
       this.#resolver.settle(id, key, outputs)
       this.#remake.delete(id)
       this.#status[id] = "done"
+      this.#twins.hold(key, id)
+      pending.push(...this.#news(key, outputs))
       const free = new Set<NodeId>()
       for (const consumer of this.#blocked.get(id) ?? []) {
         const blockers = this.#blockers.get(consumer)
@@ -282,20 +290,28 @@ export class Board {
         for (const consumer of this.#consumers[id]!) {
           const status = this.#status[consumer]!
           if (status === "running") this.#stale.add(consumer)
-          else if (status === "done" || status === "ready") free.add(consumer)
+          // A waiting one without blockers was found already and is on the list here, or waits for its twin: for an old question.
+          else if (status === "done" || status === "ready" || (status === "waiting" && !this.#blockers.has(consumer)))
+            free.add(consumer)
         }
       }
       for (const arrived of this.#reconsider([...free])) pending.push(arrived)
     }
   }
 
+  /** The same result for nodes that were done with what its action had returned before. */
+  #news(key: Digest, outputs: ReadonlyArray<KnownOutput>): ReadonlyArray<Result> {
+    const outdated = this.#twins.outdated(key, outputs).filter(id => this.#status[id] === "done")
+    return outdated.map(id => [id, key, outputs])
+  }
+
   /** Derives the keys of nodes anew and places them; returns those whose result is known, for their consumers. */
-  #reconsider(nodes: ReadonlyArray<NodeId>): ReadonlyArray<readonly [NodeId, Digest, ReadonlyArray<KnownOutput>]> {
+  #reconsider(nodes: ReadonlyArray<NodeId>): ReadonlyArray<Result> {
     if (nodes.length === 0) return []
     const before = new Map(nodes.map(id => [id, this.#resolver.states[id]!]))
     for (const id of nodes) this.#resolver.forget(id)
     this.#resolver.resolve(nodes)
-    const arrived: Array<readonly [NodeId, Digest, ReadonlyArray<KnownOutput>]> = []
+    const arrived: Array<Result> = []
     for (const id of nodes) {
       const state = this.#resolver.states[id]!
       const was = before.get(id)!

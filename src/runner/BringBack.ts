@@ -6,6 +6,7 @@ import * as Collection from "../ledger/Collection.ts"
 import { decodeManifest } from "../pipeline/Artifact.ts"
 import { canonical, type Digest } from "../pipeline/Digest.ts"
 import { decodePage } from "../store/Pages.ts"
+import { untouched } from "../store/Store.ts"
 import type { House } from "./Leftovers.ts"
 import { ledgerOf } from "./Ports.ts"
 import { decodeResult, resultFile } from "./Request.ts"
@@ -21,6 +22,7 @@ export const bringBack = Effect.fnUntraced(function* (
   staying: ReadonlySet<ArtifactId>
 ) {
   let count = 0
+  const store = untouched(house.store, house.disk)
   const restore = (objects: Iterable<Digest>) =>
     Effect.forEach(
       new Set(objects),
@@ -46,7 +48,7 @@ export const bringBack = Effect.fnUntraced(function* (
     for (const page of manifests.flatMap(manifest => manifest.items?.pages ?? [])) {
       const path = staged.get(page.sha256)
       const fromStaging = path === undefined ? [] : yield* itemsOf(house.disk.read(path))
-      yield* restore(fromStaging.length > 0 ? fromStaging : yield* itemsOf(house.store.read(page.sha256)))
+      yield* restore(fromStaging.length > 0 ? fromStaging : yield* itemsOf(store.read(page.sha256)))
     }
   }
 
@@ -59,7 +61,7 @@ export const bringBack = Effect.fnUntraced(function* (
   for (const { digest, objects } of added) {
     yield* restore([digest, ...objects.map(object => object.digest)])
     for (const { digest: page } of objects.filter(object => object.page))
-      yield* restore(yield* itemsOf(house.store.read(page)))
+      yield* restore(yield* itemsOf(store.read(page)))
   }
   return count
 })

@@ -6,7 +6,7 @@ import { itemKey } from "../pipeline/Key.ts"
 import { permanent, StageError } from "../pipeline/StageError.ts"
 import type { Appender, Disk } from "../store/Disk.ts"
 import { decodePage, encodePages, type EncodedPage, inlineLimit, type PageItem } from "../store/Pages.ts"
-import type { Store } from "../store/Store.ts"
+import { type Store, untouched } from "../store/Store.ts"
 import type { StagedFile } from "./Ports.ts"
 import type { Request } from "./Request.ts"
 
@@ -48,7 +48,8 @@ export const open = (options: ChunkItemsOptions): Effect.Effect<ChunkItems, Stag
     /** Items by key; those whose payload lies in our own directory are published with the set. */
     const known = new Map<Digest, PageItem>()
     const own = new Map<Digest, StagedFile>()
-    for (const candidate of options.candidates) yield* addEarlierSet(store, candidate, known)
+    const earlier = untouched(store, disk)
+    for (const candidate of options.candidates) yield* addEarlierSet(earlier, candidate, known)
     yield* addJournals(store, disk, directory, known, own)
     // One journal per attempt: what a killed attempt wrote last may be torn, and nothing may be appended to that.
     const journal = join(directory, `${request.attempt}-${process.pid}-${known.size}.journal`)

@@ -13,6 +13,7 @@ import type { Faults } from "../store/Faults.ts"
 import type { LayerInvalid } from "../store/ObjectError.ts"
 import { decodePage } from "../store/Pages.ts"
 import type { StorageError } from "../store/StorageError.ts"
+import { untouched } from "../store/Store.ts"
 import { findLeftovers, hereOf, type House, type Leftover, type LeftoverOptions, removeLeftovers } from "./Leftovers.ts"
 import { ledgerOf } from "./Ports.ts"
 
@@ -181,11 +182,12 @@ const pagesIn = (listed: Listed, gathered: Gathered): ReadonlyMap<Digest, number
 }
 
 /** A page that cannot be read has items that are not known: they must not be taken for objects that nobody needs. */
-const readPages = (house: House, gathered: Gathered, pages: ReadonlyMap<Digest, number>) =>
-  Effect.forEach(
+const readPages = (house: House, gathered: Gathered, pages: ReadonlyMap<Digest, number>) => {
+  const store = untouched(house.store, house.disk)
+  return Effect.forEach(
     pages,
     ([page, size]) =>
-      house.store.read(page, { size }).pipe(
+      store.read(page, { size }).pipe(
         Effect.flatMap(decodePage),
         Effect.match({
           onSuccess: items => {
@@ -202,6 +204,7 @@ const readPages = (house: House, gathered: Gathered, pages: ReadonlyMap<Digest, 
       ),
     { concurrency: 8, discard: true }
   )
+}
 
 /** Asks for a decision until every page that it depends on has been read: a run may publish while we read. */
 const settled = (

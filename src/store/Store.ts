@@ -4,7 +4,7 @@ import { decodeManifest, encodeManifest, type Manifest } from "../pipeline/Artif
 import type { Digest } from "../pipeline/Digest.ts"
 import type { Content } from "../pipeline/StageContext.ts"
 import * as Census from "./Census.ts"
-import type { Disk } from "./Disk.ts"
+import { type Disk, readOnly } from "./Disk.ts"
 import { type Faults, none } from "./Faults.ts"
 import { ground } from "./Ground.ts"
 import type { Layer } from "./Layer.ts"
@@ -22,14 +22,15 @@ export interface Store {
   readonly root: string
   readonly layers: ReadonlyArray<Layer>
 
-  /** Stores bytes. When it returns they survive a power cut; bytes that are there already are not written again. */
+  /** Stores bytes. When it returns they survive a power cut; bytes that are there already, and sound, are not written again. */
   readonly put: {
     (content: string | Uint8Array): Effect.Effect<Writing.Stored, StorageError>
     (content: Content): Effect.Effect<Writing.Stored, StorageError | ContentFailed>
   }
   /**
-   * Moves files that an action wrote and hashed into the store. Sizes are checked before anything moves. May be repeated after
-   * any failure. When it returns, all of them survive a power cut.
+   * Moves files that an action wrote and hashed into the store. Sizes are checked before anything moves; objects that are there
+   * already are hashed, and replaced if they are damaged. May be repeated after any failure. When it returns, all of them survive
+   * a power cut.
    */
   readonly publish: (
     staged: ReadonlyArray<Writing.Staged>
@@ -108,6 +109,12 @@ export interface StoreOptions {
   /** Share of the objects above 1 MiB that are hashed when they are read; 1/16 by default. */
   readonly sampling?: number
 }
+
+/**
+ * The same store for who cannot say that an artifact is lost, or does not care: damaged objects stay where they are. Moved aside
+ * unseen, they would be missing while the ledger calls them present.
+ */
+export const untouched = ({ layers, root }: Store, disk: Disk): Store => make({ root, layers, disk: readOnly(disk) })
 
 export const make = (options: StoreOptions): Store => {
   const { root, disk, layers = [], faults = none, sampling = 1 / 16 } = options

@@ -9,6 +9,7 @@ import {
   ensureDirectories,
   explainFull,
   type Ground,
+  isMissing,
   objectMode,
   objectPath,
   orMissing,
@@ -35,14 +36,27 @@ export interface Staged extends Stored {
 const pieceSize = 1024 * 1024
 
 /**
- * Whether the writable store has the object already. One of another size is damaged, whatever its bytes: it is moved aside.
- * Layers are not asked: an object that an action made stays complete when the program, and its shipped files with it, changes.
+ * Whether the writable store has the object already, with its bytes. One with others is damaged: it is moved aside, because the right
+ * ones are at hand now, and who makes a lost result again must not end up with what was lost. To hash it costs what it cost to
+ * hash those at hand. Layers are not asked: an object that an action made stays complete when the program, and its shipped files with
+ * it, changes.
  */
 const exists = Effect.fnUntraced(function* (ground: Ground, digest: string, size: number) {
-  const stat = yield* orMissing(ground.disk.stat(objectPath(ground, digest)))
+  const path = objectPath(ground, digest)
+  const stat = yield* orMissing(ground.disk.stat(path))
   if (stat === undefined) return false
-  if (stat.kind === "file" && stat.size === size) return true
-  yield* quarantine(ground, digest, `found ${stat.size} bytes where ${size} were to be stored`, stat)
+  if (stat.kind !== "file" || stat.size !== size) {
+    yield* quarantine(ground, digest, `found ${stat.size} bytes where ${size} were to be stored`, stat)
+    return false
+  }
+  const found = yield* Effect.catchIf(
+    ground.disk.hash(path),
+    // On a bad sector there is nothing to keep aside; the file that takes its place mends it.
+    error => error.code === "EIO" || isMissing(error),
+    () => Effect.void
+  )
+  if (found?.sha256 === digest) return true
+  if (found !== undefined) yield* quarantine(ground, digest, "found other bytes where these were to be stored", stat)
   return false
 })
 
@@ -197,8 +211,8 @@ const inspect = Effect.fnUntraced(function* (ground: Ground, staged: Staged) {
 
 /**
  * Moves the files of a finished action into the store; all of them are durable when it returns. The digests are those that
- * were computed while the files were written, and are not computed again; the sizes are checked. May be repeated after a
- * failure or a kill at any point: files that were moved before are found in the store.
+ * were computed while the files were written, and are not computed again; the sizes are checked. Objects that are there already are
+ * hashed. May be repeated after a failure or a kill at any point: files that were moved before are found in the store.
  */
 export const publish = Effect.fnUntraced(function* (ground: Ground, staged: ReadonlyArray<Staged>) {
   const { disk, faults } = ground

@@ -1,4 +1,4 @@
-/** The rules of a run: retries, limits, failures, interruptions, results that change. */
+/** The rules of a run: retries, limits, failures, interruptions. */
 import { Effect, Exit } from "effect"
 import { assert, describe, it } from "vitest"
 import type { Ended } from "../../src/executors/Executor.ts"
@@ -9,14 +9,7 @@ import type { Plan, PlanNode } from "../../src/pipeline/Plan.ts"
 import { Resolver } from "../../src/runner/Resolver.ts"
 import { schedule } from "../../src/runner/Schedule.ts"
 import { labelsOf, newWorld, obey, play, type Script } from "./scripted.ts"
-import { mix, type Part, planOf } from "./simulatedStages.ts"
-
-const part = (stage: Part["stage"], n: number, texts: ReadonlyArray<number> = [], noise = false): Part => ({
-  stage,
-  n,
-  noise,
-  texts
-})
+import { mix, part, planOf } from "./simulatedStages.ts"
 
 /** source -> mix -> mix/2, and source/2 -> mix/3 beside it. */
 const twoChains = planOf(
@@ -107,52 +100,10 @@ describe("after a failure", () => {
   })
 })
 
-describe("an input that is called damaged again and again", () => {
-  it("ends in a failure with its cause, not in an endless loop", () => {
-    const plan = planOf("ghosts", [part("source", 0), part("mix", 0, [0])], 1)
-    const played = play(newWorld(), plan, (job, work) =>
-      job.label === "source"
-        ? work
-        : Effect.succeed<Ended>({
-            _tag: "Failed",
-            class: "damaged",
-            message: "object 1234 is damaged",
-            artifact: sha256("never heard of"),
-            object: sha256("never heard of")
-          })
-    )
-    const failures = played.events.filter(event => event.type === "failed")
-    assert.strictEqual(failures.length, 1)
-    assert.match(failures[0]!.message, /object 1234 is damaged.*does not help/)
-    assert.isTrue(Exit.isSuccess(played.process.exit!) && played.process.exit.value.failed === 1)
-  })
-})
-
 describe("one action that stands in a plan twice", () => {
   it("is computed once", () => {
     const plan = planOf("twins", [part("source", 0), part("source", 0), part("mix", 0, [0]), part("mix", 0, [1])], 4)
     assert.deepStrictEqual(labelsOf(play(newWorld(), plan, obey)), ["mix", "source"])
-  })
-})
-
-describe("a result that is made again and comes out different", () => {
-  it("is handed to all who used it, and to those who used theirs", () => {
-    const world = newWorld()
-    const chain = [part("source", 0, [], true), part("mix", 0, [0]), part("mix", 1, [1])]
-    play(world, planOf("noisy", chain, 1), obey)
-    // The bytes of the source go; only a new consumer needs them.
-    const states = Actions.lookup(world.database, [])
-    assert.strictEqual(states.size, 0)
-    const first = world.database.get<{ digest: Buffer }>(
-      `SELECT artifact.digest FROM artifact JOIN output ON output.artifact = artifact.id
-       JOIN action ON action.id = output.action JOIN stage ON stage.id = action.stage WHERE stage.name = 'source'`
-    )!
-    Actions.markArtifacts(world.database, [Buffer.from(first.digest).toString("hex") as never], "collected")
-    const played = play(world, planOf("noisy", [...chain, part("mix", 2, [0])], 2), obey)
-    assert.deepStrictEqual(labelsOf(played), ["mix", "mix/2", "mix/3", "source"])
-    const { plan, resolver } = played.process
-    for (const node of plan.nodes) assert.isDefined(resolver.components(node))
-    assert.isTrue(played.events.some(event => event.type === "diverged"))
   })
 })
 

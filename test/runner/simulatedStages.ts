@@ -30,7 +30,7 @@ export const source = Stage.make("source", {
     yield* pause
     yield* outputs.text.write("a", `source ${parameters.n} ${parameters.noise ? world.nonce() : ""}`)
     // Shared by all of them: the object exists already when the second one publishes it.
-    yield* outputs.text.write("shared/header", "the same everywhere")
+    yield* outputs.text.write("common/header", "the same everywhere")
     yield* outputs.text.metadata({ lines: 1 })
   })
 })
@@ -111,6 +111,14 @@ export interface Part {
   readonly noise: boolean
   readonly texts: ReadonlyArray<number>
 }
+
+/** A part in short, for plans that are written out. */
+export const part = (stage: Part["stage"], n: number, texts: ReadonlyArray<number> = [], noise = false): Part => ({
+  stage,
+  n,
+  noise,
+  texts
+})
 
 /** Few numbers, so that nodes with equal keys occur. */
 const numbers = 6

@@ -154,8 +154,9 @@ const mischief = (world: World): Effect.Effect<void> =>
       if (fate < 0.1) {
         world.tell("machine", () => "POWER CUT")
         world.boot++
-        for (const process of world.processes) process.crash()
+        // First the disk: whoever waits for the end of a process goes on as soon as that has crashed, and may change the disk.
         world.disk.powerCut(world.between(0, 1_000_000))
+        for (const process of world.processes) process.crash()
         world.checkPresent("after a power cut")
       } else if (fate < 0.3) world.rot()
       else if (fate < 0.6) world.collect()

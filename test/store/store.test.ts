@@ -92,10 +92,46 @@ describe("put", () => {
       yield* store.put("once")
       const names = disk.log.slice(before).map(operation => operation.name)
       assert.deepStrictEqual(
-        names.filter(name => !["stat", "syncDirectory"].includes(name)),
-        []
+        names.filter(name => !["stat", "hash", "syncDirectory"].includes(name)),
+        [],
+        "it is looked at, and nothing is written"
       )
       assert.include(names, "syncDirectory", "a name that another process put there may not be durable yet")
+    })
+  )
+
+  for (const size of [4, mebibyte + 4]) {
+    it.effect(`replaces an object of ${size} bytes that has rotted, and keeps the rotted bytes aside`, () =>
+      Effect.gen(function* () {
+        const { disk, store } = inMemory()
+        const bytes = bytesOf(size)
+        const { sha256: digest } = yield* store.put(bytes)
+        yield* disk.mkdir("/private")
+        const ways = [
+          store.put(bytes),
+          store.put(pieces(bytes)),
+          Effect.andThen(disk.write("/private/a", bytes), store.publish([stagedAs("/private/a", bytes)]))
+        ]
+        for (const [i, way] of ways.entries()) {
+          disk.corrupt(objectAt(root, digest), sound => flip(sound, i))
+          yield* way
+          assert.strictEqual(sha256(disk.files().get(objectAt(root, digest))!), digest)
+          assert.strictEqual((yield* store.usage).quarantine.count, 2 * (i + 1), "the object and its note")
+        }
+      })
+    )
+  }
+
+  it.effect("replaces an object that cannot be read", () =>
+    Effect.gen(function* () {
+      const { disk, store } = inMemory()
+      const { sha256: digest } = yield* store.put("once")
+      const bad = yield* disk.stat(objectAt(root, digest))
+      disk.failWith = operation => (operation.name === "hash" ? "EIO" : undefined)
+      yield* store.put("once")
+      disk.failWith = undefined
+      assert.notStrictEqual((yield* disk.stat(objectAt(root, digest))).ino, bad.ino)
+      assert.strictEqual(Buffer.from(yield* store.read(digest)).toString(), "once")
     })
   )
 

@@ -1,0 +1,108 @@
+/** Results whose bytes are damaged or gone: made again as often as it helps, and handed to all who have to do with them. */
+import { Effect, Exit } from "effect"
+import { assert, describe, it } from "vitest"
+import type { Ended } from "../../src/executors/Executor.ts"
+import * as Actions from "../../src/ledger/Actions.ts"
+import { type Digest, sha256 } from "../../src/pipeline/Digest.ts"
+import { labelsOf, newWorld, obey, play } from "./scripted.ts"
+import { part, planOf } from "./simulatedStages.ts"
+import type { World } from "./simulatedWorld.ts"
+
+/** What the ledger says that a stage's only action returned. */
+const outputOf = (world: World, stage: string): Digest => {
+  const digests = world.database.column<Buffer>(
+    `SELECT artifact.digest FROM artifact JOIN output ON output.artifact = artifact.id
+     JOIN action ON action.id = output.action JOIN stage ON stage.id = action.stage WHERE stage.name = ?`,
+    stage
+  )
+  assert.strictEqual(digests.length, 1)
+  return Buffer.from(digests[0]!).toString("hex") as Digest
+}
+
+describe("an input that is called damaged again and again", () => {
+  it("ends in a failure with its cause, not in an endless loop", () => {
+    const plan = planOf("ghosts", [part("source", 0), part("mix", 0, [0])], 1)
+    const played = play(newWorld(), plan, (job, work) =>
+      job.label === "source"
+        ? work
+        : Effect.succeed<Ended>({
+            _tag: "Failed",
+            class: "damaged",
+            message: "object 1234 is damaged",
+            artifact: sha256("never heard of"),
+            object: sha256("never heard of")
+          })
+    )
+    const failures = played.events.filter(event => event.type === "failed")
+    assert.strictEqual(failures.length, 1)
+    assert.match(failures[0]!.message, /object 1234 is damaged.*does not help/)
+    assert.isTrue(Exit.isSuccess(played.process.exit!) && played.process.exit.value.failed === 1)
+  })
+})
+
+describe("a result of which many objects are damaged", () => {
+  it("is made again once, also where the damaged ones are still in its place", () => {
+    const world = newWorld()
+    const places = Array.from({ length: 10 }, (_, i) => i)
+    const plan = planOf("rotten", [...places.map(n => part("source", n)), part("fold", 3, places)], 1)
+    play(world, plan, obey)
+    // Items that are objects of their own, all of them; whoever reads the set finds the first one only, and moves that aside.
+    const items = [...world.disk.files()].filter(([path, bytes]) => path.includes("/objects/") && bytes.length > 5000)
+    assert.isAbove(items.length, 4)
+    for (const [path] of items) world.disk.corrupt(path, bytes => bytes.fill(0))
+    Actions.markArtifacts(world.database, [outputOf(world, "fold")], "collected")
+    const played = play(world, plan, obey)
+    assert.deepStrictEqual(labelsOf(played), ["fold", "fold", "split"], "read in vain, made again, read")
+    assert.isTrue(Exit.isSuccess(played.process.exit!) && played.process.exit.value.status === "done")
+    for (const [path, bytes] of items) assert.deepStrictEqual(world.disk.files().get(path), bytes)
+  })
+})
+
+describe("an earlier set whose items an action looks for", () => {
+  it("stays in its place when it cannot be read: nobody would be told that it is lost", () => {
+    const world = newWorld()
+    play(world, planOf("one set", [part("source", 0), part("fold", 0, [0])], 1), obey)
+    const set = world.objectPath(outputOf(world, "split"))
+    let refused = 0
+    world.disk.failWith = ({ name, path }) => (name === "read" && path === set && refused++ === 0 ? "EIO" : undefined)
+    // The next set is of the same family.
+    const played = play(world, planOf("another set", [part("source", 0), part("fold", 1, [0])], 1), obey)
+    assert.deepStrictEqual(labelsOf(played), ["fold", "split"])
+    assert.strictEqual(refused, 1, "it was looked for")
+    world.checkPresent("afterwards")
+    assert.deepStrictEqual(world.violations, [])
+  })
+})
+
+describe("a result that is made again and comes out different", () => {
+  it("is handed to all who used it, and to those who used theirs", () => {
+    const world = newWorld()
+    const chain = [part("source", 0, [], true), part("mix", 0, [0]), part("mix", 1, [1])]
+    play(world, planOf("noisy", chain, 1), obey)
+    // The bytes of the source go; only a new consumer needs them.
+    Actions.markArtifacts(world.database, [outputOf(world, "source")], "collected")
+    const played = play(world, planOf("noisy", [...chain, part("mix", 2, [0])], 2), obey)
+    assert.deepStrictEqual(labelsOf(played), ["mix", "mix/2", "mix/3", "source"])
+    const { plan, resolver } = played.process
+    for (const node of plan.nodes) assert.isDefined(resolver.components(node))
+    assert.isTrue(played.events.some(event => event.type === "diverged"))
+  })
+
+  it("is handed to those who used it by another node of the same action", () => {
+    const world = newWorld()
+    // Only the second one's bytes are wanted, and only the first one is used: mix depends on source, source/2 is a target.
+    const plan = planOf(
+      "noisy twins",
+      [part("source", 0, [], true), part("mix", 0, [0]), part("source", 0, [], true)],
+      2
+    )
+    play(world, plan, obey)
+    Actions.markArtifacts(world.database, [outputOf(world, "source")], "collected")
+    const played = play(world, plan, obey)
+    assert.deepStrictEqual(labelsOf(played), ["mix", "source/2"])
+    const found = played.process.outputs()
+    assert.strictEqual(found.get("source.text"), found.get("source/2.text"))
+    assert.strictEqual(found.get("source.text"), outputOf(world, "source"))
+    assert.deepStrictEqual(labelsOf(play(world, plan, obey)), [], "the next run has nothing to do")
+  })
+})
