@@ -1,0 +1,366 @@
+/**
+ * Every op in plain float64 loops: slow, obvious, and the judge of the other engines. Values are numbers whatever their dtype;
+ * an i64 is exact up to 2^53.
+ */
+import { fromBf16Bits, bf16Bits, f16Bits, fromF16Bits, type DType } from "../../tensor/dtype.ts"
+import { uniformAt } from "../../tensor/random.ts"
+import { rowMajorStrides } from "../../tensor/shape.ts"
+import { elements, type Shape } from "../../tensor/Tensor.ts"
+import type { Instruction, ProgramOp, ValueType } from "../../tensor/Program.ts"
+import type { Attributes } from "../../tensor/primitives.ts"
+
+/** Elements in row-major order. */
+export type Elements = Float64Array<ArrayBuffer>
+
+export interface Operand extends ValueType {
+  readonly data: Elements
+}
+
+type Kernel<A> = (
+  inputs: ReadonlyArray<Operand>,
+  attributes: A,
+  outputs: ReadonlyArray<ValueType>
+) => ReadonlyArray<Elements>
+
+/** The number that a dtype can hold nearest to a number. */
+export const roundTo: { readonly [D in DType]: (value: number) => number } = {
+  f32: Math.fround,
+  f16: value => fromF16Bits(f16Bits(value)),
+  bf16: value => fromBf16Bits(bf16Bits(value)),
+  i32: value => value | 0,
+  i64: Math.trunc,
+  u8: value => value & 0xff,
+  bool: value => Number(value !== 0)
+}
+
+/** For each element of a broadcast shape, the index of the element of `shape` that it comes from. */
+const sources = (shape: Shape, to: Shape): Int32Array => {
+  const strides = rowMajorStrides(shape)
+  const steps = to.map((_, axis) => {
+    const own = axis - (to.length - shape.length)
+    return own < 0 || shape[own] === 1 ? 0 : strides[own]!
+  })
+  return indices(to, steps)
+}
+
+/** For each element of a shape, the sum of its coordinates times `steps`. */
+const indices = (shape: Shape, steps: ReadonlyArray<number>, start = 0): Int32Array => {
+  const result = new Int32Array(elements(shape))
+  const strides = rowMajorStrides(shape)
+  for (let i = 0; i < result.length; i++) {
+    let index = start
+    let rest = i
+    for (let axis = 0; axis < shape.length; axis++) {
+      index += Math.floor(rest / strides[axis]!) * steps[axis]!
+      rest %= strides[axis]!
+    }
+    result[i] = index
+  }
+  return result
+}
+
+const unary =
+  (f: (x: number) => number): Kernel<unknown> =>
+  ([x]) => [x!.data.map(f)]
+
+const binary =
+  (f: (a: number, b: number) => number, onIntegers = f): Kernel<unknown> =>
+  ([a, b], _, [out]) => {
+    const ia = sources(a!.shape, out!.shape)
+    const ib = sources(b!.shape, out!.shape)
+    const g = a!.dtype.startsWith("i") ? onIntegers : f
+    return [Float64Array.from(ia, (i, n) => g(a!.data[i]!, b!.data[ib[n]!]!))]
+  }
+
+/** Visits the lines of elements along an axis: where each starts, and the distance of neighbours. */
+const alongAxis = (
+  shape: Shape,
+  axis: number,
+  visit: (start: number, stride: number, length: number) => void
+): void => {
+  const stride = rowMajorStrides(shape)[axis]!
+  const length = shape[axis]!
+  for (let i = 0; i < elements(shape); i++) if (Math.floor(i / stride) % length === 0) visit(i, stride, length)
+}
+
+const softmaxLines = (x: Operand, axis: number, log: boolean): Elements => {
+  const out = new Float64Array(x.data.length)
+  alongAxis(x.shape, axis, (start, stride, length) => {
+    let peak = -Infinity
+    for (let i = 0; i < length; i++) peak = Math.max(peak, x.data[start + i * stride]!)
+    let total = 0
+    for (let i = 0; i < length; i++) total += Math.exp(x.data[start + i * stride]! - peak)
+    for (let i = 0; i < length; i++) {
+      const shifted = x.data[start + i * stride]! - peak
+      out[start + i * stride] = log ? shifted - Math.log(total) : Math.exp(shifted) / total
+    }
+  })
+  return out
+}
+
+const reduce =
+  (initial: number, f: (a: number, b: number) => number): Kernel<Attributes["sum"]> =>
+  ([x], { axes }, [out]) => {
+    const result = new Float64Array(elements(out!.shape)).fill(initial)
+    const kept = x!.shape.map((size, axis) => (axes.includes(axis) ? 1 : size))
+    const target = indices(
+      x!.shape,
+      rowMajorStrides(kept).map((stride, axis) => (axes.includes(axis) ? 0 : stride))
+    )
+    for (const [i, value] of x!.data.entries()) result[target[i]!] = f(result[target[i]!]!, value)
+    return [result]
+  }
+
+/** Where an index points; one outside of the axis is a mistake of the program's inputs. */
+const checked = (op: string, index: number, size: number): number => {
+  if (Number.isInteger(index) && index >= 0 && index < size) return index
+  throw new RangeError(`${op}: index ${index} lies outside of an axis of size ${size}`)
+}
+
+/** Visits pairs of element positions: in x [before, n, after], and in the array indexed along the axis. */
+const takeAlong = (
+  op: string,
+  x: ValueType,
+  index: Operand,
+  axis: number,
+  visit: (inX: number, inTaken: number) => void
+): void => {
+  const size = x.shape[axis]!
+  const behind = elements(x.shape.slice(axis + 1))
+  const before = elements(x.shape.slice(0, axis))
+  const count = index.data.length
+  for (let b = 0; b < before; b++)
+    for (let i = 0; i < count; i++) {
+      const at = checked(op, index.data[i]!, size)
+      for (let a = 0; a < behind; a++) visit((b * size + at) * behind + a, (b * count + i) * behind + a)
+    }
+}
+
+const takeEach = (
+  op: string,
+  x: ValueType,
+  index: Operand,
+  axis: number,
+  visit: (inX: number, inTaken: number) => void
+): void => {
+  const strides = rowMajorStrides(x.shape)
+  const base = indices(
+    index.shape,
+    strides.map((stride, i) => (i === axis ? 0 : stride))
+  )
+  for (const [i, at] of index.data.entries()) visit(base[i]! + checked(op, at, x.shape[axis]!) * strides[axis]!, i)
+}
+
+/** erf by its series of positive terms: 2/sqrt(pi) exp(-x^2) sum 2^n x^(2n+1) / (2n+1)!! */
+const erf = (x: number): number => {
+  if (Number.isNaN(x)) return NaN
+  if (Math.abs(x) > 6) return Math.sign(x)
+  let term = x
+  let sum = x
+  for (let n = 1; Math.abs(term) > Math.abs(sum) * 1e-18; n++) {
+    term *= (2 * x * x) / (2 * n + 1)
+    sum += term
+  }
+  return (2 / Math.sqrt(Math.PI)) * Math.exp(-x * x) * sum
+}
+
+const largest = (a: number, b: number): number => Math.max(a, b)
+
+export const kernels: { readonly [O in ProgramOp]: Kernel<Attributes[O]> } = {
+  iota: (_, { axis, shape }) => [
+    Float64Array.from(
+      indices(
+        shape,
+        shape.map((_size, i) => Number(i === axis))
+      )
+    )
+  ],
+  random: ([key], { shape }) => [
+    Float64Array.from({ length: elements(shape) }, (_, i) => uniformAt([key!.data[0]!, key!.data[1]!], i))
+  ],
+
+  neg: unary(x => -x),
+  abs: unary(Math.abs),
+  sign: unary(Math.sign),
+  floor: unary(Math.floor),
+  exp: unary(Math.exp),
+  log: unary(Math.log),
+  sqrt: unary(Math.sqrt),
+  rsqrt: unary(x => 1 / Math.sqrt(x)),
+  sin: unary(Math.sin),
+  cos: unary(Math.cos),
+  tanh: unary(Math.tanh),
+  erf: unary(erf),
+  sigmoid: unary(x => 1 / (1 + Math.exp(-x))),
+  not: unary(x => 1 - x),
+  cast: ([x], { dtype }) => [
+    x!.data.map(dtype === "bool" ? x => Number(x !== 0) : isWhole(dtype) ? Math.trunc : x => x)
+  ],
+
+  add: binary((a, b) => a + b),
+  sub: binary((a, b) => a - b),
+  mul: binary(
+    (a, b) => a * b,
+    (a, b) => Number(BigInt(a) * BigInt(b))
+  ),
+  div: binary(
+    (a, b) => a / b,
+    (a, b) => Math.trunc(a / b)
+  ),
+  rem: binary((a, b) => a % b),
+  pow: binary((a, b) => a ** b),
+  maximum: binary(Math.max),
+  minimum: binary(Math.min),
+  and: binary((a, b) => a * b),
+  or: binary((a, b) => Math.max(a, b)),
+  equal: binary((a, b) => Number(a === b)),
+  less: binary((a, b) => Number(a < b)),
+  lessEqual: binary((a, b) => Number(a <= b)),
+  select: ([condition, a, b], _, [out]) => {
+    const ic = sources(condition!.shape, out!.shape)
+    const ia = sources(a!.shape, out!.shape)
+    const ib = sources(b!.shape, out!.shape)
+    return [Float64Array.from(ic, (i, n) => (condition!.data[i] !== 0 ? a!.data[ia[n]!]! : b!.data[ib[n]!]!))]
+  },
+
+  matmul: ([a, b], { transposeA, transposeB }, [out]) => {
+    const shape = out!.shape
+    const batch = shape.slice(0, -2)
+    const [m, n] = shape.slice(-2) as [number, number]
+    const k = a!.shape.at(transposeA ? -2 : -1)!
+    const startsA = sources(a!.shape.slice(0, -2), batch)
+    const startsB = sources(b!.shape.slice(0, -2), batch)
+    const result = new Float64Array(elements(shape))
+    for (let s = 0; s < elements(batch); s++)
+      for (let i = 0; i < m; i++)
+        for (let j = 0; j < n; j++) {
+          let sum = 0
+          for (let l = 0; l < k; l++) {
+            const x = a!.data[startsA[s]! * m * k + (transposeA ? l * m + i : i * k + l)]!
+            const y = b!.data[startsB[s]! * k * n + (transposeB ? j * k + l : l * n + j)]!
+            sum += x * y
+          }
+          result[(s * m + i) * n + j] = sum
+        }
+    return [result]
+  },
+  sum: reduce(0, (a, b) => a + b),
+  max: reduce(-Infinity, largest),
+  argmax: ([x], { axis }) => {
+    const found: Array<number> = []
+    alongAxis(x!.shape, axis, (start, stride, length) => {
+      let best = 0
+      for (let i = 1; i < length; i++) if (x!.data[start + i * stride]! > x!.data[start + best * stride]!) best = i
+      found.push(best)
+    })
+    return [Float64Array.from(found)]
+  },
+  topK: ([x], { k }) => {
+    const values: Array<number> = []
+    const where: Array<number> = []
+    alongAxis(x!.shape, x!.shape.length - 1, (start, _, length) => {
+      const order = Array.from({ length }, (_element, i) => i)
+      order.sort((i, j) => x!.data[start + j]! - x!.data[start + i]! || i - j)
+      for (const i of order.slice(0, k)) {
+        values.push(x!.data[start + i]!)
+        where.push(i)
+      }
+    })
+    return [Float64Array.from(values), Float64Array.from(where)]
+  },
+  cumulativeSum: ([x], { axis, reverse }) => {
+    const out = new Float64Array(x!.data.length)
+    alongAxis(x!.shape, axis, (start, stride, length) => {
+      let sum = 0
+      for (let i = 0; i < length; i++) {
+        const at = start + (reverse ? length - 1 - i : i) * stride
+        sum += x!.data[at]!
+        out[at] = sum
+      }
+    })
+    return [out]
+  },
+  softmax: ([x], { axis }) => [softmaxLines(x!, axis, false)],
+  logSoftmax: ([x], { axis }) => [softmaxLines(x!, axis, true)],
+  rmsNorm: ([x, weight], { epsilon }) => {
+    const out = new Float64Array(x!.data.length)
+    alongAxis(x!.shape, x!.shape.length - 1, (start, _, length) => {
+      let squares = 0
+      for (let i = 0; i < length; i++) squares += x!.data[start + i]! ** 2
+      const inverse = 1 / Math.sqrt(squares / length + epsilon)
+      for (let i = 0; i < length; i++) out[start + i] = weight!.data[i]! * x!.data[start + i]! * inverse
+    })
+    return [out]
+  },
+
+  gather: ([x, index], { axis }, [out]) => {
+    const result = new Float64Array(elements(out!.shape))
+    takeAlong("gather", x!, index!, axis, (from, to) => (result[to] = x!.data[from]!))
+    return [result]
+  },
+  gatherAlong: ([x, index], { axis }) => {
+    const result = new Float64Array(index!.data.length)
+    takeEach("gatherAlong", x!, index!, axis, (from, to) => (result[to] = x!.data[from]!))
+    return [result]
+  },
+  scatterAdd: ([x, index, updates], { axis }) => {
+    const result = x!.data.slice()
+    takeAlong("scatterAdd", x!, index!, axis, (to, from) => (result[to]! += updates!.data[from]!))
+    return [result]
+  },
+  scatterAddAlong: ([x, index, updates], { axis }) => {
+    const result = x!.data.slice()
+    takeEach("scatterAddAlong", x!, index!, axis, (to, from) => (result[to]! += updates!.data[from]!))
+    return [result]
+  },
+
+  reshape: ([x]) => [x!.data],
+  transpose: ([x], { permutation }, [out]) => {
+    const strides = rowMajorStrides(x!.shape)
+    const from = indices(
+      out!.shape,
+      permutation.map(axis => strides[axis]!)
+    )
+    return [Float64Array.from(from, i => x!.data[i]!)]
+  },
+  broadcastTo: ([x], { shape }) => [Float64Array.from(sources(x!.shape, shape), i => x!.data[i]!)],
+  concat: (parts, { axis }, [out]) => {
+    const result = new Float64Array(elements(out!.shape))
+    const strides = rowMajorStrides(out!.shape)
+    let start = 0
+    for (const part of parts) {
+      const to = indices(part.shape, strides, start * strides[axis]!)
+      for (const [i, value] of part.data.entries()) result[to[i]!] = value
+      start += part.shape[axis]!
+    }
+    return [result]
+  },
+  slice: ([x], { starts, strides: every }, [out]) => {
+    const strides = rowMajorStrides(x!.shape)
+    const first = strides.reduce((sum, stride, axis) => sum + stride * starts[axis]!, 0)
+    const from = indices(
+      out!.shape,
+      strides.map((stride, axis) => stride * every[axis]!),
+      first
+    )
+    return [Float64Array.from(from, i => x!.data[i]!)]
+  },
+  pad: ([x], { low, value }, [out]) => {
+    const result = new Float64Array(elements(out!.shape)).fill(value)
+    const strides = rowMajorStrides(out!.shape)
+    const first = strides.reduce((sum, stride, axis) => sum + stride * low[axis]!, 0)
+    const to = indices(x!.shape, strides, first)
+    for (const [i, element] of x!.data.entries()) result[to[i]!] = element
+    return [result]
+  },
+  after: ([value]) => [value!.data]
+}
+
+const isWhole = (dtype: DType): boolean => dtype === "i32" || dtype === "i64" || dtype === "u8"
+
+/** Runs one instruction. */
+export const apply = (
+  instruction: Instruction,
+  inputs: ReadonlyArray<Operand>,
+  outputs: ReadonlyArray<ValueType>
+): ReadonlyArray<Elements> => (kernels[instruction.op] as Kernel<unknown>)(inputs, instruction.attributes, outputs)

@@ -1,0 +1,102 @@
+/** Functions that are made of primitive ops, with cheaper gradients where the plain ones waste work. */
+import type { DType } from "./dtype.ts"
+import {
+  add,
+  broadcastTo,
+  cast,
+  constant,
+  cos,
+  customGradient,
+  erf,
+  exp,
+  gatherAlong,
+  log,
+  logSoftmax,
+  max,
+  maximum,
+  minimum,
+  mul,
+  neg,
+  random,
+  reshape,
+  scatterAddAlong,
+  equal,
+  iota,
+  sigmoid,
+  sliceAxis,
+  sqrt,
+  sub,
+  sum,
+  tanh
+} from "./ops.ts"
+import { elements, type Shape, type Tensor } from "./Tensor.ts"
+
+/** Zeros of a shape, which take no memory until something needs them. */
+export const zeros = (dtype: DType, shape: Shape): Tensor => broadcastTo(constant(0, dtype), shape)
+
+/** Mean over axes (all by default). */
+export const mean = (
+  x: Tensor,
+  axes?: number | ReadonlyArray<number>,
+  options: { readonly keepDims?: boolean } = {}
+): Tensor => {
+  const total = sum(x, axes, options)
+  return mul(total, total.size / x.size)
+}
+
+export const square = (x: Tensor): Tensor => mul(x, x)
+
+export const relu = (x: Tensor): Tensor => maximum(x, 0)
+
+/** The elements within bounds, the bounds elsewhere. */
+export const clip = (x: Tensor, low: number, high: number): Tensor => minimum(maximum(x, low), high)
+
+/** x sigmoid(x); d/dx = s + x s (1 - s). */
+export const silu = (x: Tensor): Tensor => {
+  const s = sigmoid(x)
+  const y = mul(x, s)
+  return customGradient(y, [x], gradient => [mul(gradient, add(s, mul(y, sub(1, s))))])
+}
+
+/** x times the normal distribution function of x (Hendrycks & Gimpel 2016). */
+export const gelu = (x: Tensor): Tensor => mul(mul(x, 0.5), add(erf(mul(x, Math.SQRT1_2)), 1))
+
+/** The usual approximation of gelu by tanh. */
+export const geluTanh = (x: Tensor): Tensor => {
+  const inner = mul(add(x, mul(mul(square(x), x), 0.044_715)), Math.sqrt(2 / Math.PI))
+  return mul(mul(x, 0.5), add(tanh(inner), 1))
+}
+
+/** log sum exp(x) along an axis, which stays with size 1. */
+export const logSumExp = (x: Tensor, axis = -1): Tensor => {
+  const peak = max(x, axis, { keepDims: true })
+  return add(log(sum(exp(sub(x, peak)), axis, { keepDims: true })), peak)
+}
+
+/** Indices [...] -> [..., classes]: 1 where the class is the index. */
+export const oneHot = (indices: Tensor, classes: number, dtype: DType): Tensor => {
+  const columns = cast(iota("i32", [classes]), indices.dtype)
+  return cast(equal(reshape(indices, [...indices.shape, 1]), columns), dtype)
+}
+
+/** Standard normal f32 numbers by Box and Muller's transform. */
+export const normal = (key: Tensor, shape: Shape): Tensor => {
+  const uniform = random(key, [elements(shape), 2])
+  const radius = sqrt(mul(log(sub(1, sliceAxis(uniform, 1, 0, 1))), -2))
+  return reshape(mul(radius, cos(mul(sliceAxis(uniform, 1, 1, 2), 2 * Math.PI))), shape)
+}
+
+/**
+ * Cross-entropy of rows: logits [N, V], targets i32 or i64 [N] -> [N], -log softmax(logits)[target], nats. Its gradient is softmax less the
+ * one-hot target, made without materialising the latter.
+ */
+export const softmaxCrossEntropy = (logits: Tensor, targets: Tensor): Tensor => {
+  const rows = logits.shape[0]!
+  const columns = reshape(targets, [rows, 1])
+  const logProbabilities = logSoftmax(logits, 1)
+  const loss = reshape(neg(gatherAlong(logProbabilities, columns, 1)), [rows])
+  return customGradient(loss, [logits], gradient => {
+    const g = reshape(gradient, [rows, 1])
+    return [scatterAddAlong(mul(exp(logProbabilities), g), columns, neg(g), 1)]
+  })
+}
