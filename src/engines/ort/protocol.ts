@@ -1,0 +1,64 @@
+/** What the engine and its thread say to each other. Buffers live in the thread; the engine knows them by number. */
+import type { DType } from "../../tensor/dtype.ts"
+import type { Shape } from "../../tensor/Tensor.ts"
+import type { OnnxType } from "./onnx.ts"
+
+/** Where a session's input comes from or its output goes: a buffer of the call by its place, or a value between segments by its number. */
+export type Place = { readonly port: number } | { readonly crossing: number }
+
+export interface SegmentPlan {
+  /** Digest of the model: equal ones share a session. */
+  readonly model: string
+  readonly inputs: ReadonlyArray<{ readonly name: string; readonly from: Place }>
+  readonly outputs: ReadonlyArray<{ readonly name: string; readonly to: ReadonlyArray<Place> }>
+  /** Crossing values that no later segment needs. */
+  readonly done: ReadonlyArray<number>
+}
+
+export interface Port {
+  readonly dtype: DType
+  readonly type: OnnxType
+  readonly shape: Shape
+}
+
+export type Request =
+  | {
+      readonly kind: "compile"
+      readonly executable: number
+      readonly models: ReadonlyArray<{ readonly digest: string; readonly bytes: Uint8Array }>
+      readonly segments: ReadonlyArray<SegmentPlan>
+      readonly inputs: ReadonlyArray<Port>
+      readonly outputs: ReadonlyArray<Port>
+      /** Outputs that are inputs of the program, or constants: copied. */
+      readonly copies: ReadonlyArray<{ readonly output: number; readonly input: number }>
+    }
+  | { readonly kind: "allocate"; readonly buffer: number; readonly dtype: DType; readonly size: number }
+  | {
+      readonly kind: "view"
+      readonly buffer: number
+      readonly of: number
+      readonly offset: number
+      readonly size: number
+    }
+  | {
+      readonly kind: "bind"
+      readonly call: number
+      readonly executable: number
+      readonly inputs: ReadonlyArray<number>
+      readonly outputs: ReadonlyArray<number>
+      /** Outputs that may be written over inputs. */
+      readonly inPlace: ReadonlyArray<number>
+    }
+  | { readonly kind: "run"; readonly calls: ReadonlyArray<number> }
+  | { readonly kind: "upload"; readonly buffer: number; readonly data: Uint8Array }
+  | { readonly kind: "download"; readonly buffer: number }
+  | { readonly kind: "free"; readonly what: "buffer" | "call" | "executable"; readonly id: number }
+
+export interface Envelope {
+  readonly id: number
+  readonly request: Request
+}
+
+export type Reply =
+  | { readonly id: number; readonly ok: true; readonly data?: Uint8Array }
+  | { readonly id: number; readonly ok: false; readonly message: string }

@@ -1,0 +1,159 @@
+import { Effect, type Scope } from "effect"
+import { describe, expect, it } from "@effect/vitest"
+import { type Engine, type EngineError } from "../../src/engines/Engine.ts"
+import { makeOrt } from "../../src/engines/ort/ort.ts"
+import { evaluate, fromNumbers, toNumbers } from "../../src/engines/reference/evaluate.ts"
+import { makeReference } from "../../src/engines/reference/reference.ts"
+import { isFloat } from "../../src/tensor/dtype.ts"
+import * as ops from "../../src/tensor/ops.ts"
+import { makeProgram, type Program, type ProgramOp } from "../../src/tensor/Program.ts"
+import { conformance, draw, lastPlace, type Case } from "./conformance.ts"
+
+const engines: { readonly [name: string]: () => Effect.Effect<Engine, EngineError, Scope.Scope> } = {
+  reference: () => Effect.succeed(makeReference()),
+  ort: () => makeOrt({ threads: 2 })
+}
+
+/** Runs a program once on host values, by name. */
+export const runOnce = Effect.fn("runOnce")(function* (
+  engine: Engine,
+  program: Program,
+  values: { readonly [name: string]: ArrayLike<number> }
+) {
+  const buffers = (ports: Program["inputs"]) =>
+    Effect.map(
+      Effect.forEach(ports, ({ name, value }) => {
+        const { dtype, shape } = program.values[value]!
+        return Effect.map(engine.allocate(dtype, shape), buffer => [name, buffer] as const)
+      }),
+      entries => Object.fromEntries(entries)
+    )
+  const inputs = yield* buffers(program.inputs)
+  const outputs = yield* buffers(program.outputs)
+  for (const [name, buffer] of Object.entries(inputs))
+    yield* engine.upload(buffer, fromNumbers(buffer.dtype, values[name]!))
+  const executable = yield* engine.compile(program)
+  yield* engine.run([yield* engine.bind(executable, inputs, outputs)])
+  return Object.fromEntries(
+    yield* Effect.forEach(Object.entries(outputs), ([name, buffer]) =>
+      Effect.map(engine.download(buffer), data => [name, toNumbers(buffer.dtype, data)] as const)
+    )
+  )
+})
+
+const compare = Effect.fn("compare")(function* (
+  engine: Engine,
+  op: string,
+  { f, inputs, ulps = 0 }: Case,
+  seed: number
+) {
+  const traced = inputs.map(({ dtype, shape }, i) => ops.input(`x${i}`, dtype, shape))
+  const program = makeProgram({ y: f(...traced) })
+  const values = Object.fromEntries(
+    inputs.map((input, i) => [`x${i}`, toNumbers(input.dtype, fromNumbers(input.dtype, draw(input, seed + i)))])
+  )
+  const known = Object.fromEntries(program.inputs.map(({ name }) => [name, values[name]!]))
+  const expected = evaluate(program, known)["y"]!
+  const actual = (yield* runOnce(engine, program, known))["y"]!
+  const { dtype } = program.values[program.outputs[0]!.value]!
+  const label = `${op} on ${inputs.map(input => `${input.dtype}[${input.shape.join(",")}]`).join(", ")}`
+  expect(actual.length, label).toBe(expected.length)
+  for (const [i, value] of expected.entries()) {
+    if (Object.is(actual[i], value) || actual[i] === value) continue
+    // Half-way results may round the other way even where the f32 arithmetic agrees to the last bit.
+    const allowed = isFloat(dtype)
+      ? Math.max(ulps, dtype === "f32" ? 0 : 1) * lastPlace[dtype] * Math.max(1, Math.abs(value))
+      : 0
+    expect(Math.abs(actual[i]! - value), `${label}, element ${i}: ${actual[i]} against ${value}`).toBeLessThanOrEqual(
+      allowed
+    )
+  }
+})
+
+for (const [name, make] of Object.entries(engines))
+  describe(`engine ${name}`, () => {
+    for (const [op, cases] of Object.entries(conformance))
+      it.live(`computes ${op}`, () =>
+        Effect.scoped(
+          Effect.gen(function* () {
+            const engine = yield* make()
+            for (const [i, testCase] of cases.entries()) yield* compare(engine, op, testCase, 10 * i)
+          })
+        )
+      )
+
+    it.live("treats NaN, infinities and large numbers as the reference does", () =>
+      Effect.scoped(
+        Effect.gen(function* () {
+          const engine = yield* make()
+          const special = [NaN, Infinity, -Infinity, 0, 1e30, -1e30, 88.8, -200, 1e-40, 3]
+          const unary = {
+            exp: ops.exp,
+            log: ops.log,
+            sqrt: ops.sqrt,
+            tanh: ops.tanh,
+            sigmoid: ops.sigmoid,
+            abs: ops.abs,
+            neg: ops.neg,
+            floor: ops.floor,
+            sign: ops.sign,
+            erf: ops.erf
+          }
+          const binary = {
+            add: ops.add,
+            mul: ops.mul,
+            div: ops.div,
+            maximum: ops.maximum,
+            minimum: ops.minimum,
+            less: ops.less,
+            equal: ops.equal
+          }
+          const a = ops.input("a", "f32", [10])
+          const b = ops.input("b", "f32", [10, 1])
+          const program = makeProgram({
+            ...Object.fromEntries(Object.entries(unary).map(([op, f]) => [op, f(a)])),
+            ...Object.fromEntries(Object.entries(binary).map(([op, f]) => [op, f(a, b)])),
+            maxOfRow: ops.max(ops.mul(a, b), 1),
+            softmax: ops.softmax(ops.concat([ops.slice(a, [3], [10]), ops.slice(a, [2], [3])], 0)),
+            finite: ops.select(ops.less(a, 0), ops.constant(0, "f32"), 1)
+          })
+          const values = { a: special, b: special }
+          const expected = evaluate(program, values)
+          const actual = yield* runOnce(engine, program, values)
+          for (const [op, row] of Object.entries(expected))
+            for (const [i, value] of row.entries())
+              if (Number.isFinite(value))
+                expect(
+                  Math.abs(actual[op]![i]! - value),
+                  `${op} ${i}: ${actual[op]![i]} against ${value}`
+                ).toBeLessThanOrEqual(4e-6 * Math.abs(value) + 1e-37)
+              else expect(actual[op]![i], `${op} ${i}`).toBe(value)
+        })
+      )
+    )
+
+    it.live("adds up many updates of one row", () =>
+      Effect.scoped(
+        Effect.gen(function* () {
+          const engine = yield* make()
+          const n = 20_000
+          const rows = ops.input("rows", "f32", [n, 8])
+          const program = makeProgram({
+            y: ops.scatterAdd(ops.input("x", "f32", [3, 8]), ops.input("i", "i32", [n]), rows)
+          })
+          const values = {
+            rows: new Float64Array(n * 8).fill(1),
+            x: new Float64Array(24),
+            i: Float64Array.from({ length: n }, (_, i) => i % 2)
+          }
+          const { y } = yield* runOnce(engine, program, values)
+          expect([...y!]).toEqual([...Array(16).fill(n / 2), ...Array(8).fill(0)])
+        })
+      )
+    )
+  })
+
+it("covers every op", () => {
+  const missing = (Object.keys(conformance) as ReadonlyArray<ProgramOp>).filter(op => conformance[op].length === 0)
+  expect(missing).toEqual([])
+})
