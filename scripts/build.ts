@@ -1,6 +1,5 @@
 /** Builds `dist/`: the bundled program, and the code fingerprints of the stages that ship with it. Run by `npm ci`, and by the launcher when a source changed. */
 import {
-  existsSync,
   globSync,
   mkdirSync,
   readdirSync,
@@ -26,7 +25,7 @@ const fresh = join(root, `dist.${process.pid}`)
 const stageFiles = globSync("stages/*.ts", { cwd: root }).sort()
 
 /** What stays outside of the bundle: native code, and the bundler, which is only needed for a user's own stages. */
-const external = ["better-sqlite3", "rolldown", /^node:/]
+const external = ["better-sqlite3", "onnxruntime-node", "rolldown", /^node:/]
 
 const bundle = async (): Promise<ReadonlyArray<string>> => {
   const build = await rolldown({
@@ -35,7 +34,8 @@ const bundle = async (): Promise<ReadonlyArray<string>> => {
       main: "src/cli/main.ts",
       worker: "src/cli/worker.ts",
       index: "src/index.ts",
-      ...(existsSync(join(root, "src/data/tokenizeWorker.ts")) ? { tokenizeWorker: "src/data/tokenizeWorker.ts" } : {}),
+      tokenizeWorker: "src/data/tokenizeWorker.ts",
+      ortWorker: "src/engines/ort/worker.ts",
       // Entries of their own, so that each chunk exports its stage: action processes load it by that.
       ...Object.fromEntries(stageFiles.map(file => [`stage-${basename(file, ".ts")}`, file]))
     },
@@ -43,7 +43,7 @@ const bundle = async (): Promise<ReadonlyArray<string>> => {
     external,
     treeshake: {
       moduleSideEffects: [
-        { test: /src\/cli\/(main|worker)\.ts|tokenizeWorker\.ts/, sideEffects: true },
+        { test: /src\/cli\/(main|worker)\.ts|tokenizeWorker\.ts|ort\/worker\.ts/, sideEffects: true },
         { external: true, sideEffects: true },
         { test: /./, sideEffects: false }
       ]
