@@ -1,4 +1,4 @@
-/** Pre-trains the embedded profile's teacher, from the pins of its text to weights in Hugging Face layout. */
+/** The embedded profile's teacher: so far the text that it learns from, made from its pins, and its token sequences. */
 import * as Pipeline from "../src/pipeline/Pipeline.ts"
 import { downloadPins, downloadTokenizer } from "../stages/download.ts"
 import { pretrainText } from "../stages/pretrain-text.ts"
@@ -7,7 +7,7 @@ import { tokenize } from "../stages/tokenize.ts"
 export default Pipeline.make(
   "pretrain-teacher",
   {
-    description: "Pre-trains the small causal teacher of the embedded profile",
+    description: "Pre-trains the small causal teacher of the embedded profile (so far its text and token sequences)",
     profiles: {
       embedded: {
         description: "a Qwen3-style model of 3.5 M parameters on 16.6 MB of public-domain text",

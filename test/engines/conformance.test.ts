@@ -6,40 +6,14 @@ import { evaluate, fromNumbers, toNumbers } from "../../src/engines/reference/ev
 import { makeReference } from "../../src/engines/reference/reference.ts"
 import { isFloat } from "../../src/tensor/dtype.ts"
 import * as ops from "../../src/tensor/ops.ts"
-import { makeProgram, type Program, type ProgramOp } from "../../src/tensor/Program.ts"
+import { makeProgram, type ProgramOp } from "../../src/tensor/Program.ts"
+import { runOnce } from "./runOnce.ts"
 import { conformance, draw, lastPlace, type Case } from "./conformance.ts"
 
 const engines: { readonly [name: string]: () => Effect.Effect<Engine, EngineError, Scope.Scope> } = {
   reference: () => Effect.succeed(makeReference()),
   ort: () => makeOrt({ threads: 2 })
 }
-
-/** Runs a program once on host values, by name. */
-export const runOnce = Effect.fn("runOnce")(function* (
-  engine: Engine,
-  program: Program,
-  values: { readonly [name: string]: ArrayLike<number> }
-) {
-  const buffers = (ports: Program["inputs"]) =>
-    Effect.map(
-      Effect.forEach(ports, ({ name, value }) => {
-        const { dtype, shape } = program.values[value]!
-        return Effect.map(engine.allocate(dtype, shape), buffer => [name, buffer] as const)
-      }),
-      entries => Object.fromEntries(entries)
-    )
-  const inputs = yield* buffers(program.inputs)
-  const outputs = yield* buffers(program.outputs)
-  for (const [name, buffer] of Object.entries(inputs))
-    yield* engine.upload(buffer, fromNumbers(buffer.dtype, values[name]!))
-  const executable = yield* engine.compile(program)
-  yield* engine.run([yield* engine.bind(executable, inputs, outputs)])
-  return Object.fromEntries(
-    yield* Effect.forEach(Object.entries(outputs), ([name, buffer]) =>
-      Effect.map(engine.download(buffer), data => [name, toNumbers(buffer.dtype, data)] as const)
-    )
-  )
-})
 
 const compare = Effect.fn("compare")(function* (
   engine: Engine,

@@ -1,0 +1,112 @@
+/** Who attends to whom, rotary positions, and grouped-query attention. */
+import {
+  add,
+  and,
+  cast,
+  concat,
+  constant,
+  cos,
+  equal,
+  iota,
+  lessEqual,
+  matmul,
+  mul,
+  reshape,
+  select,
+  sin,
+  sliceAxis,
+  softmax,
+  sub,
+  transpose
+} from "../tensor/ops.ts"
+import type { DType } from "../tensor/dtype.ts"
+import type { Tensor } from "../tensor/Tensor.ts"
+
+export interface AttentionContext {
+  /** Whether a token sees only those before it (a teacher, autoregression) or all of its document (diffusion). */
+  readonly causal: boolean
+  /** i32 [B, L]: the document of each token, -1 for padding. Left out: every row is one document without padding. */
+  readonly documents?: Tensor
+  /** i32 [B, L]: position within the document. Left out: 0, 1, 2, … */
+  readonly positions?: Tensor
+}
+
+/** Low enough to vanish beside any score, and finite, so that a row that may see nothing (padding) gives no NaN. */
+const forbidden = (dtype: DType): number => (dtype === "f16" ? -6e4 : -1e30)
+
+/**
+ * What is added to scores: 0 where query q may see key k, else a large negative number. [B or 1, 1, 1, L, L], or undefined where every token sees
+ * all. allowed(q, k) = same document, k no padding, and k <= q if causal.
+ */
+export const attentionMask = (
+  { causal, documents }: AttentionContext,
+  length: number,
+  dtype: DType
+): Tensor | undefined => {
+  const queries = iota("i32", [length, length], 0)
+  const keys = iota("i32", [length, length], 1)
+  let allowed = causal ? reshape(lessEqual(keys, queries), [1, length, length]) : undefined
+  if (documents !== undefined) {
+    const rows = documents.shape[0]!
+    const ofKey = reshape(documents, [rows, 1, length])
+    const same = and(equal(reshape(documents, [rows, length, 1]), ofKey), lessEqual(constant(0, "i32"), ofKey))
+    allowed = allowed === undefined ? same : and(allowed, same)
+  }
+  if (allowed === undefined) return undefined
+  const mask = select(allowed, constant(0, dtype), forbidden(dtype))
+  return reshape(mask, [allowed.shape[0]!, 1, 1, length, length])
+}
+
+export interface Rotation {
+  /** [B or 1, L, 1, headDim / 2]. */
+  readonly cos: Tensor
+  readonly sin: Tensor
+}
+
+/** Angles of rotary position embeddings (Su et al. 2021): position times theta^(-2i / headDim). */
+export const rotation = (
+  positions: Tensor | undefined,
+  { headDim, length, theta }: { readonly headDim: number; readonly length: number; readonly theta: number }
+): Rotation => {
+  const half = headDim / 2
+  const frequencies = constant(
+    Float32Array.from({ length: half }, (_, i) => theta ** (-i / half)),
+    "f32",
+    [half]
+  )
+  const at = positions === undefined ? iota("f32", [1, length], 1) : cast(positions, "f32")
+  const angles = mul(reshape(at, [at.shape[0]!, length, 1, 1]), frequencies)
+  return { cos: cos(angles), sin: sin(angles) }
+}
+
+/** Rotates the pairs (i, i + headDim / 2) of x [B, L, H, headDim]. */
+export const rotate = (x: Tensor, angles: Rotation): Tensor => {
+  const half = x.shape[3]! / 2
+  const first = sliceAxis(x, 3, 0, half)
+  const second = sliceAxis(x, 3, half, 2 * half)
+  const c = cast(angles.cos, x.dtype)
+  const s = cast(angles.sin, x.dtype)
+  return concat([sub(mul(first, c), mul(second, s)), add(mul(second, c), mul(first, s))], 3)
+}
+
+/**
+ * softmax(q kT / sqrt(headDim) + mask) v with grouped queries. q [B, L, H, headDim], k and v [B, L, KV, headDim] -> [B, L, H * headDim]. The
+ * queries of a group are stacked as rows, so that keys and values are never repeated.
+ */
+export const attend = (q: Tensor, k: Tensor, v: Tensor, mask: Tensor | undefined): Tensor => {
+  const [batch, length, heads, headDim] = q.shape as [number, number, number, number]
+  const groups = k.shape[2]!
+  const perGroup = heads / groups
+  const rows = perGroup * length
+  const queries = reshape(transpose(mul(q, headDim ** -0.5), [0, 2, 1, 3]), [batch, groups, rows, headDim])
+  const keys = transpose(k, [0, 2, 1, 3]) // [B, KV, L, headDim]
+  const values = transpose(v, [0, 2, 1, 3])
+  let scores = matmul(queries, keys, { transposeB: true }) // [B, KV, G * L, L]
+  if (mask !== undefined) {
+    const byHead = reshape(scores, [batch, groups, perGroup, length, length])
+    scores = reshape(add(byHead, mask), scores.shape)
+  }
+  const mixed = matmul(softmax(scores), values) // [B, KV, G * L, headDim]
+  const byHead = transpose(reshape(mixed, [batch, heads, length, headDim]), [0, 2, 1, 3])
+  return reshape(byHead, [batch, length, heads * headDim])
+}

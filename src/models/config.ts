@@ -1,0 +1,136 @@
+/** `config.json` of Hugging Face models of the Qwen2 and Qwen3 families: the fields that decide what is computed. */
+import { Effect, Schema } from "effect"
+
+const Size = Schema.Int.check(Schema.isGreaterThan(0))
+const Positive = Schema.Finite.check(Schema.isGreaterThan(0))
+const withDefault = <S extends Schema.Top>(schema: S, value: S["Encoded"]) =>
+  schema.pipe(Schema.withDecodingDefaultKey(Effect.succeed(value)))
+
+const ConfigFields = Schema.Struct({
+  model_type: Schema.Literals(["qwen2", "qwen3"]),
+  hidden_size: Size,
+  intermediate_size: Size,
+  num_hidden_layers: Size,
+  num_attention_heads: Size,
+  num_key_value_heads: Schema.optionalKey(Size),
+  head_dim: Schema.optionalKey(Size),
+  vocab_size: Size,
+  rms_norm_eps: withDefault(Positive, 1e-6),
+  rope_theta: Schema.optionalKey(Positive),
+  rope_scaling: Schema.optionalKey(Schema.NullOr(Schema.Unknown)),
+  /** The newer place of both. */
+  rope_parameters: Schema.optionalKey(
+    Schema.Struct({ rope_type: withDefault(Schema.String, "default"), rope_theta: Schema.optionalKey(Positive) })
+  ),
+  tie_word_embeddings: withDefault(Schema.Boolean, false),
+  attention_bias: Schema.optionalKey(Schema.Boolean),
+  hidden_act: withDefault(Schema.String, "silu"),
+  use_sliding_window: withDefault(Schema.Boolean, false),
+  initializer_range: withDefault(Positive, 0.02)
+})
+
+/** What a model is, with every default filled in. */
+export interface ModelConfig {
+  readonly family: "qwen2" | "qwen3"
+  /** d. */
+  readonly hiddenSize: number
+  readonly intermediateSize: number
+  readonly layers: number
+  readonly heads: number
+  readonly keyValueHeads: number
+  readonly headDim: number
+  readonly vocabSize: number
+  readonly normEpsilon: number
+  readonly ropeTheta: number
+  readonly tiedHead: boolean
+  /** Of the projections to queries, keys and values. */
+  readonly attentionBias: boolean
+  /** Standard deviation of fresh weights. */
+  readonly initializerRange: number
+}
+
+/** Field of the family where the file names no other. */
+const defaultTheta = 10_000
+
+/** A configuration that this program cannot run as written. */
+export class ModelConfigError extends Schema.TaggedError<ModelConfigError>()("ModelConfigError", {
+  message: Schema.String
+}) {}
+
+const refuse = (field: string, value: unknown, supported: string): ModelConfigError =>
+  new ModelConfigError({ message: `config.json: ${field} is ${JSON.stringify(value)}; supported is ${supported}` })
+
+/** Reads the content of `config.json`. Fields that do not change what is computed are passed over; those that would are refused. */
+export const decodeModelConfig = Effect.fn("decodeModelConfig")(function* (json: unknown) {
+  const fields = yield* Effect.mapError(
+    Schema.decodeUnknownEffect(ConfigFields)(json),
+    ({ message }) => new ModelConfigError({ message: `config.json: ${message}` })
+  )
+  const { rope_parameters: rope } = fields
+  if (fields.rope_scaling !== undefined && fields.rope_scaling !== null)
+    return yield* refuse("rope_scaling", fields.rope_scaling, "null")
+  if (rope !== undefined && rope.rope_type !== "default")
+    return yield* refuse("rope_parameters.rope_type", rope.rope_type, '"default"')
+  if (fields.hidden_act !== "silu") return yield* refuse("hidden_act", fields.hidden_act, '"silu"')
+  if (fields.use_sliding_window) return yield* refuse("use_sliding_window", true, "false")
+  const heads = fields.num_attention_heads
+  const keyValueHeads = fields.num_key_value_heads ?? heads
+  const headDim = fields.head_dim ?? fields.hidden_size / heads
+  if (heads % keyValueHeads !== 0)
+    return yield* refuse("num_key_value_heads", keyValueHeads, `a divisor of the ${heads} attention heads`)
+  if (!Number.isInteger(headDim) || headDim % 2 !== 0) return yield* refuse("head_dim", headDim, "an even number")
+  const config: ModelConfig = {
+    family: fields.model_type,
+    hiddenSize: fields.hidden_size,
+    intermediateSize: fields.intermediate_size,
+    layers: fields.num_hidden_layers,
+    heads,
+    keyValueHeads,
+    headDim,
+    vocabSize: fields.vocab_size,
+    normEpsilon: fields.rms_norm_eps,
+    ropeTheta: fields.rope_theta ?? rope?.rope_theta ?? defaultTheta,
+    tiedHead: fields.tie_word_embeddings,
+    attentionBias: fields.attention_bias ?? fields.model_type === "qwen2",
+    initializerRange: fields.initializer_range
+  }
+  return config
+})
+
+export interface ParameterSpec {
+  /** Key in the checkpoint. */
+  readonly name: string
+  readonly shape: ReadonlyArray<number>
+}
+
+/** The parameters of a model, in the order of Hugging Face checkpoints. */
+export const parameterSpecs = (config: ModelConfig): ReadonlyArray<ParameterSpec> => {
+  const { headDim, heads, hiddenSize: d, intermediateSize, keyValueHeads, vocabSize } = config
+  const specs: Array<ParameterSpec> = [{ name: "model.embed_tokens.weight", shape: [vocabSize, d] }]
+  for (let layer = 0; layer < config.layers; layer++) {
+    const add = (name: string, ...shape: ReadonlyArray<number>): void => {
+      specs.push({ name: `model.layers.${layer}.${name}`, shape })
+    }
+    const projections = { q_proj: heads, k_proj: keyValueHeads, v_proj: keyValueHeads }
+    for (const [name, count] of Object.entries(projections)) {
+      add(`self_attn.${name}.weight`, count * headDim, d)
+      if (config.attentionBias) add(`self_attn.${name}.bias`, count * headDim)
+    }
+    add("self_attn.o_proj.weight", d, heads * headDim)
+    if (config.family === "qwen3") {
+      add("self_attn.q_norm.weight", headDim)
+      add("self_attn.k_norm.weight", headDim)
+    }
+    add("mlp.gate_proj.weight", intermediateSize, d)
+    add("mlp.up_proj.weight", intermediateSize, d)
+    add("mlp.down_proj.weight", d, intermediateSize)
+    add("input_layernorm.weight", d)
+    add("post_attention_layernorm.weight", d)
+  }
+  specs.push({ name: "model.norm.weight", shape: [d] })
+  if (!config.tiedHead) specs.push({ name: "lm_head.weight", shape: [vocabSize, d] })
+  return specs
+}
+
+export const countParameters = (config: ModelConfig): number =>
+  parameterSpecs(config).reduce((sum, { shape }) => sum + shape.reduce((product, size) => product * size, 1), 0)
