@@ -72,6 +72,8 @@ export const makeProgram = (outputs: { readonly [name: string]: Tensor }): Progr
   }
 
   const sameInstruction = new Map<string, ReadonlyArray<ValueId>>()
+  /** Recomputations are numbered in the order of their appearance, so that equal traces make equal programs. */
+  const recomputations = new Map<number, number>([[0, 0]])
   for (const node of nodes) {
     if (node.op === "input" || node.op === "constant") continue
     const inputIds = node.inputs.map(tensor => valuesOf.get(tensor.node)![tensor.index]!)
@@ -79,7 +81,9 @@ export const makeProgram = (outputs: { readonly [name: string]: Tensor }): Progr
       valuesOf.set(node, inputIds.slice(0, node.outputs.length))
       continue
     }
-    const key = `${node.op} ${inputIds.join(",")} ${JSON.stringify(node.attributes)} ${node.recomputation}`
+    const recomputation = recomputations.get(node.recomputation) ?? recomputations.size
+    recomputations.set(node.recomputation, recomputation)
+    const key = `${node.op} ${inputIds.join(",")} ${JSON.stringify(node.attributes)} ${recomputation}`
     let ids = sameInstruction.get(key)
     if (ids === undefined) {
       ids = define(node)
@@ -89,7 +93,7 @@ export const makeProgram = (outputs: { readonly [name: string]: Tensor }): Progr
         attributes: node.attributes,
         inputs: inputIds,
         outputs: ids,
-        recomputation: node.recomputation
+        recomputation
       } as Instruction)
     }
     valuesOf.set(node, ids)

@@ -1,0 +1,167 @@
+import * as fc from "fast-check"
+import { Result } from "effect"
+import { describe, expect, it } from "vitest"
+import { evaluate } from "../../src/engines/reference/evaluate.ts"
+import { gradients } from "../../src/tensor/autodiff.ts"
+import { decodeProgram, encodeProgram, programDigest } from "../../src/tensor/encode.ts"
+import * as ops from "../../src/tensor/ops.ts"
+import { makeProgram, type Program } from "../../src/tensor/Program.ts"
+import type { Tensor } from "../../src/tensor/Tensor.ts"
+import { programText } from "../../src/tensor/text.ts"
+import { conformance } from "../engines/conformance.ts"
+
+const opsOf = (program: Program) => program.instructions.map(({ op }) => op)
+
+/** A trace with constants, several dtypes, a checkpoint and its gradient. */
+const example = (): Program => {
+  const x = ops.input("x", "f32", [2, 3])
+  const w = ops.input("w", "f32", [3, 3])
+  const loss = ops.sum(
+    ops.mul(
+      ops.checkpoint(() => ops.tanh(ops.matmul(x, w))),
+      ops.constant(Float32Array.of(1, 2, 3), "f32", [3])
+    )
+  )
+  return makeProgram({ loss, g: gradients(loss, [w])[0]!, first: ops.argmax(x) })
+}
+
+describe("programs", () => {
+  it("compute equal subexpressions once and leave out what no output needs", () => {
+    const x = ops.input("x", "f32", [3])
+    const unused = ops.input("unused", "f32", [3])
+    ops.exp(unused)
+    const y = ops.add(ops.exp(x), ops.mul(ops.exp(x), ops.constant(2, "f32")))
+    const program = makeProgram({ y, z: ops.mul(ops.exp(x), ops.constant(2, "f32")) })
+    expect(opsOf(program)).toEqual(["exp", "mul", "add"])
+    expect(program.inputs.map(({ name }) => name)).toEqual(["x"])
+    expect(program.constants.length).toBe(1)
+  })
+
+  it("are the same for equal traces, with the same digest", () => {
+    expect(example()).toEqual(example())
+    expect(programDigest(example())).toBe(programDigest(example()))
+    const x = ops.input("x", "f32", [3])
+    expect(programDigest(makeProgram({ y: ops.exp(x) }))).not.toBe(programDigest(makeProgram({ y: ops.sin(x) })))
+  })
+
+  it("hold no annotations for differentiation", () => {
+    const x = ops.input("x", "f32", [3])
+    expect(opsOf(makeProgram({ y: ops.stopGradient(ops.checkpoint(() => ops.exp(x))) }))).toEqual(["exp"])
+  })
+
+  it("refuse two inputs of one name", () => {
+    const y = ops.add(ops.input("x", "f32", []), ops.input("x", "f32", []))
+    expect(() => makeProgram({ y })).toThrow('two inputs of one program are called "x"')
+  })
+
+  it("read as one line for each instruction", () => {
+    const x = ops.input("x", "f32", [2, 3])
+    const y = ops.matmul(x, ops.constant(new Float32Array(12), "f32", [4, 3]), { transposeB: true })
+    expect(programText(makeProgram({ y: ops.sum(y, 1) }))).toBe(
+      [
+        "%0 f32[2, 3] = input x",
+        "%1 f32[4, 3] = constant 0 0 0 0 …",
+        "%2 f32[2, 4] = matmul(%0, %1; transposeB)",
+        "%3 f32[2] = sum(%2; axes [1])",
+        "output y = %3",
+        ""
+      ].join("\n")
+    )
+  })
+})
+
+/** What the encoding holds, as far as the tests break it. */
+interface EncodedProgram {
+  version: number
+  readonly inputs: Array<{ shape: Array<number> }>
+  readonly constants: Array<{ data: string }>
+  readonly instructions: Array<{ op: string; inputs: Array<number>; readonly attributes: Record<string, unknown> }>
+  readonly outputs: Array<{ value: number }>
+}
+
+describe("encoded programs", () => {
+  it("come back as they were, for every op and dtype", () => {
+    for (const cases of Object.values(conformance))
+      for (const { f, inputs } of cases) {
+        const program = makeProgram({ y: f(...inputs.map(({ dtype, shape }, i) => ops.input(`x${i}`, dtype, shape))) })
+        expect(Result.getOrThrow(decodeProgram(encodeProgram(program)))).toEqual(program)
+      }
+    expect(Result.getOrThrow(decodeProgram(encodeProgram(example())))).toEqual(example())
+  })
+
+  it("compute the same", () => {
+    const values = { x: [1, -2, 3, 0.5, 2, -1], w: [0.1, 0.2, 0.3, -0.4, 0.5, 0.6, 0.7, -0.8, 0.9] }
+    const decoded = Result.getOrThrow(decodeProgram(encodeProgram(example())))
+    expect(evaluate(decoded, values)).toEqual(evaluate(example(), values))
+  })
+
+  const message = (change: (file: EncodedProgram) => void): string => {
+    const file = JSON.parse(encodeProgram(example())) as EncodedProgram
+    change(file)
+    const result = decodeProgram(JSON.stringify(file))
+    return Result.isFailure(result) ? result.failure.message : "accepted"
+  }
+
+  it("are refused where something is wrong, with its place", () => {
+    expect(message(file => (file.version = 2))).toMatch(/version/)
+    expect(message(file => (file.instructions[0]!.op = "launch"))).toBe(
+      'program: instruction 0: there is no op "launch"'
+    )
+    expect(message(file => (file.instructions[0]!.op = "constructor"))).toMatch(/there is no op/)
+    expect(message(file => (file.instructions[0]!.inputs = [0, 99]))).toMatch(
+      /^program: instruction 0, \w+: value 99 is not defined before it/
+    )
+    expect(message(file => (file.instructions[0]!.inputs = []))).toMatch(/takes \d operands, got 0/)
+    expect(message(file => (file.instructions[0]!.attributes["surprise"] = 1))).toMatch(/surprise/)
+    expect(message(file => (file.inputs[0]!.shape = [7, 7]))).toMatch(
+      /^program: instruction \d+, \w+: matmul: inner sizes/
+    )
+    expect(message(file => (file.constants[0]!.data = "AAAA"))).toMatch(/constant 0, f32 \[.*\], has 3 bytes/)
+    expect(message(file => (file.outputs[0]!.value = 1000))).toMatch(/names value 1000, which does not exist/)
+    expect(message(file => file.outputs.push(file.outputs[0]!))).toMatch(/two outputs have one name/)
+    expect(message(file => file.inputs.reverse())).toMatch(/ascending order/)
+  })
+
+  it("never crash the reader, whatever the bytes", () => {
+    const text = encodeProgram(example())
+    fc.assert(
+      fc.property(fc.nat(text.length - 1), fc.string({ maxLength: 3 }), fc.nat(4), (at, put, drop) => {
+        const broken = text.slice(0, at) + put + text.slice(at + drop)
+        const result = decodeProgram(broken)
+        if (Result.isSuccess(result)) expect(Result.isSuccess(decodeProgram(encodeProgram(result.success)))).toBe(true)
+      }),
+      { seed: 5, numRuns: 500 }
+    )
+  })
+})
+
+describe("wrong use of an op", () => {
+  const a = ops.input("a", "f32", [2, 3])
+  const b = ops.input("b", "f32", [4, 5])
+  const whole = ops.input("whole", "i32", [2, 3])
+  const wrong: { readonly [message: string]: () => Tensor | object } = {
+    "matmul: inner sizes 3 and 4 differ: [2, 3] by [4, 5]": () => ops.matmul(a, b),
+    "add: shapes [2, 3] and [4, 5] do not broadcast: sizes 3 and 5 at axis -1": () => ops.add(a, b),
+    "add: operands must have one dtype, got f32 and i32: cast one of them": () => ops.add(a, whole),
+    "exp: needs a float, got i32": () => ops.exp(whole),
+    "sum: axis 2 is outside of shape [2, 3]": () => ops.sum(a, 2),
+    "reshape: [2, 3] does not fit into [4, -1]": () => ops.reshape(a, [4, -1]),
+    "concat: f32 [4, 5] does not fit f32 [2, 3] along axis 0": () => ops.concat([a, b], 0),
+    "gather: indices must be i32 or i64, got f32": () => ops.gather(a, b),
+    "topK: k = 4 does not fit the last axis of [2, 3]": () => ops.topK(a, 4),
+    "select: the condition must be bool, got f32": () => ops.select(a, a, a),
+    "slice: [0, 0] to [2, 4] by [1, 1] does not lie within [2, 3]": () => ops.slice(a, [0, 0], [2, 4]),
+    "transpose: [0, 0] does not permute the axes of [2, 3]": () => ops.transpose(a, [0, 0]),
+    "broadcastTo: [2, 3] does not broadcast to [3]": () => ops.broadcastTo(a, [3]),
+    "constant: f32 [2] needs 2 elements in Float32Array, got 3 in Float32Array": () =>
+      ops.constant(new Float32Array(3), "f32", [2])
+  }
+  for (const [text, use] of Object.entries(wrong))
+    it(`says ${text}`, () => {
+      expect(use).toThrow(text)
+    })
+
+  it("names the line of the caller", () => {
+    expect(() => ops.add(a, b)).toThrow(/program\.test\.ts:\d+:\d+/)
+  })
+})
