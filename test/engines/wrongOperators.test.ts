@@ -37,23 +37,23 @@ describe("still wrong in ONNX Runtime", () => {
 
   const product: OnnxModel = {
     nodes: [
-      { op: "Transpose", domain: "", inputs: ["b"], outputs: ["t"], attributes: { perm: [0, 1, 3, 2] } },
-      { op: "MatMul", domain: "", inputs: ["a", "t"], outputs: ["y"], attributes: {} }
+      { op: "Transpose", domain: "", inputs: ["a"], outputs: ["t"], attributes: { perm: [0, 2, 1] } },
+      { op: "MatMul", domain: "", inputs: ["t", "b"], outputs: ["y"], attributes: {} }
     ],
     constants: [],
-    inputs: [f32("a", 3, 2, 4), f32("b", 2, 1, 5, 4)],
-    outputs: [f32("y", 2, 3, 2, 5)]
+    inputs: [f32("a", 0, 17, 5), f32("b", 17, 7)],
+    outputs: [f32("y", 0, 5, 7)]
   }
-  const feeds = { a: tensor(Array(24).fill(1), [3, 2, 4]), b: tensor(Array(40).fill(1), [2, 1, 5, 4]) }
+  const feeds = { a: tensor([], [0, 17, 5]), b: tensor(Array(119).fill(1), [17, 7]) }
 
-  it("a transpose and a product that broadcasts are fused into one that cannot (worker.ts: wrongOptimisers)", async () => {
+  it("a transpose and a product of an empty batch are fused into one that fails (worker.ts: wrongOptimisers)", async () => {
     await expect(run(product, feeds)).rejects.toThrow(/cannot broadcast/)
   })
 
-  it("… and are right without that fusion", async () => {
+  it("… which comes out empty without that fusion", async () => {
     const y = await run(product, feeds, {
       extra: { optimization: { disable_specified_optimizers: "MatmulTransposeFusion" } }
     })
-    expect([...(y.data as Float32Array)]).toEqual(Array(60).fill(4))
+    expect(y.dims).toEqual([0, 5, 7])
   })
 })

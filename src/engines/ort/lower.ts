@@ -7,7 +7,6 @@ import type { DType } from "../../tensor/dtype.ts"
 import type { Program, ProgramOp, ValueId, ValueType } from "../../tensor/Program.ts"
 import type { Attributes } from "../../tensor/primitives.ts"
 import { threefryParity, threefryRotations, threefryRounds } from "../../tensor/random.ts"
-import { sameShape } from "../../tensor/shape.ts"
 import { elements, type Shape } from "../../tensor/Tensor.ts"
 import { contribDomain, Float, type OnnxAttribute, type OnnxModel, type OnnxType } from "./onnx.ts"
 import type { Segment } from "./segments.ts"
@@ -137,10 +136,7 @@ const scatterAdd: Lower<Attributes["scatterAdd"]> = ({
   return axis === 0 ? result : b.one("Transpose", [result], { perm: back })
 }
 
-/**
- * Products with transposed operands. FusedMatMul broadcasts no leading axes, so that a batch by a matrix is one product over all rows, and
- * other unequal batches are transposed first.
- */
+/** Products. FusedMatMul transposes on the way, but fails on an empty batch (wrongOptimisers in worker.ts has the same reason). */
 const matmul: Lower<Attributes["matmul"]> = ({
   attributes: { transposeA, transposeB },
   b,
@@ -149,22 +145,19 @@ const matmul: Lower<Attributes["matmul"]> = ({
   types
 }) => {
   if (!transposeA && !transposeB) return b.one("MatMul", [left!, right!])
-  const fused = (x: string, y: string): string =>
-    b.node(
+  if (elements(out.shape) > 0)
+    return b.node(
       "FusedMatMul",
-      [x, y],
+      [left!, right!],
       { transA: Number(transposeA), transB: Number(transposeB), alpha: new Float(1) },
       { domain: contribDomain }
-    )[0]!
-  const [a, c] = types.map(({ shape }) => shape) as [Shape, Shape]
-  if (sameShape(a.slice(0, -2), c.slice(0, -2))) return fused(left!, right!)
-  if (c.length === 2 && !transposeA) {
-    const rows = b.one("Reshape", [left!, b.i64([elements(a.slice(0, -1)), a.at(-1)!])], { allowzero: 1 })
-    return b.one("Reshape", [fused(rows, right!), b.i64(out.shape)], { allowzero: 1 })
-  }
-  const turned = (x: string, { length }: Shape): string =>
+    )
+  const turned = (x: string, { shape: { length } }: ValueType): string =>
     b.one("Transpose", [x], { perm: [...Array(length - 2).keys(), length - 1, length - 2] })
-  return b.one("MatMul", [transposeA ? turned(left!, a) : left!, transposeB ? turned(right!, c) : right!])
+  return b.one("MatMul", [
+    transposeA ? turned(left!, types[0]!) : left!,
+    transposeB ? turned(right!, types[1]!) : right!
+  ])
 }
 
 /** Threefry-2x32-20 in 64-bit integers: words stay below 2^32 by a mask, rotations are products and quotients. */

@@ -49,7 +49,7 @@ const calls = new Map<number, Bound>()
 /** Sessions by the digest of their model, with the number of executables that use them. */
 const sessions = new Map<string, { readonly session: ort.InferenceSession; users: number }>()
 
-/** It makes one FusedMatMul of a transpose and a product whose leading axes broadcast, which that operator cannot do. */
+/** It makes one FusedMatMul of a transpose and a product of an empty batch, on which that operator fails. */
 const wrongOptimisers = "MatmulTransposeFusion"
 
 const sessionOptions: ort.InferenceSession.SessionOptions = {
