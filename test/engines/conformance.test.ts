@@ -12,7 +12,7 @@ import { conformance, draw, lastPlace, type Case } from "./conformance.ts"
 
 const engines: { readonly [name: string]: () => Effect.Effect<Engine, EngineError, Scope.Scope> } = {
   reference: () => Effect.succeed(makeReference()),
-  ort: () => makeOrt({ threads: 2 })
+  ort: () => makeOrt({ threads: 4 })
 }
 
 const compare = Effect.fn("compare")(function* (
@@ -106,22 +106,42 @@ for (const [name, make] of Object.entries(engines))
       )
     )
 
-    it.live("adds up many updates of one row", () =>
+    it.live("adds up many updates of one row, losing none", () =>
       Effect.scoped(
         Effect.gen(function* () {
           const engine = yield* make()
-          const n = 20_000
-          const rows = ops.input("rows", "f32", [n, 8])
-          const program = makeProgram({
-            y: ops.scatterAdd(ops.input("x", "f32", [3, 8]), ops.input("i", "i32", [n]), rows)
-          })
-          const values = {
-            rows: new Float64Array(n * 8).fill(1),
-            x: new Float64Array(24),
-            i: Float64Array.from({ length: n }, (_, i) => i % 2)
+          // Large enough that operators with several threads use them.
+          for (const [n, width] of [
+            [64, 3],
+            [20_000, 8],
+            [4000, 256]
+          ] as const) {
+            const program = makeProgram({
+              y: ops.scatterAdd(
+                ops.input("x", "f32", [3, width]),
+                ops.input("i", "i32", [n]),
+                ops.input("rows", "f32", [n, width])
+              ),
+              along: ops.scatterAddAlong(
+                ops.input("flat", "f32", [3]),
+                ops.input("at", "i64", [n]),
+                ops.input("ones", "f32", [n]),
+                0
+              )
+            })
+            const i = Float64Array.from({ length: n }, (_, index) => index % 2)
+            const values = {
+              x: new Float64Array(3 * width),
+              i,
+              rows: new Float64Array(n * width).fill(1),
+              flat: new Float64Array(3),
+              at: i,
+              ones: new Float64Array(n).fill(1)
+            }
+            const { along, y } = yield* runOnce(engine, program, values)
+            expect([...y!]).toEqual([...Array(2 * width).fill(n / 2), ...Array(width).fill(0)])
+            expect([...along!]).toEqual([n / 2, n / 2, 0])
           }
-          const { y } = yield* runOnce(engine, program, values)
-          expect([...y!]).toEqual([...Array(16).fill(n / 2), ...Array(8).fill(0)])
         })
       )
     )

@@ -4,7 +4,11 @@
  */
 import * as ort from "onnxruntime-node"
 import { describe, expect, it } from "vitest"
+import { lowerSegment } from "../../src/engines/ort/lower.ts"
 import { encodeModel, type OnnxModel } from "../../src/engines/ort/onnx.ts"
+import { segmentsOf } from "../../src/engines/ort/segments.ts"
+import { input, scatterAdd } from "../../src/tensor/ops.ts"
+import { makeProgram } from "../../src/tensor/Program.ts"
 
 const f32 = (name: string, ...shape: ReadonlyArray<number>) => ({ name, type: "f32" as const, shape })
 const tensor = (values: ReadonlyArray<number>, shape: ReadonlyArray<number>) =>
@@ -55,5 +59,19 @@ describe("still wrong in ONNX Runtime", () => {
       extra: { optimization: { disable_specified_optimizers: "MatmulTransposeFusion" } }
     })
     expect(y.dims).toEqual([0, 5, 7])
+  })
+})
+
+describe("never written into a model", () => {
+  it("ScatterND, whose threads lose updates where indices repeat (a race, so that no run is sure to show it)", () => {
+    const x = input("x", "f32", [5, 4, 3])
+    const program = makeProgram({
+      rows: scatterAdd(x, input("i", "i32", [7]), input("u", "f32", [7, 4, 3])),
+      inner: scatterAdd(x, input("j", "i64", [2, 2]), input("v", "f32", [5, 2, 2, 3]), 1)
+    })
+    const { segments } = segmentsOf(program)
+    const operators = segments.flatMap(segment => lowerSegment(program, segment).model.nodes.map(({ op }) => op))
+    expect(operators).toContain("ScatterElements")
+    expect(operators).not.toContain("ScatterND")
   })
 })

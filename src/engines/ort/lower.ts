@@ -1,7 +1,7 @@
 /**
  * Programs as ONNX. The 16-bit floats are carried as f32 and rounded after every op, because ONNX Runtime's CPU kernels lack most of
  * them; at the borders they are raw bits (u16). Operators that were found to return wrong numbers are not used: MatMulBnb4 with transB = 0,
- * the second output of SimplifiedLayerNormalization.
+ * the second output of SimplifiedLayerNormalization, ScatterND with a reduction.
  */
 import type { DType } from "../../tensor/dtype.ts"
 import type { Program, ProgramOp, ValueId, ValueType } from "../../tensor/Program.ts"
@@ -110,30 +110,28 @@ const max: Lower<Attributes["max"]> = context => {
   return b.one("Where", [anyNaN, b.f32(NaN), largest])
 }
 
-const asI64 = (b: Builder, name: string, { dtype }: ValueType): string =>
-  dtype === "i64" ? name : b.one("Cast", [name], { to: castTo.i64 })
-
-/** Adds rows at indices. ONNX scatters along the leading axis, so that another one is brought there and back. */
+/**
+ * Adds slices at indices, as [before, axis, behind]. Not by ScatterND: its threads add to the same element at once, and updates get lost where
+ * indices repeat. ScatterElements works through them in one thread.
+ */
 const scatterAdd: Lower<Attributes["scatterAdd"]> = ({
   attributes: { axis },
   b,
   inputs: [x, indices, updates],
   types
 }) => {
-  const [xType, indexType] = types as [ValueType, ValueType, ValueType]
-  const rank = xType.shape.length
-  const before = Array.from({ length: axis }, (_, i) => i)
-  const behind = Array.from({ length: rank - axis - 1 }, (_, i) => axis + 1 + i)
-  const spread = indexType.shape.map((_, i) => axis + i)
-  const rows = axis === 0 ? x! : b.one("Transpose", [x!], { perm: [axis, ...before, ...behind] })
-  const given =
-    axis === 0
-      ? updates!
-      : b.one("Transpose", [updates!], { perm: [...spread, ...before, ...behind.map(i => i - 1 + spread.length)] })
-  const at = b.one("Reshape", [asI64(b, indices!, indexType), b.i64([...indexType.shape, 1])])
-  const result = b.one("ScatterND", [rows, at, given], { reduction: "add" })
-  const back = [...before.map(i => i + 1), 0, ...behind]
-  return axis === 0 ? result : b.one("Transpose", [result], { perm: back })
+  const [{ shape }, { shape: indexShape }] = types as [ValueType, ValueType, ValueType]
+  const before = elements(shape.slice(0, axis))
+  const behind = elements(shape.slice(axis + 1))
+  const count = elements(indexShape)
+  const reshaped = (value: string, to: Shape): string => b.one("Reshape", [value, b.i64(to)], { allowzero: 1 })
+  const at = b.one("Expand", [reshaped(indices!, [1, count, 1]), b.i64([before, count, behind])])
+  const result = b.one(
+    "ScatterElements",
+    [reshaped(x!, [before, shape[axis]!, behind]), at, reshaped(updates!, [before, count, behind])],
+    { axis: 1, reduction: "add" }
+  )
+  return reshaped(result, shape)
 }
 
 /** Products. FusedMatMul transposes on the way, but fails on an empty batch (wrongOptimisers in worker.ts has the same reason). */
