@@ -5,8 +5,8 @@ import { makeNode, Tensor, TensorError, type Shape } from "../Tensor.ts"
 import type { Attributes, Op } from "../primitives.ts"
 import { constant } from "./leaves.ts"
 
-// oxlint-disable-next-line typescript/no-explicit-any -- any public op may be the caller to blame
-export type Caller = (...args: any) => unknown
+/** A public op, the caller to blame: frames above it are left out of an error's stack. */
+export type Caller = (...args: never) => unknown
 
 /** A tensor, or a number that becomes a scalar of the other operand's dtype. */
 export type Operand = Tensor | number
