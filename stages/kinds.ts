@@ -37,6 +37,12 @@ export const ModelFiles = Artifact.kind("model-files", {
   })
 })
 
+/** `metrics.jsonl`, one line per step with its time, and the same as an event file for TensorBoard. */
+export const TrainingLog = Artifact.kind("training-log", {
+  description: "What was measured during a training: metrics.jsonl, and an event file for TensorBoard",
+  metadata: Schema.Struct({ steps: Count })
+})
+
 /** One item per document, encoded by src/data/sequenceCodec.ts; the unit by which every later stage is keyed. */
 export const TokenSequences = Artifact.chunkSet("token-sequences", {
   description: "Token sequences, one item per document",

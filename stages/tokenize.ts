@@ -3,14 +3,14 @@ import { Effect, Schema, Stream } from "effect"
 import { recordDigest } from "../src/data/records.ts"
 import { ChatTemplate } from "../src/data/sequences.ts"
 import { makeTokenizePool } from "../src/data/tokenizeWorkers.ts"
-import { parseTokenizer, type TokenizerFiles } from "../src/data/tokenizer.ts"
+import { parseTokenizer } from "../src/data/tokenizer.ts"
 import { DataType, type DataRecord } from "../src/data/records.ts"
 import { asStageError } from "../src/data/obtain.ts"
 import type { Digest } from "../src/pipeline/Digest.ts"
 import * as Stage from "../src/pipeline/Stage.ts"
-import type { ArtifactReader } from "../src/pipeline/StageContext.ts"
 import { permanent, type StageError } from "../src/pipeline/StageError.ts"
 import { recordsOfArtifact } from "../src/data/recordsOfArtifact.ts"
+import { tokenizerFiles } from "../src/data/tokenizerOfArtifact.ts"
 import { Documents, Tokenizer, TokenSequences } from "./kinds.ts"
 
 const PositiveInt = Schema.Int.check(Schema.isGreaterThan(0))
@@ -105,11 +105,3 @@ export const tokenize = Stage.make("tokenize", {
     yield* sequences.finish(order, { documents: order.length, ...sums, vocabSize, maxSeqLen: parameters.maxSeqLen })
   })
 })
-
-const tokenizerFiles = (tokenizer: ArtifactReader<unknown>): Effect.Effect<TokenizerFiles, StageError> =>
-  Effect.gen(function* () {
-    const config = tokenizer.files.some(({ path }) => path === "tokenizer_config.json")
-      ? yield* tokenizer.text("tokenizer_config.json")
-      : undefined
-    return { json: yield* tokenizer.text("tokenizer.json"), config }
-  })

@@ -1,12 +1,14 @@
 /** `config.json` of Hugging Face models of the Qwen2 and Qwen3 families: the fields that decide what is computed. */
 import { Effect, Schema } from "effect"
+import { countElements, type ParameterSpec } from "./parameters.ts"
 
 const Size = Schema.Int.check(Schema.isGreaterThan(0))
 const Positive = Schema.Finite.check(Schema.isGreaterThan(0))
 const withDefault = <S extends Schema.Top>(schema: S, value: S["Encoded"]) =>
   schema.pipe(Schema.withDecodingDefaultKey(Effect.succeed(value)))
 
-const ConfigFields = Schema.Struct({
+/** The fields of `config.json` that are read. */
+export const ModelConfigFields = Schema.Struct({
   model_type: Schema.Literals(["qwen2", "qwen3"]),
   hidden_size: Size,
   intermediate_size: Size,
@@ -63,9 +65,14 @@ const refuse = (field: string, value: unknown, supported: string): ModelConfigEr
 /** Reads the content of `config.json`. Fields that do not change what is computed are passed over; those that would are refused. */
 export const decodeModelConfig = Effect.fn("decodeModelConfig")(function* (json: unknown) {
   const fields = yield* Effect.mapError(
-    Schema.decodeUnknownEffect(ConfigFields)(json),
+    Schema.decodeUnknownEffect(ModelConfigFields)(json),
     ({ message }) => new ModelConfigError({ message: `config.json: ${message}` })
   )
+  return yield* modelConfigOf(fields)
+})
+
+/** What the fields mean together. */
+export const modelConfigOf = Effect.fn("modelConfigOf")(function* (fields: typeof ModelConfigFields.Type) {
   const { rope_parameters: rope } = fields
   if (fields.rope_scaling !== undefined && fields.rope_scaling !== null)
     return yield* refuse("rope_scaling", fields.rope_scaling, "null")
@@ -97,19 +104,18 @@ export const decodeModelConfig = Effect.fn("decodeModelConfig")(function* (json:
   return config
 })
 
-export interface ParameterSpec {
-  /** Key in the checkpoint. */
-  readonly name: string
-  readonly shape: ReadonlyArray<number>
-}
+export const embeddingKey = "model.embed_tokens.weight"
+export const headKey = "lm_head.weight"
 
 /** The parameters of a model, in the order of Hugging Face checkpoints. */
 export const parameterSpecs = (config: ModelConfig): ReadonlyArray<ParameterSpec> => {
   const { headDim, heads, hiddenSize: d, intermediateSize, keyValueHeads, vocabSize } = config
-  const specs: Array<ParameterSpec> = [{ name: "model.embed_tokens.weight", shape: [vocabSize, d] }]
+  const matrix = { normal: config.initializerRange } as const
+  const specs: Array<ParameterSpec> = [{ name: embeddingKey, shape: [vocabSize, d], initial: matrix }]
   for (let layer = 0; layer < config.layers; layer++) {
     const add = (name: string, ...shape: ReadonlyArray<number>): void => {
-      specs.push({ name: `model.layers.${layer}.${name}`, shape })
+      const initial = name.endsWith("bias") ? "zeros" : shape.length === 1 ? "ones" : matrix
+      specs.push({ name: `model.layers.${layer}.${name}`, shape, initial })
     }
     const projections = { q_proj: heads, k_proj: keyValueHeads, v_proj: keyValueHeads }
     for (const [name, count] of Object.entries(projections)) {
@@ -127,10 +133,34 @@ export const parameterSpecs = (config: ModelConfig): ReadonlyArray<ParameterSpec
     add("input_layernorm.weight", d)
     add("post_attention_layernorm.weight", d)
   }
-  specs.push({ name: "model.norm.weight", shape: [d] })
-  if (!config.tiedHead) specs.push({ name: "lm_head.weight", shape: [vocabSize, d] })
+  specs.push({ name: "model.norm.weight", shape: [d], initial: "ones" })
+  if (!config.tiedHead) specs.push({ name: headKey, shape: [vocabSize, d], initial: matrix })
   return specs
 }
 
-export const countParameters = (config: ModelConfig): number =>
-  parameterSpecs(config).reduce((sum, { shape }) => sum + shape.reduce((product, size) => product * size, 1), 0)
+export const countParameters = (config: ModelConfig): number => countElements(parameterSpecs(config))
+
+/** Names under which checkpoints hold what the model has under another: a tied head is the embedding. */
+export const parameterAliases = ({ tiedHead }: ModelConfig): { readonly [alias: string]: string } =>
+  tiedHead ? { [headKey]: embeddingKey } : {}
+
+/** The content of `config.json`, as Hugging Face's classes write and read it. */
+export const encodeModelConfig = (config: ModelConfig): { readonly [field: string]: unknown } => ({
+  architectures: [config.family === "qwen3" ? "Qwen3ForCausalLM" : "Qwen2ForCausalLM"],
+  model_type: config.family,
+  hidden_size: config.hiddenSize,
+  intermediate_size: config.intermediateSize,
+  num_hidden_layers: config.layers,
+  num_attention_heads: config.heads,
+  num_key_value_heads: config.keyValueHeads,
+  head_dim: config.headDim,
+  vocab_size: config.vocabSize,
+  rms_norm_eps: config.normEpsilon,
+  rope_theta: config.ropeTheta,
+  rope_scaling: null,
+  tie_word_embeddings: config.tiedHead,
+  attention_bias: config.attentionBias,
+  hidden_act: "silu",
+  use_sliding_window: false,
+  initializer_range: config.initializerRange
+})

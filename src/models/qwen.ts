@@ -3,7 +3,7 @@ import { silu, softmaxCrossEntropy } from "../tensor/composites.ts"
 import { add, checkpoint, concat, gather, matmul, mul, reshape, rmsNorm, sliceAxis } from "../tensor/ops.ts"
 import type { Tensor } from "../tensor/Tensor.ts"
 import { attend, type AttentionContext, attentionMask, rotate, rotation, type Rotation } from "./attention.ts"
-import type { ModelConfig } from "./config.ts"
+import { embeddingKey, headKey, type ModelConfig } from "./config.ts"
 
 /** x [..., in] -> [..., out], however the weight is stored. */
 export type Linear = (x: Tensor) => Tensor
@@ -47,12 +47,12 @@ export const weightsOf = (
   linear: (name: string, bias: boolean) => Linear = (name, bias) =>
     dense(tensor(`${name}.weight`), bias ? tensor(`${name}.bias`) : undefined)
 ): ModelWeights => {
-  const embedding = tensor("model.embed_tokens.weight")
+  const embedding = tensor(embeddingKey)
   return {
     embedding,
     layers: Array.from({ length: config.layers }, (_, i) => layerWeightsOf(config, i, tensor, linear)),
     finalNorm: tensor("model.norm.weight"),
-    head: config.tiedHead ? embedding : tensor("lm_head.weight")
+    head: config.tiedHead ? embedding : tensor(headKey)
   }
 }
 

@@ -6,6 +6,7 @@ import { Effect, Schema, type Scope } from "effect"
 import type { Buffer, Call, Engine, EngineError } from "../engines/Engine.ts"
 import { add, div, input, mul, sqrt, sub } from "../tensor/ops.ts"
 import { makeProgram, type Program } from "../tensor/Program.ts"
+import type { Group } from "./groups.ts"
 
 const Beta = Schema.Finite.check(Schema.isGreaterThanOrEqualTo(0), Schema.isLessThan(1))
 const orElse = <S extends typeof Beta | typeof Schema.Finite>(schema: S, value: number) =>
@@ -62,42 +63,55 @@ const updateProgram = ({ beta1, beta2, epsilon }: AdamW, n: number): Program => 
   return makeProgram({ nextP: sub(mul(p, scalar("decay")), update), nextM, nextV })
 }
 
+export interface OptimiserOptions {
+  /** Elements that one run updates. */
+  readonly chunk?: number
+  /** By default one, of all parameters, with weight decay. */
+  readonly groups?: ReadonlyArray<Group>
+}
+
 /** Prepares the runs of a step. The buffers belong to the caller. */
 export const makeAdamW = (
   engine: Engine,
   settings: AdamW,
   buffers: OptimiserBuffers,
-  chunk: number = defaultChunk
+  { chunk = defaultChunk, groups }: OptimiserOptions = {}
 ): Effect.Effect<Optimiser, EngineError, Scope.Scope> =>
   Effect.gen(function* () {
-    const n = buffers.parameters.shape[0]!
-    const scalars = yield* engine.allocate("f32", [scalarNames.length])
-    const scalarViews = Object.fromEntries(
-      yield* Effect.forEach(scalarNames, (name, i) =>
-        Effect.map(engine.view(scalars, i, []), view => [name, view] as const)
-      )
-    )
+    const whole: Group = { offset: 0, size: buffers.parameters.shape[0]!, rateFactor: 1, decays: true }
+    const all = groups ?? [whole]
+    const scalars = yield* engine.allocate("f32", [all.length, scalarNames.length])
     const compiled = new Map<number, Effect.Success<ReturnType<Engine["compile"]>>>()
     const calls: Array<Call> = []
-    for (let start = 0; start < n; start += chunk) {
-      const size = Math.min(chunk, n - start)
-      const executable =
-        compiled.get(size) ??
-        (yield* engine.compile(updateProgram(settings, size), { inPlace: { nextP: "p", nextM: "m", nextV: "v" } }))
-      compiled.set(size, executable)
-      const part = (buffer: Buffer) => engine.view(buffer, start, [size])
-      const p = yield* part(buffers.parameters)
-      const m = yield* part(buffers.firstMoments)
-      const v = yield* part(buffers.secondMoments)
-      const g = yield* part(buffers.gradients)
-      calls.push(yield* engine.bind(executable, { p, m, v, g, ...scalarViews }, { nextP: p, nextM: m, nextV: v }))
+    for (const [g, { offset, size: groupSize }] of all.entries()) {
+      const scalarViews = Object.fromEntries(
+        yield* Effect.forEach(scalarNames, (name, i) =>
+          Effect.map(engine.view(scalars, g * scalarNames.length + i, []), view => [name, view] as const)
+        )
+      )
+      for (let start = 0; start < groupSize; start += chunk) {
+        const size = Math.min(chunk, groupSize - start)
+        const executable =
+          compiled.get(size) ??
+          (yield* engine.compile(updateProgram(settings, size), { inPlace: { nextP: "p", nextM: "m", nextV: "v" } }))
+        compiled.set(size, executable)
+        const part = (buffer: Buffer) => engine.view(buffer, offset + start, [size])
+        const p = yield* part(buffers.parameters)
+        const m = yield* part(buffers.firstMoments)
+        const v = yield* part(buffers.secondMoments)
+        const g = yield* part(buffers.gradients)
+        calls.push(yield* engine.bind(executable, { p, m, v, g, ...scalarViews }, { nextP: p, nextM: m, nextV: v }))
+      }
     }
     return {
       step: ({ gradientScale, lr, step }) => {
-        const rate = lr / (1 - settings.beta1 ** step)
         const rootCorrection = 1 / Math.sqrt(1 - settings.beta2 ** step)
-        const values = Float32Array.of(gradientScale, rate, rootCorrection, 1 - lr * settings.weightDecay)
-        return Effect.andThen(engine.upload(scalars, values), engine.run(calls))
+        const values = all.flatMap(({ decays, rateFactor }) => {
+          const groupRate = lr * rateFactor
+          const decay = decays ? 1 - groupRate * settings.weightDecay : 1
+          return [gradientScale, groupRate / (1 - settings.beta1 ** step), rootCorrection, decay]
+        })
+        return Effect.andThen(engine.upload(scalars, Float32Array.from(values)), engine.run(calls))
       }
     }
   })

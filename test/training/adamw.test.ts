@@ -48,7 +48,7 @@ for (const [name, make] of Object.entries(engines))
               secondMoments: yield* flat()
             }
             yield* engine.upload(buffers.parameters, initial)
-            const optimiser = yield* makeAdamW(engine, settings, buffers, chunk)
+            const optimiser = yield* makeAdamW(engine, settings, buffers, { chunk })
             for (const [i, gradient] of gradients.entries()) {
               yield* engine.upload(buffers.gradients, gradient)
               yield* optimiser.step({ lr, step: i + 1, gradientScale: 0.25 })

@@ -1,0 +1,25 @@
+/** Starts the engine that an action's key names. */
+import { Effect, type Scope } from "effect"
+import { type Engine, EngineError } from "./Engine.ts"
+import { engineOfClass } from "./names.ts"
+
+/** Loads no engine but the one that is asked for. */
+export const makeEngine = (
+  numericClass: string,
+  options: { readonly threads: number }
+): Effect.Effect<Engine, EngineError, Scope.Scope> =>
+  Effect.gen(function* () {
+    const name = engineOfClass(numericClass)
+    switch (name) {
+      case "ort": {
+        const { makeOrt } = yield* Effect.promise(() => import("./ort/ort.ts"))
+        return yield* makeOrt(options)
+      }
+      case "reference": {
+        const { makeReference } = yield* Effect.promise(() => import("./reference/reference.ts"))
+        return makeReference()
+      }
+      case undefined:
+        return yield* new EngineError({ engine: numericClass, message: `this version has no engine ${numericClass}` })
+    }
+  })

@@ -1,0 +1,56 @@
+/** Parameters of any model: what there is, fresh values, and where they live on an engine. */
+import { Effect, type Scope } from "effect"
+import type { Buffer, Engine, EngineError } from "../engines/Engine.ts"
+import { normals, randomKey } from "../tensor/random.ts"
+import { elements, type Shape } from "../tensor/Tensor.ts"
+
+/** Fresh values: all 0, all 1, or normal with mean 0 and this standard deviation. */
+export type Initial = "zeros" | "ones" | { readonly normal: number }
+
+export interface ParameterSpec {
+  /** Key in the checkpoint. */
+  readonly name: string
+  readonly shape: Shape
+  readonly initial: Initial
+}
+
+export const countElements = (specs: ReadonlyArray<{ readonly shape: Shape }>): number =>
+  specs.reduce((sum, { shape }) => sum + elements(shape), 0)
+
+/** Parameters in one flat buffer, f32, in the order of their specs, with a view of each by name. */
+export interface ParameterBuffers {
+  readonly specs: ReadonlyArray<ParameterSpec>
+  /** f32 [n]. */
+  readonly flat: Buffer
+  readonly views: { readonly [name: string]: Buffer }
+}
+
+export const allocateParameters = (
+  engine: Engine,
+  specs: ReadonlyArray<ParameterSpec>
+): Effect.Effect<ParameterBuffers, EngineError, Scope.Scope> =>
+  Effect.gen(function* () {
+    const flat = yield* engine.allocate("f32", [countElements(specs)])
+    const views: { [name: string]: Buffer } = {}
+    let offset = 0
+    for (const { name, shape } of specs) {
+      views[name] = yield* engine.view(flat, offset, shape)
+      offset += elements(shape)
+    }
+    return { specs, flat, views }
+  })
+
+/** Fresh values of a parameter: they depend on the seed and its name alone, so that models that share parameters share their start. */
+export const initialValues = ({ initial, name, shape }: ParameterSpec, seed: number): Float32Array<ArrayBuffer> => {
+  const n = elements(shape)
+  if (initial === "zeros") return new Float32Array(n)
+  if (initial === "ones") return new Float32Array(n).fill(1)
+  return normals(randomKey(seed, `initial value of ${name}`), n).map(x => x * initial.normal)
+}
+
+export const initialise = (
+  engine: Engine,
+  { specs, views }: ParameterBuffers,
+  seed: number
+): Effect.Effect<void, EngineError> =>
+  Effect.forEach(specs, spec => engine.upload(views[spec.name]!, initialValues(spec, seed)), { discard: true })

@@ -1,0 +1,99 @@
+/** Parameters from checkpoints in Hugging Face layout to an engine, and back. */
+import { Effect, Schema } from "effect"
+import { type SaveOptions, saveTensors, type StoredTensor, type StoredTensors } from "../data/tensorFiles.ts"
+import { visible } from "../pipeline/Problem.ts"
+import type { Engine, EngineError } from "../engines/Engine.ts"
+import { sameShape } from "../tensor/shape.ts"
+import { elements, shapeText } from "../tensor/Tensor.ts"
+import type { ParameterBuffers, ParameterSpec } from "./parameters.ts"
+
+/** A checkpoint that does not hold what the model needs. */
+export class WeightsError extends Schema.TaggedError<WeightsError>()("WeightsError", {
+  class: Schema.tag("permanent"),
+  message: Schema.String
+}) {}
+
+export interface Aliases {
+  /** Name in a checkpoint -> name of the parameter that holds the same. */
+  readonly [alias: string]: string
+}
+
+/** Buffers of older checkpoints that are computed here. */
+const computed = /\.rotary_emb\.inv_freq$/
+
+/** Names that a message lists before it counts the rest. */
+const listed = 5
+
+/**
+ * The stored tensor of each parameter. Fails with the names of all that are missing, unknown or misshapen. A tied head may be stored
+ * too, under its alias.
+ */
+export const matchWeights = (
+  specs: ReadonlyArray<ParameterSpec>,
+  tensors: StoredTensors,
+  aliases: Aliases = {}
+): Effect.Effect<ReadonlyMap<string, StoredTensor>, WeightsError> => {
+  const found = new Map<string, StoredTensor>()
+  const missing: Array<string> = []
+  const misshapen: Array<string> = []
+  for (const { name, shape } of specs) {
+    const tensor = tensors.get(name)
+    if (tensor === undefined) missing.push(name)
+    else if (!sameShape(tensor.shape, shape))
+      misshapen.push(`${name} is ${shapeText(tensor.shape)}, expected ${shapeText(shape)}`)
+    else found.set(name, tensor)
+  }
+  const known = new Set([...specs.map(({ name }) => name), ...Object.keys(aliases)])
+  const unknown = [...tensors.keys()].filter(name => !known.has(name) && !computed.test(name))
+  const list = (what: string, names: ReadonlyArray<string>): ReadonlyArray<string> => {
+    if (names.length === 0) return []
+    const rest = names.length > listed ? `, and ${names.length - listed} more` : ""
+    return [`${what}: ${names.slice(0, listed).join(", ")}${rest}`]
+  }
+  const faults = [...list("missing", missing), ...list("unknown", unknown), ...list("of another shape", misshapen)]
+  return faults.length === 0
+    ? Effect.succeed(found)
+    : Effect.fail(
+        new WeightsError({
+          message: visible(`the weights do not fit the model's config.json; ${faults.join("; ")}`)
+        })
+      )
+}
+
+/** Elements that are read and handed over at once. */
+const piece = 2 ** 24
+
+/** Copies stored tensors into their buffers, piece by piece. */
+export const loadWeights = Effect.fn("loadWeights")(function* (
+  engine: Engine,
+  { specs, views }: Pick<ParameterBuffers, "specs" | "views">,
+  tensors: StoredTensors,
+  aliases: Aliases = {}
+) {
+  const found = yield* matchWeights(specs, tensors, aliases)
+  for (const { name, shape } of specs) {
+    const n = elements(shape)
+    for (let start = 0; start < n; start += piece) {
+      const size = Math.min(piece, n - start)
+      const view = size === n ? views[name]! : yield* engine.view(views[name]!, start, [size])
+      yield* engine.upload(view, yield* found.get(name)!.floats(start, start + size))
+    }
+  }
+})
+
+/** Writes parameters as safetensors files, each where `place` says; returns the files' names. */
+export const saveWeights = <E>(
+  engine: Engine,
+  place: (name: string) => Effect.Effect<string, E>,
+  { specs, views }: Pick<ParameterBuffers, "specs" | "views">,
+  options: SaveOptions
+) =>
+  saveTensors<E | EngineError>(
+    place,
+    specs.map(({ name, shape }) => ({
+      name,
+      shape,
+      floats: Effect.map(engine.download(views[name]!), data => data as Float32Array<ArrayBuffer>)
+    })),
+    options
+  )

@@ -1,0 +1,127 @@
+/**
+ * Checkpoints of a training: parameters, moments and counters in `step-N/`. Written beside, flushed to the disk and renamed, so that a
+ * directory with that name is whole; the two newest are kept, so that one that the disk lost can be done without.
+ */
+import { createHash } from "node:crypto"
+import { mkdir, open, readdir, readFile, rename, rm, writeFile } from "node:fs/promises"
+import { join } from "node:path"
+import { Effect, Schema } from "effect"
+import { type FileError, onFile } from "../data/fileError.ts"
+import { openTensors } from "../data/tensorFiles.ts"
+import type { Engine, EngineError } from "../engines/Engine.ts"
+import type { ParameterBuffers } from "../models/parameters.ts"
+import { loadWeights, saveWeights } from "../models/weights.ts"
+import type { TrainingBuffers } from "./trainer.ts"
+
+/** What a training knows besides its tensors. Random numbers and the place in the data follow from the step. */
+export const TrainingState = Schema.Struct({
+  /** Steps done. */
+  step: Schema.Int,
+  /** Steps that changed the parameters. */
+  updates: Schema.Int,
+  /** Steps in a row, up to this one, whose loss or gradients were not finite. */
+  skippedInARow: Schema.Int,
+  skipped: Schema.Int,
+  tokens: Schema.Int
+})
+export type TrainingState = typeof TrainingState.Type
+
+const StateFile = Schema.fromJsonString(Schema.Struct({ layout: Schema.String, state: TrainingState }))
+
+export interface Checkpoints {
+  /** Writes a checkpoint and removes those that are too old. */
+  readonly save: (state: TrainingState) => Effect.Effect<void, FileError | EngineError>
+  /** Loads the newest checkpoint that can be read into the buffers; undefined when there is none. */
+  readonly restore: Effect.Effect<TrainingState | undefined, FileError | EngineError>
+}
+
+const kept = 2
+const stateName = "state.json"
+const directoryOf = (step: number): string => `step-${String(step).padStart(8, "0")}`
+const complete = /^step-(\d{8,})$/
+
+/** Prefixes of the tensors' names in a checkpoint. */
+const roles = ["parameters", "firstMoments", "secondMoments"] as const
+
+/** All tensors of the state under names of their own. */
+const everything = (buffers: TrainingBuffers): Pick<ParameterBuffers, "specs" | "views"> => ({
+  specs: roles.flatMap(role => buffers[role].specs.map(spec => ({ ...spec, name: `${role}/${spec.name}` }))),
+  views: Object.fromEntries(
+    roles.flatMap(role => Object.entries(buffers[role].views).map(([name, view]) => [`${role}/${name}`, view]))
+  )
+})
+
+export const makeCheckpoints = (engine: Engine, directory: string, buffers: TrainingBuffers): Checkpoints => {
+  const tensors = everything(buffers)
+  const layout = createHash("sha256")
+    .update(JSON.stringify(tensors.specs.map(({ name, shape }) => [name, shape])))
+    .digest("hex")
+
+  const list = onFile(directory, `read ${directory}`, async () => {
+    await mkdir(directory, { recursive: true })
+    const names = await readdir(directory)
+    return names
+      .filter(name => complete.test(name))
+      .sort()
+      .reverse()
+  })
+  const remove = (name: string) =>
+    onFile(directory, `remove ${join(directory, name)}`, () =>
+      rm(join(directory, name), { recursive: true, force: true })
+    )
+
+  const save = Effect.fn("checkpoint.save")(function* (state: TrainingState) {
+    const name = directoryOf(state.step)
+    const temporary = join(directory, `${name}.tmp`)
+    yield* onFile(temporary, `make ${temporary}`, async () => {
+      await rm(temporary, { recursive: true, force: true })
+      await mkdir(temporary, { recursive: true })
+    })
+    const files = yield* saveWeights(engine, name => Effect.succeed(join(temporary, name)), tensors, { format: "F32" })
+    yield* onFile(temporary, `write ${temporary}`, async () => {
+      await writeFile(join(temporary, stateName), `${Schema.encodeSync(StateFile)({ layout, state })}\n`)
+      for (const file of [...files, stateName, "."]) await flush(join(temporary, file))
+      await rm(join(directory, name), { recursive: true, force: true })
+      await rename(temporary, join(directory, name))
+      await flush(directory)
+    })
+    const present = yield* list
+    for (const old of present.slice(kept)) yield* remove(old)
+  })
+
+  const load = (name: string) =>
+    Effect.gen(function* () {
+      const path = join(directory, name)
+      const { names, text } = yield* onFile(path, `read ${path}`, async () => ({
+        names: await readdir(path),
+        text: await readFile(join(path, stateName), "utf8")
+      }))
+      const decoded = yield* Schema.decodeUnknownEffect(StateFile)(text)
+      if (decoded.layout !== layout) return yield* Effect.fail("other")
+      const stored = yield* openTensors(names.map(file => ({ name: file, path: join(path, file) })))
+      yield* loadWeights(engine, tensors, stored)
+      return decoded.state
+    })
+
+  return {
+    save,
+    restore: Effect.gen(function* () {
+      for (const name of yield* list) {
+        const state = yield* Effect.option(load(name))
+        if (state._tag === "Some") return state.value
+        console.error(`the checkpoint ${name} cannot be used; the one before it is tried`)
+        yield* remove(name)
+      }
+      return undefined
+    })
+  }
+}
+
+const flush = async (path: string): Promise<void> => {
+  const file = await open(path, "r")
+  try {
+    await file.sync()
+  } finally {
+    await file.close()
+  }
+}

@@ -1,0 +1,82 @@
+/**
+ * The log of a training: `metrics.jsonl`, one line per step with what was measured, and the same as a TensorBoard event file, both
+ * written as it goes. A resumed training goes on behind the step from which it resumes.
+ */
+import { appendFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs"
+import { join } from "node:path"
+import { Effect } from "effect"
+import { type FileError, onFile } from "../data/fileError.ts"
+import { firstRecord, scalarsRecord } from "./tensorboard.ts"
+
+export interface Scalars {
+  readonly [name: string]: number
+}
+
+/** A line of `metrics.jsonl`; numbers that are not finite are null. */
+interface Line {
+  readonly step: number
+  /** Seconds since 1970. */
+  readonly time: number
+  readonly [name: string]: number | null
+}
+
+export const metricsFile = "metrics.jsonl"
+/** TensorBoard finds event files by this part of their names. */
+export const eventsFile = "events.out.tfevents.pipeline"
+
+export interface TrainingLog {
+  /** `step` counts from 1. */
+  readonly write: (step: number, scalars: Scalars) => Effect.Effect<void, FileError>
+}
+
+/**
+ * Opens the log in a directory, with the lines up to `step` that are there. `metric` is told of every point, old ones too: whoever collects
+ * them may have forgotten.
+ */
+export const openLog = (
+  directory: string,
+  step: number,
+  metric: (name: string, value: number, step: number) => Effect.Effect<void>
+): Effect.Effect<TrainingLog, FileError> =>
+  Effect.gen(function* () {
+    const path = join(directory, metricsFile)
+    const events = join(directory, eventsFile)
+    const earlier = yield* onFile(path, `open ${path}`, async () => {
+      mkdirSync(directory, { recursive: true })
+      const lines = linesUpTo(existsSync(path) ? readFileSync(path, "utf8") : "", step)
+      writeFileSync(path, lines.map(asText).join(""))
+      const records = lines.map(line => scalarsRecord(line.time, line.step, scalarsOf(line)))
+      writeFileSync(events, Buffer.concat([firstRecord(lines[0]?.time ?? Date.now() / 1000), ...records]))
+      return lines
+    })
+    const tell = (line: Line): Effect.Effect<void> =>
+      Effect.forEach(Object.entries(scalarsOf(line)), ([name, value]) => metric(name, value, line.step), {
+        discard: true
+      })
+    yield* Effect.forEach(earlier, tell, { discard: true })
+    return {
+      write: (at, scalars) => {
+        const line: Line = { step: at, time: Date.now() / 1000, ...scalars }
+        return Effect.andThen(
+          onFile(path, `write ${path}`, async () => {
+            appendFileSync(path, asText(line))
+            appendFileSync(events, scalarsRecord(line.time, at, scalars))
+          }),
+          tell(line)
+        )
+      }
+    }
+  })
+
+const asText = (line: Line): string => `${JSON.stringify(line)}\n`
+
+const scalarsOf = ({ step: _step, time: _time, ...scalars }: Line): Scalars =>
+  Object.fromEntries(Object.entries(scalars).map(([name, value]) => [name, value ?? NaN]))
+
+/** Whole lines of steps that the checkpoint has seen; the last line may be torn. */
+const linesUpTo = (text: string, step: number): ReadonlyArray<Line> =>
+  text.split("\n").flatMap(line => {
+    if (!line.endsWith("}")) return []
+    const read = JSON.parse(line) as Line
+    return read.step <= step ? [read] : []
+  })

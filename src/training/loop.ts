@@ -1,0 +1,206 @@
+/** The loop of every training: schedule, steps, evaluation, metrics, checkpoints. */
+import { memoryUsage } from "node:process"
+import { Effect, Schema, type Scope } from "effect"
+import type { FileError } from "../data/fileError.ts"
+import type { Engine, EngineError } from "../engines/Engine.ts"
+import type { ParameterSpec } from "../models/parameters.ts"
+import type { Progress } from "../pipeline/StageContext.ts"
+import { count } from "../pipeline/units.ts"
+import { AdamW } from "./adamw.ts"
+import { makeCheckpoints, type TrainingState } from "./checkpoints.ts"
+import { FreezeError, groupParameters, splitParameters } from "./groups.ts"
+import { openLog, type Scalars } from "./log.ts"
+import type { Objective } from "./objective.ts"
+import { LearningRate, learningRate } from "./schedule.ts"
+import { allocateTraining, makeTrainer, type TrainingBuffers } from "./trainer.ts"
+
+const NonNegative = Schema.Finite.check(Schema.isGreaterThanOrEqualTo(0))
+const orElse = <S extends Schema.Top>(schema: S, value: S["Encoded"]) =>
+  schema.pipe(Schema.withDecodingDefaultKey(Effect.succeed(value)))
+
+/** How parameters are updated; part of every stage that trains. */
+export const UpdateSettings = Schema.Struct({
+  ...LearningRate.fields,
+  ...AdamW.fields,
+  /** Gradients whose global L2 norm is larger are scaled down to it; 0 turns it off. */
+  maxGradNorm: orElse(NonNegative, 1),
+  /** Spares norms and biases from weight decay. */
+  noDecayNorms: orElse(Schema.Boolean, false),
+  /** Learning rates fall by this factor from the last layer to the first; 0 turns it off. */
+  llrdDecay: orElse(NonNegative, 0),
+  /** Parameters whose names contain one of these are not trained; `*` stands for any characters. */
+  freeze: orElse(Schema.Array(Schema.String), []),
+  /** Computes each layer again in the backward pass: less memory, about a third more time. */
+  gradientCheckpointing: orElse(Schema.Boolean, false)
+})
+export type UpdateSettings = typeof UpdateSettings.Type
+
+/** The loss was not finite too often to go on. */
+export class DivergedError extends Schema.TaggedError<DivergedError>()("DivergedError", {
+  class: Schema.tag("permanent"),
+  message: Schema.String
+}) {}
+
+/** Steps in a row without a finite loss after which a training gives up. */
+const maxSkippedInARow = 3
+/** Checkpoints are at least so many seconds apart, and take at most a twentieth of the time. */
+const checkpointSeconds = 30
+const checkpointShare = 0.05
+
+export interface Training<E> {
+  readonly parameters: ReadonlyArray<ParameterSpec>
+  /** Other names of parameters, for patterns that freeze. */
+  readonly aliases?: { readonly [alias: string]: string }
+  /** Fills parameters and frozen with what training starts from. Not called when a checkpoint is there. */
+  readonly initial: (buffers: TrainingBuffers) => Effect.Effect<void, E>
+  readonly objective: Objective<E>
+  readonly steps: number
+  readonly update: UpdateSettings
+  /** Survives the death of the process; holds checkpoints and the log. */
+  readonly directory: string
+  readonly progress: (progress: Progress) => Effect.Effect<void>
+  readonly metric: (name: string, value: number, step: number) => Effect.Effect<void>
+  /** Measured every so many steps and after the last one. */
+  readonly evaluation?: {
+    readonly every: number
+    readonly prepare: (buffers: TrainingBuffers) => Effect.Effect<Effect.Effect<Scalars, E>, E, Scope.Scope>
+  }
+}
+
+export interface Trained {
+  readonly buffers: TrainingBuffers
+  readonly state: TrainingState
+  /** Of the last evaluation. */
+  readonly evaluated: Scalars
+}
+
+/** Trains to the end, from the newest checkpoint if there is one. The buffers live as long as the scope. */
+export const train = <E>(
+  engine: Engine,
+  training: Training<E>
+): Effect.Effect<Trained, E | EngineError | FileError | DivergedError | FreezeError, Scope.Scope> =>
+  Effect.gen(function* () {
+    const { directory, objective, steps, update } = training
+    const split = yield* Effect.try({
+      try: () => splitParameters(training.parameters, update.freeze, training.aliases),
+      catch: cause => cause as FreezeError
+    })
+    const { groups, specs } = groupParameters(split.trainable, {
+      layerwiseDecay: update.llrdDecay,
+      noDecayNorms: update.noDecayNorms
+    })
+    const buffers = yield* allocateTraining(engine, specs, split.frozen)
+    const trainer = yield* makeTrainer(engine, objective, buffers, {
+      optimiser: update,
+      groups,
+      maxGradNorm: update.maxGradNorm,
+      checkpointLayers: update.gradientCheckpointing
+    })
+    const evaluate = yield* training.evaluation?.prepare(buffers) ?? Effect.succeed(Effect.succeed({}))
+    const checkpoints = makeCheckpoints(engine, directory, buffers)
+
+    // The frozen parameters are not part of a checkpoint.
+    yield* training.initial(buffers)
+    let state: TrainingState = (yield* checkpoints.restore) ?? {
+      step: 0,
+      updates: 0,
+      skippedInARow: 0,
+      skipped: 0,
+      tokens: 0
+    }
+    let saved = state.step
+    const log = yield* openLog(directory, state.step, training.metric)
+    let evaluated: Scalars = {}
+    const pace = makePace(state)
+
+    const step = Effect.gen(function* () {
+      const microBatches = yield* objective.microBatches(state.step)
+      const lr = learningRate(update, state.step, steps)
+      const { gradientNorm, losses, updated } = yield* trainer.step(microBatches, { lr, update: state.updates + 1 })
+      state = {
+        step: state.step + 1,
+        updates: state.updates + Number(updated),
+        skippedInARow: updated ? 0 : state.skippedInARow + 1,
+        skipped: state.skipped + Number(!updated),
+        tokens: state.tokens + microBatches.reduce((sum, { tokens }) => sum + tokens, 0)
+      }
+      const tokensPerSecond = pace.tokensPerSecond(state)
+      const { loss, ...parts } = losses
+      const due =
+        training.evaluation !== undefined && (state.step % training.evaluation.every === 0 || state.step === steps)
+      if (due) evaluated = yield* evaluate
+      yield* log.write(state.step, {
+        "training/loss": loss!,
+        ...prefixed("losses/", parts),
+        "training/grad_norm": gradientNorm,
+        "training/lr": lr,
+        ...(updated ? {} : { "training/skipped": state.skipped }),
+        "consume_tokens(M)": state.tokens / 1e6,
+        "tokens_per_second(M)": tokensPerSecond / 1e6,
+        "cpu_used_memory(GB)": memoryUsage().rss / 1e9,
+        ...(due ? prefixed("eval/", evaluated) : {})
+      })
+      if (due) pace.pause(state)
+      yield* training.progress({
+        done: state.step,
+        total: steps,
+        unit: "steps",
+        note: `loss ${loss!.toFixed(3)}, ${count(Math.round(tokensPerSecond))} tok/s`
+      })
+    })
+    const save = Effect.gen(function* () {
+      if (saved === state.step) return
+      yield* checkpoints.save(state)
+      saved = state.step
+    })
+
+    let lastSave = performance.now()
+    let pause = checkpointSeconds * 1000
+    yield* Effect.gen(function* () {
+      while (state.step < steps) {
+        // A step is done whole or not at all, so that an interrupted training can be saved where it is.
+        yield* Effect.uninterruptible(step)
+        if (state.skippedInARow >= maxSkippedInARow)
+          return yield* new DivergedError({
+            message: `the loss or its gradients were not finite for ${maxSkippedInARow} steps in a row, up to step ${state.step}; a lower learning rate (lr) or a longer warm-up (lrWarmupRatio) usually helps`
+          })
+        if (performance.now() - lastSave > pause) {
+          const before = performance.now()
+          yield* save
+          lastSave = performance.now()
+          pause = Math.max(checkpointSeconds * 1000, (lastSave - before) / checkpointShare)
+          pace.pause(state)
+        }
+      }
+      // Whoever takes the result may fail too.
+      yield* save
+    }).pipe(Effect.onInterrupt(() => Effect.ignore(save)))
+    // A training that was cut off after its last step was evaluated by another process.
+    if (Object.keys(evaluated).length === 0) evaluated = yield* evaluate
+    return { buffers, state, evaluated }
+  })
+
+const prefixed = (prefix: string, scalars: Scalars): Scalars =>
+  Object.fromEntries(Object.entries(scalars).map(([name, value]) => [`${prefix}${name}`, value]))
+
+/** Seconds over which the pace is averaged. */
+const paceWindow = 10
+
+/** Tokens per second of recent steps, without evaluations and checkpoints. */
+const makePace = (state: TrainingState) => {
+  let marks = [{ at: performance.now(), tokens: state.tokens }]
+  return {
+    tokensPerSecond: ({ tokens }: TrainingState): number => {
+      const now = performance.now()
+      const recent = marks.findLastIndex(({ at }) => now - at > paceWindow * 1000)
+      if (recent > 0) marks = marks.slice(recent)
+      const [oldest] = marks
+      marks.push({ at: now, tokens })
+      return ((tokens - oldest!.tokens) / Math.max(1, now - oldest!.at)) * 1000
+    },
+    /** What happened since the last step does not count. */
+    pause: ({ tokens }: TrainingState): void => {
+      marks = [{ at: performance.now(), tokens }]
+    }
+  }
+}

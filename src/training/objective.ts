@@ -1,0 +1,47 @@
+/** What a training minimises: the loss of a micro-batch as a function of parameters and data, and the data of each step. */
+import type { Effect } from "effect"
+import type { DType, HostArray } from "../tensor/dtype.ts"
+import type { Shape, Tensor } from "../tensor/Tensor.ts"
+
+/** Data of one forward and backward pass. */
+export interface MicroBatch {
+  /** By the names of the objective's inputs. */
+  readonly inputs: { readonly [name: string]: HostArray }
+  /** Tokens that it reads, for throughput. */
+  readonly tokens: number
+}
+
+/** Scalars, f32. They and the gradients are summed over a step's micro-batches, so the data bring what normalises them. */
+export interface Losses {
+  /** What is minimised. */
+  readonly loss: Tensor
+  /** Reported beside it. */
+  readonly [part: string]: Tensor
+}
+
+export interface Objective<E> {
+  readonly inputs: { readonly [name: string]: { readonly dtype: DType; readonly shape: Shape } }
+  readonly losses: (
+    parameter: (name: string) => Tensor,
+    input: (name: string) => Tensor,
+    options: { readonly checkpointLayers: boolean }
+  ) => Losses
+  /** The micro-batches of a step (from 0). They depend on the step alone, so that a resumed training sees the same data. */
+  readonly microBatches: (step: number) => Effect.Effect<ReadonlyArray<MicroBatch>, E>
+}
+
+/** How the losses of micro-batches with different numbers of tokens are averaged. */
+export type Averaging = "tokens" | "micro-batches"
+
+/**
+ * What the summed loss of each micro-batch is multiplied with: `tokens` gives the mean over all tokens of the step, however they were cut;
+ * `micro-batches` the mean of the micro-batches' means. A micro-batch without tokens weighs nothing.
+ */
+export const normalisers = (counts: ReadonlyArray<number>, averaging: Averaging): ReadonlyArray<number> => {
+  if (averaging === "tokens") {
+    const total = counts.reduce((sum, count) => sum + count, 0)
+    return counts.map(() => (total === 0 ? 0 : 1 / total))
+  }
+  const filled = counts.filter(count => count > 0).length
+  return counts.map(count => (count === 0 ? 0 : 1 / (count * filled)))
+}

@@ -1,0 +1,117 @@
+/** Measures a causal language model on held-out text, beside n-gram models of the text that it was trained on. */
+import { Effect, Schema, Stream } from "effect"
+import { asStageError } from "../src/data/obtain.ts"
+import type { Sequence } from "../src/data/sequences.ts"
+import { allSequences, sequencesOfRecords } from "../src/data/sequencesOfArtifact.ts"
+import type { Tokenizer as TokenizerType } from "../src/data/tokenizer.ts"
+import { readTokenizer } from "../src/data/tokenizerOfArtifact.ts"
+import { makeEngine } from "../src/engines/make.ts"
+import { bitsPerByte, type Likelihood, makeCausalEvaluator, perplexity } from "../src/evaluation/causal.ts"
+import { trainNgram } from "../src/evaluation/ngram.ts"
+import { readModel } from "../src/models/artifact.ts"
+import { parameterAliases, parameterSpecs } from "../src/models/config.ts"
+import { allocateParameters } from "../src/models/parameters.ts"
+import { loadWeights } from "../src/models/weights.ts"
+import * as Stage from "../src/pipeline/Stage.ts"
+import { StageError } from "../src/pipeline/StageError.ts"
+import { ModelFiles, Report, TokenSequences } from "./kinds.ts"
+
+const Order = Schema.Int.check(Schema.isGreaterThan(0))
+
+export const evaluateCausal = Stage.make("evaluate-causal", {
+  description: "Measures a causal model's perplexity and bits per byte on held-out text, beside n-gram models",
+  inputs: { model: ModelFiles, heldOut: TokenSequences, training: TokenSequences },
+  parameters: Schema.Struct({
+    /** Of the n-gram models, trained on `training`. */
+    orders: Schema.Array(Order).pipe(Schema.withDecodingDefaultKey(Effect.succeed([1, 3, 5])))
+  }),
+  outputs: { report: Report },
+  engine: true,
+  resources: { cpus: 2, memoryMiB: 4096 },
+  run: Effect.fn("evaluate-causal")(
+    function* ({ engine: numericClass, inputs, metric, outputs, parameters, progress, slots }) {
+      const tokenizer = yield* readTokenizer(inputs.model)
+      const perDocument = Array.from(yield* Stream.runCollect(sequencesOfRecords(inputs.heldOut)))
+      const heldOut = perDocument.flat().map(({ ids }) => ids)
+      const bytes = perDocument.reduce((sum, sequences) => sum + predictedBytes(sequences, tokenizer), 0)
+      const rows: Array<Row> = []
+      const measured = (name: string, likelihood: Likelihood) =>
+        Effect.gen(function* () {
+          const row = { name, ...figures(likelihood, bytes) }
+          rows.push(row)
+          yield* metric(`${name}/perplexity`, row.perplexity)
+          yield* metric(`${name}/bits_per_byte`, row.bitsPerByte)
+        })
+
+      const { config, tensors } = yield* readModel(inputs.model)
+      const engine = yield* makeEngine(numericClass, { threads: slots.cpus })
+      const buffers = yield* allocateParameters(engine, parameterSpecs(config))
+      yield* loadWeights(engine, buffers, tensors, parameterAliases(config))
+      const { measure } = yield* makeCausalEvaluator(engine, config, buffers.views, {
+        rows: 8,
+        length: inputs.heldOut.metadata.maxSeqLen,
+        pad: tokenizer.padId
+      })
+      const onRows = (done: number, total: number) => progress({ done, total, unit: "rows" })
+      yield* measured("model", yield* measure(heldOut, onRows))
+
+      const training = (yield* allSequences(inputs.training)).map(({ ids }) => ids)
+      for (const order of parameters.orders) {
+        yield* progress({ done: 0, total: heldOut.length, unit: "sequences", note: `${order}-gram` })
+        const ngram = trainNgram(training, { order, vocabSize: tokenizer.vocabSize })
+        const nats = -heldOut.reduce((sum, ids) => sum + ngram.logLikelihood([...ids], 1), 0)
+        yield* measured(`${order}-gram`, { nats, tokens: heldOut.reduce((sum, { length }) => sum + length - 1, 0) })
+      }
+
+      const { report } = outputs
+      const title = "Causal language model on held-out text"
+      yield* report.write("report.md", markdown(title, rows, inputs.heldOut.metadata))
+      yield* report.write("report.json", `${JSON.stringify({ title, bytes, rows }, null, 2)}\n`)
+      yield* report.metadata({ title })
+    },
+    Effect.scoped,
+    Effect.mapError(error => (error instanceof StageError ? error : asStageError(error)))
+  )
+})
+
+interface Row {
+  readonly name: string
+  readonly tokens: number
+  readonly loss: number
+  readonly perplexity: number
+  readonly bitsPerByte: number
+}
+
+const figures = (likelihood: Likelihood, bytes: number): Omit<Row, "name"> => ({
+  tokens: likelihood.tokens,
+  loss: likelihood.nats / likelihood.tokens,
+  perplexity: perplexity(likelihood),
+  bitsPerByte: bitsPerByte(likelihood, bytes)
+})
+
+/** Bytes of a document's text without what the first token of each of its sequences stands for, which nobody predicts. */
+const predictedBytes = (sequences: ReadonlyArray<Sequence>, tokenizer: TokenizerType): number => {
+  const size = (ids: Iterable<number>): number => Buffer.byteLength(tokenizer.decode(ids, { skipSpecialTokens: true }))
+  const whole = size(sequences.flatMap(({ ids }) => [...ids]))
+  return whole - sequences.reduce((sum, { ids }) => sum + size(ids.subarray(0, 1)), 0)
+}
+
+const markdown = (
+  title: string,
+  rows: ReadonlyArray<Row>,
+  { documents, sequences }: { readonly documents: number; readonly sequences: number }
+): string =>
+  [
+    `# ${title}`,
+    "",
+    `${documents} documents in ${sequences} sequences; the first token of a sequence is given, not predicted.`,
+    "The n-gram models (modified Kneser-Ney) were trained on the same sequences as the model.",
+    "",
+    "| | tokens | nats per token | perplexity | bits per byte |",
+    "|---|---:|---:|---:|---:|",
+    ...rows.map(
+      ({ bitsPerByte: bits, loss, name, perplexity: ppl, tokens }) =>
+        `| ${name} | ${tokens} | ${loss.toFixed(4)} | ${ppl.toFixed(2)} | ${bits.toFixed(4)} |`
+    ),
+    ""
+  ].join("\n")
