@@ -8,7 +8,7 @@ import type { Progress } from "../pipeline/StageContext.ts"
 import { count } from "../pipeline/units.ts"
 import { AdamW } from "./adamw.ts"
 import { makeCheckpoints, type TrainingState } from "./checkpoints.ts"
-import { FreezeError, groupParameters, splitParameters } from "./groups.ts"
+import { type FreezeError, groupParameters, splitParameters } from "./groups.ts"
 import { openLog, type Scalars } from "./log.ts"
 import type { Objective } from "./objective.ts"
 import { LearningRate, learningRate } from "./schedule.ts"
@@ -43,8 +43,8 @@ export class DivergedError extends Schema.TaggedError<DivergedError>()("Diverged
 
 /** Steps in a row without a finite loss after which a training gives up. */
 const maxSkippedInARow = 3
-/** Checkpoints are at least so many seconds apart, and take at most a twentieth of the time. */
-const checkpointSeconds = 30
+/** By default; and never more than a twentieth of the time goes into checkpoints. */
+const defaultCheckpointSeconds = 30
 const checkpointShare = 0.05
 
 export interface Training<E> {
@@ -58,6 +58,8 @@ export interface Training<E> {
   readonly update: UpdateSettings
   /** Survives the death of the process; holds checkpoints and the log. */
   readonly directory: string
+  /** Least time between two checkpoints. What is trained does not depend on it. */
+  readonly checkpointSeconds?: number
   readonly progress: (progress: Progress) => Effect.Effect<void>
   readonly metric: (name: string, value: number, step: number) => Effect.Effect<void>
   /** Measured every so many steps and after the last one. */
@@ -80,7 +82,7 @@ export const train = <E>(
   training: Training<E>
 ): Effect.Effect<Trained, E | EngineError | FileError | DivergedError | FreezeError, Scope.Scope> =>
   Effect.gen(function* () {
-    const { directory, objective, steps, update } = training
+    const { checkpointSeconds = defaultCheckpointSeconds, directory, objective, steps, update } = training
     const split = yield* Effect.try({
       try: () => splitParameters(training.parameters, update.freeze, training.aliases),
       catch: cause => cause as FreezeError

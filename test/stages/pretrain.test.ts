@@ -1,0 +1,128 @@
+/** Pre-training as a stage: what comes out can be loaded, measured and followed. */
+import { writeFileSync } from "node:fs"
+import { join } from "node:path"
+import { fileURLToPath } from "node:url"
+import { afterEach, assert, beforeEach, describe, it } from "vitest"
+import { numericClass } from "../../src/engines/names.ts"
+import * as Pipeline from "../../src/pipeline/Pipeline.ts"
+import { downloadDocuments, downloadTokenizer } from "../../stages/download.ts"
+import { evaluateCausal } from "../../stages/evaluate-causal.ts"
+import { pretrain } from "../../stages/pretrain.ts"
+import { tokenize } from "../../stages/tokenize.ts"
+import { runPipeline, temporaryDirectory } from "../support/inProcess.ts"
+
+const assets = fileURLToPath(new URL("../../assets", import.meta.url))
+
+let directory: ReturnType<typeof temporaryDirectory>
+beforeEach(() => {
+  directory = temporaryDirectory()
+})
+afterEach(() => directory.remove())
+
+const model = {
+  model_type: "qwen3",
+  hidden_size: 16,
+  intermediate_size: 24,
+  num_hidden_layers: 2,
+  num_attention_heads: 2,
+  num_key_value_heads: 1,
+  head_dim: 8,
+  vocab_size: 2048,
+  tie_word_embeddings: true
+} as const
+
+const pipeline = (file: string, changes: { readonly vocab_size?: number } = {}, microBatchSize?: number) =>
+  Pipeline.make(
+    "pretrain-test",
+    { description: "", profiles: { only: { description: "", needs: "nothing", make: () => undefined } } },
+    () => {
+      const tokenizer = downloadTokenizer({ source: "embedded:tokenizer" })
+      const sequences = tokenize({ corpus: downloadDocuments({ source: `file:${file}` }), tokenizer, maxSeqLen: 32 })
+      const trained = pretrain({
+        sequences,
+        heldOut: sequences,
+        tokenizer,
+        model: { ...model, ...changes },
+        train: {
+          epochs: 3,
+          globalBatchSize: 4,
+          ...(microBatchSize === undefined ? {} : { microBatchSize }),
+          lr: 0.02,
+          evalEvery: 5
+        }
+      })
+      return evaluateCausal({ model: trained.model, heldOut: sequences, training: sequences, orders: [1, 2] })
+    }
+  )
+
+const write = (): string => {
+  const file = join(directory.path, "texts.jsonl")
+  const texts = Array.from(
+    { length: 60 },
+    (_, i) => `Document ${i}: ${"the people of the United States ".repeat(1 + (i % 7))}`
+  )
+  writeFileSync(file, texts.map(text => `${JSON.stringify({ text })}\n`).join(""))
+  return file
+}
+const run = (changes = {}, microBatchSize?: number) =>
+  runPipeline(pipeline(write(), changes, microBatchSize), {
+    cache: join(directory.path, "cache"),
+    layers: [assets],
+    engine: numericClass("ort")
+  })
+
+interface ReportRow {
+  readonly name: string
+  readonly perplexity: number
+  readonly bitsPerByte: number
+  readonly tokens: number
+}
+
+describe("the stage pretrain", () => {
+  it("writes a model that learnt its text, its record, and its log; the evaluation reads the same loss", async () => {
+    const ran = await run()
+    assert.deepStrictEqual(ran.failures, [])
+    const manifest = ran.manifest("pretrain")
+    assert.deepStrictEqual(
+      manifest.files.map(({ path }) => path),
+      ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "training.json"]
+    )
+    const record = JSON.parse(ran.text("pretrain", "training.json")) as { readonly [field: string]: number }
+    const config = JSON.parse(ran.text("pretrain", "config.json")) as { readonly [field: string]: unknown }
+    assert.strictEqual(config["model_type"], "qwen3")
+    assert.strictEqual(config["torch_dtype"], "bfloat16")
+    assert.strictEqual(config["max_position_embeddings"], 32)
+    assert.isNumber(config["mask_token_id"])
+    assert.isAbove(record["step"]!, 10)
+    // From the uniform distribution over 2,048 tokens to a text of few words.
+    assert.isBelow(record["heldOutPerplexity"]!, 30)
+
+    const { rows } = JSON.parse(ran.text("evaluate-causal", "report.json")) as {
+      readonly rows: ReadonlyArray<ReportRow>
+    }
+    const [row, unigram, bigram] = rows
+    // The weights that were measured in training were f32, the ones that were saved are bfloat16.
+    assert.closeTo(Math.log(row!.perplexity), Math.log(record["heldOutPerplexity"]!), 0.02)
+    assert.isAbove(unigram!.perplexity, bigram!.perplexity)
+    assert.strictEqual(unigram!.tokens, row!.tokens)
+    assert.strictEqual(ran.metric("evaluate-causal", "model/perplexity"), row!.perplexity)
+    assert.include(ran.text("evaluate-causal", "report.md"), "| 2-gram |")
+  })
+
+  it("with more micro-batches comes to the same within rounding", async () => {
+    const whole = JSON.parse((await run()).text("pretrain", "training.json")) as { readonly heldOutLoss: number }
+    const cut = JSON.parse((await run({}, 1)).text("pretrain", "training.json")) as { readonly heldOutLoss: number }
+    assert.closeTo(whole.heldOutLoss, cut.heldOutLoss, 5e-3)
+  })
+
+  it("refuses sizes that do not fit", async () => {
+    assert.match(
+      (await run({ vocab_size: 100 })).failures[0]!.message,
+      /vocab_size is 100, but the tokenizer has 2048 tokens/
+    )
+    assert.match(
+      (await run({}, 3)).failures[0]!.message,
+      /globalBatchSize is 4, which is no multiple of train.microBatchSize, 3/
+    )
+  })
+})
