@@ -45,7 +45,7 @@ export interface ModelConfig {
   readonly normEpsilon: number
   readonly ropeTheta: number
   readonly tiedHead: boolean
-  /** Of the projections to queries, keys and values. */
+  /** Of the projections to queries, keys and values; in Qwen3 of the one back, too. */
   readonly attentionBias: boolean
   /** Standard deviation of fresh weights. */
   readonly initializerRange: number
@@ -104,6 +104,9 @@ export const modelConfigOf = Effect.fn("modelConfigOf")(function* (fields: typeo
   return config
 })
 
+/** Whether the projection back from the heads has a bias. */
+export const outputBias = ({ attentionBias, family }: ModelConfig): boolean => family === "qwen3" && attentionBias
+
 export const embeddingKey = "model.embed_tokens.weight"
 export const headKey = "lm_head.weight"
 
@@ -123,6 +126,7 @@ export const parameterSpecs = (config: ModelConfig): ReadonlyArray<ParameterSpec
       if (config.attentionBias) add(`self_attn.${name}.bias`, count * headDim)
     }
     add("self_attn.o_proj.weight", d, heads * headDim)
+    if (outputBias(config)) add("self_attn.o_proj.bias", d)
     if (config.family === "qwen3") {
       add("self_attn.q_norm.weight", headDim)
       add("self_attn.k_norm.weight", headDim)

@@ -3,7 +3,7 @@ import { silu, softmaxCrossEntropy } from "../tensor/composites.ts"
 import { add, checkpoint, concat, gather, matmul, mul, reshape, rmsNorm, sliceAxis } from "../tensor/ops.ts"
 import type { Tensor } from "../tensor/Tensor.ts"
 import { attend, type AttentionContext, attentionMask, rotate, rotation, type Rotation } from "./attention.ts"
-import { embeddingKey, headKey, type ModelConfig } from "./config.ts"
+import { embeddingKey, headKey, type ModelConfig, outputBias } from "./config.ts"
 
 /** x [..., in] -> [..., out], however the weight is stored. */
 export type Linear = (x: Tensor) => Tensor
@@ -70,7 +70,7 @@ const layerWeightsOf = (
       q: linear(`${attention}q_proj`, config.attentionBias),
       k: linear(`${attention}k_proj`, config.attentionBias),
       v: linear(`${attention}v_proj`, config.attentionBias),
-      o: linear(`${attention}o_proj`, false),
+      o: linear(`${attention}o_proj`, outputBias(config)),
       ...(config.family === "qwen3"
         ? { qNorm: tensor(`${attention}q_norm.weight`), kNorm: tensor(`${attention}k_norm.weight`) }
         : {})

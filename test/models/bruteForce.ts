@@ -69,7 +69,8 @@ export const bruteForward = (
           seen.reduce((sum, j, n) => sum + (e[n]! / total) * v[j]![kv]![c]!, 0)
         )
       }).flat()
-      const projected = apply(out, mixed)
+      const backBias = config.family === "qwen3" && config.attentionBias ? w("self_attn.o_proj.bias") : undefined
+      const projected = apply(out, mixed, backBias)
       return row.map((value, c) => value + projected[c]!)
     })
     const [gate, up] = ["gate", "up"].map(name => rows(w(`mlp.${name}_proj.weight`), d))
