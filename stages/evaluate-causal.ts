@@ -4,11 +4,10 @@ import { asStageError } from "../src/data/obtain.ts"
 import type { Sequence } from "../src/data/sequences.ts"
 import { allSequences, sequencesOfRecords } from "../src/data/sequencesOfArtifact.ts"
 import type { Tokenizer as TokenizerType } from "../src/data/tokenizer.ts"
-import { readTokenizer } from "../src/data/tokenizerOfArtifact.ts"
 import { makeEngine } from "../src/engines/make.ts"
 import { bitsPerByte, type Likelihood, makeCausalEvaluator, perplexity } from "../src/evaluation/causal.ts"
 import { trainNgram } from "../src/evaluation/ngram.ts"
-import { readModel } from "../src/models/artifact.ts"
+import { filesOf, openModel } from "../src/models/artifact.ts"
 import { parameterAliases, parameterSpecs } from "../src/models/config.ts"
 import { allocateParameters } from "../src/models/parameters.ts"
 import { loadWeights } from "../src/models/weights.ts"
@@ -30,7 +29,7 @@ export const evaluateCausal = Stage.make("evaluate-causal", {
   resources: { cpus: 2, memoryMiB: 4096 },
   run: Effect.fn("evaluate-causal")(
     function* ({ engine: numericClass, inputs, metric, outputs, parameters, progress, slots }) {
-      const tokenizer = yield* readTokenizer(inputs.model)
+      const { config, tensors, tokenizer } = yield* openModel(yield* filesOf(inputs.model))
       const perDocument = Array.from(yield* Stream.runCollect(sequencesOfRecords(inputs.heldOut)))
       const heldOut = perDocument.flat().map(({ ids }) => ids)
       const bytes = perDocument.reduce((sum, sequences) => sum + predictedBytes(sequences, tokenizer), 0)
@@ -43,7 +42,6 @@ export const evaluateCausal = Stage.make("evaluate-causal", {
           yield* metric(`${name}/bits_per_byte`, row.bitsPerByte)
         })
 
-      const { config, tensors } = yield* readModel(inputs.model)
       const engine = yield* makeEngine(numericClass, { threads: slots.cpus })
       const buffers = yield* allocateParameters(engine, parameterSpecs(config))
       yield* loadWeights(engine, buffers, tensors, parameterAliases(config))

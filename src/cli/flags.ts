@@ -51,8 +51,11 @@ export const pipelineName = Argument.String("pipeline").pipe(
   Argument.withDescription("Name of a pipeline (see `pipeline list`), or path of a pipeline file")
 )
 
+/** The data that ship with the program, as a read-only layer of the store. */
+export const shippedLayer = assets
+
 /** The cache that the flag, the environment or the working directory names. */
 export const locationOf = (flag: Option.Option<string>): CacheLocation => ({
   root: Option.getOrElse(flag, () => process.env["PIPELINE_CACHE"] ?? "cache"),
-  layers: [assets]
+  layers: [shippedLayer]
 })

@@ -20,6 +20,7 @@ const verbs: { readonly [verb: string]: () => Promise<AnyCommand> } = {
   query: () => load(import("./query.ts")),
   diff: () => load(import("./diff.ts")),
   metrics: () => load(import("./metrics.ts")),
+  generate: () => load(import("./generate.ts")),
   gc: () => load(import("./gc.ts")),
   pin: () => load(import("./pin.ts")),
   cache: () => load(import("./cache.ts")),

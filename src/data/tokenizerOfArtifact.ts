@@ -8,7 +8,7 @@ import { parseTokenizer, type TokenizerFiles } from "./tokenizer.ts"
 export const tokenizerFile = "tokenizer.json"
 export const tokenizerConfigFile = "tokenizer_config.json"
 
-export const hasFile = (artifact: ArtifactReader<unknown>, file: string): boolean =>
+const hasFile = (artifact: ArtifactReader<unknown>, file: string): boolean =>
   artifact.files.some(({ path }) => path === file)
 
 /** The contents of a tokenizer's files, as they are. */

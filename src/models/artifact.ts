@@ -1,9 +1,11 @@
 /** Models as artifacts: configuration, weights and tokenizer in Hugging Face layout. */
+import { readFile } from "node:fs/promises"
 import { Effect } from "effect"
+import { onFile } from "../data/fileError.ts"
 import { asStageError } from "../data/obtain.ts"
-import { openTensors, type SaveOptions } from "../data/tensorFiles.ts"
-import type { TokenizerFiles } from "../data/tokenizer.ts"
-import { hasFile, tokenizerConfigFile, tokenizerFile } from "../data/tokenizerOfArtifact.ts"
+import { type NamedFile, openTensors, type SaveOptions } from "../data/tensorFiles.ts"
+import { parseTokenizer, type TokenizerFiles } from "../data/tokenizer.ts"
+import { tokenizerConfigFile, tokenizerFile } from "../data/tokenizerOfArtifact.ts"
 import type { Engine } from "../engines/Engine.ts"
 import type { ArtifactReader, ArtifactWriter } from "../pipeline/StageContext.ts"
 import { permanent, StageError } from "../pipeline/StageError.ts"
@@ -11,21 +13,37 @@ import { decodeModelConfig } from "./config.ts"
 import type { ParameterBuffers } from "./parameters.ts"
 import { saveWeights } from "./weights.ts"
 
-/** A model's configuration, and its tensors where they lie. */
-export const readModel = Effect.fn("readModel")(function* (artifact: ArtifactReader<unknown>) {
-  if (!hasFile(artifact, "config.json")) return yield* permanent("the model has no config.json")
-  const text = yield* artifact.text("config.json")
-  const json = yield* Effect.try({
-    try: () => JSON.parse(text) as unknown,
-    catch: cause => permanent(`config.json: ${cause instanceof Error ? cause.message : String(cause)}`)
-  })
-  const config = yield* Effect.mapError(decodeModelConfig(json), asStageError)
-  const files = yield* Effect.forEach(artifact.files, ({ path: name }) =>
-    Effect.map(artifact.path(name), path => ({ name, path }))
-  )
-  const tensors = yield* Effect.mapError(openTensors(files), asStageError)
-  return { config, tensors }
-})
+/** What the files of a model hold: configuration, tokenizer, and the tensors where they lie. */
+export const openModel = Effect.fn("openModel")(
+  function* (files: ReadonlyArray<NamedFile>) {
+    const read = (name: string) => {
+      const file = files.find(each => each.name === name)
+      return file === undefined
+        ? Effect.succeed(undefined)
+        : onFile(file.path, `read ${name}`, () => readFile(file.path, "utf8"))
+    }
+    const needed = (name: string) =>
+      Effect.flatMap(read(name), text =>
+        text === undefined ? Effect.fail(permanent(`the model has no ${name}`)) : Effect.succeed(text)
+      )
+    const text = yield* needed("config.json")
+    const json = yield* Effect.try({
+      try: () => JSON.parse(text) as { readonly [field: string]: unknown },
+      catch: cause => permanent(`config.json: ${cause instanceof Error ? cause.message : String(cause)}`)
+    })
+    const config = yield* decodeModelConfig(json)
+    const tokenizer = yield* Effect.fromResult(
+      parseTokenizer({ json: yield* needed(tokenizerFile), config: yield* read(tokenizerConfigFile) })
+    )
+    const tensors = yield* openTensors(files)
+    return { config, json, tokenizer, tensors }
+  },
+  Effect.mapError(error => (error instanceof StageError ? error : asStageError(error)))
+)
+
+/** The files of an artifact of a stage. */
+export const filesOf = (artifact: ArtifactReader<unknown>): Effect.Effect<ReadonlyArray<NamedFile>, StageError> =>
+  Effect.forEach(artifact.files, ({ path: name }) => Effect.map(artifact.path(name), path => ({ name, path })))
 
 export interface ModelToWrite {
   readonly engine: Engine

@@ -90,7 +90,7 @@ export const rotate = (x: Tensor, angles: Rotation): Tensor => {
 }
 
 /**
- * softmax(q kT / sqrt(headDim) + mask) v with grouped queries. q [B, L, H, headDim], k and v [B, L, KV, headDim] -> [B, L, H * headDim]. The
+ * softmax(q kT / sqrt(headDim) + mask) v with grouped queries. q [B, L, H, headDim], k and v [B, keys, KV, headDim] -> [B, L, H * headDim]. The
  * queries of a group are stacked as rows, so that keys and values are never repeated.
  */
 export const attend = (q: Tensor, k: Tensor, v: Tensor, mask: Tensor | undefined): Tensor => {
@@ -101,9 +101,9 @@ export const attend = (q: Tensor, k: Tensor, v: Tensor, mask: Tensor | undefined
   const queries = reshape(transpose(mul(q, headDim ** -0.5), [0, 2, 1, 3]), [batch, groups, rows, headDim])
   const keys = transpose(k, [0, 2, 1, 3]) // [B, KV, L, headDim]
   const values = transpose(v, [0, 2, 1, 3])
-  let scores = matmul(queries, keys, { transposeB: true }) // [B, KV, G * L, L]
+  let scores = matmul(queries, keys, { transposeB: true }) // [B, KV, G * L, keys]
   if (mask !== undefined) {
-    const byHead = reshape(scores, [batch, groups, perGroup, length, length])
+    const byHead = reshape(scores, [batch, groups, perGroup, length, k.shape[1]!])
     scores = reshape(add(byHead, mask), scores.shape)
   }
   const mixed = matmul(softmax(scores), values) // [B, KV, G * L, headDim]

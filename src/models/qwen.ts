@@ -89,24 +89,38 @@ interface LayerContext {
   readonly config: ModelConfig
   readonly mask: Tensor | undefined
   readonly angles: Rotation
+  readonly attended: (layer: number, fresh: KeyValues) => KeyValues
+}
+
+/** Keys (rotated) and values of a layer, each [B, L, KV, headDim]. */
+export interface KeyValues {
+  readonly keys: Tensor
+  readonly values: Tensor
 }
 
 /** One decoder layer. x: [B, L, d] -> [B, L, d]. */
-const decoderLayer = (x: Tensor, w: LayerWeights, context: LayerContext): Tensor => {
+const decoderLayer = (x: Tensor, layer: number, w: LayerWeights, context: LayerContext): Tensor => {
   const { normEpsilon } = context.config
-  const h = add(x, selfAttention(rmsNorm(x, w.inputNorm, normEpsilon), w.attention, context)) // [B, L, d]
+  const h = add(x, selfAttention(rmsNorm(x, w.inputNorm, normEpsilon), layer, w.attention, context)) // [B, L, d]
   return add(h, swiglu(rmsNorm(h, w.postAttentionNorm, normEpsilon), w.mlp)) // [B, L, d]
 }
 
-const selfAttention = (x: Tensor, w: LayerWeights["attention"], { angles, config, mask }: LayerContext): Tensor => {
+const selfAttention = (
+  x: Tensor,
+  layer: number,
+  w: LayerWeights["attention"],
+  { angles, attended, config, mask }: LayerContext
+): Tensor => {
   const [batch, length] = x.shape as [number, number, number]
   const split = (y: Tensor, heads: number): Tensor => reshape(y, [batch, length, heads, config.headDim])
   const normed = (y: Tensor, weight: Tensor | undefined): Tensor =>
     weight === undefined ? y : rmsNorm(y, weight, config.normEpsilon)
   const q = rotate(normed(split(w.q(x), config.heads), w.qNorm), angles) // [B, L, H, headDim]
-  const k = rotate(normed(split(w.k(x), config.keyValueHeads), w.kNorm), angles) // [B, L, KV, headDim]
-  const v = split(w.v(x), config.keyValueHeads)
-  return w.o(attend(q, k, v, mask)) // [B, L, d]
+  const { keys, values } = attended(layer, {
+    keys: rotate(normed(split(w.k(x), config.keyValueHeads), w.kNorm), angles), // [B, L, KV, headDim]
+    values: split(w.v(x), config.keyValueHeads)
+  })
+  return w.o(attend(q, keys, values, mask)) // [B, L, d]
 }
 
 const swiglu = (x: Tensor, { down, gate, up }: LayerWeights["mlp"]): Tensor => down(mul(silu(gate(x)), up(x)))
@@ -114,6 +128,10 @@ const swiglu = (x: Tensor, { down, gate, up }: LayerWeights["mlp"]): Tensor => d
 export interface ForwardOptions extends AttentionContext {
   /** Computes each layer again in the backward pass instead of keeping what is inside of it. */
   readonly checkpointLayers?: boolean
+  /** Instead of what `causal` and `documents` say: added to the scores, [B or 1, 1, 1, L, keys]. */
+  readonly mask?: Tensor
+  /** What a layer's queries attend to, given its own keys and values; by default just those. For caches. */
+  readonly attended?: (layer: number, fresh: KeyValues) => KeyValues
 }
 
 export interface Forward {
@@ -128,19 +146,20 @@ export const forward = (
   config: ModelConfig,
   weights: ModelWeights,
   tokens: Tensor,
-  { checkpointLayers = false, ...attention }: ForwardOptions
+  { attended = (_layer, fresh) => fresh, checkpointLayers = false, mask, ...attention }: ForwardOptions
 ): Forward => {
   const length = tokens.shape[1]!
   const { dtype } = weights.embedding
   const context: LayerContext = {
     config,
-    mask: attentionMask(attention, length, dtype),
+    mask: mask ?? attentionMask(attention, length, dtype),
+    attended,
     angles: rotation(attention.positions, { headDim: config.headDim, length, theta: config.ropeTheta })
   }
   const states = [gather(weights.embedding, tokens)] // [B, L, d]
-  for (const layer of weights.layers) {
+  for (const [i, layer] of weights.layers.entries()) {
     const x = states.at(-1)!
-    const run = (): Tensor => decoderLayer(x, layer, context)
+    const run = (): Tensor => decoderLayer(x, i, layer, context)
     states.push(checkpointLayers ? checkpoint(run) : run())
   }
   return { states, final: rmsNorm(states.at(-1)!, weights.finalNorm, config.normEpsilon) }

@@ -1,6 +1,6 @@
 import * as fc from "fast-check"
 import { describe, expect, it } from "vitest"
-import { sampleToken } from "../../src/diffusion/sampling.ts"
+import { sampleToken } from "../../src/decoding/sampling.ts"
 
 const logitsOf = (...p: ReadonlyArray<number>) => p.map(value => Math.log(value))
 const logits = fc.array(fc.double({ min: -8, max: 8, noNaN: true }), { minLength: 1, maxLength: 20 })

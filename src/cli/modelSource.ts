@@ -1,0 +1,69 @@
+/** Finds the model that a user names: shipped with the program, in a directory, or made by a run. */
+import { existsSync, readdirSync, statSync } from "node:fs"
+import { join, resolve } from "node:path"
+import { Effect, type Option } from "effect"
+import type { NamedFile } from "../data/tensorFiles.ts"
+import type { FileEntry } from "../pipeline/Artifact.ts"
+import { ConfigError } from "../pipeline/ConfigError.ts"
+import { short } from "../pipeline/Digest.ts"
+import { readOnly } from "../store/Disk.ts"
+import * as Layer from "../store/Layer.ts"
+import { nodeDisk } from "../store/NodeDisk.ts"
+import * as Store from "../store/Store.ts"
+import { artifactsOf } from "./artifacts.ts"
+import * as flags from "./flags.ts"
+import { attempt, nameOf, needCache } from "./look.ts"
+
+const shippedPrefix = "embedded:"
+const modelKind = "model-files"
+
+export interface FoundModel {
+  /** How messages call it. */
+  readonly name: string
+  readonly files: ReadonlyArray<NamedFile>
+}
+
+/** `embedded:NAME`, a directory in Hugging Face layout, or a run, action or artifact of the cache with one model. */
+export const findModel = Effect.fn("findModel")(function* (reference: string, cache: Option.Option<string>) {
+  if (reference.startsWith(shippedPrefix)) return yield* shippedModel(reference)
+  if (existsSync(reference) && statSync(reference).isDirectory()) {
+    const directory = resolve(reference)
+    const names = readdirSync(directory).filter(name => statSync(join(directory, name)).isFile())
+    return { name: reference, files: names.map(name => ({ name, path: join(directory, name) })) }
+  }
+  const { database, store } = yield* needCache(cache)
+  const name = yield* nameOf(reference)
+  const models = (yield* attempt(() => artifactsOf(database, name))).filter(({ kind }) => kind === modelKind)
+  const [model] = models
+  if (model === undefined || models.length > 1)
+    return yield* new ConfigError({
+      at: reference,
+      message: model === undefined ? "is no model" : `stands for ${models.length} models`,
+      advice:
+        model === undefined
+          ? "name an action that returns a model, as in pretrain-teacher/pretrain, or a directory in Hugging Face layout"
+          : `name one: ${models.map(({ digest }) => short(digest)).join(", ")}`
+    })
+  const manifest = yield* store.readManifest(model.digest)
+  return { name: `model ${short(model.digest)}`, files: yield* located(store, manifest.files) }
+})
+
+const shippedModel = Effect.fn("shippedModel")(function* (reference: string) {
+  const directory = flags.shippedLayer
+  const disk = readOnly(nodeDisk)
+  const layers = [Layer.make({ directory, disk })]
+  const found = yield* Layer.findArtifact(layers, reference.slice(shippedPrefix.length))
+  if (found === undefined || found.manifest.kind !== modelKind)
+    return yield* new ConfigError({
+      at: reference,
+      message: found === undefined ? "does not ship with the program" : `is no model, but ${found.manifest.kind}`,
+      advice: "the model that ships with the program is embedded:teacher"
+    })
+  const store = Store.make({ root: join(directory, "none"), disk, layers })
+  return { name: reference, files: yield* located(store, found.manifest.files) }
+})
+
+const located = (store: Store.Store, files: ReadonlyArray<FileEntry>) =>
+  Effect.forEach(files, ({ path: name, sha256, size }) =>
+    Effect.map(store.openVerified(sha256, { size }), path => ({ name, path }))
+  )
