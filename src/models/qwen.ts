@@ -1,6 +1,7 @@
 /** Qwen2, Qwen2.5 and Qwen3 dense decoders as functions over weights; causal or bidirectional by the call. */
 import { silu, softmaxCrossEntropy } from "../tensor/composites.ts"
 import { add, checkpoint, concat, gather, matmul, mul, reshape, rmsNorm, sliceAxis } from "../tensor/ops.ts"
+import type { DType } from "../tensor/dtype.ts"
 import type { Tensor } from "../tensor/Tensor.ts"
 import { attend, type AttentionContext, attentionMask, rotate, rotation, type Rotation } from "./attention.ts"
 import { embeddingKey, headKey, type ModelConfig, outputBias } from "./config.ts"
@@ -40,12 +41,16 @@ export interface ModelWeights {
   readonly head: Tensor
 }
 
+const denseOf =
+  (tensor: (name: string) => Tensor) =>
+  (name: string, bias: boolean): Linear =>
+    dense(tensor(`${name}.weight`), bias ? tensor(`${name}.bias`) : undefined)
+
 /** Weights by their keys in the checkpoint, in the shape that the model's functions take. `linear` decides how projections are computed. */
 export const weightsOf = (
   config: ModelConfig,
   tensor: (name: string) => Tensor,
-  linear: (name: string, bias: boolean) => Linear = (name, bias) =>
-    dense(tensor(`${name}.weight`), bias ? tensor(`${name}.bias`) : undefined)
+  linear: (name: string, bias: boolean) => Linear = denseOf(tensor)
 ): ModelWeights => {
   const embedding = tensor(embeddingKey)
   return {
@@ -56,11 +61,12 @@ export const weightsOf = (
   }
 }
 
-const layerWeightsOf = (
+/** The weights of one layer. */
+export const layerWeightsOf = (
   config: ModelConfig,
   layer: number,
   tensor: (name: string) => Tensor,
-  linear: (name: string, bias: boolean) => Linear
+  linear: (name: string, bias: boolean) => Linear = denseOf(tensor)
 ): LayerWeights => {
   const prefix = `model.layers.${layer}.`
   const attention = `${prefix}self_attn.`
@@ -141,26 +147,35 @@ export interface Forward {
   readonly final: Tensor
 }
 
-/** tokens: i32 or i64 [B, L]. */
-export const forward = (
+/** The layers as functions of the states x [B, L, d] that enter them. */
+export const decoderLayers = (
   config: ModelConfig,
-  weights: ModelWeights,
-  tokens: Tensor,
-  { attended = (_layer, fresh) => fresh, checkpointLayers = false, mask, ...attention }: ForwardOptions
-): Forward => {
-  const length = tokens.shape[1]!
-  const { dtype } = weights.embedding
+  length: number,
+  dtype: DType,
+  { attended = (_layer, fresh) => fresh, mask, ...attention }: ForwardOptions
+): ((x: Tensor, layer: number, weights: LayerWeights) => Tensor) => {
   const context: LayerContext = {
     config,
     mask: mask ?? attentionMask(attention, length, dtype),
     attended,
     angles: rotation(attention.positions, { headDim: config.headDim, length, theta: config.ropeTheta })
   }
+  return (x, layer, weights) => decoderLayer(x, layer, weights, context)
+}
+
+/** tokens: i32 or i64 [B, L]. */
+export const forward = (
+  config: ModelConfig,
+  weights: ModelWeights,
+  tokens: Tensor,
+  options: ForwardOptions
+): Forward => {
+  const layerOf = decoderLayers(config, tokens.shape[1]!, weights.embedding.dtype, options)
   const states = [gather(weights.embedding, tokens)] // [B, L, d]
   for (const [i, layer] of weights.layers.entries()) {
     const x = states.at(-1)!
-    const run = (): Tensor => decoderLayer(x, i, layer, context)
-    states.push(checkpointLayers ? checkpoint(run) : run())
+    const run = (): Tensor => layerOf(x, i, layer)
+    states.push(options.checkpointLayers === true ? checkpoint(run) : run())
   }
   return { states, final: rmsNorm(states.at(-1)!, weights.finalNorm, config.normEpsilon) }
 }
