@@ -103,7 +103,7 @@ const library = async (tokenizerDirectory: string): Promise<Pass> => {
 const python = join(root, ".venv/bin/python")
 
 const rust = async (tokenizerDirectory: string, threads: number): Promise<Pass> => {
-  const program = [join(import.meta.dirname, "tokenize.py"), corpus, join(tokenizerDirectory, "tokenizer.json")]
+  const program = [join(import.meta.dirname, "rust_tokenizers.py"), corpus, join(tokenizerDirectory, "tokenizer.json")]
   const env = {
     ...process.env,
     RAYON_NUM_THREADS: String(threads),

@@ -1,4 +1,4 @@
-"""python tokenize.py CORPUS.jsonl TOKENIZER.json: one pass of the Rust tokenizers; prints {"tokens", "seconds"}."""
+"""python rust_tokenizers.py CORPUS.jsonl TOKENIZER.json: one pass of the Rust tokenizers; prints {"tokens", "seconds"}."""
 
 import json
 import sys

@@ -1,0 +1,180 @@
+/**
+ * A whole training step (forward, backward, clipping, AdamW) of 1,024 tokens beside PyTorch, turn by turn in the same run.
+ *
+ *     node bench/step.ts [--rounds N] [--models 3.6M,29M] [--threads 1,2] [--compiled]
+ *
+ * PyTorch is that of the environment that `npm run test:interop` makes; `INTEROP_PYTHON` names another. `--compiled` adds torch.compile,
+ * which takes a minute to warm up.
+ */
+import { spawn } from "node:child_process"
+import { existsSync, mkdirSync, writeFileSync } from "node:fs"
+import { cpus } from "node:os"
+import { join } from "node:path"
+import { createInterface } from "node:readline"
+import { parseArgs } from "node:util"
+import { Effect } from "effect"
+import { table } from "../src/cli/style.ts"
+import { makeEpochs } from "../src/data/epochs.ts"
+import { makeOrt } from "../src/engines/ort/ort.ts"
+import { countParameters, encodeModelConfig, type ModelConfig, parameterSpecs } from "../src/models/config.ts"
+import { initialise } from "../src/models/parameters.ts"
+import { causalObjective } from "../src/training/objectives/causal.ts"
+import { allocateTraining, makeTrainer } from "../src/training/trainer.ts"
+
+const base = {
+  family: "qwen3",
+  vocabSize: 2048,
+  normEpsilon: 1e-6,
+  ropeTheta: 10_000,
+  tiedHead: true,
+  attentionBias: false,
+  initializerRange: 0.02
+} as const
+const models: { readonly [name: string]: ModelConfig } = {
+  // The teacher of the embedded profile.
+  "3.6M": { ...base, hiddenSize: 192, intermediateSize: 512, layers: 8, heads: 4, keyValueHeads: 2, headDim: 48 },
+  "29M": { ...base, hiddenSize: 512, intermediateSize: 1536, layers: 9, heads: 8, keyValueHeads: 4, headDim: 64 }
+}
+const [rows, length] = [4, 256]
+
+const { values: flags } = parseArgs({
+  options: {
+    rounds: { type: "string", default: "6" },
+    models: { type: "string", default: Object.keys(models).join(",") },
+    threads: { type: "string", default: "1,2" },
+    compiled: { type: "boolean", default: false }
+  }
+})
+const rounds = Number(flags.rounds)
+/** Steps of a turn: enough to be a pace, few enough that both meet the same noise. */
+const stepsPerTurn = 8
+const warmUp = 3
+
+const root = join(import.meta.dirname, "..")
+const interpreter = process.env["INTEROP_PYTHON"] ?? join(root, ".venv", "bin", "python")
+
+interface Contender {
+  readonly name: string
+  /** Milliseconds of some steps. */
+  readonly turn: (steps: number) => Promise<ReadonlyArray<number>>
+}
+
+const startTorch = async (config: ModelConfig, threads: number, compiled: boolean) => {
+  const child = spawn(interpreter, [join(import.meta.dirname, "step.py")], { stdio: ["pipe", "pipe", "inherit"] })
+  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]()
+  const next = async <A>(): Promise<A> => {
+    const { done, value } = await lines.next()
+    if (done === true) throw new Error("PyTorch ended; see above")
+    return JSON.parse(value) as A
+  }
+  child.stdin.write(`${JSON.stringify({ config: encodeModelConfig(config), rows, length, threads, compiled })}\n`)
+  const { parameters, torch } = await next<{ readonly torch: string; readonly parameters: number }>()
+  if (parameters !== countParameters(config))
+    throw new Error(`PyTorch's model has ${parameters} parameters, ours ${countParameters(config)}`)
+  const turn = async (steps: number) => {
+    child.stdin.write(`${steps}\n`)
+    return (await next<{ readonly milliseconds: ReadonlyArray<number> }>()).milliseconds
+  }
+  return { name: `PyTorch ${torch}${compiled ? ", compiled" : ""}`, turn, end: () => child.stdin.end() }
+}
+
+const compare = (model: string, config: ModelConfig, threads: number) =>
+  Effect.scoped(
+    Effect.gen(function* () {
+      const engine = yield* makeOrt({ threads })
+      const buffers = yield* allocateTraining(engine, parameterSpecs(config), [])
+      yield* initialise(engine, buffers.parameters, 1)
+      const sequences = Array.from({ length: 64 }, (_, s) =>
+        Int32Array.from({ length }, (_token, i) => (s * 7919 + i * 104_729) % base.vocabSize)
+      )
+      const objective = causalObjective(config, {
+        sequences,
+        epochs: makeEpochs(
+          sequences.map(() => length),
+          { seed: 1, capacity: length, rowsPerStep: rows }
+        ),
+        microBatchRows: rows,
+        length,
+        pad: 0,
+        averaging: "tokens"
+      })
+      const trainer = yield* makeTrainer(engine, objective, buffers, {
+        optimiser: { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weightDecay: 0.1 },
+        groups: [{ offset: 0, size: countParameters(config), rateFactor: 1, decays: true }],
+        maxGradNorm: 1,
+        checkpointLayers: false
+      })
+      let done = 0
+      const ours: Contender = {
+        name: "pipeline (ort)",
+        turn: async steps => {
+          const milliseconds: Array<number> = []
+          for (let i = 0; i < steps; i++) {
+            const start = performance.now()
+            await Effect.runPromise(
+              Effect.flatMap(objective.microBatches(done), batches =>
+                trainer.step(batches, { lr: 1e-3, update: ++done })
+              )
+            )
+            milliseconds.push(performance.now() - start)
+          }
+          return milliseconds
+        }
+      }
+      const torches = yield* Effect.promise(() =>
+        Promise.all([false, ...(flags.compiled ? [true] : [])].map(compiled => startTorch(config, threads, compiled)))
+      )
+      const contenders: ReadonlyArray<Contender> = [ours, ...torches]
+      const times = new Map<string, Array<number>>(contenders.map(({ name }) => [name, []]))
+      yield* Effect.promise(async () => {
+        for (const { turn } of contenders) await turn(warmUp)
+        for (let round = 0; round < rounds; round++)
+          for (const { name, turn } of contenders) times.get(name)!.push(...(await turn(stepsPerTurn)))
+        for (const { end } of torches) end()
+      })
+      return contenders.map(({ name }) => ({
+        model,
+        parameters: countParameters(config),
+        threads,
+        name,
+        milliseconds: times.get(name)!
+      }))
+    })
+  )
+
+const quantile = (values: ReadonlyArray<number>, q: number): number =>
+  values.toSorted((a, b) => a - b)[Math.min(values.length - 1, Math.floor(values.length * q))]!
+
+if (!existsSync(interpreter)) throw new Error(`${interpreter} is not there; npm run test:interop makes it`)
+const results: Array<Effect.Success<ReturnType<typeof compare>>[number]> = []
+for (const model of flags.models.split(",")) {
+  const config = models[model]
+  if (config === undefined) throw new Error(`there is no ${model}; there are ${Object.keys(models).join(", ")}`)
+  for (const threads of flags.threads.split(",").map(Number))
+    results.push(...(await Effect.runPromise(compare(model, config, threads))))
+}
+const cells = results.map(({ milliseconds, model, name, threads }) => {
+  const own = results.find(each => each.model === model && each.threads === threads)!
+  const median = quantile(milliseconds, 0.5)
+  return [
+    model,
+    String(threads),
+    name,
+    median.toFixed(1),
+    `${quantile(milliseconds, 0.1).toFixed(1)}–${quantile(milliseconds, 0.9).toFixed(1)}`,
+    ((rows * length * 1000) / median).toFixed(0),
+    `${(median / quantile(own.milliseconds, 0.5)).toFixed(2)} x`
+  ]
+})
+console.log(
+  table(
+    [["model", "threads", "", "ms (median)", "p10–p90", "tok/s", "time to ours"], ...cells],
+    new Set([1, 3, 4, 5, 6])
+  )
+)
+const folder = join(import.meta.dirname, "results")
+mkdirSync(folder, { recursive: true })
+writeFileSync(
+  join(folder, "step.json"),
+  `${JSON.stringify({ date: new Date().toISOString().slice(0, 10), processor: cpus()[0]?.model, node: process.version, tokens: rows * length, results }, null, 2)}\n`
+)

@@ -1,0 +1,42 @@
+/** How fast an engine multiplies matrices here: what every other speed is a share of. */
+import { Effect } from "effect"
+import { input, matmul } from "../tensor/ops.ts"
+import { makeProgram } from "../tensor/Program.ts"
+import type { Engine, EngineError } from "./Engine.ts"
+
+/** Rows and columns of the measured product: large enough to show the peak, small enough to take a moment. */
+const size = 1024
+/** The fastest of so many counts: others of this machine's programs may slow some down. */
+const repeats = 8
+
+export interface MatmulPeak {
+  /** Floating-point operations per second of a product of f32 matrices. */
+  readonly perSecond: number
+  /** Whether the product came out right. */
+  readonly right: boolean
+}
+
+export const matmulPeak = (engine: Engine): Effect.Effect<MatmulPeak, EngineError> =>
+  Effect.scoped(
+    Effect.gen(function* () {
+      const shape = [size, size]
+      const program = makeProgram({ y: matmul(input("a", "f32", shape), input("b", "f32", shape)) })
+      const [a, b, y] = [
+        yield* engine.allocate("f32", shape),
+        yield* engine.allocate("f32", shape),
+        yield* engine.allocate("f32", shape)
+      ]
+      for (const buffer of [a, b]) yield* engine.upload(buffer, new Float32Array(size * size).fill(1 / size))
+      const call = yield* engine.bind(yield* engine.compile(program), { a, b }, { y })
+      yield* engine.run([call])
+      const product = (yield* engine.download(y)) as Float32Array
+      let best = Infinity
+      for (let i = 0; i < repeats; i++) {
+        const start = performance.now()
+        yield* engine.run([call])
+        best = Math.min(best, performance.now() - start)
+      }
+      const right = Math.abs(product[size]! - 1 / size) < 1e-6
+      return { right, perSecond: (2 * size ** 3) / (best / 1000) }
+    })
+  )
