@@ -20,6 +20,7 @@ const verbs: { readonly [verb: string]: () => Promise<AnyCommand> } = {
   query: () => load(import("./query.ts")),
   diff: () => load(import("./diff.ts")),
   metrics: () => load(import("./metrics.ts")),
+  export: () => load(import("./export.ts")),
   generate: () => load(import("./generate.ts")),
   gc: () => load(import("./gc.ts")),
   pin: () => load(import("./pin.ts")),

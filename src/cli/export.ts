@@ -1,0 +1,125 @@
+/** `pipeline export`: results in the formats of other tools. */
+import { existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs"
+import { dirname, resolve } from "node:path"
+import { Effect } from "effect"
+import { Argument, Command, Flag } from "effect/cli"
+import { exportOnnx } from "../engines/ort/export.ts"
+import { openModel } from "../models/artifact.ts"
+import { parameterAliases, parameterSpecs } from "../models/config.ts"
+import { forward, logits, weightsOf } from "../models/qwen.ts"
+import { matchWeights } from "../models/weights.ts"
+import { ConfigError } from "../pipeline/ConfigError.ts"
+import type { HostArray } from "../tensor/dtype.ts"
+import { input, reshape } from "../tensor/ops.ts"
+import { makeProgram } from "../tensor/Program.ts"
+import { elements } from "../tensor/Tensor.ts"
+import { artifactOf } from "./artifacts.ts"
+import { fromHere } from "./eventText.ts"
+import * as flags from "./flags.ts"
+import { attempt, nameOf, needCache } from "./look.ts"
+import { findModel } from "./modelSource.ts"
+
+const defaultLength = 128
+
+export const command = Command.make(
+  "export",
+  {
+    reference: Argument.String("ref").pipe(
+      Argument.withDescription(
+        "An artifact: digits of its digest, or PIPELINE/STAGE; for onnx also embedded:NAME or a directory in Hugging Face layout"
+      )
+    ),
+    to: Flag.Literals("to", ["files", "onnx"]).pipe(
+      Flag.withDescription(
+        "files: copies of the artifact's files (a model in Hugging Face layout, a TensorBoard directory, …); onnx: a model's forward pass as a graph"
+      )
+    ),
+    output: Flag.String("output").pipe(
+      Flag.withAlias("o"),
+      Flag.withDescription("A new directory for files; a file for onnx"),
+      Flag.withMetavar("PATH")
+    ),
+    length: Flag.Int("length").pipe(
+      Flag.withDescription(`onnx: tokens of the pass; shapes are static (default: ${defaultLength})`),
+      Flag.withMetavar("N"),
+      Flag.withDefault(defaultLength)
+    ),
+    bidirectional: Flag.Boolean("bidirectional").pipe(
+      Flag.withDescription("onnx: every token sees all others, as in a diffusion model"),
+      Flag.withDefault(false)
+    ),
+    withoutWeights: Flag.Boolean("without-weights").pipe(
+      Flag.withDescription("onnx: weights are inputs of the graph instead of part of the file"),
+      Flag.withDefault(false)
+    ),
+    cache: flags.cache
+  },
+  Effect.fn("export")(function* (args) {
+    const path = resolve(args.output)
+    if (args.to === "files") {
+      if (existsSync(path) && readdirSync(path).length > 0)
+        return yield* new ConfigError({ at: `--output ${args.output}`, message: "is there already, and not empty" })
+      const { database, store } = yield* needCache(args.cache)
+      const name = yield* nameOf(args.reference)
+      const { digest } = yield* attempt(() => artifactOf(database, name))
+      yield* store.materialiseArtifact(yield* store.readManifest(digest), path)
+    } else {
+      if (existsSync(path))
+        return yield* new ConfigError({ at: `--output ${args.output}`, message: "is there already" })
+      const bytes = yield* modelAsOnnx(args)
+      yield* Effect.sync(() => {
+        mkdirSync(dirname(path), { recursive: true })
+        writeFileSync(path, bytes)
+      })
+    }
+    process.stderr.write(`wrote ${fromHere(path)}\n`)
+  })
+).pipe(
+  Command.withDescription("Write a result in a format of other tools"),
+  Command.withExamples([
+    {
+      command: "pipeline export embedded:teacher --to onnx -o teacher.onnx",
+      description: "A graph with weights, for Netron or an ONNX runtime"
+    },
+    {
+      command: "pipeline export 9a6e185fd0ac --to files -o teacher",
+      description: "A model that transformers loads with from_pretrained"
+    }
+  ])
+)
+
+interface OnnxArguments {
+  readonly reference: string
+  readonly length: number
+  readonly bidirectional: boolean
+  readonly withoutWeights: boolean
+  readonly cache: Parameters<typeof findModel>[1]
+}
+
+/** tokens i32 [1, length] -> logits f32 [1, length, V]. */
+const modelAsOnnx = Effect.fn("modelAsOnnx")(function* (args: OnnxArguments) {
+  if (args.length < 1) return yield* new ConfigError({ at: "--length", message: "must be a whole number from 1 on" })
+  const { files } = yield* findModel(args.reference, args.cache)
+  const { config, tensors } = yield* openModel(files)
+  const specs = parameterSpecs(config)
+  const stored = yield* matchWeights(specs, tensors, parameterAliases(config))
+  const parameters = new Map(specs.map(({ name, shape }) => [name, input(name, "f32", shape)]))
+  const weights = weightsOf(config, name => parameters.get(name)!)
+  const { final } = forward(config, weights, input("tokens", "i32", [1, args.length]), {
+    causal: !args.bidirectional
+  })
+  const rows = logits(reshape(final, [args.length, config.hiddenSize]), weights)
+  const program = makeProgram({ logits: reshape(rows, [1, args.length, config.vocabSize]) })
+  const values: { [name: string]: HostArray } = {}
+  if (!args.withoutWeights)
+    for (const { name, shape } of specs) values[name] = yield* stored.get(name)!.floats(0, elements(shape))
+  return yield* Effect.try({
+    try: () => exportOnnx(program, values),
+    catch: cause =>
+      new ConfigError({
+        at: args.reference,
+        message: cause instanceof Error ? cause.message : String(cause),
+        advice: "--without-weights writes the graph alone"
+      })
+  })
+})

@@ -1,0 +1,91 @@
+import { spawnSync } from "node:child_process"
+import { renameSync, rmSync, writeFileSync } from "node:fs"
+import { join } from "node:path"
+import { afterAll, assert, beforeAll, describe, it } from "vitest"
+import { pipeline } from "../support/commandLine.ts"
+import { temporaryDirectory } from "../support/inProcess.ts"
+import { writeTinyModel } from "../support/tinyModel.ts"
+
+let directory: ReturnType<typeof temporaryDirectory>
+beforeAll(async () => {
+  directory = temporaryDirectory()
+  await writeTinyModel(join(directory.path, "tiny"))
+})
+afterAll(() => directory.remove())
+
+const call = (...words: ReadonlyArray<string>) => pipeline(directory.path, ["generate", ...words])
+
+interface Generated {
+  readonly text: string
+  readonly tokens: ReadonlyArray<number>
+  readonly stopped: string
+}
+
+describe("pipeline generate", () => {
+  it("prints the continuation on stdout and nothing else; the seed decides", () => {
+    const first = call("-m", "tiny", "-n", "12", "--seed", "3", "The people")
+    assert.strictEqual(first.code, 0, first.stderr)
+    assert.match(first.stderr, /^tiny, 12 tokens \(length\), \d+ tok\/s, seed 3\n$/)
+    assert.isTrue(first.stdout.endsWith("\n"))
+    assert.strictEqual(call("-m", "tiny", "-n", "12", "--seed", "3", "The people").stdout, first.stdout)
+    assert.notStrictEqual(call("-m", "tiny", "-n", "12", "--seed", "4", "The people").stdout, first.stdout)
+    const json = JSON.parse(call("-m", "tiny", "-n", "12", "--seed", "3", "--json", "The people").stdout) as Generated
+    assert.strictEqual(`${json.text}\n`, first.stdout)
+    assert.strictEqual(json.tokens.length, 12)
+  })
+
+  it("takes the most likely token at temperature 0, and as many as the model has room for", () => {
+    const json = (...words: ReadonlyArray<string>) =>
+      JSON.parse(call("-m", "tiny", "--json", "-t", "0", ...words, "The people").stdout) as Generated
+    assert.deepStrictEqual(json("--seed", "1").tokens, json("--seed", "2").tokens)
+    const { stopped, tokens } = json()
+    assert.isTrue(stopped === "end of text" || tokens.length > 55)
+  })
+
+  it("says what is wrong with the prompt, the numbers and the model", () => {
+    const refused = (expected: RegExp, ...words: ReadonlyArray<string>) => {
+      const { code, stderr, stdout } = call(...words)
+      assert.strictEqual(code, 2, stderr)
+      assert.strictEqual(stdout, "")
+      assert.match(stderr, expected)
+    }
+    refused(/prompt: is empty/, "-m", "tiny", "")
+    refused(
+      /--max-new-tokens 90: the prompt has \d+ tokens; the model knows 64 positions\n  at most \d+ new/,
+      "-m",
+      "tiny",
+      "-n",
+      "90",
+      "The"
+    )
+    refused(/prompt: the prompt has \d+ tokens.*\n  shorten the prompt/, "-m", "tiny", "The people ".repeat(70))
+    refused(/--max-new-tokens: must be a whole number from 1 on/, "-m", "tiny", "-n", "0", "The")
+    refused(/--temperature: must be a number from 0 on/, "-m", "tiny", "-t", "-1", "The")
+    refused(/--top-p: must be a number above 0/, "-m", "tiny", "--top-p", "0", "The")
+    refused(/--top-k: must be a whole number from 1 on/, "-m", "tiny", "--top-k", "0", "The")
+    refused(/embedded:nothing: does not ship with the program/, "-m", "embedded:nothing", "The")
+    refused(/embedded:web50: is no model, but documents/, "-m", "embedded:web50", "The")
+    refused(/nothing was ever run/, "-m", "pretrain-teacher/pretrain", "The")
+  })
+
+  it("reads a prompt from standard input", () => {
+    const { stdout } = spawnSync(
+      process.execPath,
+      [join(import.meta.dirname, "../../bin/pipeline.mjs"), "generate", "-m", "tiny", "-n", "4", "-"],
+      { cwd: directory.path, input: "The people\n", encoding: "utf8" }
+    )
+    assert.strictEqual(stdout, call("-m", "tiny", "-n", "4", "The people").stdout)
+  })
+
+  it("names what a broken model lacks", async () => {
+    const broken = join(directory.path, "broken")
+    await writeTinyModel(broken)
+    renameSync(join(broken, "tokenizer.json"), join(broken, "elsewhere.json"))
+    assert.match(call("-m", "broken", "The").stderr, /the model has no tokenizer.json/)
+    renameSync(join(broken, "elsewhere.json"), join(broken, "tokenizer.json"))
+    writeFileSync(join(broken, "config.json"), "{")
+    assert.match(call("-m", "broken", "The").stderr, /config.json: /)
+    rmSync(join(broken, "config.json"))
+    assert.match(call("-m", "broken", "The").stderr, /the model has no config.json/)
+  })
+})

@@ -1,0 +1,51 @@
+/** A tiny model with random weights and the shipped tokenizer, in Hugging Face layout. */
+import { copyFileSync, mkdirSync, writeFileSync } from "node:fs"
+import { join } from "node:path"
+import { Effect } from "effect"
+import { saveTensors } from "../../src/data/tensorFiles.ts"
+import { encodeModelConfig, type ModelConfig, parameterSpecs } from "../../src/models/config.ts"
+import { initialValues } from "../../src/models/parameters.ts"
+import { shippedDirectory } from "./tokenizers.ts"
+
+export const tinyConfig: ModelConfig = {
+  family: "qwen3",
+  hiddenSize: 8,
+  intermediateSize: 12,
+  layers: 2,
+  heads: 2,
+  keyValueHeads: 1,
+  headDim: 4,
+  vocabSize: 2048,
+  normEpsilon: 1e-6,
+  ropeTheta: 10_000,
+  tiedHead: true,
+  attentionBias: false,
+  initializerRange: 0.3
+}
+const seed = 5
+
+/** Value of a parameter of the model that `writeTinyModel` writes. */
+export const tinyWeight = (name: string): Float32Array =>
+  initialValues(
+    parameterSpecs(tinyConfig).find(spec => spec.name === name)!,
+    seed
+  )
+
+export const writeTinyModel = async (directory: string): Promise<void> => {
+  mkdirSync(directory, { recursive: true })
+  const config = { ...encodeModelConfig(tinyConfig), max_position_embeddings: 64 }
+  writeFileSync(join(directory, "config.json"), JSON.stringify(config))
+  for (const file of ["tokenizer.json", "tokenizer_config.json"])
+    copyFileSync(join(shippedDirectory, file), join(directory, file))
+  await Effect.runPromise(
+    saveTensors(
+      name => Effect.succeed(join(directory, name)),
+      parameterSpecs(tinyConfig).map(spec => ({
+        name: spec.name,
+        shape: spec.shape,
+        floats: Effect.sync(() => initialValues(spec, seed))
+      })),
+      { format: "F32" }
+    )
+  )
+}
