@@ -1,8 +1,11 @@
 /** Runs a program on an engine, for tests. */
-import { Effect } from "effect"
-import type { Engine } from "../../src/engines/Engine.ts"
+import { Effect, type Scope } from "effect"
+import type { Engine, EngineError } from "../../src/engines/Engine.ts"
 import { fromNumbers, toNumbers } from "../../src/engines/reference/evaluate.ts"
 import type { Program } from "../../src/tensor/Program.ts"
+
+/** Starts an engine, or hands out one that is shared. */
+export type MakeEngine = () => Effect.Effect<Engine, EngineError, Scope.Scope>
 
 /** Runs a program once on host values, by name. */
 export const runOnce = Effect.fn("runOnce")(function* (

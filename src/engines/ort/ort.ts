@@ -3,12 +3,10 @@ import { createHash } from "node:crypto"
 import { availableParallelism } from "node:os"
 import { Worker } from "node:worker_threads"
 import { Effect, type Scope } from "effect"
-import { bytesPerElement, hostArray, hostView, type HostArray } from "../../tensor/dtype.ts"
 import type { Program, ValueId } from "../../tensor/Program.ts"
-import { elements, shapeText, type Shape } from "../../tensor/Tensor.ts"
-import { checkBinding } from "../binding.ts"
-import { type Buffer as EngineBuffer, type Call, type Engine, EngineError, type Executable } from "../Engine.ts"
+import { type Engine, EngineError } from "../Engine.ts"
 import { numericClass } from "../names.ts"
+import { remoteEngine } from "../remote.ts"
 import { mayOverwrite } from "./inPlace.ts"
 import { borderType, lowerSegment } from "./lower.ts"
 import { encodeModel } from "./onnx.ts"
@@ -70,15 +68,15 @@ class Thread {
 
   readonly ask = (
     request: Request,
-    transfer: ReadonlyArray<ArrayBuffer> = []
+    payload?: Uint8Array<ArrayBuffer>
   ): Effect.Effect<Uint8Array | undefined, EngineError> =>
     Effect.callback(resume => {
       if (this.#dead !== undefined) return resume(Effect.fail(this.#dead))
       const id = ++this.#lastId
       this.#waiting.set(id, resume)
       this.#worker.ref()
-      const envelope: Envelope = { id, request }
-      this.#worker.postMessage(envelope, transfer)
+      const envelope: Envelope = payload === undefined ? { id, request } : { id, request, payload }
+      this.#worker.postMessage(envelope, payload === undefined ? [] : [payload.buffer])
     })
 
   readonly end: Effect.Effect<void> = Effect.promise(async () => {
@@ -87,113 +85,25 @@ class Thread {
   })
 }
 
-const engineOn = (thread: Thread): Engine => {
-  let lastId = 0
-  const freed = (what: "buffer" | "call" | "executable", id: number): Effect.Effect<void> =>
-    Effect.ignore(thread.ask({ kind: "free", what, id }))
-  /** Which outputs of an executable may overwrite inputs, by place. */
-  const overwriting = new Map<number, ReadonlyArray<number>>()
-
-  const compile: Engine["compile"] = (program, { inPlace = {} } = {}) =>
-    Effect.acquireRelease(
+const engineOn = (thread: Thread): Engine =>
+  remoteEngine({
+    name: "ort",
+    numericClass: numericClass("ort"),
+    ask: thread.ask,
+    compile: (id, program) =>
       Effect.gen(function* () {
-        const id = ++lastId
         const request = yield* Effect.try({
           try: () => compileRequest(id, program),
           catch: cause =>
             failed(`the program cannot be written as ONNX: ${cause instanceof Error ? cause.message : String(cause)}`)
         })
         yield* thread.ask(request)
-        overwriting.set(
-          id,
-          program.outputs.flatMap(({ name }, at) =>
-            inPlace[name] !== undefined && mayOverwrite(program, name, inPlace[name]) ? [at] : []
-          )
-        )
-        return { id, program } satisfies Executable
       }),
-      ({ id }) => freed("executable", id)
-    )
-
-  const bind: Engine["bind"] = (executable, inputs, outputs) =>
-    Effect.acquireRelease(
-      Effect.gen(function* () {
-        const { id: executableId, program } = executable
-        yield* Effect.try({
-          try: () => checkBinding("ort", program, inputs, outputs),
-          catch: cause => cause as EngineError
-        })
-        const call = ++lastId
-        yield* thread.ask({
-          kind: "bind",
-          call,
-          executable: executableId,
-          inputs: program.inputs.map(({ name }) => inputs[name]!.id),
-          outputs: program.outputs.map(({ name }) => outputs[name]!.id),
-          inPlace: overwriting.get(executableId) ?? []
-        })
-        return { id: call, executable } satisfies Call
-      }),
-      ({ id }) => freed("call", id)
-    )
-
-  const view = (buffer: EngineBuffer, offset: number, shape: Shape): Effect.Effect<EngineBuffer, EngineError> => {
-    const size = elements(shape)
-    if (!Number.isInteger(offset) || offset < 0 || offset + size > elements(buffer.shape))
-      return Effect.fail(
-        failed(
-          `a view of ${size} elements from ${offset} on does not lie within ${buffer.dtype} ${shapeText(buffer.shape)}`
-        )
+    overwriting: (program, { inPlace = {} }) =>
+      program.outputs.flatMap(({ name }, at) =>
+        inPlace[name] !== undefined && mayOverwrite(program, name, inPlace[name]) ? [at] : []
       )
-    const id = ++lastId
-    return Effect.as(thread.ask({ kind: "view", buffer: id, of: buffer.id, offset, size }), {
-      id,
-      dtype: buffer.dtype,
-      shape
-    })
-  }
-
-  return {
-    name: "ort",
-    numericClass: numericClass("ort"),
-    compile,
-    bind,
-    view,
-    allocate: (dtype, shape) =>
-      Effect.acquireRelease(
-        Effect.suspend(() => {
-          const id = ++lastId
-          return Effect.as(thread.ask({ kind: "allocate", buffer: id, dtype, size: elements(shape) }), {
-            id,
-            dtype,
-            shape
-          })
-        }),
-        ({ id }) => freed("buffer", id)
-      ),
-    run: calls => Effect.asVoid(thread.ask({ kind: "run", calls: calls.map(({ id }) => id) })),
-    upload: (buffer, data) => {
-      const size = elements(buffer.shape)
-      if (data.constructor !== hostArray(buffer.dtype, 0).constructor || data.length !== size)
-        return Effect.fail(
-          failed(
-            `upload to ${buffer.dtype} ${shapeText(buffer.shape)} needs ${size} elements in ${hostArray(buffer.dtype, 0).constructor.name}, got ${data.length} in ${data.constructor.name}`
-          )
-        )
-      // The copy is handed over, so that the caller's array stays its own and the thread copies only once.
-      const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength).slice()
-      return Effect.asVoid(thread.ask({ kind: "upload", buffer: buffer.id, data: bytes }, [bytes.buffer]))
-    },
-    download: ({ dtype, id, shape }) =>
-      Effect.map(thread.ask({ kind: "download", buffer: id }), (bytes): HostArray =>
-        hostView(dtype, bytes!.buffer as ArrayBuffer, 0, bytes!.byteLength / bytesPerElement[dtype])
-      ).pipe(
-        Effect.tap(data =>
-          data.length === elements(shape) ? Effect.void : Effect.fail(failed("a download was cut off"))
-        )
-      )
-  }
-}
+  })
 
 const portOf = ({ dtype, shape }: Program["values"][number]): Port => ({ dtype, type: borderType(dtype), shape })
 

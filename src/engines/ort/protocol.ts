@@ -1,4 +1,5 @@
 /** What the engine and its thread say to each other. Buffers live in the thread; the engine knows them by number. */
+import type { RemoteRequest } from "../remote.ts"
 import type { DType } from "../../tensor/dtype.ts"
 import type { Shape } from "../../tensor/Tensor.ts"
 import type { OnnxType } from "./onnx.ts"
@@ -32,31 +33,12 @@ export type Request =
       /** Outputs that are inputs of the program, or constants: copied. */
       readonly copies: ReadonlyArray<{ readonly output: number; readonly input: number }>
     }
-  | { readonly kind: "allocate"; readonly buffer: number; readonly dtype: DType; readonly size: number }
-  | {
-      readonly kind: "view"
-      readonly buffer: number
-      readonly of: number
-      readonly offset: number
-      readonly size: number
-    }
-  | {
-      readonly kind: "bind"
-      readonly call: number
-      readonly executable: number
-      readonly inputs: ReadonlyArray<number>
-      readonly outputs: ReadonlyArray<number>
-      /** Outputs that may be written over inputs. */
-      readonly inPlace: ReadonlyArray<number>
-    }
-  | { readonly kind: "run"; readonly calls: ReadonlyArray<number> }
-  | { readonly kind: "upload"; readonly buffer: number; readonly data: Uint8Array }
-  | { readonly kind: "download"; readonly buffer: number }
-  | { readonly kind: "free"; readonly what: "buffer" | "call" | "executable"; readonly id: number }
+  | RemoteRequest
 
 export interface Envelope {
   readonly id: number
   readonly request: Request
+  readonly payload?: Uint8Array
 }
 
 export type Reply =

@@ -5,6 +5,7 @@
 import { parentPort, workerData } from "node:worker_threads"
 import * as ort from "onnxruntime-node"
 import { bytesPerElement, hostView, type DType } from "../../tensor/dtype.ts"
+import { elements } from "../../tensor/Tensor.ts"
 import type { OnnxType } from "./onnx.ts"
 import type { Envelope, Place, Port, Reply, Request, SegmentPlan } from "./protocol.ts"
 
@@ -148,7 +149,7 @@ const run = async ({ compiled, inputs, outputs, steps }: Bound): Promise<void> =
   for (const [memory, bytes] of [...late, ...copies]) memory.bytes.set(bytes)
 }
 
-const free = async ({ id, what }: Extract<Request, { readonly kind: "free" }>): Promise<void> => {
+const free = async ({ target: id, what }: Extract<Request, { readonly kind: "free" }>): Promise<void> => {
   if (what === "buffer") memories.delete(id)
   if (what === "call") calls.delete(id)
   if (what !== "executable") return
@@ -162,7 +163,7 @@ const free = async ({ id, what }: Extract<Request, { readonly kind: "free" }>): 
   executables.delete(id)
 }
 
-const answer = async (request: Request): Promise<Uint8Array | undefined> => {
+const answer = async (request: Request, payload: Uint8Array | undefined): Promise<Uint8Array | undefined> => {
   switch (request.kind) {
     case "compile":
       await compile(request)
@@ -170,13 +171,18 @@ const answer = async (request: Request): Promise<Uint8Array | undefined> => {
     case "allocate":
       memories.set(request.buffer, {
         dtype: request.dtype,
-        bytes: new Uint8Array(new ArrayBuffer(request.size * bytesPerElement[request.dtype]))
+        bytes: new Uint8Array(new ArrayBuffer(elements(request.shape) * bytesPerElement[request.dtype]))
       })
       return undefined
     case "view": {
       const { bytes, dtype } = need(memories, request.of, "buffer")
       const size = bytesPerElement[dtype]
-      const view = hostView("u8", bytes.buffer, bytes.byteOffset + request.offset * size, request.size * size)
+      const view = hostView(
+        "u8",
+        bytes.buffer,
+        bytes.byteOffset + request.offset * size,
+        elements(request.shape) * size
+      )
       memories.set(request.buffer, { dtype, bytes: view as Uint8Array<ArrayBuffer> })
       return undefined
     }
@@ -187,7 +193,7 @@ const answer = async (request: Request): Promise<Uint8Array | undefined> => {
       for (const call of request.calls) await run(need(calls, call, "call"))
       return undefined
     case "upload":
-      need(memories, request.buffer, "buffer").bytes.set(request.data)
+      need(memories, request.buffer, "buffer").bytes.set(payload!)
       return undefined
     case "download":
       return need(memories, request.buffer, "buffer").bytes.slice()
@@ -197,10 +203,10 @@ const answer = async (request: Request): Promise<Uint8Array | undefined> => {
   }
 }
 
-const handle = async ({ id, request }: Envelope): Promise<void> => {
+const handle = async ({ id, payload, request }: Envelope): Promise<void> => {
   let reply: Reply
   try {
-    const data = await answer(request)
+    const data = await answer(request, payload)
     reply = data === undefined ? { id, ok: true } : { id, ok: true, data }
   } catch (cause) {
     reply = { id, ok: false, message: cause instanceof Error ? cause.message : String(cause) }

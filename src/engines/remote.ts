@@ -1,0 +1,135 @@
+/** Engines that compute in another thread or process: the interface as messages, which each of them carries in its own way. */
+import { Effect } from "effect"
+import { bytesPerElement, type DType, hostArray, type HostArray, hostView } from "../tensor/dtype.ts"
+import type { Program } from "../tensor/Program.ts"
+import { elements, type Shape, shapeText } from "../tensor/Tensor.ts"
+import { checkBinding } from "./binding.ts"
+import { type Buffer, type Call, type CompileOptions, type Engine, EngineError, type Executable } from "./Engine.ts"
+
+/** What is asked of the other side. Buffers, executables and calls are known by numbers that this side gives. */
+export type RemoteRequest =
+  | { readonly kind: "allocate"; readonly buffer: number; readonly dtype: DType; readonly shape: Shape }
+  | {
+      readonly kind: "view"
+      readonly buffer: number
+      readonly of: number
+      /** In elements. */
+      readonly offset: number
+      readonly shape: Shape
+    }
+  | {
+      readonly kind: "bind"
+      readonly call: number
+      readonly executable: number
+      /** Buffers in the order of the program's inputs and outputs. */
+      readonly inputs: ReadonlyArray<number>
+      readonly outputs: ReadonlyArray<number>
+      /** Places of outputs that may be written over inputs. */
+      readonly inPlace: ReadonlyArray<number>
+    }
+  | { readonly kind: "run"; readonly calls: ReadonlyArray<number> }
+  /** The elements are the payload. */
+  | { readonly kind: "upload"; readonly buffer: number }
+  /** The payload of the answer is the elements. */
+  | { readonly kind: "download"; readonly buffer: number }
+  | { readonly kind: "free"; readonly what: "buffer" | "call" | "executable"; readonly target: number }
+
+export interface Remote {
+  readonly name: string
+  readonly numericClass: string
+  /** The answer's payload. The payload of the request is handed over: nobody else uses it any more. */
+  readonly ask: (
+    request: RemoteRequest,
+    payload?: Uint8Array<ArrayBuffer>
+  ) => Effect.Effect<Uint8Array | undefined, EngineError>
+  readonly compile: (executable: number, program: Program) => Effect.Effect<void, EngineError>
+  /** Places of the program's outputs that may overwrite the inputs that were named. */
+  readonly overwriting: (program: Program, options: CompileOptions) => ReadonlyArray<number>
+}
+
+export const remoteEngine = ({ ask, compile, name, numericClass, overwriting }: Remote): Engine => {
+  let lastId = 0
+  const failed = (message: string): EngineError => new EngineError({ engine: name, message })
+  const freed = (what: "buffer" | "call" | "executable", target: number): Effect.Effect<void> =>
+    Effect.ignore(ask({ kind: "free", what, target }))
+  /** Which outputs of an executable may overwrite inputs. */
+  const inPlaceOf = new Map<number, ReadonlyArray<number>>()
+
+  return {
+    name,
+    numericClass,
+    compile: (program, options = {}) =>
+      Effect.acquireRelease(
+        Effect.suspend(() => {
+          const id = ++lastId
+          inPlaceOf.set(id, overwriting(program, options))
+          return Effect.as(compile(id, program), { id, program } satisfies Executable)
+        }),
+        ({ id }) => freed("executable", id)
+      ),
+    bind: (executable, inputs, outputs) =>
+      Effect.acquireRelease(
+        Effect.gen(function* () {
+          const { id: executableId, program } = executable
+          yield* Effect.try({
+            try: () => checkBinding(name, program, inputs, outputs),
+            catch: cause => cause as EngineError
+          })
+          const call = ++lastId
+          yield* ask({
+            kind: "bind",
+            call,
+            executable: executableId,
+            inputs: program.inputs.map(port => inputs[port.name]!.id),
+            outputs: program.outputs.map(port => outputs[port.name]!.id),
+            inPlace: inPlaceOf.get(executableId) ?? []
+          })
+          return { id: call, executable } satisfies Call
+        }),
+        ({ id }) => freed("call", id)
+      ),
+    view: (buffer: Buffer, offset: number, shape: Shape) => {
+      const size = elements(shape)
+      if (!Number.isInteger(offset) || offset < 0 || offset + size > elements(buffer.shape))
+        return Effect.fail(
+          failed(
+            `a view of ${size} elements from ${offset} on does not lie within ${buffer.dtype} ${shapeText(buffer.shape)}`
+          )
+        )
+      const id = ++lastId
+      return Effect.as(ask({ kind: "view", buffer: id, of: buffer.id, offset, shape }), {
+        id,
+        dtype: buffer.dtype,
+        shape
+      })
+    },
+    allocate: (dtype, shape) =>
+      Effect.acquireRelease(
+        Effect.suspend(() => {
+          const id = ++lastId
+          return Effect.as(ask({ kind: "allocate", buffer: id, dtype, shape }), { id, dtype, shape })
+        }),
+        ({ id }) => freed("buffer", id)
+      ),
+    run: calls => Effect.asVoid(ask({ kind: "run", calls: calls.map(({ id }) => id) })),
+    upload: (buffer, data) => {
+      const size = elements(buffer.shape)
+      if (data.constructor !== hostArray(buffer.dtype, 0).constructor || data.length !== size)
+        return Effect.fail(
+          failed(
+            `upload to ${buffer.dtype} ${shapeText(buffer.shape)} needs ${size} elements in ${hostArray(buffer.dtype, 0).constructor.name}, got ${data.length} in ${data.constructor.name}`
+          )
+        )
+      // A copy, so that the caller's array stays its own.
+      const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength).slice()
+      return Effect.asVoid(ask({ kind: "upload", buffer: buffer.id }, bytes))
+    },
+    download: ({ dtype, id, shape }) =>
+      Effect.flatMap(ask({ kind: "download", buffer: id }), bytes => {
+        const size = elements(shape)
+        if (bytes?.byteLength !== size * bytesPerElement[dtype]) return Effect.fail(failed("a download was cut off"))
+        const own = bytes.byteOffset === 0 ? bytes : bytes.slice()
+        return Effect.succeed<HostArray>(hostView(dtype, own.buffer as ArrayBuffer, 0, size))
+      })
+  }
+}
