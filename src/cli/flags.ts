@@ -43,7 +43,9 @@ export const refresh = Flag.Boolean("refresh").pipe(
 )
 
 export const engine = Flag.Literals("engine", engineNames).pipe(
-  Flag.withDescription("What computes tensors (default: ort, the processor)"),
+  Flag.withDescription(
+    "What computes tensors: ort (the processor), torch (PyTorch, on a GPU where there is one), reference (slow; for checking) (default: ort)"
+  ),
   Flag.withDefault(defaultEngine)
 )
 

@@ -1,7 +1,7 @@
 /** Starts the engine that an action's key names. */
 import { Effect, type Scope } from "effect"
 import { type Engine, EngineError } from "./Engine.ts"
-import { engineOfClass } from "./names.ts"
+import { engineOfClass, torchDevice } from "./names.ts"
 
 /** Loads no engine but the one that is asked for. */
 export const makeEngine = (
@@ -18,6 +18,13 @@ export const makeEngine = (
       case "reference": {
         const { makeReference } = yield* Effect.promise(() => import("./reference/reference.ts"))
         return makeReference()
+      }
+      case "torch": {
+        const { makeTorch } = yield* Effect.promise(() => import("./torch/torch.ts"))
+        // The class says which kind of device the key was made for; the environment may say which of them.
+        const kind = numericClass.split("/")[1]!
+        const device = torchDevice().startsWith(kind) ? torchDevice() : kind
+        return yield* makeTorch({ ...options, device, compiled: device.startsWith("cuda") })
       }
       case undefined:
         return yield* new EngineError({ engine: numericClass, message: `this version has no engine ${numericClass}` })

@@ -181,7 +181,7 @@ export const startTorch = (
     yield* worker.ask({ kind: "start", device, compiled, graphs, tf32, threads: threads ?? null })
     const remote: Remote = {
       name: "torch",
-      numericClass: torchClass(device, tf32),
+      numericClass: `torch/${device.split(":")[0]}/${tf32 ? "tf32" : "f32"}`,
       ask: (request: RemoteRequest, payload) => worker.ask({ ...request }, payload),
       compile: (executable, program) =>
         Effect.asVoid(worker.ask({ kind: "compile", executable }, Buffer.from(encodeProgram(program)))),
@@ -190,6 +190,3 @@ export const startTorch = (
     }
     return { engine: remoteEngine(remote), info }
   })
-
-const torchClass = (device: string, tf32: boolean): string =>
-  device.startsWith("cuda") ? `torch/cuda/${tf32 ? "tf32" : "f32"}` : "torch/cpu/f32"
