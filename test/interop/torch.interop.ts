@@ -196,7 +196,7 @@ describe("the process", () => {
       // An interpreter that sees no installed packages.
       const bare = join(mkdtempSync(join(tmpdir(), "bare-")), "python")
       writeFileSync(bare, `#!/bin/sh\nshift\nexec "${interpreter}" -I -S "$@"\n`, { mode: 0o755 })
-      expect(yield* messageOf({ python: bare, device: "cpu" })).toMatch(/it has no PyTorch. Name an interpreter/)
+      expect(yield* messageOf({ python: bare, device: "cpu" })).toMatch(/python has no PyTorch. Name an interpreter/)
       expect(yield* messageOf({ python: interpreter, device: "cuda" })).toMatch(/finds no GPU here/)
     })
   )

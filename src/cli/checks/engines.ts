@@ -2,35 +2,51 @@
 import { createRequire } from "node:module"
 import { availableParallelism } from "node:os"
 import { Effect } from "effect"
-import { matmulPeak } from "../../engines/matmulPeak.ts"
+import { type MatmulPeak, matmulPeak } from "../../engines/matmulPeak.ts"
+import { torchDevice } from "../../engines/names.ts"
 import { makeOrt } from "../../engines/ort/ort.ts"
-import { type Check, ok, problem } from "./Check.ts"
+import { findPython, startTorch } from "../../engines/torch/torch.ts"
+import { type Check, type Finding, ok, problem } from "./Check.ts"
 
-export const engines: Check = {
-  name: "engines",
-  run: () =>
-    Effect.match(Effect.scoped(Effect.flatMap(makeOrt(), matmulPeak)), {
-      onFailure: ({ message }) => [
-        problem(
-          "engine ort",
-          message,
-          "`npm ci` installs onnxruntime-node; it exists for Linux (x64, arm64), macOS and Windows"
-        )
-      ],
-      onSuccess: ({ perSecond, right }) => {
-        const { version } = createRequire(import.meta.url)("onnxruntime-node/package.json") as {
-          readonly version: string
-        }
-        const what = `onnxruntime-node ${version}, ${availableParallelism()} threads, ${Math.round(perSecond / 1e9)} GFLOP/s in f32`
-        return [
-          right
-            ? ok("engine ort", what)
-            : problem(
-                "engine ort",
-                `${what}, but products of matrices come out wrong`,
-                "results of this machine cannot be trusted"
-              )
-        ]
-      }
+const ort = Effect.match(Effect.scoped(Effect.flatMap(makeOrt(), matmulPeak)), {
+  onFailure: ({ message }) =>
+    problem(
+      "engine ort",
+      message,
+      "`npm ci` installs onnxruntime-node; it exists for Linux (x64, arm64), macOS and Windows"
+    ),
+  onSuccess: peak => {
+    const { version } = createRequire(import.meta.url)("onnxruntime-node/package.json") as { readonly version: string }
+    return measured("engine ort", `onnxruntime-node ${version}, ${availableParallelism()} threads`, peak)
+  }
+})
+
+/** PyTorch is not needed for anything that the processor can do: that it is missing is no warning. */
+const torch = Effect.match(
+  Effect.scoped(
+    Effect.gen(function* () {
+      const device = torchDevice()
+      const { engine, info, started } = yield* startTorch({ device })
+      return { device, info, started, peak: yield* matmulPeak(engine) }
     })
+  ),
+  {
+    onFailure: ({ message }) => ok("engine torch", `not available: ${message}`),
+    onSuccess: ({ device, info, peak, started }) => {
+      const memory = started.memory === null ? "" : `, ${Math.round(started.memory / 2 ** 30)} GiB`
+      const capability = started.capability === null ? "" : `, compute capability ${started.capability}`
+      const cuda = info.cuda === null ? "" : `, CUDA ${info.cuda}`
+      const where = device === "cpu" ? "the processor" : `${started.device}${memory}${capability}`
+      return measured("engine torch", `PyTorch ${info.torch}${cuda} (${findPython()}), on ${where}`, peak)
+    }
+  }
+)
+
+const measured = (name: string, what: string, { perSecond, right }: MatmulPeak): Finding => {
+  const text = `${what}, ${Math.round(perSecond / 1e9)} GFLOP/s in f32`
+  return right
+    ? ok(name, text)
+    : problem(name, `${text}, but products of matrices come out wrong`, "results of this machine cannot be trusted")
 }
+
+export const engines: Check = { name: "engines", run: () => Effect.all([ort, torch]) }

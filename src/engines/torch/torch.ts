@@ -52,11 +52,16 @@ export const findPython = (environment: NodeJS.ProcessEnv = process.env): string
 
 const failed = (message: string): EngineError => new EngineError({ engine: "torch", message })
 
+interface Answer {
+  readonly header: Header
+  readonly payload: Uint8Array
+}
+
 /** The process, as a function from requests to answers. */
 class Worker {
   readonly #child: ChildProcessWithoutNullStreams
   readonly #python: string
-  readonly #waiting = new Map<number, (reply: Effect.Effect<Uint8Array | undefined, EngineError>) => void>()
+  readonly #waiting = new Map<number, (reply: Effect.Effect<Answer, EngineError>) => void>()
   readonly #said: Array<string> = []
   #lastId = 0
   #dead: EngineError | undefined
@@ -89,7 +94,9 @@ class Worker {
       const id = header["id"] as number
       const resume = this.#waiting.get(id)
       this.#waiting.delete(id)
-      resume?.(header["ok"] === true ? Effect.succeed(payload) : Effect.fail(failed(String(header["message"]))))
+      resume?.(
+        header["ok"] === true ? Effect.succeed({ header, payload }) : Effect.fail(failed(String(header["message"])))
+      )
     })
     this.#child.stdout.on("data", (chunk: Uint8Array) => frames.push(chunk))
     this.#child.stderr.setEncoding("utf8")
@@ -114,7 +121,7 @@ class Worker {
     const how = signal === null ? `ended with code ${code}` : `was ended by ${signal}`
     const lines = this.#said.map(line => `\n  ${line}`).join("")
     const missing = this.#said.some(line => line.includes("No module named 'torch'"))
-    return failed(`${this.#python} ${how}${missing ? `: it has no PyTorch. ${advice}` : lines}`)
+    return failed(missing ? `${this.#python} has no PyTorch. ${advice}` : `${this.#python} ${how}${lines}`)
   }
 
   #die(error: EngineError): void {
@@ -123,10 +130,10 @@ class Worker {
     this.#waiting.clear()
   }
 
-  readonly ask = (
-    request: Header,
-    payload: Uint8Array = new Uint8Array(0)
-  ): Effect.Effect<Uint8Array | undefined, EngineError> =>
+  readonly ask = (request: Header, payload?: Uint8Array): Effect.Effect<Uint8Array, EngineError> =>
+    Effect.map(this.exchange(request, payload), answer => answer.payload)
+
+  readonly exchange = (request: Header, payload: Uint8Array = new Uint8Array(0)): Effect.Effect<Answer, EngineError> =>
     Effect.callback(resume => {
       if (this.#dead !== undefined) return resume(Effect.fail(this.#dead))
       const id = ++this.#lastId
@@ -163,10 +170,23 @@ const advice =
 export const makeTorch = (options: TorchOptions): Effect.Effect<Engine, EngineError, Scope.Scope> =>
   Effect.map(startTorch(options), ({ engine }) => engine)
 
+/** What the process said of the device that it computes on. */
+export interface TorchDevice {
+  readonly device: string
+  /** In bytes; null for the processor. */
+  readonly memory: number | null
+  /** As in `9.0`. */
+  readonly capability: string | null
+}
+
 /** As `makeTorch`, with what the process said of itself. */
 export const startTorch = (
   options: TorchOptions
-): Effect.Effect<{ readonly engine: Engine; readonly info: TorchInfo }, EngineError, Scope.Scope> =>
+): Effect.Effect<
+  { readonly engine: Engine; readonly info: TorchInfo; readonly started: TorchDevice },
+  EngineError,
+  Scope.Scope
+> =>
   Effect.gen(function* () {
     const worker = yield* Effect.acquireRelease(
       Effect.sync(() => new Worker(options.python ?? findPython())),
@@ -178,7 +198,14 @@ export const startTorch = (
       return yield* failed(
         `PyTorch ${info.torch} finds no GPU here; a driver may be missing, or the build is for the processor`
       )
-    yield* worker.ask({ kind: "start", device, compiled, graphs, tf32, threads: threads ?? null })
+    const { header } = yield* worker.exchange({
+      kind: "start",
+      device,
+      compiled,
+      graphs,
+      tf32,
+      threads: threads ?? null
+    })
     const remote: Remote = {
       name: "torch",
       numericClass: `torch/${device.split(":")[0]}/${tf32 ? "tf32" : "f32"}`,
@@ -188,5 +215,5 @@ export const startTorch = (
       // Results are computed before any buffer is written.
       overwriting: () => []
     }
-    return { engine: remoteEngine(remote), info }
+    return { engine: remoteEngine(remote), info, started: header as unknown as TorchDevice }
   })
