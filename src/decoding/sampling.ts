@@ -30,21 +30,9 @@ const entropyEpsilon = 1e-10
  * Draws from one row of logits [V]. `uniform` in [0, 1) decides; it is not looked at with temperature 0. Tokens with a logit of -Infinity
  * (the mask, which must never be drawn) have probability 0.
  */
-export const sampleToken = (
-  logits: ArrayLike<number>,
-  { temperature, topK, topP }: Sampling,
-  uniform: number
-): Sampled => {
+export const sampleToken = (logits: ArrayLike<number>, sampling: Sampling, uniform: number): Sampled => {
   const n = logits.length
-  const scale = temperature > 0 ? 1 / temperature : 1
-  let best = 0
-  for (let i = 1; i < n; i++) if (logits[i]! > logits[best]!) best = i
-  const peak = logits[best]! * scale
-  const weights = new Float64Array(n)
-  for (let i = 0; i < n; i++) weights[i] = Math.exp(logits[i]! * scale - peak)
-
-  if ((topP !== undefined && topP < 1) || (topK !== undefined && topK < n)) filter(weights, topP, topK)
-
+  const { best, weights } = filtered(logits, sampling)
   let total = 0
   for (let i = 0; i < n; i++) total += weights[i]!
   let negativeEntropy = 0
@@ -54,8 +42,30 @@ export const sampleToken = (
     if (p > 0) negativeEntropy += p * Math.log(p + entropyEpsilon)
     if (i !== best && p > second) second = p
   }
-  const token = temperature > 0 ? draw(weights, total * uniform) : best
+  const token = sampling.temperature > 0 ? draw(weights, total * uniform) : best
   return { token, probability: weights[token]! / total, margin: weights[best]! / total - second, negativeEntropy }
+}
+
+/** The probability of a token after temperature and filters. */
+export const probabilityOf = (logits: ArrayLike<number>, sampling: Sampling, token: number): number => {
+  const { weights } = filtered(logits, sampling)
+  return weights[token]! / weights.reduce((sum, weight) => sum + weight, 0)
+}
+
+/** The likeliest token, and what all are worth after temperature and filters, up to a factor. */
+const filtered = (
+  logits: ArrayLike<number>,
+  { temperature, topK, topP }: Sampling
+): { readonly best: number; readonly weights: Float64Array } => {
+  const n = logits.length
+  const scale = temperature > 0 ? 1 / temperature : 1
+  let best = 0
+  for (let i = 1; i < n; i++) if (logits[i]! > logits[best]!) best = i
+  const peak = logits[best]! * scale
+  const weights = new Float64Array(n)
+  for (let i = 0; i < n; i++) weights[i] = Math.exp(logits[i]! * scale - peak)
+  if ((topP !== undefined && topP < 1) || (topK !== undefined && topK < n)) filter(weights, topP, topK)
+  return { best, weights }
 }
 
 /** Sets the weights of what the filters drop to 0. */
