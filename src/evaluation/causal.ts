@@ -2,10 +2,9 @@
 import { Effect, type Scope } from "effect"
 import { packedArrays, packRows } from "../data/packing.ts"
 import type { Buffers, Engine, EngineError } from "../engines/Engine.ts"
-import { type BatchShape, nextTokenLosses, packedData, packedTensors, predicted } from "../models/causal.ts"
-import { type ModelConfig, parameterSpecs } from "../models/config.ts"
-import { input } from "../tensor/ops.ts"
-import { makeProgram } from "../tensor/Program.ts"
+import type { ModelConfig } from "../models/config.ts"
+import { type BatchShape, predicted, shiftedData } from "../models/shifted.ts"
+import { makeTokenLosses } from "./losses.ts"
 
 export interface Likelihood {
   /** Sum of negative log-likelihoods of all tokens but each sequence's first, nats. */
@@ -36,19 +35,7 @@ export const makeCausalEvaluator = (
 ): Effect.Effect<CausalEvaluator, EngineError, Scope.Scope> =>
   Effect.gen(function* () {
     const { length, rows } = shape
-    const weights = new Map(parameterSpecs(config).map(spec => [spec.name, input(spec.name, "f32", spec.shape)]))
-    const losses = nextTokenLosses(config, name => weights.get(name)!, packedTensors(shape), {
-      checkpointLayers: false
-    })
-    const executable = yield* engine.compile(makeProgram({ losses }))
-    const data = {
-      ids: yield* engine.allocate("i32", [rows, length]),
-      documents: yield* engine.allocate("i32", [rows, length]),
-      positions: yield* engine.allocate("i32", [rows, length])
-    }
-    const output = yield* engine.allocate("f32", [rows * (length - 1)])
-    const named = Object.fromEntries([...weights.keys()].map(name => [name, parameters[name]!]))
-    const call = yield* engine.bind(executable, { ...named, ...data }, { losses: output })
+    const losses = yield* makeTokenLosses(engine, config, parameters, { ...shape, causal: true })
     return {
       measure: (sequences, onRows) =>
         Effect.gen(function* () {
@@ -61,10 +48,7 @@ export const makeCausalEvaluator = (
           for (let start = 0; start < all.length; start += rows) {
             const filled = Array.from({ length: rows }, (_, r) => all[start + r] ?? [])
             const packed = packedArrays(sequences, filled, { capacity: length, pad })
-            for (const [name, array] of Object.entries(packedData(packed)))
-              yield* engine.upload(data[name as keyof typeof data], array)
-            yield* engine.run([call])
-            const values = (yield* engine.download(output)) as Float32Array
+            const values = yield* losses(shiftedData(packed, shape))
             for (const [i, weight] of predicted(packed, shape).entries())
               if (weight > 0) {
                 nats += values[i]!

@@ -9,7 +9,7 @@ import type { Buffer, Buffers, Call, Engine, EngineError } from "../engines/Engi
 import { vjp } from "../tensor/autodiff.ts"
 import { gather, input, reshape, rmsNorm } from "../tensor/ops.ts"
 import { makeProgram } from "../tensor/Program.ts"
-import type { BatchShape } from "./causal.ts"
+import type { BatchShape } from "./shifted.ts"
 import { embeddingKey, headKey, type ModelConfig, parameterAliases, parameterSpecs } from "./config.ts"
 import { allocateParameters, type ParameterBuffers } from "./parameters.ts"
 import { decoderLayers, layerWeightsOf } from "./qwen.ts"

@@ -3,7 +3,7 @@ import { Effect } from "effect"
 import type { Epochs } from "../../data/epochs.ts"
 import { packedArrays } from "../../data/packing.ts"
 import type { ModelConfig } from "../../models/config.ts"
-import { nextTokenLosses, packedData, packedInputs, predicted } from "../../models/causal.ts"
+import { columnsOf, predicted, shiftedData, shiftedInputs, shiftedLosses } from "../../models/shifted.ts"
 import { mul, sum } from "../../tensor/ops.ts"
 import { type Averaging, normalisers, type Objective } from "../objective.ts"
 
@@ -23,12 +23,12 @@ export const causalObjective = (config: ModelConfig, settings: CausalSettings): 
   const shape = { rows: microBatchRows, length }
   return {
     inputs: {
-      ...packedInputs(shape),
+      ...shiftedInputs(shape),
       /** Share of each loss in the mean of its step; 0 for what is not predicted. */
-      weights: { dtype: "f32", shape: [microBatchRows * (length - 1)] }
+      weights: { dtype: "f32", shape: [columnsOf(shape)] }
     },
     losses: (parameter, data, options) => {
-      const losses = nextTokenLosses(config, parameter, data, options)
+      const { losses } = shiftedLosses(config, parameter, data, { causal: true, ...options })
       return { loss: sum(mul(losses, data("weights"))) }
     },
     microBatches: step =>
@@ -47,7 +47,7 @@ export const causalObjective = (config: ModelConfig, settings: CausalSettings): 
           averaging
         )
         return parts.map(({ packed, weights }, i) => ({
-          inputs: { ...packedData(packed), weights: weights.map(weight => weight * scales[i]!) },
+          inputs: { ...shiftedData(packed, shape), weights: weights.map(weight => weight * scales[i]!) },
           tokens: packed.documents.reduce((count, document) => count + Number(document >= 0), 0)
         }))
       })

@@ -6,10 +6,9 @@ import { Effect, Schema } from "effect"
 import type { Epochs } from "../../data/epochs.ts"
 import { packedArrays, type Rows } from "../../data/packing.ts"
 import { CorruptionSettings, type Masking } from "../../diffusion/corruption.ts"
-import { packedInputs } from "../../models/causal.ts"
 import type { ModelConfig } from "../../models/config.ts"
-import { chunkedCrossEntropy, forward, weightsOf } from "../../models/qwen.ts"
-import { add, exp, mul, neg, reshape, sliceAxis, stopGradient, sum } from "../../tensor/ops.ts"
+import { columnsOf, shiftedData, shiftedInputs, shiftedLosses } from "../../models/shifted.ts"
+import { add, exp, mul, neg, stopGradient, sum } from "../../tensor/ops.ts"
 import { type Averaging, normalisers, type Objective } from "../objective.ts"
 
 const orElse = <S extends Schema.Top>(schema: S, value: S["Encoded"]) =>
@@ -48,27 +47,17 @@ export const diffusionObjective = (
   data: DiffusionData
 ): Objective<never> => {
   const { averaging, epochs, length, microBatchRows } = data
-  const columns = microBatchRows * (length - 1)
+  const shape = { rows: microBatchRows, length }
+  const columns = columnsOf(shape)
   return {
     inputs: {
-      /** Corrupted. */
-      ...packedInputs({ rows: microBatchRows, length }),
-      /** What is to be predicted, i32 [rows x (length - 1)]. */
-      targets: { dtype: "i32", shape: [columns] },
+      ...shiftedInputs(shape),
       /** Share of each cross-entropy in the loss, and in the path loss; 0 for what is not masked. */
       weights: { dtype: "f32", shape: [columns] },
       pathWeights: { dtype: "f32", shape: [columns] }
     },
     losses: (parameter, input, { checkpointLayers }) => {
-      const weights = weightsOf(config, parameter)
-      const { final } = forward(config, weights, input("ids"), {
-        causal: false,
-        documents: input("documents"),
-        positions: input("positions"),
-        checkpointLayers
-      })
-      const before = reshape(sliceAxis(final, 1, 0, length - 1), [columns, config.hiddenSize])
-      const losses = chunkedCrossEntropy(before, weights.head, input("targets"))
+      const { losses } = shiftedLosses(config, parameter, input, { causal: false, checkpointLayers })
       const mdm = sum(mul(losses, input("weights")))
       const path = sum(mul(mul(losses, stopGradient(exp(neg(losses)))), input("pathWeights")))
       return { loss: add(mdm, path), mdm, path }
@@ -84,18 +73,15 @@ export const diffusionObjective = (
           parts.map(({ maskable, masked }) => (elbo ? maskable : masked)),
           averaging
         )
-        return parts.map(({ corrupted, documents, positions, ratios, targets }, m) => {
+        return parts.map(({ arrays, ratios }, m) => {
           const scale = scales[m]! * minSnr(settings, ratios)
           return {
             inputs: {
-              ids: corrupted,
-              documents,
-              positions,
-              targets,
+              ...arrays,
               weights: ratios.map(ratio => (ratio === 0 ? 0 : elbo ? scale / ratio : scale)),
               pathWeights: ratios.map(ratio => (ratio === 0 ? 0 : scale * settings.pathWeight))
             },
-            tokens: documents.reduce((count, document) => count + Number(document >= 0), 0)
+            tokens: arrays.documents.reduce((count, document) => count + Number(document >= 0), 0)
           }
         })
       })
@@ -111,13 +97,9 @@ const minSnr = ({ minSnrGamma }: DiffusionSettings, ratios: Float32Array): numbe
 }
 
 interface CorruptedRows {
-  /** i32 [rows, length]. */
-  readonly corrupted: Int32Array<ArrayBuffer>
-  readonly documents: Int32Array<ArrayBuffer>
-  readonly positions: Int32Array<ArrayBuffer>
-  /** i32 [rows x (length - 1)]: the clean token that each column predicts. */
-  readonly targets: Int32Array<ArrayBuffer>
-  /** f32 [rows x (length - 1)]: t of the document where the token is masked and can be predicted, else 0. */
+  /** With masks among the ids. */
+  readonly arrays: ReturnType<typeof shiftedData>
+  /** f32 [columns]: t of the document where the token is masked and can be predicted, else 0. */
   readonly ratios: Float32Array<ArrayBuffer>
   /** Predicted tokens that are masked, and that could have been. */
   readonly masked: number
@@ -130,13 +112,12 @@ const corruptRows = (
   step: number,
   { length, mask, masking, pad, sequences }: DiffusionData
 ): CorruptedRows => {
-  const { documents, ids, positions } = packedArrays(sequences, rows, { capacity: length, pad })
-  const corrupted = ids.slice()
-  const targets = new Int32Array(rows.length * (length - 1))
-  const ratios = new Float32Array(targets.length)
+  const shape = { rows: rows.length, length }
+  const clean = shiftedData(packedArrays(sequences, rows, { capacity: length, pad }), shape)
+  const ids = clean.ids.slice()
+  const ratios = new Float32Array(columnsOf(shape))
   let [masked, maskable] = [0, 0]
   for (const [r, row] of rows.entries()) {
-    for (let i = 1; i < length; i++) targets[r * (length - 1) + i - 1] = ids[r * length + i]!
     let start = 0
     for (const example of row) {
       const drawn = masking(example, step)
@@ -144,7 +125,7 @@ const corruptRows = (
       for (let i = 0; i < size; i++) {
         if (i > 0) maskable += drawn.maskable[i]!
         if (drawn.masked[i] !== 1) continue
-        corrupted[r * length + start + i] = mask
+        ids[r * length + start + i] = mask
         if (i === 0 || drawn.labelled[i] !== 1) continue
         ratios[r * (length - 1) + start + i - 1] = drawn.ratio
         masked++
@@ -152,5 +133,5 @@ const corruptRows = (
       start += size
     }
   }
-  return { corrupted, documents, positions, targets, ratios, masked, maskable }
+  return { arrays: { ...clean, ids }, ratios, masked, maskable }
 }
