@@ -54,16 +54,25 @@ export interface ModelToWrite {
   readonly format: SaveOptions["format"]
 }
 
-/** Writes a model's files; the metadata, and what else belongs to the artifact, is left to the stage. */
+/** Writes a model's files and returns their names; the metadata, and what else belongs to the artifact, is left to the stage. */
 export const writeModel = Effect.fn("writeModel")(function* (
-  output: ArtifactWriter<never>,
+  output: Pick<ArtifactWriter<never>, "write" | "reserve">,
   { config, engine, format, parameters, tokenizer }: ModelToWrite
 ) {
   const named = { BF16: "bfloat16", F16: "float16", F32: "float32" } as const
-  yield* output.write("config.json", `${JSON.stringify({ ...config, torch_dtype: named[format] }, null, 2)}\n`)
-  yield* output.write(tokenizerFile, tokenizer.json)
-  if (tokenizer.config !== undefined) yield* output.write(tokenizerConfigFile, tokenizer.config)
-  return yield* Effect.mapError(saveWeights(engine, output.reserve, parameters, { format }), error =>
+  const texts: { readonly [name: string]: string | undefined } = {
+    "config.json": `${JSON.stringify({ ...config, torch_dtype: named[format] }, null, 2)}\n`,
+    [tokenizerFile]: tokenizer.json,
+    [tokenizerConfigFile]: tokenizer.config
+  }
+  const written: Array<string> = []
+  for (const [name, text] of Object.entries(texts)) {
+    if (text === undefined) continue
+    yield* output.write(name, text)
+    written.push(name)
+  }
+  const weights = yield* Effect.mapError(saveWeights(engine, output.reserve, parameters, { format }), error =>
     error instanceof StageError ? error : asStageError(error)
   )
+  return [...written, ...weights]
 })

@@ -71,6 +71,11 @@ const run = (changes = {}, microBatchSize?: number) =>
     engine: numericClass("ort")
   })
 
+interface Record {
+  readonly step: number
+  readonly evaluated: { readonly ar_loss: number; readonly ar_perplexity: number }
+}
+
 interface ReportRow {
   readonly name: string
   readonly perplexity: number
@@ -87,22 +92,22 @@ describe("the stage pretrain", () => {
       manifest.files.map(({ path }) => path),
       ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "training.json"]
     )
-    const record = JSON.parse(ran.text("pretrain", "training.json")) as { readonly [field: string]: number }
+    const record = JSON.parse(ran.text("pretrain", "training.json")) as Record
     const config = JSON.parse(ran.text("pretrain", "config.json")) as { readonly [field: string]: unknown }
     assert.strictEqual(config["model_type"], "qwen3")
     assert.strictEqual(config["torch_dtype"], "bfloat16")
     assert.strictEqual(config["max_position_embeddings"], 32)
     assert.isNumber(config["mask_token_id"])
-    assert.isAbove(record["step"]!, 10)
+    assert.isAbove(record.step, 10)
     // From the uniform distribution over 2,048 tokens to a text of few words.
-    assert.isBelow(record["heldOutPerplexity"]!, 30)
+    assert.isBelow(record.evaluated.ar_perplexity, 30)
 
     const { rows } = JSON.parse(ran.text("evaluate-causal", "report.json")) as {
       readonly rows: ReadonlyArray<ReportRow>
     }
     const [row, unigram, bigram] = rows
     // The weights that were measured in training were f32, the ones that were saved are bfloat16.
-    assert.closeTo(Math.log(row!.perplexity), Math.log(record["heldOutPerplexity"]!), 0.02)
+    assert.closeTo(Math.log(row!.perplexity), Math.log(record.evaluated.ar_perplexity), 0.02)
     assert.isAbove(unigram!.perplexity, bigram!.perplexity)
     assert.strictEqual(unigram!.tokens, row!.tokens)
     assert.strictEqual(ran.metric("evaluate-causal", "model/perplexity"), row!.perplexity)
@@ -110,9 +115,9 @@ describe("the stage pretrain", () => {
   })
 
   it("with more micro-batches comes to the same within rounding", async () => {
-    const whole = JSON.parse((await run()).text("pretrain", "training.json")) as { readonly heldOutLoss: number }
-    const cut = JSON.parse((await run({}, 1)).text("pretrain", "training.json")) as { readonly heldOutLoss: number }
-    assert.closeTo(whole.heldOutLoss, cut.heldOutLoss, 5e-3)
+    const whole = JSON.parse((await run()).text("pretrain", "training.json")) as Record
+    const cut = JSON.parse((await run({}, 1)).text("pretrain", "training.json")) as Record
+    assert.closeTo(whole.evaluated.ar_loss, cut.evaluated.ar_loss, 5e-3)
   })
 
   it("refuses sizes that do not fit", async () => {
