@@ -63,14 +63,16 @@ export const matchWeights = (
 /** Elements that are read and handed over at once. */
 const piece = 2 ** 24
 
-/** Copies stored tensors into their buffers, piece by piece. */
+/** Copies stored tensors into their buffers, piece by piece. Tensors of the names in `others` belong to the model too, and stay where they are. */
 export const loadWeights = Effect.fn("loadWeights")(function* (
   engine: Engine,
   { specs, views }: Pick<ParameterBuffers, "specs" | "views">,
   tensors: StoredTensors,
-  aliases: Aliases = {}
+  aliases: Aliases = {},
+  others: ReadonlyArray<ParameterSpec> = []
 ) {
-  const found = yield* matchWeights(specs, tensors, aliases)
+  const elsewhere = Object.fromEntries(others.map(({ name }) => [name, name]))
+  const found = yield* matchWeights(specs, tensors, { ...aliases, ...elsewhere })
   for (const { name, shape } of specs) {
     const n = elements(shape)
     for (let start = 0; start < n; start += piece) {

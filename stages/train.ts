@@ -1,0 +1,98 @@
+/** Trains a masked-diffusion model from an autoregressive one. */
+import { Effect, Schema } from "effect"
+import { allSequences } from "../src/data/sequencesOfArtifact.ts"
+import { tokenizerFiles } from "../src/data/tokenizerOfArtifact.ts"
+import { randomMasking } from "../src/diffusion/corruption.ts"
+import { fillMaskRow } from "../src/diffusion/maskRow.ts"
+import { likelihoodBound } from "../src/evaluation/diffusion.ts"
+import { makeTokenLosses } from "../src/evaluation/losses.ts"
+import { filesOf, openModel } from "../src/models/artifact.ts"
+import { parameterAliases, parameterSpecs } from "../src/models/config.ts"
+import { loadWeights } from "../src/models/weights.ts"
+import { asStageError } from "../src/data/obtain.ts"
+import * as Stage from "../src/pipeline/Stage.ts"
+import { permanent, StageError } from "../src/pipeline/StageError.ts"
+import { trainModel, TrainSettings } from "../src/training/model.ts"
+import { diffusionObjective, DiffusionSettings } from "../src/training/objectives/diffusion.ts"
+import { ModelFiles, TokenSequences, TrainingLog } from "./kinds.ts"
+
+/** Fields of a configuration as `train` takes them. */
+export const DiffusionTrainSettings = Schema.Struct({
+  train: Schema.Struct({
+    ...TrainSettings.fields,
+    ...DiffusionSettings.fields,
+    /** Draws of masks per held-out sequence for the bound that is measured during training. */
+    evalDraws: Schema.Int.check(Schema.isGreaterThan(0)).pipe(Schema.withDecodingDefaultKey(Effect.succeed(8)))
+  })
+})
+
+export const train = Stage.make("train", {
+  description: "Trains a masked-diffusion model from an autoregressive one",
+  inputs: { base: ModelFiles, sequences: TokenSequences, heldOut: TokenSequences },
+  parameters: DiffusionTrainSettings,
+  outputs: { model: ModelFiles, log: TrainingLog },
+  engine: true,
+  resources: { cpus: 2, memoryMiB: 4096 },
+  run: Effect.fn("train")(function* (context) {
+    const { inputs, parameters } = context
+    const settings = parameters.train
+    const { config, json, tensors, tokenizer } = yield* openModel(yield* filesOf(inputs.base))
+    const mask = tokenizer.maskId
+    if (config.vocabSize <= mask)
+      return yield* permanent(
+        `the mask token has id ${mask}, but the model's embedding has ${config.vocabSize} rows`,
+        "a model of this tokenizer with room for the mask is needed"
+      )
+    const { maxSeqLen: length, vocabSize } = inputs.sequences.metadata
+    if (vocabSize !== tokenizer.vocabSize)
+      return yield* permanent(
+        `the sequences were made with a tokenizer of ${vocabSize} tokens, the model's has ${tokenizer.vocabSize}`
+      )
+    const examples = yield* allSequences(inputs.sequences)
+    const heldOut = (yield* allSequences(inputs.heldOut)).map(({ ids, lossMask }) => ({ ids, maskable: lossMask }))
+    yield* trainModel(context, {
+      config,
+      settings,
+      lengths: examples.map(({ ids }) => ids.length),
+      rowLength: length,
+      initial: (engine, buffers) =>
+        Effect.mapError(
+          Effect.gen(function* () {
+            yield* loadWeights(engine, buffers, tensors, parameterAliases(config), parameterSpecs(config))
+            yield* fillMaskRow(engine, buffers, mask, tokenizer.maskAdded)
+          }),
+          error => (error instanceof StageError ? error : asStageError(error))
+        ),
+      objective: batch =>
+        diffusionObjective(config, settings, {
+          ...batch,
+          sequences: examples.map(({ ids }) => ids),
+          length,
+          pad: tokenizer.padId,
+          mask,
+          masking: randomMasking(examples, settings, settings.seed),
+          averaging: settings.averaging
+        }),
+      evaluation: (engine, trained, rows) =>
+        Effect.map(makeTokenLosses(engine, config, trained, { rows, length, causal: false }), losses =>
+          Effect.map(
+            likelihoodBound({ losses, rows, length, pad: tokenizer.padId, mask, seed: 0 }, heldOut, settings.evalDraws),
+            ({ nats }) => ({ nll_bound: nats, perplexity: Math.exp(nats) })
+          )
+        ),
+      tokenizer: yield* tokenizerFiles(inputs.base),
+      fields: {
+        ...json,
+        mask_token_id: mask,
+        /** Token i is predicted from the state at i - 1, as in the autoregressive model. */
+        token_shift: true
+      },
+      record: {
+        stage: "train",
+        base: { digest: inputs.base.digest },
+        sequences: { digest: inputs.sequences.digest, ...inputs.sequences.metadata },
+        heldOut: { digest: inputs.heldOut.digest, ...inputs.heldOut.metadata }
+      }
+    })
+  })
+})
