@@ -1,0 +1,107 @@
+/** Training a diffusion model from the shipped teacher, as a stage. */
+import { writeFileSync } from "node:fs"
+import { join } from "node:path"
+import { fileURLToPath } from "node:url"
+import { Effect } from "effect"
+import { afterEach, assert, beforeEach, describe, it } from "vitest"
+import { fillMaskRow } from "../../src/diffusion/maskRow.ts"
+import { numericClass } from "../../src/engines/names.ts"
+import { makeReference } from "../../src/engines/reference/reference.ts"
+import { allocateParameters, initialise, initialValues } from "../../src/models/parameters.ts"
+import * as Pipeline from "../../src/pipeline/Pipeline.ts"
+import { downloadDocuments, downloadModel, downloadTokenizer } from "../../stages/download.ts"
+import { tokenize } from "../../stages/tokenize.ts"
+import { train } from "../../stages/train.ts"
+import { runPipeline, temporaryDirectory } from "../support/inProcess.ts"
+import { tinyConfig, writeTinyModel } from "../support/tinyModel.ts"
+
+const assets = fileURLToPath(new URL("../../assets", import.meta.url))
+
+let directory: ReturnType<typeof temporaryDirectory>
+beforeEach(() => {
+  directory = temporaryDirectory()
+})
+afterEach(() => directory.remove())
+
+const pipeline = (corpus: string, model: string, steps: number) =>
+  Pipeline.make(
+    "train-test",
+    { description: "", profiles: { only: { description: "", needs: "nothing", make: () => undefined } } },
+    () => {
+      const sequences = tokenize({
+        corpus: downloadDocuments({ source: `file:${corpus}` }),
+        tokenizer: downloadTokenizer({ source: "embedded:tokenizer" }),
+        maxSeqLen: 32
+      })
+      return train({
+        base: downloadModel({ source: model }),
+        sequences,
+        heldOut: sequences,
+        train: { epochs: 40, maxSteps: steps, globalBatchSize: 4, lr: 0.01, evalEvery: 1000, evalDraws: 4 }
+      }).model
+    }
+  )
+
+const run = async (cache: string, steps: number, model?: string) => {
+  const corpus = join(directory.path, "texts.jsonl")
+  const texts = Array.from(
+    { length: 24 },
+    (_, i) => `Document ${i}: ${"the people of the United States ".repeat(2 + (i % 5))}`
+  )
+  writeFileSync(corpus, texts.map(text => `${JSON.stringify({ text })}\n`).join(""))
+  const tiny = join(directory.path, "tiny")
+  await writeTinyModel(tiny)
+  return runPipeline(pipeline(corpus, model ?? `file:${tiny}`, steps), {
+    cache: join(directory.path, cache),
+    layers: [assets],
+    engine: numericClass("ort")
+  })
+}
+
+describe("the stage train", () => {
+  it("writes a diffusion model that learnt its text; the same again gives the same bytes", async () => {
+    const ran = await run("cache", 150)
+    assert.deepStrictEqual(ran.failures, [])
+    const config = JSON.parse(ran.text("train", "config.json")) as { readonly [field: string]: unknown }
+    assert.strictEqual(config["token_shift"], true)
+    assert.strictEqual(config["mask_token_id"], tinyConfig.vocabSize - 1)
+    assert.strictEqual(config["model_type"], "qwen3")
+    const bound = ran.metric("train", "eval/nll_bound")!
+    const untrained = (await run("few", 1)).metric("train", "eval/nll_bound")!
+    // From nearly uniform over 2,048 tokens to a text of few words.
+    assert.isAbove(untrained, 6)
+    assert.isBelow(bound, 4)
+    const again = await run("again", 150)
+    assert.deepStrictEqual(again.manifest("train"), ran.manifest("train"))
+  })
+
+  it("starts from the teacher that ships with the program", async () => {
+    const ran = await run("cache", 2, "embedded:teacher")
+    assert.deepStrictEqual(ran.failures, [])
+    assert.include(ran.manifest("train").metadata as object, { parameters: 3_641_280 })
+  })
+})
+
+describe("the mask's row", () => {
+  it("becomes the mean of the rows before it, and nothing else changes", async () => {
+    const engine = makeReference()
+    const spec = { name: "model.embed_tokens.weight", shape: [5, 3], initial: { normal: 1 } } as const
+    const after = (wasAdded: boolean) =>
+      Effect.runPromise(
+        Effect.scoped(
+          Effect.gen(function* () {
+            const buffers = yield* allocateParameters(engine, [spec])
+            yield* initialise(engine, buffers, 1)
+            yield* fillMaskRow(engine, buffers, 4, wasAdded)
+            return [...((yield* engine.download(buffers.flat)) as Float32Array)]
+          })
+        )
+      )
+    const start = [...initialValues(spec, 1)]
+    assert.deepStrictEqual(await after(false), start)
+    const filled = await after(true)
+    assert.deepStrictEqual(filled.slice(0, 12), start.slice(0, 12))
+    for (let i = 0; i < 3; i++)
+      assert.closeTo(filled[12 + i]!, (start[i]! + start[3 + i]! + start[6 + i]! + start[9 + i]!) / 4, 1e-6)
+  })
+})
