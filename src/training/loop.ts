@@ -3,6 +3,7 @@ import { memoryUsage } from "node:process"
 import { Effect, Schema, type Scope } from "effect"
 import type { FileError } from "../data/fileError.ts"
 import type { Engine, EngineError } from "../engines/Engine.ts"
+import { matmulPeak } from "../engines/matmulPeak.ts"
 import type { ParameterSpec } from "../models/parameters.ts"
 import type { Progress } from "../pipeline/StageContext.ts"
 import { count } from "../pipeline/units.ts"
@@ -113,10 +114,14 @@ export const train = <E>(
     let saved = state.step
     const log = yield* openLog(directory, state.step, training.metric)
     let evaluated: Scalars = {}
-    const pace = makePace(state)
+    const pace = makePace(state.tokens)
+    /** Measured before the first step that tells its operations, while nothing else computes. */
+    let peak = 0
 
     const step = Effect.gen(function* () {
       const microBatches = yield* objective.microBatches(state.step)
+      const flops = microBatches.reduce((sum, microBatch) => sum + (microBatch.flops ?? 0), 0)
+      if (peak === 0 && flops > 0) peak = (yield* matmulPeak(engine)).perSecond
       const lr = learningRate(update, state.step, steps)
       const { gradientNorm, losses, updated } = yield* trainer.step(microBatches, { lr, update: state.updates + 1 })
       state = {
@@ -126,7 +131,7 @@ export const train = <E>(
         skipped: state.skipped + Number(!updated),
         tokens: state.tokens + microBatches.reduce((sum, { tokens }) => sum + tokens, 0)
       }
-      const tokensPerSecond = pace.tokensPerSecond(state)
+      const { flopsPerSecond, tokensPerSecond } = pace.after(state.tokens, flops)
       const { loss, ...parts } = losses
       const due =
         training.evaluation !== undefined && (state.step % training.evaluation.every === 0 || state.step === steps)
@@ -139,10 +144,11 @@ export const train = <E>(
         ...(updated ? {} : { "training/skipped": state.skipped }),
         "consume_tokens(M)": state.tokens / 1e6,
         "tokens_per_second(M)": tokensPerSecond / 1e6,
+        ...(flopsPerSecond === 0 ? {} : { "flops_achieved(T)": flopsPerSecond / 1e12, mfu: flopsPerSecond / peak }),
         "cpu_used_memory(GB)": memoryUsage().rss / 1e9,
         ...(due ? prefixed("eval/", evaluated) : {})
       })
-      if (due) pace.pause(state)
+      if (due) pace.pause()
       yield* training.progress({
         done: state.step,
         total: steps,
@@ -171,7 +177,7 @@ export const train = <E>(
           yield* save
           lastSave = performance.now()
           pause = Math.max(checkpointSeconds * 1000, (lastSave - before) / checkpointShare)
-          pace.pause(state)
+          pace.pause()
         }
       }
       // Whoever takes the result may fail too.
@@ -188,21 +194,28 @@ const prefixed = (prefix: string, scalars: Scalars): Scalars =>
 /** Seconds over which the pace is averaged. */
 const paceWindow = 10
 
-/** Tokens per second of recent steps, without evaluations and checkpoints. */
-const makePace = (state: TrainingState) => {
-  let marks = [{ at: performance.now(), tokens: state.tokens }]
+/** Speed of recent steps, without evaluations and checkpoints. */
+const makePace = (tokens: number) => {
+  let last = { at: performance.now(), tokens, flops: 0 }
+  let marks = [last]
   return {
-    tokensPerSecond: ({ tokens }: TrainingState): number => {
+    after: (tokensDone: number, flops: number) => {
       const now = performance.now()
       const recent = marks.findLastIndex(({ at }) => now - at > paceWindow * 1000)
       if (recent > 0) marks = marks.slice(recent)
+      last = { at: now, tokens: tokensDone, flops: last.flops + flops }
+      marks.push(last)
       const [oldest] = marks
-      marks.push({ at: now, tokens })
-      return ((tokens - oldest!.tokens) / Math.max(1, now - oldest!.at)) * 1000
+      const seconds = Math.max(1, now - oldest!.at) / 1000
+      return {
+        tokensPerSecond: (last.tokens - oldest!.tokens) / seconds,
+        flopsPerSecond: (last.flops - oldest!.flops) / seconds
+      }
     },
     /** What happened since the last step does not count. */
-    pause: ({ tokens }: TrainingState): void => {
-      marks = [{ at: performance.now(), tokens }]
+    pause: (): void => {
+      last = { ...last, at: performance.now() }
+      marks = [last]
     }
   }
 }

@@ -9,6 +9,8 @@ export interface MicroBatch {
   readonly inputs: { readonly [name: string]: HostArray }
   /** Tokens that it reads, for throughput. */
   readonly tokens: number
+  /** Floating-point operations of its forward and backward pass. */
+  readonly flops?: number
 }
 
 /** Scalars, f32. They and the gradients are summed over a step's micro-batches, so the data bring what normalises them. */

@@ -3,26 +3,13 @@ import { Effect, Stream } from "effect"
 import { makeDecoder } from "../../src/decoding/autoregressive.ts"
 import { sampleToken } from "../../src/decoding/sampling.ts"
 import { makeOrt } from "../../src/engines/ort/ort.ts"
-import { type ModelConfig, parameterSpecs } from "../../src/models/config.ts"
+import { parameterSpecs } from "../../src/models/config.ts"
 import { allocateParameters, initialise, initialValues } from "../../src/models/parameters.ts"
 import { randomKey, uniformAt } from "../../src/tensor/random.ts"
 import { bruteForward } from "../models/bruteForce.ts"
+import { modelConfig } from "../support/tinyModel.ts"
 
-const config: ModelConfig = {
-  family: "qwen3",
-  hiddenSize: 8,
-  intermediateSize: 12,
-  layers: 2,
-  heads: 4,
-  keyValueHeads: 2,
-  headDim: 4,
-  vocabSize: 23,
-  normEpsilon: 1e-6,
-  ropeTheta: 100,
-  tiedHead: true,
-  attentionBias: false,
-  initializerRange: 0.6
-}
+const config = modelConfig({ heads: 4, keyValueHeads: 2, vocabSize: 23, initializerRange: 0.6 })
 const values = new Map(parameterSpecs(config).map(spec => [spec.name, initialValues(spec, 4)]))
 
 /** Decodes without a cache: all of the text again for every token, from the equations. */

@@ -11,10 +11,11 @@ import {
   schedules
 } from "../../src/decoding/diffusion.ts"
 import { makeOrt } from "../../src/engines/ort/ort.ts"
-import { type ModelConfig, parameterSpecs } from "../../src/models/config.ts"
+import { parameterSpecs } from "../../src/models/config.ts"
 import { allocateParameters, initialise, initialValues } from "../../src/models/parameters.ts"
 import { normals, randomKey } from "../../src/tensor/random.ts"
 import { bruteForward } from "../models/bruteForce.ts"
+import { modelConfig } from "../support/tinyModel.ts"
 
 const vocabSize = 13
 const mask = 12
@@ -150,21 +151,7 @@ describe("diffusion decoding", () => {
   })
 })
 
-const config: ModelConfig = {
-  family: "qwen3",
-  hiddenSize: 8,
-  intermediateSize: 12,
-  layers: 2,
-  heads: 2,
-  keyValueHeads: 1,
-  headDim: 4,
-  vocabSize,
-  normEpsilon: 1e-6,
-  ropeTheta: 100,
-  tiedHead: true,
-  attentionBias: false,
-  initializerRange: 0.6
-}
+const config = modelConfig({ vocabSize, initializerRange: 0.6 })
 
 describe("a model as a denoiser", () => {
   it.live("gives the logits of the equations, shifted, and padding changes nothing", () =>

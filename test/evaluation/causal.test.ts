@@ -2,25 +2,12 @@ import { describe, expect, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { makeOrt } from "../../src/engines/ort/ort.ts"
 import { bitsPerByte, makeCausalEvaluator, perplexity } from "../../src/evaluation/causal.ts"
-import { type ModelConfig, parameterSpecs } from "../../src/models/config.ts"
+import { parameterSpecs } from "../../src/models/config.ts"
 import { allocateParameters, initialise, initialValues } from "../../src/models/parameters.ts"
 import { bruteForward } from "../models/bruteForce.ts"
+import { modelConfig } from "../support/tinyModel.ts"
 
-const config: ModelConfig = {
-  family: "qwen2",
-  hiddenSize: 8,
-  intermediateSize: 12,
-  layers: 2,
-  heads: 2,
-  keyValueHeads: 1,
-  headDim: 4,
-  vocabSize: 11,
-  normEpsilon: 1e-6,
-  ropeTheta: 100,
-  tiedHead: false,
-  attentionBias: true,
-  initializerRange: 0.4
-}
+const config = modelConfig({ family: "qwen2", tiedHead: false, attentionBias: true, initializerRange: 0.4 })
 const sequences = [[1, 2, 3, 4, 5], [7, 7], [4], [9, 0, 10, 2, 6, 8, 1], [3, 1, 4]]
 
 /** Sum of -log p of every token but the first, from the equations. */

@@ -9,7 +9,7 @@ import type { Engine } from "../../src/engines/Engine.ts"
 import { makeOrt } from "../../src/engines/ort/ort.ts"
 import { evaluate, fromNumbers, toNumbers } from "../../src/engines/reference/evaluate.ts"
 import { makeTorch } from "../../src/engines/torch/torch.ts"
-import { type ModelConfig, parameterSpecs } from "../../src/models/config.ts"
+import { parameterSpecs } from "../../src/models/config.ts"
 import { initialise } from "../../src/models/parameters.ts"
 import { vjp } from "../../src/tensor/autodiff.ts"
 import { encodeProgram } from "../../src/tensor/encode.ts"
@@ -21,24 +21,11 @@ import { type Case, conformance, draw } from "../engines/conformance.ts"
 import { conformanceSuite } from "../engines/conformanceSuite.ts"
 import { lifecycleSuite } from "../engines/lifecycleSuite.ts"
 import { interpreterVariable, python } from "./python.ts"
+import { modelConfig } from "../support/tinyModel.ts"
 
 const interpreter = process.env[interpreterVariable]!
 
-const config: ModelConfig = {
-  family: "qwen3",
-  hiddenSize: 16,
-  intermediateSize: 24,
-  layers: 2,
-  heads: 2,
-  keyValueHeads: 1,
-  headDim: 8,
-  vocabSize: 31,
-  normEpsilon: 1e-6,
-  ropeTheta: 100,
-  tiedHead: true,
-  attentionBias: false,
-  initializerRange: 0.2
-}
+const config = modelConfig({ hiddenSize: 16, intermediateSize: 24, headDim: 8, vocabSize: 31, initializerRange: 0.2 })
 
 /** One process for all tests of a kind: importing PyTorch takes seconds. */
 const shared = (compiled: boolean) => {

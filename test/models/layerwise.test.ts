@@ -16,22 +16,9 @@ import { causalObjective } from "../../src/training/objectives/causal.ts"
 import { allocateTraining, makeTrainer } from "../../src/training/trainer.ts"
 import { temporaryDirectory } from "../support/inProcess.ts"
 import { bruteForward } from "./bruteForce.ts"
+import { modelConfig } from "../support/tinyModel.ts"
 
-const base: ModelConfig = {
-  family: "qwen3",
-  hiddenSize: 8,
-  intermediateSize: 12,
-  layers: 3,
-  heads: 4,
-  keyValueHeads: 2,
-  headDim: 4,
-  vocabSize: 23,
-  normEpsilon: 1e-6,
-  ropeTheta: 100,
-  tiedHead: true,
-  attentionBias: false,
-  initializerRange: 0.5
-}
+const base = modelConfig({ layers: 3, heads: 4, keyValueHeads: 2, vocabSize: 23, initializerRange: 0.5 })
 const configs: { readonly [name: string]: ModelConfig } = {
   "Qwen3, tied": base,
   "Qwen2, untied": { ...base, family: "qwen2", tiedHead: false, attentionBias: true, layers: 2 }

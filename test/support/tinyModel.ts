@@ -7,7 +7,8 @@ import { encodeModelConfig, type ModelConfig, parameterSpecs } from "../../src/m
 import { initialValues } from "../../src/models/parameters.ts"
 import { shippedDirectory } from "./tokenizers.ts"
 
-export const tinyConfig: ModelConfig = {
+/** A configuration that computes in no time. */
+export const modelConfig = (changes: Partial<ModelConfig> = {}): ModelConfig => ({
   family: "qwen3",
   hiddenSize: 8,
   intermediateSize: 12,
@@ -15,13 +16,16 @@ export const tinyConfig: ModelConfig = {
   heads: 2,
   keyValueHeads: 1,
   headDim: 4,
-  vocabSize: 2048,
+  vocabSize: 11,
   normEpsilon: 1e-6,
-  ropeTheta: 10_000,
+  ropeTheta: 100,
   tiedHead: true,
   attentionBias: false,
-  initializerRange: 0.3
-}
+  initializerRange: 0.3,
+  ...changes
+})
+
+export const tinyConfig = modelConfig({ vocabSize: 2048, ropeTheta: 10_000 })
 const seed = 5
 
 /** Value of a parameter of the model that `writeTinyModel` writes. */

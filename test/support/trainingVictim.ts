@@ -4,26 +4,13 @@ import { createHash } from "node:crypto"
 import { Effect, Schema } from "effect"
 import { makeEpochs } from "../../src/data/epochs.ts"
 import { makeOrt } from "../../src/engines/ort/ort.ts"
-import { type ModelConfig, parameterSpecs } from "../../src/models/config.ts"
+import { parameterSpecs } from "../../src/models/config.ts"
 import { initialise } from "../../src/models/parameters.ts"
 import { train, UpdateSettings } from "../../src/training/loop.ts"
 import { causalObjective } from "../../src/training/objectives/causal.ts"
+import { modelConfig } from "./tinyModel.ts"
 
-const config: ModelConfig = {
-  family: "qwen3",
-  hiddenSize: 8,
-  intermediateSize: 12,
-  layers: 2,
-  heads: 2,
-  keyValueHeads: 1,
-  headDim: 4,
-  vocabSize: 11,
-  normEpsilon: 1e-6,
-  ropeTheta: 100,
-  tiedHead: true,
-  attentionBias: false,
-  initializerRange: 0.3
-}
+const config = modelConfig()
 const length = 12
 const sequences = Array.from({ length: 60 }, (_, i) =>
   Int32Array.from({ length: 2 + (i % 9) }, (_token, j) => (i * 3 + j * j) % 11)

@@ -7,27 +7,15 @@ import { diffusionGenerate, DiffusionDecoding } from "../../src/decoding/diffusi
 import { type Masking, randomMasking } from "../../src/diffusion/corruption.ts"
 import type { Engine } from "../../src/engines/Engine.ts"
 import { makeOrt } from "../../src/engines/ort/ort.ts"
-import { type ModelConfig, parameterSpecs } from "../../src/models/config.ts"
+import { parameterSpecs } from "../../src/models/config.ts"
 import { initialise, initialValues } from "../../src/models/parameters.ts"
-import { type DiffusionData, diffusionObjective, DiffusionSettings } from "../../src/training/objectives/diffusion.ts"
+import type { DiffusionData } from "../../src/training/objectives/corruptedRows.ts"
+import { diffusionObjective, DiffusionSettings } from "../../src/training/objectives/diffusion.ts"
 import { allocateTraining, makeTrainer } from "../../src/training/trainer.ts"
 import { bruteForward } from "../models/bruteForce.ts"
+import { modelConfig } from "../support/tinyModel.ts"
 
-const config: ModelConfig = {
-  family: "qwen3",
-  hiddenSize: 32,
-  intermediateSize: 64,
-  layers: 2,
-  heads: 2,
-  keyValueHeads: 1,
-  headDim: 16,
-  vocabSize: 20,
-  normEpsilon: 1e-6,
-  ropeTheta: 100,
-  tiedHead: true,
-  attentionBias: false,
-  initializerRange: 0.2
-}
+const config = modelConfig({ hiddenSize: 32, intermediateSize: 64, headDim: 16, vocabSize: 20, initializerRange: 0.2 })
 const mask = 19
 const specs = parameterSpecs(config)
 const values = new Map(specs.map(spec => [spec.name, initialValues(spec, 5)]))

@@ -7,7 +7,6 @@ import { makeEpochs } from "../../src/data/epochs.ts"
 import { makeOrt } from "../../src/engines/ort/ort.ts"
 import { makeReference } from "../../src/engines/reference/reference.ts"
 import type { Engine } from "../../src/engines/Engine.ts"
-import type { ModelConfig } from "../../src/models/config.ts"
 import { parameterSpecs } from "../../src/models/config.ts"
 import { initialise, initialValues, type ParameterSpec } from "../../src/models/parameters.ts"
 import { mul, sub, sum } from "../../src/tensor/ops.ts"
@@ -15,22 +14,9 @@ import { train, type Training, UpdateSettings } from "../../src/training/loop.ts
 import { type Averaging, normalisers, type Objective } from "../../src/training/objective.ts"
 import { causalObjective } from "../../src/training/objectives/causal.ts"
 import { temporaryDirectory } from "../support/inProcess.ts"
+import { modelConfig } from "../support/tinyModel.ts"
 
-const config: ModelConfig = {
-  family: "qwen3",
-  hiddenSize: 8,
-  intermediateSize: 12,
-  layers: 2,
-  heads: 2,
-  keyValueHeads: 1,
-  headDim: 4,
-  vocabSize: 11,
-  normEpsilon: 1e-6,
-  ropeTheta: 100,
-  tiedHead: true,
-  attentionBias: false,
-  initializerRange: 0.3
-}
+const config = modelConfig()
 const specs = parameterSpecs(config)
 const sequences = Array.from({ length: 60 }, (_, i) =>
   Int32Array.from({ length: 2 + (i % 9) }, (_token, j) => (i * 3 + j * j) % 11)

@@ -3,6 +3,7 @@ import { Effect } from "effect"
 import type { Epochs } from "../../data/epochs.ts"
 import { packedArrays } from "../../data/packing.ts"
 import type { ModelConfig } from "../../models/config.ts"
+import { work } from "../../models/flops.ts"
 import { columnsOf, predicted, shiftedData, shiftedInputs, shiftedLosses } from "../../models/shifted.ts"
 import { mul, sum } from "../../tensor/ops.ts"
 import { type Averaging, normalisers, type Objective } from "../objective.ts"
@@ -48,7 +49,7 @@ export const causalObjective = (config: ModelConfig, settings: CausalSettings): 
         )
         return parts.map(({ packed, weights }, i) => ({
           inputs: { ...shiftedData(packed, shape), weights: weights.map(weight => weight * scales[i]!) },
-          tokens: packed.documents.reduce((count, document) => count + Number(document >= 0), 0)
+          ...work(config, packed.documents, length)
         }))
       })
   }

@@ -3,14 +3,16 @@
  * i - 1, also where that token is masked itself.
  */
 import { Effect, Schema } from "effect"
-import type { Epochs } from "../../data/epochs.ts"
-import { packedArrays, type Rows } from "../../data/packing.ts"
-import { CorruptionSettings, type Masking } from "../../diffusion/corruption.ts"
+import { CorruptionSettings } from "../../diffusion/corruption.ts"
 import type { ModelConfig } from "../../models/config.ts"
-import { columnsOf, shiftedData, shiftedInputs, shiftedLosses } from "../../models/shifted.ts"
+import { work } from "../../models/flops.ts"
+import { columnsOf, shiftedInputs, shiftedLosses } from "../../models/shifted.ts"
 import { add, exp, mul, neg, stopGradient, sum } from "../../tensor/ops.ts"
-import { type Averaging, normalisers, type Objective } from "../objective.ts"
+import { normalisers, type Objective } from "../objective.ts"
+import { aligning, type Teacher } from "./alignment.ts"
+import { corruptRows, type DiffusionData } from "./corruptedRows.ts"
 
+const NonNegative = Schema.Finite.check(Schema.isGreaterThanOrEqualTo(0))
 const orElse = <S extends Schema.Top>(schema: S, value: S["Encoded"]) =>
   schema.pipe(Schema.withDecodingDefaultKey(Effect.succeed(value)))
 
@@ -19,7 +21,7 @@ export const DiffusionSettings = Schema.Struct({
   /** `simple`: the mean over masked tokens. `elbo`: masked tokens weighted by 1/t, a bound of the likelihood, divided by all maskable tokens. */
   mdmLoss: orElse(Schema.Literals(["simple", "elbo"]), "simple"),
   /** Weight of the path loss: each token's loss times the probability that the model gives it. */
-  pathWeight: orElse(Schema.Finite.check(Schema.isGreaterThanOrEqualTo(0)), 1),
+  pathWeight: orElse(NonNegative, 1),
   /** Multiplies the losses of a micro-batch by min(1 / its mean t, this). */
   minSnrGamma: Schema.optionalKey(Schema.Finite.check(Schema.isGreaterThan(0)))
 })
@@ -28,39 +30,35 @@ export type DiffusionSettings = typeof DiffusionSettings.Type
 /** Smallest mean t that min-SNR divides by. */
 const leastRatio = 1e-3
 
-export interface DiffusionData {
-  readonly sequences: ReadonlyArray<Int32Array>
-  readonly epochs: Epochs
-  readonly microBatchRows: number
-  readonly length: number
-  readonly pad: number
-  /** Id of the mask token. */
-  readonly mask: number
-  readonly masking: Masking
-  readonly averaging: Averaging
-}
-
 /** Loss of masked diffusion of packed rows. */
 export const diffusionObjective = (
   config: ModelConfig,
   settings: DiffusionSettings,
-  data: DiffusionData
+  data: DiffusionData,
+  /** Left out: the student is on its own. */
+  teacher?: Teacher
 ): Objective<never> => {
   const { averaging, epochs, length, microBatchRows } = data
   const shape = { rows: microBatchRows, length }
   const columns = columnsOf(shape)
+  const aligned =
+    teacher === undefined || teacher.settings.reprAlignWt === 0 ? undefined : aligning(config, teacher, data)
   return {
     inputs: {
       ...shiftedInputs(shape),
       /** Share of each cross-entropy in the loss, and in the path loss; 0 for what is not masked. */
       weights: { dtype: "f32", shape: [columns] },
-      pathWeights: { dtype: "f32", shape: [columns] }
+      pathWeights: { dtype: "f32", shape: [columns] },
+      ...aligned?.inputs
     },
     losses: (parameter, input, { checkpointLayers }) => {
-      const { losses } = shiftedLosses(config, parameter, input, { causal: false, checkpointLayers })
+      const { losses, states } = shiftedLosses(config, parameter, input, { causal: false, checkpointLayers })
       const mdm = sum(mul(losses, input("weights")))
       const path = sum(mul(mul(losses, stopGradient(exp(neg(losses)))), input("pathWeights")))
-      return { loss: add(mdm, path), mdm, path }
+      const own = { loss: add(mdm, path), mdm, path }
+      if (aligned === undefined) return own
+      const { loss, parts } = aligned.losses(states, input)
+      return { ...own, ...parts, loss: add(own.loss, loss) }
     },
     microBatches: step =>
       Effect.sync(() => {
@@ -73,15 +71,18 @@ export const diffusionObjective = (
           parts.map(({ maskable, masked }) => (elbo ? maskable : masked)),
           averaging
         )
+        const alignments = aligned?.data(rows, parts, step)
         return parts.map(({ arrays, ratios }, m) => {
-          const scale = scales[m]! * minSnr(settings, ratios)
+          const snr = minSnr(settings, ratios)
+          const scale = scales[m]! * snr
           return {
             inputs: {
               ...arrays,
               weights: ratios.map(ratio => (ratio === 0 ? 0 : elbo ? scale / ratio : scale)),
-              pathWeights: ratios.map(ratio => (ratio === 0 ? 0 : scale * settings.pathWeight))
+              pathWeights: ratios.map(ratio => (ratio === 0 ? 0 : scale * settings.pathWeight)),
+              ...alignments?.[m]!(snr)
             },
-            tokens: arrays.documents.reduce((count, document) => count + Number(document >= 0), 0)
+            ...work(config, arrays.documents, length)
           }
         })
       })
@@ -94,44 +95,4 @@ const minSnr = ({ minSnrGamma }: DiffusionSettings, ratios: Float32Array): numbe
   const drawn = ratios.filter(ratio => ratio > 0)
   const mean = drawn.reduce((sum, ratio) => sum + ratio, 0) / Math.max(1, drawn.length)
   return Math.min(1 / Math.max(mean, leastRatio), minSnrGamma)
-}
-
-interface CorruptedRows {
-  /** With masks among the ids. */
-  readonly arrays: ReturnType<typeof shiftedData>
-  /** f32 [columns]: t of the document where the token is masked and can be predicted, else 0. */
-  readonly ratios: Float32Array<ArrayBuffer>
-  /** Predicted tokens that are masked, and that could have been. */
-  readonly masked: number
-  readonly maskable: number
-}
-
-/** Lays sequences out and masks each on its own. The first token of a sequence may be masked, but nothing predicts it. */
-const corruptRows = (
-  rows: Rows,
-  step: number,
-  { length, mask, masking, pad, sequences }: DiffusionData
-): CorruptedRows => {
-  const shape = { rows: rows.length, length }
-  const clean = shiftedData(packedArrays(sequences, rows, { capacity: length, pad }), shape)
-  const ids = clean.ids.slice()
-  const ratios = new Float32Array(columnsOf(shape))
-  let [masked, maskable] = [0, 0]
-  for (const [r, row] of rows.entries()) {
-    let start = 0
-    for (const example of row) {
-      const drawn = masking(example, step)
-      const size = Math.min(sequences[example]!.length, length - start)
-      for (let i = 0; i < size; i++) {
-        if (i > 0) maskable += drawn.maskable[i]!
-        if (drawn.masked[i] !== 1) continue
-        ids[r * length + start + i] = mask
-        if (i === 0 || drawn.labelled[i] !== 1) continue
-        ratios[r * (length - 1) + start + i - 1] = drawn.ratio
-        masked++
-      }
-      start += size
-    }
-  }
-  return { arrays: { ...clean, ids }, ratios, masked, maskable }
 }

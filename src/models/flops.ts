@@ -1,0 +1,41 @@
+/** Floating-point operations of a training step, by formula: what throughput is compared with. */
+import { type ModelConfig, countParameters } from "./config.ts"
+
+/**
+ * Forward and backward of some documents, recomputation left out: 6 for each weight that multiplies a token (the embedding is looked up, the head
+ * counts once), and 12 s^2 headDim heads for the attention of a document of s tokens in each layer, whether it is masked or not.
+ */
+export const trainingFlops = (config: ModelConfig, documentLengths: Iterable<number>): number => {
+  const { headDim, heads, hiddenSize, layers, tiedHead, vocabSize } = config
+  const embedding = vocabSize * hiddenSize
+  // An untied head is a parameter beside the embedding; a tied one is the embedding itself.
+  const dense = countParameters(config) - (tiedHead ? 0 : embedding)
+  let [tokens, squares] = [0, 0]
+  for (const length of documentLengths) {
+    tokens += length
+    squares += length ** 2
+  }
+  return 6 * dense * tokens + 12 * squares * headDim * heads * layers
+}
+
+/** Lengths of the documents in packed rows of `length` tokens; `documents` as packing numbers them. */
+export const documentLengths = (documents: ArrayLike<number>, length: number): ReadonlyArray<number> => {
+  const lengths: Array<number> = []
+  for (let i = 0; i < documents.length; i++) {
+    if (documents[i]! < 0) continue
+    const goesOn = i % length !== 0 && documents[i] === documents[i - 1]
+    if (goesOn) lengths[lengths.length - 1]!++
+    else lengths.push(1)
+  }
+  return lengths
+}
+
+/** What a micro-batch of packed rows costs. */
+export const work = (
+  config: ModelConfig,
+  documents: ArrayLike<number>,
+  length: number
+): { readonly tokens: number; readonly flops: number } => {
+  const lengths = documentLengths(documents, length)
+  return { tokens: lengths.reduce((sum, size) => sum + size, 0), flops: trainingFlops(config, lengths) }
+}
