@@ -58,6 +58,21 @@ export const TokenSequences = Artifact.chunkSet("token-sequences", {
   })
 })
 
+/** One item per sequence and layer: the teacher's states as bfloat16 [tokens, hiddenSize], little-endian; see src/diffusion/anchors.ts. */
+export const Anchors = Artifact.chunkSet("anchors", {
+  description: "A teacher's hidden states of token sequences, one item per sequence and layer",
+  summary: ["sequences", "tokens"],
+  metadata: Schema.Struct({
+    sequences: Count,
+    tokens: Count,
+    hiddenSize: Count,
+    /** How many layers the teacher has. */
+    numHiddenLayers: Count,
+    /** Of these layers; 0 is the embedding. */
+    layers: Schema.Array(Count)
+  })
+})
+
 /** Files for people: `report.md`, `report.html`, `report.json`. */
 export const Report = Artifact.kind("report", {
   description: "A report: Markdown, HTML and JSON",

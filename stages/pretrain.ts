@@ -44,9 +44,10 @@ export const pretrain = Stage.make("pretrain", {
       lengths: sequences.map(ids => ids.length),
       rowLength: length,
       initial: (engine, fresh) => initialise(engine, fresh, settings.seed),
-      objective: batch =>
+      objective: ({ epochs, microBatchRows }) =>
         causalObjective(config, {
-          ...batch,
+          epochs,
+          microBatchRows,
           sequences,
           length,
           pad: tokenizer.padId,

@@ -2,25 +2,30 @@
 import { Effect, Schema } from "effect"
 import { allSequences } from "../src/data/sequencesOfArtifact.ts"
 import { tokenizerFiles } from "../src/data/tokenizerOfArtifact.ts"
+import { type AnchorStates, readAnchors } from "../src/diffusion/anchors.ts"
 import { randomMasking } from "../src/diffusion/corruption.ts"
 import { fillMaskRow } from "../src/diffusion/maskRow.ts"
 import { likelihoodBound } from "../src/evaluation/diffusion.ts"
 import { makeTokenLosses } from "../src/evaluation/losses.ts"
 import { filesOf, openModel } from "../src/models/artifact.ts"
-import { parameterAliases, parameterSpecs } from "../src/models/config.ts"
+import { type ModelConfig, parameterAliases, parameterSpecs } from "../src/models/config.ts"
 import { loadWeights } from "../src/models/weights.ts"
 import { asStageError } from "../src/data/obtain.ts"
+import * as Artifact from "../src/pipeline/Artifact.ts"
 import * as Stage from "../src/pipeline/Stage.ts"
+import type { ChunkReader } from "../src/pipeline/StageContext.ts"
 import { permanent, StageError } from "../src/pipeline/StageError.ts"
 import { trainModel, TrainSettings } from "../src/training/model.ts"
+import { alignedLayers, AlignmentSettings } from "../src/training/objectives/alignment.ts"
 import { diffusionObjective, DiffusionSettings } from "../src/training/objectives/diffusion.ts"
-import { ModelFiles, TokenSequences, TrainingLog } from "./kinds.ts"
+import { Anchors, ModelFiles, TokenSequences, TrainingLog } from "./kinds.ts"
 
 /** Fields of a configuration as `train` takes them. */
 export const DiffusionTrainSettings = Schema.Struct({
   train: Schema.Struct({
     ...TrainSettings.fields,
     ...DiffusionSettings.fields,
+    ...AlignmentSettings.fields,
     /** Draws of masks per held-out sequence for the bound that is measured during training. */
     evalDraws: Schema.Int.check(Schema.isGreaterThan(0)).pipe(Schema.withDecodingDefaultKey(Effect.succeed(8)))
   })
@@ -28,7 +33,13 @@ export const DiffusionTrainSettings = Schema.Struct({
 
 export const train = Stage.make("train", {
   description: "Trains a masked-diffusion model from an autoregressive one",
-  inputs: { base: ModelFiles, sequences: TokenSequences, heldOut: TokenSequences },
+  inputs: {
+    base: ModelFiles,
+    sequences: TokenSequences,
+    heldOut: TokenSequences,
+    /** Needed where `reprAlignWt` is not 0. */
+    anchors: Artifact.optional(Anchors)
+  },
   parameters: DiffusionTrainSettings,
   outputs: { model: ModelFiles, log: TrainingLog },
   engine: true,
@@ -50,6 +61,7 @@ export const train = Stage.make("train", {
       )
     const examples = yield* allSequences(inputs.sequences)
     const heldOut = (yield* allSequences(inputs.heldOut)).map(({ ids, lossMask }) => ({ ids, maskable: lossMask }))
+    const aligned = yield* states(inputs.anchors, { config, ids: examples.map(({ ids }) => ids), settings })
     yield* trainModel(context, {
       config,
       settings,
@@ -63,16 +75,21 @@ export const train = Stage.make("train", {
           }),
           error => (error instanceof StageError ? error : asStageError(error))
         ),
-      objective: batch =>
-        diffusionObjective(config, settings, {
-          ...batch,
-          sequences: examples.map(({ ids }) => ids),
-          length,
-          pad: tokenizer.padId,
-          mask,
-          masking: randomMasking(examples, settings, settings.seed),
-          averaging: settings.averaging
-        }),
+      objective: ({ steps, ...batch }) =>
+        diffusionObjective(
+          config,
+          settings,
+          {
+            ...batch,
+            sequences: examples.map(({ ids }) => ids),
+            length,
+            pad: tokenizer.padId,
+            mask,
+            masking: randomMasking(examples, settings, settings.seed),
+            averaging: settings.averaging
+          },
+          aligned === undefined ? undefined : { settings, steps, seed: settings.seed, states: aligned }
+        ),
       evaluation: (engine, trained, rows) =>
         Effect.map(makeTokenLosses(engine, config, trained, { rows, length, causal: false }), losses =>
           Effect.map(
@@ -96,3 +113,27 @@ export const train = Stage.make("train", {
     })
   })
 })
+
+/** The teacher's states, where the student is aligned with it. */
+const states = (
+  anchors: ChunkReader<typeof Anchors.metadata.Type> | undefined,
+  training: {
+    readonly config: ModelConfig
+    readonly ids: ReadonlyArray<Int32Array>
+    readonly settings: AlignmentSettings
+  }
+): Effect.Effect<AnchorStates | undefined, StageError> =>
+  Effect.gen(function* () {
+    const { config, ids, settings } = training
+    if (settings.reprAlignWt === 0) return undefined
+    if (anchors === undefined)
+      return yield* permanent(
+        `train.reprAlignWt is ${settings.reprAlignWt}, but the stage has no anchors`,
+        "give it those of the stage anchor, or set reprAlignWt to 0"
+      )
+    const layers = yield* Effect.try({
+      try: () => alignedLayers(settings, config),
+      catch: cause => permanent(cause instanceof Error ? cause.message : String(cause))
+    })
+    return yield* readAnchors(anchors, ids, layers, config.hiddenSize)
+  })

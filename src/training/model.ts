@@ -69,7 +69,11 @@ export interface ModelTraining {
   readonly rowLength: number
   /** Fills parameters with what training starts from. */
   readonly initial: (engine: Engine, parameters: ParameterBuffers) => Effect.Effect<void, StageError | EngineError>
-  readonly objective: (batch: { readonly epochs: Epochs; readonly microBatchRows: number }) => Objective<never>
+  readonly objective: (batch: {
+    readonly epochs: Epochs
+    readonly microBatchRows: number
+    readonly steps: number
+  }) => Objective<never>
   /** Prepares what is measured on held-out data, given all parameters by name. */
   readonly evaluation: (
     engine: Engine,
@@ -102,6 +106,7 @@ export const trainModel = (context: TrainingContext, training: ModelTraining): E
       try: () => epochs.steps(settings.epochs),
       catch: cause => permanent(cause instanceof Error ? cause.message : String(cause))
     })
+    const steps = Math.min(all, maxSteps ?? all)
     const engine = yield* makeEngine(context.engine, { threads: context.slots.cpus })
     const directory = join(context.checkpoint, "training")
     const { buffers, evaluated, state } = yield* train<StageError | EngineError>(engine, {
@@ -109,8 +114,8 @@ export const trainModel = (context: TrainingContext, training: ModelTraining): E
       aliases: parameterAliases(config),
       initial: ({ frozen, parameters }) =>
         Effect.andThen(training.initial(engine, parameters), training.initial(engine, frozen)),
-      objective: training.objective({ epochs, microBatchRows }),
-      steps: Math.min(all, maxSteps ?? all),
+      objective: training.objective({ epochs, microBatchRows, steps }),
+      steps,
       update: settings,
       directory,
       progress: context.progress,

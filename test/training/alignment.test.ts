@@ -50,7 +50,7 @@ const teacher = (settings: Partial<typeof AlignmentSettings.Encoded>): Teacher =
   states: (example, layer) => Float32Array.from(teacherStates[example]![layer]!.flat())
 })
 
-const stepOf = (engine: Engine, aligned: Teacher | undefined, microBatchRows = 2, lr = 0) =>
+const stepOf = (engine: Engine, aligned: Teacher | undefined, microBatchRows = 2, lr = 0, steps = 2) =>
   Effect.gen(function* () {
     const buffers = yield* allocateTraining(engine, specs, [])
     yield* initialise(engine, buffers.parameters, 5)
@@ -67,7 +67,7 @@ const stepOf = (engine: Engine, aligned: Teacher | undefined, microBatchRows = 2
       checkpointLayers: false
     })
     const outcomes = []
-    for (let step = 0; step < 2; step++)
+    for (let step = 0; step < steps; step++)
       outcomes.push(yield* trainer.step(yield* objective.microBatches(step), { lr, update: step + 1 }))
     return { outcomes, parameters: (yield* engine.download(buffers.parameters.flat)) as Float32Array }
   })
@@ -136,6 +136,19 @@ describe("alignment", () => {
           expect(some.parameters).not.toEqual(plain.parameters)
         })
       )
+  )
+
+  it.live("brings the student closer to its teacher than training without does", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const engine = yield* makeOrt({ threads: 1 })
+        const last = (reprAlignWt: number) =>
+          Effect.map(stepOf(engine, teacher({ reprAlignWt, reprAlignPositions: "all" }), 2, 0.01, 60), ({ outcomes }) =>
+            outcomes.slice(-5).reduce((sum, { losses }) => sum + losses["repr_align"]! / 5, 0)
+          )
+        expect(yield* last(10)).toBeLessThan(0.7 * (yield* last(1e-6)))
+      })
+    )
   )
 
   it("changes its weight along a cosine, and by default not at all", () => {

@@ -1,0 +1,131 @@
+/** The cache of a teacher's states, and a training that is aligned with it. */
+import { writeFileSync } from "node:fs"
+import { join } from "node:path"
+import { fileURLToPath } from "node:url"
+import { afterEach, assert, beforeEach, describe, it } from "vitest"
+import { anchorKey } from "../../src/diffusion/anchors.ts"
+import { numericClass } from "../../src/engines/names.ts"
+import * as Pipeline from "../../src/pipeline/Pipeline.ts"
+import { anchor } from "../../stages/anchor.ts"
+import { downloadDocuments, downloadModel, downloadTokenizer } from "../../stages/download.ts"
+import { tokenize } from "../../stages/tokenize.ts"
+import { train } from "../../stages/train.ts"
+import { runPipeline, temporaryDirectory } from "../support/inProcess.ts"
+import { writeTinyModel } from "../support/tinyModel.ts"
+
+const assets = fileURLToPath(new URL("../../assets", import.meta.url))
+
+let directory: ReturnType<typeof temporaryDirectory>
+beforeEach(async () => {
+  directory = temporaryDirectory()
+  await writeTinyModel(join(directory.path, "tiny"))
+})
+afterEach(() => directory.remove())
+
+interface Options {
+  readonly documents?: number
+  readonly layers?: "all" | ReadonlyArray<number>
+  readonly train?: { readonly reprAlignWt: number; readonly alignLayers?: ReadonlyArray<number> }
+  /** Whether the training gets the anchors. */
+  readonly connected?: boolean
+  readonly steps?: number
+}
+
+const run = ({ connected = true, documents = 6, layers = "all", steps = 2, train: aligned }: Options = {}) => {
+  const corpus = join(directory.path, "texts.jsonl")
+  const texts = Array.from(
+    { length: documents },
+    (_, i) => `Document ${i}: ${"the people of the United States ".repeat(1 + i)}`
+  )
+  writeFileSync(corpus, texts.map(text => `${JSON.stringify({ text })}\n`).join(""))
+  const pipeline = Pipeline.make(
+    "anchor-test",
+    { description: "", profiles: { only: { description: "", needs: "nothing", make: () => undefined } } },
+    () => {
+      const teacher = downloadModel({ source: `file:${join(directory.path, "tiny")}` })
+      const sequences = tokenize({
+        corpus: downloadDocuments({ source: `file:${corpus}` }),
+        tokenizer: downloadTokenizer({ source: "embedded:tokenizer" }),
+        maxSeqLen: 24
+      })
+      const anchors = anchor({ teacher, sequences, layers })
+      if (aligned === undefined) return anchors
+      return {
+        anchors,
+        model: train({
+          base: teacher,
+          sequences,
+          heldOut: sequences,
+          ...(connected ? { anchors } : {}),
+          train: {
+            epochs: 100,
+            maxSteps: steps,
+            globalBatchSize: 2,
+            lr: 0.01,
+            evalEvery: 1000,
+            evalDraws: 2,
+            ...aligned
+          }
+        }).model
+      }
+    }
+  )
+  return runPipeline(pipeline, {
+    cache: join(directory.path, "cache"),
+    layers: [assets],
+    engine: numericClass("ort")
+  })
+}
+
+describe("the key of an anchor", () => {
+  it("is the field's: SHA-256 of the ids as 64-bit integers, 16 digits", () => {
+    assert.strictEqual(anchorKey([1, 2, 3]), "e2e2033ae7e19d68")
+    assert.strictEqual(anchorKey(Int32Array.of(1, 2, 3)), "e2e2033ae7e19d68")
+    assert.notStrictEqual(anchorKey([1, 2, 4]), anchorKey([1, 2, 3]))
+  })
+})
+
+describe("the stage anchor", () => {
+  it("computes each layer of each sequence once: nothing again, and of a document or layer more only that", async () => {
+    const first = await run({ layers: [1, 2] })
+    assert.deepStrictEqual(first.failures, [])
+    const all = first.metric("anchor", "sequences/new")!
+    assert.isAbove(all, 6)
+    assert.include(first.manifest("anchor").metadata as object, { hiddenSize: 8, numHiddenLayers: 2, sequences: all })
+    assert.strictEqual((await run({ layers: [1, 2] })).executed, 0)
+
+    const more = await run({ layers: [1, 2], documents: 7 })
+    // The new document may begin or end like an old one.
+    assert.isAtLeast(more.metric("anchor", "sequences/reused")!, all)
+    assert.isAbove(more.metric("anchor", "sequences/new")!, 0)
+    const layer = await run({ layers: [0, 1, 2], documents: 7 })
+    assert.strictEqual(layer.metric("anchor", "sequences/reused"), 0)
+    const fewer = await run({ layers: [2] })
+    assert.strictEqual(fewer.metric("anchor", "sequences/new"), 0)
+  })
+
+  it("refuses layers that the teacher does not have", async () => {
+    const { failures } = await run({ layers: [3] })
+    assert.match(failures[0]!.message, /layers names layer 3; the teacher has layers 1 to 2, and the embedding, 0/)
+  })
+})
+
+describe("a training with anchors", () => {
+  it("is another training than one without", async () => {
+    const aligned = await run({ train: { reprAlignWt: 5 }, steps: 6 })
+    assert.deepStrictEqual(aligned.failures, [])
+    const alone = await run({ train: { reprAlignWt: 0 }, steps: 6 })
+    const weights = (ran: typeof aligned) =>
+      ran.manifest("train").files.find(({ path }) => path === "model.safetensors")!.sha256
+    assert.notStrictEqual(weights(aligned), weights(alone))
+  })
+
+  it("says what is missing: anchors, layers, sequences", async () => {
+    const without = await run({ train: { reprAlignWt: 1 }, connected: false })
+    assert.match(without.failures[0]!.message, /train.reprAlignWt is 1, but the stage has no anchors/)
+    const layer = await run({ layers: [1], train: { reprAlignWt: 1 } })
+    assert.match(layer.failures[0]!.message, /the anchors hold layers 1, not 2/)
+    const none = await run({ train: { reprAlignWt: 1, alignLayers: [5] } })
+    assert.match(none.failures[0]!.message, /alignLayers names layer 5; the model has layers 1 to 2/)
+  })
+})
