@@ -73,6 +73,25 @@ export const Anchors = Artifact.chunkSet("anchors", {
   })
 })
 
+/** `evaluation.json`: what was measured of a diffusion model. */
+export const Evaluation = Artifact.kind("evaluation", {
+  description: "What was measured of a diffusion model on held-out text",
+  metadata: Schema.Struct({
+    /** Nats per token. */
+    nllBound: Schema.Finite,
+    standardError: Schema.Finite
+  })
+})
+
+/** `benchmark.json`: how fast a model decodes. */
+export const Benchmark = Artifact.kind("benchmark", {
+  description: "How fast a model decodes",
+  metadata: Schema.Struct({
+    /** Digest of the model that was timed. */
+    weights: Schema.String
+  })
+})
+
 /** Files for people: `report.md`, `report.html`, `report.json`. */
 export const Report = Artifact.kind("report", {
   description: "A report: Markdown, HTML and JSON",
