@@ -82,7 +82,7 @@ export interface Bound {
 const nothing = () => Effect.void
 
 /**
- * Monte-Carlo estimate of the bound (the k-subset form of the 1/t integral; Nie et al. 2025, LLaDA, section 2.4): for a sequence of n maskable tokens, `draws`
+ * Monte-Carlo estimate of the bound (the k-subset form of the 1/t integral; Nie et al. 2025, LLaDA): for a sequence of n maskable tokens, `draws`
  * numbers of masks k, evenly spread over 1 to n from a random start; for each a random subset of k tokens is masked, and (n/k) times the sum of its losses
  * estimates the sequence's negative log-likelihood from above.
  */
