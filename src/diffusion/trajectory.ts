@@ -1,5 +1,5 @@
 /**
- * Trajectories: the order in which a teacher would reveal the tokens of a given response, and masks that follow it instead of chance (d3LLM). A
+ * Trajectories: the order in which a teacher would reveal the tokens of a given response, and masks that follow it instead of chance (d3LLM; Qian et al. 2026, arXiv:2601.07568). A
  * trajectory is a row of states; in state 0 the whole response is masked, in the last nothing is, and what was revealed stays so.
  */
 import { Schema } from "effect"
