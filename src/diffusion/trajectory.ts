@@ -11,6 +11,10 @@ const PositiveInt = Schema.Int.check(Schema.isGreaterThan(0))
 const orElse = <S extends Schema.Top>(schema: S, value: S["Encoded"]) =>
   schema.pipe(Schema.withDecodingDefaultKey(Effect.succeed(value)))
 
+/** How the order is found; see the stage `trajectories`. */
+export const modes = ["scheduled", "entropy", "lr", "random", "free"] as const
+export type Mode = (typeof modes)[number]
+
 /** The compact form of a trajectory. */
 export const Trajectory = Schema.Struct({
   /** Tokens before the response. */
