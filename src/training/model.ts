@@ -15,12 +15,13 @@ import {
   parameterAliases,
   parameterSpecs
 } from "../models/config.ts"
-import type { ParameterBuffers } from "../models/parameters.ts"
+import { countElements, type ParameterBuffers } from "../models/parameters.ts"
 import type { ArtifactWriter, Progress, Slots } from "../pipeline/StageContext.ts"
 import { permanent, StageError } from "../pipeline/StageError.ts"
 import { eventsFile, metricsFile, type Scalars } from "./log.ts"
 import { train, UpdateSettings } from "./loop.ts"
 import type { Objective } from "./objective.ts"
+import { recordFile } from "./record.ts"
 
 const PositiveInt = Schema.Int.check(Schema.isGreaterThan(0))
 const orElse = <S extends Schema.Top>(schema: S, value: S["Encoded"]) =>
@@ -139,12 +140,13 @@ export const trainModel = (context: TrainingContext, training: ModelTraining): E
     const record = {
       engine: context.engine,
       parameters: countParameters(config),
+      trainedParameters: countElements(buffers.parameters.specs),
       ...training.record,
       settings,
       ...state,
       evaluated
     }
-    yield* model.write("training.json", `${JSON.stringify(record, null, 2)}\n`)
+    yield* model.write(recordFile, `${JSON.stringify(record, null, 2)}\n`)
     yield* model.metadata({
       files: saved.length + 1,
       tensors: specs.length,
