@@ -16,12 +16,13 @@ import {
   parameterAliases,
   parameterSpecs
 } from "../models/config.ts"
-import type { ParameterBuffers } from "../models/parameters.ts"
+import { countElements, type ParameterBuffers } from "../models/parameters.ts"
 import type { ArtifactWriter, Progress, Slots } from "../pipeline/StageContext.ts"
 import { permanent, StageError } from "../pipeline/StageError.ts"
 import { eventsFile, metricsFile, type Scalars } from "./log.ts"
 import { train, UpdateSettings } from "./loop.ts"
 import type { Objective } from "./objective.ts"
+import { recordFile } from "./record.ts"
 
 /** How a model is trained, whatever the objective. */
 export const TrainSettings = Schema.Struct({
@@ -145,12 +146,13 @@ export const trainModel = (context: TrainingContext, training: ModelTraining): E
     const record = {
       engine: context.engine,
       parameters: countParameters(config),
+      trainedParameters: countElements(buffers.parameters.specs),
       ...training.record,
       settings,
       ...state,
       evaluated
     }
-    yield* model.write("training.json", `${JSON.stringify(record, null, 2)}\n`)
+    yield* model.write(recordFile, `${JSON.stringify(record, null, 2)}\n`)
     yield* model.metadata({
       files: saved.length + 1,
       tensors: specs.length,
