@@ -49,13 +49,15 @@ const isMapping = (value: unknown): value is Fields => {
 }
 
 /**
- * `base` with the fields of `over` laid on it; mappings that both have are laid on each other. Unlike a spread, the result knows where each field stands.
+ * `base` with the fields of `over` laid on it; mappings that both have are laid on each other, and null takes a field away. Unlike a spread, the result
+ * knows where each field stands.
  */
 export const overlay = <A extends object, B extends object>(base: A, over: B): Overlaid<A, B> => {
   const result: { [name: string]: unknown } = { ...(base as Fields) }
   for (const [name, value] of Object.entries(over)) {
     const below = result[name]
-    result[name] = isMapping(below) && isMapping(value) ? overlay(below, value) : value
+    if (value === null) delete result[name]
+    else result[name] = isMapping(below) && isMapping(value) ? overlay(below, value) : value
   }
   return remember(result, base, over) as Overlaid<A, B>
 }
