@@ -99,6 +99,7 @@ export const BenchmarkResult = Schema.Struct({
   weights: Schema.String,
   /** Texts per call. */
   batch: Count,
+  /** Calls before the first that was timed, and timed ones of each number of steps at least. */
   warmUp: Count,
   repeats: Count,
   /** Largest resident memory of the process, MiB. */
