@@ -16,7 +16,7 @@ import * as Stage from "../src/pipeline/Stage.ts"
 import type { ChunkReader } from "../src/pipeline/StageContext.ts"
 import { permanent, StageError } from "../src/pipeline/StageError.ts"
 import { trainModel, TrainSettings } from "../src/training/model.ts"
-import { alignedLayers, AlignmentSettings } from "../src/training/objectives/alignment.ts"
+import { alignedLayers, AlignmentSettings, isAligned } from "../src/training/objectives/alignmentSettings.ts"
 import { diffusionObjective, DiffusionSettings } from "../src/training/objectives/diffusion.ts"
 import { Anchors, ModelFiles, TokenSequences, TrainingLog } from "./kinds.ts"
 
@@ -37,7 +37,7 @@ export const train = Stage.make("train", {
     base: ModelFiles,
     sequences: TokenSequences,
     heldOut: TokenSequences,
-    /** Needed where `reprAlignWt` is not 0. */
+    /** States to align with; without them a copy of the base computes them in every step. */
     anchors: Artifact.optional(Anchors)
   },
   parameters: DiffusionTrainSettings,
@@ -88,7 +88,9 @@ export const train = Stage.make("train", {
             masking: randomMasking(examples, settings, settings.seed),
             averaging: settings.averaging
           },
-          aligned === undefined ? undefined : { settings, steps, seed: settings.seed, states: aligned }
+          isAligned(settings)
+            ? { settings, steps, seed: settings.seed, ...(aligned === undefined ? {} : { states: aligned }) }
+            : undefined
         ),
       evaluation: (engine, trained, rows) =>
         Effect.map(makeTokenLosses(engine, config, trained, { rows, length, causal: false }), losses =>
@@ -114,7 +116,7 @@ export const train = Stage.make("train", {
   })
 })
 
-/** The teacher's states, where the student is aligned with it. */
+/** The teacher's states, where the student is aligned with it and they were made before. */
 const states = (
   anchors: ChunkReader<typeof Anchors.metadata.Type> | undefined,
   training: {
@@ -125,12 +127,7 @@ const states = (
 ): Effect.Effect<AnchorStates | undefined, StageError> =>
   Effect.gen(function* () {
     const { config, ids, settings } = training
-    if (settings.reprAlignWt === 0) return undefined
-    if (anchors === undefined)
-      return yield* permanent(
-        `train.reprAlignWt is ${settings.reprAlignWt}, but the stage has no anchors`,
-        "give it those of the stage anchor, or set reprAlignWt to 0"
-      )
+    if (!isAligned(settings) || anchors === undefined) return undefined
     const layers = yield* Effect.try({
       try: () => alignedLayers(settings, config),
       catch: cause => permanent(cause instanceof Error ? cause.message : String(cause))

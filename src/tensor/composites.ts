@@ -7,6 +7,7 @@ import {
   constant,
   cos,
   customGradient,
+  div,
   erf,
   exp,
   gatherAlong,
@@ -17,11 +18,14 @@ import {
   minimum,
   mul,
   neg,
+  abs,
   random,
   reshape,
   scatterAddAlong,
   equal,
   iota,
+  less,
+  select,
   sigmoid,
   sliceAxis,
   sqrt,
@@ -65,6 +69,23 @@ export const gelu = (x: Tensor): Tensor => mul(mul(x, 0.5), add(erf(mul(x, Math.
 export const geluTanh = (x: Tensor): Tensor => {
   const inner = mul(add(x, mul(mul(square(x), x), 0.044_715)), Math.sqrt(2 / Math.PI))
   return mul(mul(x, 0.5), add(tanh(inner), 1))
+}
+
+/** Coefficients of the arc cosine, from the constant on (Abramowitz & Stegun 4.4.46): off by at most 2e-8 in [0, 1]. */
+const acosCoefficients = [
+  1.570796305, -0.2145988016, 0.0889789874, -0.0501743046, 0.030891881, -0.0170881256, 0.0066700901, -0.0012624911
+]
+
+/** The arc cosine of x in [-1, 1], radians; its derivative -1 / sqrt(1 - x^2) is infinite at both ends. */
+export const acos = (x: Tensor): Tensor => {
+  const size = abs(x)
+  const polynomial = acosCoefficients.reduceRight<Tensor>(
+    (sum, coefficient) => add(mul(sum, size), coefficient),
+    zeros(x.dtype, x.shape)
+  )
+  const ofSize = mul(sqrt(sub(1, size)), polynomial)
+  const angle = select(less(x, 0), sub(Math.PI, ofSize), ofSize)
+  return customGradient(angle, [x], gradient => [neg(div(gradient, sqrt(sub(1, square(x)))))])
 }
 
 /** log sum exp(x) along an axis, which stays with size 1. */
