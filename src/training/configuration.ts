@@ -8,10 +8,11 @@ import { DataType } from "../data/records.ts"
 import { ChatTemplate } from "../data/sequences.ts"
 import { Count, optional, PositiveInt, required, setting } from "../data/setting.ts"
 import { snakeKeys } from "../data/snakeKeys.ts"
-import { modes, TrajectoryMaskingSettings } from "../diffusion/trajectory.ts"
+import { modes } from "../diffusion/trajectory.ts"
 import { trainNames, TrainSettings } from "./model.ts"
-import { AlignmentSettings } from "./objectives/alignment.ts"
+import { AlignmentSettings } from "./objectives/alignmentSettings.ts"
 import { DiffusionSettings } from "./objectives/diffusion.ts"
+import { TrajectorySettings } from "./objectives/trajectoryTerms.ts"
 import { unsupportedData, unsupportedModel, unsupportedTrain } from "./unsupported.ts"
 
 /** What a training does, whatever the method. */
@@ -20,7 +21,7 @@ export const TrainConfig = Schema.Struct({
   ...TrainSettings.fields,
   ...DiffusionSettings.fields,
   ...AlignmentSettings.fields,
-  ...TrajectoryMaskingSettings.fields,
+  ...TrajectorySettings.fields,
   alignLayers: optional(
     numberList(Count),
     "Layers that are aligned, `7,14,21,28` or a list: 0 is the embedding, 1 the output of the first layer. By default all but the embedding"
@@ -72,7 +73,7 @@ const DataGroup = Schema.Struct({
   dataType: setting(DataType, "plaintext", "What a record is"),
   textKeys: optional(Schema.String, "The field that holds the text or the turns; by default `text`, or `messages`"),
   chatTemplate: optional(ChatTemplate, "How a conversation is written as text"),
-  maxSeqLen: setting(PositiveInt, 2048, "Longest sequence, in tokens; a longer document becomes several"),
+  maxSeqLen: required(PositiveInt, "Longest sequence, in tokens; a longer document becomes several"),
   ...unsupportedData
 })
 
