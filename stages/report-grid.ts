@@ -73,10 +73,8 @@ export const reportGrid = Stage.make("report-grid", {
         `the baseline is ${baselineName}, but there are only the rows ${rows.map(({ name }) => name).join(", ")}`
       )
     const cached: ReadonlyArray<Cached> = [
-      ...(yield* Effect.forEach(Object.entries(sequences), ([name, set]) =>
-        readCached(name, TokenSequences.name, set)
-      )),
-      ...(yield* Effect.forEach(Object.entries(anchors), ([name, set]) => readCached(name, Anchors.name, set)))
+      ...(yield* Effect.forEach(Object.entries(sequences), ([name, set]) => readCached(name, TokenSequences, set))),
+      ...(yield* Effect.forEach(Object.entries(anchors), ([name, set]) => readCached(name, Anchors, set)))
     ]
     const found = makeGridReport(rows, baseline, cached, settings)
     for (const { difference, row } of found.comparisons) {

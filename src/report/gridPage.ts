@@ -36,7 +36,7 @@ export const gridHtml = (report: GridReport): string => {
     ["Samples", samplesSection(rows, settings.textSteps)],
     ["What was cached", cached(report)],
     ["Where it comes from", origin(report)],
-    ["How the intervals were made", method(report).map(paragraph).join("\n")]
+    ["How the numbers were made", method(report).map(paragraph).join("\n")]
   ]
   const body = sections
     .filter(([, content]) => content !== "")

@@ -130,7 +130,7 @@ describe("the grid", () => {
       assert.include(text, "decoding in 8 steps was not timed")
       assert.include(text, "nothing was trained for this row")
     }
-    assert.strictEqual(cellsOf(markdown, "row untimed").filter(text => text.startsWith("n/a")).length, 4 + 5)
+    assert.strictEqual(cellsOf(markdown, "row untimed").filter(text => text.startsWith("n/a")).length, 4 + 6)
     assert.notMatch(markdown + html, /NaN|undefined|Infinity/)
   })
 
