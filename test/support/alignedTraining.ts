@@ -15,7 +15,7 @@ import { bruteForward } from "../models/bruteForce.ts"
 import { modelConfig } from "./tinyModel.ts"
 
 export const config = modelConfig({ vocabSize: 20, layers: 3 })
-const mask = 19
+export const mask = 19
 export const specs = parameterSpecs(config)
 const values = new Map(specs.map(spec => [spec.name, initialValues(spec, 5)]))
 export const weight = (name: string) => values.get(name)!
