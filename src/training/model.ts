@@ -3,6 +3,7 @@ import { createReadStream } from "node:fs"
 import { join } from "node:path"
 import { Effect, Schema, type Scope } from "effect"
 import { type Epochs, makeEpochs } from "../data/epochs.ts"
+import type { FileError } from "../data/fileError.ts"
 import { asStageError } from "../data/obtain.ts"
 import type { TokenizerFiles } from "../data/tokenizer.ts"
 import type { Buffers, Engine, EngineError } from "../engines/Engine.ts"
@@ -18,8 +19,8 @@ import {
 import type { ParameterBuffers } from "../models/parameters.ts"
 import type { ArtifactWriter, Progress, Slots } from "../pipeline/StageContext.ts"
 import { permanent, StageError } from "../pipeline/StageError.ts"
-import { eventsFile, metricsFile, type Scalars } from "./log.ts"
-import { train, UpdateSettings } from "./loop.ts"
+import { logFiles, type Scalars } from "./log.ts"
+import { type Observer, train, UpdateSettings } from "./loop.ts"
 import type { Objective } from "./objective.ts"
 import { teacherBuffers } from "./objectives/teacher.ts"
 
@@ -81,6 +82,12 @@ export interface ModelTraining {
     parameters: Buffers,
     microBatchRows: number
   ) => Effect.Effect<Effect.Effect<Scalars, EngineError>, EngineError, Scope.Scope>
+  /** What else looks at the training from time to time. */
+  readonly observers?: (batch: {
+    readonly engine: Engine
+    readonly epochs: Epochs
+    readonly steps: number
+  }) => ReadonlyArray<Observer<EngineError | FileError>>
   readonly tokenizer: TokenizerFiles
   /** Fields of `config.json` beside those of the architecture. */
   readonly fields: { readonly [field: string]: unknown }
@@ -114,7 +121,7 @@ export const trainModel = (context: TrainingContext, training: ModelTraining): E
     })
     const engine = yield* makeEngine(context.engine, { threads: context.slots.cpus })
     const directory = join(context.checkpoint, "training")
-    const { buffers, evaluated, state } = yield* train<StageError | EngineError>(engine, {
+    const { buffers, evaluated, state } = yield* train<StageError | EngineError | FileError>(engine, {
       parameters: parameterSpecs(config),
       aliases: parameterAliases(config),
       initial: ({ constants, frozen, parameters }) =>
@@ -131,7 +138,8 @@ export const trainModel = (context: TrainingContext, training: ModelTraining): E
         every: settings.evalEvery,
         prepare: ({ frozen, parameters }) =>
           training.evaluation(engine, { ...frozen.views, ...parameters.views }, microBatchRows)
-      }
+      },
+      observers: training.observers?.({ engine, epochs, steps }) ?? []
     })
 
     const specs = parameterSpecs(config)
@@ -158,7 +166,7 @@ export const trainModel = (context: TrainingContext, training: ModelTraining): E
       parameters: countParameters(config)
     })
     for (const [name, value] of Object.entries(evaluated)) yield* context.metric(`eval/${name}`, value)
-    for (const file of [metricsFile, eventsFile]) yield* log.write(file, createReadStream(join(directory, file)))
+    for (const file of logFiles(directory)) yield* log.write(file, createReadStream(join(directory, file)))
     yield* log.metadata({ steps: state.step })
   }).pipe(
     Effect.scoped,
