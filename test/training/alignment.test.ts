@@ -112,10 +112,10 @@ describe("alignment", () => {
   it("changes its weight along a cosine, and by default not at all", () => {
     const { settings } = teacher({ reprAlignWt: 10 })
     expect([0, 5, 9].map(step => alignmentWeight(settings, step, 10))).toEqual([10, 10, 10])
-    const falling = teacher({ reprAlignWt: 10, reprAlignWtFinal: 2 }).settings
+    const falling = teacher({ reprAlignWt: 10, reprAlignWtFinal: 1 }).settings
     expect(alignmentWeight(falling, 0, 10)).toBe(10)
-    expect(alignmentWeight(falling, 5, 10)).toBeCloseTo(6, 12)
-    expect(alignmentWeight(falling, 10, 10)).toBeCloseTo(2, 12)
+    expect(alignmentWeight(falling, 5, 10)).toBeCloseTo(5.5, 12)
+    expect(alignmentWeight(falling, 10, 10)).toBeCloseTo(1, 12)
   })
 
   it("refuses layers that the model does not have", () => {
@@ -145,6 +145,11 @@ describe("what a step aligns", () => {
         expect(Math.abs(sums[i]! / draws - w)).toBeLessThan(4 * deviation)
       }
     }
+  })
+
+  it("weighs layers as the published vector says", () => {
+    const weights = layerWeights([16, 32, 48, 64], { deepest: 64, exponent: 2 })
+    for (const [i, expected] of [0.1015, 0.1674, 0.276, 0.4551].entries()) expect(weights[i]).toBeCloseTo(expected, 4)
   })
 
   it("draws positions without replacement, at least one of some, none of none", () => {
