@@ -11,10 +11,8 @@ import type { Sampling } from "../decoding/sampling.ts"
 import type { Buffers, Engine } from "../engines/Engine.ts"
 import { makeEngine } from "../engines/make.ts"
 import { numericClass } from "../engines/names.ts"
-import { openModel } from "../models/artifact.ts"
-import { type ModelConfig, parameterAliases, parameterSpecs } from "../models/config.ts"
-import { allocateParameters } from "../models/parameters.ts"
-import { loadWeights } from "../models/weights.ts"
+import { loadParameters, openModel } from "../models/artifact.ts"
+import type { ModelConfig } from "../models/config.ts"
 import { ConfigError } from "../pipeline/ConfigError.ts"
 import * as flags from "./flags.ts"
 import { printJson } from "./look.ts"
@@ -91,7 +89,8 @@ export const command = Command.make(
   Effect.fn("generate")(function* (args) {
     const sampling = yield* samplingOf(args)
     const { files, name } = yield* findModel(args.model, args.cache)
-    const { config, json, tensors, tokenizer } = yield* openModel(files)
+    const opened = yield* openModel(files)
+    const { config, json, tokenizer } = opened
     const text = args.prompt === "-" ? yield* standardInput : args.prompt
     const prompt = tokenizer.encode(text)
     if (prompt.length === 0)
@@ -99,13 +98,12 @@ export const command = Command.make(
     const maxNewTokens = yield* roomFor(prompt.length, json["max_position_embeddings"], args.maxNewTokens)
 
     const engine = yield* makeEngine(numericClass(args.engine), { threads: availableParallelism() })
-    const buffers = yield* allocateParameters(engine, parameterSpecs(config))
-    yield* loadWeights(engine, buffers, tensors, parameterAliases(config))
+    const parameters = yield* loadParameters(engine, opened)
     const mode = Option.getOrElse(args.mode, () => (json["token_shift"] === undefined ? "ar" : "diffusion"))
     const task: Task = {
       engine,
       config,
-      parameters: buffers.views,
+      parameters,
       tokenizer,
       prompt,
       maxNewTokens,
