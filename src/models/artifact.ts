@@ -11,7 +11,7 @@ import type { ArtifactReader, ArtifactWriter } from "../pipeline/StageContext.ts
 import { permanent, StageError } from "../pipeline/StageError.ts"
 import { decodeModelConfig, parameterAliases, parameterSpecs } from "./config.ts"
 import { allocateParameters, type ParameterBuffers } from "./parameters.ts"
-import { loadWeights, saveWeights } from "./weights.ts"
+import { loadWeights, matchWeights, saveWeights } from "./weights.ts"
 
 /** What the files of a model hold: configuration, tokenizer, and the tensors where they lie. */
 export const openModel = Effect.fn("openModel")(
@@ -59,16 +59,24 @@ export interface LoadedModel extends OpenModel {
   readonly parameters: Buffers
 }
 
-/** Opens a model and reads its parameters into an engine's memory. */
-export const loadModel = Effect.fn("loadModel")(
-  function* (engine: Engine, files: ReadonlyArray<NamedFile>) {
-    const opened = yield* openModel(files)
-    const buffers = yield* allocateParameters(engine, parameterSpecs(opened.config))
-    yield* loadWeights(engine, buffers, opened.tensors, parameterAliases(opened.config))
-    return { ...opened, parameters: buffers.views } satisfies LoadedModel as LoadedModel
+/** Reads the parameters of an opened model into an engine's memory. */
+export const loadParameters = Effect.fn("loadParameters")(
+  function* (engine: Engine, { config, tensors }: Pick<OpenModel, "config" | "tensors">) {
+    const specs = parameterSpecs(config)
+    // Before memory is asked for: a configuration that does not fit its weights may ask for any amount.
+    yield* matchWeights(specs, tensors, parameterAliases(config))
+    const buffers = yield* allocateParameters(engine, specs)
+    yield* loadWeights(engine, buffers, tensors, parameterAliases(config))
+    return buffers.views
   },
   Effect.mapError(error => (error instanceof StageError ? error : asStageError(error)))
 )
+
+/** Opens a model and reads its parameters into an engine's memory. */
+export const loadModel = Effect.fn("loadModel")(function* (engine: Engine, files: ReadonlyArray<NamedFile>) {
+  const opened = yield* openModel(files)
+  return { ...opened, parameters: yield* loadParameters(engine, opened) } satisfies LoadedModel as LoadedModel
+})
 
 /** The files of an artifact of a stage. */
 export const filesOf = (artifact: ArtifactReader<unknown>): Effect.Effect<ReadonlyArray<NamedFile>, StageError> =>

@@ -2,14 +2,13 @@
 import { Effect, Schema, Scope } from "effect"
 import { TextList } from "../data/commaList.ts"
 import { NonNegative, setting } from "../data/setting.ts"
-import type { FileError } from "../data/fileError.ts"
-import type { Engine, EngineError } from "../engines/Engine.ts"
+import type { Engine } from "../engines/Engine.ts"
 import { matmulPeak } from "../engines/matmulPeak.ts"
 import type { ParameterSpec } from "../models/parameters.ts"
 import type { Progress } from "../pipeline/StageContext.ts"
 import { count } from "../pipeline/units.ts"
 import { AdamW } from "./adamw.ts"
-import { makeCheckpoints, type TrainingState } from "./checkpoints.ts"
+import { makeCheckpoints, type RestoreError, type TrainingState } from "./checkpoints.ts"
 import { type FreezeError, groupParameters, splitParameters } from "./groups.ts"
 import { openLog, type Scalars } from "./log.ts"
 import { amounts, memoryMeasures, updateMeasures, workMeasures } from "./measures.ts"
@@ -102,7 +101,7 @@ export interface Trained {
 export const train = <E>(
   engine: Engine,
   training: Training<E>
-): Effect.Effect<Trained, E | EngineError | FileError | DivergedError | FreezeError, Scope.Scope> =>
+): Effect.Effect<Trained, E | RestoreError | DivergedError | FreezeError, Scope.Scope> =>
   Effect.gen(function* () {
     const { checkpointSeconds = defaultCheckpointSeconds, directory, objective, steps, update } = training
     const split = yield* Effect.try({
