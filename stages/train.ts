@@ -15,7 +15,7 @@ import * as Artifact from "../src/pipeline/Artifact.ts"
 import * as Stage from "../src/pipeline/Stage.ts"
 import type { ChunkReader } from "../src/pipeline/StageContext.ts"
 import { permanent, StageError } from "../src/pipeline/StageError.ts"
-import { trainModel, TrainSettings } from "../src/training/model.ts"
+import { languageModel, trainModel, TrainSettings } from "../src/training/model.ts"
 import { alignedLayers, AlignmentSettings } from "../src/training/objectives/alignment.ts"
 import { diffusionObjective, DiffusionSettings } from "../src/training/objectives/diffusion.ts"
 import { Anchors, ModelFiles, TokenSequences, TrainingLog } from "./kinds.ts"
@@ -63,7 +63,7 @@ export const train = Stage.make("train", {
     const heldOut = (yield* allSequences(inputs.heldOut)).map(({ ids, lossMask }) => ({ ids, maskable: lossMask }))
     const aligned = yield* states(inputs.anchors, { config, ids: examples.map(({ ids }) => ids), settings })
     yield* trainModel(context, {
-      config,
+      ...languageModel(config),
       settings,
       lengths: examples.map(({ ids }) => ids.length),
       rowLength: length,

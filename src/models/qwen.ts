@@ -132,6 +132,8 @@ const selfAttention = (
 const swiglu = (x: Tensor, { down, gate, up }: LayerWeights["mlp"]): Tensor => down(mul(silu(gate(x)), up(x)))
 
 export interface ForwardOptions extends AttentionContext {
+  /** What enters the first layer, given the tokens' embeddings [B, L, d]; by default just those. */
+  readonly embedded?: (embeddings: Tensor) => Tensor
   /** Computes each layer again in the backward pass instead of keeping what is inside of it. */
   readonly checkpointLayers?: boolean
   /** Instead of what `causal` and `documents` say: added to the scores, [B or 1, 1, 1, L, keys]. */
@@ -171,7 +173,8 @@ export const forward = (
   options: ForwardOptions
 ): Forward => {
   const layerOf = decoderLayers(config, tokens.shape[1]!, weights.embedding.dtype, options)
-  const states = [gather(weights.embedding, tokens)] // [B, L, d]
+  const { embedded = embeddings => embeddings } = options
+  const states = [embedded(gather(weights.embedding, tokens))] // [B, L, d]
   for (const [i, layer] of weights.layers.entries()) {
     const x = states.at(-1)!
     const run = (): Tensor => layerOf(x, i, layer)
@@ -181,28 +184,26 @@ export const forward = (
 }
 
 /** hidden [N, d] -> logits [N, V]. */
-export const logits = (hidden: Tensor, { head }: ModelWeights): Tensor => matmul(hidden, head, { transposeB: true })
+export const logits = (hidden: Tensor, { head }: Pick<ModelWeights, "head">, bias?: Tensor): Tensor =>
+  dense(head, bias)(hidden)
 
 /** Logits of so many bytes are held at once, unless one row alone has more. */
 const logitBytes = 64 * 2 ** 20
 
 /**
- * Cross-entropy of rows: hidden [N, d], head [V, d], targets i32 or i64 [N] -> f32 [N], nats. Logits are made for a chunk of rows at a time and made
+ * Cross-entropy of rows: hidden [N, d], head [V, d] and perhaps a bias [V], targets i32 or i64 [N] -> f32 [N], nats. Logits are made for a chunk of rows at a time and made
  * again in the backward pass, so that memory does not grow with N x V.
  */
 export const chunkedCrossEntropy = (
   hidden: Tensor,
   head: Tensor,
   targets: Tensor,
-  { maxBytes = logitBytes }: { readonly maxBytes?: number } = {}
+  { bias, maxBytes = logitBytes }: { readonly bias?: Tensor | undefined; readonly maxBytes?: number } = {}
 ): Tensor => {
   const [n, vocabSize] = [hidden.shape[0]!, head.shape[0]!]
   const rows = Math.max(1, Math.floor(maxBytes / (4 * vocabSize)))
   const loss = (start: number, end: number): Tensor =>
-    softmaxCrossEntropy(
-      matmul(sliceAxis(hidden, 0, start, end), head, { transposeB: true }),
-      sliceAxis(targets, 0, start, end)
-    )
+    softmaxCrossEntropy(logits(sliceAxis(hidden, 0, start, end), { head }, bias), sliceAxis(targets, 0, start, end))
   if (rows >= n) return loss(0, n)
   const chunks: Array<Tensor> = []
   for (let start = 0; start < n; start += rows) chunks.push(checkpoint(() => loss(start, Math.min(n, start + rows))))

@@ -7,7 +7,7 @@ import type { HostArray } from "../tensor/dtype.ts"
 import { reshape, sliceAxis } from "../tensor/ops.ts"
 import type { Tensor } from "../tensor/Tensor.ts"
 import type { ModelConfig } from "./config.ts"
-import { chunkedCrossEntropy, forward, type Forward, weightsOf } from "./qwen.ts"
+import { chunkedCrossEntropy, forward, type Forward, type ForwardOptions, weightsOf } from "./qwen.ts"
 
 /** Rows and tokens per row of a batch. */
 export interface BatchShape {
@@ -28,7 +28,7 @@ export const shiftedInputs = (shape: BatchShape) =>
     targets: { dtype: "i32", shape: [columnsOf(shape)] }
   }) as const
 
-export interface ShiftedOptions {
+export interface ShiftedOptions extends Pick<ForwardOptions, "embedded"> {
   readonly causal: boolean
   readonly checkpointLayers: boolean
 }

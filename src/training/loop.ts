@@ -11,7 +11,7 @@ import { AdamW } from "./adamw.ts"
 import { makeCheckpoints, type TrainingState } from "./checkpoints.ts"
 import { type FreezeError, groupParameters, splitParameters } from "./groups.ts"
 import { openLog, type Scalars } from "./log.ts"
-import type { Objective } from "./objective.ts"
+import type { Memory, Objective } from "./objective.ts"
 import { LearningRate, learningRate } from "./schedule.ts"
 import { allocateTraining, makeTrainer, type TrainingBuffers } from "./trainer.ts"
 
@@ -50,6 +50,8 @@ const checkpointShare = 0.05
 
 export interface Training<E> {
   readonly parameters: ReadonlyArray<ParameterSpec>
+  /** Parameters that are read and never trained, whatever `freeze` says. */
+  readonly fixed?: ReadonlyArray<ParameterSpec>
   /** Other names of parameters, for patterns that freeze. */
   readonly aliases?: { readonly [alias: string]: string }
   /** Fills parameters and frozen with what training starts from. Not called when a checkpoint is there. */
@@ -66,7 +68,11 @@ export interface Training<E> {
   /** Measured every so many steps and after the last one. */
   readonly evaluation?: {
     readonly every: number
-    readonly prepare: (buffers: TrainingBuffers) => Effect.Effect<Effect.Effect<Scalars, E>, E, Scope.Scope>
+    readonly prepare: (
+      buffers: TrainingBuffers,
+      /** The objective's memory as it is when it is asked for. */
+      memory: () => Memory
+    ) => Effect.Effect<Effect.Effect<Scalars, E>, E, Scope.Scope>
   }
 }
 
@@ -92,25 +98,30 @@ export const train = <E>(
       layerwiseDecay: update.llrdDecay,
       noDecayNorms: update.noDecayNorms
     })
-    const buffers = yield* allocateTraining(engine, specs, split.frozen)
+    const buffers = yield* allocateTraining(engine, specs, [...split.frozen, ...(training.fixed ?? [])])
     const trainer = yield* makeTrainer(engine, objective, buffers, {
       optimiser: update,
       groups,
       maxGradNorm: update.maxGradNorm,
       checkpointLayers: update.gradientCheckpointing
     })
-    const evaluate = yield* training.evaluation?.prepare(buffers) ?? Effect.succeed(Effect.succeed({}))
-    const checkpoints = makeCheckpoints(engine, directory, buffers)
-
-    // The frozen parameters are not part of a checkpoint.
-    yield* training.initial(buffers)
-    let state: TrainingState = (yield* checkpoints.restore) ?? {
+    const { memory: remembering } = objective
+    let state: TrainingState = {
       step: 0,
       updates: 0,
       skippedInARow: 0,
       skipped: 0,
-      tokens: 0
+      tokens: 0,
+      ...(remembering === undefined ? {} : { memory: remembering.initial })
     }
+    const evaluate = yield* (
+      training.evaluation?.prepare(buffers, () => state.memory ?? {}) ?? Effect.succeed(Effect.succeed({}))
+    )
+    const checkpoints = makeCheckpoints(engine, directory, buffers)
+
+    // The frozen parameters are not part of a checkpoint.
+    yield* training.initial(buffers)
+    state = (yield* checkpoints.restore) ?? state
     let saved = state.step
     const log = yield* openLog(directory, state.step, training.metric)
     let evaluated: Scalars = {}
@@ -119,12 +130,19 @@ export const train = <E>(
     let peak = 0
 
     const step = Effect.gen(function* () {
-      const microBatches = yield* objective.microBatches(state.step)
-      const flops = microBatches.reduce((sum, microBatch) => sum + (microBatch.flops ?? 0), 0)
+      const { memory } = state
+      const microBatches = yield* objective.microBatches(state.step, memory)
+      const flops = microBatches.reduce((sum, microBatch) => sum + (microBatch.flops ?? trainer.flops), 0)
       if (peak === 0 && flops > 0) peak = (yield* matmulPeak(engine)).perSecond
       const lr = learningRate(update, state.step, steps)
-      const { gradientNorm, losses, updated } = yield* trainer.step(microBatches, { lr, update: state.updates + 1 })
+      const outcome = yield* trainer.step(microBatches, { lr, update: state.updates + 1 })
+      const { gradientNorm, losses, observations, updated } = outcome
+      const remembered =
+        memory === undefined || remembering === undefined
+          ? {}
+          : { memory: updated ? remembering.next(memory, state.step, observations) : memory }
       state = {
+        ...remembered,
         step: state.step + 1,
         updates: state.updates + Number(updated),
         skippedInARow: updated ? 0 : state.skippedInARow + 1,

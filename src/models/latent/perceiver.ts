@@ -1,0 +1,48 @@
+/** Perceiver resamplers: so many learned vectors read a sequence of any length and become its summary (Jaegle et al. 2021; Alayrac et al. 2022). */
+import { add, broadcastTo, reshape } from "../../tensor/ops.ts"
+import type { Tensor } from "../../tensor/Tensor.ts"
+import type { ParameterSpec } from "../parameters.ts"
+import { layer, layerSpecs, linear, linearSpecs, scoreMask, table, under, type Weights, within } from "./parts.ts"
+
+export interface PerceiverShape {
+  /** Inner width. */
+  readonly width: number
+  /** Of what it reads; a projection is there only where it differs. */
+  readonly contextWidth: number
+  /** How many vectors come out. */
+  readonly latents: number
+  readonly depth: number
+  readonly heads: number
+  /** Longest context for which there are learned positions; undefined: the context carries its own, or none. */
+  readonly positions?: number | undefined
+}
+
+const layerShape = (width: number) =>
+  ({ width, selfAttention: true, crossAttention: true, projectionBias: false }) as const
+
+export const perceiverSpecs = (shape: PerceiverShape): ReadonlyArray<ParameterSpec> => {
+  const { contextWidth, depth, latents, positions, width } = shape
+  return [
+    table("latents", latents, width),
+    ...(positions === undefined ? [] : [table("positions", positions, width)]),
+    ...(contextWidth === width ? [] : linearSpecs("context", { from: contextWidth, to: width })),
+    ...Array.from({ length: depth }, (_, i) => under(`layers.${i}`, layerSpecs(layerShape(width)))).flat()
+  ]
+}
+
+/** context [B, K, contextWidth] -> [B, latents, width]. `seen`: bool [B, K], which of the context there is; by default all. */
+export const perceiver = (
+  w: Weights,
+  { contextWidth, depth, heads, latents, positions, width }: PerceiverShape,
+  context: Tensor,
+  seen?: Tensor
+): Tensor => {
+  const [batch, length] = context.shape as [number, number, number]
+  const projected = contextWidth === width ? context : linear(w, "context", context)
+  const placed = positions === undefined ? projected : add(projected, w("positions"))
+  let x = broadcastTo(reshape(w("latents"), [1, latents, width]), [batch, latents, width])
+  const contextMask = seen === undefined ? undefined : scoreMask(reshape(seen, [batch, 1, length]))
+  for (let i = 0; i < depth; i++)
+    x = layer(within(w, `layers.${i}`), x, { heads, shape: layerShape(width), context: placed, contextMask })
+  return x
+}
