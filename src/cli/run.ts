@@ -27,6 +27,7 @@ export const command = Command.make(
     pipeline: flags.pipelineName,
     profile: flags.profile,
     set: flags.set,
+    ...flags.variant,
     engine: flags.engine,
     only: flags.only,
     jobs: Flag.Int("jobs").pipe(
@@ -53,7 +54,8 @@ export const command = Command.make(
     const plan = yield* planOf(args.pipeline, {
       profile: Option.getOrUndefined(args.profile),
       set: args.set,
-      only: args.only
+      only: args.only,
+      variant: flags.variantOf(args)
     })
     const location = flags.locationOf(args.cache)
     const cache = yield* Effect.sync(() => Cache.open(location))

@@ -37,15 +37,21 @@ export const command = Command.make(
     ),
     profile: flags.profile,
     set: flags.set,
+    ...flags.variant,
     engine: flags.engine,
     cache: flags.cache,
     json: flags.json
   },
   Effect.fn("why")(function* (args) {
     const { path, rest } = splitPath(args.name)
-    if (!args.next && (args.set.length > 0 || Option.isSome(args.profile))) {
+    const [ahead] = [
+      ...(args.set.length > 0 ? ["--set"] : []),
+      ...(Option.isSome(args.profile) ? ["--profile"] : []),
+      ...Object.keys(flags.variantOf(args)).map(flag => `--${flag}`)
+    ]
+    if (!args.next && ahead !== undefined) {
       return yield* new ConfigError({
-        at: args.set.length > 0 ? "--set" : "--profile",
+        at: ahead,
         message: "goes with --next: what the last run did is past"
       })
     }
@@ -194,6 +200,8 @@ interface NextArgs {
   readonly set: ReadonlyArray<string>
   readonly engine: EngineName
   readonly cache: Option.Option<string>
+  readonly quick: boolean
+  readonly controls: boolean
 }
 
 /** What a run would do now. */
@@ -210,7 +218,12 @@ const explainNext = (args: NextArgs, path: string | undefined, rest: string, lim
           ? [args.name, ""]
           : [args.name.slice(0, slash), args.name.slice(slash + 1)]
     const pattern = label === "" ? undefined : label
-    const wanted = yield* planOf(name, { profile: Option.getOrUndefined(args.profile), set: args.set, only: [] })
+    const wanted = yield* planOf(name, {
+      profile: Option.getOrUndefined(args.profile),
+      set: args.set,
+      only: [],
+      variant: flags.variantOf(args)
+    })
     const meant = wanted.nodes.filter(node => isMeant(node.label, pattern))
     if (pattern !== undefined && meant.length === 0) {
       const labels = wanted.nodes.map(node => node.label)

@@ -7,20 +7,23 @@ import { gather, input, reshape } from "../tensor/ops.ts"
 import { makeProgram } from "../tensor/Program.ts"
 import type { Denoiser } from "./diffusion.ts"
 
-export interface DenoiserShape {
+export interface DenoiserOptions {
+  /** At most; a canvas may have fewer. */
   readonly rows: number
   /** Tokens of a row, prompt and new ones. */
   readonly length: number
   /** Places that are asked for at once, at most. */
   readonly wanted: number
+  /** Whether the token at a place is predicted from the state before it, as in an autoregressive model, or from that at the place itself. Default true. */
+  readonly tokenShift?: boolean
 }
 
-/** Prepares a model whose parameters lie in buffers. The token at a place is predicted from the state before it. */
+/** Prepares a model whose parameters lie in buffers. */
 export const makeDenoiser = (
   engine: Engine,
   config: ModelConfig,
   parameters: Buffers,
-  { length, rows, wanted }: DenoiserShape
+  { length, rows, tokenShift = true, wanted }: DenoiserOptions
 ): Effect.Effect<Denoiser<EngineError>, EngineError, Scope.Scope> =>
   Effect.gen(function* () {
     const specs = parameterSpecs(config)
@@ -32,13 +35,13 @@ export const makeDenoiser = (
       positions: input("positions", "i32", [rows, length])
     })
     // The head is the larger half of a small model: it reads only the rows that are asked for.
-    const before = gather(reshape(final, [rows * length, config.hiddenSize]), input("before", "i32", [wanted]))
-    const executable = yield* engine.compile(makeProgram({ logits: logits(before, weights) }))
+    const states = gather(reshape(final, [rows * length, config.hiddenSize]), input("columns", "i32", [wanted]))
+    const executable = yield* engine.compile(makeProgram({ logits: logits(states, weights) }))
     const data = {
       ids: yield* engine.allocate("i32", [rows, length]),
       documents: yield* engine.allocate("i32", [rows, length]),
       positions: yield* engine.allocate("i32", [rows, length]),
-      before: yield* engine.allocate("i32", [wanted])
+      columns: yield* engine.allocate("i32", [wanted])
     }
     const output = yield* engine.allocate("f32", [wanted, config.vocabSize])
     const own = Object.fromEntries(specs.map(({ name }) => [name, parameters[name]!]))
@@ -48,12 +51,14 @@ export const makeDenoiser = (
       length,
       logits: (canvas, pads, places) =>
         Effect.gen(function* () {
-          if (canvas.length !== rows * length || places.length > wanted)
+          if (canvas.length !== pads.length * length || pads.length > rows || places.length > wanted)
             return yield* Effect.die(
               new RangeError(
                 `made for ${rows} rows and ${wanted} places, asked for ${pads.length} and ${places.length}`
               )
             )
+          const ids = new Int32Array(rows * length)
+          ids.set(canvas)
           const documents = new Int32Array(rows * length)
           const positions = new Int32Array(rows * length)
           for (const [row, pad] of pads.entries())
@@ -62,11 +67,11 @@ export const makeDenoiser = (
               positions[row * length + i] = Math.max(0, i - pad)
             }
           const columns = new Int32Array(wanted)
-          for (const [i, place] of places.entries()) columns[i] = place - 1
-          yield* engine.upload(data.ids, canvas)
+          for (const [i, place] of places.entries()) columns[i] = tokenShift ? place - 1 : place
+          yield* engine.upload(data.ids, ids)
           yield* engine.upload(data.documents, documents)
           yield* engine.upload(data.positions, positions)
-          yield* engine.upload(data.before, columns)
+          yield* engine.upload(data.columns, columns)
           yield* engine.run([call])
           return ((yield* engine.download(output)) as Float32Array).subarray(0, places.length * config.vocabSize)
         })

@@ -2,11 +2,18 @@
  * Trajectories: the order in which a teacher would reveal the tokens of a given response, and masks that follow it instead of chance (d3LLM; Qian et al. 2026, arXiv:2601.07568). A
  * trajectory is a row of states; in state 0 the whole response is masked, in the last nothing is, and what was revealed stays so.
  */
-import { Schema } from "effect"
+import { Effect, Schema } from "effect"
 import { permutation, randomKey, type RandomKey, uniformAt } from "../tensor/random.ts"
 import type { Corruption, Masking } from "./corruption.ts"
 
 const Count = Schema.Int.check(Schema.isGreaterThanOrEqualTo(0))
+const PositiveInt = Schema.Int.check(Schema.isGreaterThan(0))
+const orElse = <S extends Schema.Top>(schema: S, value: S["Encoded"]) =>
+  schema.pipe(Schema.withDecodingDefaultKey(Effect.succeed(value)))
+
+/** How the order is found; see the stage `trajectories`. */
+export const modes = ["scheduled", "entropy", "lr", "random", "free"] as const
+export type Mode = (typeof modes)[number]
 
 /** The compact form of a trajectory. */
 export const Trajectory = Schema.Struct({
@@ -78,15 +85,26 @@ export const randomOrder = (promptLength: number, response: number, steps: numbe
   return { promptLength, revealedAt, forwards: 0 }
 }
 
-export interface TrajectoryMaskingSettings {
-  /** Share of masks: from `trajectoryMinMaskRatio` the lower limit rises to `trajectoryMaxMaskRatio` over the training. */
-  readonly trajectoryMinMaskRatio: number
-  readonly trajectoryMaxMaskRatio: number
+const Share = Schema.Finite.check(Schema.isBetween({ minimum: 0, maximum: 1 }))
+
+/** How masks follow trajectories. The field's names in our spelling. */
+export const TrajectoryMaskingSettings = Schema.Struct({
+  /** Share of masks: over the training its lower limit rises from this … */
+  trajectoryMinMaskRatio: orElse(Share, 0).annotate({
+    description: "Lowest share of masks at the beginning; it rises to `trajectory_max_mask_ratio` over the training"
+  }),
+  /** … to this. */
+  trajectoryMaxMaskRatio: orElse(Share, 0.8).annotate({ description: "Highest share of masks" }),
   /** Masks follow the trajectory within one block of the response; all behind it is masked, and not learnt. */
-  readonly trajectoryUseBlockwise: boolean
+  trajectoryUseBlockwise: orElse(Schema.Boolean, false).annotate({
+    description: "Masks follow the trajectory within one block of the response; all behind it is masked, and not learnt"
+  }),
   /** Lengths of blocks, over the training one after the other, with straight lines between. */
-  readonly trajectoryProgressiveBlockSizes: ReadonlyArray<number>
-}
+  trajectoryProgressiveBlockSizes: orElse(Schema.Array(PositiveInt), [16, 24, 32]).annotate({
+    description: "Lengths of blocks, tokens, over the training one after the other, with straight lines between"
+  })
+})
+export type TrajectoryMaskingSettings = typeof TrajectoryMaskingSettings.Type
 
 export interface TrajectoryMasking {
   readonly masking: Masking

@@ -31,6 +31,8 @@ export const shiftedInputs = (shape: BatchShape) =>
 export interface ShiftedOptions extends Pick<ForwardOptions, "embedded"> {
   readonly causal: boolean
   readonly checkpointLayers: boolean
+  /** False where the state at a token itself predicts it, as in models that were diffusion models from the start. Default true. */
+  readonly tokenShift?: boolean
 }
 
 export interface Shifted extends Forward {
@@ -42,7 +44,7 @@ export const shiftedLosses = (
   config: ModelConfig,
   parameter: (name: string) => Tensor,
   data: (name: keyof ReturnType<typeof shiftedInputs>) => Tensor,
-  options: ShiftedOptions
+  { tokenShift = true, ...options }: ShiftedOptions
 ): Shifted => {
   const ids = data("ids")
   const [rows, length] = ids.shape as [number, number]
@@ -52,8 +54,10 @@ export const shiftedLosses = (
     positions: data("positions"),
     ...options
   })
-  const before = reshape(sliceAxis(passed.final, 1, 0, length - 1), [columnsOf({ rows, length }), config.hiddenSize])
-  return { ...passed, losses: chunkedCrossEntropy(before, weights.head, data("targets")) }
+  const first = tokenShift ? 0 : 1
+  const columns = [columnsOf({ rows, length }), config.hiddenSize]
+  const predicting = reshape(sliceAxis(passed.final, 1, first, first + length - 1), columns)
+  return { ...passed, losses: chunkedCrossEntropy(predicting, weights.head, data("targets")) }
 }
 
 /** The arrays of clean rows under the names of `shiftedInputs`. */

@@ -1,6 +1,8 @@
 /** The loop of every training: schedule, steps, evaluation, metrics, checkpoints. */
 import { memoryUsage } from "node:process"
 import { Effect, Schema, type Scope } from "effect"
+import { TextList } from "../data/commaList.ts"
+import { NonNegative, setting } from "../data/setting.ts"
 import type { FileError } from "../data/fileError.ts"
 import type { Engine, EngineError } from "../engines/Engine.ts"
 import { matmulPeak } from "../engines/matmulPeak.ts"
@@ -15,24 +17,31 @@ import type { Memory, Objective } from "./objective.ts"
 import { LearningRate, learningRate } from "./schedule.ts"
 import { allocateTraining, makeTrainer, type TrainingBuffers } from "./trainer.ts"
 
-const NonNegative = Schema.Finite.check(Schema.isGreaterThanOrEqualTo(0))
-const orElse = <S extends Schema.Top>(schema: S, value: S["Encoded"]) =>
-  schema.pipe(Schema.withDecodingDefaultKey(Effect.succeed(value)))
-
 /** How parameters are updated; part of every stage that trains. */
 export const UpdateSettings = Schema.Struct({
   ...LearningRate.fields,
   ...AdamW.fields,
-  /** Gradients whose global L2 norm is larger are scaled down to it; 0 turns it off. */
-  maxGradNorm: orElse(NonNegative, 1),
-  /** Spares norms and biases from weight decay. */
-  noDecayNorms: orElse(Schema.Boolean, false),
-  /** Learning rates fall by this factor from the last layer to the first; 0 turns it off. */
-  llrdDecay: orElse(NonNegative, 0),
-  /** Parameters whose names contain one of these are not trained; `*` stands for any characters. */
-  freeze: orElse(Schema.Array(Schema.String), []),
-  /** Computes each layer again in the backward pass: less memory, about a third more time. */
-  gradientCheckpointing: orElse(Schema.Boolean, false)
+  maxGradNorm: setting(
+    NonNegative,
+    1,
+    "Gradients whose global L2 norm is larger are scaled down to it; 0 turns it off"
+  ),
+  noDecayNorms: setting(Schema.Boolean, false, "Spares norms and biases from weight decay"),
+  llrdDecay: setting(
+    NonNegative,
+    0,
+    "Learning rates fall by this factor from the last layer to the first; 0 turns it off"
+  ),
+  freeze: setting(
+    TextList,
+    [],
+    "Parameters whose names contain one of these are not trained; `*` stands for any characters"
+  ),
+  gradientCheckpointing: setting(
+    Schema.Boolean,
+    false,
+    "Computes each layer again in the backward pass: less memory, about a third more time"
+  )
 })
 export type UpdateSettings = typeof UpdateSettings.Type
 
