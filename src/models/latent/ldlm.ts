@@ -5,8 +5,10 @@
  *     states [L, d] --encoder--> z0 [n, w] --decoder--> states' [L, d] --token decoder--> logits [L, V]
  *                                  ^ denoiser: noise -> z0, given a prompt
  */
-import { Effect, Schema } from "effect"
-import { add, div, reshape, rmsNorm, stopGradient, sub } from "../../tensor/ops.ts"
+import { Schema } from "effect"
+import { Count, optional, Positive, PositiveInt, setting } from "../../data/setting.ts"
+import { noiseSchedules } from "../../diffusion/latent/noiseSchedule.ts"
+import { reshape, rmsNorm, stopGradient } from "../../tensor/ops.ts"
 import type { Tensor } from "../../tensor/Tensor.ts"
 import { attentionMask } from "../attention.ts"
 import { embeddingKey, headKey, type ModelConfig } from "../config.ts"
@@ -15,36 +17,42 @@ import { denoise, type DenoiserShape, denoiserSpecs, type Prompt } from "./denoi
 import { layer, layerSpecs, linear, linearSpecs, under, type Weights, within } from "./parts.ts"
 import { perceiver, type PerceiverShape, perceiverSpecs } from "./perceiver.ts"
 
-const Count = Schema.Int.check(Schema.isGreaterThan(0))
-const orElse = <S extends Schema.Top>(schema: S, value: S["Encoded"]) =>
-  schema.pipe(Schema.withDecodingDefaultKey(Effect.succeed(value)))
-
-/** What the networks are; a part of the model's `config.json`. */
+/** What the networks are and how noise is added to latents; a part of the model's `config.json`. */
 export const LdlmArchitecture = Schema.Struct({
-  /** Tokens that one set of latents stands for. */
-  seqLen: orElse(Count, 128),
-  /** How many latents there are; by default one a token. */
-  numLatents: Schema.optionalKey(Count),
-  /** Layers of the latent encoder, and of the latent decoder. */
-  depth: orElse(Count, 6),
-  /** Attention heads of the encoder, the decoder and the denoiser. */
-  heads: orElse(Count, 8),
-  /** Layers of the token decoder. */
-  decoderNumLayers: orElse(Count, 3),
-  /** Layers of the denoiser. */
-  diffusionHeadDepth: orElse(Count, 12),
-  /** Which states of the language model are encoded: 0 is the embedding, 1 leaves the first layer; negative counts from the end. */
-  encoderHiddenLayer: orElse(Schema.Int, -3),
-  /** Width of latents and networks; by default that of the language model. */
-  latentDim: Schema.optionalKey(Count),
-  /** Whether tokens are predicted by the language model's own final norm and head, which stay as they are; else by a new head with a bias. */
-  tieLmHead: orElse(Schema.Boolean, false),
-  /** Learned positions of states and latents; false as in the seed, whose denoiser cannot tell noised latents apart. */
-  latentPositions: orElse(Schema.Boolean, true),
-  /** Tokens of a prompt that the denoiser attends to; 0 as in the seed: texts without a prompt. */
-  promptLength: orElse(Schema.Int.check(Schema.isGreaterThanOrEqualTo(0)), 64),
-  /** Whether the denoiser reads its own earlier prediction. */
-  selfConditioning: orElse(Schema.Boolean, true)
+  seqLen: setting(PositiveInt, 128, "Tokens that one set of latents stands for; longer texts are made piece by piece"),
+  numLatents: optional(PositiveInt, "How many latents there are; by default one a token"),
+  depth: setting(PositiveInt, 6, "Layers of the latent encoder, and of the latent decoder"),
+  heads: setting(PositiveInt, 8, "Attention heads of the latent encoder, the latent decoder and the denoiser"),
+  decoderNumLayers: setting(PositiveInt, 3, "Layers of the token decoder"),
+  diffusionHeadDepth: setting(PositiveInt, 12, "Layers of the denoiser"),
+  encoderHiddenLayer: setting(
+    Schema.Int,
+    -3,
+    "States of the language model that are encoded: 0 is the embedding, 1 leaves the first layer; negative counts from the end"
+  ),
+  latentDim: optional(PositiveInt, "Width of latents and networks; by default that of the language model"),
+  tieLmHead: setting(
+    Schema.Boolean,
+    false,
+    "Tokens are predicted by the language model's own final norm and head, which are not trained, instead of by a new head with a bias"
+  ),
+  latentPositions: setting(
+    Schema.Boolean,
+    true,
+    "Learned positions of states and latents; false as in the seed, whose denoiser cannot tell noised latents apart"
+  ),
+  promptLength: setting(
+    Count,
+    64,
+    "Tokens of a prompt that the denoiser attends to; 0 as in the seed, which knows no prompts"
+  ),
+  selfConditioning: setting(Schema.Boolean, true, "The denoiser reads its own earlier prediction"),
+  noiseSchedule: setting(
+    Schema.Literals(noiseSchedules),
+    "power",
+    "Share of the signal at time t: power, 1 - t^d, as in the seed; tangent, 1 / (1 + d^2 tan^2(pi t / 2))"
+  ),
+  tangentD: setting(Positive, 3, "d of the noise schedule")
 })
 export type LdlmArchitecture = typeof LdlmArchitecture.Type
 
@@ -168,10 +176,3 @@ export const ldlm = (architecture: LdlmArchitecture, config: ModelConfig, weight
         : { weight: own("lm_head.weight"), bias: own("lm_head.bias") }
   }
 }
-
-/** Keeps the quotient finite for states that do not vary. */
-const epsilon = 1e-6
-
-/** States less their mean, divided by their standard deviation; both scalars of all states. */
-export const normalised = (states: Tensor, mean: Tensor, deviation: Tensor): Tensor =>
-  div(sub(states, mean), add(deviation, epsilon))
