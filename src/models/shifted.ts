@@ -60,15 +60,19 @@ export const shiftedLosses = (
   return { ...passed, losses: chunkedCrossEntropy(predicting, weights.head, data("targets")) }
 }
 
+/** The token of each column: all of a row but its first. */
+export const shiftedIds = (ids: Int32Array, { length, rows }: BatchShape): Int32Array<ArrayBuffer> => {
+  const targets = new Int32Array(columnsOf({ rows, length }))
+  for (let r = 0; r < rows; r++) targets.set(ids.subarray(r * length + 1, (r + 1) * length), r * (length - 1))
+  return targets
+}
+
 /** The arrays of clean rows under the names of `shiftedInputs`. */
 export const shiftedData = (
   { documents, ids, positions }: PackedArrays,
-  { length, rows }: BatchShape
-): { readonly [name in keyof ReturnType<typeof shiftedInputs>]: Int32Array<ArrayBuffer> } => {
-  const targets = new Int32Array(columnsOf({ rows, length }))
-  for (let r = 0; r < rows; r++) targets.set(ids.subarray(r * length + 1, (r + 1) * length), r * (length - 1))
-  return { ids, documents, positions, targets } satisfies { readonly [name: string]: HostArray }
-}
+  shape: BatchShape
+): { readonly [name in keyof ReturnType<typeof shiftedInputs>]: Int32Array<ArrayBuffer> } =>
+  ({ ids, documents, positions, targets: shiftedIds(ids, shape) }) satisfies { readonly [name: string]: HostArray }
 
 /** 1 for each column whose token and the one before it belong to the same document, else 0. */
 export const predicted = ({ documents }: PackedArrays, { length, rows }: BatchShape): Float32Array<ArrayBuffer> => {

@@ -143,7 +143,7 @@ export const ldlm = (architecture: LdlmArchitecture, config: ModelConfig, weight
     shape,
     /** States [B, L, d], bool [B, L] which of them there are -> latents [B, n, w]. */
     encode: (states: Tensor, seen: Tensor): Tensor =>
-      perceiver(within(own, "latent_encoder"), shape.encoder, states, seen),
+      perceiver(within(own, "latent_encoder"), shape.encoder, states, { seen }),
     /** Latents [B, n, w] -> states [B, L, d]. */
     decode: (latents: Tensor): Tensor => {
       const x = perceiver(within(own, "latent_decoder"), shape.decoder, latents)

@@ -115,8 +115,6 @@ export interface LayerShape {
   readonly selfAttention: boolean
   readonly crossAttention: boolean
   readonly projectionBias: boolean
-  /** Whether the layer begins as the identity: what its parts add is 0 until they have learnt. */
-  readonly identity?: boolean
 }
 
 /** The inner width of a layer's perceptron, in widths. */
@@ -124,18 +122,17 @@ const expansion = 4
 
 /** Parameters of a pre-norm layer: 4 d^2 for each attention, 8 d^2 for the perceptron, and vectors. */
 export const layerSpecs = (shape: LayerShape): ReadonlyArray<ParameterSpec> => {
-  const { crossAttention, identity = false, selfAttention, width } = shape
-  const last = identity ? { initial: "zeros" as const } : {}
+  const { crossAttention, selfAttention, width } = shape
   const part = (name: string, specs: ReadonlyArray<ParameterSpec>) => [
     ...normSpecs(`${name}.norm`, width),
     ...under(name, specs)
   ]
   return [
-    ...(selfAttention ? part("self_attention", attentionSpecs({ ...shape, ...last })) : []),
-    ...(crossAttention ? part("cross_attention", attentionSpecs({ ...shape, ...last })) : []),
+    ...(selfAttention ? part("self_attention", attentionSpecs(shape)) : []),
+    ...(crossAttention ? part("cross_attention", attentionSpecs(shape)) : []),
     ...part("mlp", [
       ...linearSpecs("up", { from: width, to: expansion * width }),
-      ...linearSpecs("down", { from: expansion * width, to: width, ...last })
+      ...linearSpecs("down", { from: expansion * width, to: width })
     ])
   ]
 }

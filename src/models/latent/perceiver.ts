@@ -1,5 +1,5 @@
 /** Perceiver resamplers: so many learned vectors read a sequence of any length and become its summary (Jaegle et al. 2021; Alayrac et al. 2022). */
-import { add, broadcastTo, reshape } from "../../tensor/ops.ts"
+import { add, broadcastTo, gather, reshape, sliceAxis } from "../../tensor/ops.ts"
 import type { Tensor } from "../../tensor/Tensor.ts"
 import type { ParameterSpec } from "../parameters.ts"
 import { layer, layerSpecs, linear, linearSpecs, scoreMask, table, under, type Weights, within } from "./parts.ts"
@@ -30,16 +30,25 @@ export const perceiverSpecs = (shape: PerceiverShape): ReadonlyArray<ParameterSp
   ]
 }
 
-/** context [B, K, contextWidth] -> [B, latents, width]. `seen`: bool [B, K], which of the context there is; by default all. */
+export interface ContextOptions {
+  /** bool [B, K]: which of the context there is; by default all. */
+  readonly seen?: Tensor
+  /** i32 [B, K]: positions, where the context does not begin at 0. */
+  readonly at?: Tensor
+}
+
+/** context [B, K, contextWidth] -> [B, latents, width]. */
 export const perceiver = (
   w: Weights,
   { contextWidth, depth, heads, latents, positions, width }: PerceiverShape,
   context: Tensor,
-  seen?: Tensor
+  { at, seen }: ContextOptions = {}
 ): Tensor => {
   const [batch, length] = context.shape as [number, number, number]
   const projected = contextWidth === width ? context : linear(w, "context", context)
-  const placed = positions === undefined ? projected : add(projected, w("positions"))
+  const vectors = (): Tensor =>
+    at === undefined ? sliceAxis(w("positions"), 0, 0, length) : gather(w("positions"), at)
+  const placed = positions === undefined ? projected : add(projected, vectors())
   let x = broadcastTo(reshape(w("latents"), [1, latents, width]), [batch, latents, width])
   const contextMask = seen === undefined ? undefined : scoreMask(reshape(seen, [batch, 1, length]))
   for (let i = 0; i < depth; i++)

@@ -4,6 +4,7 @@ import { Schema } from "effect"
 import { denoiserSpecs } from "../../../src/models/latent/denoiser.ts"
 import { LdlmArchitecture, ldlmSpecs } from "../../../src/models/latent/ldlm.ts"
 import { layerSpecs } from "../../../src/models/latent/parts.ts"
+import { VfmArchitecture, vfmSpecs } from "../../../src/models/latent/vfm.ts"
 import { perceiverSpecs } from "../../../src/models/latent/perceiver.ts"
 import { countElements } from "../../../src/models/parameters.ts"
 import { modelConfig } from "../../support/tinyModel.ts"
@@ -70,5 +71,17 @@ describe("LDLM", () => {
     const projections = d * w + w + (w * d + d) + (d * w + w) + (w * d + d)
     expect(countElements(narrow)).toBe(layers + others + projections)
     expect(millions(narrow)).toBeLessThan(200)
+  })
+})
+
+describe("the noise adapter", () => {
+  const specs = (changes: Partial<typeof VfmArchitecture.Encoded>, d: number) =>
+    vfmSpecs(Schema.decodeUnknownSync(VfmArchitecture)({ adapterLayers: 2, ...changes }), { ...qwen17, hiddenSize: d })
+
+  it.each([8, 2048])("has 27 d^2 + 512 d parameters and vectors at a width of %i: 114 million with the seed's", d => {
+    const vectors = 2 * 13 * d + 2 * d + 3 * d
+    expect(countElements(specs({}, d))).toBe(27 * d * d + 512 * d + vectors)
+    expect(countElements(specs({ noiseInput: "replacing" }, d))).toBe(27 * d * d + 512 * d + vectors + 2 * d)
+    if (d === 2048) expect(millions(specs({}, d))).toBeCloseTo(114.4, 0)
   })
 })
