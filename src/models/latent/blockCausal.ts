@@ -127,8 +127,7 @@ export const blockCausal = (
       reshape(sliceAxis(all, 1, i * width, (i + 1) * width), [batch, 1, width])
     )
   }
-  const modulated = (x: Tensor, shift: Tensor, scale: Tensor): Tensor =>
-    add(mul(layerNorm(x), add(scale, 1)), shift)
+  const modulated = (x: Tensor, shift: Tensor, scale: Tensor): Tensor => add(mul(layerNorm(x), add(scale, 1)), shift)
   const mask = scoreMask(constant(visibility(shape, causal), "bool", [1, n, n]))
   const condition =
     promptWidth === undefined || prompt === undefined

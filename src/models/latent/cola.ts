@@ -48,7 +48,11 @@ export const ColaArchitecture = Schema.Struct({
     true,
     "The encoder is variational and there is a decoder; false as in the seed, where latents are neither bounded nor used"
   ),
-  colaDecoderLayers: setting(PositiveInt, 2, "Layers through which the last states of the student attend to the latents"),
+  colaDecoderLayers: setting(
+    PositiveInt,
+    2,
+    "Layers through which the last states of the student attend to the latents"
+  ),
   colaCondition: setting(
     Schema.Boolean,
     true,
@@ -143,7 +147,7 @@ export const colaSpecs = (architecture: ColaArchitecture, config: ModelConfig): 
 /** The networks as functions, for rows of so many tokens. */
 export const cola = (architecture: ColaArchitecture, config: ModelConfig, weights: Weights, length: number) => {
   const shape = colaShape(architecture, config, length)
-  const { d, width } = shape
+  const { width } = shape
   const own = within(weights, colaPrefix)
   return {
     shape,

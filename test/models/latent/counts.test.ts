@@ -1,6 +1,7 @@
 /** Numbers of parameters against formulas in the width d, and at the sizes of Qwen3-1.7B against the figures of the specification. */
 import { describe, expect, it } from "vitest"
 import { Schema } from "effect"
+import { ColaArchitecture, colaSpecs } from "../../../src/models/latent/cola.ts"
 import { denoiserSpecs } from "../../../src/models/latent/denoiser.ts"
 import { LdlmArchitecture, ldlmSpecs } from "../../../src/models/latent/ldlm.ts"
 import { layerSpecs } from "../../../src/models/latent/parts.ts"
@@ -83,5 +84,32 @@ describe("the noise adapter", () => {
     expect(countElements(specs({}, d))).toBe(27 * d * d + 512 * d + vectors)
     expect(countElements(specs({ noiseInput: "replacing" }, d))).toBe(27 * d * d + 512 * d + vectors + 2 * d)
     if (d === 2048) expect(millions(specs({}, d))).toBeCloseTo(114.4, 0)
+  })
+})
+
+describe("Cola", () => {
+  const specs = (changes: Partial<typeof ColaArchitecture.Encoded>, d: number) =>
+    colaSpecs(Schema.decodeUnknownSync(ColaArchitecture)(changes), { ...qwen17, hiddenSize: d })
+  const seed = { colaVae: false, colaCondition: false, colaPositions: false } as const
+
+  it.each([8, 2048])(
+    "has 143 d^2 + 443 d parameters with the seed's networks at a width of %i: 600 million with the seed's",
+    d => {
+      expect(countElements(specs(seed, d))).toBe(143 * d * d + 443 * d)
+      if (d === 2048) expect(millions(specs(seed, d))).toBeCloseTo(600.7, 0)
+    }
+  )
+
+  it("adds two heads and a decoder as a variational model, whose maps lead in and out of its width", () => {
+    const [d, w] = [2048, 512]
+    const plain = countElements(specs({ ...seed, colaWidth: w }, d))
+    expect(plain).toBe(143 * w * w + 443 * w + 2 * (d * w + w))
+    const decoder = d * w + w + 2 * (12 * w * w + 10 * w) + (w * d + d)
+    expect(countElements(specs({ ...seed, colaVae: true, colaWidth: w }, d))).toBe(plain + 2 * (w * w + w) + decoder)
+  })
+
+  it("fits the 50 million of the seed's table with a width of 512, conditioned and with positions", () => {
+    expect(millions(specs({ colaWidth: 512 }, 2048))).toBeGreaterThan(45)
+    expect(millions(specs({ colaWidth: 512 }, 2048))).toBeLessThan(60)
   })
 })
