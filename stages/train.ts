@@ -10,7 +10,7 @@ const inputs = {
   base: ModelFiles,
   sequences: TokenSequences,
   heldOut: TokenSequences,
-  /** Needed where `repr_align_wt` is not 0. */
+  /** States to align with; without them a copy of the base computes them in every step. */
   anchors: Artifact.optional(Anchors),
   /** Needed where `trajectory_mode` is not `none`. */
   trajectories: Artifact.optional(Trajectories)

@@ -14,8 +14,8 @@ export interface AskedOptions {
   readonly length: number
   /** Places that are asked for at once, at most. */
   readonly wanted: number
-  /** Whether the token at a place is predicted from the state before it, as in an autoregressive model, or from that at the place itself. */
-  readonly tokenShift: boolean
+  /** Whether the token at a place is predicted from the state before it, as in an autoregressive model, or from that at the place itself. Default true. */
+  readonly tokenShift?: boolean
 }
 
 /**
@@ -33,7 +33,7 @@ export const makeAsked = (
   engine: Engine,
   config: ModelConfig,
   parameters: Buffers,
-  { length, rows, tokenShift, wanted }: AskedOptions,
+  { length, rows, tokenShift = true, wanted }: AskedOptions,
   answer: (states: Tensor, weights: ModelWeights) => Tensor
 ): Effect.Effect<Ask<EngineError>, EngineError, Scope.Scope> =>
   Effect.gen(function* () {

@@ -3,16 +3,9 @@ import { Effect, type Scope } from "effect"
 import type { Buffers, Engine, EngineError } from "../engines/Engine.ts"
 import type { ModelConfig } from "../models/config.ts"
 import { logits } from "../models/qwen.ts"
-import { exp, logSoftmax, mul, neg, sum } from "../tensor/ops.ts"
-import type { Tensor } from "../tensor/Tensor.ts"
+import { softmaxEntropy } from "../tensor/composites.ts"
 import { makeAsked } from "./asked.ts"
 import type { Uncertainty } from "./trajectories.ts"
-
-/** Entropy of the distributions that logits [n, V] stand for, nats: [n]. */
-export const entropyOf = (z: Tensor): Tensor => {
-  const logP = logSoftmax(z, 1)
-  return neg(sum(mul(exp(logP), logP), [1]))
-}
 
 export const makeUncertainty = (
   engine: Engine,
@@ -21,12 +14,8 @@ export const makeUncertainty = (
   { length, rows }: { readonly rows: number; readonly length: number }
 ): Effect.Effect<Uncertainty<EngineError>, EngineError, Scope.Scope> =>
   Effect.map(
-    makeAsked(
-      engine,
-      config,
-      parameters,
-      { rows, length, wanted: rows * length, tokenShift: true },
-      (states, weights) => entropyOf(logits(states, weights))
+    makeAsked(engine, config, parameters, { rows, length, wanted: rows * length }, (states, weights) =>
+      softmaxEntropy(logits(states, weights))
     ),
     entropies => ({ rows, length, entropies })
   )

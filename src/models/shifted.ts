@@ -7,7 +7,8 @@ import type { HostArray } from "../tensor/dtype.ts"
 import { reshape, sliceAxis } from "../tensor/ops.ts"
 import type { Tensor } from "../tensor/Tensor.ts"
 import type { ModelConfig } from "./config.ts"
-import { chunkedCrossEntropy, forward, type Forward, type ForwardOptions, weightsOf } from "./qwen.ts"
+import { softmaxCrossEntropy } from "../tensor/composites.ts"
+import { chunkedOfLogits, forward, type Forward, type ForwardOptions, type OfLogits, weightsOf } from "./qwen.ts"
 
 /** Rows and tokens per row of a batch. */
 export interface BatchShape {
@@ -33,18 +34,22 @@ export interface ShiftedOptions extends Pick<ForwardOptions, "embedded"> {
   readonly checkpointLayers: boolean
   /** False where the state at a token itself predicts it, as in models that were diffusion models from the start. Default true. */
   readonly tokenShift?: boolean
+  /** What else is computed of each column's logits, and how many columns behind it that sees. */
+  readonly further?: { readonly of: OfLogits; readonly ahead: number }
 }
 
 export interface Shifted extends Forward {
   /** f32 [columns], nats. */
   readonly losses: Tensor
+  /** f32 [columns] each. */
+  readonly further: ReadonlyArray<Tensor>
 }
 
 export const shiftedLosses = (
   config: ModelConfig,
   parameter: (name: string) => Tensor,
   data: (name: keyof ReturnType<typeof shiftedInputs>) => Tensor,
-  { tokenShift = true, ...options }: ShiftedOptions
+  { further, tokenShift = true, ...options }: ShiftedOptions
 ): Shifted => {
   const ids = data("ids")
   const [rows, length] = ids.shape as [number, number]
@@ -57,7 +62,17 @@ export const shiftedLosses = (
   const first = tokenShift ? 0 : 1
   const columns = [columnsOf({ rows, length }), config.hiddenSize]
   const predicting = reshape(sliceAxis(passed.final, 1, first, first + length - 1), columns)
-  return { ...passed, losses: chunkedCrossEntropy(predicting, weights.head, data("targets")) }
+  const [losses, ...others] = chunkedOfLogits(
+    predicting,
+    weights.head,
+    data("targets"),
+    (logits, targets, n) => [
+      softmaxCrossEntropy(sliceAxis(logits, 0, 0, n), sliceAxis(targets, 0, 0, n)),
+      ...(further?.of(logits, targets, n) ?? [])
+    ],
+    { ahead: further?.ahead ?? 0 }
+  )
+  return { ...passed, losses: losses!, further: others }
 }
 
 /** The token of each column: all of a row but its first. */

@@ -1,4 +1,5 @@
 /** The loop of every training: schedule, steps, evaluation, metrics, checkpoints. */
+import { freemem, totalmem } from "node:os"
 import { memoryUsage } from "node:process"
 import { Effect, Schema, type Scope } from "effect"
 import { TextList } from "../data/commaList.ts"
@@ -107,7 +108,9 @@ export const train = <E>(
       layerwiseDecay: update.llrdDecay,
       noDecayNorms: update.noDecayNorms
     })
-    const buffers = yield* allocateTraining(engine, specs, [...split.frozen, ...(training.fixed ?? [])])
+    const fixed = training.fixed ?? []
+    const buffers = yield* allocateTraining(engine, specs, [...split.frozen, ...fixed], objective.constants)
+    const rateFactors = groups.map(({ rateFactor }) => rateFactor)
     const trainer = yield* makeTrainer(engine, objective, buffers, {
       optimiser: update,
       groups,
@@ -141,11 +144,13 @@ export const train = <E>(
     const step = Effect.gen(function* () {
       const { memory } = state
       const microBatches = yield* objective.microBatches(state.step, memory)
+      const totals = (of: "tokens" | "sequences" | "rows") =>
+        microBatches.reduce((sum, microBatch) => sum + (microBatch[of] ?? 0), 0)
       const flops = microBatches.reduce((sum, microBatch) => sum + (microBatch.flops ?? trainer.flops), 0)
       if (peak === 0 && flops > 0) peak = (yield* matmulPeak(engine)).perSecond
       const lr = learningRate(update, state.step, steps)
       const outcome = yield* trainer.step(microBatches, { lr, update: state.updates + 1 })
-      const { gradientNorm, losses, observations, updated } = outcome
+      const { gradientNorm, losses, observations, parameterNorm, updated } = outcome
       const remembered =
         memory === undefined || remembering === undefined
           ? {}
@@ -156,7 +161,7 @@ export const train = <E>(
         updates: state.updates + Number(updated),
         skippedInARow: updated ? 0 : state.skippedInARow + 1,
         skipped: state.skipped + Number(!updated),
-        tokens: state.tokens + microBatches.reduce((sum, { tokens }) => sum + tokens, 0)
+        tokens: state.tokens + totals("tokens")
       }
       const { flopsPerSecond, tokensPerSecond } = pace.after(state.tokens, flops)
       const { loss, ...parts } = losses
@@ -165,14 +170,34 @@ export const train = <E>(
       if (due) evaluated = yield* evaluate
       yield* log.write(state.step, {
         "training/loss": loss!,
-        ...prefixed("losses/", parts),
+        ...(objective.report?.(losses, microBatches) ?? prefixed("losses/", parts)),
         "training/grad_norm": gradientNorm,
+        "training/param_norm": parameterNorm,
+        "training/grad_to_param_ratio": gradientNorm / parameterNorm,
         "training/lr": lr,
+        ...(update.llrdDecay === 0
+          ? {}
+          : { "llrd/lr_min": lr * Math.min(...rateFactors), "llrd/lr_max": lr * Math.max(...rateFactors) }),
         ...(updated ? {} : { "training/skipped": state.skipped }),
+        ...(totals("sequences") === 0
+          ? {}
+          : {
+              "training/avg_effective_len": totals("tokens") / totals("rows"),
+              "training/avg_sample_seq_len": totals("tokens") / totals("sequences")
+            }),
         "consume_tokens(M)": state.tokens / 1e6,
+        "consume_tokens(B)": state.tokens / 1e9,
         "tokens_per_second(M)": tokensPerSecond / 1e6,
-        ...(flopsPerSecond === 0 ? {} : { "flops_achieved(T)": flopsPerSecond / 1e12, mfu: flopsPerSecond / peak }),
+        ...(flopsPerSecond === 0
+          ? {}
+          : {
+              "flops_achieved(T)": flopsPerSecond / 1e12,
+              "flops_promised(T)": peak / 1e12,
+              mfu: flopsPerSecond / peak
+            }),
         "cpu_used_memory(GB)": memoryUsage().rss / 1e9,
+        "cpu_available_memory(GB)": freemem() / 1e9,
+        "cpu_memory_usage(%)": 100 * (1 - freemem() / totalmem()),
         ...(due ? prefixed("eval/", evaluated) : {})
       })
       if (due) pace.pause()

@@ -17,6 +17,7 @@ import { permanent, StageError } from "../pipeline/StageError.ts"
 import { eventsFile, metricsFile, type Scalars } from "./log.ts"
 import { train, UpdateSettings } from "./loop.ts"
 import type { Memory, Objective } from "./objective.ts"
+import { teacherBuffers } from "./objectives/teacher.ts"
 import { recordFile } from "./record.ts"
 
 /** How a model is trained, whatever the objective. */
@@ -127,15 +128,21 @@ export const trainModel = (context: TrainingContext, training: ModelTraining): E
       catch: cause => permanent(cause instanceof Error ? cause.message : String(cause))
     })
     const steps = Math.min(all, maxSteps ?? all)
+    const objective = yield* Effect.try({
+      try: () => training.objective({ epochs, microBatchRows, steps }),
+      catch: cause => permanent(cause instanceof Error ? cause.message : String(cause))
+    })
     const engine = yield* makeEngine(context.engine, { threads: context.slots.cpus })
     const directory = join(context.checkpoint, "training")
     const { buffers, evaluated, state } = yield* train<StageError | EngineError>(engine, {
       parameters,
       fixed,
       aliases,
-      initial: buffers =>
-        Effect.andThen(training.initial(engine, buffers.parameters), training.initial(engine, buffers.frozen)),
-      objective: training.objective({ epochs, microBatchRows, steps }),
+      initial: ({ constants, frozen, parameters }) =>
+        Effect.forEach([parameters, frozen, teacherBuffers(constants)], buffers => training.initial(engine, buffers), {
+          discard: true
+        }),
+      objective,
       steps,
       update: settings,
       directory,

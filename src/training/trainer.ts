@@ -16,6 +16,8 @@ import type { MicroBatch, Objective, Observation } from "./objective.ts"
 export interface TrainingBuffers {
   readonly parameters: ParameterBuffers
   readonly frozen: ParameterBuffers
+  /** What the objective reads beside the model's parameters. */
+  readonly constants: ParameterBuffers
   readonly gradients: ParameterBuffers
   readonly firstMoments: ParameterBuffers
   readonly secondMoments: ParameterBuffers
@@ -25,12 +27,14 @@ export interface TrainingBuffers {
 export const allocateTraining = (
   engine: Engine,
   trainable: ReadonlyArray<ParameterSpec>,
-  frozen: ReadonlyArray<ParameterSpec>
+  frozen: ReadonlyArray<ParameterSpec>,
+  constants: ReadonlyArray<ParameterSpec> = []
 ): Effect.Effect<TrainingBuffers, EngineError, Scope.Scope> =>
   Effect.gen(function* () {
     return {
       parameters: yield* allocateParameters(engine, trainable),
       frozen: yield* allocateParameters(engine, frozen),
+      constants: yield* allocateParameters(engine, constants),
       gradients: yield* allocateParameters(engine, trainable),
       firstMoments: yield* allocateParameters(engine, trainable),
       secondMoments: yield* allocateParameters(engine, trainable)
@@ -50,6 +54,8 @@ export interface StepOutcome {
   readonly losses: { readonly [part: string]: number }
   /** L2 norm of all gradients, before clipping. */
   readonly gradientNorm: number
+  /** L2 norm of all trained parameters, before the step. */
+  readonly parameterNorm: number
   /** Whether the parameters changed: false when the loss or a gradient was not finite. */
   readonly updated: boolean
   /** What each micro-batch told besides scalars. */
@@ -84,11 +90,14 @@ const earlierGradient = (name: string): string => `earlier/${name}`
 /** Losses and gradients of one micro-batch; `accumulate` adds the gradients to what is there. */
 const gradientProgram = (
   objective: Objective<unknown>,
-  { frozen, parameters }: TrainingBuffers,
+  { constants, frozen, parameters }: TrainingBuffers,
   { accumulate, checkpointLayers }: { readonly accumulate: boolean; readonly checkpointLayers: boolean }
 ): { readonly program: Program; readonly parts: ReadonlyArray<string>; readonly observed: ReadonlyArray<string> } => {
   const weights = new Map(
-    [...parameters.specs, ...frozen.specs].map(({ name, shape }) => [name, input(name, "f32", shape)])
+    [...parameters.specs, ...frozen.specs, ...constants.specs].map(({ name, shape }) => [
+      name,
+      input(name, "f32", shape)
+    ])
   )
   const data = new Map(
     Object.entries(objective.inputs).map(([name, { dtype, shape }]) => [name, input(batchInput(name), dtype, shape)])
@@ -128,7 +137,7 @@ export const makeTrainer = (
   { checkpointLayers, groups, maxGradNorm, optimiser: adamw }: TrainerSettings
 ): Effect.Effect<Trainer, EngineError, Scope.Scope> =>
   Effect.gen(function* () {
-    const { frozen, gradients: gradient, parameters } = buffers
+    const { constants, frozen, gradients: gradient, parameters } = buffers
     const data: { [name: string]: Buffer } = {}
     for (const [name, { dtype, shape }] of Object.entries(objective.inputs))
       data[name] = yield* engine.allocate(dtype, shape)
@@ -153,6 +162,7 @@ export const makeTrainer = (
         const inputs = {
           ...parameters.views,
           ...frozen.views,
+          ...constants.views,
           ...renamed(data, batchInput),
           ...(accumulate ? renamed(gradient.views, earlierGradient) : {})
         }
@@ -167,6 +177,7 @@ export const makeTrainer = (
     let further: Built | undefined
     const scope = yield* Effect.scope
     const norm = yield* makeNorm(engine, gradient.flat)
+    const ofParameters = yield* makeNorm(engine, parameters.flat)
     const optimiser = yield* makeAdamW(
       engine,
       adamw,
@@ -203,12 +214,13 @@ export const makeTrainer = (
             observations.push(observation)
           }
           const gradientNorm = yield* norm
+          const parameterNorm = yield* ofParameters
           const updated = Number.isFinite(losses["loss"]) && Number.isFinite(gradientNorm)
           if (updated) {
             const gradientScale = maxGradNorm > 0 && gradientNorm > maxGradNorm ? maxGradNorm / gradientNorm : 1
             yield* optimiser.step({ lr, step: update, gradientScale })
           }
-          return { losses, gradientNorm, updated, observations }
+          return { losses, gradientNorm, parameterNorm, updated, observations }
         })
     }
   })

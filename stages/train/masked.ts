@@ -17,7 +17,7 @@ import { loadWeights } from "../../src/models/weights.ts"
 import { permanent, StageError } from "../../src/pipeline/StageError.ts"
 import type { TrainConfig } from "../../src/training/configuration.ts"
 import { languageModel, trainModel } from "../../src/training/model.ts"
-import { alignedLayers } from "../../src/training/objectives/alignment.ts"
+import { alignedLayers, isAligned } from "../../src/training/objectives/alignmentSettings.ts"
 import { diffusionObjective } from "../../src/training/objectives/diffusion.ts"
 import type { TrainContext } from "../train.ts"
 
@@ -66,10 +66,13 @@ export const run = Effect.fn("train masked diffusion")(function* (context: Train
           masking:
             trajectories === undefined
               ? randomMasking(examples, settings, settings.seed)
-              : trajectoryMasking(settings, { sequences: examples, trajectories, steps, seed: settings.seed }).masking,
+              : trajectoryMasking(settings, { sequences: examples, trajectories, steps, seed: settings.seed }),
           averaging: settings.averaging
         },
-        aligned === undefined ? undefined : { settings, steps, seed: settings.seed, states: aligned }
+        isAligned(settings)
+          ? { settings, steps, seed: settings.seed, ...(aligned === undefined ? {} : { states: aligned }) }
+          : undefined,
+        trajectories === undefined ? undefined : settings
       ),
     evaluation: (engine, trained, rows) =>
       Effect.map(makeTokenLosses(engine, config, trained, { rows, length, causal: false }), losses =>
@@ -102,7 +105,7 @@ const withLayersOf = (settings: TrainConfig, { layers }: ModelConfig): TrainConf
   return { ...settings, alignLayers: [...new Set(mapped)].sort((a, b) => a - b) }
 }
 
-/** The teacher's states, where the student is aligned with it. */
+/** The teacher's states, where the student is aligned with it and they were made before. */
 const states = (
   anchors: TrainContext["inputs"]["anchors"],
   training: {
@@ -113,12 +116,10 @@ const states = (
 ): Effect.Effect<AnchorStates | undefined, StageError> =>
   Effect.gen(function* () {
     const { config, ids, settings } = training
-    if (settings.reprAlignWt === 0) return undefined
-    if (anchors === undefined)
-      return yield* permanent(
-        `repr_align_wt is ${settings.reprAlignWt}, but the stage has no anchors`,
-        "give it those of the stage anchor, or set repr_align_wt to 0"
-      )
+    if (!isAligned(settings)) return undefined
+    if (anchors === undefined && settings.shuffleTeacher)
+      return yield* permanent("shuffle_teacher needs anchors", "give the stage those of the stage anchor")
+    if (anchors === undefined) return undefined
     const layers = yield* attempt(() => alignedLayers(settings, config))
     const cached = yield* readAnchors(anchors, ids, layers, config.hiddenSize)
     if (!settings.shuffleTeacher) return cached

@@ -3,7 +3,7 @@ import { Effect } from "effect"
 import * as fc from "fast-check"
 import { assert, describe, it } from "vitest"
 import { findOrders, type OrderSettings, type Response } from "../../src/decoding/trajectories.ts"
-import { entropyOf } from "../../src/decoding/uncertainty.ts"
+import { softmaxEntropy } from "../../src/tensor/composites.ts"
 import { makeReference } from "../../src/engines/reference/reference.ts"
 import { maskedIn, statesOf, trajectoryFault } from "../../src/diffusion/trajectory.ts"
 import { input } from "../../src/tensor/ops.ts"
@@ -107,13 +107,13 @@ describe("findOrders", () => {
   })
 })
 
-describe("entropyOf", () => {
+describe("softmaxEntropy", () => {
   it("is the entropy of the softmax", async () => {
     await fc.assert(
       fc.asyncProperty(
         fc.array(fc.float({ min: -30, max: 30, noNaN: true }), { minLength: 6, maxLength: 6 }),
         async values => {
-          const program = makeProgram({ entropy: entropyOf(input("z", "f32", [2, 3])) })
+          const program = makeProgram({ entropy: softmaxEntropy(input("z", "f32", [2, 3])) })
           const { entropy } = await Effect.runPromise(Effect.scoped(runOnce(makeReference(), program, { z: values })))
           for (const r of [0, 1]) {
             const row = values.slice(3 * r, 3 * r + 3).map(value => Math.exp(value - Math.max(...values)))

@@ -43,6 +43,8 @@ export const ColaSettings = Schema.Struct({
 })
 export type ColaSettings = typeof ColaSettings.Type
 
+const parts = ["cola_flow", "cola_kl", "cola_tokens"] as const
+
 export const colaObjective = (
   config: ModelConfig,
   settings: DiffusionSettings & ColaSettings,
@@ -59,6 +61,7 @@ export const colaObjective = (
   const detached = settings.colaDetachStudent ? stopGradient : (x: Tensor): Tensor => x
   const prepared = colaData(config, settings, data)
   return {
+    ...inner,
     inputs: {
       ...inner.inputs,
       cleanIds: { dtype: "i32", shape: [rows, length] },
@@ -137,6 +140,10 @@ export const colaObjective = (
         cola_tokens: tokens
       }
     },
-    microBatches: (step, memory) => Effect.map(inner.microBatches(step, memory), parts => prepared(step, parts))
+    microBatches: (step, memory) => Effect.map(inner.microBatches(step, memory), own => prepared(step, own)),
+    report: (losses, microBatches) => ({
+      ...inner.report?.(losses, microBatches),
+      ...Object.fromEntries(parts.flatMap(part => (part in losses ? [[`losses/${part}`, losses[part]!]] : [])))
+    })
   }
 }

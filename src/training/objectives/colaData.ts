@@ -24,6 +24,8 @@ export const colaData =
     const { epochs, length, microBatchRows: rows, seed, sequences } = data
     const { diffusion, latents, width } = colaShape(settings, config, length)
     const all = epochs.rows(step)
+    if (parts.length * rows !== all.length)
+      throw new RangeError("Cola cannot be trained with replay: replayed batches have no text of the step")
     const noising = (time: number, meanTime: number, row: number): LatentNoising => {
       const key = randomKey(seed, "cola noised latents", step, row)
       switch (settings.colaVariant) {
