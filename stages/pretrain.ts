@@ -9,7 +9,7 @@ import { ModelConfigFields, modelConfigOf } from "../src/models/config.ts"
 import { initialise } from "../src/models/parameters.ts"
 import * as Stage from "../src/pipeline/Stage.ts"
 import { permanent } from "../src/pipeline/StageError.ts"
-import { trainModel, trainNames, TrainSettings } from "../src/training/model.ts"
+import { languageModel, trainModel, trainNames, TrainSettings } from "../src/training/model.ts"
 import { causalObjective } from "../src/training/objectives/causal.ts"
 import { ModelFiles, Tokenizer, TokenSequences, TrainingLog } from "./kinds.ts"
 
@@ -40,7 +40,7 @@ export const pretrain = Stage.make("pretrain", {
     const sequences = (yield* allSequences(inputs.sequences)).map(({ ids }) => ids)
     const heldOut = (yield* allSequences(inputs.heldOut)).map(({ ids }) => ids)
     yield* trainModel(context, {
-      config,
+      ...languageModel(config),
       settings,
       lengths: sequences.map(ids => ids.length),
       rowLength: length,

@@ -132,6 +132,8 @@ const selfAttention = (
 const swiglu = (x: Tensor, { down, gate, up }: LayerWeights["mlp"]): Tensor => down(mul(silu(gate(x)), up(x)))
 
 export interface ForwardOptions extends AttentionContext {
+  /** What enters the first layer, given the tokens' embeddings [B, L, d]; by default just those. */
+  readonly embedded?: (embeddings: Tensor) => Tensor
   /** Computes each layer again in the backward pass instead of keeping what is inside of it. */
   readonly checkpointLayers?: boolean
   /** Instead of what `causal` and `documents` say: added to the scores, [B or 1, 1, 1, L, keys]. */
@@ -171,7 +173,8 @@ export const forward = (
   options: ForwardOptions
 ): Forward => {
   const layerOf = decoderLayers(config, tokens.shape[1]!, weights.embedding.dtype, options)
-  const states = [gather(weights.embedding, tokens)] // [B, L, d]
+  const { embedded = embeddings => embeddings } = options
+  const states = [embedded(gather(weights.embedding, tokens))] // [B, L, d]
   for (const [i, layer] of weights.layers.entries()) {
     const x = states.at(-1)!
     const run = (): Tensor => layerOf(x, i, layer)
@@ -181,7 +184,8 @@ export const forward = (
 }
 
 /** hidden [N, d] -> logits [N, V]. */
-export const logits = (hidden: Tensor, { head }: ModelWeights): Tensor => matmul(hidden, head, { transposeB: true })
+export const logits = (hidden: Tensor, { head }: Pick<ModelWeights, "head">, bias?: Tensor): Tensor =>
+  dense(head, bias)(hidden)
 
 /** Logits of so many bytes are held at once, unless one row alone has more. */
 const logitBytes = 64 * 2 ** 20
@@ -227,5 +231,12 @@ export const chunkedCrossEntropy = (
   hidden: Tensor,
   head: Tensor,
   targets: Tensor,
-  options: { readonly maxBytes?: number } = {}
-): Tensor => chunkedOfLogits(hidden, head, targets, (rows, own) => [softmaxCrossEntropy(rows, own)], options)[0]!
+  { bias, ...options }: { readonly bias?: Tensor | undefined; readonly maxBytes?: number } = {}
+): Tensor =>
+  chunkedOfLogits(
+    hidden,
+    head,
+    targets,
+    (rows, own) => [softmaxCrossEntropy(bias === undefined ? rows : add(rows, bias), own)],
+    options
+  )[0]!

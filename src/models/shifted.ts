@@ -8,7 +8,7 @@ import { reshape, sliceAxis } from "../tensor/ops.ts"
 import type { Tensor } from "../tensor/Tensor.ts"
 import type { ModelConfig } from "./config.ts"
 import { softmaxCrossEntropy } from "../tensor/composites.ts"
-import { chunkedOfLogits, forward, type Forward, type OfLogits, weightsOf } from "./qwen.ts"
+import { chunkedOfLogits, forward, type Forward, type ForwardOptions, type OfLogits, weightsOf } from "./qwen.ts"
 
 /** Rows and tokens per row of a batch. */
 export interface BatchShape {
@@ -29,7 +29,7 @@ export const shiftedInputs = (shape: BatchShape) =>
     targets: { dtype: "i32", shape: [columnsOf(shape)] }
   }) as const
 
-export interface ShiftedOptions {
+export interface ShiftedOptions extends Pick<ForwardOptions, "embedded"> {
   readonly causal: boolean
   readonly checkpointLayers: boolean
   /** False where the state at a token itself predicts it, as in models that were diffusion models from the start. Default true. */
@@ -75,15 +75,19 @@ export const shiftedLosses = (
   return { ...passed, losses: losses!, further: others }
 }
 
+/** The token of each column: all of a row but its first. */
+export const shiftedIds = (ids: Int32Array, { length, rows }: BatchShape): Int32Array<ArrayBuffer> => {
+  const targets = new Int32Array(columnsOf({ rows, length }))
+  for (let r = 0; r < rows; r++) targets.set(ids.subarray(r * length + 1, (r + 1) * length), r * (length - 1))
+  return targets
+}
+
 /** The arrays of clean rows under the names of `shiftedInputs`. */
 export const shiftedData = (
   { documents, ids, positions }: PackedArrays,
-  { length, rows }: BatchShape
-): { readonly [name in keyof ReturnType<typeof shiftedInputs>]: Int32Array<ArrayBuffer> } => {
-  const targets = new Int32Array(columnsOf({ rows, length }))
-  for (let r = 0; r < rows; r++) targets.set(ids.subarray(r * length + 1, (r + 1) * length), r * (length - 1))
-  return { ids, documents, positions, targets } satisfies { readonly [name: string]: HostArray }
-}
+  shape: BatchShape
+): { readonly [name in keyof ReturnType<typeof shiftedInputs>]: Int32Array<ArrayBuffer> } =>
+  ({ ids, documents, positions, targets: shiftedIds(ids, shape) }) satisfies { readonly [name: string]: HostArray }
 
 /** 1 for each column whose token and the one before it belong to the same document, else 0. */
 export const predicted = ({ documents }: PackedArrays, { length, rows }: BatchShape): Float32Array<ArrayBuffer> => {

@@ -21,6 +21,7 @@ import {
   abs,
   random,
   reshape,
+  rsqrt,
   scatterAddAlong,
   equal,
   iota,
@@ -60,6 +61,17 @@ export const silu = (x: Tensor): Tensor => {
   const s = sigmoid(x)
   const y = mul(x, s)
   return customGradient(y, [x], gradient => [mul(gradient, add(s, mul(y, sub(1, s))))])
+}
+
+/** (x - mean) / sqrt(variance + epsilon) over the last axis, times a weight [last] plus a bias [last]; without them just normalised. Ba et al. 2016. */
+export const layerNorm = (
+  x: Tensor,
+  scale?: { readonly weight: Tensor; readonly bias: Tensor },
+  epsilon = 1e-5
+): Tensor => {
+  const centred = sub(x, mean(x, -1, { keepDims: true }))
+  const normalised = mul(centred, rsqrt(add(mean(square(centred), -1, { keepDims: true }), epsilon)))
+  return scale === undefined ? normalised : add(mul(normalised, scale.weight), scale.bias)
 }
 
 /** x times the normal distribution function of x (Hendrycks & Gimpel 2016). */

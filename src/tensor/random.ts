@@ -37,8 +37,11 @@ const word = (key: RandomKey, index: number): number => {
   return threefry(key, [block >>> 0, Math.floor(block / 2 ** 32)])[index % 2]!
 }
 
-/** Number `index` of a key's stream of uniform numbers in [0, 1): multiples of 2^-24, exact in f32. */
-export const uniformAt = (key: RandomKey, index: number): number => (word(key, index) >>> 8) * 2 ** -24
+/** A word as a number in [0, 1): a multiple of 2^-24, exact in f32. */
+const unit = (bits: number): number => (bits >>> 8) * 2 ** -24
+
+/** Number `index` of a key's stream of uniform numbers in [0, 1). */
+export const uniformAt = (key: RandomKey, index: number): number => unit(word(key, index))
 
 /** The first `n` uniform numbers of a key: what the primitive `random` gives. */
 export const uniforms = (key: RandomKey, n: number): Float32Array<ArrayBuffer> =>
@@ -47,9 +50,11 @@ export const uniforms = (key: RandomKey, n: number): Float32Array<ArrayBuffer> =
 /** `n` standard normal numbers, by Box and Muller's transform of two uniforms each. */
 export const normals = (key: RandomKey, n: number): Float32Array<ArrayBuffer> =>
   Float32Array.from({ length: n }, (_, i) => {
+    // One counter gives both: numbers 2 i and 2 i + 1 of the key's stream of uniform numbers.
+    const [first, second] = threefry(key, [i >>> 0, Math.floor(i / 2 ** 32)])
     // 1 - u lies in (0, 1], so that the logarithm is finite.
-    const radius = Math.sqrt(-2 * Math.log(1 - uniformAt(key, 2 * i)))
-    return radius * Math.cos(2 * Math.PI * uniformAt(key, 2 * i + 1))
+    const radius = Math.sqrt(-2 * Math.log(1 - unit(first)))
+    return radius * Math.cos(2 * Math.PI * unit(second))
   })
 
 /** The numbers 0 to n - 1 in a random order (Fisher and Yates). */

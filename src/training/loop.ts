@@ -12,7 +12,7 @@ import { makeCheckpoints, type RestoreError, type TrainingState } from "./checkp
 import { type FreezeError, groupParameters, splitParameters } from "./groups.ts"
 import { openLog, type Scalars } from "./log.ts"
 import { amounts, memoryMeasures, updateMeasures, workMeasures } from "./measures.ts"
-import type { Objective } from "./objective.ts"
+import type { Memory, Objective } from "./objective.ts"
 import { LearningRate, learningRate } from "./schedule.ts"
 import { allocateTraining, makeTrainer, type TrainingBuffers } from "./trainer.ts"
 
@@ -69,6 +69,8 @@ export interface Observer<E> {
 
 export interface Training<E> {
   readonly parameters: ReadonlyArray<ParameterSpec>
+  /** Parameters that are read and never trained, whatever `freeze` says. */
+  readonly fixed?: ReadonlyArray<ParameterSpec>
   /** Other names of parameters, for patterns that freeze. */
   readonly aliases?: { readonly [alias: string]: string }
   /** Fills parameters and frozen with what training starts from. Not called when a checkpoint is there. */
@@ -85,7 +87,11 @@ export interface Training<E> {
   /** Measured every so many steps and after the last one. */
   readonly evaluation?: {
     readonly every: number
-    readonly prepare: (buffers: TrainingBuffers) => Effect.Effect<Effect.Effect<Scalars, E>, E, Scope.Scope>
+    readonly prepare: (
+      buffers: TrainingBuffers,
+      /** The objective's memory as it is when it is asked for. */
+      memory: () => Memory
+    ) => Effect.Effect<Effect.Effect<Scalars, E>, E, Scope.Scope>
   }
   readonly observers?: ReadonlyArray<Observer<E>>
 }
@@ -112,7 +118,8 @@ export const train = <E>(
       layerwiseDecay: update.llrdDecay,
       noDecayNorms: update.noDecayNorms
     })
-    const buffers = yield* allocateTraining(engine, specs, split.frozen, objective.constants)
+    const fixed = training.fixed ?? []
+    const buffers = yield* allocateTraining(engine, specs, [...split.frozen, ...fixed], objective.constants)
     const rateFactors = groups.map(({ rateFactor }) => rateFactor)
     const trainer = yield* makeTrainer(engine, objective, buffers, {
       optimiser: update,
@@ -120,7 +127,6 @@ export const train = <E>(
       maxGradNorm: update.maxGradNorm,
       checkpointLayers: update.gradientCheckpointing
     })
-    const evaluate = yield* training.evaluation?.prepare(buffers) ?? Effect.succeed(Effect.succeed({}))
     const scope = yield* Effect.scope
     const observers = yield* Effect.forEach(training.observers ?? [], ({ every, prepare }) =>
       Effect.map(Effect.cached(Effect.provideService(prepare(buffers, directory), Scope.Scope, scope)), look => ({
@@ -128,17 +134,23 @@ export const train = <E>(
         look
       }))
     )
-    const checkpoints = makeCheckpoints(engine, directory, buffers)
-
-    // What is frozen or constant is not part of a checkpoint.
-    yield* training.initial(buffers)
-    let state: TrainingState = (yield* checkpoints.restore) ?? {
+    const { memory: remembering } = objective
+    let state: TrainingState = {
       step: 0,
       updates: 0,
       skippedInARow: 0,
       skipped: 0,
-      tokens: 0
+      tokens: 0,
+      ...(remembering === undefined ? {} : { memory: remembering.initial })
     }
+    const evaluate = yield* (
+      training.evaluation?.prepare(buffers, () => state.memory ?? {}) ?? Effect.succeed(Effect.succeed({}))
+    )
+    const checkpoints = makeCheckpoints(engine, directory, buffers)
+
+    // What is frozen or constant is not part of a checkpoint.
+    yield* training.initial(buffers)
+    state = (yield* checkpoints.restore) ?? state
     let saved = state.step
     const log = yield* openLog(directory, state.step, training.metric)
     let evaluated: Scalars = {}
@@ -147,13 +159,19 @@ export const train = <E>(
     let peak = 0
 
     const step = Effect.gen(function* () {
-      const microBatches = yield* objective.microBatches(state.step)
-      const amount = amounts(microBatches)
+      const { memory } = state
+      const microBatches = yield* objective.microBatches(state.step, memory)
+      const amount = amounts(microBatches, trainer.flops)
       if (peak === 0 && amount.flops > 0) peak = (yield* matmulPeak(engine)).perSecond
       const lr = learningRate(update, state.step, steps)
       const outcome = yield* trainer.step(microBatches, { lr, update: state.updates + 1 })
-      const { losses, updated } = outcome
+      const { losses, observations, updated } = outcome
+      const remembered =
+        memory === undefined || remembering === undefined
+          ? {}
+          : { memory: updated ? remembering.next(memory, state.step, observations) : memory }
       state = {
+        ...remembered,
         step: state.step + 1,
         updates: state.updates + Number(updated),
         skippedInARow: updated ? 0 : state.skippedInARow + 1,

@@ -5,11 +5,11 @@ import type { Scalars } from "./log.ts"
 import type { MicroBatch } from "./objective.ts"
 import type { StepOutcome } from "./trainer.ts"
 
-/** Sums over a step's micro-batches. */
-export const amounts = (microBatches: ReadonlyArray<MicroBatch>) => {
-  const total = (of: "tokens" | "flops" | "sequences" | "rows") =>
-    microBatches.reduce((sum, microBatch) => sum + (microBatch[of] ?? 0), 0)
-  return { tokens: total("tokens"), flops: total("flops"), sequences: total("sequences"), rows: total("rows") }
+/** Sums over a step's micro-batches. `flops`: of a micro-batch that does not say itself how many operations it takes. */
+export const amounts = (microBatches: ReadonlyArray<MicroBatch>, flops: number) => {
+  const total = (of: "tokens" | "flops" | "sequences" | "rows", otherwise = 0) =>
+    microBatches.reduce((sum, microBatch) => sum + (microBatch[of] ?? otherwise), 0)
+  return { tokens: total("tokens"), flops: total("flops", flops), sequences: total("sequences"), rows: total("rows") }
 }
 
 export const updateMeasures = (

@@ -10,19 +10,14 @@ import type { TokenizerFiles } from "../data/tokenizer.ts"
 import type { Buffers, Engine, EngineError } from "../engines/Engine.ts"
 import { makeEngine } from "../engines/make.ts"
 import { writeModel } from "../models/artifact.ts"
-import {
-  countParameters,
-  encodeModelConfig,
-  type ModelConfig,
-  parameterAliases,
-  parameterSpecs
-} from "../models/config.ts"
-import { countElements, type ParameterBuffers } from "../models/parameters.ts"
+import { encodeModelConfig, type ModelConfig, parameterAliases, parameterSpecs } from "../models/config.ts"
+import { countElements, type ParameterBuffers, type ParameterSpec } from "../models/parameters.ts"
+import type { Aliases } from "../models/weights.ts"
 import type { ArtifactWriter, Progress, Slots } from "../pipeline/StageContext.ts"
 import { permanent, StageError } from "../pipeline/StageError.ts"
 import { logFiles, type Scalars } from "./log.ts"
 import { type Observer, train, UpdateSettings } from "./loop.ts"
-import type { Objective } from "./objective.ts"
+import type { Memory, Objective } from "./objective.ts"
 import { teacherBuffers } from "./objectives/teacher.ts"
 import { recordFile } from "./record.ts"
 
@@ -69,8 +64,23 @@ export interface TrainingContext {
   }
 }
 
-export interface ModelTraining {
-  readonly config: ModelConfig
+/** What there is to train: parameters, and what `config.json` says they are. */
+export interface Trainable {
+  readonly parameters: ReadonlyArray<ParameterSpec>
+  /** Parameters that are read and saved, but never trained. */
+  readonly fixed?: ReadonlyArray<ParameterSpec>
+  readonly aliases: Aliases
+  readonly architecture: { readonly [field: string]: unknown }
+}
+
+/** A language model, all of which may be trained. */
+export const languageModel = (config: ModelConfig): Trainable => ({
+  parameters: parameterSpecs(config),
+  aliases: parameterAliases(config),
+  architecture: encodeModelConfig(config)
+})
+
+export interface ModelTraining extends Trainable {
   readonly settings: TrainSettings
   /** Lengths of the sequences, in their order. */
   readonly lengths: ReadonlyArray<number>
@@ -87,7 +97,8 @@ export interface ModelTraining {
   readonly evaluation: (
     engine: Engine,
     parameters: Buffers,
-    microBatchRows: number
+    microBatchRows: number,
+    memory: () => Memory
   ) => Effect.Effect<Effect.Effect<Scalars, EngineError>, EngineError, Scope.Scope>
   /** What else looks at the training from time to time. */
   readonly observers?: (batch: {
@@ -98,6 +109,8 @@ export interface ModelTraining {
   readonly tokenizer: TokenizerFiles
   /** Fields of `config.json` beside those of the architecture. */
   readonly fields: { readonly [field: string]: unknown }
+  /** Fields that the objective's memory decides, once the training has ended. */
+  readonly remembered?: (memory: Memory) => { readonly [field: string]: unknown }
   /** What the record of the training says of its data. */
   readonly record: { readonly [field: string]: unknown }
 }
@@ -105,7 +118,7 @@ export interface ModelTraining {
 /** Trains, and writes the outputs `model` (with `training.json`, its record) and `log`. */
 export const trainModel = (context: TrainingContext, training: ModelTraining): Effect.Effect<void, StageError> =>
   Effect.gen(function* () {
-    const { config, settings } = training
+    const { aliases, architecture, fixed = [], parameters, settings } = training
     const { globalBatchSize, maxSteps, seed } = settings
     const microBatchRows = settings.microBatchSize ?? globalBatchSize
     if (globalBatchSize % microBatchRows !== 0)
@@ -129,8 +142,9 @@ export const trainModel = (context: TrainingContext, training: ModelTraining): E
     const engine = yield* makeEngine(context.engine, { threads: context.slots.cpus })
     const directory = join(context.checkpoint, "training")
     const { buffers, evaluated, state } = yield* train<StageError | EngineError | FileError>(engine, {
-      parameters: parameterSpecs(config),
-      aliases: parameterAliases(config),
+      parameters,
+      fixed,
+      aliases,
       initial: ({ constants, frozen, parameters }) =>
         Effect.forEach([parameters, frozen, teacherBuffers(constants)], buffers => training.initial(engine, buffers), {
           discard: true
@@ -143,24 +157,24 @@ export const trainModel = (context: TrainingContext, training: ModelTraining): E
       metric: context.metric,
       evaluation: {
         every: settings.evalEvery,
-        prepare: ({ frozen, parameters }) =>
-          training.evaluation(engine, { ...frozen.views, ...parameters.views }, microBatchRows)
+        prepare: (all, memory) =>
+          training.evaluation(engine, { ...all.frozen.views, ...all.parameters.views }, microBatchRows, memory)
       },
       observers: training.observers?.({ engine, epochs, steps }) ?? []
     })
 
-    const specs = parameterSpecs(config)
+    const specs = [...parameters, ...fixed]
     const { log, model } = context.outputs
     const saved = yield* writeModel(model, {
       engine,
       parameters: { specs, views: { ...buffers.frozen.views, ...buffers.parameters.views } },
-      config: { ...encodeModelConfig(config), ...training.fields },
+      config: { ...architecture, ...training.fields, ...training.remembered?.(state.memory ?? {}) },
       tokenizer: training.tokenizer,
       format: settings.saveFormat
     })
     const record = {
       engine: context.engine,
-      parameters: countParameters(config),
+      parameters: countElements(specs),
       trainedParameters: countElements(buffers.parameters.specs),
       ...training.record,
       settings,
@@ -171,7 +185,7 @@ export const trainModel = (context: TrainingContext, training: ModelTraining): E
     yield* model.metadata({
       files: saved.length + 1,
       tensors: specs.length,
-      parameters: countParameters(config)
+      parameters: countElements(specs)
     })
     for (const [name, value] of Object.entries(evaluated)) yield* context.metric(`eval/${name}`, value)
     for (const file of logFiles(directory)) yield* log.write(file, createReadStream(join(directory, file)))

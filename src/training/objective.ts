@@ -1,5 +1,5 @@
 /** What a training minimises: the loss of a micro-batch as a function of parameters and data, and the data of each step. */
-import type { Effect } from "effect"
+import { type Effect, Schema } from "effect"
 import type { DType, HostArray } from "../tensor/dtype.ts"
 import type { ParameterSpec } from "../models/parameters.ts"
 import type { Shape, Tensor } from "../tensor/Tensor.ts"
@@ -10,7 +10,7 @@ export interface MicroBatch {
   readonly inputs: { readonly [name: string]: HostArray }
   /** Tokens that it reads, for throughput. */
   readonly tokens: number
-  /** Floating-point operations of its forward and backward pass. */
+  /** Floating-point operations of its forward and backward pass; by default those of the matrix products that are computed. */
   readonly flops?: number
   /** Sequences and rows that it reads, for their mean lengths. */
   readonly sequences?: number
@@ -19,12 +19,27 @@ export interface MicroBatch {
   readonly noted?: { readonly [name: string]: number }
 }
 
-/** Scalars, f32. They and the gradients are summed over a step's micro-batches, so the data bring what normalises them. */
+/** All f32. Scalars and gradients are summed over a step's micro-batches, so the data bring what normalises them. */
 export interface Losses {
-  /** What is minimised. */
+  /** What is minimised; a scalar. */
   readonly loss: Tensor
-  /** Reported beside it. */
+  /** Scalars are reported beside it. Other tensors are told to the objective's memory. */
   readonly [part: string]: Tensor
+}
+
+/** Numbers that an objective learns from its own losses, by name: running means and the like. Part of every checkpoint. */
+export const Memory = Schema.Record(Schema.String, Schema.Array(Schema.Finite))
+export type Memory = typeof Memory.Type
+
+/** What the losses told besides scalars, f32 by name. */
+export interface Observation {
+  readonly [part: string]: Float32Array
+}
+
+export interface Remembering {
+  readonly initial: Memory
+  /** After a step that changed the parameters, given what each of its micro-batches told. */
+  readonly next: (memory: Memory, step: number, observations: ReadonlyArray<Observation>) => Memory
 }
 
 export interface Objective<E> {
@@ -36,8 +51,10 @@ export interface Objective<E> {
     input: (name: string) => Tensor,
     options: { readonly checkpointLayers: boolean }
   ) => Losses
-  /** The micro-batches of a step (from 0). They depend on the step alone, so that a resumed training sees the same data. */
-  readonly microBatches: (step: number) => Effect.Effect<ReadonlyArray<MicroBatch>, E>
+  /** Where the data of a step depend on the losses of those before it. */
+  readonly memory?: Remembering
+  /** The micro-batches of a step (from 0). They depend on the step and the memory alone, so that a resumed training sees the same data. */
+  readonly microBatches: (step: number, memory?: Memory) => Effect.Effect<ReadonlyArray<MicroBatch>, E>
   /** What the log says of a step beside its loss, from the sums of its losses over the micro-batches; by default each part as `losses/PART`. */
   readonly report?: (
     losses: { readonly [part: string]: number },

@@ -4,12 +4,13 @@ import type { Buffer, Buffers, Call, Engine, EngineError } from "../engines/Engi
 import { allocateParameters, type ParameterBuffers, type ParameterSpec } from "../models/parameters.ts"
 import { gradients } from "../tensor/autodiff.ts"
 import { add, input } from "../tensor/ops.ts"
+import { matmulFlops } from "../tensor/flops.ts"
 import { makeProgram, type Program } from "../tensor/Program.ts"
 import type { Tensor } from "../tensor/Tensor.ts"
 import { type AdamW, makeAdamW } from "./adamw.ts"
 import type { Group } from "./groups.ts"
 import { makeNorm } from "./norm.ts"
-import type { MicroBatch, Objective } from "./objective.ts"
+import type { MicroBatch, Objective, Observation } from "./objective.ts"
 
 /** Where a training's numbers lie. Parameters and moments make up its state. */
 export interface TrainingBuffers {
@@ -57,14 +58,29 @@ export interface StepOutcome {
   readonly parameterNorm: number
   /** Whether the parameters changed: false when the loss or a gradient was not finite. */
   readonly updated: boolean
+  /** What each micro-batch told besides scalars. */
+  readonly observations: ReadonlyArray<Observation>
 }
 
 export interface Trainer {
+  /** Floating-point operations of the matrix products of a micro-batch. */
+  readonly flops: number
   /** `update` counts from 1 and leaves out steps that changed nothing. */
   readonly step: (
     microBatches: ReadonlyArray<MicroBatch>,
     options: { readonly lr: number; readonly update: number }
   ) => Effect.Effect<StepOutcome, EngineError>
+}
+
+/** The program of a micro-batch with its buffers. */
+interface Built {
+  readonly call: Call
+  readonly parts: ReadonlyArray<string>
+  /** f32 [parts]. */
+  readonly results: Buffer
+  /** By name, of what is no scalar. */
+  readonly seen: Buffers
+  readonly flops: number
 }
 
 const batchInput = (name: string): string => `batch/${name}`
@@ -76,7 +92,7 @@ const gradientProgram = (
   objective: Objective<unknown>,
   { constants, frozen, parameters }: TrainingBuffers,
   { accumulate, checkpointLayers }: { readonly accumulate: boolean; readonly checkpointLayers: boolean }
-): { readonly program: Program; readonly parts: ReadonlyArray<string> } => {
+): { readonly program: Program; readonly parts: ReadonlyArray<string>; readonly observed: ReadonlyArray<string> } => {
   const weights = new Map(
     [...parameters.specs, ...frozen.specs, ...constants.specs].map(({ name, shape }) => [
       name,
@@ -102,7 +118,12 @@ const gradientProgram = (
     const { name, shape } = parameters.specs[i]!
     outputs[gradientOutput(name)] = accumulate ? add(input(earlierGradient(name), "f32", shape), gradient) : gradient
   }
-  return { program: makeProgram(outputs), parts: Object.keys(losses) }
+  const names = Object.keys(losses)
+  return {
+    program: makeProgram(outputs),
+    parts: names.filter(name => losses[name]!.rank === 0),
+    observed: names.filter(name => losses[name]!.rank > 0)
+  }
 }
 
 const renamed = (views: Buffers, rename: (name: string) => string): Buffers =>
@@ -123,10 +144,15 @@ export const makeTrainer = (
 
     const build = (accumulate: boolean) =>
       Effect.gen(function* () {
-        const { parts, program } = gradientProgram(objective, buffers, { accumulate, checkpointLayers })
+        const { observed, parts, program } = gradientProgram(objective, buffers, { accumulate, checkpointLayers })
         const results = yield* engine.allocate("f32", [parts.length])
         const outputs: { [name: string]: Buffer } = { ...renamed(gradient.views, gradientOutput) }
         for (const [i, part] of parts.entries()) outputs[part] = yield* engine.view(results, i, [])
+        const seen: { [name: string]: Buffer } = {}
+        for (const name of observed) {
+          const { value } = program.outputs.find(output => output.name === name)!
+          outputs[name] = seen[name] = yield* engine.allocate("f32", program.values[value]!.shape)
+        }
         const executable = yield* engine.compile(program, {
           inPlace: accumulate
             ? Object.fromEntries(parameters.specs.map(({ name }) => [gradientOutput(name), earlierGradient(name)]))
@@ -143,12 +169,12 @@ export const makeTrainer = (
         // A loss need not read every parameter and every input.
         const used = Object.fromEntries(Object.entries(inputs).filter(([name]) => names.has(name)))
         const call = yield* engine.bind(executable, used, outputs)
-        return { call, parts, results }
+        return { call, parts, results, seen, flops: matmulFlops(program) } satisfies Built
       })
 
     const first = yield* build(false)
     // Compiled when a step first has a second micro-batch; most never have.
-    let further: typeof first | undefined
+    let further: Built | undefined
     const scope = yield* Effect.scope
     const norm = yield* makeNorm(engine, gradient.flat)
     const ofParameters = yield* makeNorm(engine, parameters.flat)
@@ -164,29 +190,28 @@ export const makeTrainer = (
       { groups }
     )
 
-    const runOne = (
-      {
-        call,
-        parts,
-        results
-      }: { readonly call: Call; readonly parts: ReadonlyArray<string>; readonly results: Buffer },
-      { inputs }: MicroBatch
-    ) =>
+    const runOne = ({ call, parts, results, seen }: Built, { inputs }: MicroBatch) =>
       Effect.gen(function* () {
         for (const [name, buffer] of Object.entries(data)) yield* engine.upload(buffer, inputs[name]!)
         yield* engine.run([call])
         const values = (yield* engine.download(results)) as Float32Array
-        return Object.fromEntries(parts.map((part, i) => [part, values[i]!]))
+        const observation: { [name: string]: Float32Array } = {}
+        for (const [name, buffer] of Object.entries(seen))
+          observation[name] = (yield* engine.download(buffer)) as Float32Array
+        return { losses: Object.fromEntries(parts.map((part, i) => [part, values[i]!])), observation }
       })
 
     return {
+      flops: first.flops,
       step: (microBatches, { lr, update }) =>
         Effect.gen(function* () {
           const losses: { [part: string]: number } = {}
+          const observations: Array<Observation> = []
           for (const [i, microBatch] of microBatches.entries()) {
             if (i > 0) further ??= yield* Effect.provideService(build(true), Scope.Scope, scope)
-            const parts = yield* runOne(i === 0 ? first : further!, microBatch)
+            const { losses: parts, observation } = yield* runOne(i === 0 ? first : further!, microBatch)
             for (const [part, value] of Object.entries(parts)) losses[part] = (losses[part] ?? 0) + value
+            observations.push(observation)
           }
           const gradientNorm = yield* norm
           const parameterNorm = yield* ofParameters
@@ -195,7 +220,7 @@ export const makeTrainer = (
             const gradientScale = maxGradNorm > 0 && gradientNorm > maxGradNorm ? maxGradNorm / gradientNorm : 1
             yield* optimiser.step({ lr, step: update, gradientScale })
           }
-          return { losses, gradientNorm, parameterNorm, updated }
+          return { losses, gradientNorm, parameterNorm, updated, observations }
         })
     }
   })

@@ -16,7 +16,7 @@ import { type ModelConfig, parameterAliases, parameterSpecs } from "../../src/mo
 import { loadWeights } from "../../src/models/weights.ts"
 import { permanent, StageError } from "../../src/pipeline/StageError.ts"
 import type { TrainConfig } from "../../src/training/configuration.ts"
-import { trainModel } from "../../src/training/model.ts"
+import { languageModel, trainModel } from "../../src/training/model.ts"
 import { diffusionObservers } from "../../src/training/observers.ts"
 import { alignedLayers, isAligned } from "../../src/training/objectives/alignmentSettings.ts"
 import { diffusionObjective } from "../../src/training/objectives/diffusion.ts"
@@ -47,7 +47,7 @@ export const run = Effect.fn("train masked diffusion")(function* (context: Train
       ? randomMasking(examples, settings, settings.seed)
       : trajectoryMasking(settings, { sequences: examples, trajectories, steps, seed: settings.seed })
   yield* trainModel(context, {
-    config,
+    ...languageModel(config),
     settings,
     lengths: examples.map(({ ids }) => ids.length),
     rowLength: length,

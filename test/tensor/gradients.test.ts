@@ -223,6 +223,7 @@ describe("gradients", () => {
       composites.geluTanh,
       composites.silu,
       composites.square,
+      (x: Tensor) => composites.layerNorm(x),
       (x: Tensor) => composites.mean(x, 0),
       (x: Tensor) => composites.logSumExp(x)
     ])

@@ -20,6 +20,15 @@ describe("random numbers", () => {
     expect(variance).toBeCloseTo(1 / 12, 2)
   })
 
+  it("that are normal come from two uniform ones each", () => {
+    const key = randomKey(3, "test")
+    const u = uniforms(key, 14)
+    const expected = Array.from({ length: 7 }, (_, i) =>
+      Math.fround(Math.sqrt(-2 * Math.log(1 - u[2 * i]!)) * Math.cos(2 * Math.PI * u[2 * i + 1]!))
+    )
+    expect([...normals(key, 7)]).toEqual(expected)
+  })
+
   it("have the moments of the normal distribution", () => {
     const x = normals(randomKey(2, "test"), 40_000)
     const moment = (k: number) => x.reduce((sum, value) => sum + value ** k, 0) / x.length

@@ -1,0 +1,45 @@
+/** A program with memory of its own: what it is given is uploaded, it runs, and what it computes is downloaded. */
+import { Effect, type Scope } from "effect"
+import type { HostArray } from "../tensor/dtype.ts"
+import { makeProgram } from "../tensor/Program.ts"
+import type { Tensor } from "../tensor/Tensor.ts"
+import type { Buffer, Buffers, Engine, EngineError } from "./Engine.ts"
+
+/** Data by name to results by name. */
+export type Prepared = (data: {
+  readonly [name: string]: HostArray
+}) => Effect.Effect<{ readonly [name: string]: Float32Array }, EngineError>
+
+/** Compiles what computes some f32 tensors. Inputs that have the name of a parameter read its buffer, all others are data. */
+export const prepare = (
+  engine: Engine,
+  outputs: { readonly [name: string]: Tensor },
+  parameters: Buffers
+): Effect.Effect<Prepared, EngineError, Scope.Scope> =>
+  Effect.gen(function* () {
+    const program = makeProgram(outputs)
+    const executable = yield* engine.compile(program)
+    const data: { [name: string]: Buffer } = {}
+    const inputs: { [name: string]: Buffer } = {}
+    for (const { name, value } of program.inputs) {
+      const { dtype, shape } = program.values[value]!
+      inputs[name] = parameters[name] ?? (data[name] = yield* engine.allocate(dtype, shape))
+    }
+    const results: { [name: string]: Buffer } = {}
+    for (const { name, value } of program.outputs)
+      results[name] = yield* engine.allocate("f32", program.values[value]!.shape)
+    const call = yield* engine.bind(executable, inputs, results)
+    return given =>
+      Effect.gen(function* () {
+        for (const [name, buffer] of Object.entries(data)) {
+          const values = given[name]
+          if (values === undefined) return yield* Effect.die(new Error(`the program reads ${name}, which is not given`))
+          yield* engine.upload(buffer, values)
+        }
+        yield* engine.run([call])
+        const made: { [name: string]: Float32Array } = {}
+        for (const [name, buffer] of Object.entries(results))
+          made[name] = (yield* engine.download(buffer)) as Float32Array
+        return made
+      })
+  })

@@ -1,0 +1,178 @@
+/**
+ * The networks of LDLM (arXiv:2605.07933) beside a frozen language model: states of the model become latents, a diffusion model learns the
+ * latents, and latents become states and tokens again.
+ *
+ *     states [L, d] --encoder--> z0 [n, w] --decoder--> states' [L, d] --token decoder--> logits [L, V]
+ *                                  ^ denoiser: noise -> z0, given a prompt
+ */
+import { Schema } from "effect"
+import { Count, optional, Positive, PositiveInt, setting } from "../../data/setting.ts"
+import { noiseSchedules } from "../../diffusion/latent/noiseSchedule.ts"
+import { reshape, rmsNorm, stopGradient } from "../../tensor/ops.ts"
+import type { Tensor } from "../../tensor/Tensor.ts"
+import { attentionMask } from "../attention.ts"
+import { embeddingKey, headKey, type ModelConfig } from "../config.ts"
+import type { ParameterSpec } from "../parameters.ts"
+import { denoise, type DenoiserShape, denoiserSpecs, type Prompt } from "./denoiser.ts"
+import { layer, layerSpecs, linear, linearSpecs, under, type Weights, within } from "./parts.ts"
+import { perceiver, type PerceiverShape, perceiverSpecs } from "./perceiver.ts"
+
+/** What the networks are and how noise is added to latents; a part of the model's `config.json`. */
+export const LdlmArchitecture = Schema.Struct({
+  seqLen: setting(PositiveInt, 128, "Tokens that one set of latents stands for; longer texts are made piece by piece"),
+  numLatents: optional(PositiveInt, "How many latents there are; by default one a token"),
+  depth: setting(PositiveInt, 6, "Layers of the latent encoder, and of the latent decoder"),
+  heads: setting(PositiveInt, 8, "Attention heads of the latent encoder, the latent decoder and the denoiser"),
+  decoderNumLayers: setting(PositiveInt, 3, "Layers of the token decoder"),
+  diffusionHeadDepth: setting(PositiveInt, 12, "Layers of the denoiser"),
+  encoderHiddenLayer: setting(
+    Schema.Int,
+    -3,
+    "States of the language model that are encoded: 0 is the embedding, 1 leaves the first layer; negative counts from the end"
+  ),
+  latentDim: optional(PositiveInt, "Width of latents and networks; by default that of the language model"),
+  tieLmHead: setting(
+    Schema.Boolean,
+    false,
+    "Tokens are predicted by the language model's own final norm and head, which are not trained, instead of by a new head with a bias"
+  ),
+  latentPositions: setting(
+    Schema.Boolean,
+    true,
+    "Learned positions of states and latents; false as in the seed, whose denoiser cannot tell noised latents apart"
+  ),
+  promptLength: setting(
+    Count,
+    64,
+    "Tokens of a prompt that the denoiser attends to; 0 as in the seed, which knows no prompts"
+  ),
+  selfConditioning: setting(Schema.Boolean, true, "The denoiser reads its own earlier prediction"),
+  noiseSchedule: setting(
+    Schema.Literals(noiseSchedules),
+    "power",
+    "Share of the signal at time t: power, 1 - t^d, as in the seed; tangent, 1 / (1 + d^2 tan^2(pi t / 2))"
+  ),
+  tangentD: setting(Positive, 3, "d of the noise schedule")
+})
+export type LdlmArchitecture = typeof LdlmArchitecture.Type
+
+/** Where the parameters lie in a checkpoint, beside those of the language model. */
+export const ldlmPrefix = "ldlm"
+
+/** Heads of the token decoder: the first that divides its width. */
+const decoderHeads = [16, 12, 8, 4, 2] as const
+const headsFor = (width: number): number => decoderHeads.find(heads => width % heads === 0) ?? 1
+
+/** All sizes of the networks. */
+export interface LdlmShape {
+  readonly d: number
+  readonly width: number
+  readonly latents: number
+  readonly encoder: PerceiverShape
+  readonly decoder: PerceiverShape
+  readonly denoiser: DenoiserShape
+  /** Index among the states of the language model. */
+  readonly stateLayer: number
+}
+
+/** Throws RangeError for sizes that do not fit the language model or each other. */
+export const ldlmShape = (architecture: LdlmArchitecture, { hiddenSize: d, layers }: ModelConfig): LdlmShape => {
+  const { depth, diffusionHeadDepth, heads, latentPositions, promptLength, selfConditioning, seqLen } = architecture
+  const width = architecture.latentDim ?? d
+  const latents = architecture.numLatents ?? seqLen
+  if (width % heads !== 0) throw new RangeError(`a width of ${width} cannot be divided among ${heads} heads`)
+  const perceiver = { width, depth, heads }
+  return {
+    d,
+    width,
+    latents,
+    encoder: { ...perceiver, contextWidth: d, latents, positions: latentPositions ? seqLen : undefined },
+    decoder: { ...perceiver, contextWidth: width, latents: seqLen, positions: latentPositions ? latents : undefined },
+    denoiser: {
+      width,
+      latents,
+      depth: diffusionHeadDepth,
+      heads,
+      selfCondition: selfConditioning,
+      positions: latentPositions,
+      promptWidth: promptLength > 0 ? d : undefined
+    },
+    stateLayer: stateIndex(architecture.encoderHiddenLayer, layers)
+  }
+}
+
+/** Counts a negative layer from the end of the list that begins with the embedding. */
+export const stateIndex = (layer: number, layers: number): number => {
+  const index = layer < 0 ? layers + 1 + layer : layer
+  if (index < 0 || index > layers) throw new RangeError(`there is no layer ${layer} of ${layers}`)
+  return index
+}
+
+const tokenLayer = (width: number) =>
+  ({ width, selfAttention: true, crossAttention: true, projectionBias: true }) as const
+
+/** The parameters of the networks. */
+export const ldlmSpecs = (architecture: LdlmArchitecture, config: ModelConfig): ReadonlyArray<ParameterSpec> => {
+  const { d, decoder, denoiser, encoder, width } = ldlmShape(architecture, config)
+  const resized = d !== width
+  const { decoderNumLayers, tieLmHead } = architecture
+  return under(ldlmPrefix, [
+    ...under("latent_encoder", perceiverSpecs(encoder)),
+    ...under("latent_decoder", perceiverSpecs(decoder)),
+    ...(resized ? linearSpecs("latent_decoder.output", { from: width, to: d }) : []),
+    ...(resized ? linearSpecs("token_decoder.input", { from: d, to: width }) : []),
+    ...Array.from({ length: decoderNumLayers }, (_, i) =>
+      under(`token_decoder.layers.${i}`, layerSpecs(tokenLayer(width)))
+    ).flat(),
+    ...(tieLmHead
+      ? resized
+        ? linearSpecs("token_decoder.output", { from: width, to: d })
+        : []
+      : linearSpecs("lm_head", { from: width, to: config.vocabSize })),
+    ...under("diffusion_head", denoiserSpecs(denoiser))
+  ])
+}
+
+/** The networks as functions; `weights` knows the language model's parameters, too. */
+export const ldlm = (architecture: LdlmArchitecture, config: ModelConfig, weights: Weights) => {
+  const shape = ldlmShape(architecture, config)
+  const { d, width } = shape
+  const own = within(weights, ldlmPrefix)
+  const resized = d !== width
+  return {
+    shape,
+    /** States [B, L, d], bool [B, L] which of them there are -> latents [B, n, w]. */
+    encode: (states: Tensor, seen: Tensor): Tensor =>
+      perceiver(within(own, "latent_encoder"), shape.encoder, states, { seen }),
+    /** Latents [B, n, w] -> states [B, L, d]. */
+    decode: (latents: Tensor): Tensor => {
+      const x = perceiver(within(own, "latent_decoder"), shape.decoder, latents)
+      return resized ? linear(own, "latent_decoder.output", x) : x
+    },
+    denoise: (noised: Tensor, time: Tensor, earlier: Tensor, prompt: Prompt | undefined): Tensor =>
+      denoise(within(own, "diffusion_head"), shape.denoiser, noised, time, earlier, prompt),
+    /** States [B, L, d] -> what the head reads, [B L, its width]. Nothing flows back into the states. */
+    tokens: (decoded: Tensor): Tensor => {
+      const states = stopGradient(decoded)
+      const [batch, length] = states.shape as [number, number, number]
+      const memory = resized ? linear(own, "token_decoder.input", states) : states
+      const mask = attentionMask({ causal: true }, length, "f32")
+      let x = memory
+      for (let i = 0; i < architecture.decoderNumLayers; i++)
+        x = layer(within(own, `token_decoder.layers.${i}`), x, {
+          heads: headsFor(width),
+          shape: tokenLayer(width),
+          mask,
+          context: memory
+        })
+      if (!architecture.tieLmHead) return reshape(x, [batch * length, width])
+      const output = resized ? linear(own, "token_decoder.output", x) : x
+      return reshape(rmsNorm(output, weights("model.norm.weight"), config.normEpsilon), [batch * length, d])
+    },
+    /** [V, width of what it reads], and a bias [V] where the head is new. */
+    head: (): { readonly weight: Tensor; readonly bias?: Tensor } =>
+      architecture.tieLmHead
+        ? { weight: weights(config.tiedHead ? embeddingKey : headKey) }
+        : { weight: own("lm_head.weight"), bias: own("lm_head.bias") }
+  }
+}
