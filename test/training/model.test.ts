@@ -8,7 +8,7 @@ import { leftToRight, trajectoryMasking } from "../../src/diffusion/trajectory.t
 import { parameterSpecs } from "../../src/models/config.ts"
 import { initialValues } from "../../src/models/parameters.ts"
 import type { ArtifactWriter } from "../../src/pipeline/StageContext.ts"
-import { trainModel, TrainSettings } from "../../src/training/model.ts"
+import { languageModel, trainModel, TrainSettings } from "../../src/training/model.ts"
 import { AlignmentSettings, isAligned } from "../../src/training/objectives/alignmentSettings.ts"
 import { diffusionObjective, DiffusionSettings } from "../../src/training/objectives/diffusion.ts"
 import { TrajectorySettings } from "../../src/training/objectives/trajectoryTerms.ts"
@@ -92,7 +92,7 @@ const trained = (name: string, { alignment = {}, observers = {}, trajectories = 
         outputs: { model: writer(join(folder, "model")), log: writer(join(folder, "log")) }
       },
       {
-        config: tinyConfig,
+        ...languageModel(tinyConfig),
         settings,
         lengths: sequences.map(ids => ids.length),
         rowLength: length,
