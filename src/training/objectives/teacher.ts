@@ -91,7 +91,7 @@ const [cleanIds, lossWeights] = [`${livePrefix}ids`, `${livePrefix}weights`] as 
 
 /** A live teacher's buffers under the names of the model that it is, for whoever fills them. */
 export const teacherBuffers = ({ flat, specs, views }: ParameterBuffers): ParameterBuffers => {
-  const own = (name: string): string => name.slice(livePrefix.length)
+  const own = (name: string): string => (name.startsWith(livePrefix) ? name.slice(livePrefix.length) : name)
   return {
     flat,
     specs: specs.map(spec => ({ ...spec, name: own(spec.name) })),
