@@ -133,6 +133,8 @@ describe("alignment", () => {
     expect(alignmentWeight(falling, 0, 10)).toBe(10)
     expect(alignmentWeight(falling, 5, 10)).toBeCloseTo(5.5, 12)
     expect(alignmentWeight(falling, 10, 10)).toBeCloseTo(1, 12)
+    const off = teacher({ reprAlignWt: 0, reprAlignWtFinal: 1, subgoalAlignWt: 1 }).settings
+    expect([0, 5, 10].map(step => alignmentWeight(off, step, 10))).toEqual([0, 0, 0])
   })
 
   it("refuses layers that the model does not have", () => {
