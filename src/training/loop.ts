@@ -73,7 +73,7 @@ export interface Training<E> {
   readonly fixed?: ReadonlyArray<ParameterSpec>
   /** Other names of parameters, for patterns that freeze. */
   readonly aliases?: { readonly [alias: string]: string }
-  /** Fills parameters and frozen with what training starts from. Not called when a checkpoint is there. */
+  /** Fills parameters, frozen and constants with what training starts from; a checkpoint then overwrites the parameters. */
   readonly initial: (buffers: TrainingBuffers) => Effect.Effect<void, E>
   readonly objective: Objective<E>
   readonly steps: number
