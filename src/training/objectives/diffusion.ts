@@ -8,13 +8,13 @@ import type { ModelConfig } from "../../models/config.ts"
 import { work } from "../../models/flops.ts"
 import type { OfLogits } from "../../models/qwen.ts"
 import { columnsOf, shiftedInputs, shiftedLosses } from "../../models/shifted.ts"
-import { exp, mul, neg, sliceAxis, stopGradient, sum } from "../../tensor/ops.ts"
+import { add, exp, mul, neg, sliceAxis, stopGradient, sum } from "../../tensor/ops.ts"
 import type { Tensor } from "../../tensor/Tensor.ts"
 import { type MicroBatch, normalisers, type Objective } from "../objective.ts"
 import { aligning, type Teacher } from "./alignment.ts"
 import { isAligned } from "./alignmentSettings.ts"
 import { columnOf, corruptRows, type CorruptedRows, type DiffusionData, meanRatio } from "./corruptedRows.ts"
-import { entropyTerms, meanEntropy, repetitions, total, type TrajectorySettings } from "./trajectoryTerms.ts"
+import { entropyTerms, meanEntropy, repetitions, type TrajectorySettings } from "./trajectoryTerms.ts"
 
 const NonNegative = Schema.Finite.check(Schema.isGreaterThanOrEqualTo(0))
 const orElse = <S extends Schema.Top>(schema: S, value: S["Encoded"]) =>
@@ -200,6 +200,10 @@ export const diffusionObjective = (
     }
   }
 }
+
+/** The sum of the terms that there are. */
+const total = (terms: ReadonlyArray<Tensor | undefined>): Tensor =>
+  terms.filter(term => term !== undefined).reduce((all, term) => add(all, term))
 
 /** Counts that the log makes shares of. */
 const notes = ({ maskable, masked, placed }: CorruptedRows) => ({

@@ -2,7 +2,6 @@
 import { Effect, Schema } from "effect"
 import { TrajectoryMaskingSettings } from "../../diffusion/trajectory.ts"
 import {
-  add,
   argmax,
   cast,
   concat,
@@ -66,7 +65,3 @@ export const repetitions = (logits: Tensor, n: number): Tensor => {
       : concat([sliceAxis(probabilities, 0, 1, n), mul(sliceAxis(probabilities, 0, 0, 1), 0)], 0)
   return sum(mul(sliceAxis(probabilities, 0, 0, n), next), [1])
 }
-
-/** The sum of terms that there are. */
-export const total = (terms: ReadonlyArray<Tensor | undefined>): Tensor =>
-  terms.filter(term => term !== undefined).reduce((all, term) => add(all, term))
