@@ -103,7 +103,9 @@ export const benchmark = Stage.make("benchmark", {
         yield* metric(`inference/steps_${steps}/step_time_ms`, msPerForward)
       }
       yield* metric("inference/mem_peak_gb", (result.peakMiB * 2 ** 20) / 1e9)
-      const encoded = yield* Effect.orDie(Schema.encodeEffect(BenchmarkResult)(result))
+      const encoded = yield* Effect.mapError(Schema.encodeEffect(BenchmarkResult)(result), ({ message }) =>
+        permanent(`what was measured is not all numbers: ${message}`)
+      )
       yield* outputs.benchmark.write("benchmark.json", `${JSON.stringify(encoded, null, 2)}\n`)
       yield* outputs.benchmark.metadata({ weights: inputs.model.digest })
     },
