@@ -203,7 +203,9 @@ export const evaluate = Stage.make("evaluate", {
       yield* metric("eval/ar_perplexity", Math.exp(result.autoregressiveLoss))
       for (const [ratio, loss] of Object.entries(lossAt)) yield* metric(`eval/loss_t${ratio}`, loss)
       if (reasoning !== undefined) yield* metric("eval/exact_match", reasoning.exact / reasoning.problems)
-      const encoded = yield* Effect.orDie(Schema.encodeEffect(EvaluationResult)(result))
+      const encoded = yield* Effect.mapError(Schema.encodeEffect(EvaluationResult)(result), ({ message }) =>
+        permanent(`what was measured is not all numbers: ${message}`, "weights that are not finite do that")
+      )
       yield* outputs.evaluation.write("evaluation.json", `${JSON.stringify(encoded, null, 2)}\n`)
       yield* outputs.evaluation.metadata({ nllBound: nats, standardError })
     },

@@ -50,7 +50,7 @@ const logitBytes = 2 ** 28
 const bytesOfLogit = 4
 
 /** Rows whose logits fit, at least one. */
-const rowsThatFit = (vocabSize: number, { newTokens, prompts }: GeneratorShape): number =>
+export const rowsThatFit = (vocabSize: number, { newTokens, prompts }: GeneratorShape): number =>
   Math.max(1, Math.min(prompts, Math.floor(logitBytes / (newTokens * vocabSize * bytesOfLogit))))
 
 /** Decodes by masked diffusion. */
