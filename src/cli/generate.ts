@@ -10,7 +10,6 @@ import { algorithms, diffusionGenerate, schedules } from "../decoding/diffusion.
 import type { Sampling } from "../decoding/sampling.ts"
 import type { Buffers, Engine } from "../engines/Engine.ts"
 import { makeEngine } from "../engines/make.ts"
-import { numericClass } from "../engines/names.ts"
 import { openModel } from "../models/artifact.ts"
 import { type ModelConfig, parameterAliases, parameterSpecs } from "../models/config.ts"
 import { allocateParameters } from "../models/parameters.ts"
@@ -85,6 +84,8 @@ export const command = Command.make(
     ),
     seed: whole("seed", "The same seed gives the same text (default: 0)").pipe(Flag.withDefault(0)),
     engine: flags.engine,
+    precision: flags.precision,
+    python: flags.python,
     cache: flags.cache,
     json: flags.json
   },
@@ -98,7 +99,7 @@ export const command = Command.make(
       return yield* new ConfigError({ at: "prompt", message: "is empty", advice: "a model goes on from a text" })
     const maxNewTokens = yield* roomFor(prompt.length, json["max_position_embeddings"], args.maxNewTokens)
 
-    const engine = yield* makeEngine(numericClass(args.engine), { threads: availableParallelism() })
+    const engine = yield* makeEngine(yield* flags.engineClass(args), { threads: availableParallelism() })
     const buffers = yield* allocateParameters(engine, parameterSpecs(config))
     yield* loadWeights(engine, buffers, tensors, parameterAliases(config))
     const mode = Option.getOrElse(args.mode, () => (json["token_shift"] === undefined ? "ar" : "diffusion"))

@@ -2,7 +2,6 @@
 import { join } from "node:path"
 import { Effect, Option } from "effect"
 import { Command, Flag } from "effect/cli"
-import { numericClass } from "../engines/names.ts"
 import { make as makeLocal } from "../executors/local.ts"
 import { pathsOf } from "../runner/Cache.ts"
 import * as Cache from "../runner/Cache.ts"
@@ -28,6 +27,8 @@ export const command = Command.make(
     profile: flags.profile,
     set: flags.set,
     engine: flags.engine,
+    precision: flags.precision,
+    python: flags.python,
     only: flags.only,
     jobs: Flag.Int("jobs").pipe(
       Flag.withAlias("j"),
@@ -63,7 +64,7 @@ export const command = Command.make(
       database: cache.database,
       writable: true,
       store: cache.store,
-      engine: numericClass(args.engine),
+      engine: yield* flags.engineClass(args),
       dist,
       refresh: args.refresh
     })
