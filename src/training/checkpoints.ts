@@ -11,6 +11,7 @@ import { openTensors } from "../data/tensorFiles.ts"
 import type { Engine, EngineError } from "../engines/Engine.ts"
 import type { ParameterBuffers } from "../models/parameters.ts"
 import { loadWeights, saveWeights } from "../models/weights.ts"
+import { LossScale } from "./lossScale.ts"
 import type { TrainingBuffers } from "./trainer.ts"
 
 /** What a training knows besides its tensors. Random numbers and the place in the data follow from the step. */
@@ -22,7 +23,9 @@ export const TrainingState = Schema.Struct({
   /** Steps in a row, up to this one, whose loss or gradients were not finite. */
   skippedInARow: Schema.Int,
   skipped: Schema.Int,
-  tokens: Schema.Int
+  tokens: Schema.Int,
+  /** Where products are in f16. */
+  lossScale: Schema.optionalKey(LossScale)
 })
 export type TrainingState = typeof TrainingState.Type
 

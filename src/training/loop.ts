@@ -11,6 +11,7 @@ import { AdamW } from "./adamw.ts"
 import { makeCheckpoints, type TrainingState } from "./checkpoints.ts"
 import { type FreezeError, groupParameters, splitParameters } from "./groups.ts"
 import { openLog, type Scalars } from "./log.ts"
+import { initialLossScale, nextLossScale, tooLarge } from "./lossScale.ts"
 import type { Objective } from "./objective.ts"
 import { LearningRate, learningRate } from "./schedule.ts"
 import { allocateTraining, makeTrainer, type TrainingBuffers } from "./trainer.ts"
@@ -104,12 +105,14 @@ export const train = <E>(
 
     // The frozen parameters are not part of a checkpoint.
     yield* training.initial(buffers)
+    const firstScale = initialLossScale(engine.numericClass)
     let state: TrainingState = (yield* checkpoints.restore) ?? {
       step: 0,
       updates: 0,
       skippedInARow: 0,
       skipped: 0,
-      tokens: 0
+      tokens: 0,
+      ...(firstScale === undefined ? {} : { lossScale: firstScale })
     }
     let saved = state.step
     const log = yield* openLog(directory, state.step, training.metric)
@@ -123,13 +126,20 @@ export const train = <E>(
       const flops = microBatches.reduce((sum, microBatch) => sum + (microBatch.flops ?? 0), 0)
       if (peak === 0 && flops > 0) peak = (yield* matmulPeak(engine)).perSecond
       const lr = learningRate(update, state.step, steps)
-      const { gradientNorm, losses, updated } = yield* trainer.step(microBatches, { lr, update: state.updates + 1 })
+      const { lossScale } = state
+      const { gradientNorm, losses, updated } = yield* trainer.step(microBatches, {
+        lr,
+        update: state.updates + 1,
+        ...(lossScale === undefined ? {} : { lossScale: lossScale.scale })
+      })
+      const excused = lossScale !== undefined && tooLarge(lossScale)
       state = {
         step: state.step + 1,
         updates: state.updates + Number(updated),
-        skippedInARow: updated ? 0 : state.skippedInARow + 1,
+        skippedInARow: updated || excused ? 0 : state.skippedInARow + 1,
         skipped: state.skipped + Number(!updated),
-        tokens: state.tokens + microBatches.reduce((sum, { tokens }) => sum + tokens, 0)
+        tokens: state.tokens + microBatches.reduce((sum, { tokens }) => sum + tokens, 0),
+        ...(lossScale === undefined ? {} : { lossScale: nextLossScale(lossScale, updated) })
       }
       const { flopsPerSecond, tokensPerSecond } = pace.after(state.tokens, flops)
       const { loss, ...parts } = losses
@@ -142,6 +152,7 @@ export const train = <E>(
         "training/grad_norm": gradientNorm,
         "training/lr": lr,
         ...(updated ? {} : { "training/skipped": state.skipped }),
+        ...(lossScale === undefined ? {} : { "training/loss_scale": lossScale.scale }),
         "consume_tokens(M)": state.tokens / 1e6,
         "tokens_per_second(M)": tokensPerSecond / 1e6,
         ...(flopsPerSecond === 0 ? {} : { "flops_achieved(T)": flopsPerSecond / 1e12, mfu: flopsPerSecond / peak }),
