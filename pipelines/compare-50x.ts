@@ -1,50 +1,127 @@
-/** The comparison grid: one teacher start, the same documents, the same order of tokens for every row. */
-import { ProfileConfig } from "../src/data/profile.ts"
+/** The comparison grid: one teacher, the same documents in the same order, the same masks; each row trained, evaluated and timed on its own weights. */
+import { Array as Arr } from "effect"
+import { type Corpus, ProfileConfig } from "../src/data/profile.ts"
+import * as Origin from "../src/pipeline/Origin.ts"
 import * as Pipeline from "../src/pipeline/Pipeline.ts"
-import { downloadDocuments, downloadTokenizer } from "../stages/download.ts"
-import { reportData } from "../stages/report-data.ts"
+import { anchor } from "../stages/anchor.ts"
+import { benchmark } from "../stages/benchmark.ts"
+import { downloadDocuments, downloadModel, downloadTokenizer } from "../stages/download.ts"
+import { evaluate } from "../stages/evaluate.ts"
+import { reportGrid } from "../stages/report-grid.ts"
 import { tokenize } from "../stages/tokenize.ts"
+import { train } from "../stages/train.ts"
+import { trajectories } from "../stages/trajectories.ts"
 import { config } from "./config.ts"
+import { configOf, controls, inCommon, rows } from "./grid.ts"
 
 export default Pipeline.make(
   "compare-50x",
   {
-    description:
-      "The seven-configuration comparison grid on 50 documents (so far its data: corpus, held-out set, sequences)",
+    description: "Ways to make a diffusion model from an autoregressive one, compared on 50 documents",
+    variants: ["controls"],
     profiles: {
       embedded: {
-        description: "50 public-domain documents and a 2,048-entry tokenizer that ship with the program",
-        needs: "nothing",
+        description: "a teacher of 3.6 M parameters, 50 public-domain documents; all that ships with the program",
+        needs: "nothing; about 3 minutes on two cores",
         make: () => config(ProfileConfig, "embedded")
       },
       "qwen3-1.7b": {
-        description: "50 FineWeb documents and the tokenizer of Qwen3-1.7B",
-        needs: "the hub (about 20 MB)",
+        description: "Qwen3-1.7B and 50 documents of FineWeb",
+        needs: "the hub (about 4 GB), a GPU with 40 GB and --engine torch",
         make: () => config(ProfileConfig, "qwen3-1.7b")
       }
     }
   },
-  ({ profile: { data } }) => {
-    const tokenizer = downloadTokenizer(data.tokenizer)
+  ({ profile, profileName, variant }) => {
+    const grid = variant.controls === true ? Arr.appendAll(rows, controls) : rows
+    const configured = Arr.map(grid, row => [row, configOf(row, profile)] as const)
+    const { data, model } = inCommon(configured)
 
-    const sequences = (name: string, source: ProfileConfig["data"]["corpus"]) =>
+    const tokenizer = downloadTokenizer(profile.data.tokenizer)
+    const tokenized = (name: string, { dataType, textKey, ...source }: Corpus) =>
       tokenize({
         name,
-        corpus: downloadDocuments({ name, ...source }),
+        corpus: downloadDocuments({ name, ...source, ...given({ dataType, textKey }) }),
         tokenizer,
-        maxSeqLen: data.maxSeqLen,
-        ...(source.dataType === undefined ? {} : { dataType: source.dataType }),
-        ...(source.textKey === undefined ? {} : { textKey: source.textKey }),
-        ...(data.chatTemplate === undefined ? {} : { chatTemplate: data.chatTemplate })
+        maxSeqLen: data.max_seq_len,
+        ...given({ dataType, textKey, chatTemplate: data.chat_template })
       })
+    const sequences = tokenized("corpus", {
+      source: data.train_path,
+      ...given({ rows: data.train_size, dataType: data.data_type, textKey: data.text_keys })
+    })
+    const heldOut = tokenized("held-out", profile.data.heldOut)
+    const reasoning = profile.data.reasoning && tokenized("reasoning", profile.data.reasoning)
 
-    return reportData({
-      title: "compare-50x: data",
-      sequences: {
-        corpus: sequences("corpus", data.corpus),
-        "held-out": sequences("held-out", data.heldOut),
-        ...(data.reasoning === undefined ? {} : { reasoning: sequences("reasoning", data.reasoning) })
+    const teacher = downloadModel({ source: modelSource(model.model_path) })
+    const anchors = anchor({ teacher, sequences, layers: "all" })
+    const orders = new Map<string, ReturnType<typeof trajectories>>()
+    const ordersOf = (mode: "scheduled" | "entropy" | "lr" | "random" | "free") => {
+      const known =
+        orders.get(mode) ??
+        trajectories(Origin.overlay(profile.trajectories ?? {}, { name: mode, teacher, sequences, mode }))
+      orders.set(mode, known)
+      return known
+    }
+
+    const trained = Arr.map(configured, ([row, { train: settings }]) => {
+      const { name } = row
+      const { trajectory_mode: mode = "none" } = settings
+      const { log, model: student } = train(
+        Origin.overlay(settings, {
+          name,
+          base: teacher,
+          sequences,
+          heldOut,
+          ...((settings.repr_align_wt ?? 0) > 0 ? { anchors } : {}),
+          ...(mode === "none" ? {} : { trajectories: ordersOf(mode) })
+        })
+      )
+      return {
+        ...row,
+        student,
+        log,
+        quality: evaluate(
+          Origin.overlay(profile.evaluate ?? {}, {
+            name,
+            model: student,
+            teacher,
+            heldOut,
+            corpus: sequences,
+            reasoning
+          })
+        ),
+        speed: benchmark(Origin.overlay(profile.benchmark ?? {}, { name, model: student }))
       }
     })
+
+    const named = <T>(of: (row: (typeof trained)[number]) => T) =>
+      Object.fromEntries(trained.map(row => [row.name, of(row)]))
+    return {
+      ...named(({ log, student }) => ({ model: student, log })),
+      report: reportGrid({
+        title: "compare-50x",
+        command: [
+          "pipeline run compare-50x",
+          `--profile ${profileName}`,
+          ...(variant.controls === true ? ["--controls"] : [])
+        ].join(" "),
+        rows: Arr.map(grid, ({ label, name, note }) => ({ name, label, ...given({ note }) })),
+        baseline: rows[0]!.name,
+        evaluations: named(({ quality }) => quality),
+        benchmarks: named(({ speed }) => speed),
+        models: named(({ student }) => student),
+        logs: named(({ log }) => log),
+        anchors: { teacher: anchors },
+        sequences: { corpus: sequences, "held-out": heldOut, ...given({ reasoning }) }
+      })
+    }
   }
 )
+
+/** `org/name` means that model on the hub. */
+const modelSource = (path: string): string => (/^[\w.-]+\/[\w.-]+$/.test(path) ? `hf://models/${path}@main` : path)
+
+/** The fields that are there. */
+const given = <T extends object>(fields: T): { readonly [K in keyof T]?: Exclude<T[K], undefined> } =>
+  Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as never

@@ -5,7 +5,7 @@ import { evaluateCausal } from "../stages/evaluate-causal.ts"
 import { pretrain, PretrainSettings } from "../stages/pretrain.ts"
 import { pretrainText } from "../stages/pretrain-text.ts"
 import { tokenize } from "../stages/tokenize.ts"
-import { config } from "./config.ts"
+import { written } from "./config.ts"
 
 const maxSeqLen = 256
 
@@ -17,7 +17,7 @@ export default Pipeline.make(
       embedded: {
         description: "4,540 public-domain texts of 16.6 MB, 5.4 M tokens; 3.5 M parameters; under an hour on two cores",
         needs: "the npm registry (for the text)",
-        make: () => config(PretrainSettings, "pretrain-teacher")
+        make: () => written(PretrainSettings, "pretrain-teacher")
       }
     }
   },

@@ -62,7 +62,7 @@ const fingerprints = async (): Promise<Record<string, Record<string, Fingerprint
     for (const [name, stage] of Object.entries(module)) {
       if (!isStage(stage)) continue
       if (found[stage.name] !== undefined) throw new Error(`two stages are named ${stage.name}`)
-      const specifiers = Fingerprint.methodSpecifiers(stage)
+      const specifiers = stage.methods?.modules ?? {}
       const methods = stage.methods === undefined ? [noMethod] : Object.keys(specifiers)
       found[stage.name] = Object.fromEntries(
         await Promise.all(

@@ -1,16 +1,12 @@
 /** Measures a causal language model on held-out text, beside n-gram models of the text that it was trained on. */
 import { Effect, Schema, Stream } from "effect"
 import { asStageError } from "../src/data/obtain.ts"
-import type { Sequence } from "../src/data/sequences.ts"
 import { allSequences, sequencesOfRecords } from "../src/data/sequencesOfArtifact.ts"
-import type { Tokenizer as TokenizerType } from "../src/data/tokenizer.ts"
 import { makeEngine } from "../src/engines/make.ts"
 import { bitsPerByte, type Likelihood, makeCausalEvaluator, perplexity } from "../src/evaluation/causal.ts"
+import { predictedBytes } from "../src/evaluation/bytes.ts"
 import { trainNgram } from "../src/evaluation/ngram.ts"
-import { filesOf, openModel } from "../src/models/artifact.ts"
-import { parameterAliases, parameterSpecs } from "../src/models/config.ts"
-import { allocateParameters } from "../src/models/parameters.ts"
-import { loadWeights } from "../src/models/weights.ts"
+import { filesOf, loadModel } from "../src/models/artifact.ts"
 import * as Stage from "../src/pipeline/Stage.ts"
 import { StageError } from "../src/pipeline/StageError.ts"
 import { ModelFiles, Report, TokenSequences } from "./kinds.ts"
@@ -29,10 +25,11 @@ export const evaluateCausal = Stage.make("evaluate-causal", {
   resources: { cpus: 2, memoryMiB: 4096 },
   run: Effect.fn("evaluate-causal")(
     function* ({ engine: numericClass, inputs, metric, outputs, parameters, progress, slots }) {
-      const { config, tensors, tokenizer } = yield* openModel(yield* filesOf(inputs.model))
+      const engine = yield* makeEngine(numericClass, { threads: slots.cpus })
+      const { config, parameters: weights, tokenizer } = yield* loadModel(engine, yield* filesOf(inputs.model))
       const perDocument = Array.from(yield* Stream.runCollect(sequencesOfRecords(inputs.heldOut)))
       const heldOut = perDocument.flat().map(({ ids }) => ids)
-      const bytes = perDocument.reduce((sum, sequences) => sum + predictedBytes(sequences, tokenizer), 0)
+      const bytes = perDocument.reduce((sum, sequences) => sum + predictedBytes(sequences, tokenizer, i => i > 0), 0)
       const rows: Array<Row> = []
       const measured = (name: string, likelihood: Likelihood) =>
         Effect.gen(function* () {
@@ -42,10 +39,7 @@ export const evaluateCausal = Stage.make("evaluate-causal", {
           yield* metric(`${name}/bits_per_byte`, row.bitsPerByte)
         })
 
-      const engine = yield* makeEngine(numericClass, { threads: slots.cpus })
-      const buffers = yield* allocateParameters(engine, parameterSpecs(config))
-      yield* loadWeights(engine, buffers, tensors, parameterAliases(config))
-      const { measure } = yield* makeCausalEvaluator(engine, config, buffers.views, {
+      const { measure } = yield* makeCausalEvaluator(engine, config, weights, {
         rows: 8,
         length: inputs.heldOut.metadata.maxSeqLen,
         pad: tokenizer.padId
@@ -86,13 +80,6 @@ const figures = (likelihood: Likelihood, bytes: number): Omit<Row, "name"> => ({
   perplexity: perplexity(likelihood),
   bitsPerByte: bitsPerByte(likelihood, bytes)
 })
-
-/** Bytes of a document's text without what the first token of each of its sequences stands for, which nobody predicts. */
-const predictedBytes = (sequences: ReadonlyArray<Sequence>, tokenizer: TokenizerType): number => {
-  const size = (ids: Iterable<number>): number => Buffer.byteLength(tokenizer.decode(ids, { skipSpecialTokens: true }))
-  const whole = size(sequences.flatMap(({ ids }) => [...ids]))
-  return whole - sequences.reduce((sum, { ids }) => sum + size(ids.subarray(0, 1)), 0)
-}
 
 const markdown = (
   title: string,

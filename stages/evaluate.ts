@@ -1,57 +1,73 @@
-/** Measures a masked-diffusion model: its likelihood bound and losses on held-out text, and what it writes. */
-import { Effect, Schema } from "effect"
+/** Measures a diffusion model: its likelihood bound and losses on held-out text, what it writes, and the problems that it solves. */
+import { Effect, Schema, Stream } from "effect"
 import { asStageError } from "../src/data/obtain.ts"
-import { packedArrays } from "../src/data/packing.ts"
-import { allSequences } from "../src/data/sequencesOfArtifact.ts"
-import { makeDenoiser } from "../src/decoding/denoiser.ts"
-import { DiffusionDecoding, diffusionGenerate } from "../src/decoding/diffusion.ts"
-import type { Engine } from "../src/engines/Engine.ts"
+import { allSequences, sequencesOfRecords } from "../src/data/sequencesOfArtifact.ts"
+import { DiffusionDecoding } from "../src/decoding/diffusion.ts"
+import { type GeneratedTexts, maskedGenerator } from "../src/decoding/generator.ts"
 import { makeEngine } from "../src/engines/make.ts"
-import { makeCausalEvaluator, perplexity } from "../src/evaluation/causal.ts"
-import { type DiffusionEvaluation, likelihoodBound, lossAtRatio } from "../src/evaluation/diffusion.ts"
-import { diversity } from "../src/evaluation/diversity.ts"
+import { predictedBytes } from "../src/evaluation/bytes.ts"
+import { bitsPerByte, makeCausalEvaluator } from "../src/evaluation/causal.ts"
+import {
+  boundEstimator,
+  type DiffusionEvaluation,
+  documentBounds,
+  likelihoodBound,
+  lossAtRatio
+} from "../src/evaluation/diffusion.ts"
 import { makeTokenLosses } from "../src/evaluation/losses.ts"
 import { trainNgram } from "../src/evaluation/ngram.ts"
-import { filesOf, openModel } from "../src/models/artifact.ts"
-import { parameterAliases, parameterSpecs } from "../src/models/config.ts"
-import { allocateParameters } from "../src/models/parameters.ts"
-import { shiftedData } from "../src/models/shifted.ts"
-import { loadWeights } from "../src/models/weights.ts"
+import { exactMatch, longestPrompt } from "../src/evaluation/reasoning.ts"
+import { EvaluationResult, type Generation } from "../src/evaluation/results.ts"
+import { evenly, judgeSequences, promptSequences } from "../src/evaluation/selection.ts"
+import { type Judges, textQuality } from "../src/evaluation/texts.ts"
+import { filesOf, loadModel } from "../src/models/artifact.ts"
+import * as Artifact from "../src/pipeline/Artifact.ts"
 import * as Stage from "../src/pipeline/Stage.ts"
-import { StageError } from "../src/pipeline/StageError.ts"
+import { permanent, StageError } from "../src/pipeline/StageError.ts"
 import { Evaluation, ModelFiles, TokenSequences } from "./kinds.ts"
 
 const PositiveInt = Schema.Int.check(Schema.isGreaterThan(0))
 const orElse = <S extends Schema.Top>(schema: S, value: S["Encoded"]) =>
   schema.pipe(Schema.withDecodingDefaultKey(Effect.succeed(value)))
 
-/** Rows of a pass. */
-const rows = 8
-
 export const evaluate = Stage.make("evaluate", {
-  description: "Measures a diffusion model on held-out text: likelihood bound, losses, and the texts that it writes",
+  description: "Measures a diffusion model: likelihood bound and losses on held-out text, its texts, and its answers",
   inputs: {
     model: ModelFiles,
     /** Judges what the model writes; the autoregressive model that it came from. */
     teacher: ModelFiles,
     heldOut: TokenSequences,
-    /** Text of the second judge, an n-gram model. */
-    corpus: TokenSequences
+    /** Text of the second judge, an n-gram model; it learns from the held-out documents that give no prompt, too. */
+    corpus: TokenSequences,
+    /** Problems with answers that a program can check: prompts and responses. */
+    reasoning: Artifact.optional(TokenSequences)
   },
+  // The defaults are for the small models of the embedded profile: about ten seconds on two processors.
   parameters: Schema.Struct({
-    /** Draws of masks per sequence for the bound. */
-    draws: orElse(PositiveInt, 16),
+    /** How many sequences of each held-out document are measured, from its beginning on, or `all`. */
+    sequencesPerDocument: orElse(Schema.Union([Schema.Literal("all"), PositiveInt]), 1),
+    /** Draws of masks per sequence for the bound. One would have no error. */
+    draws: orElse(Schema.Int.check(Schema.isGreaterThanOrEqualTo(2)), 4),
+    /** Shares of masks at which the loss is measured, and on how many of these sequences, at even distances. */
     ratios: orElse(Schema.Array(Schema.Finite), [0.1, 0.3, 0.5, 0.7, 0.9]),
-    /** Held-out sequences whose beginnings are the prompts, their length, and what is made behind each. */
-    prompts: orElse(PositiveInt, 8),
-    promptTokens: orElse(PositiveInt, 32),
-    newTokens: orElse(PositiveInt, 64),
-    steps: orElse(Schema.Array(PositiveInt), [8, 16, 32, 64]),
+    ratioSequences: orElse(PositiveInt, 16),
+    /** Held-out sequences whose beginnings are the prompts, their length, and how many tokens are made behind each. */
+    prompts: orElse(PositiveInt, 16),
+    promptTokens: orElse(PositiveInt, 16),
+    newTokens: orElse(PositiveInt, 32),
+    /** Denoising steps of these texts. More than there are new tokens give the same as that many, unless `decoding` says otherwise. */
+    steps: orElse(Schema.Array(PositiveInt), [8, 16, 32, 64, 128]),
     decoding: orElse(Schema.Struct({ ...DiffusionDecoding.fields, steps: Schema.optionalKey(Schema.Never) }), {
       temperature: 0.7,
       topP: 0.95
     }),
     ngramOrder: orElse(PositiveInt, 3),
+    /** Problems of the reasoning set, at even distances; the tokens of an answer, which is decoded greedily, and the steps for it. */
+    problems: orElse(PositiveInt, 8),
+    answerTokens: orElse(PositiveInt, 96),
+    answerSteps: orElse(PositiveInt, 8),
+    /** Rows of a pass that measures losses. */
+    rows: orElse(PositiveInt, 8),
     seed: orElse(Schema.Int, 0)
   }),
   outputs: { evaluation: Evaluation },
@@ -59,138 +75,139 @@ export const evaluate = Stage.make("evaluate", {
   resources: { cpus: 2, memoryMiB: 2048 },
   run: Effect.fn("evaluate")(
     function* ({ engine: numericClass, inputs, metric, outputs, parameters, progress, slots }) {
-      const { draws, newTokens, promptTokens, ratios, seed } = parameters
-      const { tokenizer } = yield* openModel(yield* filesOf(inputs.model))
+      const { newTokens, promptTokens, rows, seed } = parameters
       const engine = yield* makeEngine(numericClass, { threads: slots.cpus })
-      const model = yield* loaded(engine, inputs.model)
-      const teacher = yield* loaded(engine, inputs.teacher)
-      const length = inputs.heldOut.metadata.maxSeqLen
-      const pad = tokenizer.padId
-      const heldOut = yield* allSequences(inputs.heldOut)
-      const evaluated = heldOut.map(({ ids, lossMask }) => ({ ids, maskable: lossMask }))
-
-      const losses = yield* makeTokenLosses(engine, model.config, model.views, { rows, length, causal: false })
-      const setting: DiffusionEvaluation = { losses, rows, length, pad, mask: tokenizer.maskId, seed }
+      const model = yield* loadModel(engine, yield* filesOf(inputs.model))
+      const teacher = yield* loadModel(engine, yield* filesOf(inputs.teacher))
+      const { tokenizer } = model
+      const shape = { rows, length: inputs.heldOut.metadata.maxSeqLen }
       const onRows = (note: string) => (done: number, total: number) => progress({ done, total, unit: "rows", note })
-      const bound = yield* likelihoodBound(setting, evaluated, draws, onRows("bound"))
-      const atRatio: { [ratio: string]: number } = {}
-      for (const ratio of ratios)
-        atRatio[String(ratio)] = yield* lossAtRatio(setting, evaluated, ratio, onRows(`t = ${ratio}`))
-      const shape = { rows, length, pad }
-      const own = yield* makeCausalEvaluator(engine, model.config, model.views, shape)
-      const autoregressive = yield* own.measure(heldOut.map(({ ids }) => ids))
 
-      const judge = trainNgram(
-        [...heldOut, ...(yield* allSequences(inputs.corpus))].map(({ ids }) => ids),
-        { order: parameters.ngramOrder, vocabSize: model.config.vocabSize }
+      const perDocument = Array.from(yield* Stream.runCollect(sequencesOfRecords(inputs.heldOut)))
+      const most = parameters.sequencesPerDocument === "all" ? Infinity : parameters.sequencesPerDocument
+      const measured = perDocument.map(sequences => sequences.slice(0, most))
+      const evaluated = measured.flat().map(({ ids, lossMask }) => ({ ids, maskable: lossMask }))
+      const setting: DiffusionEvaluation = {
+        ...shape,
+        losses: yield* makeTokenLosses(engine, model.config, model.parameters, {
+          ...shape,
+          causal: false,
+          tokenShift: model.tokenShift
+        }),
+        pad: tokenizer.padId,
+        mask: tokenizer.maskId,
+        seed
+      }
+      const bound = yield* likelihoodBound(setting, evaluated, parameters.draws, onRows("bound"))
+      if (bound.tokens === 0) return yield* permanent("the held-out sequences have no token that may be masked")
+      const lossAt: { [ratio: string]: number } = {}
+      const some = evenly(evaluated, parameters.ratioSequences)
+      for (const ratio of parameters.ratios)
+        lossAt[String(ratio)] = yield* lossAtRatio(setting, some, ratio, onRows(`t = ${ratio}`))
+      const causal = yield* makeCausalEvaluator(engine, model.config, model.parameters, {
+        ...shape,
+        pad: tokenizer.padId
+      })
+      const autoregressive = yield* causal.measure(
+        evaluated.map(({ ids }) => ids),
+        onRows("autoregressive")
       )
-      const prompts = heldOut.filter(({ ids }) => ids.length >= promptTokens + newTokens).slice(0, parameters.prompts)
-      const denoiser = yield* makeDenoiser(engine, model.config, model.views, {
-        rows: prompts.length,
-        length: promptTokens + newTokens,
-        wanted: prompts.length * newTokens
-      })
-      const teacherLosses = yield* makeTokenLosses(engine, teacher.config, teacher.views, {
-        rows: prompts.length,
-        length: promptTokens + newTokens,
-        causal: true
-      })
-      const judged = (texts: ReadonlyArray<Int32Array>) =>
-        Effect.gen(function* () {
-          const nats = yield* continuationNats(teacherLosses, texts, promptTokens)
-          const ngramNats = texts.reduce((sum, ids) => sum - judge.logLikelihood([...ids], promptTokens), 0)
-          const tokens = texts.length * newTokens
-          return {
-            teacherPerplexity: perplexity({ nats, tokens }),
-            ngramPerplexity: perplexity({ nats: ngramNats, tokens }),
-            ...diversity(texts.map(ids => ids.subarray(promptTokens)))
-          }
-        })
+
+      const heldOut = perDocument.flat()
+      const chosen = promptSequences(heldOut, { prompts: parameters.prompts, length: promptTokens + newTokens })
+      if (chosen.length === 0)
+        return yield* permanent(
+          `no held-out sequence has ${promptTokens} + ${newTokens} tokens for a prompt and its continuation`,
+          "lower promptTokens or newTokens"
+        )
+      const judged = { rows: chosen.length, length: promptTokens + newTokens }
+      const judges: Judges = {
+        ...judged,
+        losses: yield* makeTokenLosses(engine, teacher.config, teacher.parameters, { ...judged, causal: true }),
+        ngram: trainNgram(judgeSequences(yield* allSequences(inputs.corpus), heldOut, chosen), {
+          order: parameters.ngramOrder,
+          vocabSize: model.config.vocabSize
+        }),
+        eos: tokenizer.eosId
+      }
+      const prompts = chosen.map(({ ids }) => ids.subarray(0, promptTokens))
+      const writer = yield* maskedGenerator(
+        engine,
+        model,
+        { prompts: prompts.length, promptTokens, newTokens },
+        parameters.decoding
+      )
+      const made = new Map<number, GeneratedTexts>()
       const generations: Array<Generation> = []
       for (const steps of parameters.steps) {
-        yield* progress({
-          done: generations.length,
-          total: parameters.steps.length,
-          unit: "step counts",
-          note: `${steps} steps`
-        })
-        const { forwards, sequences } = yield* diffusionGenerate(denoiser, {
-          prompts: prompts.map(({ ids }) => ids.subarray(0, promptTokens)),
-          maxNewTokens: newTokens,
-          mask: tokenizer.maskId,
-          pad,
-          seed,
-          settings: { ...parameters.decoding, steps }
-        })
-        const figures = yield* judged(sequences)
-        const text = (ids: Int32Array): string => tokenizer.decode(ids)
-        generations.push({
-          steps,
-          forwards,
-          ...figures,
-          sample: {
-            prompt: text(sequences[0]!.subarray(0, promptTokens)),
-            text: text(sequences[0]!.subarray(promptTokens))
-          }
-        })
-        yield* metric(`generation/teacher_perplexity/steps_${steps}`, figures.teacherPerplexity)
-        yield* metric(`generation/distinct_2/steps_${steps}`, figures.distinct2)
+        yield* progress({ done: generations.length, total: parameters.steps.length, unit: "step counts" })
+        const counting = writer.stepsThatCount(steps)
+        const texts = made.get(counting) ?? (yield* writer.generate({ prompts, steps: counting, seed }))
+        made.set(counting, texts)
+        const quality = yield* textQuality(judges, texts.sequences, promptTokens)
+        const first = texts.sequences[0]!
+        const sample = {
+          prompt: tokenizer.decode(first.subarray(0, promptTokens)),
+          text: tokenizer.decode(first.subarray(promptTokens))
+        }
+        generations.push({ steps, forwards: texts.forwards, newTokens, ...quality, sample })
+        yield* metric(`generation/teacher_perplexity/steps_${steps}`, quality.teacherPerplexity)
+        yield* metric(`generation/ngram_perplexity/steps_${steps}`, quality.ngramPerplexity)
+        yield* metric(`generation/distinct_2/steps_${steps}`, quality.distinct2)
       }
-      const reference = yield* judged(prompts.map(({ ids }) => ids.slice(0, promptTokens + newTokens)))
+      const reference = yield* textQuality(
+        judges,
+        chosen.map(({ ids }) => ids.subarray(0, promptTokens + newTokens)),
+        promptTokens
+      )
 
-      yield* metric("eval/nll_bound", bound.nats)
-      yield* metric("eval/perplexity", Math.exp(bound.nats))
-      yield* metric("eval/ar_loss", autoregressive.nats / autoregressive.tokens)
-      for (const [ratio, loss] of Object.entries(atRatio)) yield* metric(`eval/loss_t${ratio}`, loss)
-      const result = {
-        bound,
-        lossAtRatio: atRatio,
+      const problems =
+        inputs.reasoning === undefined ? [] : evenly(yield* allSequences(inputs.reasoning), parameters.problems)
+      const { answerSteps, answerTokens } = parameters
+      const reasoning =
+        problems.length === 0
+          ? undefined
+          : yield* exactMatch(
+              yield* maskedGenerator(
+                engine,
+                model,
+                { prompts: problems.length, promptTokens: longestPrompt(problems), newTokens: answerTokens },
+                { ...parameters.decoding, temperature: 0 }
+              ),
+              problems,
+              tokenizer,
+              { steps: answerSteps, seed }
+            )
+
+      const bytes = measured.reduce(
+        (sum, sequences) => sum + predictedBytes(sequences, tokenizer, (place, learnt) => place > 0 && learnt),
+        0
+      )
+      const { nats, standardError, tokens } = bound
+      const result: EvaluationResult = {
+        weights: inputs.model.digest,
+        bound: { nats, standardError, tokens },
+        estimator: boundEstimator(parameters.draws),
+        bitsPerByte: bitsPerByte({ nats: nats * tokens, tokens }, bytes),
+        documents: documentBounds(measured, bound.sequences),
+        lossAtRatio: lossAt,
         autoregressiveLoss: autoregressive.nats / autoregressive.tokens,
         generations,
-        reference
+        reference,
+        ...(reasoning === undefined ? {} : { reasoning })
       }
-      yield* outputs.evaluation.write("evaluation.json", `${JSON.stringify(result, null, 2)}\n`)
-      yield* outputs.evaluation.metadata({ nllBound: bound.nats, standardError: bound.standardError })
+      yield* metric("eval/nll_bound", nats)
+      yield* metric("eval/perplexity", Math.exp(nats))
+      yield* metric("eval/bits_per_byte", result.bitsPerByte)
+      yield* metric("eval/ar_loss", result.autoregressiveLoss)
+      yield* metric("eval/ar_perplexity", Math.exp(result.autoregressiveLoss))
+      for (const [ratio, loss] of Object.entries(lossAt)) yield* metric(`eval/loss_t${ratio}`, loss)
+      if (reasoning !== undefined) yield* metric("eval/exact_match", reasoning.exact / reasoning.problems)
+      const encoded = yield* Effect.orDie(Schema.encodeEffect(EvaluationResult)(result))
+      yield* outputs.evaluation.write("evaluation.json", `${JSON.stringify(encoded, null, 2)}\n`)
+      yield* outputs.evaluation.metadata({ nllBound: nats, standardError })
     },
     Effect.scoped,
     Effect.mapError(error => (error instanceof StageError ? error : asStageError(error)))
   )
 })
-
-interface Generation extends ReturnType<typeof diversity> {
-  readonly steps: number
-  readonly forwards: number
-  readonly teacherPerplexity: number
-  readonly ngramPerplexity: number
-  readonly sample: { readonly prompt: string; readonly text: string }
-}
-
-/** A model's parameters on the engine. */
-const loaded = (engine: Engine, artifact: Parameters<typeof filesOf>[0]) =>
-  Effect.gen(function* () {
-    const { config, tensors } = yield* openModel(yield* filesOf(artifact))
-    const { specs, views } = yield* allocateParameters(engine, parameterSpecs(config))
-    yield* loadWeights(engine, { specs, views }, tensors, parameterAliases(config))
-    return { config, views }
-  })
-
-/** Sum of the losses of the tokens behind the prompts; all texts have one length, that of the rows. */
-const continuationNats = (
-  losses: Effect.Success<ReturnType<typeof makeTokenLosses>>,
-  texts: ReadonlyArray<Int32Array>,
-  promptTokens: number
-) =>
-  Effect.gen(function* () {
-    const length = texts[0]!.length
-    const shape = { rows: texts.length, length }
-    const packed = packedArrays(
-      texts,
-      texts.map((_, i) => [i]),
-      { capacity: length, pad: 0 }
-    )
-    const values = yield* losses(shiftedData(packed, shape))
-    let nats = 0
-    for (let r = 0; r < texts.length; r++)
-      for (let i = promptTokens; i < length; i++) nats += values[r * (length - 1) + i - 1]!
-    return nats
-  })

@@ -1,5 +1,6 @@
 /** The kinds of artifacts that stages exchange. */
 import { Schema } from "effect"
+import { modes } from "../src/diffusion/trajectory.ts"
 import * as Artifact from "../src/pipeline/Artifact.ts"
 
 const Count = Schema.Int.check(Schema.isGreaterThanOrEqualTo(0))
@@ -70,6 +71,23 @@ export const Anchors = Artifact.chunkSet("anchors", {
     numHiddenLayers: Count,
     /** Of these layers; 0 is the embedding. */
     layers: Schema.Array(Count)
+  })
+})
+
+/** One item per sequence: the order in which a model would reveal its response; see src/diffusion/trajectories.ts. */
+export const Trajectories = Artifact.chunkSet("trajectories", {
+  description: "The order in which a model would reveal the tokens of given responses, one item per sequence",
+  summary: ["trajectories", "tokens"],
+  metadata: Schema.Struct({
+    trajectories: Count,
+    /** Sequences that are too short to have one. */
+    skipped: Count,
+    /** Of the responses. */
+    tokens: Count,
+    /** Forward passes, summed over sequences. */
+    forwards: Count,
+    mode: Schema.Literals(modes),
+    maskId: Count
   })
 })
 

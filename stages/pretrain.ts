@@ -1,5 +1,6 @@
 /** Pre-trains a causal language model from random weights. */
 import { Effect, Schema } from "effect"
+import { snakeKeys } from "../src/data/snakeKeys.ts"
 import { asStageError } from "../src/data/obtain.ts"
 import { allSequences } from "../src/data/sequencesOfArtifact.ts"
 import { readTokenizer, tokenizerFiles } from "../src/data/tokenizerOfArtifact.ts"
@@ -8,7 +9,7 @@ import { ModelConfigFields, modelConfigOf } from "../src/models/config.ts"
 import { initialise } from "../src/models/parameters.ts"
 import * as Stage from "../src/pipeline/Stage.ts"
 import { permanent } from "../src/pipeline/StageError.ts"
-import { trainModel, TrainSettings } from "../src/training/model.ts"
+import { trainModel, trainNames, TrainSettings } from "../src/training/model.ts"
 import { causalObjective } from "../src/training/objectives/causal.ts"
 import { ModelFiles, Tokenizer, TokenSequences, TrainingLog } from "./kinds.ts"
 
@@ -16,7 +17,7 @@ import { ModelFiles, Tokenizer, TokenSequences, TrainingLog } from "./kinds.ts"
 export const PretrainSettings = Schema.Struct({
   /** As in `config.json`; `vocab_size` must hold the tokenizer's. */
   model: ModelConfigFields,
-  train: TrainSettings
+  train: snakeKeys(TrainSettings, trainNames)
 })
 
 export const pretrain = Stage.make("pretrain", {

@@ -14,6 +14,7 @@ import {
 import { pythonVariable } from "../engines/torch/python.ts"
 import { ConfigError } from "../pipeline/ConfigError.ts"
 import type { CacheLocation } from "../runner/Cache.ts"
+import type { Variant } from "../pipeline/Pipeline.ts"
 import { assets } from "./home.ts"
 
 export const cache = Flag.String("cache").pipe(
@@ -41,6 +42,24 @@ export const set = Flag.String("set").pipe(
   Flag.withMetavar("KEY=VALUE"),
   Flag.between(0, Number.MAX_SAFE_INTEGER)
 )
+
+/** What a pipeline may be asked besides its profile; the names are those of `Variant`. */
+export const variant = {
+  quick: Flag.Boolean("quick").pipe(
+    Flag.withDescription("A first look, in little time (pipelines that have one)"),
+    Flag.withDefault(false)
+  ),
+  controls: Flag.Boolean("controls").pipe(
+    Flag.withDescription("With the rows that serve as controls"),
+    Flag.withDefault(false)
+  )
+} as const
+
+/** The flags that were given, as a pipeline takes them. */
+export const variantOf = (args: { readonly quick: boolean; readonly controls: boolean }): Variant => ({
+  ...(args.quick ? { quick: true } : {}),
+  ...(args.controls ? { controls: true } : {})
+})
 
 export const only = Flag.String("only").pipe(
   Flag.withDescription("Only this stage and what it needs; may be repeated"),

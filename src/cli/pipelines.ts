@@ -6,7 +6,7 @@ import { Effect } from "effect"
 import { pipelines } from "../../pipelines/index.ts"
 import { parseOverride } from "../data/overrides.ts"
 import { ConfigError } from "../pipeline/ConfigError.ts"
-import { evaluate, isPipeline, type Pipeline } from "../pipeline/Pipeline.ts"
+import { evaluate, isPipeline, type Pipeline, type Variant } from "../pipeline/Pipeline.ts"
 import { only as restrict, type Plan } from "../pipeline/Plan.ts"
 import { dist, root } from "./home.ts"
 import { resolveOurselves } from "./ourselves.ts"
@@ -68,6 +68,7 @@ export interface PlanFlags {
   readonly profile: string | undefined
   readonly set: ReadonlyArray<string>
   readonly only: ReadonlyArray<string>
+  readonly variant?: Variant
 }
 
 /** Evaluates a pipeline under the flags of the command line. */
@@ -75,7 +76,9 @@ export const planOf = (name: string, flags: PlanFlags): Effect.Effect<Plan, Conf
   Effect.gen(function* () {
     const pipeline = yield* load(name)
     const overrides = yield* attempt(() => flags.set.map(parseOverride))
-    const plan = yield* attempt(() => evaluate(pipeline, { profile: flags.profile, overrides }))
+    const plan = yield* attempt(() =>
+      evaluate(pipeline, { profile: flags.profile, overrides, variant: flags.variant ?? {} })
+    )
     if (flags.only.length === 0) return plan
     const { plan: restricted, unmatched } = restrict(plan, flags.only)
     if (unmatched.length > 0) {

@@ -32,6 +32,7 @@ export const command = Command.make(
     pipeline: flags.pipelineName,
     profile: flags.profile,
     set: flags.set,
+    ...flags.variant,
     engine: flags.engine,
     precision: flags.precision,
     only: flags.only,
@@ -43,7 +44,8 @@ export const command = Command.make(
     const wanted = yield* planOf(args.pipeline, {
       profile: Option.getOrUndefined(args.profile),
       set: args.set,
-      only: args.only
+      only: args.only,
+      variant: flags.variantOf(args)
     })
     const location = flags.locationOf(args.cache)
     const cache = Cache.openReadonly(location)

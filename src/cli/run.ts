@@ -26,6 +26,7 @@ export const command = Command.make(
     pipeline: flags.pipelineName,
     profile: flags.profile,
     set: flags.set,
+    ...flags.variant,
     engine: flags.engine,
     precision: flags.precision,
     python: flags.python,
@@ -54,7 +55,8 @@ export const command = Command.make(
     const plan = yield* planOf(args.pipeline, {
       profile: Option.getOrUndefined(args.profile),
       set: args.set,
-      only: args.only
+      only: args.only,
+      variant: flags.variantOf(args)
     })
     const location = flags.locationOf(args.cache)
     const cache = yield* Effect.sync(() => Cache.open(location))

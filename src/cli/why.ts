@@ -37,6 +37,7 @@ export const command = Command.make(
     ),
     profile: flags.profile,
     set: flags.set,
+    ...flags.variant,
     engine: flags.engine,
     precision: flags.precision,
     cache: flags.cache,
@@ -44,9 +45,14 @@ export const command = Command.make(
   },
   Effect.fn("why")(function* (args) {
     const { path, rest } = splitPath(args.name)
-    if (!args.next && (args.set.length > 0 || Option.isSome(args.profile))) {
+    const [ahead] = [
+      ...(args.set.length > 0 ? ["--set"] : []),
+      ...(Option.isSome(args.profile) ? ["--profile"] : []),
+      ...Object.keys(flags.variantOf(args)).map(flag => `--${flag}`)
+    ]
+    if (!args.next && ahead !== undefined) {
       return yield* new ConfigError({
-        at: args.set.length > 0 ? "--set" : "--profile",
+        at: ahead,
         message: "goes with --next: what the last run did is past"
       })
     }
@@ -196,6 +202,8 @@ interface NextArgs {
   readonly engine: EngineName
   readonly precision: Precision
   readonly cache: Option.Option<string>
+  readonly quick: boolean
+  readonly controls: boolean
 }
 
 /** What a run would do now. */
@@ -212,7 +220,12 @@ const explainNext = (args: NextArgs, path: string | undefined, rest: string, lim
           ? [args.name, ""]
           : [args.name.slice(0, slash), args.name.slice(slash + 1)]
     const pattern = label === "" ? undefined : label
-    const wanted = yield* planOf(name, { profile: Option.getOrUndefined(args.profile), set: args.set, only: [] })
+    const wanted = yield* planOf(name, {
+      profile: Option.getOrUndefined(args.profile),
+      set: args.set,
+      only: [],
+      variant: flags.variantOf(args)
+    })
     const meant = wanted.nodes.filter(node => isMeant(node.label, pattern))
     if (pattern !== undefined && meant.length === 0) {
       const labels = wanted.nodes.map(node => node.label)

@@ -8,6 +8,8 @@ import { find, format } from "../pipeline/Origin.ts"
 import { pathBelow, touches } from "../pipeline/OverrideProblem.ts"
 import type { Plan, PlanNode } from "../pipeline/Plan.ts"
 import type { Override } from "../pipeline/PlanBuilder.ts"
+import type { Variant } from "../pipeline/Pipeline.ts"
+import { variantOf } from "./flags.ts"
 import { planOf } from "./pipelines.ts"
 import { changesOf, type WhyNode } from "./whyText.ts"
 
@@ -24,6 +26,12 @@ export const settingsOf = (texts: ReadonlyArray<string>): ReadonlyArray<Override
 /** The `--set` of a recorded command line. */
 export const settingsOfCommand = (command: string): ReadonlyArray<string> =>
   [...command.matchAll(/(?:^|\s)--set(?:=|\s+)(\S+)/g)].map(match => match[1]!)
+
+/** The flags of a recorded command line that chose a variant of the pipeline. */
+const variantOfCommand = (command: string): Variant => {
+  const given = (flag: string) => new RegExp(`\\s--${flag}(?:\\s|$)`).test(command)
+  return variantOf({ quick: given("quick"), controls: given("controls") })
+}
 
 export interface Surroundings {
   readonly database: Database | undefined
@@ -52,7 +60,12 @@ export const annotate = (
           (row === undefined
             ? undefined
             : yield* Effect.orElseSucceed(
-                planOf(pipeline, { profile: row.profile, set: settingsOfCommand(row.command), only: [] }),
+                planOf(pipeline, {
+                  profile: row.profile,
+                  set: settingsOfCommand(row.command),
+                  only: [],
+                  variant: variantOfCommand(row.command)
+                }),
                 () => undefined
               ))
         const found = new Map(evaluated?.nodes.map(node => [node.label, node]))

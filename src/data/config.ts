@@ -5,7 +5,7 @@ import { readdirSync, readFileSync, statSync } from "node:fs"
 import { basename, dirname, join } from "node:path"
 import { ConfigError } from "../pipeline/ConfigError.ts"
 import { toConfigError } from "../pipeline/Problem.ts"
-import { fromIssue } from "../pipeline/SchemaProblem.ts"
+import { fromIssue, placed } from "../pipeline/SchemaProblem.ts"
 import { closest } from "../pipeline/Suggestion.ts"
 import { YamlDocument, type YamlProblem } from "./yaml.ts"
 import { yamlLimits } from "./yamlTree.ts"
@@ -48,6 +48,27 @@ export const decodeConfig = <S extends Schema.Codec<unknown, unknown>>(
   document.recordOrigins(decoded.success)
   return decoded.success
 }
+
+/**
+ * Decodes a value that was assembled from configuration files (`Origin.overlay`) by a schema. Throws one ConfigError with all problems, each with the
+ * place in its file. `name` stands for the value where no file is known.
+ */
+export const decodeAssembled = <S extends Schema.Codec<unknown, unknown>>(
+  schema: S,
+  value: unknown,
+  name: string
+): S["Type"] => {
+  const decoded = Schema.decodeUnknownResult(schema, { errors: "all", onExcessProperty: "error" })(value)
+  if (Result.isSuccess(decoded)) return decoded.success
+  throw toConfigError(
+    fromIssue(decoded.failure.issue, value, "").map(
+      problem => placed(problem, value) ?? { at: name, message: problem.message, advice: problem.advice }
+    )
+  )
+}
+
+/** Reads a configuration file as it is written; what is in it is still to be decoded. Throws ConfigError. */
+export const readConfig = (path: string): unknown => parseYaml(readText(path), path)
 
 const inOneError = (problems: ReadonlyArray<YamlProblem>) =>
   toConfigError([...problems].sort((a, b) => a.line - b.line || a.column - b.column))

@@ -1,74 +1,20 @@
 /** A bidirectional model on an engine as what diffusion decoders ask: logits of tokens at places of a canvas. */
 import { Effect, type Scope } from "effect"
 import type { Buffers, Engine, EngineError } from "../engines/Engine.ts"
-import { type ModelConfig, parameterSpecs } from "../models/config.ts"
-import { forward, logits, weightsOf } from "../models/qwen.ts"
-import { gather, input, reshape } from "../tensor/ops.ts"
-import { makeProgram } from "../tensor/Program.ts"
+import type { ModelConfig } from "../models/config.ts"
+import { logits } from "../models/qwen.ts"
+import { type AskedOptions, makeAsked } from "./asked.ts"
 import type { Denoiser } from "./diffusion.ts"
 
-export interface DenoiserShape {
-  readonly rows: number
-  /** Tokens of a row, prompt and new ones. */
-  readonly length: number
-  /** Places that are asked for at once, at most. */
-  readonly wanted: number
-}
-
-/** Prepares a model whose parameters lie in buffers. The token at a place is predicted from the state before it. */
+/** Prepares a model whose parameters lie in buffers. */
 export const makeDenoiser = (
   engine: Engine,
   config: ModelConfig,
   parameters: Buffers,
-  { length, rows, wanted }: DenoiserShape
+  options: AskedOptions
 ): Effect.Effect<Denoiser<EngineError>, EngineError, Scope.Scope> =>
-  Effect.gen(function* () {
-    const specs = parameterSpecs(config)
-    const named = new Map(specs.map(({ name, shape }) => [name, input(name, "f32", shape)]))
-    const weights = weightsOf(config, name => named.get(name)!)
-    const { final } = forward(config, weights, input("ids", "i32", [rows, length]), {
-      causal: false,
-      documents: input("documents", "i32", [rows, length]),
-      positions: input("positions", "i32", [rows, length])
-    })
-    // The head is the larger half of a small model: it reads only the rows that are asked for.
-    const before = gather(reshape(final, [rows * length, config.hiddenSize]), input("before", "i32", [wanted]))
-    const executable = yield* engine.compile(makeProgram({ logits: logits(before, weights) }))
-    const data = {
-      ids: yield* engine.allocate("i32", [rows, length]),
-      documents: yield* engine.allocate("i32", [rows, length]),
-      positions: yield* engine.allocate("i32", [rows, length]),
-      before: yield* engine.allocate("i32", [wanted])
-    }
-    const output = yield* engine.allocate("f32", [wanted, config.vocabSize])
-    const own = Object.fromEntries(specs.map(({ name }) => [name, parameters[name]!]))
-    const call = yield* engine.bind(executable, { ...own, ...data }, { logits: output })
-    return {
-      vocabSize: config.vocabSize,
-      length,
-      logits: (canvas, pads, places) =>
-        Effect.gen(function* () {
-          if (canvas.length !== rows * length || places.length > wanted)
-            return yield* Effect.die(
-              new RangeError(
-                `made for ${rows} rows and ${wanted} places, asked for ${pads.length} and ${places.length}`
-              )
-            )
-          const documents = new Int32Array(rows * length)
-          const positions = new Int32Array(rows * length)
-          for (const [row, pad] of pads.entries())
-            for (let i = 0; i < length; i++) {
-              documents[row * length + i] = i < pad ? -1 : 0
-              positions[row * length + i] = Math.max(0, i - pad)
-            }
-          const columns = new Int32Array(wanted)
-          for (const [i, place] of places.entries()) columns[i] = place - 1
-          yield* engine.upload(data.ids, canvas)
-          yield* engine.upload(data.documents, documents)
-          yield* engine.upload(data.positions, positions)
-          yield* engine.upload(data.before, columns)
-          yield* engine.run([call])
-          return ((yield* engine.download(output)) as Float32Array).subarray(0, places.length * config.vocabSize)
-        })
-    }
-  })
+  Effect.map(makeAsked(engine, config, parameters, options, logits), ask => ({
+    vocabSize: config.vocabSize,
+    length: options.length,
+    logits: ask
+  }))

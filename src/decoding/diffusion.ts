@@ -68,9 +68,12 @@ export interface DiffusionRequest {
   readonly maxNewTokens: number
   readonly mask: number
   readonly pad: number
+  /** Rows draw numbers of their own: a prompt has the same text in any company. */
   readonly seed: number
+  /** Number of the first prompt, where these are part of more. Default 0. */
+  readonly firstRow?: number
   readonly settings: DiffusionDecoding
-  /** Told of the canvas after every step. */
+  /** Told of the rows, without padding, after every step. */
   readonly onStep?: (step: number, rows: ReadonlyArray<Int32Array>) => Effect.Effect<void>
 }
 
@@ -81,12 +84,16 @@ export interface DiffusionResult {
   readonly forwards: number
 }
 
+/** Of the steps of a decoding those after which nothing is left to reveal: a quota gives every step its share, and there are only so many tokens. */
+export const stepsThatCount = ({ alg, schedule, steps }: DiffusionDecoding, newTokens: number): number =>
+  schedule === "quota" && alg !== "origin" && alg !== "p2" ? Math.min(steps, newTokens) : steps
+
 /** Draws with probability proportional to exp(score / temperature) without replacement: Gumbel's trick. */
 const gumbel = (uniform: number): number => -Math.log(-Math.log(uniform + 1e-20) + 1e-20)
 
 export const diffusionGenerate = <E>(
   denoiser: Denoiser<E>,
-  { mask, maxNewTokens, onStep, pad, prompts, seed, settings }: DiffusionRequest
+  { firstRow = 0, mask, maxNewTokens, onStep, pad, prompts, seed, settings }: DiffusionRequest
 ): Effect.Effect<DiffusionResult, E> =>
   Effect.gen(function* () {
     const { alg, algTemp, eps, schedule, steps } = settings
@@ -108,10 +115,10 @@ export const diffusionGenerate = <E>(
     )
     const rowsOf = (): ReadonlyArray<Int32Array> =>
       prompts.map((_, row) => canvas.slice(row * length + pads[row]!, (row + 1) * length))
-    const tokenKeys = prompts.map((_, row) => randomKey(seed, "diffusion tokens", row))
-    const orderKeys = prompts.map((_, row) => randomKey(seed, "diffusion order", row))
+    const tokenKeys = prompts.map((_, row) => randomKey(seed, "diffusion tokens", firstRow + row))
+    const orderKeys = prompts.map((_, row) => randomKey(seed, "diffusion order", firstRow + row))
     const uniform = (keys: typeof tokenKeys, row: number, step: number, place: number): number =>
-      uniformAt(keys[row]!, step * length + (place - row * length))
+      uniformAt(keys[row]!, step * maxNewTokens + (place - variable[row]![0]!))
 
     const time = (j: number): number => 1 + (j / steps) * (eps - 1)
     /** Masks to be revealed in a row that has so many. */
@@ -147,8 +154,11 @@ export const diffusionGenerate = <E>(
       alg === "topk_margin" ? margin : alg === "entropy" ? negativeEntropy : probability
 
     let forwards = 0
-    for (let j = 0; j < steps && canvas.includes(mask); j++) {
-      const open = variable.map(places => (alg === "p2" ? places : places.filter(isMask)))
+    for (let j = 0; j < steps; j++) {
+      const masked = variable.map(places => places.filter(isMask))
+      if (masked.every(places => places.length === 0)) break
+      // `p2` looks at all rows that are not done, revealed tokens included.
+      const open = alg === "p2" ? variable.map((places, row) => (masked[row]!.length > 0 ? places : [])) : masked
       const places = open.flat()
       const logits = yield* denoiser.logits(canvas, pads, places)
       forwards++
@@ -158,7 +168,8 @@ export const diffusionGenerate = <E>(
         const drawn = new Map(
           own.map(place => [place, sampleToken(rowOf.get(place)!, settings, uniform(tokenKeys, row, j, place))])
         )
-        const masks = own.filter(isMask)
+        if (own.length === 0) continue
+        const masks = masked[row]!
         if (alg === "origin") {
           const chance = j === steps - 1 ? 1 : 1 - time(j + 1) / time(j)
           for (const place of masks)

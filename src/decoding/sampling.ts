@@ -49,10 +49,12 @@ export const sampleToken = (logits: ArrayLike<number>, sampling: Sampling, unifo
 /** The probability of a token after temperature and filters. */
 export const probabilityOf = (logits: ArrayLike<number>, sampling: Sampling, token: number): number => {
   const { weights } = filtered(logits, sampling)
-  return weights[token]! / weights.reduce((sum, weight) => sum + weight, 0)
+  let total = 0
+  for (let i = 0; i < weights.length; i++) total += weights[i]!
+  return weights[token]! / total
 }
 
-/** The likeliest token, and what all are worth after temperature and filters, up to a factor. */
+/** The likeliest token, and what all are worth after temperature and filters, up to a factor: the likeliest is worth 1. */
 const filtered = (
   logits: ArrayLike<number>,
   { temperature, topK, topP }: Sampling
@@ -64,27 +66,54 @@ const filtered = (
   const peak = logits[best]! * scale
   const weights = new Float64Array(n)
   for (let i = 0; i < n; i++) weights[i] = Math.exp(logits[i]! * scale - peak)
-  if ((topP !== undefined && topP < 1) || (topK !== undefined && topK < n)) filter(weights, topP, topK)
+  const p = topP !== undefined && topP < 1 ? topP : undefined
+  const k = topK !== undefined && topK < n ? topK : undefined
+  if (p !== undefined || k !== undefined) {
+    const smallest = smallestKept(weights, p, k)
+    for (let i = 0; i < n; i++) if (weights[i]! < smallest) weights[i] = 0
+  }
   return { best, weights }
 }
 
-/** Sets the weights of what the filters drop to 0. */
-const filter = (weights: Float64Array, topP: number | undefined, topK: number | undefined): void => {
-  const descending = weights.slice().sort().reverse()
-  let smallest = 0
-  if (topP !== undefined && topP < 1) {
-    let total = 0
-    for (const weight of descending) total += weight
-    let before = 0
-    for (const weight of descending) {
-      if (before > topP * total) break
-      smallest = weight
-      before += weight
-    }
+/** Of the largest weights, which is 1, in falling order; the last takes them all. */
+const cuts = [1e-2, 1e-4, 1e-7, 0]
+
+/** The smallest weight that the filters keep. Only as many of the largest are sorted as decide it: few, in a vocabulary of many. */
+const smallestKept = (weights: Float64Array, topP: number | undefined, topK: number | undefined): number => {
+  let total = 0
+  for (let i = 0; i < weights.length; i++) total += weights[i]!
+  for (const cut of cuts) {
+    let [count, sum] = [0, 0]
+    for (let i = 0; i < weights.length; i++)
+      if (weights[i]! >= cut) {
+        count++
+        sum += weights[i]!
+      }
+    const decides = (topP === undefined || sum > topP * total) && (topK === undefined || count >= topK)
+    if (!decides && cut > 0) continue
+    const descending = new Float64Array(count)
+    let at = 0
+    for (let i = 0; i < weights.length; i++) if (weights[i]! >= cut) descending[at++] = weights[i]!
+    descending.sort().reverse()
+    // What `topP` drops are the smallest, so that the k-th of all is the k-th of what is left, or less than the last of them.
+    return Math.max(
+      nucleusEnd(descending, topP === undefined ? undefined : topP * total),
+      topK === undefined ? 0 : (descending[topK - 1] ?? 0)
+    )
   }
-  // The k-th value of what is left: values below the first threshold are gone, so that it never rises above the k-th of all.
-  if (topK !== undefined && topK < descending.length) smallest = Math.max(smallest, descending[topK - 1]!)
-  for (let i = 0; i < weights.length; i++) if (weights[i]! < smallest) weights[i] = 0
+  return 0
+}
+
+/** The last of descending weights before which their sum is not above `mass`: the one that crosses it is kept. */
+const nucleusEnd = (descending: Float64Array, mass: number | undefined): number => {
+  if (mass === undefined) return 0
+  let smallest = 0
+  let before = 0
+  for (let i = 0; i < descending.length && before <= mass; i++) {
+    smallest = descending[i]!
+    before += smallest
+  }
+  return smallest
 }
 
 const draw = (weights: Float64Array, target: number): number => {

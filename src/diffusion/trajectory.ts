@@ -2,11 +2,18 @@
  * Trajectories: the order in which a teacher would reveal the tokens of a given response, and masks that follow it instead of chance (d3LLM; Qian et al. 2026, arXiv:2601.07568). A
  * trajectory is a row of states; in state 0 the whole response is masked, in the last nothing is, and what was revealed stays so.
  */
-import { Schema } from "effect"
+import { Effect, Schema } from "effect"
 import { permutation, randomKey, type RandomKey, uniformAt } from "../tensor/random.ts"
-import type { Corruption, Masking } from "./corruption.ts"
+import { corrupt, type Corruption, type Masking, shareOf } from "./corruption.ts"
 
 const Count = Schema.Int.check(Schema.isGreaterThanOrEqualTo(0))
+const PositiveInt = Schema.Int.check(Schema.isGreaterThan(0))
+const orElse = <S extends Schema.Top>(schema: S, value: S["Encoded"]) =>
+  schema.pipe(Schema.withDecodingDefaultKey(Effect.succeed(value)))
+
+/** How the order is found; see the stage `trajectories`. */
+export const modes = ["scheduled", "entropy", "lr", "random", "free"] as const
+export type Mode = (typeof modes)[number]
 
 /** The compact form of a trajectory. */
 export const Trajectory = Schema.Struct({
@@ -78,21 +85,26 @@ export const randomOrder = (promptLength: number, response: number, steps: numbe
   return { promptLength, revealedAt, forwards: 0 }
 }
 
-export interface TrajectoryMaskingSettings {
-  /** Share of masks: from `trajectoryMinMaskRatio` the lower limit rises to `trajectoryMaxMaskRatio` over the training. */
-  readonly trajectoryMinMaskRatio: number
-  readonly trajectoryMaxMaskRatio: number
-  /** Masks follow the trajectory within one block of the response; all behind it is masked, and not learnt. */
-  readonly trajectoryUseBlockwise: boolean
-  /** Lengths of blocks, over the training one after the other, with straight lines between. */
-  readonly trajectoryProgressiveBlockSizes: ReadonlyArray<number>
-}
+const Share = Schema.Finite.check(Schema.isBetween({ minimum: 0, maximum: 1 }))
 
-export interface TrajectoryMasking {
-  readonly masking: Masking
-  /** How many masks so far came from chance, because a sequence had no trajectory that fits, and how many there were. */
-  readonly counts: () => { readonly fallbacks: number; readonly all: number }
-}
+/** How masks follow trajectories. The field's names in our spelling. */
+export const TrajectoryMaskingSettings = Schema.Struct({
+  /** Share of masks: over the training its lower limit rises from this … */
+  trajectoryMinMaskRatio: orElse(Share, 0).annotate({
+    description: "Lowest share of masks at the beginning; it rises to `trajectory_max_mask_ratio` over the training"
+  }),
+  /** … to this. */
+  trajectoryMaxMaskRatio: orElse(Share, 0.8).annotate({ description: "Highest share of masks" }),
+  /** Masks follow the trajectory within one block of the response; all behind it is masked, and not learnt. */
+  trajectoryUseBlockwise: orElse(Schema.Boolean, false).annotate({
+    description: "Masks follow the trajectory within one block of the response; all behind it is masked, and not learnt"
+  }),
+  /** Lengths of blocks, over the training one after the other, with straight lines between. */
+  trajectoryProgressiveBlockSizes: orElse(Schema.Array(PositiveInt), [16, 24, 32]).annotate({
+    description: "Lengths of blocks, tokens, over the training one after the other, with straight lines between"
+  })
+})
+export type TrajectoryMaskingSettings = typeof TrajectoryMaskingSettings.Type
 
 export interface MaskingData {
   readonly sequences: ReadonlyArray<{ readonly ids: ArrayLike<number>; readonly lossMask: ArrayLike<number> }>
@@ -103,41 +115,40 @@ export interface MaskingData {
   readonly seed: number
 }
 
-/** Masks of training examples by their trajectories. */
-export const trajectoryMasking = (settings: TrajectoryMaskingSettings, data: MaskingData): TrajectoryMasking => {
-  let [fallbacks, all] = [0, 0]
-  return {
-    counts: () => ({ fallbacks, all }),
-    masking: (example, step) => {
-      all++
-      const { lossMask } = data.sequences[example]!
-      const n = lossMask.length
-      const key = randomKey(data.seed, "trajectory masking", step, example)
-      const { trajectoryMaxMaskRatio: high, trajectoryMinMaskRatio: low } = settings
-      const progress = data.steps === 0 ? 0 : step / data.steps
-      const current = low + progress * (high - low)
-      const ratio = current + uniformAt(key, 0) * (high - current)
-      const trajectory = data.trajectories.get(example)
-      if (trajectory === undefined || trajectoryFault(trajectory, n) !== undefined) {
-        fallbacks++
-        return byChance(lossMask, ratio, key)
-      }
-      const block = settings.trajectoryUseBlockwise
-        ? drawBlock(trajectory.revealedAt.length, blockSize(settings.trajectoryProgressiveBlockSizes, progress), key)
-        : { start: 0, end: trajectory.revealedAt.length }
-      return byTrajectory(trajectory, lossMask, ratio, block)
-    }
+/** Masks of training examples by their trajectories. The ratio is always the actual share. */
+export const trajectoryMasking =
+  (settings: TrajectoryMaskingSettings, data: MaskingData): Masking =>
+  (example, step) => {
+    const { lossMask } = data.sequences[example]!
+    const key = randomKey(data.seed, "trajectory masking", step, example)
+    const { trajectoryMaxMaskRatio: high, trajectoryMinMaskRatio: low } = settings
+    const progress = data.steps === 0 ? 0 : step / data.steps
+    const current = low + progress * (high - low)
+    const ratio = current + uniformAt(key, 0) * (high - current)
+    const trajectory = data.trajectories.get(example)
+    if (trajectory === undefined || trajectoryFault(trajectory, lossMask.length) !== undefined)
+      return byChance(lossMask, ratio, data.seed, step, example)
+    const block = settings.trajectoryUseBlockwise
+      ? drawBlock(trajectory.revealedAt.length, blockSize(settings.trajectoryProgressiveBlockSizes, progress), key)
+      : { start: 0, end: trajectory.revealedAt.length }
+    const followed = byTrajectory(trajectory, lossMask, ratio, block)
+    // Nothing of the block can be learnt: it is the prompt of a conversation, or the first token.
+    const learns = followed.labelled.some((bit, i) => i > 0 && bit === 1)
+    return learns ? followed : byChance(lossMask, ratio, data.seed, step, example)
   }
-}
 
-/** Numbers of a key's stream: 0 is the ratio, 1 the block, the rest are for masks by chance. */
-const chanceFrom = 2
-
-const byChance = (lossMask: ArrayLike<number>, ratio: number, key: RandomKey): Corruption => {
-  const masked = Uint8Array.from({ length: lossMask.length }, (_, i) =>
-    lossMask[i] === 1 && uniformAt(key, chanceFrom + i) < 0.999 * ratio + 0.001 ? 1 : 0
-  )
-  return { ratio: Math.max(ratio, 1e-3), maskable: lossMask, masked, labelled: masked }
+/** Each token with probability 0.999 ratio + 0.001. */
+const byChance = (
+  lossMask: ArrayLike<number>,
+  ratio: number,
+  seed: number,
+  step: number,
+  example: number
+): Corruption => {
+  const probability = 0.999 * ratio + 0.001
+  const key = randomKey(seed, "trajectory fallback", step, example)
+  const drawn = corrupt(lossMask, { low: probability, high: probability }, key)
+  return { ...drawn, ratio: shareOf(drawn.labelled, lossMask), fallback: true }
 }
 
 interface Block {
@@ -162,12 +173,17 @@ const byTrajectory = (
   }
   const masked = new Uint8Array(lossMask.length)
   const labelled = new Uint8Array(lossMask.length)
+  const maskable = new Uint8Array(lossMask.length)
   for (const [i, at] of revealedAt.entries()) {
-    if (i < start) continue
-    if (i >= end) masked[promptLength + i] = 1
-    else if (at > best.state) masked[promptLength + i] = labelled[promptLength + i] = 1
+    const token = promptLength + i
+    if (i < start || lossMask[token] !== 1) continue
+    if (i >= end) masked[token] = 1
+    else {
+      maskable[token] = 1
+      if (at > best.state) masked[token] = labelled[token] = 1
+    }
   }
-  return { ratio: best.share, maskable: lossMask, masked, labelled }
+  return { ratio: shareOf(labelled, maskable), weight: 1, maskable, masked, labelled, fallback: false }
 }
 
 /** Length of a block when a share of the training is done. */

@@ -71,15 +71,32 @@ const lossesOfDraws = <E>(
     return sums
   })
 
-export interface Bound {
-  /** Upper bound of the negative log-likelihood, nats per token that may be masked. */
+/** A sequence's part of the bound. */
+export interface SequenceBound {
+  /** Estimate of the bound of its negative log-likelihood, nats. */
   readonly nats: number
-  /** Standard error of its estimate by the draws of masks; the choice of sequences is not in it. */
-  readonly standardError: number
+  /** Tokens that may be masked. */
   readonly tokens: number
 }
 
+export interface Bound {
+  /** Upper bound of the negative log-likelihood, nats per token that may be masked. */
+  readonly nats: number
+  /**
+   * Standard error of its estimate by the draws of masks; the choice of sequences is not in it. As if draws were independent: since their numbers of
+   * masks are spread evenly, the true one is smaller.
+   */
+  readonly standardError: number
+  readonly tokens: number
+  /** In the order of the sequences. */
+  readonly sequences: ReadonlyArray<SequenceBound>
+}
+
 const nothing = () => Effect.void
+
+/** How results name the estimate that `likelihoodBound` makes. */
+export const boundEstimator = (draws: number): string =>
+  `k-subset Monte Carlo, ${draws} draws per sequence, numbers of masks spread evenly; the first token of a sequence is given`
 
 /**
  * Monte-Carlo estimate of the bound (the k-subset form of the 1/t integral; Nie et al. 2025, LLaDA): for a sequence of n maskable tokens, `draws`
@@ -93,12 +110,12 @@ export const likelihoodBound = Effect.fn("likelihoodBound")(function* (
   onRows: (done: number, total: number) => Effect.Effect<void> = nothing
 ) {
   const all: Array<Draw & { readonly factor: number }> = []
-  let tokens = 0
+  const parts: Array<{ nats: number; readonly tokens: number }> = []
   for (const [sequence, evaluated] of sequences.entries()) {
     const places = placesOf(evaluated)
     const n = places.length
+    parts.push({ nats: 0, tokens: n })
     if (n === 0) continue
-    tokens += n
     const first = Math.floor(uniformAt(randomKey(evaluation.seed, "bound: first k", sequence), 0) * n)
     for (let j = 0; j < draws; j++) {
       const k = 1 + ((first + Math.floor((j * n) / draws)) % n)
@@ -107,16 +124,16 @@ export const likelihoodBound = Effect.fn("likelihoodBound")(function* (
     }
   }
   const sums = yield* lossesOfDraws(evaluation, sequences, all, onRows)
-  let total = 0
   let variance = 0
   for (let start = 0; start < all.length; start += draws) {
     const estimates = all.slice(start, start + draws).map(({ factor }, i) => factor * sums[start + i]!)
     const mean = estimates.reduce((sum, estimate) => sum + estimate, 0) / draws
-    total += mean
+    parts[all[start]!.sequence]!.nats = mean
     if (draws > 1)
       variance += estimates.reduce((sum, estimate) => sum + (estimate - mean) ** 2, 0) / (draws - 1) / draws
   }
-  const bound: Bound = { nats: total / tokens, standardError: Math.sqrt(variance) / tokens, tokens }
+  const [nats, tokens] = parts.reduce(([sum, n], part) => [sum + part.nats, n + part.tokens], [0, 0])
+  const bound: Bound = { nats: nats / tokens, standardError: Math.sqrt(variance) / tokens, tokens, sequences: parts }
   return bound
 })
 
@@ -135,3 +152,18 @@ export const lossAtRatio = Effect.fn("lossAtRatio")(function* (
   const masked = draws.reduce((sum, { places }) => sum + places.length, 0)
   return masked === 0 ? 0 : sums.reduce((sum, loss) => sum + loss, 0) / masked
 })
+
+/** The parts of a bound by document, for documents of which each has some of the sequences, in order. */
+export const documentBounds = (
+  documents: ReadonlyArray<ReadonlyArray<unknown>>,
+  sequences: ReadonlyArray<SequenceBound>
+): ReadonlyArray<SequenceBound> => {
+  let at = 0
+  return documents.map(own => {
+    const parts = sequences.slice(at, (at += own.length))
+    return {
+      nats: parts.reduce((sum, { nats }) => sum + nats, 0),
+      tokens: parts.reduce((sum, { tokens }) => sum + tokens, 0)
+    }
+  })
+}

@@ -16,7 +16,7 @@ export const makeTokenLosses = (
   engine: Engine,
   config: ModelConfig,
   parameters: Buffers,
-  { causal, ...shape }: BatchShape & { readonly causal: boolean }
+  { causal, tokenShift = true, ...shape }: BatchShape & { readonly causal: boolean; readonly tokenShift?: boolean }
 ): Effect.Effect<TokenLosses, EngineError, Scope.Scope> =>
   Effect.gen(function* () {
     const weights = new Map(parameterSpecs(config).map(spec => [spec.name, input(spec.name, "f32", spec.shape)]))
@@ -28,7 +28,7 @@ export const makeTokenLosses = (
       config,
       name => weights.get(name)!,
       name => tensors[name],
-      { causal, checkpointLayers: false }
+      { causal, tokenShift, checkpointLayers: false }
     )
     const executable = yield* engine.compile(makeProgram({ losses }))
     const data = Object.fromEntries(

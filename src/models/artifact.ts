@@ -6,12 +6,12 @@ import { asStageError } from "../data/obtain.ts"
 import { type NamedFile, openTensors, type SaveOptions } from "../data/tensorFiles.ts"
 import { parseTokenizer, type TokenizerFiles } from "../data/tokenizer.ts"
 import { tokenizerConfigFile, tokenizerFile } from "../data/tokenizerOfArtifact.ts"
-import type { Engine } from "../engines/Engine.ts"
+import type { Buffers, Engine } from "../engines/Engine.ts"
 import type { ArtifactReader, ArtifactWriter } from "../pipeline/StageContext.ts"
 import { permanent, StageError } from "../pipeline/StageError.ts"
-import { decodeModelConfig } from "./config.ts"
-import type { ParameterBuffers } from "./parameters.ts"
-import { saveWeights } from "./weights.ts"
+import { decodeModelConfig, parameterAliases, parameterSpecs } from "./config.ts"
+import { allocateParameters, type ParameterBuffers } from "./parameters.ts"
+import { loadWeights, saveWeights } from "./weights.ts"
 
 /** What the files of a model hold: configuration, tokenizer, and the tensors where they lie. */
 export const openModel = Effect.fn("openModel")(
@@ -36,7 +36,36 @@ export const openModel = Effect.fn("openModel")(
       parseTokenizer({ json: yield* needed(tokenizerFile), config: yield* read(tokenizerConfigFile) })
     )
     const tensors = yield* openTensors(files)
-    return { config, json, tokenizer, tensors }
+    const tokenShift = json["token_shift"]
+    if (tokenShift !== undefined && typeof tokenShift !== "boolean")
+      return yield* permanent(`config.json: token_shift is ${JSON.stringify(tokenShift)}; it must be true or false`)
+    return {
+      config,
+      json,
+      tokenizer,
+      tensors,
+      /** Whether the configuration is that of a diffusion model: it says which way its tokens are predicted. */
+      diffusion: tokenShift !== undefined,
+      /** Whether a token is predicted from the state before it, as autoregressive models do and those that come from them. */
+      tokenShift: tokenShift ?? true
+    }
+  },
+  Effect.mapError(error => (error instanceof StageError ? error : asStageError(error)))
+)
+export type OpenModel = Effect.Success<ReturnType<typeof openModel>>
+
+/** A model with its parameters on an engine. */
+export interface LoadedModel extends OpenModel {
+  readonly parameters: Buffers
+}
+
+/** Opens a model and reads its parameters into an engine's memory. */
+export const loadModel = Effect.fn("loadModel")(
+  function* (engine: Engine, files: ReadonlyArray<NamedFile>) {
+    const opened = yield* openModel(files)
+    const buffers = yield* allocateParameters(engine, parameterSpecs(opened.config))
+    yield* loadWeights(engine, buffers, opened.tensors, parameterAliases(opened.config))
+    return { ...opened, parameters: buffers.views } satisfies LoadedModel as LoadedModel
   },
   Effect.mapError(error => (error instanceof StageError ? error : asStageError(error)))
 )

@@ -30,12 +30,13 @@ export const documentLengths = (documents: ArrayLike<number>, length: number): R
   return lengths
 }
 
-/** What a micro-batch of packed rows costs. */
-export const work = (
-  config: ModelConfig,
-  documents: ArrayLike<number>,
-  length: number
-): { readonly tokens: number; readonly flops: number } => {
+/** What a micro-batch of packed rows holds and costs. */
+export const work = (config: ModelConfig, documents: ArrayLike<number>, length: number) => {
   const lengths = documentLengths(documents, length)
-  return { tokens: lengths.reduce((sum, size) => sum + size, 0), flops: trainingFlops(config, lengths) }
+  return {
+    tokens: lengths.reduce((sum, size) => sum + size, 0),
+    sequences: lengths.length,
+    rows: documents.length / length,
+    flops: trainingFlops(config, lengths)
+  }
 }

@@ -186,25 +186,46 @@ export const logits = (hidden: Tensor, { head }: ModelWeights): Tensor => matmul
 /** Logits of so many bytes are held at once, unless one row alone has more. */
 const logitBytes = 64 * 2 ** 20
 
+/** What is computed of some rows' logits [m, V] and targets [m]: f32 [n] each, for the first n of the rows. */
+export type OfLogits = (logits: Tensor, targets: Tensor, n: number) => ReadonlyArray<Tensor>
+
 /**
- * Cross-entropy of rows: hidden [N, d], head [V, d], targets i32 or i64 [N] -> f32 [N], nats. Logits are made for a chunk of rows at a time and made
- * again in the backward pass, so that memory does not grow with N x V.
+ * Computes something of each row's logits: hidden [N, d], head [V, d], targets i32 or i64 [N] -> f32 [N] each. Logits are made for a chunk of rows at a
+ * time and made again in the backward pass, so that memory does not grow with N x V. `ahead`: rows behind its own that a chunk sees as well, where
+ * there are any.
  */
+export const chunkedOfLogits = (
+  hidden: Tensor,
+  head: Tensor,
+  targets: Tensor,
+  of: OfLogits,
+  { ahead = 0, maxBytes = logitBytes }: { readonly ahead?: number; readonly maxBytes?: number } = {}
+): ReadonlyArray<Tensor> => {
+  const [n, vocabSize] = [hidden.shape[0]!, head.shape[0]!]
+  const rows = Math.max(1, Math.floor(maxBytes / (4 * vocabSize)))
+  const chunk = (start: number, end: number): ReadonlyArray<Tensor> => {
+    const seen = Math.min(n, end + ahead)
+    return of(
+      matmul(sliceAxis(hidden, 0, start, seen), head, { transposeB: true }),
+      sliceAxis(targets, 0, start, seen),
+      end - start
+    )
+  }
+  if (rows >= n) return chunk(0, n)
+  const chunks: Array<ReadonlyArray<Tensor>> = []
+  for (let start = 0; start < n; start += rows) chunks.push(checkpoint(() => chunk(start, Math.min(n, start + rows))))
+  return chunks[0]!.map((_, i) =>
+    concat(
+      chunks.map(parts => parts[i]!),
+      0
+    )
+  )
+}
+
+/** Cross-entropy of rows, f32 [N], nats; see `chunkedOfLogits`. */
 export const chunkedCrossEntropy = (
   hidden: Tensor,
   head: Tensor,
   targets: Tensor,
-  { maxBytes = logitBytes }: { readonly maxBytes?: number } = {}
-): Tensor => {
-  const [n, vocabSize] = [hidden.shape[0]!, head.shape[0]!]
-  const rows = Math.max(1, Math.floor(maxBytes / (4 * vocabSize)))
-  const loss = (start: number, end: number): Tensor =>
-    softmaxCrossEntropy(
-      matmul(sliceAxis(hidden, 0, start, end), head, { transposeB: true }),
-      sliceAxis(targets, 0, start, end)
-    )
-  if (rows >= n) return loss(0, n)
-  const chunks: Array<Tensor> = []
-  for (let start = 0; start < n; start += rows) chunks.push(checkpoint(() => loss(start, Math.min(n, start + rows))))
-  return concat(chunks, 0)
-}
+  options: { readonly maxBytes?: number } = {}
+): Tensor => chunkedOfLogits(hidden, head, targets, (rows, own) => [softmaxCrossEntropy(rows, own)], options)[0]!

@@ -7,7 +7,8 @@ import type { HostArray } from "../tensor/dtype.ts"
 import { reshape, sliceAxis } from "../tensor/ops.ts"
 import type { Tensor } from "../tensor/Tensor.ts"
 import type { ModelConfig } from "./config.ts"
-import { chunkedCrossEntropy, forward, type Forward, weightsOf } from "./qwen.ts"
+import { softmaxCrossEntropy } from "../tensor/composites.ts"
+import { chunkedOfLogits, forward, type Forward, type OfLogits, weightsOf } from "./qwen.ts"
 
 /** Rows and tokens per row of a batch. */
 export interface BatchShape {
@@ -31,18 +32,24 @@ export const shiftedInputs = (shape: BatchShape) =>
 export interface ShiftedOptions {
   readonly causal: boolean
   readonly checkpointLayers: boolean
+  /** False where the state at a token itself predicts it, as in models that were diffusion models from the start. Default true. */
+  readonly tokenShift?: boolean
+  /** What else is computed of each column's logits, and how many columns behind it that sees. */
+  readonly further?: { readonly of: OfLogits; readonly ahead: number }
 }
 
 export interface Shifted extends Forward {
   /** f32 [columns], nats. */
   readonly losses: Tensor
+  /** f32 [columns] each. */
+  readonly further: ReadonlyArray<Tensor>
 }
 
 export const shiftedLosses = (
   config: ModelConfig,
   parameter: (name: string) => Tensor,
   data: (name: keyof ReturnType<typeof shiftedInputs>) => Tensor,
-  options: ShiftedOptions
+  { further, tokenShift = true, ...options }: ShiftedOptions
 ): Shifted => {
   const ids = data("ids")
   const [rows, length] = ids.shape as [number, number]
@@ -52,8 +59,20 @@ export const shiftedLosses = (
     positions: data("positions"),
     ...options
   })
-  const before = reshape(sliceAxis(passed.final, 1, 0, length - 1), [columnsOf({ rows, length }), config.hiddenSize])
-  return { ...passed, losses: chunkedCrossEntropy(before, weights.head, data("targets")) }
+  const first = tokenShift ? 0 : 1
+  const columns = [columnsOf({ rows, length }), config.hiddenSize]
+  const predicting = reshape(sliceAxis(passed.final, 1, first, first + length - 1), columns)
+  const [losses, ...others] = chunkedOfLogits(
+    predicting,
+    weights.head,
+    data("targets"),
+    (logits, targets, n) => [
+      softmaxCrossEntropy(sliceAxis(logits, 0, 0, n), sliceAxis(targets, 0, 0, n)),
+      ...(further?.of(logits, targets, n) ?? [])
+    ],
+    { ahead: further?.ahead ?? 0 }
+  )
+  return { ...passed, losses: losses!, further: others }
 }
 
 /** The arrays of clean rows under the names of `shiftedInputs`. */

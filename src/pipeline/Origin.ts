@@ -40,6 +40,46 @@ export const find = (root: unknown, path: ReadonlyArray<PropertyKey>, part: Part
 const locateFrom = (value: unknown, rest: ReadonlyArray<PropertyKey>, part: Part) =>
   typeof value === "object" && value !== null ? origins.get(value)?.(rest, part) : undefined
 
+type Fields = { readonly [name: string]: unknown }
+
+const isMapping = (value: unknown): value is Fields => {
+  if (typeof value !== "object" || value === null) return false
+  const prototype: unknown = Object.getPrototypeOf(value)
+  return prototype === Object.prototype || prototype === null
+}
+
+/**
+ * `base` with the fields of `over` laid on it; mappings that both have are laid on each other, and null takes a field away. Unlike a spread, the result
+ * knows where each field stands.
+ */
+export const overlay = <A extends object, B extends object>(base: A, over: B): Overlaid<A, B> => {
+  const result: { [name: string]: unknown } = { ...(base as Fields) }
+  for (const [name, value] of Object.entries(over)) {
+    const below = result[name]
+    if (value === null) delete result[name]
+    else result[name] = isMapping(below) && isMapping(value) ? overlay(below, value) : value
+  }
+  return remember(result, base, over) as Overlaid<A, B>
+}
+
+export type Overlaid<A, B> = Omit<A, keyof B> & B
+
+/** The fields but some, each still known where it stands if it was. */
+export const without = (value: Fields, names: ReadonlyArray<string>): { [name: string]: unknown } => {
+  const rest: { [name: string]: unknown } = { ...value }
+  for (const name of names) delete rest[name]
+  return origins.has(value) ? remember(rest, value) : rest
+}
+
+/** What was assembled from others knows of each field what they know; the later ones come first. */
+const remember = <A extends object>(result: A, ...from: ReadonlyArray<object>): A => {
+  record(result, (path, part) => {
+    const source = from.findLast(each => path.length > 0 && Object.hasOwn(each, path[0]!)) ?? from[0]!
+    return find(source, path, part)
+  })
+  return result
+}
+
 /** `file:line:column`; a file below the working directory is written relative to it. */
 export const format = (position: Position): string =>
   `${displayPath(position.file)}:${position.line}:${position.column}`

@@ -10,9 +10,21 @@ export type Targets =
   | ReadonlyArray<Targets>
   | { readonly [name: string]: Targets | string | number | boolean | undefined }
 
+/** What the command line may ask of a pipeline besides its profile. */
+export interface Variant {
+  /** A first look, in little time. */
+  readonly quick?: boolean
+  /** Rows that only serve as controls, too. */
+  readonly controls?: boolean
+  /** Every training so many times, each with a seed of its own. */
+  readonly seeds?: number
+}
+
 export interface PipelineOptions<Profile> {
   /** One sentence for `pipeline list`. */
   readonly description: string
+  /** The flags that it takes, `--quick` for example; asking for another is an error. */
+  readonly variants?: ReadonlyArray<keyof Variant>
   /** By name; the first is the default. A profile is made only when it is chosen. */
   readonly profiles: { readonly [name: string]: ProfileOptions<Profile> }
 }
@@ -30,20 +42,22 @@ export interface Pipeline {
   readonly name: string
   readonly description: string
   readonly profiles: { readonly [name: string]: { readonly description: string; readonly needs: string } }
+  readonly variants: ReadonlyArray<keyof Variant>
   /** Makes the profile and calls the stages. Runs inside a PlanBuilder. */
-  readonly build: (profileName: string) => Targets
+  readonly build: (profileName: string, variant: Variant) => Targets
 }
 
 export const make = <Profile>(
   name: string,
   options: PipelineOptions<Profile>,
-  build: (context: { readonly profile: Profile; readonly profileName: string }) => Targets
+  build: (context: { readonly profile: Profile; readonly profileName: string; readonly variant: Variant }) => Targets
 ): Pipeline => ({
   _tag: "Pipeline",
   name,
   description: options.description,
   profiles: options.profiles,
-  build: profileName => build({ profile: options.profiles[profileName]!.make(), profileName })
+  variants: options.variants ?? [],
+  build: (profileName, variant) => build({ profile: options.profiles[profileName]!.make(), profileName, variant })
 })
 
 export const isPipeline = (value: unknown): value is Pipeline =>
@@ -52,7 +66,11 @@ export const isPipeline = (value: unknown): value is Pipeline =>
 /** Evaluates a pipeline under a profile. Throws ConfigError for wrong wiring, parameters, profile or overrides. */
 export const evaluate = (
   pipeline: Pipeline,
-  options: { readonly profile?: string | undefined; readonly overrides?: ReadonlyArray<Override> } = {}
+  options: {
+    readonly profile?: string | undefined
+    readonly overrides?: ReadonlyArray<Override>
+    readonly variant?: Variant
+  } = {}
 ): Plan => {
   const names = Object.keys(pipeline.profiles)
   const profileName = options.profile ?? names[0]
@@ -63,8 +81,16 @@ export const evaluate = (
       advice: `its profiles: ${names.join(", ")}`
     })
   }
+  const variant = options.variant ?? {}
+  const refused = (Object.keys(variant) as ReadonlyArray<keyof Variant>).find(flag => !pipeline.variants.includes(flag))
+  if (refused !== undefined)
+    throw new ConfigError({
+      at: `--${refused}`,
+      message: `pipeline ${pipeline.name} does not take it`,
+      ...(pipeline.variants.length === 0 ? {} : { advice: `it takes --${pipeline.variants.join(", --")}` })
+    })
   const builder = new PlanBuilder(options.overrides ?? [])
-  const returned = builder.run(() => pipeline.build(profileName))
+  const returned = builder.run(() => pipeline.build(profileName, variant))
   const unused = builder.unusedOverrides[0]
   if (unused !== undefined) {
     const stages = [...new Set(builder.nodes.map(node => node.stage.name))]

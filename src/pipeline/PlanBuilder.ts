@@ -7,7 +7,7 @@ import * as Origin from "./Origin.ts"
 import { overrideProblem, pathBelow, touches } from "./OverrideProblem.ts"
 import type { NodeId, PlanNode, Wire } from "./Plan.ts"
 import * as Problem from "./Problem.ts"
-import { fromIssue, type SchemaProblem } from "./SchemaProblem.ts"
+import { fromIssue, placed, type SchemaProblem } from "./SchemaProblem.ts"
 import type { AnyStage } from "./Stage.ts"
 
 /** A parameter set from the command line: `--set train.lr=1e-4`, `--set train/with_align.lr=1e-4`. */
@@ -61,7 +61,7 @@ export class PlanBuilder {
   }
 
   add(stage: AnyStage, args: Record<string, unknown>, caller: (...args: never) => unknown): Record<string, Ref> {
-    const { name, ...rest } = args
+    const { name } = args
     if (name !== undefined && (typeof name !== "string" || !/^[A-Za-z0-9][A-Za-z0-9._-]*$/.test(name))) {
       throw this.#error(
         caller,
@@ -71,9 +71,9 @@ export class PlanBuilder {
     const label = this.#label(stage, name, caller)
     const wires: Array<Wire> = []
     for (const port of Object.keys(stage.inputs)) {
-      this.#wire(wires, label, port, stage.inputs[port]!, rest[port], caller)
-      delete rest[port]
+      this.#wire(wires, label, port, stage.inputs[port]!, args[port], caller)
     }
+    const rest = Origin.without(args, ["name", ...Object.keys(stage.inputs)])
     const { decoded, text } = this.#parameters(stage, label, rest, caller)
     const id = this.nodes.length
     this.nodes.push({ id, label, stage, parameters: decoded, parametersText: text, given: rest, wires })
@@ -178,11 +178,7 @@ export class PlanBuilder {
         const set = overrides.findLast(({ path }) => touches(path, problem.path))
         if (set !== undefined)
           return overrideProblem(Object.keys(stage.inputs), problem, set, Origin.find(given, problem.path.slice(0, -1)))
-        const { message, advice } = problem
-        const position = Origin.find(given, problem.path, problem.kind === "unknown" ? "key" : "value")
-        return position === undefined
-          ? { at: this.#at(caller), message, advice }
-          : { at: Origin.format(position), message, advice, excerpt: position.excerpt }
+        return placed(problem, given) ?? { at: this.#at(caller), message: problem.message, advice: problem.advice }
       })
     )
   }

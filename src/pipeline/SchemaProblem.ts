@@ -1,6 +1,7 @@
 /** What a schema found wrong with configuration, in the words of configuration. */
 import { SchemaIssue } from "effect"
-import { describe, formatPath } from "./Problem.ts"
+import * as Origin from "./Origin.ts"
+import { describe, formatPath, type Problem } from "./Problem.ts"
 import { closest } from "./Suggestion.ts"
 
 /** One thing that is wrong with a decoded value. */
@@ -33,6 +34,12 @@ export const fromIssue = (issue: SchemaIssue.Issue, root: unknown, subject: stri
     else group.push(leaf)
   }
   return Array.from(byPath.values(), group => toProblem(group, root, name))
+}
+
+/** A problem of a value below `root` with the place where the value was written; undefined where that is not known. */
+export const placed = ({ advice, kind, message, path }: SchemaProblem, root: unknown): Problem | undefined => {
+  const position = Origin.find(root, path, kind === "unknown" ? "key" : "value")
+  return position && { at: Origin.format(position), message, advice, excerpt: position.excerpt }
 }
 
 /** An issue without issues below it. */

@@ -48,10 +48,10 @@ export interface StageOptions<
     readonly inputs?: ReadonlyArray<keyof Inputs & string>
   }
   /**
-   * A stage whose parameter chooses a method: the code fingerprint covers the chosen module only.
-   * Each loader must be written literally as `() => import("./file.ts")`.
+   * A stage whose parameter chooses a method: the code fingerprint covers the chosen module only. The modules are named as `run` imports them:
+   * `{ fast: "./fast.ts" }` for `import("./fast.ts")`.
    */
-  readonly methods?: { readonly by: keyof P["Type"] & string; readonly modules: RecordOf<() => Promise<unknown>> }
+  readonly methods?: { readonly by: keyof P["Type"] & string; readonly modules: RecordOf<`.${string}`> }
   /**
    * Replaces the parameters in the key by what they stand for. For example the content of a file instead of its path.
    * The stage receives the parameters as written, and what this returned as `identity` beside them in the ledger.
@@ -77,7 +77,7 @@ export interface AnyStage {
   readonly outputs: RecordOf<Kind.Any>
   readonly parameters: Schema.Codec<unknown, unknown>
   readonly items: { readonly parameters?: ReadonlyArray<string>; readonly inputs?: ReadonlyArray<string> } | undefined
-  readonly methods: { readonly by: string; readonly modules: RecordOf<() => Promise<unknown>> } | undefined
+  readonly methods: { readonly by: string; readonly modules: RecordOf<string> } | undefined
   readonly identity: ((parameters: unknown, context: IdentityContext) => Effect.Effect<Json, StageError>) | undefined
   readonly resources: (parameters: unknown) => Required<Resources>
   readonly retries: { readonly transient: number; readonly crashed: number; readonly timeout: number }

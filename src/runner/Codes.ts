@@ -92,7 +92,7 @@ const fingerprintOf = (
       const built = builtFingerprints(dist)[stage.name]?.[method]
       if (built !== undefined) return built
     }
-    const specifiers = Fingerprint.methodSpecifiers(stage)
+    const specifiers = stage.methods?.modules ?? {}
     if (method !== noMethod && specifiers[method] === undefined) {
       return yield* permanent(
         `stage ${stage.name} has no method ${method} (parameter ${stage.methods?.by})`,

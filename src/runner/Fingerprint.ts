@@ -23,9 +23,9 @@ export interface FingerprintTarget {
   /** Absolute path of the module that exports the stage. */
   readonly file: string
   readonly export: string
-  /** The module of the chosen method, as the stage's loader names it. */
+  /** The module of the chosen method, as the stage names it. */
   readonly method?: string | undefined
-  /** Loaders of all methods, as the stage names them: they are not part of the stage's own code. */
+  /** Modules of all methods, as the stage names them: they are not part of the stage's own code. */
   readonly methods: ReadonlyArray<string>
 }
 
@@ -182,23 +182,6 @@ export const statText = (path: string): string => {
 
 export const isCurrent = (fingerprint: Fingerprint): boolean =>
   fingerprint.sources.every(([path, stat]) => statText(path) === stat)
-
-/** The module that a loader names. It is read from the loader's text, because nothing else connects a function with a file. */
-export const methodSpecifiers = (stage: AnyStage): { readonly [method: string]: string } => {
-  const found: Record<string, string> = {}
-  for (const [name, load] of Object.entries(stage.methods?.modules ?? {})) {
-    const match = /^\s*(?:async\s*)?\(\s*\)\s*=>\s*import\(\s*["'`](\.{1,2}\/[^"'`]+)["'`]\s*\)\s*$/.exec(
-      load.toString()
-    )
-    if (match === null) {
-      throw new TypeError(
-        `stage ${stage.name}: method ${name} must be written as () => import("./file.ts"), got ${load.toString().slice(0, 80)}`
-      )
-    }
-    found[name] = match[1]!
-  }
-  return found
-}
 
 /** The method that an action's parameters choose. */
 export const chosenMethod = (stage: AnyStage, parameters: unknown): string | undefined =>

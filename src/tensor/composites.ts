@@ -7,6 +7,7 @@ import {
   constant,
   cos,
   customGradient,
+  div,
   erf,
   exp,
   gatherAlong,
@@ -17,11 +18,14 @@ import {
   minimum,
   mul,
   neg,
+  abs,
   random,
   reshape,
   scatterAddAlong,
   equal,
   iota,
+  less,
+  select,
   sigmoid,
   sliceAxis,
   sqrt,
@@ -67,6 +71,23 @@ export const geluTanh = (x: Tensor): Tensor => {
   return mul(mul(x, 0.5), add(tanh(inner), 1))
 }
 
+/** Coefficients of the arc cosine, from the constant on (Abramowitz & Stegun 4.4.46): off by at most 2e-8 in [0, 1]. */
+const acosCoefficients = [
+  1.570796305, -0.2145988016, 0.0889789874, -0.0501743046, 0.030891881, -0.0170881256, 0.0066700901, -0.0012624911
+]
+
+/** The arc cosine of x in [-1, 1], radians; its derivative -1 / sqrt(1 - x^2) is infinite at both ends. */
+export const acos = (x: Tensor): Tensor => {
+  const size = abs(x)
+  const polynomial = acosCoefficients.reduceRight<Tensor>(
+    (sum, coefficient) => add(mul(sum, size), coefficient),
+    zeros(x.dtype, x.shape)
+  )
+  const ofSize = mul(sqrt(sub(1, size)), polynomial)
+  const angle = select(less(x, 0), sub(Math.PI, ofSize), ofSize)
+  return customGradient(angle, [x], gradient => [neg(div(gradient, sqrt(sub(1, square(x)))))])
+}
+
 /** log sum exp(x) along an axis, which stays with size 1. */
 export const logSumExp = (x: Tensor, axis = -1): Tensor => {
   const peak = max(x, axis, { keepDims: true })
@@ -84,6 +105,12 @@ export const normal = (key: Tensor, shape: Shape): Tensor => {
   const uniform = random(key, [elements(shape), 2])
   const radius = sqrt(mul(log(sub(1, sliceAxis(uniform, 1, 0, 1))), -2))
   return reshape(mul(radius, cos(mul(sliceAxis(uniform, 1, 1, 2), 2 * Math.PI))), shape)
+}
+
+/** Entropy of softmax(logits), nats: logits [N, V] -> [N]. */
+export const softmaxEntropy = (logits: Tensor): Tensor => {
+  const logProbabilities = logSoftmax(logits, 1)
+  return neg(sum(mul(exp(logProbabilities), logProbabilities), [1]))
 }
 
 /**

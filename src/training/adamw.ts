@@ -4,20 +4,18 @@
  */
 import { Effect, Schema, type Scope } from "effect"
 import type { Buffer, Call, Engine, EngineError } from "../engines/Engine.ts"
+import { setting } from "../data/setting.ts"
 import { add, div, input, mul, sqrt, sub } from "../tensor/ops.ts"
 import { makeProgram, type Program } from "../tensor/Program.ts"
 import type { Group } from "./groups.ts"
 
 const Beta = Schema.Finite.check(Schema.isGreaterThanOrEqualTo(0), Schema.isLessThan(1))
-const orElse = <S extends typeof Beta | typeof Schema.Finite>(schema: S, value: number) =>
-  schema.pipe(Schema.withDecodingDefaultKey(Effect.succeed(value)))
 
 export const AdamW = Schema.Struct({
-  beta1: orElse(Beta, 0.9),
-  beta2: orElse(Beta, 0.95),
-  epsilon: orElse(Schema.Finite, 1e-8),
-  /** Decoupled: each step takes lr times this share of a parameter away. */
-  weightDecay: orElse(Schema.Finite, 0)
+  beta1: setting(Beta, 0.9, "Decay of AdamW's first moments"),
+  beta2: setting(Beta, 0.95, "Decay of AdamW's second moments"),
+  epsilon: setting(Schema.Finite, 1e-8, "Added to the root of AdamW's second moments"),
+  weightDecay: setting(Schema.Finite, 0, "Decoupled: each step takes `lr` times this share of a parameter away")
 })
 export type AdamW = typeof AdamW.Type
 

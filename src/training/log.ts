@@ -13,7 +13,7 @@ export interface Scalars {
 }
 
 /** A line of `metrics.jsonl`; numbers that are not finite are null. */
-interface Line {
+export interface Line {
   readonly step: number
   /** Seconds since 1970. */
   readonly time: number
@@ -43,7 +43,7 @@ export const openLog = (
     const events = join(directory, eventsFile)
     const earlier = yield* onFile(path, `open ${path}`, async () => {
       mkdirSync(directory, { recursive: true })
-      const lines = linesUpTo(existsSync(path) ? readFileSync(path, "utf8") : "", step)
+      const lines = readLines(existsSync(path) ? readFileSync(path, "utf8") : "", step)
       writeFileSync(path, lines.map(asText).join(""))
       const records = lines.map(line => scalarsRecord(line.time, line.step, scalarsOf(line)))
       writeFileSync(events, Buffer.concat([firstRecord(lines[0]?.time ?? Date.now() / 1000), ...records]))
@@ -73,10 +73,10 @@ const asText = (line: Line): string => `${JSON.stringify(line)}\n`
 const scalarsOf = ({ step: _step, time: _time, ...scalars }: Line): Scalars =>
   Object.fromEntries(Object.entries(scalars).map(([name, value]) => [name, value ?? NaN]))
 
-/** Whole lines of steps that the checkpoint has seen; the last line may be torn. */
-const linesUpTo = (text: string, step: number): ReadonlyArray<Line> =>
+/** Whole lines of `metrics.jsonl`; the last may be torn. `upTo` leaves out what a checkpoint has not seen. */
+export const readLines = (text: string, upTo = Infinity): ReadonlyArray<Line> =>
   text.split("\n").flatMap(line => {
     if (!line.endsWith("}")) return []
     const read = JSON.parse(line) as Line
-    return read.step <= step ? [read] : []
+    return read.step <= upTo ? [read] : []
   })

@@ -1,6 +1,9 @@
 /** The loop of every training: schedule, steps, evaluation, metrics, checkpoints. */
+import { freemem, totalmem } from "node:os"
 import { memoryUsage } from "node:process"
 import { Effect, Schema, type Scope } from "effect"
+import { TextList } from "../data/commaList.ts"
+import { NonNegative, setting } from "../data/setting.ts"
 import type { FileError } from "../data/fileError.ts"
 import type { Engine, EngineError } from "../engines/Engine.ts"
 import { matmulPeak } from "../engines/matmulPeak.ts"
@@ -16,24 +19,31 @@ import type { Objective } from "./objective.ts"
 import { LearningRate, learningRate } from "./schedule.ts"
 import { allocateTraining, makeTrainer, type TrainingBuffers } from "./trainer.ts"
 
-const NonNegative = Schema.Finite.check(Schema.isGreaterThanOrEqualTo(0))
-const orElse = <S extends Schema.Top>(schema: S, value: S["Encoded"]) =>
-  schema.pipe(Schema.withDecodingDefaultKey(Effect.succeed(value)))
-
 /** How parameters are updated; part of every stage that trains. */
 export const UpdateSettings = Schema.Struct({
   ...LearningRate.fields,
   ...AdamW.fields,
-  /** Gradients whose global L2 norm is larger are scaled down to it; 0 turns it off. */
-  maxGradNorm: orElse(NonNegative, 1),
-  /** Spares norms and biases from weight decay. */
-  noDecayNorms: orElse(Schema.Boolean, false),
-  /** Learning rates fall by this factor from the last layer to the first; 0 turns it off. */
-  llrdDecay: orElse(NonNegative, 0),
-  /** Parameters whose names contain one of these are not trained; `*` stands for any characters. */
-  freeze: orElse(Schema.Array(Schema.String), []),
-  /** Computes each layer again in the backward pass: less memory, about a third more time. */
-  gradientCheckpointing: orElse(Schema.Boolean, false)
+  maxGradNorm: setting(
+    NonNegative,
+    1,
+    "Gradients whose global L2 norm is larger are scaled down to it; 0 turns it off"
+  ),
+  noDecayNorms: setting(Schema.Boolean, false, "Spares norms and biases from weight decay"),
+  llrdDecay: setting(
+    NonNegative,
+    0,
+    "Learning rates fall by this factor from the last layer to the first; 0 turns it off"
+  ),
+  freeze: setting(
+    TextList,
+    [],
+    "Parameters whose names contain one of these are not trained; `*` stands for any characters"
+  ),
+  gradientCheckpointing: setting(
+    Schema.Boolean,
+    false,
+    "Computes each layer again in the backward pass: less memory, about a third more time"
+  )
 })
 export type UpdateSettings = typeof UpdateSettings.Type
 
@@ -93,7 +103,8 @@ export const train = <E>(
       layerwiseDecay: update.llrdDecay,
       noDecayNorms: update.noDecayNorms
     })
-    const buffers = yield* allocateTraining(engine, specs, split.frozen)
+    const buffers = yield* allocateTraining(engine, specs, split.frozen, objective.constants)
+    const rateFactors = groups.map(({ rateFactor }) => rateFactor)
     const trainer = yield* makeTrainer(engine, objective, buffers, {
       optimiser: update,
       groups,
@@ -103,7 +114,7 @@ export const train = <E>(
     const evaluate = yield* training.evaluation?.prepare(buffers) ?? Effect.succeed(Effect.succeed({}))
     const checkpoints = makeCheckpoints(engine, directory, buffers)
 
-    // The frozen parameters are not part of a checkpoint.
+    // What is frozen or constant is not part of a checkpoint.
     yield* training.initial(buffers)
     const firstScale = initialLossScale(engine.numericClass)
     let state: TrainingState = (yield* checkpoints.restore) ?? {
@@ -123,11 +134,13 @@ export const train = <E>(
 
     const step = Effect.gen(function* () {
       const microBatches = yield* objective.microBatches(state.step)
+      const totals = (of: "tokens" | "sequences" | "rows") =>
+        microBatches.reduce((sum, microBatch) => sum + (microBatch[of] ?? 0), 0)
       const flops = microBatches.reduce((sum, microBatch) => sum + (microBatch.flops ?? 0), 0)
       if (peak === 0 && flops > 0) peak = (yield* matmulPeak(engine)).perSecond
       const lr = learningRate(update, state.step, steps)
       const { lossScale } = state
-      const { gradientNorm, losses, updated } = yield* trainer.step(microBatches, {
+      const { gradientNorm, losses, parameterNorm, updated } = yield* trainer.step(microBatches, {
         lr,
         update: state.updates + 1,
         ...(lossScale === undefined ? {} : { lossScale: lossScale.scale })
@@ -138,7 +151,7 @@ export const train = <E>(
         updates: state.updates + Number(updated),
         skippedInARow: updated || excused ? 0 : state.skippedInARow + 1,
         skipped: state.skipped + Number(!updated),
-        tokens: state.tokens + microBatches.reduce((sum, { tokens }) => sum + tokens, 0),
+        tokens: state.tokens + totals("tokens"),
         ...(lossScale === undefined ? {} : { lossScale: nextLossScale(lossScale, updated) })
       }
       const { flopsPerSecond, tokensPerSecond } = pace.after(state.tokens, flops)
@@ -148,15 +161,35 @@ export const train = <E>(
       if (due) evaluated = yield* evaluate
       yield* log.write(state.step, {
         "training/loss": loss!,
-        ...prefixed("losses/", parts),
+        ...(objective.report?.(losses, microBatches) ?? prefixed("losses/", parts)),
         "training/grad_norm": gradientNorm,
+        "training/param_norm": parameterNorm,
+        "training/grad_to_param_ratio": gradientNorm / parameterNorm,
         "training/lr": lr,
+        ...(update.llrdDecay === 0
+          ? {}
+          : { "llrd/lr_min": lr * Math.min(...rateFactors), "llrd/lr_max": lr * Math.max(...rateFactors) }),
         ...(updated ? {} : { "training/skipped": state.skipped }),
         ...(lossScale === undefined ? {} : { "training/loss_scale": lossScale.scale }),
+        ...(totals("sequences") === 0
+          ? {}
+          : {
+              "training/avg_effective_len": totals("tokens") / totals("rows"),
+              "training/avg_sample_seq_len": totals("tokens") / totals("sequences")
+            }),
         "consume_tokens(M)": state.tokens / 1e6,
+        "consume_tokens(B)": state.tokens / 1e9,
         "tokens_per_second(M)": tokensPerSecond / 1e6,
-        ...(flopsPerSecond === 0 ? {} : { "flops_achieved(T)": flopsPerSecond / 1e12, mfu: flopsPerSecond / peak }),
+        ...(flopsPerSecond === 0
+          ? {}
+          : {
+              "flops_achieved(T)": flopsPerSecond / 1e12,
+              "flops_promised(T)": peak / 1e12,
+              mfu: flopsPerSecond / peak
+            }),
         "cpu_used_memory(GB)": memoryUsage().rss / 1e9,
+        "cpu_available_memory(GB)": freemem() / 1e9,
+        "cpu_memory_usage(%)": 100 * (1 - freemem() / totalmem()),
         ...(due ? prefixed("eval/", evaluated) : {})
       })
       if (due) pace.pause()

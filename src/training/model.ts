@@ -3,6 +3,7 @@ import { createReadStream } from "node:fs"
 import { join } from "node:path"
 import { Effect, Schema, type Scope } from "effect"
 import { type Epochs, makeEpochs } from "../data/epochs.ts"
+import { optional, PositiveInt, required, setting } from "../data/setting.ts"
 import { asStageError } from "../data/obtain.ts"
 import type { TokenizerFiles } from "../data/tokenizer.ts"
 import type { Buffers, Engine, EngineError } from "../engines/Engine.ts"
@@ -15,36 +16,43 @@ import {
   parameterAliases,
   parameterSpecs
 } from "../models/config.ts"
-import type { ParameterBuffers } from "../models/parameters.ts"
+import { countElements, type ParameterBuffers } from "../models/parameters.ts"
 import type { ArtifactWriter, Progress, Slots } from "../pipeline/StageContext.ts"
 import { permanent, StageError } from "../pipeline/StageError.ts"
 import { eventsFile, metricsFile, type Scalars } from "./log.ts"
 import { train, UpdateSettings } from "./loop.ts"
 import type { Objective } from "./objective.ts"
-
-const PositiveInt = Schema.Int.check(Schema.isGreaterThan(0))
-const orElse = <S extends Schema.Top>(schema: S, value: S["Encoded"]) =>
-  schema.pipe(Schema.withDecodingDefaultKey(Effect.succeed(value)))
+import { teacherBuffers } from "./objectives/teacher.ts"
+import { recordFile } from "./record.ts"
 
 /** How a model is trained, whatever the objective. */
 export const TrainSettings = Schema.Struct({
   ...UpdateSettings.fields,
-  /** Rows of `maxSeqLen` tokens per step. */
-  globalBatchSize: PositiveInt,
-  /** Rows per forward pass, a divisor of `globalBatchSize`; by default all. */
-  microBatchSize: Schema.optionalKey(PositiveInt),
-  /** Whether every token of a step weighs the same, or every micro-batch. */
-  averaging: orElse(Schema.Literals(["tokens", "micro-batches"]), "tokens"),
-  epochs: PositiveInt,
-  /** Ends training earlier. */
-  maxSteps: Schema.optionalKey(PositiveInt),
-  /** Steps between measurements on the held-out sequences. */
-  evalEvery: orElse(PositiveInt, 250),
-  seed: orElse(Schema.Int, 0),
-  /** Format of the saved weights; training is in f32. */
-  saveFormat: orElse(Schema.Literals(["BF16", "F16", "F32"]), "BF16")
+  globalBatchSize: required(PositiveInt, "Rows of `max_seq_len` tokens per step"),
+  microBatchSize: optional(PositiveInt, "Rows per forward pass, a divisor of `global_batch_size`; by default all"),
+  averaging: setting(
+    Schema.Literals(["tokens", "micro-batches"]),
+    "tokens",
+    "Whether every token of a step weighs the same, or every micro-batch"
+  ),
+  epochs: required(PositiveInt, "How often all documents are read"),
+  maxSteps: optional(PositiveInt, "Ends training after so many steps"),
+  evalEvery: setting(PositiveInt, 250, "Steps between measurements on the held-out sequences"),
+  seed: setting(Schema.Int, 0, "Of the order of documents, of masks, and of all else that is drawn"),
+  saveFormat: setting(
+    Schema.Literals(["BF16", "F16", "F32"]),
+    "BF16",
+    "Format of the saved weights; training is in f32"
+  )
 })
 export type TrainSettings = typeof TrainSettings.Type
+
+/** What files call fields of `TrainSettings` that are not called there as here, in snake case. */
+export const trainNames = {
+  epochs: "num_train_epochs",
+  freeze: "freeze_layers",
+  gradientCheckpointing: "enable_gradient_checkpointing"
+} as const
 
 /** What a stage hands on of its context. */
 export interface TrainingContext {
@@ -95,7 +103,7 @@ export const trainModel = (context: TrainingContext, training: ModelTraining): E
     const microBatchRows = settings.microBatchSize ?? globalBatchSize
     if (globalBatchSize % microBatchRows !== 0)
       return yield* permanent(
-        `train.globalBatchSize is ${globalBatchSize}, which is no multiple of train.microBatchSize, ${microBatchRows}`
+        `global_batch_size is ${globalBatchSize}, which is no multiple of micro_batch_size, ${microBatchRows}`
       )
     const epochs = makeEpochs(training.lengths, {
       seed,
@@ -107,14 +115,20 @@ export const trainModel = (context: TrainingContext, training: ModelTraining): E
       catch: cause => permanent(cause instanceof Error ? cause.message : String(cause))
     })
     const steps = Math.min(all, maxSteps ?? all)
+    const objective = yield* Effect.try({
+      try: () => training.objective({ epochs, microBatchRows, steps }),
+      catch: cause => permanent(cause instanceof Error ? cause.message : String(cause))
+    })
     const engine = yield* makeEngine(context.engine, { threads: context.slots.cpus })
     const directory = join(context.checkpoint, "training")
     const { buffers, evaluated, state } = yield* train<StageError | EngineError>(engine, {
       parameters: parameterSpecs(config),
       aliases: parameterAliases(config),
-      initial: ({ frozen, parameters }) =>
-        Effect.andThen(training.initial(engine, parameters), training.initial(engine, frozen)),
-      objective: training.objective({ epochs, microBatchRows, steps }),
+      initial: ({ constants, frozen, parameters }) =>
+        Effect.forEach([parameters, frozen, teacherBuffers(constants)], buffers => training.initial(engine, buffers), {
+          discard: true
+        }),
+      objective,
       steps,
       update: settings,
       directory,
@@ -139,12 +153,13 @@ export const trainModel = (context: TrainingContext, training: ModelTraining): E
     const record = {
       engine: context.engine,
       parameters: countParameters(config),
+      trainedParameters: countElements(buffers.parameters.specs),
       ...training.record,
       settings,
       ...state,
       evaluated
     }
-    yield* model.write("training.json", `${JSON.stringify(record, null, 2)}\n`)
+    yield* model.write(recordFile, `${JSON.stringify(record, null, 2)}\n`)
     yield* model.metadata({
       files: saved.length + 1,
       tensors: specs.length,

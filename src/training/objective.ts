@@ -1,6 +1,7 @@
 /** What a training minimises: the loss of a micro-batch as a function of parameters and data, and the data of each step. */
 import type { Effect } from "effect"
 import type { DType, HostArray } from "../tensor/dtype.ts"
+import type { ParameterSpec } from "../models/parameters.ts"
 import type { Shape, Tensor } from "../tensor/Tensor.ts"
 
 /** Data of one forward and backward pass. */
@@ -11,6 +12,11 @@ export interface MicroBatch {
   readonly tokens: number
   /** Floating-point operations of its forward and backward pass. */
   readonly flops?: number
+  /** Sequences and rows that it reads, for their mean lengths. */
+  readonly sequences?: number
+  readonly rows?: number
+  /** What the objective wants to be told again when it reports. */
+  readonly noted?: { readonly [name: string]: number }
 }
 
 /** Scalars, f32. They and the gradients are summed over a step's micro-batches, so the data bring what normalises them. */
@@ -22,6 +28,8 @@ export interface Losses {
 }
 
 export interface Objective<E> {
+  /** Parameters that the losses read and that nothing trains, beside those of the training. */
+  readonly constants?: ReadonlyArray<ParameterSpec>
   readonly inputs: { readonly [name: string]: { readonly dtype: DType; readonly shape: Shape } }
   readonly losses: (
     parameter: (name: string) => Tensor,
@@ -30,6 +38,11 @@ export interface Objective<E> {
   ) => Losses
   /** The micro-batches of a step (from 0). They depend on the step alone, so that a resumed training sees the same data. */
   readonly microBatches: (step: number) => Effect.Effect<ReadonlyArray<MicroBatch>, E>
+  /** What the log says of a step beside its loss, from the sums of its losses over the micro-batches; by default each part as `losses/PART`. */
+  readonly report?: (
+    losses: { readonly [part: string]: number },
+    microBatches: ReadonlyArray<MicroBatch>
+  ) => { readonly [name: string]: number }
 }
 
 /** How the losses of micro-batches with different numbers of tokens are averaged. */

@@ -1,25 +1,18 @@
 /** Learning rates over the steps of a training. */
-import { Effect, Schema } from "effect"
-
-const NonNegative = Schema.Finite.check(Schema.isGreaterThanOrEqualTo(0))
-const Ratio = NonNegative.check(Schema.isLessThanOrEqualTo(1))
-const orElse = (schema: typeof NonNegative, value: number) =>
-  schema.pipe(Schema.withDecodingDefaultKey(Effect.succeed(value)))
+import { Schema } from "effect"
+import { NonNegative, required, setting, Share } from "../data/setting.ts"
 
 /** Fields of the same names in the field's training configurations, in our spelling. */
 export const LearningRate = Schema.Struct({
-  /** Highest rate, reached when the warm-up ends. */
-  lr: NonNegative,
-  /** Where linear and cosine decay end. */
-  lrMin: orElse(NonNegative, 1e-7),
-  /** Where the warm-up begins. */
-  lrStart: orElse(NonNegative, 0),
-  /** Share of all steps that warm up. */
-  lrWarmupRatio: orElse(Ratio, 0),
-  /** Share of all steps after which cosine decay has ended. */
-  lrDecayRatio: orElse(Ratio, 1),
-  lrDecayStyle: Schema.Literals(["constant", "linear", "cosine"]).pipe(
-    Schema.withDecodingDefaultKey(Effect.succeed("constant" as const))
+  lr: required(NonNegative, "Highest learning rate, reached when the warm-up ends"),
+  lrMin: setting(NonNegative, 1e-7, "Learning rate at which linear and cosine decay end"),
+  lrStart: setting(NonNegative, 0, "Learning rate at which the warm-up begins"),
+  lrWarmupRatio: setting(Share, 0, "Share of all steps that warm up"),
+  lrDecayRatio: setting(Share, 1, "Share of all steps after which cosine decay has ended"),
+  lrDecayStyle: setting(
+    Schema.Literals(["constant", "linear", "cosine"]),
+    "constant",
+    "How the learning rate falls after the warm-up"
   )
 })
 export type LearningRate = typeof LearningRate.Type

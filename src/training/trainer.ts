@@ -17,6 +17,8 @@ import { makeTogether } from "./together.ts"
 export interface TrainingBuffers {
   readonly parameters: ParameterBuffers
   readonly frozen: ParameterBuffers
+  /** What the objective reads beside the model's parameters. */
+  readonly constants: ParameterBuffers
   readonly gradients: ParameterBuffers
   readonly firstMoments: ParameterBuffers
   readonly secondMoments: ParameterBuffers
@@ -26,12 +28,14 @@ export interface TrainingBuffers {
 export const allocateTraining = (
   engine: Engine,
   trainable: ReadonlyArray<ParameterSpec>,
-  frozen: ReadonlyArray<ParameterSpec>
+  frozen: ReadonlyArray<ParameterSpec>,
+  constants: ReadonlyArray<ParameterSpec> = []
 ): Effect.Effect<TrainingBuffers, EngineError, Scope.Scope> =>
   Effect.gen(function* () {
     return {
       parameters: yield* allocateParameters(engine, trainable),
       frozen: yield* allocateParameters(engine, frozen),
+      constants: yield* allocateParameters(engine, constants),
       gradients: yield* allocateParameters(engine, trainable),
       firstMoments: yield* allocateParameters(engine, trainable),
       secondMoments: yield* allocateParameters(engine, trainable)
@@ -51,6 +55,8 @@ export interface StepOutcome {
   readonly losses: { readonly [part: string]: number }
   /** L2 norm of all gradients, before clipping. */
   readonly gradientNorm: number
+  /** L2 norm of all trained parameters, before the step. */
+  readonly parameterNorm: number
   /** Whether the parameters changed: false when the loss or a gradient was not finite. */
   readonly updated: boolean
 }
@@ -76,7 +82,7 @@ const scaleInput = "lossScale"
 /** Losses and gradients of one micro-batch; `accumulate` adds the gradients to what is there, `scaled` multiplies them with an input. */
 const gradientProgram = (
   objective: Objective<unknown>,
-  { frozen, parameters }: TrainingBuffers,
+  { constants, frozen, parameters }: TrainingBuffers,
   {
     accumulate,
     checkpointLayers,
@@ -84,7 +90,10 @@ const gradientProgram = (
   }: { readonly accumulate: boolean; readonly checkpointLayers: boolean; readonly scaled: boolean }
 ): { readonly program: Program; readonly parts: ReadonlyArray<string> } => {
   const weights = new Map(
-    [...parameters.specs, ...frozen.specs].map(({ name, shape }) => [name, input(name, "f32", shape)])
+    [...parameters.specs, ...frozen.specs, ...constants.specs].map(({ name, shape }) => [
+      name,
+      input(name, "f32", shape)
+    ])
   )
   const data = new Map(
     Object.entries(objective.inputs).map(([name, { dtype, shape }]) => [name, input(batchInput(name), dtype, shape)])
@@ -120,7 +129,7 @@ export const makeTrainer = (
   { checkpointLayers, groups, maxGradNorm, optimiser: adamw }: TrainerSettings
 ): Effect.Effect<Trainer, EngineError, Scope.Scope> =>
   Effect.gen(function* () {
-    const { frozen, gradients: gradient, parameters } = buffers
+    const { constants, frozen, gradients: gradient, parameters } = buffers
     const data: { [name: string]: Buffer } = {}
     for (const [name, { dtype, shape }] of Object.entries(objective.inputs))
       data[name] = yield* engine.allocate(dtype, shape)
@@ -147,6 +156,7 @@ export const makeTrainer = (
         const inputs = {
           ...parameters.views,
           ...frozen.views,
+          ...constants.views,
           ...renamed(data, batchInput),
           ...(accumulate ? renamed(gradient.views, earlierGradient) : {}),
           ...(scale === undefined ? {} : { [scaleInput]: scale })
@@ -163,6 +173,7 @@ export const makeTrainer = (
     const scope = yield* Effect.scope
     const together = yield* makeTogether(engine, gradient.flat, first.parts.length)
     const norm = yield* makeNorm(engine, gradient.flat)
+    const ofParameters = yield* makeNorm(engine, parameters.flat)
     const optimiser = yield* makeAdamW(
       engine,
       adamw,
@@ -202,13 +213,14 @@ export const makeTrainer = (
           }
           const losses = yield* together.sum(own)
           const gradientNorm = (yield* norm) / (scale === undefined ? 1 : lossScale)
+          const parameterNorm = yield* ofParameters
           const updated = Number.isFinite(losses["loss"]) && Number.isFinite(gradientNorm)
           if (updated) {
             const clip = maxGradNorm > 0 && gradientNorm > maxGradNorm ? maxGradNorm / gradientNorm : 1
             const gradientScale = scale === undefined ? clip : clip / lossScale
             yield* optimiser.step({ lr, step: update, gradientScale })
           }
-          return { losses, gradientNorm, updated }
+          return { losses, gradientNorm, parameterNorm, updated }
         })
     }
   })

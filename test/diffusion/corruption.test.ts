@@ -1,6 +1,13 @@
 import * as fc from "fast-check"
 import { describe, expect, it } from "vitest"
-import { corrupt, corruptionKey, ratioLimits } from "../../src/diffusion/corruption.ts"
+import {
+  complemented,
+  corrupt,
+  corruptForBound,
+  corruptionKey,
+  maskSchedule,
+  ratioLimits
+} from "../../src/diffusion/corruption.ts"
 
 const all = { low: 0.002, high: 0.998 }
 const settings = { mdmMinMaskRatio: 0.002, mdmMaxMaskRatio: 0.998, mdmCurriculumSteps: 100 }
@@ -60,5 +67,49 @@ describe("corruption", () => {
     expect(half.high).toBeCloseTo(0.924, 12)
     for (const step of [100, 1000]) expect(ratioLimits(settings, step)).toEqual({ low: 0.002, high: 0.998 })
     expect(ratioLimits({ ...settings, mdmCurriculumSteps: 0 }, 0)).toEqual({ low: 0.002, high: 0.998 })
+  })
+
+  it("for a bound masks so that weights and masks together count every token once, on average", () => {
+    const n = 10
+    const maskable = new Uint8Array(n).fill(1)
+    for (const scheduler of ["linear", "cosine"] as const) {
+      const draws = 5000
+      const [sums, shares] = [new Float64Array(draws), new Float64Array(draws)]
+      for (let example = 0; example < draws; example++) {
+        const { masked, weight } = corruptForBound(maskable, scheduler, corruptionKey(4, 0, example))
+        shares[example] = masked.reduce((sum, bit) => sum + bit, 0) / n
+        sums[example] = weight * shares[example]!
+      }
+      const mean = (of: Float64Array) => of.reduce((sum, x) => sum + x, 0) / draws
+      const error = (of: Float64Array) => {
+        const centre = mean(of)
+        return Math.sqrt(of.reduce((sum, x) => sum + (x - centre) ** 2, 0) / (draws - 1) / draws)
+      }
+      // The integral of -alpha' from 0 to 1, less what lies below t = 0.001.
+      expect(Math.abs(mean(sums) - 1)).toBeLessThan(4 * error(sums) + 2e-3)
+      // The mean of 1 - alpha: of cos(pi (1 - t) / 2) it is 2 / pi.
+      expect(Math.abs(mean(shares) - (scheduler === "linear" ? 0.5 : 2 / Math.PI))).toBeLessThan(
+        4 * error(shares) + 1e-3
+      )
+    }
+    expect(maskSchedule("linear", 0.25)).toEqual({ ratio: 0.25, weight: 1 / (0.25 + 1e-6) })
+    expect(maskSchedule("cosine", 1).ratio).toBe(1)
+    expect(maskSchedule("cosine", 1).weight).toBe(0)
+  })
+
+  it("has a complement that masks what else may be masked, and nothing that may not", () => {
+    fc.assert(
+      fc.property(fc.uint8Array({ min: 0, max: 1, minLength: 2, maxLength: 40 }), fc.nat(), (maskable, example) => {
+        const drawn = corrupt(maskable, all, corruptionKey(9, 0, example))
+        const { labelled, masked, ratio } = complemented(drawn)
+        for (const [i, bit] of masked.entries()) expect(bit + drawn.masked[i]!).toBe(maskable[i])
+        expect(labelled).toEqual(masked)
+        const count = maskable.reduce((sum, bit) => sum + bit, 0)
+        expect(ratio * count).toBeCloseTo(
+          masked.reduce((sum, bit) => sum + bit, 0),
+          9
+        )
+      })
+    )
   })
 })

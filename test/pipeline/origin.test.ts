@@ -64,3 +64,37 @@ describe("callSite", () => {
     assert.isString(new Error("x").stack)
   })
 })
+
+describe("overlay", () => {
+  it("lays mappings on each other, and knows of each field where it stands", () => {
+    const base = { train: { lr: 1, seed: 2 }, data: { path: "a" } }
+    const over = { train: { lr: 3 }, extra: 4 }
+    Origin.record(base, () => at(1))
+    Origin.record(base.train, () => at(2))
+    Origin.record(over, () => at(3))
+    Origin.record(over.train, () => at(4))
+    const laid = Origin.overlay(base, over)
+    assert.deepStrictEqual(laid as unknown, { train: { lr: 3, seed: 2 }, data: { path: "a" }, extra: 4 })
+    const line = (...path: ReadonlyArray<string>) => Origin.find(laid, path)!.line
+    assert.strictEqual(line("train", "lr"), 4)
+    assert.strictEqual(line("train", "seed"), 2)
+    assert.strictEqual(line("data", "path"), 1)
+    assert.strictEqual(line("extra"), 3)
+    assert.deepStrictEqual(base, { train: { lr: 1, seed: 2 }, data: { path: "a" } })
+  })
+
+  it("a list replaces a list", () => {
+    assert.deepStrictEqual(Origin.overlay({ layers: [1, 2] }, { layers: [3] }), { layers: [3] })
+  })
+})
+
+describe("without", () => {
+  it("leaves fields out and keeps the places of the others", () => {
+    const known = { a: 1, b: 2 }
+    Origin.record(known, () => at(5))
+    const rest = Origin.without(known, ["a"])
+    assert.deepStrictEqual(rest, { b: 2 })
+    assert.strictEqual(Origin.find(rest, ["b"])!.line, 5)
+    assert.isUndefined(Origin.find(Origin.without({ a: 1 }, []), ["a"]))
+  })
+})

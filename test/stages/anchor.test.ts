@@ -25,7 +25,7 @@ afterEach(() => directory.remove())
 interface Options {
   readonly documents?: number
   readonly layers?: "all" | ReadonlyArray<number>
-  readonly train?: { readonly reprAlignWt: number; readonly alignLayers?: ReadonlyArray<number> }
+  readonly train?: { readonly repr_align_wt: number; readonly align_layers?: string }
   /** Whether the training gets the anchors. */
   readonly connected?: boolean
   readonly steps?: number
@@ -57,15 +57,13 @@ const run = ({ connected = true, documents = 6, layers = "all", steps = 2, train
           sequences,
           heldOut: sequences,
           ...(connected ? { anchors } : {}),
-          train: {
-            epochs: 100,
-            maxSteps: steps,
-            globalBatchSize: 2,
-            lr: 0.01,
-            evalEvery: 1000,
-            evalDraws: 2,
-            ...aligned
-          }
+          num_train_epochs: 100,
+          max_steps: steps,
+          global_batch_size: 2,
+          lr: 0.01,
+          eval_every: 1000,
+          eval_draws: 2,
+          ...aligned
         }).model
       }
     }
@@ -112,20 +110,20 @@ describe("the stage anchor", () => {
 
 describe("a training with anchors", () => {
   it("is another training than one without", async () => {
-    const aligned = await run({ train: { reprAlignWt: 5 }, steps: 6 })
+    const aligned = await run({ train: { repr_align_wt: 5 }, steps: 6 })
     assert.deepStrictEqual(aligned.failures, [])
-    const alone = await run({ train: { reprAlignWt: 0 }, steps: 6 })
+    const alone = await run({ train: { repr_align_wt: 0 }, steps: 6 })
     const weights = (ran: typeof aligned) =>
       ran.manifest("train").files.find(({ path }) => path === "model.safetensors")!.sha256
     assert.notStrictEqual(weights(aligned), weights(alone))
   })
 
   it("says what is missing: anchors, layers, sequences", async () => {
-    const without = await run({ train: { reprAlignWt: 1 }, connected: false })
-    assert.match(without.failures[0]!.message, /train.reprAlignWt is 1, but the stage has no anchors/)
-    const layer = await run({ layers: [1], train: { reprAlignWt: 1 } })
+    const without = await run({ train: { repr_align_wt: 1 }, connected: false })
+    assert.match(without.failures[0]!.message, /repr_align_wt is 1, but the stage has no anchors/)
+    const layer = await run({ layers: [1], train: { repr_align_wt: 1 } })
     assert.match(layer.failures[0]!.message, /the anchors hold layers 1, not 2/)
-    const none = await run({ train: { reprAlignWt: 1, alignLayers: [5] } })
+    const none = await run({ train: { repr_align_wt: 1, align_layers: "5" } })
     assert.match(none.failures[0]!.message, /alignLayers names layer 5; the model has layers 1 to 2/)
   })
 })

@@ -44,11 +44,11 @@ const pipeline = (file: string, changes: { readonly vocab_size?: number } = {}, 
         tokenizer,
         model: { ...model, ...changes },
         train: {
-          epochs: 3,
-          globalBatchSize: 4,
-          ...(microBatchSize === undefined ? {} : { microBatchSize }),
+          num_train_epochs: 3,
+          global_batch_size: 4,
+          ...(microBatchSize === undefined ? {} : { micro_batch_size: microBatchSize }),
           lr: 0.02,
-          evalEvery: 5
+          eval_every: 5
         }
       })
       return evaluateCausal({ model: trained.model, heldOut: sequences, training: sequences, orders: [1, 2] })
@@ -127,7 +127,7 @@ describe("the stage pretrain", () => {
     )
     assert.match(
       (await run({}, 3)).failures[0]!.message,
-      /globalBatchSize is 4, which is no multiple of train.microBatchSize, 3/
+      /global_batch_size is 4, which is no multiple of micro_batch_size, 3/
     )
   })
 })

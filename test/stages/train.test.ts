@@ -37,7 +37,12 @@ const pipeline = (corpus: string, model: string, steps: number) =>
         base: downloadModel({ source: model }),
         sequences,
         heldOut: sequences,
-        train: { epochs: 40, maxSteps: steps, globalBatchSize: 4, lr: 0.01, evalEvery: 1000, evalDraws: 4 }
+        num_train_epochs: 40,
+        max_steps: steps,
+        global_batch_size: 4,
+        lr: 0.01,
+        eval_every: 1000,
+        eval_draws: 4
       }).model
     }
   )

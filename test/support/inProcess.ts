@@ -48,6 +48,8 @@ export interface Ran {
   readonly failures: ReadonlyArray<Extract<RunEvent, { readonly type: "failed" }>>
   /** The manifest of a node's output. */
   readonly manifest: (label: string) => Manifest
+  /** The digest of a node's first output. */
+  readonly digest: (label: string) => string
   readonly text: (label: string, file: string) => string
   readonly metric: (label: string, name: string) => number | undefined
 }
@@ -105,12 +107,14 @@ export const runPipeline = async (pipeline: Pipeline, options: RunPipelineOption
     })
   )
   const manifests = new Map<string, Manifest>()
+  const digests = new Map<string, string>()
   const files = new Map<string, string>()
   for (const node of plan.nodes) {
     const state = resolver.states[node.id]!
     if (state._tag !== "known") continue
     const manifest = await Effect.runPromise(cache.store.readManifest(state.outputs[0]!.digest))
     manifests.set(node.label, manifest)
+    digests.set(node.label, state.outputs[0]!.digest)
     for (const file of manifest.files) {
       files.set(
         `${node.label} ${file.path}`,
@@ -138,6 +142,7 @@ export const runPipeline = async (pipeline: Pipeline, options: RunPipelineOption
       if (found === undefined) throw new Error(`${label} has no result; there are ${[...manifests.keys()].join(", ")}`)
       return found
     },
+    digest: label => digests.get(label) ?? "",
     text: (label, file) => files.get(`${label} ${file}`) ?? "",
     metric: (label, name) => metrics.get(`${label} ${name}`)
   }

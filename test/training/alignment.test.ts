@@ -9,12 +9,8 @@ import { makeOrt } from "../../src/engines/ort/ort.ts"
 import { parameterSpecs } from "../../src/models/config.ts"
 import { initialise, initialValues } from "../../src/models/parameters.ts"
 import { randomKey } from "../../src/tensor/random.ts"
-import {
-  alignedLayers,
-  alignmentWeight,
-  AlignmentSettings,
-  type Teacher
-} from "../../src/training/objectives/alignment.ts"
+import type { Teacher } from "../../src/training/objectives/alignment.ts"
+import { alignedLayers, alignmentWeight, AlignmentSettings } from "../../src/training/objectives/alignmentSettings.ts"
 import { diffusionObjective, DiffusionSettings } from "../../src/training/objectives/diffusion.ts"
 import { allocateTraining, makeTrainer } from "../../src/training/trainer.ts"
 import { bruteForward } from "../models/bruteForce.ts"

@@ -28,11 +28,13 @@ const length = 9
 
 const settings = (changes: Partial<typeof DiffusionSettings.Encoded> = {}): DiffusionSettings =>
   Schema.decodeUnknownSync(DiffusionSettings)(changes)
-const masking = randomMasking(
-  sequences.map(ids => ({ lossMask: new Uint8Array(ids.length).fill(1) })),
-  settings(),
-  8
-)
+const maskingOf = (given: DiffusionSettings) =>
+  randomMasking(
+    sequences.map(ids => ({ lossMask: new Uint8Array(ids.length).fill(1) })),
+    given,
+    8
+  )
+const masking = maskingOf(settings())
 const epochs = makeEpochs(
   sequences.map(ids => ids.length),
   { seed: 1, capacity: length, rowsPerStep: 2 }
@@ -75,20 +77,35 @@ const stepOf = (engine: Engine, given: DiffusionSettings, changes: Partial<Diffu
   })
 
 const expectedLosses = (step: number) => {
-  let [mdm, path, elbo, count, maskable] = [0, 0, 0, 0, 0]
+  let [mdm, path, byRatio, count] = [0, 0, 0, 0]
   for (const example of epochs.rows(step).flat()) {
-    const ids = sequences[example]!
     const { masked, ratio } = masking(example, step)
-    maskable += ids.length - 1
-    for (const [i, loss] of lossesOf(ids, masked).entries()) {
+    for (const [i, loss] of lossesOf(sequences[example]!, masked).entries()) {
       if (masked[i + 1] !== 1) continue
       mdm += loss
       path += Math.exp(-loss) * loss
-      elbo += loss / ratio
+      byRatio += (Math.exp(-loss) * loss) / ratio
       count++
     }
   }
-  return { mdm: mdm / count, path: path / count, elbo: elbo / maskable }
+  return { mdm: mdm / count, path: path / count, byRatio: byRatio / count }
+}
+
+/** The bound of a step from its masks and their times: weights by hand. */
+const boundByHand = (given: DiffusionSettings, step: number): number => {
+  const { alphaScheduler, lossNormType, lossWeightType } = given
+  const drawn = epochs.rows(step).flat()
+  const losses = drawn.map(example => {
+    const { masked, ratio } = maskingOf(given)(example, step)
+    // Of the cosine: 1 - alpha = cos(a), -alpha' = pi / 2 sin(a), so the weight is pi / 2 tan(a) at a = acos(ratio).
+    const weight = alphaScheduler === "linear" ? 1 / ratio : (Math.PI / 2) * Math.tan(Math.acos(ratio))
+    const all = lossesOf(sequences[example]!, masked).filter((_, i) => masked[i + 1] === 1)
+    const sum = all.reduce((total, loss) => total + loss, 0) * (lossWeightType === "scheduler" ? weight : 1)
+    return { sum, n: sequences[example]!.length - 1 }
+  })
+  const total = (of: (item: (typeof losses)[number]) => number) => losses.reduce((sum, item) => sum + of(item), 0)
+  if (lossNormType === "token") return total(({ sum }) => sum) / total(({ n }) => n)
+  return total(({ n, sum }) => (lossNormType === "sequence" ? sum / n : sum)) / drawn.length
 }
 
 describe("masked diffusion", () => {
@@ -103,8 +120,32 @@ describe("masked diffusion", () => {
           expect(losses["path"]).toBeCloseTo(path, 5)
           expect(losses["loss"]).toBeCloseTo(mdm + path, 5)
         }
-        const { losses } = yield* stepOf(engine, settings({ mdmLoss: "elbo", pathWeight: 0 }))
-        expect(losses["loss"]).toBeCloseTo(expectedLosses(0).elbo, 4)
+        const { losses } = yield* stepOf(engine, settings({ pathWeight: 2, pathRatioWeighting: true }))
+        expect(losses["path"]).toBeCloseTo(2 * expectedLosses(0).byRatio, 4)
+      })
+    )
+  )
+
+  it.live("as a likelihood bound weighs and divides as its settings say", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const engine = yield* makeOrt({ threads: 1 })
+        for (const alphaScheduler of ["linear", "cosine"] as const)
+          for (const [lossNormType, lossWeightType] of [
+            ["token", "scheduler"],
+            ["sequence", "scheduler"],
+            ["batch", "uniform"]
+          ] as const) {
+            const given = settings({ mdmLoss: "elbo", pathWeight: 0, alphaScheduler, lossNormType, lossWeightType })
+            const changes = { masking: maskingOf(given) }
+            for (const step of [0, 1]) {
+              const expected = boundByHand(given, step)
+              const { losses } = yield* stepOf(engine, given, changes, step)
+              expect(Math.abs(losses["loss"]! - expected)).toBeLessThan(2e-5 * Math.max(1, expected))
+              const cut = yield* stepOf(engine, given, { ...changes, microBatchRows: 1 }, step)
+              expect(Math.abs(cut.losses["loss"]! - expected)).toBeLessThan(2e-5 * Math.max(1, expected))
+            }
+          }
       })
     )
   )
@@ -117,8 +158,14 @@ describe("masked diffusion", () => {
         const cut = yield* stepOf(engine, settings(), { microBatchRows: 1 })
         expect(cut.losses["loss"]).toBeCloseTo(whole.losses["loss"]!, 5)
         expect(cut.gradientNorm).toBeCloseTo(whole.gradientNorm, 4)
-        const scaled = yield* stepOf(engine, settings({ minSnrGamma: 0.25 }))
-        expect(scaled.losses["loss"]).toBeCloseTo(whole.losses["loss"]! * 0.25, 5)
+        const capped = yield* stepOf(engine, settings({ minSnrGamma: 0.25 }))
+        expect(capped.losses["loss"]).toBeCloseTo(whole.losses["loss"]! * 0.25, 5)
+        // 1 / mean t, where each token counts with the t of its sequence.
+        const drawn = epochs.rows(0).flat()
+        const tokens = drawn.reduce((sum, example) => sum + sequences[example]!.length, 0)
+        const mean = drawn.reduce((sum, i) => sum + (masking(i, 0).ratio * sequences[i]!.length) / tokens, 0)
+        const scaled = yield* stepOf(engine, settings({ minSnrGamma: 1000 }))
+        expect(scaled.losses["loss"]).toBeCloseTo(whole.losses["loss"]! / mean, 4)
       })
     )
   )

@@ -1,7 +1,7 @@
 /** Packed rows of sequences, each masked on its own: the data of masked diffusion. */
 import type { Epochs } from "../../data/epochs.ts"
 import { packedArrays, type Rows } from "../../data/packing.ts"
-import type { Masking } from "../../diffusion/corruption.ts"
+import { complemented, type Corruption, type Masking } from "../../diffusion/corruption.ts"
 import { columnsOf, shiftedData } from "../../models/shifted.ts"
 import type { Averaging } from "../objective.ts"
 
@@ -17,6 +17,16 @@ export interface DiffusionData {
   readonly averaging: Averaging
 }
 
+/** A sequence in its row. */
+export interface Placed {
+  /** First place, row x length + column, and how many tokens follow from there. */
+  readonly start: number
+  readonly size: number
+  readonly corruption: Corruption
+  /** Tokens behind the first that may be masked. */
+  readonly maskable: number
+}
+
 export interface CorruptedRows {
   /** With masks among the ids. */
   readonly arrays: ReturnType<typeof shiftedData>
@@ -24,39 +34,61 @@ export interface CorruptedRows {
   readonly ratios: Float32Array<ArrayBuffer>
   /** [rows x length]: 1 where a mask stands. */
   readonly replaced: Uint8Array
+  readonly placed: ReadonlyArray<Placed>
   /** Predicted tokens that are masked, and that could have been. */
   readonly masked: number
   readonly maskable: number
 }
 
-/** Lays sequences out and masks each on its own. The first token of a sequence may be masked, but nothing predicts it. */
+/** Column that predicts the token at a place, which is not the first of its row. */
+export const columnOf = (place: number, length: number): number => {
+  const row = Math.floor(place / length)
+  return place - row - 1
+}
+
+/**
+ * Lays sequences out and masks each on its own. The first token of a sequence may be masked, but nothing predicts it. `complement` masks what is else
+ * left clean.
+ */
 export const corruptRows = (
   rows: Rows,
   step: number,
-  { length, mask, masking, pad, sequences }: DiffusionData
+  { length, mask, masking, pad, sequences }: DiffusionData,
+  { complement = false }: { readonly complement?: boolean } = {}
 ): CorruptedRows => {
   const shape = { rows: rows.length, length }
   const clean = shiftedData(packedArrays(sequences, rows, { capacity: length, pad }), shape)
   const ids = clean.ids.slice()
   const ratios = new Float32Array(columnsOf(shape))
   const replaced = new Uint8Array(ids.length)
-  let [masked, maskable] = [0, 0]
+  const placed: Array<Placed> = []
+  let masked = 0
   for (const [r, row] of rows.entries()) {
-    let start = 0
+    let start = r * length
     for (const example of row) {
       const drawn = masking(example, step)
-      const size = Math.min(sequences[example]!.length, length - start)
+      const corruption = complement ? complemented(drawn) : drawn
+      const size = Math.min(sequences[example]!.length, (r + 1) * length - start)
+      let maskable = 0
       for (let i = 0; i < size; i++) {
-        if (i > 0) maskable += drawn.maskable[i]!
-        if (drawn.masked[i] !== 1) continue
-        ids[r * length + start + i] = mask
-        replaced[r * length + start + i] = 1
-        if (i === 0 || drawn.labelled[i] !== 1) continue
-        ratios[r * (length - 1) + start + i - 1] = drawn.ratio
+        if (i > 0) maskable += corruption.maskable[i]!
+        if (corruption.masked[i] !== 1) continue
+        ids[start + i] = mask
+        replaced[start + i] = 1
+        if (i === 0 || corruption.labelled[i] !== 1) continue
+        ratios[columnOf(start + i, length)] = corruption.ratio
         masked++
       }
+      placed.push({ start, size, corruption, maskable })
       start += size
     }
   }
-  return { arrays: { ...clean, ids }, ratios, replaced, masked, maskable }
+  const maskable = placed.reduce((sum, { maskable: own }) => sum + own, 0)
+  return { arrays: { ...clean, ids }, ratios, replaced, placed, masked, maskable }
+}
+
+/** Mean t of a micro-batch: every token counts with the t of its sequence. */
+export const meanRatio = ({ placed }: CorruptedRows): number => {
+  const tokens = placed.reduce((sum, { size }) => sum + size, 0)
+  return tokens === 0 ? 0 : placed.reduce((sum, { corruption, size }) => sum + corruption.ratio * size, 0) / tokens
 }

@@ -1,0 +1,72 @@
+/** The rows of the comparison grid: their names, and the configurations that make them what they are. */
+import type { Array as Arr } from "effect"
+import type { ProfileConfig } from "../src/data/profile.ts"
+import { ConfigError } from "../src/pipeline/ConfigError.ts"
+import { canonical } from "../src/pipeline/Digest.ts"
+import * as Origin from "../src/pipeline/Origin.ts"
+import { RowConfig } from "../src/training/configuration.ts"
+import { written } from "./config.ts"
+
+export interface GridRow {
+  readonly name: string
+  /** As it stands in tables. */
+  readonly label: string
+  /** `configs/NAME.yaml`. */
+  readonly config: string
+  /** What must be known to read its numbers. */
+  readonly note?: string
+  /** Laid on the configuration. */
+  readonly over?: { readonly train: { readonly [field: string]: unknown } }
+}
+
+/** The row that the others are compared with is the first. */
+export const rows: Arr.NonEmptyReadonlyArray<GridRow> = [
+  { name: "no_align", label: "random masking", config: "compare_50x_no_align" },
+  { name: "with_align", label: "+ alignment, 4 layers", config: "compare_50x_with_align" },
+  { name: "with_align_all_layers", label: "+ alignment, all layers", config: "compare_50x_with_align_all_layers" },
+  { name: "with_trajectory", label: "+ alignment, trajectories", config: "compare_50x_with_trajectory" }
+]
+
+/** What rows are compared with to see whether it is the method that works: asked for with --controls. */
+export const controls: ReadonlyArray<GridRow> = [
+  {
+    name: "shuffled_teacher",
+    label: "control: alignment, all layers, shuffled teacher",
+    config: "compare_50x_with_align_all_layers",
+    note: "each token is aligned with the teacher's states of a token of another document",
+    over: { train: { shuffle_teacher: true } }
+  },
+  {
+    name: "random_order",
+    label: "control: alignment, trajectories in random order",
+    config: "compare_50x_with_trajectory",
+    note: "as many tokens are revealed in each step, in a random order",
+    over: { train: { trajectory_mode: "random" } }
+  }
+]
+
+/** The configuration of a row under a profile, as it is written. */
+export const configOf = ({ config, over = { train: {} } }: GridRow, { rows: sizes }: ProfileConfig) =>
+  written(RowConfig, config, Origin.overlay(sizes, over))
+
+type Config = ReturnType<typeof configOf>
+
+/** Rows are compared on the same model and the same data, or not at all: returns what all of them say. */
+export const inCommon = (
+  configs: Arr.NonEmptyReadonlyArray<readonly [GridRow, Config]>
+): Pick<Config, "model" | "data"> => {
+  const [[, first], ...others] = configs
+  for (const [{ config }, other] of others)
+    for (const group of ["model", "data"] as const)
+      for (const field of new Set([...Object.keys(first[group]), ...Object.keys(other[group])])) {
+        const [here, there] = [first, other].map(({ [group]: fields }) => (fields as Record<string, unknown>)[field])
+        if (canonical(here ?? null) === canonical(there ?? null)) continue
+        const place = Origin.find(other, [group, field])
+        throw new ConfigError({
+          at: place === undefined ? `configs/${config}.yaml` : Origin.format(place),
+          message: `${group}.${field} is ${JSON.stringify(there)}, in the first row ${JSON.stringify(here)}`,
+          advice: "the rows of a grid are compared on the same model and the same data"
+        })
+      }
+  return first
+}

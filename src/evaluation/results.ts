@@ -1,0 +1,111 @@
+/** What the stages `evaluate` and `benchmark` write, as reports read it: `evaluation.json` and `benchmark.json`. */
+import { Schema } from "effect"
+
+const Finite = Schema.Finite
+const Count = Schema.Int.check(Schema.isGreaterThanOrEqualTo(0))
+
+/** Judges and diversity of some texts. */
+export const TextQuality = Schema.Struct({
+  /** Of the new tokens, under the autoregressive teacher, and under an n-gram model that never saw a neural one. */
+  teacherPerplexity: Finite,
+  ngramPerplexity: Finite,
+  /** Shares of distinct tokens and pairs among all of them. */
+  distinct1: Finite,
+  distinct2: Finite,
+  /** Share of runs of four tokens that occurred before in their text. */
+  repetition: Finite,
+  /** Of the tokens' frequencies in a text, nats. */
+  entropy: Finite
+})
+export type TextQuality = typeof TextQuality.Type
+
+/** Texts made in some number of denoising steps. */
+export const Generation = Schema.Struct({
+  /** Steps that were allowed, and forward passes that were made. */
+  steps: Count,
+  forwards: Count,
+  /** Tokens of each text. */
+  newTokens: Count,
+  ...TextQuality.fields,
+  sample: Schema.Struct({ prompt: Schema.String, text: Schema.String })
+})
+export type Generation = typeof Generation.Type
+
+/** Estimate of a mean with its standard error by the draws of masks. */
+export const Bound = Schema.Struct({
+  /** Nats per token that may be masked. */
+  nats: Finite,
+  standardError: Finite,
+  tokens: Count
+})
+
+export const EvaluationResult = Schema.Struct({
+  /** Digest of the model that was measured. */
+  weights: Schema.String,
+  /** Upper bound of the negative log-likelihood of the held-out text, and which estimate of it this is. */
+  bound: Bound,
+  estimator: Schema.String,
+  bitsPerByte: Finite,
+  /** The bound's parts, one per held-out document in their order: sum of nats, and tokens. What paired comparisons of models work on. */
+  documents: Schema.Array(Schema.Struct({ nats: Finite, tokens: Count })),
+  /** Mean loss of masked tokens at fixed shares of masks, nats, by share. */
+  lossAtRatio: Schema.Record(Schema.String, Finite),
+  /** Of the same weights with a causal mask on clean text, nats per token. */
+  autoregressiveLoss: Finite,
+  /** In the order of steps. */
+  generations: Schema.Array(Generation),
+  /** The true continuations under the same judges. */
+  reference: TextQuality,
+  /** Problems whose answer came out right, of those that were asked; left out where there is no reasoning set. */
+  reasoning: Schema.optionalKey(
+    Schema.Struct({
+      problems: Count,
+      exact: Count,
+      /** Answers in the expected form, right or wrong. */
+      answered: Count,
+      steps: Count,
+      sample: Schema.Struct({ prompt: Schema.String, text: Schema.String, answer: Schema.String })
+    })
+  )
+})
+export type EvaluationResult = typeof EvaluationResult.Type
+
+/** One number of denoising steps. Times in milliseconds. */
+export const Timing = Schema.Struct({
+  steps: Count,
+  newTokens: Count,
+  /** Of one call. */
+  forwards: Count,
+  /** Of each timed call, ascending. */
+  milliseconds: Schema.Array(Finite),
+  median: Finite,
+  p10: Finite,
+  p90: Finite,
+  msPerForward: Finite,
+  /** All new tokens, and those before the first end-of-text token alone. */
+  tokensPerSecond: Finite,
+  usefulTokensPerSecond: Finite,
+  tokensPerForward: Finite,
+  /** Operations of the forward passes in their time, as a share of the speed of a matrix product. */
+  shareOfPeak: Finite
+})
+export type Timing = typeof Timing.Type
+
+export const BenchmarkResult = Schema.Struct({
+  /** Numeric class, and threads. */
+  engine: Schema.String,
+  threads: Count,
+  /** Digest of the model that was timed. */
+  weights: Schema.String,
+  /** Texts per call. */
+  batch: Count,
+  /** Calls before the first that was timed, and timed ones of each number of steps at least. */
+  warmUp: Count,
+  repeats: Count,
+  /** Largest resident memory of the process, MiB. */
+  peakMiB: Finite,
+  /** Speed of a large matrix product, measured in the same process, operations per second. */
+  matmulPeak: Finite,
+  results: Schema.Array(Timing)
+})
+export type BenchmarkResult = typeof BenchmarkResult.Type

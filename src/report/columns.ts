@@ -1,0 +1,221 @@
+/** The columns of the grid: what each is, how it is measured on a run, and how it is written. */
+import { count } from "../pipeline/units.ts"
+import type { EvaluationResult, TextQuality } from "../evaluation/results.ts"
+import { fixed, percent, significant } from "./format.ts"
+import { everyNumber, generationAt, type GridRow, type Run, timingAt } from "./rows.ts"
+import { bootstrap, type Resampler, wilson } from "./statistics.ts"
+
+/** A number, perhaps with an interval or a spread; or why there is none. */
+export type Figure =
+  | { readonly value: number; readonly low?: number; readonly high?: number }
+  | { readonly absent: string }
+
+export const groups = ["training", "held-out text", "generated text", "decoding"] as const
+export type Group = (typeof groups)[number]
+
+export interface Column {
+  readonly id: string
+  readonly group: Group
+  readonly label: string
+  readonly format: (value: number) => string
+  readonly figure: (row: GridRow) => Figure
+  /** The same of the held-out text's true continuations. */
+  readonly reference?: (reference: TextQuality) => number
+}
+
+export interface ColumnSettings {
+  /** Numbers of denoising steps at which texts and speed are shown. */
+  readonly textSteps: number
+  readonly speedSteps: number
+  readonly resampler: Resampler
+}
+
+export const gridColumns = (rows: ReadonlyArray<GridRow>, settings: ColumnSettings): ReadonlyArray<Column> => [
+  ...training,
+  ...heldOut(rows, settings.resampler),
+  ...generated(settings.textSteps),
+  ...decoding(settings.speedSteps)
+]
+
+const absent = (why: string): Figure => ({ absent: why })
+
+/** Of one run its figure; of several the mean, with the least and the largest as spread. What one run lacks, the row lacks. */
+const ofRuns =
+  (figure: (run: Run) => Figure) =>
+  ({ runs }: GridRow): Figure => {
+    const values: Array<number> = []
+    for (const run of runs) {
+      const found = figure(run)
+      if ("absent" in found || runs.length === 1) return found
+      values.push(found.value)
+    }
+    return {
+      value: values.reduce((sum, value) => sum + value, 0) / values.length,
+      low: Math.min(...values),
+      high: Math.max(...values)
+    }
+  }
+
+const trained =
+  (value: (training: NonNullable<Run["model"]>["content"]["training"]) => number) =>
+  (run: Run): Figure =>
+    run.model === undefined ? absent("nothing was trained for this row") : { value: value(run.model.content.training) }
+
+const training: ReadonlyArray<Column> = [
+  {
+    id: "trainedParameters",
+    group: "training",
+    label: "trained parameters",
+    format: count,
+    figure: ofRuns(trained(({ trainedParameters }) => trainedParameters))
+  },
+  {
+    id: "parameters",
+    group: "training",
+    label: "of all",
+    format: count,
+    figure: ofRuns(trained(({ parameters }) => parameters))
+  },
+  { id: "steps", group: "training", label: "steps", format: count, figure: ofRuns(trained(({ step }) => step)) },
+  { id: "tokens", group: "training", label: "tokens", format: count, figure: ofRuns(trained(({ tokens }) => tokens)) }
+]
+
+const evaluated =
+  (value: (evaluation: EvaluationResult) => Figure) =>
+  (run: Run): Figure =>
+    run.evaluation === undefined ? absent("the row was not evaluated") : value(run.evaluation.content)
+
+const heldOut = (rows: ReadonlyArray<GridRow>, resampler: Resampler): ReadonlyArray<Column> => {
+  const ratios = everyNumber(rows, run => Object.keys(run.evaluation?.content.lossAtRatio ?? {}).map(Number))
+  return [
+    {
+      id: "bound",
+      group: "held-out text",
+      label: "bound, nats/token",
+      format: fixed(3),
+      figure: ({ runs }) => {
+        const parts = runs.flatMap(({ evaluation }) =>
+          evaluation === undefined
+            ? []
+            : [evaluation.content.documents.map(({ nats, tokens }) => ({ sum: nats, weight: tokens }))]
+        )
+        if (parts.length < runs.length) return absent("the row was not evaluated")
+        const documents = parts[0]!.length
+        if (documents === 0 || parts.some(run => run.length !== documents))
+          return absent("the bound is not known document by document")
+        const { high, low, value } = bootstrap(parts, resampler({ documents, runs: runs.length }))
+        return { value, low, high }
+      }
+    },
+    {
+      id: "bitsPerByte",
+      group: "held-out text",
+      label: "bits/byte",
+      format: fixed(3),
+      figure: ofRuns(evaluated(({ bitsPerByte }) => ({ value: bitsPerByte })))
+    },
+    ...ratios.map((ratio): Column => ({
+      id: `lossAtRatio.${ratio}`,
+      group: "held-out text",
+      label: `CE, ${100 * ratio} % masked`,
+      format: fixed(3),
+      figure: ofRuns(
+        evaluated(({ lossAtRatio }) => {
+          const value = lossAtRatio[String(ratio)]
+          return value === undefined ? absent(`the loss at ${100 * ratio} % masks was not measured`) : { value }
+        })
+      )
+    }))
+  ]
+}
+
+const generated = (steps: number): ReadonlyArray<Column> => {
+  const quality = (id: keyof TextQuality, label: string, format: (value: number) => string): Column => ({
+    id,
+    group: "generated text",
+    label,
+    format,
+    figure: ofRuns(run => {
+      const generation = generationAt(run, steps)
+      return generation === undefined ? absent(`no texts were made in ${steps} steps`) : { value: generation[id] }
+    }),
+    reference: reference => reference[id]
+  })
+  return [
+    quality("teacherPerplexity", "perplexity: teacher", significant),
+    quality("ngramPerplexity", "n-gram", significant),
+    quality("distinct2", "distinct-2", fixed(3)),
+    quality("repetition", "repetition", fixed(3)),
+    quality("entropy", "entropy, nats", fixed(2)),
+    {
+      id: "exactMatch",
+      group: "generated text",
+      label: "exact match",
+      format: percent,
+      figure: ofRuns(
+        evaluated(({ reasoning }) =>
+          reasoning === undefined || reasoning.problems === 0
+            ? absent("no reasoning problems were asked")
+            : {
+                value: reasoning.exact / reasoning.problems,
+                ...wilson(reasoning.exact, reasoning.problems)
+              }
+        )
+      )
+    }
+  ]
+}
+
+const decoding = (steps: number): ReadonlyArray<Column> => {
+  const timed =
+    (figure: (timing: NonNullable<ReturnType<typeof timingAt>>) => Figure) =>
+    (run: Run): Figure => {
+      const timing = timingAt(run, steps)
+      return timing === undefined ? absent(`decoding in ${steps} steps was not timed`) : figure(timing)
+    }
+  return [
+    {
+      id: "tokensPerSecond",
+      group: "decoding",
+      label: "tok/s",
+      format: significant,
+      figure: ofRuns(timed(({ tokensPerSecond }) => ({ value: tokensPerSecond })))
+    },
+    {
+      id: "msPerForward",
+      group: "decoding",
+      label: "ms/forward",
+      format: significant,
+      figure: ofRuns(
+        timed(({ forwards, msPerForward, p10, p90 }) => ({
+          value: msPerForward,
+          low: p10 / forwards,
+          high: p90 / forwards
+        }))
+      )
+    },
+    {
+      id: "tokensPerForward",
+      group: "decoding",
+      label: "tokens/forward",
+      format: significant,
+      figure: ofRuns(timed(({ tokensPerForward }) => ({ value: tokensPerForward })))
+    },
+    {
+      id: "peakMiB",
+      group: "decoding",
+      label: "peak memory, MiB",
+      format: value => count(Math.round(value)),
+      figure: ofRuns(({ benchmark }) =>
+        benchmark === undefined ? absent("the row was not timed") : { value: benchmark.content.peakMiB }
+      )
+    },
+    {
+      id: "shareOfPeak",
+      group: "decoding",
+      label: "of matmul peak",
+      format: percent,
+      figure: ofRuns(timed(({ shareOfPeak }) => ({ value: shareOfPeak })))
+    }
+  ]
+}

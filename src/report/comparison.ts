@@ -1,0 +1,99 @@
+/** Each row beside the baseline: paired differences of the likelihood bound, document by document, and what they support. */
+import { fixed, pValue } from "./format.ts"
+import type { GridRow } from "./rows.ts"
+import { bootstrap, type Estimate, holm, level, type Part, type Resampler } from "./statistics.ts"
+
+/** Row minus baseline, nats per token: below 0 is better. */
+export interface Difference extends Estimate {
+  /** After Holm's correction over all rows that are compared. */
+  readonly adjusted: number
+  /** Documents in which the row is better, in which it is worse, and of all. Means over runs. */
+  readonly better: number
+  readonly worse: number
+  readonly documents: number
+  readonly runs: number
+}
+
+export interface Comparison {
+  readonly row: GridRow
+  readonly difference?: Difference
+  /** One sentence: what the data support. */
+  readonly verdict: string
+}
+
+/** Compares every row but the baseline with it. */
+export const compare = (
+  rows: ReadonlyArray<GridRow>,
+  baseline: GridRow,
+  resampler: Resampler
+): ReadonlyArray<Comparison> => {
+  const paired = rows.filter(row => row !== baseline).map(row => ({ row, pairs: pair(row, baseline) }))
+  const measured = paired.flatMap(({ pairs, row }) => {
+    if (typeof pairs === "string") return []
+    const [documents, runs] = [pairs[0]!.length, pairs.length]
+    const means = Array.from({ length: documents }, (_, d) => pairs.reduce((sum, run) => sum + run[d]!.sum, 0))
+    return [
+      {
+        row,
+        ...bootstrap(pairs, resampler({ documents, runs })),
+        better: means.filter(mean => mean < 0).length,
+        worse: means.filter(mean => mean > 0).length,
+        documents,
+        runs
+      }
+    ]
+  })
+  const adjusted = holm(measured.map(({ p }) => p))
+  return paired.map(({ pairs, row }) => {
+    if (typeof pairs === "string") return { row, verdict: `Not compared with ${baseline.label}: ${pairs}.` }
+    const at = measured.findIndex(each => each.row === row)
+    const { row: _row, ...estimate } = measured[at]!
+    const difference = { ...estimate, adjusted: adjusted[at]! }
+    return {
+      row,
+      difference,
+      verdict: verdict(difference, { baseline, comparisons: measured.length })
+    }
+  })
+}
+
+/** [runs][documents]: how many nats more the row needs; or why it cannot be paired with the baseline. */
+const pair = (row: GridRow, baseline: GridRow): ReadonlyArray<ReadonlyArray<Part>> | string => {
+  const why = row.notApplicable["bound"]
+  if (why !== undefined) return why
+  if (row.runs.length !== baseline.runs.length)
+    return `it has ${row.runs.length} runs, the baseline ${baseline.runs.length}`
+  const pairs: Array<ReadonlyArray<Part>> = []
+  for (const [r, run] of row.runs.entries()) {
+    const own = run.evaluation?.content
+    const base = baseline.runs[r]!.evaluation?.content
+    if (own === undefined) return "the row was not evaluated"
+    if (base === undefined) return "the baseline was not evaluated"
+    if (own.estimator !== base.estimator) return `its bound is another estimate (${own.estimator})`
+    const same =
+      own.documents.length > 0 &&
+      own.documents.length === base.documents.length &&
+      own.documents.every(({ tokens }, d) => tokens === base.documents[d]!.tokens)
+    if (!same) return "it was not evaluated on the same documents"
+    pairs.push(own.documents.map(({ nats, tokens }, d) => ({ sum: nats - base.documents[d]!.nats, weight: tokens })))
+  }
+  return pairs
+}
+
+const nats = fixed(4)
+
+const verdict = (
+  difference: Difference,
+  { baseline, comparisons }: { readonly baseline: GridRow; readonly comparisons: number }
+): string => {
+  const { adjusted, better, documents, high, low, p, smallest, value, worse } = difference
+  if (better === 0 && worse === 0) return `Exactly ${baseline.label}: the same bound in each of ${documents} documents.`
+  const corrected = `p ${smallest ? "" : "= "}${pValue(adjusted, smallest)}${comparisons === 1 ? "" : ` after correction for ${comparisons} rows`}`
+  if (adjusted >= level) {
+    const alone = p < level ? "; alone it would pass for one, but not among so many comparisons" : ""
+    return `No difference found from ${baseline.label}: the bound changes by something between ${nats(low)} and ${nats(high)} nats per token (${corrected})${alone}.`
+  }
+  const [least, most] = [Math.abs(low), Math.abs(high)].toSorted((a, b) => a - b)
+  const [direction, judgement, share] = value < 0 ? ["lower", "better", better] : ["higher", "worse", worse]
+  return `The bound is ${direction} by ${nats(Math.abs(value))} nats per token (between ${nats(least!)} and ${nats(most!)}; ${corrected}), in ${share} of ${documents} documents: ${judgement} than ${baseline.label}.`
+}

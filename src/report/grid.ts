@@ -1,0 +1,78 @@
+/** The grid as a table: the text of each cell, and footnotes for what does not exist. */
+import type { TextQuality } from "../evaluation/results.ts"
+import { type Column, type Figure, type Group, groups } from "./columns.ts"
+import { interval } from "./format.ts"
+import type { GridRow } from "./rows.ts"
+
+export interface Cell {
+  readonly text: string
+  /** Number of its footnote, from 1. */
+  readonly footnote?: number
+  /** Left out where the cell is empty. */
+  readonly figure?: Figure
+}
+
+export interface Grid {
+  readonly columns: ReadonlyArray<Column>
+  readonly lines: ReadonlyArray<{
+    readonly label: string
+    /** Left out of the line of the held-out text itself. */
+    readonly row?: GridRow
+    readonly cells: ReadonlyArray<Cell>
+  }>
+  readonly footnotes: ReadonlyArray<string>
+}
+
+/** `reference`: the held-out texts' true continuations under the same judges; they get a line of their own. */
+export const makeGrid = (
+  rows: ReadonlyArray<GridRow>,
+  columns: ReadonlyArray<Column>,
+  reference?: TextQuality
+): Grid => {
+  const footnotes: Array<string> = []
+  const footnote = (text: string): number => {
+    if (!footnotes.includes(text)) footnotes.push(text)
+    return footnotes.indexOf(text) + 1
+  }
+  const cell = (column: Column, figure: Figure): Cell => {
+    if ("absent" in figure) return { text: "n/a", footnote: footnote(figure.absent), figure }
+    const { high, low, value } = figure
+    const spread = low === undefined || high === undefined ? "" : ` ${interval(column.format, low, high)}`
+    return { text: `${column.format(value)}${spread}`, figure }
+  }
+  const lines = rows.map(row => ({
+    label: row.label,
+    row,
+    cells: columns.map(column => {
+      const why = row.notApplicable[column.id]
+      return cell(column, why === undefined ? column.figure(row) : { absent: why })
+    })
+  }))
+  if (reference === undefined) return { columns, lines, footnotes }
+  const truth = columns.map((column): Cell =>
+    column.reference === undefined ? { text: "" } : cell(column, { value: column.reference(reference) })
+  )
+  return { columns, lines: [...lines, { label: "the held-out text itself", cells: truth }], footnotes }
+}
+
+/** The columns of a group, with their places, and the lines that have something in it. */
+export const groupOf = (grid: Grid, group: Group): Grid => {
+  const places = [...grid.columns.keys()].filter(i => grid.columns[i]!.group === group)
+  return {
+    columns: places.map(i => grid.columns[i]!),
+    lines: grid.lines
+      .map(line => ({ ...line, cells: places.map(i => line.cells[i]!) }))
+      .filter(({ cells }) => cells.some(({ text }) => text !== "")),
+    footnotes: grid.footnotes
+  }
+}
+
+/** The groups that have columns, in their order. */
+export const groupsOf = (grid: Grid): ReadonlyArray<Group> =>
+  groups.filter(group => grid.columns.some(column => column.group === group))
+
+const superscripts = "⁰¹²³⁴⁵⁶⁷⁸⁹"
+
+/** A footnote's number as it stands behind a word. */
+export const mark = (footnote: number): string =>
+  Array.from(String(footnote), digit => superscripts[Number(digit)]).join("")

@@ -1,0 +1,73 @@
+/** The report on a grid as Markdown: what the terminal shows at the end of a run. */
+import { count } from "../pipeline/units.ts"
+import type { Group } from "./columns.ts"
+import { interval, pValue, signed } from "./format.ts"
+import { type Cell, groupOf, groupsOf, mark } from "./grid.ts"
+import { type GridReport, method, type ReportSettings } from "./gridReport.ts"
+import { markdownTable, plain } from "./markdown.ts"
+import { tieText } from "./ties.ts"
+
+/** Under what a group's numbers were measured. */
+export const groupTitle = (group: Group, { speedSteps, textSteps }: ReportSettings): string => {
+  switch (group) {
+    case "generated text":
+      return `generated text, ${count(textSteps)} denoising steps`
+    case "decoding":
+      return `decoding, ${count(speedSteps)} denoising steps`
+    default:
+      return group
+  }
+}
+
+export const cellText = ({ footnote, text }: Cell): string =>
+  footnote === undefined ? text : `${text}${mark(footnote)}`
+
+/** Columns and lines of the table of differences, baseline left out. */
+export const differencesTable = ({ comparisons }: GridReport) => ({
+  columns: ["row", "Δ bound, nats/token", "95 % interval", "better in", "p", "p, corrected"],
+  lines: comparisons.map(({ difference, row }) =>
+    difference === undefined
+      ? [row.label, "n/a", "n/a", "n/a", "n/a", "n/a"]
+      : [
+          row.label,
+          signed(4)(difference.value),
+          interval(signed(4), difference.low, difference.high),
+          `${difference.better} of ${difference.documents}`,
+          pValue(difference.p, difference.smallest),
+          pValue(difference.adjusted, difference.smallest)
+        ]
+  )
+})
+
+export const gridMarkdown = (report: GridReport): string => {
+  const { baseline, comparisons, grid, rows, settings } = report
+  const notes = rows.flatMap(({ label, note }) => (note === undefined ? [] : [`- **${plain(label)}**: ${plain(note)}`]))
+  const differences = differencesTable(report)
+  const blocks = [
+    `# ${plain(settings.title)}`,
+    ...settings.remarks.map(plain),
+    ...groupsOf(grid).map(group => {
+      const part = groupOf(grid, group)
+      const lines = part.lines.map(({ cells, label }) => [label, ...cells.map(cellText)])
+      return markdownTable([groupTitle(group, settings), ...part.columns.map(({ label }) => label)], lines)
+    }),
+    grid.footnotes.map((text, i) => `${mark(i + 1)} ${plain(text)}`).join("\n"),
+    notes.join("\n"),
+    ...(comparisons.length === 0
+      ? []
+      : [
+          `## What the data support, beside ${plain(baseline.label)}`,
+          markdownTable(differences.columns, differences.lines),
+          comparisons.map(({ row, verdict }) => `- **${plain(row.label)}**: ${plain(verdict)}`).join("\n"),
+          report.ties.map(tie => `- ${plain(tieText(tie))}`).join("\n")
+        ]),
+    ...method(report).map(plain)
+  ]
+  return `${blocks.filter(block => block !== "").join("\n\n")}\n`
+}
+
+/** Sizes of what was cached, in words. */
+export const countsText = (counts: { readonly [name: string]: number }): string =>
+  Object.entries(counts)
+    .map(([name, value]) => `${count(value)} ${name.replaceAll(/[A-Z]/g, letter => ` ${letter.toLowerCase()}`)}`)
+    .join(", ")

@@ -1,0 +1,111 @@
+/** The report on a grid of methods: everything that it says, before it is written as Markdown, as a page or as JSON. */
+import type { TextQuality } from "../evaluation/results.ts"
+import { gridColumns } from "./columns.ts"
+import { compare, type Comparison } from "./comparison.ts"
+import { type Grid, makeGrid } from "./grid.ts"
+import type { Cached, GridRow } from "./rows.ts"
+import { level, makeResampler, resampleCount } from "./statistics.ts"
+import { type Tie, ties, tieText } from "./ties.ts"
+
+export interface ReportSettings {
+  readonly title: string
+  /** As a user types it. */
+  readonly command: string
+  /** Paragraphs below the title: what the reader must know. */
+  readonly remarks: ReadonlyArray<string>
+  readonly textSteps: number
+  readonly speedSteps: number
+  /** Of the bootstrap. */
+  readonly seed: number
+}
+
+export interface GridReport {
+  readonly settings: ReportSettings
+  readonly rows: ReadonlyArray<GridRow>
+  readonly baseline: GridRow
+  readonly reference?: TextQuality
+  readonly grid: Grid
+  readonly comparisons: ReadonlyArray<Comparison>
+  readonly ties: ReadonlyArray<Tie>
+  readonly cached: ReadonlyArray<Cached>
+}
+
+export const makeGridReport = (
+  rows: ReadonlyArray<GridRow>,
+  baseline: GridRow,
+  cached: ReadonlyArray<Cached>,
+  settings: ReportSettings
+): GridReport => {
+  const resampler = makeResampler(settings.seed)
+  const reference = baseline.runs[0]!.evaluation?.content.reference
+  const columns = gridColumns(rows, { ...settings, resampler })
+  return {
+    settings,
+    rows,
+    baseline,
+    ...(reference === undefined ? {} : { reference }),
+    grid: makeGrid(rows, columns, reference),
+    comparisons: compare(rows, baseline, resampler),
+    ties: ties(rows),
+    cached
+  }
+}
+
+/** How the intervals were made, in sentences. */
+export const method = ({ baseline, comparisons, settings }: GridReport): ReadonlyArray<string> => {
+  const runs = Math.max(...comparisons.map(({ row }) => row.runs.length), baseline.runs.length)
+  return [
+    `Differences are paired: the bound of each held-out document under a row minus that under ${baseline.label}, with the same masks. Intervals of bounds and differences: 95 %, percentile bootstrap over documents${runs > 1 ? " and runs" : ""}, ${resampleCount.toLocaleString("en-US")} resamples, seed ${settings.seed}; p-values by inversion, corrected over the rows by Holm's method; a difference is called one below ${level}.`,
+    runs > 1
+      ? `Each row was trained ${runs} times, with seeds that the rows share. Other numbers are means over these runs, with the least and the largest.`
+      : "Each row was trained once: an interval says what other documents might have shown, not what another seed of the training might."
+  ]
+}
+
+/** What every column is, in the unit of report.json; the text of the tables is rounded. */
+export const gridJson = (report: GridReport): string => {
+  const { baseline, cached, comparisons, grid, settings } = report
+  const cellsOf = (line: Grid["lines"][number]) =>
+    Object.fromEntries(
+      line.cells.flatMap(({ figure }, i) => (figure === undefined ? [] : [[grid.columns[i]!.id, figure]]))
+    )
+  const digest = (given: { readonly digest: string } | undefined) => given?.digest
+  const json = {
+    ...settings,
+    baseline: baseline.name,
+    method: method(report),
+    resamples: resampleCount,
+    rows: grid.lines.flatMap(line =>
+      line.row === undefined
+        ? []
+        : [
+            {
+              name: line.row.name,
+              label: line.label,
+              note: line.row.note,
+              cells: cellsOf(line),
+              runs: line.row.runs.map(({ benchmark, evaluation, log, model, name }) => ({
+                name,
+                weights: digest(model),
+                evaluation: digest(evaluation),
+                benchmark: digest(benchmark),
+                log: digest(log),
+                generations: evaluation?.content.generations,
+                timings: benchmark?.content.results
+              }))
+            }
+          ]
+    ),
+    reference: report.reference,
+    comparisons: comparisons.map(({ difference, row, verdict }) => ({ row: row.name, difference, verdict })),
+    ties: report.ties.map(tie => ({
+      row: tie.row.name,
+      like: tie.like.name,
+      at: tie.at,
+      broken: tie.broken,
+      text: tieText(tie)
+    })),
+    cached
+  }
+  return `${JSON.stringify(json, null, 2)}\n`
+}

@@ -1,0 +1,58 @@
+/** Samples of text and panels of trainings, as they stand on the page. */
+import type { EvaluationResult } from "../evaluation/results.ts"
+import { count } from "../pipeline/units.ts"
+import { escape } from "./html.ts"
+import type { GridRow, Panel } from "./rows.ts"
+
+/** What each row wrote behind the same prompt: at the grid's number of steps, the others folded away. */
+export const samplesSection = (rows: ReadonlyArray<GridRow>, textSteps: number): string =>
+  rows
+    .flatMap(({ label, runs }) => {
+      const evaluation = runs[0]!.evaluation?.content
+      return evaluation === undefined ? [] : [`<h3>${escape(label)}</h3>\n${samplesOf(evaluation, textSteps)}`]
+    })
+    .join("\n")
+
+const samplesOf = ({ generations, reasoning }: EvaluationResult, textSteps: number): string => {
+  const folded = (summary: string, content: string) =>
+    `<details><summary>${escape(summary)}</summary>${content}</details>`
+  return [
+    ...generations.filter(({ steps }) => steps === textSteps).map(({ sample }) => written(sample)),
+    ...generations
+      .filter(({ steps }) => steps !== textSteps)
+      .map(({ sample, steps }) => folded(`in ${count(steps)} steps`, written(sample))),
+    ...(reasoning === undefined
+      ? []
+      : [
+          folded(
+            `a problem, in ${count(reasoning.steps)} steps`,
+            `${written(reasoning.sample)}<p class="small">Right: ${escape(reasoning.sample.answer)}</p>`
+          )
+        ])
+  ].join("\n")
+}
+
+const written = ({ prompt, text }: { readonly prompt: string; readonly text: string }): string =>
+  `<p class="text"><span class="prompt">${escape(prompt)}</span>${escape(text)}</p>`
+
+/** The last of each kind of panel. Pictures are shown as images: what a picture contains cannot become part of the page. */
+export const panelsSection = (rows: ReadonlyArray<GridRow>): string =>
+  rows
+    .flatMap(({ label, runs }) => {
+      const latest = new Map<string, Panel>()
+      for (const panel of runs[0]!.log?.content.panels ?? []) {
+        const known = latest.get(panel.name)
+        if (known === undefined || known.step < panel.step) latest.set(panel.name, panel)
+      }
+      return latest.size === 0
+        ? []
+        : [
+            `<h3>${escape(label)}</h3>\n<div class="figures panels">\n${[...latest.values()].map(picture).join("\n")}\n</div>`
+          ]
+    })
+    .join("\n")
+
+const picture = ({ name, step, svg }: Panel): string => {
+  const caption = escape(`${name}, step ${count(step)}`)
+  return `<figure><figcaption>${caption}</figcaption><img alt="${caption}" src="data:image/svg+xml;base64,${Buffer.from(svg).toString("base64")}"></figure>`
+}

@@ -1,0 +1,115 @@
+/** Reads what was given for the rows of a grid, and holds every measurement to the weights that it names. */
+import { Effect, Schema, Stream } from "effect"
+import { BenchmarkResult, EvaluationResult } from "../evaluation/results.ts"
+import { canonical, short } from "../pipeline/Digest.ts"
+import type { ArtifactReader, ChunkReader } from "../pipeline/StageContext.ts"
+import { permanent, type StageError } from "../pipeline/StageError.ts"
+import { metricsFile, readLines } from "../training/log.ts"
+import { recordFile, TrainingRecord } from "../training/record.ts"
+import type { Cached, Panel, Run } from "./rows.ts"
+
+type Named = { readonly [name: string]: ArtifactReader<unknown> }
+
+export interface Sources {
+  readonly evaluations: Named
+  readonly benchmarks: Named
+  readonly models: Named
+  readonly logs: Named
+}
+
+/** What the ports hold under a name. Fails where a measurement is of other weights than the model's. */
+export const readRun = Effect.fn("readRun")(function* (sources: Sources, name: string) {
+  const read = <A>(
+    port: keyof Sources,
+    content: (artifact: ArtifactReader<unknown>) => Effect.Effect<A, StageError>
+  ) => {
+    const artifact = sources[port][name]
+    return artifact === undefined
+      ? Effect.succeed(undefined)
+      : Effect.map(content(artifact), found => ({ digest: artifact.digest, content: found }))
+  }
+  const model = yield* read("models", readModel)
+  const evaluation = yield* read("evaluations", json("evaluation.json", EvaluationResult))
+  const benchmark = yield* read("benchmarks", json("benchmark.json", BenchmarkResult))
+  const log = yield* read("logs", readLog)
+  for (const [what, measured] of [
+    ["evaluation", evaluation],
+    ["benchmark", benchmark]
+  ] as const) {
+    const weights = measured?.content.weights
+    if (weights !== undefined && model !== undefined && weights !== model.digest)
+      return yield* permanent(
+        `the ${what} of ${name} is of the model ${short(weights)}, the row's own is ${short(model.digest)}`,
+        "a row's numbers must come from the weights that were trained for it"
+      )
+  }
+  const run: Run = {
+    name,
+    ...(model === undefined ? {} : { model }),
+    ...(evaluation === undefined ? {} : { evaluation }),
+    ...(benchmark === undefined ? {} : { benchmark }),
+    ...(log === undefined ? {} : { log })
+  }
+  return run
+})
+
+const json =
+  <S extends Schema.Codec<unknown, unknown>>(file: string, schema: S) =>
+  (artifact: ArtifactReader<unknown>): Effect.Effect<S["Type"], StageError> =>
+    Effect.flatMap(artifact.text(file), text =>
+      Effect.mapError(Schema.decodeUnknownEffect(Schema.fromJsonString(schema))(text), ({ message }) =>
+        permanent(`${file} of ${short(artifact.digest)}: ${message}`)
+      )
+    )
+
+const readModel = (artifact: ArtifactReader<unknown>) =>
+  Effect.gen(function* () {
+    const training = yield* json(recordFile, TrainingRecord)(artifact)
+    const config = yield* json("config.json", Schema.Record(Schema.String, Schema.Unknown))(artifact)
+    return { training, architecture: canonical(config) }
+  })
+
+/** `panels/step_200_trajectory.svg` and the like. */
+const panelName = /^panels\/step_(\d+)_(.+)\.svg$/
+
+const readLog = (artifact: ArtifactReader<unknown>) =>
+  Effect.gen(function* () {
+    const lines = readLines(yield* artifact.text(metricsFile))
+    const panels: Array<Panel> = []
+    for (const { path } of artifact.files) {
+      const match = panelName.exec(path)
+      if (match !== null) panels.push({ name: match[2]!, step: Number(match[1]), svg: yield* artifact.text(path) })
+    }
+    return { lines, panels }
+  })
+
+/** Size and counts of a chunk set. */
+export const readCached = (
+  name: string,
+  kind: string,
+  set: ChunkReader<{ readonly [field: string]: unknown }>
+): Effect.Effect<Cached, StageError> =>
+  Effect.map(
+    Stream.runFold(
+      set.items,
+      () => 0,
+      (sum, { size }) => sum + size
+    ),
+    bytes => ({
+      name,
+      kind,
+      digest: set.digest,
+      items: set.count,
+      bytes,
+      counts: countsOf(set.metadata)
+    })
+  )
+
+/** Numbers of the metadata; of a list of layers, say, how many. */
+const countsOf = (metadata: { readonly [field: string]: unknown }): Cached["counts"] =>
+  Object.fromEntries(
+    Object.entries(metadata).flatMap(([field, value]) => {
+      const number = Array.isArray(value) ? value.length : value
+      return typeof number === "number" ? [[field, number]] : []
+    })
+  )

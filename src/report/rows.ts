@@ -1,0 +1,63 @@
+/** The rows of the grid: what was given for each, as values. */
+import type { BenchmarkResult, EvaluationResult, Generation, Timing } from "../evaluation/results.ts"
+import type { Line } from "../training/log.ts"
+import type { TrainingRecord } from "../training/record.ts"
+
+/** One training of a row's method with one seed, and what was measured of its model. */
+export interface Run {
+  readonly name: string
+  readonly model?: Given<{
+    readonly training: TrainingRecord
+    /** Models with equal texts have the same architecture. */
+    readonly architecture: string
+  }>
+  readonly evaluation?: Given<EvaluationResult>
+  readonly benchmark?: Given<BenchmarkResult>
+  readonly log?: Given<{ readonly lines: ReadonlyArray<Line>; readonly panels: ReadonlyArray<Panel> }>
+}
+
+/** The content of an artifact, and its digest, by which it can be traced. */
+export interface Given<A> {
+  readonly digest: string
+  readonly content: A
+}
+
+/** A picture that the training made of itself. */
+export interface Panel {
+  readonly name: string
+  readonly step: number
+  readonly svg: string
+}
+
+export interface GridRow {
+  readonly name: string
+  readonly label: string
+  readonly note?: string
+  /** Why a column does not exist for this row, by the column's id. */
+  readonly notApplicable: { readonly [column: string]: string }
+  /** In the order of seeds, the same in every row; at least one. */
+  readonly runs: ReadonlyArray<Run>
+}
+
+/** What was cached for the rows: a chunk set. */
+export interface Cached {
+  readonly name: string
+  readonly kind: string
+  readonly digest: string
+  readonly items: number
+  readonly bytes: number
+  /** Counts of its metadata. */
+  readonly counts: { readonly [name: string]: number }
+}
+
+export const generationAt = (run: Run, steps: number): Generation | undefined =>
+  run.evaluation?.content.generations.find(generation => generation.steps === steps)
+
+export const timingAt = (run: Run, steps: number): Timing | undefined =>
+  run.benchmark?.content.results.find(timing => timing.steps === steps)
+
+/** All different values of the rows' runs, ascending. */
+export const everyNumber = (
+  rows: ReadonlyArray<GridRow>,
+  of: (run: Run) => ReadonlyArray<number>
+): ReadonlyArray<number> => [...new Set(rows.flatMap(({ runs }) => runs.flatMap(run => of(run))))].sort((a, b) => a - b)

@@ -1,0 +1,134 @@
+/** The statistics of a comparison: bootstrap intervals, Holm's correction, Wilson's interval of a share. docs/report.md says what each is used for. */
+import { randomKey, uniformAt } from "../tensor/random.ts"
+
+export interface Interval {
+  readonly low: number
+  readonly high: number
+}
+
+/** One document's part of a mean: a sum (of nats, say), and over how much (tokens). */
+export interface Part {
+  readonly sum: number
+  readonly weight: number
+}
+
+/** Of all parts together: their sums over their weights. */
+export const ratio = (parts: ReadonlyArray<Part>): number => {
+  let [sum, weight] = [0, 0]
+  for (const part of parts) {
+    sum += part.sum
+    weight += part.weight
+  }
+  return sum / weight
+}
+
+/** 95 % intervals; tests at 5 %. */
+export const level = 0.05
+
+/** Draws with replacement, the same for all that is measured on the same documents. */
+export interface Resamples {
+  /** Numbers of documents, [resamples x documents]. */
+  readonly documents: Int32Array
+  /** Numbers of runs, [resamples x runs]. */
+  readonly runs: Int32Array
+  readonly count: number
+}
+
+/** 9,999 puts the ends of a 95 % interval on the 250th and the 9,750th value. */
+export const resampleCount = 9999
+
+export const drawResamples = (
+  { documents, runs }: { readonly documents: number; readonly runs: number },
+  seed: number,
+  count = resampleCount
+): Resamples => {
+  const draws = (purpose: string, n: number): Int32Array => {
+    const key = randomKey(seed, `report: resampled ${purpose}`)
+    return Int32Array.from({ length: count * n }, (_, i) => Math.floor(uniformAt(key, i) * n))
+  }
+  return { documents: draws("documents", documents), runs: draws("runs", runs), count }
+}
+
+export type Resampler = (shape: { readonly documents: number; readonly runs: number }) => Resamples
+
+/** Draws once for each shape. */
+export const makeResampler = (seed: number): Resampler => {
+  const drawn = new Map<string, Resamples>()
+  return shape => {
+    const key = `${shape.documents} ${shape.runs}`
+    const found = drawn.get(key) ?? drawResamples(shape, seed)
+    drawn.set(key, found)
+    return found
+  }
+}
+
+export interface Estimate extends Interval {
+  readonly value: number
+  /** Two-sided, of the hypothesis that the value is 0. */
+  readonly p: number
+  /** Whether it is the smallest that so many resamples can give. */
+  readonly smallest: boolean
+}
+
+/**
+ * A ratio of sums with its percentile bootstrap interval. `parts` are [runs][documents]; each resample draws documents, and runs, independently and with
+ * replacement (Owen 2007, the pigeonhole bootstrap), so that one run is a bootstrap over documents alone. The p-value inverts the interval: twice
+ * the smaller share of resamples on one side of 0, counting the observed value as one of them (Davison and Hinkley 1997, section 4.2).
+ */
+export const bootstrap = (parts: ReadonlyArray<ReadonlyArray<Part>>, resamples: Resamples): Estimate => {
+  const runs = parts.length
+  const documents = parts[0]!.length
+  const { count } = resamples
+  const values = new Float64Array(count)
+  let [below, above] = [0, 0]
+  for (let b = 0; b < count; b++) {
+    let [sum, weight] = [0, 0]
+    for (let r = 0; r < runs; r++) {
+      const run = parts[resamples.runs[b * runs + r]!]!
+      for (let d = 0; d < documents; d++) {
+        const part = run[resamples.documents[b * documents + d]!]!
+        sum += part.sum
+        weight += part.weight
+      }
+    }
+    const value = sum / weight
+    values[b] = value
+    if (value <= 0) below++
+    if (value >= 0) above++
+  }
+  values.sort()
+  return {
+    value: ratio(parts.flat()),
+    low: values[rank(count, level / 2)]!,
+    high: values[rank(count, 1 - level / 2)]!,
+    p: Math.min(1, (2 * (Math.min(below, above) + 1)) / (count + 1)),
+    smallest: Math.min(below, above) === 0
+  }
+}
+
+/** Place of a quantile among n ascending values, from 0: the (n + 1) q-th. */
+const rank = (n: number, q: number): number => Math.min(n, Math.max(1, Math.round((n + 1) * q))) - 1
+
+/** Holm's adjusted p-values (1979), in the order given: at most `level` of them are wrong in any one of the comparisons, whatever their dependence. */
+export const holm = (ps: ReadonlyArray<number>): ReadonlyArray<number> => {
+  const ascending = ps.map((_, i) => i).sort((a, b) => ps[a]! - ps[b]!)
+  const adjusted = Array.from(ps)
+  let largest = 0
+  for (const [k, i] of ascending.entries()) {
+    largest = Math.max(largest, Math.min(1, (ps.length - k) * ps[i]!))
+    adjusted[i] = largest
+  }
+  return adjusted
+}
+
+/** The normal distribution's quantile of 97.5 %. */
+const z = 1.959963984540054
+
+/** 95 % interval of a share of `n` of which `k` hold (Wilson 1927). */
+export const wilson = (k: number, n: number): Interval => {
+  const share = k / n
+  const middle = share + z ** 2 / (2 * n)
+  const half = z * Math.sqrt((share * (1 - share)) / n + z ** 2 / (4 * n ** 2))
+  const scale = 1 + z ** 2 / n
+  return { low: Math.max(0, (middle - half) / scale), high: Math.min(1, (middle + half) / scale) }
+}

@@ -1,0 +1,86 @@
+/**
+ * The configuration of a training, `configs/compare_50x_*.yaml`: the groups and names of the field's own files (Open-dLLM and its forks), as far as this
+ * program takes them. A field that it does not take is refused with the reason, never passed over. docs/configuration.md is made from this.
+ */
+import { Schema } from "effect"
+import { numberList } from "../data/commaList.ts"
+import { DataType } from "../data/records.ts"
+import { ChatTemplate } from "../data/sequences.ts"
+import { Count, optional, PositiveInt, required, setting } from "../data/setting.ts"
+import { snakeKeys } from "../data/snakeKeys.ts"
+import { modes } from "../diffusion/trajectory.ts"
+import { trainNames, TrainSettings } from "./model.ts"
+import { AlignmentSettings } from "./objectives/alignmentSettings.ts"
+import { DiffusionSettings } from "./objectives/diffusion.ts"
+import { TrajectorySettings } from "./objectives/trajectoryTerms.ts"
+import { unsupportedData, unsupportedModel, unsupportedTrain } from "./unsupported.ts"
+
+/** What a training does, whatever the method. */
+export const TrainConfig = Schema.Struct({
+  method: setting(Schema.Literals(["masked"]), "masked", "How the diffusion model is made"),
+  ...TrainSettings.fields,
+  ...DiffusionSettings.fields,
+  ...AlignmentSettings.fields,
+  ...TrajectorySettings.fields,
+  alignLayers: optional(
+    numberList(Count),
+    "Layers that are aligned, `7,14,21,28` or a list: 0 is the embedding, 1 the output of the first layer. By default all but the embedding"
+  ),
+  layersOf: optional(
+    PositiveInt,
+    "Layers of the model that `align_layers` is written for; for a model of N layers, layer l becomes round(l N / this). By default the model's own"
+  ),
+  shuffleTeacher: setting(
+    Schema.Boolean,
+    false,
+    "Control: each token is aligned with the teacher's state of another token of the corpus"
+  ),
+  trajectoryMode: setting(
+    Schema.Literals(["none", ...modes]),
+    "none",
+    "Masks follow trajectories of this kind (`random` is the control) instead of chance"
+  ),
+  trajectoryProgressiveBlockSizes: setting(
+    numberList(PositiveInt),
+    [16, 24, 32],
+    "Lengths of blocks, tokens, over the training one after the other, with straight lines between"
+  ),
+  evalDraws: setting(
+    PositiveInt,
+    8,
+    "Draws of masks per held-out sequence for the bound that is measured during training"
+  )
+})
+export type TrainConfig = typeof TrainConfig.Type
+
+/** What the stage `train` takes: the group `train`. */
+export const TrainParameters = snakeKeys(Schema.Struct({ ...TrainConfig.fields, ...unsupportedTrain }), trainNames)
+
+const ModelGroup = Schema.Struct({
+  modelPath: required(
+    Schema.String,
+    "The autoregressive model: `org/name` on the hub, `hf://models/org/name@revision`, `file:DIRECTORY`, or `embedded:teacher`"
+  ),
+  ...unsupportedModel
+})
+
+const DataGroup = Schema.Struct({
+  trainPath: required(
+    Schema.String,
+    "Documents: `hf://datasets/org/name@revision/path`, `file:PATH`, an https address, or `embedded:NAME`"
+  ),
+  trainSize: optional(PositiveInt, "Only so many documents, the first ones"),
+  dataType: setting(DataType, "plaintext", "What a record is"),
+  textKeys: optional(Schema.String, "The field that holds the text or the turns; by default `text`, or `messages`"),
+  chatTemplate: optional(ChatTemplate, "How a conversation is written as text"),
+  maxSeqLen: required(PositiveInt, "Longest sequence, in tokens; a longer document becomes several"),
+  ...unsupportedData
+})
+
+/** A row of the grid. */
+export const RowConfig = Schema.Struct({
+  model: snakeKeys(ModelGroup),
+  data: snakeKeys(DataGroup),
+  train: TrainParameters
+})
+export type RowConfig = typeof RowConfig.Type

@@ -1,0 +1,20 @@
+/** `training.json`, the record of a training that lies beside the model's files, as reports read it. The stage adds what it knows of its data. */
+import { Schema } from "effect"
+
+export const recordFile = "training.json"
+
+const Count = Schema.Int.check(Schema.isGreaterThanOrEqualTo(0))
+
+export const TrainingRecord = Schema.Struct({
+  /** Numeric class. */
+  engine: Schema.String,
+  /** Of the model, and those of them that were trained. */
+  parameters: Count,
+  trainedParameters: Count,
+  /** Steps, and those of them that changed nothing. */
+  step: Count,
+  skipped: Count,
+  /** Tokens that were read. */
+  tokens: Count
+})
+export type TrainingRecord = typeof TrainingRecord.Type

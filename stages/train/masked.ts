@@ -1,0 +1,155 @@
+/** Masked diffusion: with masks by chance or along trajectories, alone or aligned with a teacher. */
+import { Effect } from "effect"
+import { asStageError } from "../../src/data/obtain.ts"
+import { allSequences } from "../../src/data/sequencesOfArtifact.ts"
+import { tokenizerFiles } from "../../src/data/tokenizerOfArtifact.ts"
+import { type AnchorStates, readAnchors } from "../../src/diffusion/anchors.ts"
+import { randomMasking } from "../../src/diffusion/corruption.ts"
+import { shuffledStates } from "../../src/diffusion/shuffledStates.ts"
+import { readTrajectories } from "../../src/diffusion/trajectories.ts"
+import { type Trajectory, trajectoryMasking } from "../../src/diffusion/trajectory.ts"
+import { fillMaskRow } from "../../src/diffusion/maskRow.ts"
+import { likelihoodBound } from "../../src/evaluation/diffusion.ts"
+import { makeTokenLosses } from "../../src/evaluation/losses.ts"
+import { filesOf, openModel } from "../../src/models/artifact.ts"
+import { type ModelConfig, parameterAliases, parameterSpecs } from "../../src/models/config.ts"
+import { loadWeights } from "../../src/models/weights.ts"
+import { permanent, StageError } from "../../src/pipeline/StageError.ts"
+import type { TrainConfig } from "../../src/training/configuration.ts"
+import { trainModel } from "../../src/training/model.ts"
+import { alignedLayers, isAligned } from "../../src/training/objectives/alignmentSettings.ts"
+import { diffusionObjective } from "../../src/training/objectives/diffusion.ts"
+import type { TrainContext } from "../train.ts"
+
+export const run = Effect.fn("train masked diffusion")(function* (context: TrainContext) {
+  const { inputs, parameters } = context
+  const { config, json, tensors, tokenizer } = yield* openModel(yield* filesOf(inputs.base))
+  const settings = withLayersOf(parameters, config)
+  const mask = tokenizer.maskId
+  if (config.vocabSize <= mask)
+    return yield* permanent(
+      `the mask token has id ${mask}, but the model's embedding has ${config.vocabSize} rows`,
+      "a model of this tokenizer with room for the mask is needed"
+    )
+  const { maxSeqLen: length, vocabSize } = inputs.sequences.metadata
+  if (vocabSize !== tokenizer.vocabSize)
+    return yield* permanent(
+      `the sequences were made with a tokenizer of ${vocabSize} tokens, the model's has ${tokenizer.vocabSize}`
+    )
+  const examples = yield* allSequences(inputs.sequences)
+  const heldOut = (yield* allSequences(inputs.heldOut)).map(({ ids, lossMask }) => ({ ids, maskable: lossMask }))
+  const aligned = yield* states(inputs.anchors, { config, ids: examples.map(({ ids }) => ids), settings })
+  const trajectories = yield* trajectoriesOf(inputs.trajectories, examples, { mask, settings })
+  yield* trainModel(context, {
+    config,
+    settings,
+    lengths: examples.map(({ ids }) => ids.length),
+    rowLength: length,
+    initial: (engine, buffers) =>
+      Effect.mapError(
+        Effect.gen(function* () {
+          yield* loadWeights(engine, buffers, tensors, parameterAliases(config), parameterSpecs(config))
+          yield* fillMaskRow(engine, buffers, mask, tokenizer.maskAdded)
+        }),
+        error => (error instanceof StageError ? error : asStageError(error))
+      ),
+    objective: ({ steps, ...batch }) =>
+      diffusionObjective(
+        config,
+        settings,
+        {
+          ...batch,
+          sequences: examples.map(({ ids }) => ids),
+          length,
+          pad: tokenizer.padId,
+          mask,
+          masking:
+            trajectories === undefined
+              ? randomMasking(examples, settings, settings.seed)
+              : trajectoryMasking(settings, { sequences: examples, trajectories, steps, seed: settings.seed }),
+          averaging: settings.averaging
+        },
+        isAligned(settings)
+          ? { settings, steps, seed: settings.seed, ...(aligned === undefined ? {} : { states: aligned }) }
+          : undefined,
+        trajectories === undefined ? undefined : settings
+      ),
+    evaluation: (engine, trained, rows) =>
+      Effect.map(makeTokenLosses(engine, config, trained, { rows, length, causal: false }), losses =>
+        Effect.map(
+          likelihoodBound({ losses, rows, length, pad: tokenizer.padId, mask, seed: 0 }, heldOut, settings.evalDraws),
+          ({ nats }) => ({ nll_bound: nats, perplexity: Math.exp(nats) })
+        )
+      ),
+    tokenizer: yield* tokenizerFiles(inputs.base),
+    fields: {
+      ...json,
+      mask_token_id: mask,
+      /** Token i is predicted from the state at i - 1, as in the autoregressive model. */
+      token_shift: true
+    },
+    record: {
+      stage: "train",
+      base: { digest: inputs.base.digest },
+      sequences: { digest: inputs.sequences.digest, ...inputs.sequences.metadata },
+      heldOut: { digest: inputs.heldOut.digest, ...inputs.heldOut.metadata }
+    }
+  })
+})
+
+/** Layers that are written for a model of another depth, at the same share of this one's. */
+const withLayersOf = (settings: TrainConfig, { layers }: ModelConfig): TrainConfig => {
+  const { alignLayers, layersOf } = settings
+  if (alignLayers === undefined || layersOf === undefined) return settings
+  const mapped = alignLayers.map(layer => Math.round((layer * layers) / layersOf))
+  return { ...settings, alignLayers: [...new Set(mapped)].sort((a, b) => a - b) }
+}
+
+/** The teacher's states, where the student is aligned with it and they were made before. */
+const states = (
+  anchors: TrainContext["inputs"]["anchors"],
+  training: {
+    readonly config: ModelConfig
+    readonly ids: ReadonlyArray<Int32Array>
+    readonly settings: TrainConfig
+  }
+): Effect.Effect<AnchorStates | undefined, StageError> =>
+  Effect.gen(function* () {
+    const { config, ids, settings } = training
+    if (!isAligned(settings)) return undefined
+    if (anchors === undefined && settings.shuffleTeacher)
+      return yield* permanent("shuffle_teacher needs anchors", "give the stage those of the stage anchor")
+    if (anchors === undefined) return undefined
+    const layers = yield* attempt(() => alignedLayers(settings, config))
+    const cached = yield* readAnchors(anchors, ids, layers, config.hiddenSize)
+    if (!settings.shuffleTeacher) return cached
+    const lengths = ids.map(({ length }) => length)
+    return yield* attempt(() => shuffledStates(cached, lengths, { d: config.hiddenSize, seed: settings.seed }))
+  })
+
+/** The trajectories of the examples, where masks follow them. */
+const trajectoriesOf = (
+  set: TrainContext["inputs"]["trajectories"],
+  examples: ReadonlyArray<{ readonly ids: Int32Array }>,
+  { mask, settings }: { readonly mask: number; readonly settings: TrainConfig }
+): Effect.Effect<ReadonlyMap<number, Trajectory> | undefined, StageError> =>
+  Effect.gen(function* () {
+    const { trajectoryMode: mode } = settings
+    if (mode === "none") return undefined
+    if (set === undefined)
+      return yield* permanent(
+        `trajectory_mode is ${mode}, but the stage has no trajectories`,
+        "give it those of the stage trajectories, or set trajectory_mode to none"
+      )
+    if (set.metadata.mode !== mode)
+      return yield* permanent(`trajectory_mode is ${mode}, but the trajectories are of mode ${set.metadata.mode}`)
+    if (mode === "free")
+      return yield* permanent(
+        "trajectories of mode free go over text of the model's own, not over the training examples",
+        "they can be looked at, but masks cannot follow them; choose another trajectory_mode"
+      )
+    return yield* readTrajectories(set, examples, mask)
+  })
+
+const attempt = <A>(run: () => A): Effect.Effect<A, StageError> =>
+  Effect.try({ try: run, catch: cause => permanent(cause instanceof Error ? cause.message : String(cause)) })

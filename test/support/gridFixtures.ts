@@ -1,0 +1,155 @@
+/** What stages write of a row of a grid, made up: by the schemas of src/evaluation/results.ts, as values and as stages. */
+import { Effect, Schema } from "effect"
+import type { BenchmarkResult, EvaluationResult, Generation, Timing } from "../../src/evaluation/results.ts"
+import * as Stage from "../../src/pipeline/Stage.ts"
+import { normals, randomKey } from "../../src/tensor/random.ts"
+import { Benchmark, Evaluation, ModelFiles, TrainingLog } from "../../stages/kinds.ts"
+
+/** Held-out documents of different lengths, all needing about 4 nats per token, `shift` more than the baseline's. */
+export const documentsWith = (shift: number, spread: number, seed = 1): EvaluationResult["documents"] => {
+  const hardness = normals(randomKey(1, "hardness"), 50)
+  const own = normals(randomKey(seed, "own"), 50)
+  return Array.from(hardness, (hard, i) => {
+    const tokens = 100 + 37 * i
+    return { nats: tokens * (4 + 0.3 * hard + shift + spread * own[i]!), tokens }
+  })
+}
+
+const generation = (steps: number, factor: number): Generation => ({
+  steps,
+  forwards: steps,
+  newTokens: 64,
+  teacherPerplexity: (factor * 1500) / steps,
+  ngramPerplexity: (factor * 2500) / steps,
+  distinct1: 0.4,
+  distinct2: 0.7 + 0.001 * steps,
+  repetition: 0.2 - 0.001 * steps,
+  entropy: 3.5 + 0.005 * steps,
+  sample: { prompt: "The people of the", text: ` <b>United</b> States & "others", in ${steps} steps` }
+})
+
+export const evaluationResult = (
+  weights: string,
+  {
+    factor = 1,
+    shift = 0,
+    spread = 0
+  }: { readonly factor?: number; readonly shift?: number; readonly spread?: number } = {}
+): EvaluationResult => {
+  const documents = documentsWith(shift, spread)
+  const nats = documents.reduce((sum, each) => sum + each.nats, 0)
+  const tokens = documents.reduce((sum, each) => sum + each.tokens, 0)
+  return {
+    weights,
+    bound: { nats: nats / tokens, standardError: 0.01, tokens },
+    estimator: "k-subset form, 16 draws",
+    bitsPerByte: nats / tokens / 2.4,
+    documents,
+    lossAtRatio: { "0.1": 2.1 * factor, "0.5": 3.4 * factor, "0.9": 5.1 * factor },
+    autoregressiveLoss: 4.4,
+    generations: [8, 16, 32, 64].map(steps => generation(steps, factor)),
+    reference: { ...generation(64, 1), teacherPerplexity: 24.25, ngramPerplexity: 61.5 },
+    reasoning: {
+      problems: 50,
+      exact: 3,
+      answered: 41,
+      steps: 32,
+      sample: { prompt: "2x = 6", text: " x = <3>", answer: "x = 3" }
+    }
+  }
+}
+
+const timing = (steps: number, msPerForward: number): Timing => {
+  const median = steps * msPerForward
+  return {
+    steps,
+    newTokens: 128,
+    forwards: steps,
+    milliseconds: [0.97 * median, median, 1.03 * median],
+    median,
+    p10: 0.97 * median,
+    p90: 1.03 * median,
+    msPerForward,
+    tokensPerSecond: 128_000 / median,
+    usefulTokensPerSecond: 100_000 / median,
+    tokensPerForward: 128 / steps,
+    shareOfPeak: 0.31
+  }
+}
+
+export const benchmarkResult = (weights: string, msPerForward: number): BenchmarkResult => ({
+  engine: "ort/cpu/f32",
+  threads: 2,
+  weights,
+  batch: 1,
+  warmUp: 3,
+  repeats: 20,
+  peakMiB: 412.5,
+  matmulPeak: 5.1e10,
+  results: [8, 16, 32, 64, 128].map(steps => timing(steps, msPerForward))
+})
+
+/** `metrics.jsonl` of 200 steps. */
+export const metricsText = (floor: number, aligned: boolean): string =>
+  Array.from({ length: 200 }, (_, i) => {
+    const noise = normals(randomKey(i, "noise"), 1)[0]!
+    const loss = floor + 3 * Math.exp(-i / 40) + 0.2 * noise
+    const line = {
+      step: i + 1,
+      time: 1_700_000_000 + i,
+      "training/loss": loss,
+      "losses/mdm": loss,
+      ...(aligned ? { "losses/repr_align": 0.1 + 0.5 * Math.exp(-i / 60) } : {}),
+      ...((i + 1) % 50 === 0 ? { "eval/nll_bound": floor + 3 * Math.exp(-i / 40) } : {})
+    }
+    return `${JSON.stringify(line)}\n`
+  }).join("")
+
+export const trainingRecord = {
+  engine: "ort/cpu/f32",
+  parameters: 3_641_280,
+  trainedParameters: 3_248_064,
+  step: 200,
+  skipped: 0,
+  tokens: 412_345
+}
+
+/** A picture that would run a script if it became part of the page. */
+export const panelSvg = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 40 20"><script>alert(1)</script><rect width="40" height="20" fill="#0a0"/></svg>`
+
+export const fixtureModel = Stage.make("fixture-model", {
+  inputs: {},
+  parameters: Schema.Struct({ row: Schema.String, config: Schema.Record(Schema.String, Schema.Unknown) }),
+  outputs: { model: ModelFiles, log: TrainingLog },
+  run: Effect.fn("fixture-model")(function* ({ outputs: { log, model }, parameters }) {
+    yield* model.write("config.json", JSON.stringify(parameters.config))
+    yield* model.write("training.json", JSON.stringify({ stage: "train", ...trainingRecord }))
+    yield* model.write("weights.txt", parameters.row)
+    yield* model.metadata({ files: 3, tensors: 0, parameters: trainingRecord.parameters })
+    yield* log.write("metrics.jsonl", metricsText(2, parameters.row !== "baseline"))
+    for (const step of [100, 200]) yield* log.write(`panels/step_${step}_trajectory.svg`, panelSvg)
+    yield* log.metadata({ steps: 200 })
+  })
+})
+
+export const fixtureEvaluation = Stage.make("fixture-evaluation", {
+  inputs: { model: ModelFiles },
+  parameters: Schema.Struct({ shift: Schema.Finite, spread: Schema.Finite }),
+  outputs: { evaluation: Evaluation },
+  run: Effect.fn("fixture-evaluation")(function* ({ inputs, outputs: { evaluation }, parameters }) {
+    const result = evaluationResult(inputs.model.digest, parameters)
+    yield* evaluation.write("evaluation.json", JSON.stringify(result))
+    yield* evaluation.metadata({ nllBound: result.bound.nats, standardError: result.bound.standardError })
+  })
+})
+
+export const fixtureBenchmark = Stage.make("fixture-benchmark", {
+  inputs: { model: ModelFiles },
+  parameters: Schema.Struct({ msPerForward: Schema.Finite }),
+  outputs: { benchmark: Benchmark },
+  run: Effect.fn("fixture-benchmark")(function* ({ inputs, outputs: { benchmark }, parameters }) {
+    const result = benchmarkResult(inputs.model.digest, parameters.msPerForward)
+    yield* benchmark.write("benchmark.json", JSON.stringify(result))
+    yield* benchmark.metadata({ weights: result.weights })
+  })
+})
