@@ -89,7 +89,8 @@ const differentiated = (op: string, { f, inputs }: Case, seedOf: number) => {
 
 describe("gradients are those of PyTorch", () => {
   const all = Object.entries(conformance).flatMap(([op, cases]) =>
-    cases.flatMap((testCase, c) => differentiated(op, testCase, 10 * c) ?? [])
+    // Quantised weights are frozen: no gradient flows to what they are made from.
+    (op === "dequantiseNf4" ? [] : cases).flatMap((testCase, c) => differentiated(op, testCase, 10 * c) ?? [])
   )
   let theirs: Differentiated["gradients"] = []
   beforeAll(() => {
