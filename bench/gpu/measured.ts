@@ -20,9 +20,12 @@ export interface Task {
     readonly mask: number
   }
   readonly training: { readonly rows: number; readonly length: number; readonly vocabSize: number } | undefined
-  /** Runs before the first that counts: programs are compiled and recorded in them. */
+  /** Runs before the first that counts: programs are compiled and recorded in them. A decoding is many runs itself. */
   readonly warmUp: number
   readonly rounds: number
+  /** A work that has taken so long is measured `leastRounds` times only. */
+  readonly seconds: number
+  readonly leastRounds: number
 }
 
 /** By the name of the work: `forward`, `decode/STEPS`, `training`. */

@@ -18,13 +18,20 @@ import { causalObjective } from "../../src/training/objectives/causal.ts"
 import { allocateTraining, makeTrainer } from "../../src/training/trainer.ts"
 import type { Measured, Peaks, Task } from "./measured.ts"
 
-const rounds = <A, E>({ rounds: counted, warmUp }: Pick<Task, "rounds" | "warmUp">, work: Effect.Effect<A, E>) =>
+type Rounds = Pick<Task, "leastRounds" | "rounds" | "seconds" | "warmUp">
+
+const rounds = <A, E>({ leastRounds, rounds: most, seconds, warmUp }: Rounds, work: Effect.Effect<A, E>) =>
   Effect.gen(function* () {
     const milliseconds: Array<number> = []
-    for (let i = 0; i < warmUp + counted; i++) {
+    for (let i = 0; i < warmUp; i++) yield* work
+    const begun = performance.now()
+    while (
+      milliseconds.length < most &&
+      (milliseconds.length < leastRounds || performance.now() - begun < 1000 * seconds)
+    ) {
       const start = performance.now()
       yield* work
-      if (i >= warmUp) milliseconds.push(performance.now() - start)
+      milliseconds.push(performance.now() - start)
     }
     return milliseconds
   })
@@ -35,7 +42,10 @@ const runsAtOnce = 10
 /** Operations or bytes per second of a call that has so many: the fastest of some rounds. */
 const fastest = (engine: Engine, call: Call, amount: number) =>
   Effect.map(
-    rounds({ rounds: 5, warmUp: 2 }, engine.run(Array.from({ length: runsAtOnce }, () => call))),
+    rounds(
+      { rounds: 5, leastRounds: 5, seconds: 0, warmUp: 2 },
+      engine.run(Array.from({ length: runsAtOnce }, () => call))
+    ),
     milliseconds => (runsAtOnce * amount) / (Math.min(...milliseconds) / 1000)
   )
 
@@ -139,7 +149,7 @@ const inference = (task: Task, { engine }: Started, note: Note, tokens: { [work:
           })
           let made = new Int32Array(0)
           const once = Effect.map(generate(decode.prompt), canvas => void (made = canvas as typeof made))
-          yield* note(`decode/${steps}`, yield* rounds(task, once))
+          yield* note(`decode/${steps}`, yield* rounds({ ...task, warmUp: 1 }, once))
           tokens[`decode/${steps}`] = [...made.subarray(decode.prompt.length)]
         })
       )

@@ -29,17 +29,21 @@ def load(dtype):
     return model
 
 
-def milliseconds(work):
+def milliseconds(work, warm_up):
     times = []
-    for i in range(request["warmUp"] + request["rounds"]):
+    for _ in range(warm_up):
+        result = work()
+    begun = time.perf_counter()
+    while len(times) < request["rounds"] and (
+        len(times) < request["leastRounds"] or time.perf_counter() - begun < request["seconds"]
+    ):
         if cuda:
             torch.cuda.synchronize()
         start = time.perf_counter()
         result = work()
         if cuda:
             torch.cuda.synchronize()
-        if i >= request["warmUp"]:
-            times.append((time.perf_counter() - start) * 1000)
+        times.append((time.perf_counter() - start) * 1000)
     return times, result
 
 
@@ -60,7 +64,7 @@ def forward():
     tokens = torch.tensor([request["tokens"]], device=device)
     mask = sees_all(tokens.shape[1])
     with torch.no_grad():
-        return milliseconds(lambda: model(tokens, attention_mask=mask, use_cache=False).logits)[0]
+        return milliseconds(lambda: model(tokens, attention_mask=mask, use_cache=False).logits, request["warmUp"])[0]
 
 
 @torch.no_grad()
@@ -101,7 +105,7 @@ def training():
         optimiser.zero_grad(set_to_none=True)
         return loss.item()
 
-    return milliseconds(step)[0]
+    return milliseconds(step, request["warmUp"])[0]
 
 
 results, peaks, tokens = {}, {}, {}
@@ -112,7 +116,7 @@ decode = request["decode"]
 for steps in decode["steps"]:
     name = f"decode/{steps}"
     results[name], tokens[name] = milliseconds(
-        lambda: generate(steps, decode["prompt"], decode["newTokens"], decode["mask"])
+        lambda: generate(steps, decode["prompt"], decode["newTokens"], decode["mask"]), 1
     )
     peaks[name] = peak_bytes()
 if request["training"]:

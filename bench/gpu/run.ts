@@ -91,9 +91,8 @@ const threads = gpu ? undefined : 2
 const someTokens = (n: number, { vocabSize }: ModelConfig): ReadonlyArray<number> =>
   Array.from({ length: n }, (_, i) => (i * 7919 + 13) % (vocabSize - 1))
 
-const taskOf = (config: ModelConfig, directory: string): Task => ({
+const taskOf = (config: ModelConfig): Omit<Task, "directory"> => ({
   config,
-  directory,
   device,
   precision,
   compiled,
@@ -107,7 +106,9 @@ const taskOf = (config: ModelConfig, directory: string): Task => ({
   },
   training: flags.training ? { rows: sizes.rows, length: sizes.length, vocabSize: config.vocabSize } : undefined,
   warmUp: tiny ? 1 : 4,
-  rounds: Number(flags.rounds ?? (tiny ? 2 : 20))
+  rounds: Number(flags.rounds ?? (tiny ? 2 : 20)),
+  seconds: 5,
+  leastRounds: 5
 })
 
 interface Peer extends Measured {
@@ -127,7 +128,7 @@ const measurePeer = (task: Task): Peer | { readonly error: string } => {
 }
 
 const contenders: Array<Contender> = []
-let machine: Report["machine"] = {}
+const machine: { [what: string]: string | number | null } = {}
 const say = (text: string): void => void process.stderr.write(`${text}\n`)
 
 say("peaks")
@@ -140,28 +141,22 @@ for (const [model, config] of Object.entries(sizes.models)) {
   try {
     say(`${model}: writing weights`)
     await Effect.runPromise(writeGenerated(config, directory))
-    const task = taskOf(config, directory)
-    const add = (name: string, { directory: _, ...rest }: Task, measured: Contender["measured"]): void => {
-      contenders.push({ model, name, task: rest, measured })
-    }
+    const task = taskOf(config)
     say(`${model}: pipeline`)
-    const ours = await Effect.runPromise(Effect.scoped(measureOurs(task)))
-    machine = {
-      device: gpu ? ours.started.device : (cpus()[0]?.model ?? "processor"),
-      "memory (bytes)": ours.started.memory,
-      "compute capability": ours.started.capability,
-      PyTorch: ours.info.torch,
-      CUDA: ours.info.cuda,
-      node: process.version,
-      ...machine
-    }
-    add(`pipeline${compiled ? "" : ", eager"}`, task, ours.measured)
+    const ours = await Effect.runPromise(Effect.scoped(measureOurs({ ...task, directory })))
+    machine["device"] = gpu ? ours.started.device : (cpus()[0]?.model ?? "processor")
+    machine["memory (bytes)"] = ours.started.memory
+    machine["compute capability"] = ours.started.capability
+    machine["PyTorch"] = ours.info.torch
+    machine["CUDA"] = ours.info.cuda
+    machine["node"] = process.version
+    contenders.push({ model, name: `pipeline${compiled ? "" : ", eager"}`, task, measured: ours.measured })
     for (const each of flags.peer ? [false, ...(compiled ? [true] : [])] : []) {
       const name = `transformers, ${each ? "compiled" : "eager"}`
       say(`${model}: ${name}`)
-      const peer = measurePeer({ ...task, compiled: each })
-      if ("transformers" in peer) machine = { ...machine, transformers: peer.transformers }
-      add(name, { ...task, compiled: each }, peer)
+      const measured = measurePeer({ ...task, directory, compiled: each })
+      if ("transformers" in measured) machine["transformers"] = measured.transformers
+      contenders.push({ model, name, task: { ...task, compiled: each }, measured })
     }
   } finally {
     rmSync(directory, { recursive: true })

@@ -65,9 +65,11 @@ const confidence = (probabilities: Tensor, algorithm: ResidentOptions["algorithm
   }
 }
 
-/** How many masks each step reveals: as many in each, those left over in the first ones. */
+/** How many masks each step reveals: as many in each, those left over in the first ones. One program serves any number of steps. */
 const quota = ({ newTokens, steps }: ResidentOptions): Int32Array =>
-  Int32Array.from({ length: steps }, (_, j) => Math.floor(newTokens / steps) + (j < newTokens % steps ? 1 : 0))
+  Int32Array.from({ length: newTokens }, (_, j) =>
+    j < steps ? Math.floor(newTokens / steps) + (j < newTokens % steps ? 1 : 0) : 0
+  )
 
 /** Prepares a model whose parameters lie in buffers; the function goes on from a prompt of `length - newTokens` tokens. */
 export const makeResidentDecoder = (
@@ -95,7 +97,7 @@ export const makeResidentDecoder = (
     const open = equal(current, mask)
     const sure = select(open, confidence(softmax(scores), algorithm), never)
     const { indices } = topK(sure, newTokens)
-    const count = gather(input("quota", "i32", [steps]), step) // [1]
+    const count = gather(input("quota", "i32", [newTokens]), step) // [1]
     const first = cast(less(iota("i32", [newTokens]), count), "i32")
     const chosen = equal(scatterAddAlong(zeros("i32", [newTokens]), indices, first, 0), 1)
     const next = select(and(open, chosen), tokens, current)
@@ -107,7 +109,7 @@ export const makeResidentDecoder = (
     const data = {
       canvas: yield* engine.allocate("i32", [1, length]),
       step: yield* engine.allocate("i32", [1]),
-      quota: yield* engine.allocate("i32", [steps])
+      quota: yield* engine.allocate("i32", [newTokens])
     }
     yield* engine.upload(data.quota, quota(options))
     const executable = yield* engine.compile(program, { inPlace: { nextCanvas: "canvas", nextStep: "step" } })

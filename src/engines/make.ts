@@ -1,7 +1,7 @@
 /** Starts the engine that an action's key names. */
 import { Effect, type Scope } from "effect"
 import { type Engine, EngineError } from "./Engine.ts"
-import { engineOfClass, precisionOfClass, torchDevice } from "./names.ts"
+import { engineOfClass, precisionOfClass } from "./names.ts"
 
 /** Loads no engine but the one that is asked for. */
 export const makeEngine = (
@@ -23,10 +23,9 @@ export const makeEngine = (
       case "torch": {
         if (precision === undefined) break
         const { makeTorch } = yield* Effect.promise(() => import("./torch/torch.ts"))
-        // The class says which kind of device the key was made for; the environment may say which of them.
-        const kind = numericClass.split("/")[1]!
-        const device = torchDevice().startsWith(kind) ? torchDevice() : kind
-        return yield* makeTorch({ ...options, device, precision, compiled: device.startsWith("cuda") })
+        // Which of the GPUs it is, CUDA_VISIBLE_DEVICES says: an action sees only those that it holds.
+        const device = numericClass.split("/")[1]!
+        return yield* makeTorch({ ...options, device, precision, compiled: device === "cuda" })
       }
       case undefined:
     }

@@ -22,7 +22,7 @@ export const precisionsOf = (name: EngineName): ReadonlyArray<Precision> => (nam
 /** Elements of which the four buffers of an optimiser fit into a second-level cache of 1 MiB. */
 export const cachedElements = 2 ** 15
 
-/** `cuda` where Linux has an NVIDIA device, or `PIPELINE_TORCH_DEVICE`: known without starting PyTorch. */
+/** `cuda` where Linux has an NVIDIA device, or `PIPELINE_TORCH_DEVICE` (`cpu` or `cuda`): known without starting PyTorch. */
 export const torchDevice = (environment: NodeJS.ProcessEnv = process.env): string => {
   const named = environment["PIPELINE_TORCH_DEVICE"]
   if (named !== undefined && named !== "") return named
