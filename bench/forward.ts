@@ -14,7 +14,7 @@ import { parseArgs } from "node:util"
 import { Effect } from "effect"
 import { table } from "../src/cli/style.ts"
 import { packedArrays } from "../src/data/packing.ts"
-import { openTensors, saveTensors } from "../src/data/tensorFiles.ts"
+import { openTensors } from "../src/data/tensorFiles.ts"
 import { makeOrt } from "../src/engines/ort/ort.ts"
 import { matmulPeak } from "../src/engines/matmulPeak.ts"
 import { countParameters, type ModelConfig, parameterSpecs } from "../src/models/config.ts"
@@ -24,26 +24,8 @@ import { forward, logits, weightsOf } from "../src/models/qwen.ts"
 import { loadWeights } from "../src/models/weights.ts"
 import { input, reshape, sliceAxis } from "../src/tensor/ops.ts"
 import { makeProgram } from "../src/tensor/Program.ts"
-import { normals, randomKey } from "../src/tensor/random.ts"
-import { elements } from "../src/tensor/Tensor.ts"
+import { models, qwen3, writeGenerated } from "./models.ts"
 
-const qwen3 = {
-  family: "qwen3",
-  layers: 28,
-  heads: 16,
-  keyValueHeads: 8,
-  headDim: 128,
-  vocabSize: 151_936,
-  normEpsilon: 1e-6,
-  ropeTheta: 1e6,
-  tiedHead: true,
-  attentionBias: false,
-  initializerRange: 0.02
-} as const
-const models: { readonly [name: string]: ModelConfig } = {
-  "Qwen3-0.6B": { ...qwen3, hiddenSize: 1024, intermediateSize: 3072 },
-  "Qwen3-1.7B": { ...qwen3, hiddenSize: 2048, intermediateSize: 6144 }
-}
 const modes = ["in memory", "layer by layer"] as const
 const tokens = 128
 
@@ -56,27 +38,6 @@ interface Measured {
   readonly matmulPeak: number
   /** Of the last token's logits: the two modes must agree. */
   readonly greatest: number
-}
-
-const generate = (config: ModelConfig, directory: string) => {
-  // Numbers repeat after a million: enough for the processor, which does not look at them.
-  const block = normals(randomKey(1, "bench/forward"), 2 ** 20).map(x => x * config.initializerRange)
-  const specs = parameterSpecs(config)
-  return saveTensors(
-    name => Effect.succeed(join(directory, name)),
-    specs.map(({ initial, name, shape }) => ({
-      name,
-      shape,
-      floats: Effect.sync(() => {
-        const values = new Float32Array(elements(shape))
-        if (initial === "ones") return values.fill(1)
-        for (let at = 0; at < values.length; at += block.length)
-          values.set(block.subarray(0, Math.min(block.length, values.length - at)), at)
-        return values
-      })
-    })),
-    { format: "BF16", maxFileBytes: 1e9 }
-  )
 }
 
 const ids = Int32Array.from({ length: tokens }, (_, i) => (i * 7919) % qwen3.vocabSize)
@@ -163,7 +124,7 @@ for (const model of flags.models.split(",")) {
   if (config === undefined) throw new Error(`there is no ${model}; there are ${Object.keys(models).join(", ")}`)
   const directory = mkdtempSync(join(tmpdir(), "bench-forward-"))
   try {
-    await Effect.runPromise(generate(config, directory))
+    await Effect.runPromise(writeGenerated(config, directory))
     for (const mode of modes) {
       const child = spawnSync(
         process.execPath,

@@ -17,8 +17,9 @@ const checks: ReadonlyArray<Check> = [program, machine, gpus, engines, disk, cac
 
 export const command = Command.make(
   "doctor",
-  { cache: flags.cache, json: flags.json },
+  { cache: flags.cache, python: flags.python, json: flags.json },
   Effect.fn("doctor")(function* (args) {
+    flags.usePython(args.python)
     const context = { location: flags.locationOf(args.cache), environment: process.env }
     const findings = (yield* Effect.forEach(checks, check => check.run(context), { concurrency: "unbounded" })).flat()
     const problems = findings.filter(({ severity }) => severity === "problem").length

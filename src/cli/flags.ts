@@ -1,7 +1,18 @@
 /** Flags and arguments that several verbs share, each defined once. */
-import { Option } from "effect"
+import { Effect, Option } from "effect"
 import { Argument, Flag } from "effect/cli"
-import { defaultEngine, engineNames } from "../engines/names.ts"
+import {
+  defaultEngine,
+  defaultPrecision,
+  type EngineName,
+  engineNames,
+  numericClass,
+  type Precision,
+  precisions,
+  precisionsOf
+} from "../engines/names.ts"
+import { pythonVariable } from "../engines/torch/python.ts"
+import { ConfigError } from "../pipeline/ConfigError.ts"
 import type { CacheLocation } from "../runner/Cache.ts"
 import type { Variant } from "../pipeline/Pipeline.ts"
 import { assets } from "./home.ts"
@@ -67,6 +78,45 @@ export const engine = Flag.Literals("engine", engineNames).pipe(
   ),
   Flag.withDefault(defaultEngine)
 )
+
+export const precision = Flag.Literals("precision", precisions).pipe(
+  Flag.withDescription(
+    "How torch multiplies f32 matrices: f32, tf32, bf16 or f16 (with scaled losses); all else stays f32 (default: f32)"
+  ),
+  Flag.withDefault(defaultPrecision)
+)
+
+export const python = Flag.String("python").pipe(
+  Flag.withDescription(
+    `Interpreter with PyTorch (default: $${pythonVariable}, that of the active virtual environment, or python3)`
+  ),
+  Flag.withMetavar("PATH"),
+  Flag.optional
+)
+
+/** Puts the interpreter into the environment, where processes that compute find it. */
+export const usePython = (flag: Option.Option<string>): void => {
+  if (Option.isSome(flag)) process.env[pythonVariable] = flag.value
+}
+
+/** What the flags `engine`, `precision` and `python` say: the numeric class of a key. The interpreter is no part of it. */
+export const engineClass = (args: {
+  readonly engine: EngineName
+  readonly precision: Precision
+  readonly python?: Option.Option<string>
+}): Effect.Effect<string, ConfigError> => {
+  if (args.python !== undefined) usePython(args.python)
+  const known = precisionsOf(args.engine)
+  return known.includes(args.precision)
+    ? Effect.succeed(numericClass(args.engine, args.precision))
+    : Effect.fail(
+        new ConfigError({
+          at: "--precision",
+          message: `${args.engine} does not compute in ${args.precision}, only in ${known.join(", ")}`,
+          advice: "--engine torch does"
+        })
+      )
+}
 
 export const pipelineName = Argument.String("pipeline").pipe(
   Argument.withDescription("Name of a pipeline (see `pipeline list`), or path of a pipeline file")

@@ -4,7 +4,6 @@ import { Effect, Option, Stream } from "effect"
 import { Argument, Command, Flag } from "effect/cli"
 import { algorithms, schedules } from "../decoding/diffusion.ts"
 import { makeEngine } from "../engines/make.ts"
-import { numericClass } from "../engines/names.ts"
 import { loadModel } from "../models/artifact.ts"
 import { ConfigError, render } from "../pipeline/ConfigError.ts"
 import * as flags from "./flags.ts"
@@ -85,6 +84,8 @@ export const command = Command.make(
     ),
     seed: whole("seed", "The same seed gives the same text (default: 0)").pipe(Flag.withDefault(0)),
     engine: flags.engine,
+    precision: flags.precision,
+    python: flags.python,
     cache: flags.cache,
     json: flags.json
   },
@@ -94,7 +95,7 @@ export const command = Command.make(
     // Wrong numbers are refused before a model is read.
     yield* Effect.all([samplingOf(args, "ar"), diffusionOf(args, 1)])
     const { files, name } = yield* findModel(args.model, args.cache)
-    const engine = yield* makeEngine(numericClass(args.engine), { threads: availableParallelism() })
+    const engine = yield* makeEngine(yield* flags.engineClass(args), { threads: availableParallelism() })
     const model = yield* loadModel(engine, files)
     const mode = Option.getOrElse(args.mode, () => (model.diffusion ? "diffusion" : "ar"))
     if (mode === "ar" && !model.tokenShift)

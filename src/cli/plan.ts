@@ -1,7 +1,6 @@
 /** `pipeline plan`: what a run would do and why, with time and bytes from history; changes nothing. */
 import { Effect, Option } from "effect"
 import { Command } from "effect/cli"
-import { numericClass } from "../engines/names.ts"
 import { history, type Past } from "../ledger/History.ts"
 import { nearest, smallestDifference } from "../ledger/Why.ts"
 import { bytes, count, duration } from "../pipeline/units.ts"
@@ -35,6 +34,7 @@ export const command = Command.make(
     set: flags.set,
     ...flags.variant,
     engine: flags.engine,
+    precision: flags.precision,
     only: flags.only,
     refresh: flags.refresh,
     cache: flags.cache,
@@ -61,7 +61,7 @@ export const command = Command.make(
       database: cache?.database,
       writable: false,
       store,
-      engine: numericClass(args.engine),
+      engine: yield* flags.engineClass(args),
       dist,
       refresh: args.refresh
     })

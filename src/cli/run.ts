@@ -2,7 +2,6 @@
 import { join } from "node:path"
 import { Effect, Option } from "effect"
 import { Command, Flag } from "effect/cli"
-import { numericClass } from "../engines/names.ts"
 import { make as makeLocal } from "../executors/local.ts"
 import { pathsOf } from "../runner/Cache.ts"
 import * as Cache from "../runner/Cache.ts"
@@ -29,6 +28,8 @@ export const command = Command.make(
     set: flags.set,
     ...flags.variant,
     engine: flags.engine,
+    precision: flags.precision,
+    python: flags.python,
     only: flags.only,
     jobs: Flag.Int("jobs").pipe(
       Flag.withAlias("j"),
@@ -65,7 +66,7 @@ export const command = Command.make(
       database: cache.database,
       writable: true,
       store: cache.store,
-      engine: numericClass(args.engine),
+      engine: yield* flags.engineClass(args),
       dist,
       refresh: args.refresh
     })

@@ -1,7 +1,7 @@
 /** `pipeline why`: which part of a key changed, before and after; or what else made an action run. */
 import { Effect, Option } from "effect"
 import { Argument, Command, Flag } from "effect/cli"
-import { type EngineName, numericClass } from "../engines/names.ts"
+import type { EngineName, Precision } from "../engines/names.ts"
 import type { Database } from "../ledger/Database.ts"
 import type { LedgerError } from "../ledger/LedgerError.ts"
 import { pipelineNames, resolve, splitName } from "../ledger/References.ts"
@@ -39,6 +39,7 @@ export const command = Command.make(
     set: flags.set,
     ...flags.variant,
     engine: flags.engine,
+    precision: flags.precision,
     cache: flags.cache,
     json: flags.json
   },
@@ -199,6 +200,7 @@ interface NextArgs {
   readonly profile: Option.Option<string>
   readonly set: ReadonlyArray<string>
   readonly engine: EngineName
+  readonly precision: Precision
   readonly cache: Option.Option<string>
   readonly quick: boolean
   readonly controls: boolean
@@ -245,7 +247,7 @@ const explainNext = (args: NextArgs, path: string | undefined, rest: string, lim
           disk: readOnly(nodeDisk),
           layers: location.layers.map(directory => Layer.make({ directory, disk: nodeDisk }))
         }),
-      engine: numericClass(args.engine),
+      engine: yield* flags.engineClass(args),
       dist,
       refresh: false
     })

@@ -28,7 +28,8 @@ export interface ObtainedFile {
 /** A failure in its stage's terms: the class decides whether another attempt makes sense. */
 export const asStageError = (error: { readonly message: string; readonly class?: string }): StageError =>
   new StageError({
-    class: error.class === "transient" || error.class === "storage" ? error.class : "permanent",
+    class:
+      error.class === "transient" || error.class === "storage" || error.class === "crashed" ? error.class : "permanent",
     message: error.message
   })
 

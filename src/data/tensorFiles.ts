@@ -17,6 +17,8 @@ export class TensorFilesError extends Schema.TaggedError<TensorFilesError>()("Te
 export interface StoredTensor extends TensorInfo {
   /** Name of its file. */
   readonly file: string
+  /** Where that file lies; `offset` counts from its beginning. */
+  readonly path: string
   /** Elements `from` to `to` in row-major order as f32. */
   readonly floats: (from: number, to: number) => Effect.Effect<Float32Array<ArrayBuffer>, FileError | TensorFilesError>
 }
@@ -52,6 +54,7 @@ export const openTensors = Effect.fn("openTensors")(function* (files: ReadonlyAr
       tensors.set(tensor.name, {
         ...tensor,
         file,
+        path,
         floats: (from, to) => {
           const { dtype } = tensor
           if (!isFloatFormat(dtype))

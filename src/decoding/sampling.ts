@@ -30,7 +30,7 @@ export interface Sampled {
 }
 
 /** Keeps the logarithm of 0 finite, as the field's samplers do. */
-const entropyEpsilon = 1e-10
+export const entropyEpsilon = 1e-10
 
 /**
  * Draws from one row of logits [V]. `uniform` in [0, 1) decides; it is not looked at with temperature 0. Tokens with a logit of -Infinity

@@ -10,7 +10,9 @@ import type { Shape } from "../tensor/Tensor.ts"
 /** An engine refused or failed: says which engine, what it was doing, and what to do. */
 export class EngineError extends Schema.TaggedError<EngineError>()("EngineError", {
   engine: Schema.String,
-  message: Schema.String
+  message: Schema.String,
+  /** `crashed`: what computes died, and may go better a second time. */
+  class: Schema.optionalKey(Schema.Literal("crashed"))
 }) {}
 
 /** Memory of an engine: a handle, not the elements. Owned by the scope that allocated it. */
@@ -44,11 +46,31 @@ export interface Buffers {
   readonly [name: string]: Buffer
 }
 
+/** Processes that compute together, each with an engine of its own; `allReduce` adds up over them. */
+export interface World {
+  /** Number of this process, from 0. */
+  readonly rank: number
+  readonly size: number
+}
+
+export const alone: World = { rank: 0, size: 1 }
+
+/** Floats in a file, one after the other, little-endian. */
+export interface FileFloats {
+  readonly path: string
+  readonly dtype: "f32" | "f16" | "bf16"
+  /** Where the first element begins, in bytes. */
+  readonly offset: number
+}
+
 export interface Engine {
   /** `reference`, `ort` or `torch`. */
   readonly name: string
   /** What decides the last bits of results: engine, device kind and precision policy, as in `ort/cpu/f32`. A part of action keys. */
   readonly numericClass: string
+  readonly world: World
+  /** Elements that an elementwise program best works on at once. */
+  readonly chunk: number
   readonly compile: (program: Program, options?: CompileOptions) => Effect.Effect<Executable, EngineError, Scope.Scope>
   /** Zeroed memory for a tensor. */
   readonly allocate: (dtype: DType, shape: Shape) => Effect.Effect<Buffer, EngineError, Scope.Scope>
@@ -64,6 +86,8 @@ export interface Engine {
   readonly run: (calls: ReadonlyArray<Call>) => Effect.Effect<void, EngineError>
   /** Copies host elements into a buffer. */
   readonly upload: (buffer: Buffer, data: HostArray) => Effect.Effect<void, EngineError>
+  /** Fills a buffer of floats from a file, converting them: of engines that read files themselves, which spares a copy through the host. */
+  readonly load?: (buffer: Buffer, file: FileFloats) => Effect.Effect<void, EngineError>
   /** A copy of a buffer's elements. */
   readonly download: (buffer: Buffer) => Effect.Effect<HostArray, EngineError>
 }

@@ -1,7 +1,7 @@
 /** Starts the engine that an action's key names. */
 import { Effect, type Scope } from "effect"
 import { type Engine, EngineError } from "./Engine.ts"
-import { engineOfClass, torchDevice } from "./names.ts"
+import { engineOfClass, precisionOfClass } from "./names.ts"
 
 /** Loads no engine but the one that is asked for. */
 export const makeEngine = (
@@ -10,6 +10,7 @@ export const makeEngine = (
 ): Effect.Effect<Engine, EngineError, Scope.Scope> =>
   Effect.gen(function* () {
     const name = engineOfClass(numericClass)
+    const precision = precisionOfClass(numericClass)
     switch (name) {
       case "ort": {
         const { makeOrt } = yield* Effect.promise(() => import("./ort/ort.ts"))
@@ -20,13 +21,13 @@ export const makeEngine = (
         return makeReference()
       }
       case "torch": {
+        if (precision === undefined) break
         const { makeTorch } = yield* Effect.promise(() => import("./torch/torch.ts"))
-        // The class says which kind of device the key was made for; the environment may say which of them.
-        const kind = numericClass.split("/")[1]!
-        const device = torchDevice().startsWith(kind) ? torchDevice() : kind
-        return yield* makeTorch({ ...options, device, compiled: device.startsWith("cuda") })
+        // Which of the GPUs it is, CUDA_VISIBLE_DEVICES says: an action sees only those that it holds.
+        const device = numericClass.split("/")[1]!
+        return yield* makeTorch({ ...options, device, precision, compiled: device === "cuda" })
       }
       case undefined:
-        return yield* new EngineError({ engine: numericClass, message: `this version has no engine ${numericClass}` })
     }
+    return yield* new EngineError({ engine: numericClass, message: `this version has no engine ${numericClass}` })
   })

@@ -4,7 +4,16 @@ import { bytesPerElement, type DType, hostArray, type HostArray, hostView } from
 import type { Program } from "../tensor/Program.ts"
 import { elements, type Shape, shapeText } from "../tensor/Tensor.ts"
 import { checkBinding } from "./binding.ts"
-import { type Buffer, type Call, type CompileOptions, type Engine, EngineError, type Executable } from "./Engine.ts"
+import {
+  type Buffer,
+  type Call,
+  type CompileOptions,
+  type Engine,
+  EngineError,
+  type Executable,
+  type FileFloats,
+  type World
+} from "./Engine.ts"
 
 /** What is asked of the other side. Buffers, executables and calls are known by numbers that this side gives. */
 export type RemoteRequest =
@@ -37,17 +46,21 @@ export type RemoteRequest =
 export interface Remote {
   readonly name: string
   readonly numericClass: string
+  readonly world: World
+  readonly chunk: number
   /** The answer's payload. The payload of the request is handed over: nobody else uses it any more. */
   readonly ask: (
     request: RemoteRequest,
     payload?: Uint8Array<ArrayBuffer>
   ) => Effect.Effect<Uint8Array | undefined, EngineError>
   readonly compile: (executable: number, program: Program) => Effect.Effect<void, EngineError>
+  /** Fills a buffer, known by its number, from a file. */
+  readonly load?: (buffer: number, file: FileFloats) => Effect.Effect<void, EngineError>
   /** Places of the program's outputs that may overwrite the inputs that were named. */
   readonly overwriting: (program: Program, options: CompileOptions) => ReadonlyArray<number>
 }
 
-export const remoteEngine = ({ ask, compile, name, numericClass, overwriting }: Remote): Engine => {
+export const remoteEngine = ({ ask, chunk, compile, load, name, numericClass, overwriting, world }: Remote): Engine => {
   let lastId = 0
   const failed = (message: string): EngineError => new EngineError({ engine: name, message })
   const freed = (what: "buffer" | "call" | "executable", target: number): Effect.Effect<void> =>
@@ -58,6 +71,9 @@ export const remoteEngine = ({ ask, compile, name, numericClass, overwriting }: 
   return {
     name,
     numericClass,
+    world,
+    chunk,
+    ...(load === undefined ? {} : { load: (buffer: Buffer, file: FileFloats) => load(buffer.id, file) }),
     compile: (program, options = {}) =>
       Effect.acquireRelease(
         Effect.suspend(() => {

@@ -63,6 +63,10 @@ export const matchWeights = (
 /** Elements that are read and handed over at once. */
 const piece = 2 ** 24
 
+/** Formats that an engine may read itself. */
+const direct = { F32: "f32", F16: "f16", BF16: "bf16" } as const
+const isDirect = (format: string): format is keyof typeof direct => Object.hasOwn(direct, format)
+
 /** Copies stored tensors into their buffers, piece by piece. Tensors of the names in `others` belong to the model too, and stay where they are. */
 export const loadWeights = Effect.fn("loadWeights")(function* (
   engine: Engine,
@@ -74,11 +78,16 @@ export const loadWeights = Effect.fn("loadWeights")(function* (
   const elsewhere = Object.fromEntries(others.map(({ name }) => [name, name]))
   const found = yield* matchWeights(specs, tensors, { ...aliases, ...elsewhere })
   for (const { name, shape } of specs) {
+    const tensor = found.get(name)!
+    if (engine.load !== undefined && isDirect(tensor.dtype)) {
+      yield* engine.load(views[name]!, { path: tensor.path, dtype: direct[tensor.dtype], offset: tensor.offset })
+      continue
+    }
     const n = elements(shape)
     for (let start = 0; start < n; start += piece) {
       const size = Math.min(piece, n - start)
       const view = size === n ? views[name]! : yield* engine.view(views[name]!, start, [size])
-      yield* engine.upload(view, yield* found.get(name)!.floats(start, start + size))
+      yield* engine.upload(view, yield* tensor.floats(start, start + size))
     }
   }
 })

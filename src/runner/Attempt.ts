@@ -7,6 +7,7 @@ import type { LedgerError } from "../ledger/LedgerError.ts"
 import * as Leases from "../ledger/Leases.ts"
 import * as Runs from "../ledger/Runs.ts"
 import { canonical, type Digest, short } from "../pipeline/Digest.ts"
+import type { Resources } from "../pipeline/Stage.ts"
 import type { Slots } from "../pipeline/StageContext.ts"
 import type { ErrorClass } from "../pipeline/StageError.ts"
 import type { StorageError } from "../store/StorageError.ts"
@@ -45,7 +46,7 @@ export const compute = Effect.fn("compute")(function* (
   let announced = false
   for (;;) {
     const tried: Tried = yield* ports.slots
-      .with(stage.resources(action.node.parameters), slots =>
+      .with(resourcesOf(action), slots =>
         attempt === 1 && control.stopping()
           ? Effect.succeed<Tried>({ _tag: "NotStarted" })
           : Effect.tap(attemptOnce(ports, run, action, attempt, slots, leaseMs), tried =>
@@ -95,6 +96,13 @@ export const compute = Effect.fn("compute")(function* (
     }
   }
 })
+
+/** What the stage asks for, and a GPU where the engine computes on one. */
+const resourcesOf = ({ components, node }: ReadyAction): Required<Resources> => {
+  const asked = node.stage.resources(node.parameters)
+  const device = components.engine.split("/")[1]
+  return device === "cuda" ? { ...asked, gpus: Math.max(1, asked.gpus) } : asked
+}
 
 const retriesOf = (
   retries: { readonly transient: number; readonly crashed: number; readonly timeout: number },

@@ -55,6 +55,8 @@ export const attributeSchemas: { readonly [O in ProgramOp]: Schema.Codec<Attribu
   softmax: Axis,
   logSoftmax: Axis,
   rmsNorm: Schema.Struct({ epsilon: Schema.Finite }),
+  dequantiseNf4: Schema.Struct({ shape: Sizes, blockSize: Int, dtype: DTypeName }),
+  allReduce: None,
   gather: Axis,
   gatherAlong: Axis,
   scatterAdd: Axis,
@@ -121,6 +123,8 @@ const applications: { readonly [O in ProgramOp]: Apply<Attributes[O]> } = {
   softmax: ([x], { axis }) => [ops.softmax(x!, axis)],
   logSoftmax: ([x], { axis }) => [ops.logSoftmax(x!, axis)],
   rmsNorm: ([x, weight], { epsilon }) => [ops.rmsNorm(x!, weight!, epsilon)],
+  dequantiseNf4: ([packed, absmax], attributes) => [ops.dequantiseNf4(packed!, absmax!, attributes)],
+  allReduce: unary(ops.allReduce),
   gather: ([x, indices], { axis }) => [ops.gather(x!, indices!, axis)],
   gatherAlong: ([x, indices], { axis }) => [ops.gatherAlong(x!, indices!, axis)],
   scatterAdd: ([x, indices, updates], { axis }) => [ops.scatterAdd(x!, indices!, updates!, axis)],
@@ -157,6 +161,7 @@ const pairwise = new Set<ProgramOp>([
   "lessEqual",
   "matmul",
   "rmsNorm",
+  "dequantiseNf4",
   "gather",
   "gatherAlong"
 ])

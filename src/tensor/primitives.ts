@@ -67,6 +67,12 @@ export interface Attributes {
   logSoftmax: Axis
   rmsNorm: { readonly epsilon: number } // (x, weight): weight * x / sqrt(mean(x^2, last axis) + epsilon)
 
+  // Quantised weights: (packed u8 [ceil(n / 2)], absmax f32 [ceil(n / blockSize)]) -> floats of n elements; see nf4.ts
+  dequantiseNf4: { readonly shape: Shape; readonly blockSize: number; readonly dtype: DType }
+
+  // Several processes
+  allReduce: None // the sum over all processes that compute together; the operand itself where there is one
+
   // Indexing; indices are i32 or i64 and must lie within the axis
   gather: Axis // (x, indices of any shape): numpy's take
   gatherAlong: Axis // (x, indices): numpy's take_along_axis

@@ -6,6 +6,7 @@ import { isFloat } from "./dtype.ts"
 import { mean, square, zeros } from "./composites.ts"
 import {
   add,
+  allReduce,
   broadcastTo,
   cast,
   constant,
@@ -228,6 +229,10 @@ export const rules: { readonly [O in Op]: Rule<O> } = {
     () => sub(g, mul(exp(y!), sum(g, axis, { keepDims: true })))
   ],
   rmsNorm: rmsNormRule,
+  // Quantised weights are frozen.
+  dequantiseNf4: none,
+  // Every process's sum feels what each of them adds.
+  allReduce: ({ g }) => [() => allReduce(g)],
 
   gather: ({ attributes: { axis }, g, inputs: [x, indices] }) => [
     () => scatterAdd(zeros(x!.dtype, x!.shape), indices!, g, axis)

@@ -19,9 +19,6 @@ export const AdamW = Schema.Struct({
 })
 export type AdamW = typeof AdamW.Type
 
-/** Elements that one run updates: the four buffers of a chunk fit into a second-level cache of 1 MiB. */
-export const defaultChunk = 2 ** 15
-
 /** The flat buffers of an optimiser, all f32 [n]. */
 export interface OptimiserBuffers {
   readonly parameters: Buffer
@@ -62,7 +59,7 @@ const updateProgram = ({ beta1, beta2, epsilon }: AdamW, n: number): Program => 
 }
 
 export interface OptimiserOptions {
-  /** Elements that one run updates. */
+  /** Elements that one run updates; by default what suits the engine. */
   readonly chunk?: number
   /** By default one, of all parameters, with weight decay. */
   readonly groups?: ReadonlyArray<Group>
@@ -73,7 +70,7 @@ export const makeAdamW = (
   engine: Engine,
   settings: AdamW,
   buffers: OptimiserBuffers,
-  { chunk = defaultChunk, groups }: OptimiserOptions = {}
+  { chunk = engine.chunk, groups }: OptimiserOptions = {}
 ): Effect.Effect<Optimiser, EngineError, Scope.Scope> =>
   Effect.gen(function* () {
     const whole: Group = { offset: 0, size: buffers.parameters.shape[0]!, rateFactor: 1, decays: true }

@@ -11,6 +11,7 @@ import { openTensors, type TensorFilesError } from "../data/tensorFiles.ts"
 import type { Engine, EngineError } from "../engines/Engine.ts"
 import type { ParameterBuffers } from "../models/parameters.ts"
 import { loadWeights, matchWeights, saveWeights, type WeightsError } from "../models/weights.ts"
+import { LossScale } from "./lossScale.ts"
 import { Memory } from "./objective.ts"
 import type { TrainingBuffers } from "./trainer.ts"
 
@@ -25,7 +26,9 @@ export const TrainingState = Schema.Struct({
   skipped: Schema.Int,
   tokens: Schema.Int,
   /** Of the objective, where it has one. */
-  memory: Schema.optionalKey(Memory)
+  memory: Schema.optionalKey(Memory),
+  /** Where products are in f16. */
+  lossScale: Schema.optionalKey(LossScale)
 })
 export type TrainingState = typeof TrainingState.Type
 

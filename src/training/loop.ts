@@ -11,6 +11,7 @@ import { AdamW } from "./adamw.ts"
 import { makeCheckpoints, type RestoreError, type TrainingState } from "./checkpoints.ts"
 import { type FreezeError, groupParameters, splitParameters } from "./groups.ts"
 import { openLog, type Scalars } from "./log.ts"
+import { initialLossScale, nextLossScale, tooLarge } from "./lossScale.ts"
 import { amounts, memoryMeasures, updateMeasures, workMeasures } from "./measures.ts"
 import type { Memory, Objective } from "./objective.ts"
 import { LearningRate, learningRate } from "./schedule.ts"
@@ -135,13 +136,15 @@ export const train = <E>(
       }))
     )
     const { memory: remembering } = objective
+    const firstScale = initialLossScale(engine.numericClass)
     let state: TrainingState = {
       step: 0,
       updates: 0,
       skippedInARow: 0,
       skipped: 0,
       tokens: 0,
-      ...(remembering === undefined ? {} : { memory: remembering.initial })
+      ...(remembering === undefined ? {} : { memory: remembering.initial }),
+      ...(firstScale === undefined ? {} : { lossScale: firstScale })
     }
     const evaluate = yield* (
       training.evaluation?.prepare(buffers, () => state.memory ?? {}) ?? Effect.succeed(Effect.succeed({}))
@@ -164,8 +167,14 @@ export const train = <E>(
       const amount = amounts(microBatches, trainer.flops)
       if (peak === 0 && amount.flops > 0) peak = (yield* matmulPeak(engine)).perSecond
       const lr = learningRate(update, state.step, steps)
-      const outcome = yield* trainer.step(microBatches, { lr, update: state.updates + 1 })
+      const { lossScale } = state
+      const outcome = yield* trainer.step(microBatches, {
+        lr,
+        update: state.updates + 1,
+        ...(lossScale === undefined ? {} : { lossScale: lossScale.scale })
+      })
       const { losses, observations, updated } = outcome
+      const excused = lossScale !== undefined && tooLarge(lossScale)
       const remembered =
         memory === undefined || remembering === undefined
           ? {}
@@ -174,9 +183,10 @@ export const train = <E>(
         ...remembered,
         step: state.step + 1,
         updates: state.updates + Number(updated),
-        skippedInARow: updated ? 0 : state.skippedInARow + 1,
+        skippedInARow: updated || excused ? 0 : state.skippedInARow + 1,
         skipped: state.skipped + Number(!updated),
-        tokens: state.tokens + amount.tokens
+        tokens: state.tokens + amount.tokens,
+        ...(lossScale === undefined ? {} : { lossScale: nextLossScale(lossScale, updated) })
       }
       const speed = pace.after(state.tokens, amount.flops)
       const { loss, ...parts } = losses
@@ -188,6 +198,7 @@ export const train = <E>(
         ...(objective.report?.(losses, microBatches) ?? prefixed("losses/", parts)),
         ...updateMeasures(outcome, lr, rateFactors),
         ...(updated ? {} : { "training/skipped": state.skipped }),
+        ...(lossScale === undefined ? {} : { "training/loss_scale": lossScale.scale }),
         ...workMeasures(amount, state.tokens, speed, peak),
         ...memoryMeasures(),
         ...(due ? prefixed("eval/", evaluated) : {})

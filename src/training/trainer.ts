@@ -1,16 +1,18 @@
 /** One step of training: gradients of micro-batches, their norm, clipping, and the optimiser. */
 import { Effect, Scope } from "effect"
-import type { Buffer, Buffers, Call, Engine, EngineError } from "../engines/Engine.ts"
+import { type Buffer, type Buffers, type Call, type Engine, EngineError } from "../engines/Engine.ts"
 import { allocateParameters, type ParameterBuffers, type ParameterSpec } from "../models/parameters.ts"
-import { gradients } from "../tensor/autodiff.ts"
+import { gradients, vjp } from "../tensor/autodiff.ts"
 import { add, input } from "../tensor/ops.ts"
 import { matmulFlops } from "../tensor/flops.ts"
 import { makeProgram, type Program } from "../tensor/Program.ts"
 import type { Tensor } from "../tensor/Tensor.ts"
 import { type AdamW, makeAdamW } from "./adamw.ts"
 import type { Group } from "./groups.ts"
+import { initialLossScale } from "./lossScale.ts"
 import { makeNorm } from "./norm.ts"
 import type { MicroBatch, Objective, Observation } from "./objective.ts"
+import { makeTogether } from "./together.ts"
 
 /** Where a training's numbers lie. Parameters and moments make up its state. */
 export interface TrainingBuffers {
@@ -50,7 +52,7 @@ export interface TrainerSettings {
 }
 
 export interface StepOutcome {
-  /** By part, summed over the micro-batches. */
+  /** By part, summed over the micro-batches, of all processes that train together. */
   readonly losses: { readonly [part: string]: number }
   /** L2 norm of all gradients, before clipping. */
   readonly gradientNorm: number
@@ -68,7 +70,12 @@ export interface Trainer {
   /** `update` counts from 1 and leaves out steps that changed nothing. */
   readonly step: (
     microBatches: ReadonlyArray<MicroBatch>,
-    options: { readonly lr: number; readonly update: number }
+    options: {
+      readonly lr: number
+      readonly update: number
+      /** Multiplies the loss while it is differentiated; see lossScale.ts. Default: 1. */
+      readonly lossScale?: number
+    }
   ) => Effect.Effect<StepOutcome, EngineError>
 }
 
@@ -86,12 +93,17 @@ interface Built {
 const batchInput = (name: string): string => `batch/${name}`
 const gradientOutput = (name: string): string => `gradient/${name}`
 const earlierGradient = (name: string): string => `earlier/${name}`
+const scaleInput = "lossScale"
 
-/** Losses and gradients of one micro-batch; `accumulate` adds the gradients to what is there. */
+/** Losses and gradients of one micro-batch; `accumulate` adds the gradients to what is there, `scaled` multiplies them with an input. */
 const gradientProgram = (
   objective: Objective<unknown>,
   { constants, frozen, parameters }: TrainingBuffers,
-  { accumulate, checkpointLayers }: { readonly accumulate: boolean; readonly checkpointLayers: boolean }
+  {
+    accumulate,
+    checkpointLayers,
+    scaled
+  }: { readonly accumulate: boolean; readonly checkpointLayers: boolean; readonly scaled: boolean }
 ): { readonly program: Program; readonly parts: ReadonlyArray<string>; readonly observed: ReadonlyArray<string> } => {
   const weights = new Map(
     [...parameters.specs, ...frozen.specs, ...constants.specs].map(({ name, shape }) => [
@@ -114,7 +126,8 @@ const gradientProgram = (
   )
   const wanted = parameters.specs.map(({ name }) => weights.get(name)!)
   const outputs: { [name: string]: Tensor } = { ...losses }
-  for (const [i, gradient] of gradients(losses.loss, wanted).entries()) {
+  const ofWeights = scaled ? vjp([losses.loss], [input(scaleInput, "f32", [])], wanted) : gradients(losses.loss, wanted)
+  for (const [i, gradient] of ofWeights.entries()) {
     const { name, shape } = parameters.specs[i]!
     outputs[gradientOutput(name)] = accumulate ? add(input(earlierGradient(name), "f32", shape), gradient) : gradient
   }
@@ -142,9 +155,16 @@ export const makeTrainer = (
     for (const [name, { dtype, shape }] of Object.entries(objective.inputs))
       data[name] = yield* engine.allocate(dtype, shape)
 
+    const scaled = initialLossScale(engine.numericClass) !== undefined
+    const scale = scaled ? yield* engine.allocate("f32", []) : undefined
+
     const build = (accumulate: boolean) =>
       Effect.gen(function* () {
-        const { observed, parts, program } = gradientProgram(objective, buffers, { accumulate, checkpointLayers })
+        const { observed, parts, program } = gradientProgram(objective, buffers, {
+          accumulate,
+          checkpointLayers,
+          scaled
+        })
         const results = yield* engine.allocate("f32", [parts.length])
         const outputs: { [name: string]: Buffer } = { ...renamed(gradient.views, gradientOutput) }
         for (const [i, part] of parts.entries()) outputs[part] = yield* engine.view(results, i, [])
@@ -164,7 +184,8 @@ export const makeTrainer = (
           ...frozen.views,
           ...constants.views,
           ...renamed(data, batchInput),
-          ...(accumulate ? renamed(gradient.views, earlierGradient) : {})
+          ...(accumulate ? renamed(gradient.views, earlierGradient) : {}),
+          ...(scale === undefined ? {} : { [scaleInput]: scale })
         }
         // A loss need not read every parameter and every input.
         const used = Object.fromEntries(Object.entries(inputs).filter(([name]) => names.has(name)))
@@ -176,6 +197,12 @@ export const makeTrainer = (
     // Compiled when a step first has a second micro-batch; most never have.
     let further: Built | undefined
     const scope = yield* Effect.scope
+    if (objective.memory !== undefined && engine.world.size > 1)
+      return yield* new EngineError({
+        engine: engine.name,
+        message: "an objective that remembers its losses trains in one process: each would remember its own"
+      })
+    const together = yield* makeTogether(engine, gradient.flat, first.parts.length)
     const norm = yield* makeNorm(engine, gradient.flat)
     const ofParameters = yield* makeNorm(engine, parameters.flat)
     const optimiser = yield* makeAdamW(
@@ -203,21 +230,24 @@ export const makeTrainer = (
 
     return {
       flops: first.flops,
-      step: (microBatches, { lr, update }) =>
+      step: (microBatches, { lossScale = 1, lr, update }) =>
         Effect.gen(function* () {
-          const losses: { [part: string]: number } = {}
+          if (scale !== undefined) yield* engine.upload(scale, Float32Array.of(lossScale))
+          const own: { [part: string]: number } = {}
           const observations: Array<Observation> = []
-          for (const [i, microBatch] of microBatches.entries()) {
+          for (const [i, microBatch] of (yield* together.own(microBatches)).entries()) {
             if (i > 0) further ??= yield* Effect.provideService(build(true), Scope.Scope, scope)
             const { losses: parts, observation } = yield* runOne(i === 0 ? first : further!, microBatch)
-            for (const [part, value] of Object.entries(parts)) losses[part] = (losses[part] ?? 0) + value
+            for (const [part, value] of Object.entries(parts)) own[part] = (own[part] ?? 0) + value
             observations.push(observation)
           }
-          const gradientNorm = yield* norm
+          const losses = yield* together.sum(own)
+          const gradientNorm = (yield* norm) / (scale === undefined ? 1 : lossScale)
           const parameterNorm = yield* ofParameters
           const updated = Number.isFinite(losses["loss"]) && Number.isFinite(gradientNorm)
           if (updated) {
-            const gradientScale = maxGradNorm > 0 && gradientNorm > maxGradNorm ? maxGradNorm / gradientNorm : 1
+            const clip = maxGradNorm > 0 && gradientNorm > maxGradNorm ? maxGradNorm / gradientNorm : 1
+            const gradientScale = scale === undefined ? clip : clip / lossScale
             yield* optimiser.step({ lr, step: update, gradientScale })
           }
           return { losses, gradientNorm, parameterNorm, updated, observations }

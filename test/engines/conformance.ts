@@ -191,6 +191,25 @@ export const conformance: { readonly [op in ProgramOp]: ReadonlyArray<Case> } = 
     { inputs: [x(dtype, 3, 16), x(dtype, 16)], f: (a, w) => ops.rmsNorm(a!, w!, 1e-6), ulps: 16 },
     { inputs: [x(dtype, 2, 3, 2, 5), x(dtype, 5)], f: (a, w) => ops.rmsNorm(a!, w!, 1e-3), ulps: 16 }
   ]),
+  dequantiseNf4: each(floats, dtype =>
+    (
+      [
+        [[3, 64], 64],
+        [[5, 27], 64],
+        [[7], 3],
+        [[2, 3, 4], 5],
+        [[0], 64]
+      ] as const
+    ).map(([shape, blockSize]): Case => {
+      const n = elements(shape)
+      return {
+        inputs: [{ dtype: "u8", shape: [Math.ceil(n / 2)], fill: { below: 256 } }, x("f32", Math.ceil(n / blockSize))],
+        f: (packed, absmax) => ops.dequantiseNf4(packed!, absmax!, { shape, blockSize, dtype })
+      }
+    })
+  ),
+  // In one process; test/interop has two.
+  allReduce: each(numbers, dtype => [{ inputs: [x(dtype, 3, 4)], f: a => ops.allReduce(a!) }]),
 
   gather: each(all, dtype => [
     { inputs: [x(dtype, 5, 3), at(5, "i32", 4)], f: (a, i) => ops.gather(a!, i!) },

@@ -14,48 +14,76 @@ import { type MakeEngine, runOnce } from "./runOnce.ts"
 /** Random cases of each op. */
 const randomShapes = 16
 
-const compare = Effect.fn("compare")(function* (
-  engine: Engine,
-  op: string,
-  { f, inputs, ulps = 0 }: Case,
-  seed: number
-) {
-  const traced = inputs.map(({ dtype, shape }, i) => ops.input(`x${i}`, dtype, shape))
-  const program = makeProgram({ y: f(...traced) })
-  const values = Object.fromEntries(
-    inputs.map((input, i) => [`x${i}`, toNumbers(input.dtype, fromNumbers(input.dtype, draw(input, seed + i)))])
-  )
+/** A case as a part of a program: its output, and its inputs under names of its own. */
+const traceCase = (name: string, { f, inputs, ulps = 0 }: Case, seed: number) => {
+  const traced = inputs.map(({ dtype, shape }, i) => ops.input(`${name}/x${i}`, dtype, shape))
+  return {
+    name,
+    ulps,
+    output: f(...traced),
+    values: Object.fromEntries(
+      inputs.map((input, i) => [
+        `${name}/x${i}`,
+        toNumbers(input.dtype, fromNumbers(input.dtype, draw(input, seed + i)))
+      ])
+    ),
+    label: `${name} on ${inputs.map(input => `${input.dtype}[${input.shape.join(",")}]`).join(", ")}`
+  }
+}
+
+/** Runs cases as one program, and compares each with the reference. */
+const compare = Effect.fn("compare")(function* (engine: Engine, cases: ReadonlyArray<ReturnType<typeof traceCase>>) {
+  const program = makeProgram(Object.fromEntries(cases.map(({ name, output }) => [name, output])))
+  const values = Object.assign({}, ...cases.map(each => each.values)) as (typeof cases)[number]["values"]
   const known = Object.fromEntries(program.inputs.map(({ name }) => [name, values[name]!]))
-  const expected = evaluate(program, known)["y"]!
-  const actual = (yield* runOnce(engine, program, known))["y"]!
-  const { dtype } = program.values[program.outputs[0]!.value]!
-  const label = `${op} on ${inputs.map(input => `${input.dtype}[${input.shape.join(",")}]`).join(", ")}`
-  expect(actual.length, label).toBe(expected.length)
-  for (const [i, value] of expected.entries()) {
-    if (Object.is(actual[i], value) || actual[i] === value) continue
-    // Half-way results may round the other way even where the f32 arithmetic agrees to the last bit.
-    const allowed = isFloat(dtype)
-      ? Math.max(ulps, dtype === "f32" ? 0 : 1) * lastPlace[dtype] * Math.max(1, Math.abs(value))
-      : 0
-    expect(Math.abs(actual[i]! - value), `${label}, element ${i}: ${actual[i]} against ${value}`).toBeLessThanOrEqual(
-      allowed
-    )
+  const expected = evaluate(program, known)
+  const actual = yield* runOnce(engine, program, known)
+  for (const { label, name, output, ulps } of cases) {
+    const ours = actual[name]!
+    expect(ours.length, label).toBe(expected[name]!.length)
+    for (const [i, value] of expected[name]!.entries()) {
+      if (Object.is(ours[i], value) || ours[i] === value) continue
+      // Half-way results may round the other way even where the f32 arithmetic agrees to the last bit.
+      const allowed = isFloat(output.dtype)
+        ? Math.max(ulps, output.dtype === "f32" ? 0 : 1) * lastPlace[output.dtype] * Math.max(1, Math.abs(value))
+        : 0
+      expect(Math.abs(ours[i]! - value), `${label}, element ${i}: ${ours[i]} against ${value}`).toBeLessThanOrEqual(
+        allowed
+      )
+    }
   }
 })
+
+const casesOf = (op: ProgramOp) => conformance[op].map((testCase, i) => traceCase(`${op}/${i}`, testCase, 10 * i))
+const randomCasesOf = (op: ProgramOp) =>
+  Array.from({ length: randomShapes }, (_, i) =>
+    traceCase(`${op}/random ${i}`, randomCase(op, randomKey(i, `shapes of ${op}`)), 10 * i)
+  )
+const allOps = Object.keys(conformance) as ReadonlyArray<ProgramOp>
+
+/** Every op of the list, many in one program: for engines that take long to compile. */
+export const conformanceTogether = (name: string, make: MakeEngine, opsPerProgram: number): void => {
+  describe(`engine ${name}`, () => {
+    for (let start = 0; start < allOps.length; start += opsPerProgram) {
+      const some = allOps.slice(start, start + opsPerProgram)
+      it.live(
+        `computes ${some.join(", ")}`,
+        () => Effect.scoped(Effect.flatMap(make(), engine => compare(engine, some.flatMap(casesOf)))),
+        600_000
+      )
+    }
+  })
+}
 
 /** Every op of the list, on its shapes and on random ones, and what those leave out, against the reference. */
 export const conformanceSuite = (name: string, make: MakeEngine, makeThreaded: MakeEngine = make): void => {
   describe(`engine ${name}`, () => {
-    for (const [op, cases] of Object.entries(conformance))
+    for (const op of allOps)
       it.live(`computes ${op}`, () =>
         Effect.scoped(
           Effect.gen(function* () {
             const engine = yield* make()
-            for (const [i, testCase] of cases.entries()) yield* compare(engine, op, testCase, 10 * i)
-            for (let i = 0; i < randomShapes; i++) {
-              const testCase = randomCase(op as ProgramOp, randomKey(i, `shapes of ${op}`))
-              yield* compare(engine, op, testCase, 10 * i)
-            }
+            for (const each of [...casesOf(op), ...randomCasesOf(op)]) yield* compare(engine, [each])
           })
         )
       )

@@ -3,7 +3,7 @@ import { dtypes as all, type DType } from "../../src/tensor/dtype.ts"
 import * as ops from "../../src/tensor/ops.ts"
 import type { ProgramOp } from "../../src/tensor/Program.ts"
 import { type RandomKey, uniformAt } from "../../src/tensor/random.ts"
-import type { Shape, Tensor } from "../../src/tensor/Tensor.ts"
+import { elements, type Shape, type Tensor } from "../../src/tensor/Tensor.ts"
 import { type Case, type Fill, floats, numbers } from "./conformance.ts"
 
 /** A stream of random choices: the same key gives the same ones. */
@@ -221,6 +221,22 @@ export const randomCases: { readonly [op in ProgramOp]: Make } = {
       ulps: 32
     }
   },
+
+  dequantiseNf4: choices => {
+    const shape = choices.shape(1, 3)
+    const n = elements(shape)
+    const blockSize = choices.pick([1, 3, 4, 64])
+    const dtype = choices.pick(floats)
+    return {
+      inputs: [
+        { dtype: "u8", shape: [Math.ceil(n / 2)], fill: { below: 256 } },
+        { dtype: "f32", shape: [Math.ceil(n / blockSize)] }
+      ],
+      f: (packed, absmax) => ops.dequantiseNf4(packed!, absmax!, { shape, blockSize, dtype })
+    }
+  },
+  // In one process; the interop tests have two.
+  allReduce: unary(ops.allReduce, numbers),
 
   gather: choices => {
     const { axis, inputs } = taken(choices, all)

@@ -96,6 +96,7 @@ const cases: { readonly [op in Op]?: ReadonlyArray<Case> } = {
   cumulativeSum: [...one(x => ops.cumulativeSum(x, 1)), ...one(x => ops.cumulativeSum(x, 0, { reverse: true }))],
   softmax: [...one(x => ops.softmax(x)), ...one(x => ops.softmax(x, 0))],
   logSoftmax: [...one(x => ops.logSoftmax(x)), ...one(x => ops.logSoftmax(x, 0))],
+  allReduce: one(ops.allReduce),
   rmsNorm: [{ shapes: [[2, 3, 4], [4]], f: (x, w) => ops.rmsNorm(x!, w!, 1e-3) }],
   gather: [
     ...one(x => ops.gather(x, indices([2, 2], 1, 0, 1, 1), 0)),
@@ -155,6 +156,7 @@ const without: ReadonlyArray<Op> = [
   "constant",
   "iota",
   "random",
+  "dequantiseNf4",
   "sign",
   "floor",
   "not",

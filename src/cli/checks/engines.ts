@@ -5,7 +5,8 @@ import { Effect } from "effect"
 import { type MatmulPeak, matmulPeak } from "../../engines/matmulPeak.ts"
 import { torchDevice } from "../../engines/names.ts"
 import { makeOrt } from "../../engines/ort/ort.ts"
-import { findPython, startTorch } from "../../engines/torch/torch.ts"
+import { findPython } from "../../engines/torch/python.ts"
+import { startTorch } from "../../engines/torch/torch.ts"
 import { type Check, type Finding, ok, problem } from "./Check.ts"
 
 const ort = Effect.match(Effect.scoped(Effect.flatMap(makeOrt(), matmulPeak)), {

@@ -6,75 +6,11 @@
 import type { DType } from "../../tensor/dtype.ts"
 import type { Program, ProgramOp, ValueId, ValueType } from "../../tensor/Program.ts"
 import type { Attributes } from "../../tensor/primitives.ts"
-import { threefryParity, threefryRotations, threefryRounds } from "../../tensor/random.ts"
-import { elements, type Shape } from "../../tensor/Tensor.ts"
-import { contribDomain, Float, type OnnxAttribute, type OnnxModel, type OnnxType } from "./onnx.ts"
+import { Builder, carrier, castTo, isHalf, type Lower } from "./builder.ts"
+import { dequantiseNf4, matmul, random, scatterAdd } from "./expansions.ts"
+import { Float, type OnnxModel, type OnnxType } from "./onnx.ts"
+import { elements } from "../../tensor/Tensor.ts"
 import type { Segment } from "./segments.ts"
-
-type Mutable<T> = { -readonly [K in keyof T]: T[K] extends ReadonlyArray<infer E> ? Array<E> : T[K] }
-
-/** Collects the nodes of a graph under names that only depend on their order. */
-class Builder {
-  readonly model: Mutable<OnnxModel> = { nodes: [], constants: [], inputs: [], outputs: [] }
-  readonly #constants = new Map<string, string>()
-  #names = 0
-
-  name(): string {
-    return `t${this.#names++}`
-  }
-  node(
-    op: string,
-    inputs: ReadonlyArray<string>,
-    attributes: { readonly [name: string]: OnnxAttribute } = {},
-    { domain = "", outputs = 1 }: { readonly domain?: string; readonly outputs?: number } = {}
-  ): ReadonlyArray<string> {
-    const names = Array.from({ length: outputs }, () => this.name())
-    this.model.nodes.push({ op, domain, inputs, outputs: names, attributes })
-    return names
-  }
-  one(op: string, inputs: ReadonlyArray<string>, attributes: { readonly [name: string]: OnnxAttribute } = {}): string {
-    return this.node(op, inputs, attributes)[0]!
-  }
-  constant(type: OnnxType, shape: Shape, data: ArrayBufferView): string {
-    const bytes = Buffer.from(data.buffer, data.byteOffset, data.byteLength)
-    const key = `${type} ${shape.join(",")} ${bytes.toString("latin1")}`
-    const known = this.#constants.get(key)
-    if (known !== undefined) return known
-    const name = this.name()
-    this.#constants.set(key, name)
-    this.model.constants.push({ name, type, shape, data })
-    return name
-  }
-  f32(value: number): string {
-    return this.constant("f32", [], Float32Array.of(value))
-  }
-  i64(values: ReadonlyArray<number>): string {
-    return this.constant("i64", [values.length], BigInt64Array.from(values, BigInt))
-  }
-  i64Scalar(value: number): string {
-    return this.constant("i64", [], BigInt64Array.of(BigInt(value)))
-  }
-}
-
-const isHalf = (dtype: DType): dtype is "f16" | "bf16" => dtype === "f16" || dtype === "bf16"
-
-/** How values of a dtype travel inside of a graph. */
-const carrier = (dtype: DType): OnnxType => (isHalf(dtype) ? "f32" : dtype)
-
-/** `TensorProto.DataType` numbers for the attribute of Cast. */
-const castTo = { f32: 1, u8: 2, u16: 4, i32: 6, i64: 7, bool: 9, f16: 10, bf16: 16 } as const
-
-interface Lowering<A> {
-  readonly b: Builder
-  readonly inputs: ReadonlyArray<string>
-  readonly types: ReadonlyArray<ValueType>
-  readonly attributes: A
-  readonly out: ValueType
-  /** Whether only operators of the ONNX standard may be used, and none of ONNX Runtime's own. */
-  readonly standard: boolean
-}
-
-type Lower<A> = (context: Lowering<A>) => string | ReadonlyArray<string>
 
 const plain =
   (op: string): Lower<unknown> =>
@@ -110,100 +46,6 @@ const max: Lower<Attributes["max"]> = context => {
   const isNaN = b.one("Cast", [b.one("IsNaN", [x!])], { to: castTo.f32 })
   const anyNaN = b.one("Cast", [reduction("ReduceMax")({ ...context, inputs: [isNaN] }) as string], { to: castTo.bool })
   return b.one("Where", [anyNaN, b.f32(NaN), largest])
-}
-
-/**
- * Adds slices at indices, as [before, axis, behind]. Not by ScatterND: its threads add to the same element at once, and updates get lost where
- * indices repeat. ScatterElements works through them in one thread.
- */
-const scatterAdd: Lower<Attributes["scatterAdd"]> = ({
-  attributes: { axis },
-  b,
-  inputs: [x, indices, updates],
-  types
-}) => {
-  const [{ shape }, { shape: indexShape }, { shape: updateShape }] = types as [ValueType, ValueType, ValueType]
-  if (elements(updateShape) === 0) return x!
-  const before = elements(shape.slice(0, axis))
-  const behind = elements(shape.slice(axis + 1))
-  const count = elements(indexShape)
-  const reshaped = (value: string, to: Shape): string => b.one("Reshape", [value, b.i64(to)], { allowzero: 1 })
-  const at = b.one("Expand", [reshaped(indices!, [1, count, 1]), b.i64([before, count, behind])])
-  const result = b.one(
-    "ScatterElements",
-    [reshaped(x!, [before, shape[axis]!, behind]), at, reshaped(updates!, [before, count, behind])],
-    { axis: 1, reduction: "add" }
-  )
-  return reshaped(result, shape)
-}
-
-/** Products. FusedMatMul transposes on the way. Where there is nothing to sum, MatMul gets the shape wrong. */
-const matmul: Lower<Attributes["matmul"]> = ({
-  attributes: { transposeA, transposeB },
-  b,
-  inputs: [left, right],
-  out,
-  standard,
-  types
-}) => {
-  if (elements(types[0]!.shape) === 0) return b.one("Expand", [b.f32(0), b.i64(out.shape)])
-  if (!transposeA && !transposeB) return b.one("MatMul", [left!, right!])
-  if (!standard)
-    return b.node(
-      "FusedMatMul",
-      [left!, right!],
-      { transA: Number(transposeA), transB: Number(transposeB), alpha: new Float(1) },
-      { domain: contribDomain }
-    )
-  const turned = (x: string, { shape: { length } }: ValueType): string =>
-    b.one("Transpose", [x], { perm: [...Array(length - 2).keys(), length - 1, length - 2] })
-  return b.one("MatMul", [
-    transposeA ? turned(left!, types[0]!) : left!,
-    transposeB ? turned(right!, types[1]!) : right!
-  ])
-}
-
-/** Threefry-2x32-20 in 64-bit integers: words stay below 2^32 by a mask, rotations are products and quotients. */
-const random: Lower<Attributes["random"]> = ({ attributes: { shape }, b, inputs: [key] }) => {
-  const count = elements(shape)
-  const blocks = Math.ceil(count / 2)
-  const low = b.i64Scalar(0xffffffff)
-  const wrap = (x: string): string => b.one("BitwiseAnd", [x, low])
-  const word = (at: number): string =>
-    wrap(b.one("Slice", [key!, b.i64([at]), b.i64([at + 1]), b.i64([0]), b.i64([1])]))
-  const first = word(0)
-  const second = word(1)
-  const third = b.one("BitwiseXor", [b.one("BitwiseXor", [first, second]), b.i64Scalar(threefryParity)])
-  const keys = [first, second, third]
-  const counter = b.constant(
-    "i64",
-    [blocks],
-    BigInt64Array.from({ length: blocks }, (_, i) => BigInt(i))
-  )
-  let x0 = wrap(b.one("Add", [counter, first]))
-  let x1 = b.one("Expand", [second, b.i64([blocks])])
-  for (let round = 0; round < threefryRounds; round++) {
-    const bits = threefryRotations[round % 8]!
-    x0 = wrap(b.one("Add", [x0, x1]))
-    const up = wrap(b.one("Mul", [x1, b.i64Scalar(2 ** bits)]))
-    const down = b.one("Div", [x1, b.i64Scalar(2 ** (32 - bits))])
-    x1 = b.one("BitwiseXor", [b.one("BitwiseOr", [up, down]), x0])
-    if (round % 4 !== 3) continue
-    const injection = (round + 1) / 4
-    x0 = wrap(b.one("Add", [x0, keys[injection % 3]!]))
-    x1 = wrap(b.one("Add", [b.one("Add", [x1, keys[(injection + 1) % 3]!]), b.i64Scalar(injection)]))
-  }
-  const column = (x: string): string => b.one("Reshape", [x, b.i64([blocks, 1])])
-  const words = b.one("Concat", [column(x0), column(x1)], { axis: 1 })
-  const flat = b.one("Slice", [
-    b.one("Reshape", [words, b.i64([-1])]),
-    b.i64([0]),
-    b.i64([count]),
-    b.i64([0]),
-    b.i64([1])
-  ])
-  const top = b.one("Cast", [b.one("Div", [flat, b.i64Scalar(256)])], { to: castTo.f32 })
-  return b.one("Reshape", [b.one("Mul", [top, b.f32(2 ** -24)]), b.i64(shape)])
 }
 
 const lowerings: { readonly [O in ProgramOp]: Lower<Attributes[O]> } = {
@@ -272,6 +114,10 @@ const lowerings: { readonly [O in ProgramOp]: Lower<Attributes[O]> } = {
       epsilon: new Float(epsilon),
       stash_type: 1
     }),
+
+  dequantiseNf4,
+  // One process.
+  allReduce: ({ inputs: [x] }) => x!,
 
   gather: ({ attributes: { axis }, b, inputs }) => b.one("Gather", inputs, { axis }),
   gatherAlong: ({ attributes: { axis }, b, inputs }) => b.one("GatherElements", inputs, { axis }),
@@ -379,7 +225,8 @@ const moves = new Set<ProgramOp>([
   "gatherAlong",
   "neg",
   "abs",
-  "select"
+  "select",
+  "allReduce"
 ])
 
 const rounded = (b: Builder, x: string, dtype: "f16" | "bf16"): string =>

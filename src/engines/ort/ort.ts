@@ -4,8 +4,8 @@ import { availableParallelism } from "node:os"
 import { Worker } from "node:worker_threads"
 import { Effect, type Scope } from "effect"
 import type { Program, ValueId } from "../../tensor/Program.ts"
-import { type Engine, EngineError } from "../Engine.ts"
-import { numericClass } from "../names.ts"
+import { alone, type Engine, EngineError } from "../Engine.ts"
+import { cachedElements, numericClass } from "../names.ts"
 import { remoteEngine } from "../remote.ts"
 import { mayOverwrite } from "./inPlace.ts"
 import { borderType, lowerSegment } from "./lower.ts"
@@ -89,6 +89,8 @@ const engineOn = (thread: Thread): Engine =>
   remoteEngine({
     name: "ort",
     numericClass: numericClass("ort"),
+    world: alone,
+    chunk: cachedElements,
     ask: thread.ask,
     compile: (id, program) =>
       Effect.gen(function* () {

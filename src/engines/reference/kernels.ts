@@ -3,6 +3,7 @@
  * an i64 is exact up to 2^53.
  */
 import { fromBf16Bits, bf16Bits, f16Bits, fromF16Bits, type DType } from "../../tensor/dtype.ts"
+import { nf4Codes } from "../../tensor/nf4.ts"
 import { uniformAt } from "../../tensor/random.ts"
 import { rowMajorStrides } from "../../tensor/shape.ts"
 import { elements, type Shape } from "../../tensor/Tensor.ts"
@@ -292,6 +293,15 @@ export const kernels: { readonly [O in ProgramOp]: Kernel<Attributes[O]> } = {
     })
     return [out]
   },
+
+  dequantiseNf4: ([packed, absmax], { blockSize }, [out]) => [
+    Float64Array.from({ length: elements(out!.shape) }, (_, i) => {
+      const byte = packed!.data[i >> 1]!
+      return Math.fround(nf4Codes[i % 2 === 0 ? byte >> 4 : byte & 15]! * absmax!.data[Math.floor(i / blockSize)]!)
+    })
+  ],
+  // One process.
+  allReduce: ([x]) => [x!.data],
 
   gather: ([x, index], { axis }, [out]) => {
     const result = new Float64Array(elements(out!.shape))

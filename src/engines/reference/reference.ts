@@ -2,8 +2,8 @@
 import { Effect } from "effect"
 import { bytesPerElement, hostArray, hostView, type HostArray } from "../../tensor/dtype.ts"
 import { elements, shapeText } from "../../tensor/Tensor.ts"
-import { type Buffer, type Call, type Engine, EngineError, type Executable } from "../Engine.ts"
-import { numericClass } from "../names.ts"
+import { alone, type Buffer, type Call, type Engine, EngineError, type Executable } from "../Engine.ts"
+import { cachedElements, numericClass } from "../names.ts"
 import { checkBinding } from "../binding.ts"
 import { evaluate, fromNumbers, toNumbers } from "./evaluate.ts"
 
@@ -49,6 +49,8 @@ export const makeReference = (): Engine => {
   return {
     name: "reference",
     numericClass: numericClass("reference"),
+    world: alone,
+    chunk: cachedElements,
     compile: program => Effect.sync((): Executable => ({ id: ++lastId, program })),
     allocate: (dtype, shape) =>
       Effect.acquireRelease(

@@ -7,7 +7,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[3] / "src" / "engines" / "torch"))
 
 import torch
-from worker import DTYPES, Executable
+from ops import DTYPES
+from program import Executable
 
 
 

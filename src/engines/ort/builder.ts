@@ -1,0 +1,70 @@
+/** Collects the nodes of an ONNX graph, and what the lowering of an op is given. */
+import type { DType } from "../../tensor/dtype.ts"
+import type { ValueType } from "../../tensor/Program.ts"
+import type { Shape } from "../../tensor/Tensor.ts"
+import type { OnnxAttribute, OnnxModel, OnnxType } from "./onnx.ts"
+
+type Mutable<T> = { -readonly [K in keyof T]: T[K] extends ReadonlyArray<infer E> ? Array<E> : T[K] }
+
+/** Collects the nodes of a graph under names that only depend on their order. */
+export class Builder {
+  readonly model: Mutable<OnnxModel> = { nodes: [], constants: [], inputs: [], outputs: [] }
+  readonly #constants = new Map<string, string>()
+  #names = 0
+
+  name(): string {
+    return `t${this.#names++}`
+  }
+  node(
+    op: string,
+    inputs: ReadonlyArray<string>,
+    attributes: { readonly [name: string]: OnnxAttribute } = {},
+    { domain = "", outputs = 1 }: { readonly domain?: string; readonly outputs?: number } = {}
+  ): ReadonlyArray<string> {
+    const names = Array.from({ length: outputs }, () => this.name())
+    this.model.nodes.push({ op, domain, inputs, outputs: names, attributes })
+    return names
+  }
+  one(op: string, inputs: ReadonlyArray<string>, attributes: { readonly [name: string]: OnnxAttribute } = {}): string {
+    return this.node(op, inputs, attributes)[0]!
+  }
+  constant(type: OnnxType, shape: Shape, data: ArrayBufferView): string {
+    const bytes = Buffer.from(data.buffer, data.byteOffset, data.byteLength)
+    const key = `${type} ${shape.join(",")} ${bytes.toString("latin1")}`
+    const known = this.#constants.get(key)
+    if (known !== undefined) return known
+    const name = this.name()
+    this.#constants.set(key, name)
+    this.model.constants.push({ name, type, shape, data })
+    return name
+  }
+  f32(value: number): string {
+    return this.constant("f32", [], Float32Array.of(value))
+  }
+  i64(values: ReadonlyArray<number>): string {
+    return this.constant("i64", [values.length], BigInt64Array.from(values, BigInt))
+  }
+  i64Scalar(value: number): string {
+    return this.constant("i64", [], BigInt64Array.of(BigInt(value)))
+  }
+}
+
+export const isHalf = (dtype: DType): dtype is "f16" | "bf16" => dtype === "f16" || dtype === "bf16"
+
+/** How values of a dtype travel inside of a graph. */
+export const carrier = (dtype: DType): OnnxType => (isHalf(dtype) ? "f32" : dtype)
+
+/** `TensorProto.DataType` numbers for the attribute of Cast. */
+export const castTo = { f32: 1, u8: 2, u16: 4, i32: 6, i64: 7, bool: 9, f16: 10, bf16: 16 } as const
+
+export interface Lowering<A> {
+  readonly b: Builder
+  readonly inputs: ReadonlyArray<string>
+  readonly types: ReadonlyArray<ValueType>
+  readonly attributes: A
+  readonly out: ValueType
+  /** Whether only operators of the ONNX standard may be used, and none of ONNX Runtime's own. */
+  readonly standard: boolean
+}
+
+export type Lower<A> = (context: Lowering<A>) => string | ReadonlyArray<string>

@@ -1,0 +1,129 @@
+/** Ops that take several operators of ONNX. */
+import { nf4Codes } from "../../tensor/nf4.ts"
+import type { ValueType } from "../../tensor/Program.ts"
+import type { Attributes } from "../../tensor/primitives.ts"
+import { threefryParity, threefryRotations, threefryRounds } from "../../tensor/random.ts"
+import { elements, type Shape } from "../../tensor/Tensor.ts"
+import { castTo, type Lower } from "./builder.ts"
+import { contribDomain, Float } from "./onnx.ts"
+
+/**
+ * Adds slices at indices, as [before, axis, behind]. Not by ScatterND: its threads add to the same element at once, and updates get lost where
+ * indices repeat. ScatterElements works through them in one thread.
+ */
+export const scatterAdd: Lower<Attributes["scatterAdd"]> = ({
+  attributes: { axis },
+  b,
+  inputs: [x, indices, updates],
+  types
+}) => {
+  const [{ shape }, { shape: indexShape }, { shape: updateShape }] = types as [ValueType, ValueType, ValueType]
+  if (elements(updateShape) === 0) return x!
+  const before = elements(shape.slice(0, axis))
+  const behind = elements(shape.slice(axis + 1))
+  const count = elements(indexShape)
+  const reshaped = (value: string, to: Shape): string => b.one("Reshape", [value, b.i64(to)], { allowzero: 1 })
+  const at = b.one("Expand", [reshaped(indices!, [1, count, 1]), b.i64([before, count, behind])])
+  const result = b.one(
+    "ScatterElements",
+    [reshaped(x!, [before, shape[axis]!, behind]), at, reshaped(updates!, [before, count, behind])],
+    { axis: 1, reduction: "add" }
+  )
+  return reshaped(result, shape)
+}
+
+/** Products. FusedMatMul transposes on the way. Where there is nothing to sum, MatMul gets the shape wrong. */
+export const matmul: Lower<Attributes["matmul"]> = ({
+  attributes: { transposeA, transposeB },
+  b,
+  inputs: [left, right],
+  out,
+  standard,
+  types
+}) => {
+  if (elements(types[0]!.shape) === 0) return b.one("Expand", [b.f32(0), b.i64(out.shape)])
+  if (!transposeA && !transposeB) return b.one("MatMul", [left!, right!])
+  if (!standard)
+    return b.node(
+      "FusedMatMul",
+      [left!, right!],
+      { transA: Number(transposeA), transB: Number(transposeB), alpha: new Float(1) },
+      { domain: contribDomain }
+    )
+  const turned = (x: string, { shape: { length } }: ValueType): string =>
+    b.one("Transpose", [x], { perm: [...Array(length - 2).keys(), length - 1, length - 2] })
+  return b.one("MatMul", [
+    transposeA ? turned(left!, types[0]!) : left!,
+    transposeB ? turned(right!, types[1]!) : right!
+  ])
+}
+
+/** Threefry-2x32-20 in 64-bit integers: words stay below 2^32 by a mask, rotations are products and quotients. */
+export const random: Lower<Attributes["random"]> = ({ attributes: { shape }, b, inputs: [key] }) => {
+  const count = elements(shape)
+  const blocks = Math.ceil(count / 2)
+  const low = b.i64Scalar(0xffffffff)
+  const wrap = (x: string): string => b.one("BitwiseAnd", [x, low])
+  const word = (at: number): string =>
+    wrap(b.one("Slice", [key!, b.i64([at]), b.i64([at + 1]), b.i64([0]), b.i64([1])]))
+  const first = word(0)
+  const second = word(1)
+  const third = b.one("BitwiseXor", [b.one("BitwiseXor", [first, second]), b.i64Scalar(threefryParity)])
+  const keys = [first, second, third]
+  const counter = b.constant(
+    "i64",
+    [blocks],
+    BigInt64Array.from({ length: blocks }, (_, i) => BigInt(i))
+  )
+  let x0 = wrap(b.one("Add", [counter, first]))
+  let x1 = b.one("Expand", [second, b.i64([blocks])])
+  for (let round = 0; round < threefryRounds; round++) {
+    const bits = threefryRotations[round % 8]!
+    x0 = wrap(b.one("Add", [x0, x1]))
+    const up = wrap(b.one("Mul", [x1, b.i64Scalar(2 ** bits)]))
+    const down = b.one("Div", [x1, b.i64Scalar(2 ** (32 - bits))])
+    x1 = b.one("BitwiseXor", [b.one("BitwiseOr", [up, down]), x0])
+    if (round % 4 !== 3) continue
+    const injection = (round + 1) / 4
+    x0 = wrap(b.one("Add", [x0, keys[injection % 3]!]))
+    x1 = wrap(b.one("Add", [b.one("Add", [x1, keys[(injection + 1) % 3]!]), b.i64Scalar(injection)]))
+  }
+  const column = (x: string): string => b.one("Reshape", [x, b.i64([blocks, 1])])
+  const words = b.one("Concat", [column(x0), column(x1)], { axis: 1 })
+  const flat = b.one("Slice", [
+    b.one("Reshape", [words, b.i64([-1])]),
+    b.i64([0]),
+    b.i64([count]),
+    b.i64([0]),
+    b.i64([1])
+  ])
+  const top = b.one("Cast", [b.one("Div", [flat, b.i64Scalar(256)])], { to: castTo.f32 })
+  return b.one("Reshape", [b.one("Mul", [top, b.f32(2 ** -24)]), b.i64(shape)])
+}
+
+/** Two codes for every byte, from a table: the operator for it (MatMulBnb4) cannot multiply from the other side. */
+export const dequantiseNf4: Lower<Attributes["dequantiseNf4"]> = ({
+  attributes: { blockSize, shape },
+  b,
+  inputs: [packed, absmax]
+}) => {
+  const n = elements(shape)
+  if (n === 0) return b.constant("f32", shape, new Float32Array(0))
+  const pairs = Float32Array.from({ length: 512 }, (_, i) => nf4Codes[i % 2 === 0 ? i >> 5 : (i >> 1) & 15]!)
+  const table = b.constant("f32", [256, 2], pairs)
+  const codes = b.one("Gather", [table, b.one("Cast", [packed!], { to: castTo.i32 })], { axis: 0 })
+  const blocks = Math.ceil(n / blockSize)
+  const missing = blocks * blockSize - 2 * Math.ceil(n / 2)
+  const flat = b.one("Reshape", [codes, b.i64([-1])])
+  const whole = missing > 0 ? b.one("Pad", [flat, b.i64([0, missing]), b.f32(0)]) : flat
+  // A block of odd size may end within a byte.
+  const cut =
+    missing < 0 ? b.one("Slice", [whole, b.i64([0]), b.i64([blocks * blockSize]), b.i64([0]), b.i64([1])]) : whole
+  const scaled = b.one("Mul", [
+    b.one("Reshape", [cut, b.i64([blocks, blockSize])]),
+    b.one("Reshape", [absmax!, b.i64([blocks, 1])])
+  ])
+  const all = b.one("Reshape", [scaled, b.i64([-1])])
+  const values = blocks * blockSize === n ? all : b.one("Slice", [all, b.i64([0]), b.i64([n]), b.i64([0]), b.i64([1])])
+  return b.one("Reshape", [values, b.i64(shape)])
+}
