@@ -1,9 +1,31 @@
 /** A program with memory of its own: what it is given is uploaded, it runs, and what it computes is downloaded. */
 import { Effect, type Scope } from "effect"
-import type { HostArray } from "../tensor/dtype.ts"
+import type { DType, HostArray } from "../tensor/dtype.ts"
+import { input } from "../tensor/ops.ts"
 import { makeProgram } from "../tensor/Program.ts"
-import type { Tensor } from "../tensor/Tensor.ts"
+import type { Shape, Tensor } from "../tensor/Tensor.ts"
 import type { Buffer, Buffers, Engine, EngineError } from "./Engine.ts"
+
+/** Inputs by name, each made once: what a program reads may be asked for again and again. */
+export const inputsOf = (
+  known: (name: string) => { readonly dtype: DType; readonly shape: Shape }
+): ((name: string) => Tensor) => {
+  const made = new Map<string, Tensor>()
+  return name => {
+    const { dtype, shape } = known(name)
+    const tensor = made.get(name) ?? input(name, dtype, shape)
+    made.set(name, tensor)
+    return tensor
+  }
+}
+
+/** Parameters as inputs of a program, under their names. */
+export const parameterInputs = (parameters: Buffers): ((name: string) => Tensor) =>
+  inputsOf(name => {
+    const buffer = parameters[name]
+    if (buffer === undefined) throw new Error(`there is no parameter ${name}`)
+    return buffer
+  })
 
 /** Data by name to results by name. */
 export type Prepared = (data: {

@@ -9,6 +9,7 @@ import { tokenizerConfigFile, tokenizerFile } from "../data/tokenizerOfArtifact.
 import type { Buffers, Engine } from "../engines/Engine.ts"
 import type { ArtifactReader, ArtifactWriter } from "../pipeline/StageContext.ts"
 import { permanent, StageError } from "../pipeline/StageError.ts"
+import { decodeLatentModel, latentSpecs } from "./latent/latentModel.ts"
 import { decodeModelConfig, parameterAliases, parameterSpecs } from "./config.ts"
 import { allocateParameters, type ParameterBuffers } from "./parameters.ts"
 import { loadWeights, saveWeights } from "./weights.ts"
@@ -41,6 +42,8 @@ export const openModel = Effect.fn("openModel")(
       return yield* permanent(`config.json: token_shift is ${JSON.stringify(tokenShift)}; it must be true or false`)
     return {
       config,
+      /** What stands beside the language model, where there is anything. */
+      latent: yield* decodeLatentModel(json, config),
       json,
       tokenizer,
       tensors,
@@ -63,8 +66,10 @@ export interface LoadedModel extends OpenModel {
 export const loadModel = Effect.fn("loadModel")(
   function* (engine: Engine, files: ReadonlyArray<NamedFile>) {
     const opened = yield* openModel(files)
-    const buffers = yield* allocateParameters(engine, parameterSpecs(opened.config))
-    yield* loadWeights(engine, buffers, opened.tensors, parameterAliases(opened.config))
+    const { config, latent, tensors } = opened
+    const beside = latent === undefined ? [] : latentSpecs(latent, config)
+    const buffers = yield* allocateParameters(engine, [...parameterSpecs(config), ...beside])
+    yield* loadWeights(engine, buffers, tensors, parameterAliases(config))
     return { ...opened, parameters: buffers.views } satisfies LoadedModel as LoadedModel
   },
   Effect.mapError(error => (error instanceof StageError ? error : asStageError(error)))

@@ -12,6 +12,7 @@ import { modes } from "../diffusion/trajectory.ts"
 import { trainNames, TrainSettings } from "./model.ts"
 import { AlignmentSettings } from "./objectives/alignmentSettings.ts"
 import { DiffusionSettings } from "./objectives/diffusion.ts"
+import { ObserverSettings } from "./observers.ts"
 import { TrajectorySettings } from "./objectives/trajectoryTerms.ts"
 import { unsupportedData, unsupportedModel, unsupportedTrain } from "./unsupported.ts"
 
@@ -26,6 +27,7 @@ export const trainSections = {
       "Draws of masks per held-out sequence for the bound that is measured during training"
     )
   },
+  "What is looked at": ObserverSettings.fields,
   "Masked diffusion": DiffusionSettings.fields,
   "Representation alignment": {
     ...AlignmentSettings.fields,
@@ -61,6 +63,7 @@ export const trainSections = {
 /** What a training does. */
 export const TrainConfig = Schema.Struct({
   ...trainSections["The training"],
+  ...trainSections["What is looked at"],
   ...trainSections["Masked diffusion"],
   ...trainSections["Representation alignment"],
   ...trainSections.Trajectories

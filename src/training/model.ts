@@ -4,6 +4,7 @@ import { join } from "node:path"
 import { Effect, Schema, type Scope } from "effect"
 import { type Epochs, makeEpochs } from "../data/epochs.ts"
 import { optional, PositiveInt, required, setting } from "../data/setting.ts"
+import type { FileError } from "../data/fileError.ts"
 import { asStageError } from "../data/obtain.ts"
 import type { TokenizerFiles } from "../data/tokenizer.ts"
 import type { Buffers, Engine, EngineError } from "../engines/Engine.ts"
@@ -14,8 +15,8 @@ import { countElements, type ParameterBuffers, type ParameterSpec } from "../mod
 import type { Aliases } from "../models/weights.ts"
 import type { ArtifactWriter, Progress, Slots } from "../pipeline/StageContext.ts"
 import { permanent, StageError } from "../pipeline/StageError.ts"
-import { eventsFile, metricsFile, type Scalars } from "./log.ts"
-import { train, UpdateSettings } from "./loop.ts"
+import { logFiles, type Scalars } from "./log.ts"
+import { type Observer, train, UpdateSettings } from "./loop.ts"
 import type { Memory, Objective } from "./objective.ts"
 import { teacherBuffers } from "./objectives/teacher.ts"
 import { recordFile } from "./record.ts"
@@ -99,6 +100,12 @@ export interface ModelTraining extends Trainable {
     microBatchRows: number,
     memory: () => Memory
   ) => Effect.Effect<Effect.Effect<Scalars, EngineError>, EngineError, Scope.Scope>
+  /** What else looks at the training from time to time. */
+  readonly observers?: (batch: {
+    readonly engine: Engine
+    readonly epochs: Epochs
+    readonly steps: number
+  }) => ReadonlyArray<Observer<EngineError | FileError>>
   readonly tokenizer: TokenizerFiles
   /** Fields of `config.json` beside those of the architecture. */
   readonly fields: { readonly [field: string]: unknown }
@@ -134,7 +141,7 @@ export const trainModel = (context: TrainingContext, training: ModelTraining): E
     })
     const engine = yield* makeEngine(context.engine, { threads: context.slots.cpus })
     const directory = join(context.checkpoint, "training")
-    const { buffers, evaluated, state } = yield* train<StageError | EngineError>(engine, {
+    const { buffers, evaluated, state } = yield* train<StageError | EngineError | FileError>(engine, {
       parameters,
       fixed,
       aliases,
@@ -152,7 +159,8 @@ export const trainModel = (context: TrainingContext, training: ModelTraining): E
         every: settings.evalEvery,
         prepare: (all, memory) =>
           training.evaluation(engine, { ...all.frozen.views, ...all.parameters.views }, microBatchRows, memory)
-      }
+      },
+      observers: training.observers?.({ engine, epochs, steps }) ?? []
     })
 
     const specs = [...parameters, ...fixed]
@@ -180,7 +188,7 @@ export const trainModel = (context: TrainingContext, training: ModelTraining): E
       parameters: countElements(specs)
     })
     for (const [name, value] of Object.entries(evaluated)) yield* context.metric(`eval/${name}`, value)
-    for (const file of [metricsFile, eventsFile]) yield* log.write(file, createReadStream(join(directory, file)))
+    for (const file of logFiles(directory)) yield* log.write(file, createReadStream(join(directory, file)))
     yield* log.metadata({ steps: state.step })
   }).pipe(
     Effect.scoped,
