@@ -76,7 +76,7 @@ export const makeDenoiser = (
     // The head is the larger half of a small model: it reads only the rows that are asked for.
     const columns = input("columns", "i32", [wanted])
     const states = gather(reshape(read(passed), [rows * length, config.hiddenSize]), columns)
-    const run = yield* prepare(engine, { logits: logits(states, weights) }, parameters)
+    const { run } = yield* prepare(engine, { logits: logits(states, weights) }, parameters)
     return {
       vocabSize: config.vocabSize,
       length,

@@ -1,6 +1,7 @@
 /** A program with memory of its own: what it is given is uploaded, it runs, and what it computes is downloaded. */
 import { Effect, type Scope } from "effect"
 import type { DType, HostArray } from "../tensor/dtype.ts"
+import { matmulFlops } from "../tensor/flops.ts"
 import { input } from "../tensor/ops.ts"
 import { makeProgram } from "../tensor/Program.ts"
 import type { Shape, Tensor } from "../tensor/Tensor.ts"
@@ -27,10 +28,14 @@ export const parameterInputs = (parameters: Buffers): ((name: string) => Tensor)
     return buffer
   })
 
-/** Data by name to results by name. */
-export type Prepared = (data: {
-  readonly [name: string]: HostArray
-}) => Effect.Effect<{ readonly [name: string]: Float32Array }, EngineError>
+export interface Prepared {
+  /** Data by name to results by name. */
+  readonly run: (data: {
+    readonly [name: string]: HostArray
+  }) => Effect.Effect<{ readonly [name: string]: Float32Array }, EngineError>
+  /** Floating-point operations of the matrix products of a run. */
+  readonly flops: number
+}
 
 /** Compiles what computes some f32 tensors. Inputs that have the name of a parameter read its buffer, all others are data. */
 export const prepare = (
@@ -51,7 +56,7 @@ export const prepare = (
     for (const { name, value } of program.outputs)
       results[name] = yield* engine.allocate("f32", program.values[value]!.shape)
     const call = yield* engine.bind(executable, inputs, results)
-    return given =>
+    const run: Prepared["run"] = given =>
       Effect.gen(function* () {
         for (const [name, buffer] of Object.entries(data)) {
           const values = given[name]
@@ -64,4 +69,5 @@ export const prepare = (
           made[name] = (yield* engine.download(buffer)) as Float32Array
         return made
       })
+    return { run, flops: matmulFlops(program) }
   })
