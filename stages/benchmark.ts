@@ -19,6 +19,7 @@ const orElse = <S extends Schema.Top>(schema: S, value: S["Encoded"]) =>
 export const benchmark = Stage.make("benchmark", {
   description: "Times the decoding of a diffusion model",
   inputs: { model: ModelFiles },
+  // The defaults are for the small models of the embedded profile: less than ten seconds on two processors.
   parameters: Schema.Struct({
     prompt: orElse(Schema.String, "The future of the people lies in"),
     /** Texts per call. */
@@ -28,8 +29,8 @@ export const benchmark = Stage.make("benchmark", {
     /** Calls before the first that counts. All have the same shapes, so that those with the fewest steps warm up the others. */
     warmUp: orElse(PositiveInt, 3),
     /** Calls that count, and forward passes: few steps are called more often. Calls of different steps take turns. */
-    repeats: orElse(PositiveInt, 3),
-    timedForwards: orElse(PositiveInt, 80),
+    repeats: orElse(PositiveInt, 2),
+    timedForwards: orElse(PositiveInt, 48),
     decoding: orElse(Schema.Struct({ ...DiffusionDecoding.fields, steps: Schema.optionalKey(Schema.Never) }), {}),
     seed: orElse(Schema.Int, 0)
   }),

@@ -47,12 +47,12 @@ export const evaluate = Stage.make("evaluate", {
     /** How many sequences of each held-out document are measured, from its beginning on, or `all`. */
     sequencesPerDocument: orElse(Schema.Union([Schema.Literal("all"), PositiveInt]), 1),
     /** Draws of masks per sequence for the bound. One would have no error. */
-    draws: orElse(Schema.Int.check(Schema.isGreaterThanOrEqualTo(2)), 4),
+    draws: orElse(Schema.Int.check(Schema.isGreaterThanOrEqualTo(2)), 3),
     /** Shares of masks at which the loss is measured, and on how many of these sequences, at even distances. */
     ratios: orElse(Schema.Array(Schema.Finite), [0.1, 0.3, 0.5, 0.7, 0.9]),
-    ratioSequences: orElse(PositiveInt, 16),
+    ratioSequences: orElse(PositiveInt, 12),
     /** Held-out sequences whose beginnings are the prompts, their length, and how many tokens are made behind each. */
-    prompts: orElse(PositiveInt, 16),
+    prompts: orElse(PositiveInt, 12),
     promptTokens: orElse(PositiveInt, 16),
     newTokens: orElse(PositiveInt, 32),
     /** Denoising steps of these texts. More than there are new tokens give the same as that many, unless `decoding` says otherwise. */

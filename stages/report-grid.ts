@@ -77,6 +77,11 @@ export const reportGrid = Stage.make("report-grid", {
       ...(yield* Effect.forEach(Object.entries(anchors), ([name, set]) => readCached(name, Anchors, set)))
     ]
     const found = makeGridReport(rows, baseline, cached, settings)
+    const columns = found.grid.columns.map(({ id }) => id)
+    for (const { name, notApplicable } of rows)
+      for (const id of Object.keys(notApplicable))
+        if (!columns.includes(id))
+          return yield* permanent(`notApplicable of ${name} names the column ${id}; there are ${columns.join(", ")}`)
     for (const { difference, row } of found.comparisons) {
       if (difference === undefined) continue
       yield* metric(`${row.name}/bound_difference`, difference.value)

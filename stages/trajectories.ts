@@ -12,10 +12,7 @@ import { fillMaskRow } from "../src/diffusion/maskRow.ts"
 import { leftToRight, modes, randomOrder, type Trajectory } from "../src/diffusion/trajectory.ts"
 import { encodeRecord } from "../src/diffusion/trajectories.ts"
 import { makeEngine } from "../src/engines/make.ts"
-import { filesOf, openModel } from "../src/models/artifact.ts"
-import { parameterAliases, parameterSpecs } from "../src/models/config.ts"
-import { allocateParameters } from "../src/models/parameters.ts"
-import { loadWeights } from "../src/models/weights.ts"
+import { filesOf, loadParameters, openModel } from "../src/models/artifact.ts"
 import * as Stage from "../src/pipeline/Stage.ts"
 import { permanent, StageError } from "../src/pipeline/StageError.ts"
 import { randomKey } from "../src/tensor/random.ts"
@@ -57,7 +54,8 @@ export const trajectories = Stage.make("trajectories", {
   run: Effect.fn("trajectories")(
     function* ({ engine: numericClass, inputs, metric, outputs, parameters, progress, slots }) {
       const { mode, newTokens, numSteps: steps, seed } = parameters
-      const { config, tensors, tokenizer } = yield* openModel(yield* filesOf(inputs.teacher))
+      const teacher = yield* openModel(yield* filesOf(inputs.teacher))
+      const { config, tokenizer } = teacher
       const mask = tokenizer.maskId
       const pad = tokenizer.padId
       if (config.vocabSize <= mask)
@@ -101,13 +99,12 @@ export const trajectories = Stage.make("trajectories", {
         }
       } else if (missing.length > 0) {
         const engine = yield* makeEngine(numericClass, { threads: slots.cpus })
-        const buffers = yield* allocateParameters(engine, parameterSpecs(config))
-        yield* loadWeights(engine, buffers, tensors, parameterAliases(config))
-        yield* fillMaskRow(engine, buffers, mask, tokenizer.maskAdded)
+        const views = yield* loadParameters(engine, teacher)
+        yield* fillMaskRow(engine, { views }, mask, tokenizer.maskAdded)
         const maxSeqLen = inputs.sequences.metadata.maxSeqLen
         if (mode === "free") {
           const length = maxSeqLen + newTokens
-          const denoiser = yield* makeDenoiser(engine, config, buffers.views, { rows: 1, length, wanted: newTokens })
+          const denoiser = yield* makeDenoiser(engine, config, views, { rows: 1, length, wanted: newTokens })
           for (const i of missing) {
             const { ids } = responses[i]!
             const revealedAt = Array<number>(newTokens).fill(0)
@@ -127,7 +124,7 @@ export const trajectories = Stage.make("trajectories", {
             yield* keep(i, { promptLength: ids.length, revealedAt, forwards }, sequences[0]!)
           }
         } else {
-          const uncertainty = yield* makeUncertainty(engine, config, buffers.views, { rows, length: maxSeqLen })
+          const uncertainty = yield* makeUncertainty(engine, config, views, { rows, length: maxSeqLen })
           // Sequences of like length are done after like numbers of steps.
           const sorted = missing.toSorted((a, b) => responses[a]!.ids.length - responses[b]!.ids.length)
           for (let start = 0; start < sorted.length; start += rows) {

@@ -1,8 +1,8 @@
 /** The words for what happens during a run; both displays use them. */
 import { join, relative } from "node:path"
 import { bytes, count, duration } from "../pipeline/units.ts"
-import type { Progress } from "../pipeline/StageContext.ts"
 import type { RunEvent } from "../runner/Events.ts"
+import type { Pace } from "./pace.ts"
 import type { Style } from "./style.ts"
 
 type Of<T extends RunEvent["type"]> = Extract<RunEvent, { readonly type: T }>
@@ -46,18 +46,19 @@ export const failure = (event: Of<"failed">, style: Style, cache: string): strin
   return [head, ...rest.map(line => `    ${line}`)].join("\n")
 }
 
-/** A rate from the progress of a started action; bytes in bytes, everything else in counts. */
-export const progressText = (progress: Progress, elapsedMs: number): string => {
-  const { done, note, total, unit } = progress
+/** What an action has done, how fast, and how long it will take; bytes in bytes, everything else in counts. */
+export const progressText = (pace: Pace, now: number): string => {
+  if (pace.progress === undefined) return ""
+  const { done, note, total, unit } = pace.progress
+  const { rate } = pace
+  const left = pace.left(now)
   const show = unit === "B" ? bytes : count
-  const rate = elapsedMs > 500 && done > 0 ? done / (elapsedMs / 1000) : undefined
   const parts = [
     `${show(done)}${total === undefined ? "" : `/${show(total)}`}${unit === undefined || unit === "B" ? "" : ` ${unit}`}`
   ]
   if (note !== undefined) parts.push(note)
   if (rate !== undefined) parts.push(`${unit === "B" ? bytes(Math.round(rate)) : count(Number(rate.toPrecision(3)))}/s`)
-  if (rate !== undefined && total !== undefined && done < total)
-    parts.push(`${duration(((total - done) / rate) * 1000)} left`)
+  if (left !== undefined && total !== undefined && done < total) parts.push(`${duration(left)} left`)
   return parts.join("   ")
 }
 

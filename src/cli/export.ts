@@ -14,6 +14,7 @@ import { input, reshape } from "../tensor/ops.ts"
 import { makeProgram } from "../tensor/Program.ts"
 import { elements } from "../tensor/Tensor.ts"
 import { artifactOf } from "./artifacts.ts"
+import { exportAnchors } from "./export/anchors.ts"
 import { fromHere } from "./eventText.ts"
 import * as flags from "./flags.ts"
 import { attempt, nameOf, needCache } from "./look.ts"
@@ -29,14 +30,14 @@ export const command = Command.make(
         "An artifact: digits of its digest, or PIPELINE/STAGE; for onnx also embedded:NAME or a directory in Hugging Face layout"
       )
     ),
-    to: Flag.Literals("to", ["files", "onnx"]).pipe(
+    to: Flag.Literals("to", ["files", "onnx", "anchors"]).pipe(
       Flag.withDescription(
-        "files: copies of the artifact's files (a model in Hugging Face layout, a TensorBoard directory, …); onnx: a model's forward pass as a graph"
+        "files: copies of the artifact's files (a model in Hugging Face layout, a TensorBoard directory, …); onnx: a model's forward pass as a graph; anchors: a teacher's hidden states, a safetensors file per sequence"
       )
     ),
     output: Flag.String("output").pipe(
       Flag.withAlias("o"),
-      Flag.withDescription("A new directory for files; a file for onnx"),
+      Flag.withDescription("A new directory for files and anchors; a file for onnx"),
       Flag.withMetavar("PATH")
     ),
     length: Flag.Int("length").pipe(
@@ -56,13 +57,15 @@ export const command = Command.make(
   },
   Effect.fn("export")(function* (args) {
     const path = resolve(args.output)
-    if (args.to === "files") {
+    if (args.to !== "onnx") {
       if (existsSync(path) && readdirSync(path).length > 0)
         return yield* new ConfigError({ at: `--output ${args.output}`, message: "is there already, and not empty" })
       const { database, store } = yield* needCache(args.cache)
       const name = yield* nameOf(args.reference)
       const { digest } = yield* attempt(() => artifactOf(database, name))
-      yield* store.materialiseArtifact(yield* store.readManifest(digest), path)
+      const manifest = yield* store.readManifest(digest)
+      if (args.to === "files") yield* store.materialiseArtifact(manifest, path)
+      else yield* exportAnchors(store, digest, manifest, path)
     } else {
       if (existsSync(path))
         return yield* new ConfigError({ at: `--output ${args.output}`, message: "is there already" })
@@ -84,6 +87,10 @@ export const command = Command.make(
     {
       command: "pipeline export 9a6e185fd0ac --to files -o teacher",
       description: "A model that transformers loads with from_pretrained"
+    },
+    {
+      command: "pipeline export compare-50x/anchor --to anchors -o anchors",
+      description: "{key[:2]}/{key}.safetensors and manifest.json, as programs in Python read them"
     }
   ])
 )

@@ -5,6 +5,7 @@ import { duration } from "../pipeline/units.ts"
 import type { RunEvent } from "../runner/Events.ts"
 import type { Display, DisplayOptions } from "./display.ts"
 import { ending, failure, heading, progressText } from "./eventText.ts"
+import { Pace } from "./pace.ts"
 import { type Style, styleOf } from "./style.ts"
 
 /** Progress of a long action appears in a log this often, in milliseconds. */
@@ -12,18 +13,24 @@ const progressEveryMs = 10_000
 
 export const lines = ({ cache }: DisplayOptions): Display => {
   const style = styleOf(process.stderr)
-  const started = new Map<string, number>()
+  /** When something was last said of an action. */
   const reported = new Map<string, number>()
+  const paces = new Map<string, Pace>()
   return {
     emit: event =>
       Effect.sync(() => {
-        if (event.type === "started") started.set(event.label, Date.now())
-        if (event.type === "progress") {
-          const since = started.get(event.label) ?? Date.now()
-          const last = reported.get(event.label) ?? since
-          if (Date.now() - last < progressEveryMs) return
+        if (event.type === "started") {
           reported.set(event.label, Date.now())
-          process.stderr.write(`  ${event.label}  ${progressText(event.progress, Date.now() - since)}\n`)
+          paces.delete(event.label)
+        }
+        if (event.type === "progress") {
+          const now = Date.now()
+          const pace = paces.get(event.label) ?? new Pace()
+          paces.set(event.label, pace)
+          pace.add(event.progress, now)
+          if (now - (reported.get(event.label) ?? now) < progressEveryMs) return
+          reported.set(event.label, now)
+          process.stderr.write(`  ${event.label}  ${progressText(pace, now)}\n`)
           return
         }
         const text = lineOf(event, style, cache)

@@ -1,17 +1,17 @@
 /** The live tree: finished actions scroll up, running ones stay at the bottom and are redrawn ten times a second. */
 import { Effect } from "effect"
 import { duration } from "../pipeline/units.ts"
-import type { Progress } from "../pipeline/StageContext.ts"
 import type { RunEvent } from "../runner/Events.ts"
 import type { Display, DisplayOptions } from "./display.ts"
 import { bar, progressText } from "./eventText.ts"
 import { lineOf } from "./lines.ts"
+import { Pace } from "./pace.ts"
 import { styleOf, width } from "./style.ts"
 
 interface Running {
   readonly since: number
   readonly estimateMs: number | undefined
-  progress: Progress | undefined
+  readonly pace: Pace
 }
 
 const redrawMs = 100
@@ -37,15 +37,16 @@ export const live = ({ cache, plan, slots }: DisplayOptions): Display => {
   const body = (): ReadonlyArray<string> => {
     const now = Date.now()
     const rows = (process.stderr.rows || 24) - 3
-    const active = [...running].map(([label, { estimateMs, progress, since }]) => {
+    const active = [...running].map(([label, { estimateMs, pace, since }]) => {
+      const { progress } = pace
       const elapsed = now - since
       const name = label.padEnd(labelWidth)
       if (progress !== undefined && progress.total !== undefined) {
-        return `  ${style.cyan("▸")} ${name}  ${bar(progress.done, progress.total, barCells)}  ${progressText(progress, elapsed)}`
+        return `  ${style.cyan("▸")} ${name}  ${bar(progress.done, progress.total, barCells)}  ${progressText(pace, now)}`
       }
       const left =
         estimateMs === undefined || estimateMs < elapsed ? "" : `   about ${duration(estimateMs - elapsed)} left`
-      return `  ${style.cyan("▸")} ${name}  ${progress === undefined ? duration(elapsed) : progressText(progress, elapsed)}${left}`
+      return `  ${style.cyan("▸")} ${name}  ${progress === undefined ? duration(elapsed) : progressText(pace, now)}${left}`
     })
     const blocked = [...waiting].map(
       ([label, detail]) => `    ${label.padEnd(labelWidth)}  ${style.dim(`waits for ${detail}`)}`
@@ -76,13 +77,12 @@ export const live = ({ cache, plan, slots }: DisplayOptions): Display => {
   const update = (event: RunEvent): void => {
     switch (event.type) {
       case "progress": {
-        const row = running.get(event.label)
-        if (row !== undefined) row.progress = event.progress
+        running.get(event.label)?.pace.add(event.progress, Date.now())
         return
       }
       case "started":
         waiting.delete(event.label)
-        running.set(event.label, { since: Date.now(), estimateMs: event.estimateMs, progress: undefined })
+        running.set(event.label, { since: Date.now(), estimateMs: event.estimateMs, pace: new Pace() })
         if (event.remake === undefined && event.attempt === 1) return redraw()
         break
       case "waiting":

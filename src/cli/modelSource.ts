@@ -31,6 +31,12 @@ export const findModel = Effect.fn("findModel")(function* (reference: string, ca
     const names = readdirSync(directory).filter(name => statSync(join(directory, name)).isFile())
     return { name: reference, files: names.map(name => ({ name, path: join(directory, name) })) }
   }
+  if (/^[./~]/.test(reference))
+    return yield* new ConfigError({
+      at: reference,
+      message: "is no directory",
+      advice: "a model of files is a directory in Hugging Face layout: config.json, tokenizer.json, *.safetensors"
+    })
   const { database, store } = yield* needCache(cache)
   const name = yield* nameOf(reference)
   const models = (yield* attempt(() => artifactsOf(database, name))).filter(({ kind }) => kind === modelKind)

@@ -76,8 +76,10 @@ export const openTensors = Effect.fn("openTensors")(function* (files: ReadonlyAr
       ({ message }) => refuse(`${indexFile}: ${message}`)
     )
     for (const [name, file] of Object.entries(places))
-      if (tensors.get(name)?.file !== file)
-        return yield* refuse(`${indexFile} says that the tensor ${name} is in ${file}, which does not hold it`)
+      if (tensors.get(name)?.file !== file) {
+        const why = shards.some(shard => shard.name === file) ? "does not hold it" : "is not there"
+        return yield* refuse(`${indexFile} says that the tensor ${name} is in ${file}, which ${why}`)
+      }
   }
   return tensors as StoredTensors
 })

@@ -12,6 +12,12 @@ export const Sampling = Schema.Struct({
 })
 export type Sampling = typeof Sampling.Type
 
+/** Logits that cannot be drawn from. */
+export class LogitsError extends Schema.TaggedError<LogitsError>()("LogitsError", {
+  class: Schema.tag("permanent"),
+  message: Schema.String
+}) {}
+
 /** All of the distribution after temperature and filters. */
 export interface Sampled {
   readonly token: number
@@ -35,6 +41,11 @@ export const sampleToken = (logits: ArrayLike<number>, sampling: Sampling, unifo
   const { best, weights } = filtered(logits, sampling)
   let total = 0
   for (let i = 0; i < n; i++) total += weights[i]!
+  if (!(total > 0))
+    throw new LogitsError({
+      message:
+        "the model's logits are not all numbers, so that no token can be drawn: its weights are damaged, or its training diverged"
+    })
   let negativeEntropy = 0
   let second = 0
   for (let i = 0; i < n; i++) {
@@ -60,12 +71,12 @@ const filtered = (
   { temperature, topK, topP }: Sampling
 ): { readonly best: number; readonly weights: Float64Array } => {
   const n = logits.length
-  const scale = temperature > 0 ? 1 / temperature : 1
+  const divisor = temperature > 0 ? temperature : 1
   let best = 0
   for (let i = 1; i < n; i++) if (logits[i]! > logits[best]!) best = i
-  const peak = logits[best]! * scale
+  const peak = logits[best]!
   const weights = new Float64Array(n)
-  for (let i = 0; i < n; i++) weights[i] = Math.exp(logits[i]! * scale - peak)
+  for (let i = 0; i < n; i++) weights[i] = Math.exp((logits[i]! - peak) / divisor)
   const p = topP !== undefined && topP < 1 ? topP : undefined
   const k = topK !== undefined && topK < n ? topK : undefined
   if (p !== undefined || k !== undefined) {

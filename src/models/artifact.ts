@@ -12,7 +12,7 @@ import { permanent, StageError } from "../pipeline/StageError.ts"
 import { decodeLatentModel, latentSpecs } from "./latent/latentModel.ts"
 import { decodeModelConfig, parameterAliases, parameterSpecs } from "./config.ts"
 import { allocateParameters, type ParameterBuffers } from "./parameters.ts"
-import { loadWeights, saveWeights } from "./weights.ts"
+import { loadWeights, matchWeights, saveWeights } from "./weights.ts"
 
 /** What the files of a model hold: configuration, tokenizer, and the tensors where they lie. */
 export const openModel = Effect.fn("openModel")(
@@ -62,18 +62,25 @@ export interface LoadedModel extends OpenModel {
   readonly parameters: Buffers
 }
 
-/** Opens a model and reads its parameters into an engine's memory. */
-export const loadModel = Effect.fn("loadModel")(
-  function* (engine: Engine, files: ReadonlyArray<NamedFile>) {
-    const opened = yield* openModel(files)
-    const { config, latent, tensors } = opened
+/** Reads the parameters of an opened model into an engine's memory, those of what stands beside the language model among them. */
+export const loadParameters = Effect.fn("loadParameters")(
+  function* (engine: Engine, { config, latent, tensors }: Pick<OpenModel, "config" | "latent" | "tensors">) {
     const beside = latent === undefined ? [] : latentSpecs(latent, config)
-    const buffers = yield* allocateParameters(engine, [...parameterSpecs(config), ...beside])
+    const specs = [...parameterSpecs(config), ...beside]
+    // Before memory is asked for: a configuration that does not fit its weights may ask for any amount.
+    yield* matchWeights(specs, tensors, parameterAliases(config))
+    const buffers = yield* allocateParameters(engine, specs)
     yield* loadWeights(engine, buffers, tensors, parameterAliases(config))
-    return { ...opened, parameters: buffers.views } satisfies LoadedModel as LoadedModel
+    return buffers.views
   },
   Effect.mapError(error => (error instanceof StageError ? error : asStageError(error)))
 )
+
+/** Opens a model and reads its parameters into an engine's memory. */
+export const loadModel = Effect.fn("loadModel")(function* (engine: Engine, files: ReadonlyArray<NamedFile>) {
+  const opened = yield* openModel(files)
+  return { ...opened, parameters: yield* loadParameters(engine, opened) } satisfies LoadedModel as LoadedModel
+})
 
 /** The files of an artifact of a stage. */
 export const filesOf = (artifact: ArtifactReader<unknown>): Effect.Effect<ReadonlyArray<NamedFile>, StageError> =>

@@ -7,12 +7,15 @@ const Positive = Schema.Finite.check(Schema.isGreaterThan(0))
 const withDefault = <S extends Schema.Top>(schema: S, value: S["Encoded"]) =>
   schema.pipe(Schema.withDecodingDefaultKey(Effect.succeed(value)))
 
+/** Several times what the deepest models have: parameters are listed layer by layer before a file is looked at. */
+const mostLayers = 1000
+
 /** The fields of `config.json` that are read. */
 export const ModelConfigFields = Schema.Struct({
   model_type: Schema.Literals(["qwen2", "qwen3"]),
   hidden_size: Size,
   intermediate_size: Size,
-  num_hidden_layers: Size,
+  num_hidden_layers: Size.check(Schema.isLessThanOrEqualTo(mostLayers)),
   num_attention_heads: Size,
   num_key_value_heads: Schema.optionalKey(Size),
   head_dim: Schema.optionalKey(Size),

@@ -3,7 +3,7 @@ import type { TextQuality } from "../evaluation/results.ts"
 import { lineChart, type Series } from "./charts.ts"
 import { everyNumber, type GridRow, type Run } from "./rows.ts"
 
-export interface Figure {
+export interface Chart {
   readonly caption: string
   readonly svg: string
 }
@@ -46,7 +46,7 @@ const curves: { readonly [metric: string]: string } = {
 }
 
 /** Losses by step: the parts that rows share, not their sums, which weigh different things. */
-export const trainingFigures = (rows: ReadonlyArray<GridRow>): ReadonlyArray<Figure> => {
+export const trainingFigures = (rows: ReadonlyArray<GridRow>): ReadonlyArray<Chart> => {
   const metrics = new Set(
     rows.flatMap(({ runs }) => runs.flatMap(run => (run.log?.content.lines ?? []).flatMap(line => Object.keys(line))))
   )
@@ -68,7 +68,7 @@ export const trainingFigures = (rows: ReadonlyArray<GridRow>): ReadonlyArray<Fig
       if (longest < 2) return []
       const size = Math.ceil(longest / mostPoints)
       const series = whole.map(line => ({ ...line, points: thinned(line.points, size) }))
-      const caption = `${curves[metric] ?? metric}${size === 1 ? "" : `; means of ${size} steps`}`
+      const caption = `${curves[metric] ?? metric}${size === 1 ? "" : `; each point the mean of ${size}`}`
       return [{ caption, svg: lineChart(`training-${i}`, caption, { x: { label: "step", end }, series }) }]
     })
 }
@@ -82,7 +82,7 @@ const qualities = [
 ] as const
 
 /** Judges and diversity by denoising steps; dashed: the held-out text's true continuations. */
-export const textFigures = (rows: ReadonlyArray<GridRow>, reference?: TextQuality): ReadonlyArray<Figure> =>
+export const textFigures = (rows: ReadonlyArray<GridRow>, reference?: TextQuality): ReadonlyArray<Chart> =>
   qualities.flatMap(([quality, caption, doublings]) => {
     const series = linesOf(
       rows,
@@ -113,7 +113,7 @@ export const textFigures = (rows: ReadonlyArray<GridRow>, reference?: TextQualit
   })
 
 /** Speed by denoising steps. */
-export const speedFigures = (rows: ReadonlyArray<GridRow>): ReadonlyArray<Figure> => {
+export const speedFigures = (rows: ReadonlyArray<GridRow>): ReadonlyArray<Chart> => {
   const timings = (run: Run) => run.benchmark?.content.results ?? []
   const x = { label: "denoising steps", doublings: true }
   const perSecond = linesOf(

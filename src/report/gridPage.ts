@@ -2,7 +2,7 @@
 import { short } from "../pipeline/Digest.ts"
 import { bytes, count } from "../pipeline/units.ts"
 import { intervalChart, rowColour, rowMark } from "./charts.ts"
-import { type Figure, speedFigures, textFigures, trainingFigures } from "./figures.ts"
+import { type Chart, speedFigures, textFigures, trainingFigures } from "./figures.ts"
 import { groupOf, groupsOf } from "./grid.ts"
 import { countsText, differencesTable, groupTitle } from "./gridMarkdown.ts"
 import { type GridReport, method } from "./gridReport.ts"
@@ -90,7 +90,7 @@ const grid = ({ grid: whole, rows, settings }: GridReport): string => {
   ].join("\n")
 }
 
-const figures = (rows: ReadonlyArray<GridRow>, all: ReadonlyArray<Figure>): string =>
+const figures = (rows: ReadonlyArray<GridRow>, all: ReadonlyArray<Chart>): string =>
   all.length === 0
     ? ""
     : `<ul class="plain legend">${rows.map(row => `<li>${keyed(rows, row)}</li>`).join("")}</ul>

@@ -90,7 +90,7 @@ export const trajectoryPanel = ({ entropies, masked, step }: TrajectoryPanel): s
       row
     )
   )
-  const grid = { top: 52, bottom: 44 }
+  const grid = { top: 52, bottom: 44, outerBoundsMode: "none" }
   const rows = (gridIndex: number) => ({
     type: "category" as const,
     gridIndex,
@@ -116,7 +116,15 @@ export const trajectoryPanel = ({ entropies, masked, step }: TrajectoryPanel): s
       { ...grid, left: 815, width: 125 }
     ],
     xAxis: [
-      { type: "value", gridIndex: 0, min: 0, max: tokens, splitLine: { show: false }, ...named("position") },
+      {
+        type: "value",
+        gridIndex: 0,
+        min: 0,
+        max: tokens,
+        splitLine: { show: false },
+        axisLabel: { showMaxLabel: false },
+        ...named("position")
+      },
       { type: "value", gridIndex: 1, min: 0, splitNumber: 2, ...named("mean entropy, nats") },
       { type: "value", gridIndex: 2, min: 0, max: 1, splitNumber: 2, ...named("share of masks") }
     ],
@@ -145,15 +153,23 @@ export interface PredictionPanel {
 /** A strip with a cell for each position, and the model's confidence there. */
 export const predictionPanel = ({ confidences, positions, step }: PredictionPanel): string => {
   const colour = { right: colours.right, wrong: colours.wrong, "not masked": colours.kept }
-  const x = { type: "value" as const, min: 0, max: positions.length, splitLine: { show: false } }
+  const x = {
+    type: "value" as const,
+    min: 0,
+    max: positions.length,
+    splitLine: { show: false },
+    axisLabel: { showMaxLabel: false }
+  }
+  // Both grids begin and end at the same pixels, whatever their labels need.
+  const grid = { left: 56, right: 20, outerBoundsMode: "none" }
   const count = (of: Predicted): number => positions.filter(position => position === of).length
   return draw(260, {
     title: titled(
       `masked tokens of one sequence, step ${step}: ${count("right")} right (green), ${count("wrong")} wrong (red), ${count("not masked")} not masked`
     ),
     grid: [
-      { left: 50, right: 20, top: 36, height: 30 },
-      { left: 50, right: 20, top: 90, height: 120 }
+      { ...grid, top: 36, height: 30 },
+      { ...grid, top: 90, height: 120 }
     ],
     xAxis: [
       { ...x, gridIndex: 0, axisLabel: { show: false }, axisTick: { show: false } },

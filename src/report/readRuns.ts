@@ -33,14 +33,11 @@ export const readRun = Effect.fn("readRun")(function* (sources: Sources, name: s
   const evaluation = yield* read("evaluations", json("evaluation.json", EvaluationResult))
   const benchmark = yield* read("benchmarks", json("benchmark.json", BenchmarkResult))
   const log = yield* read("logs", readLog)
-  for (const [what, measured] of [
-    ["evaluation", evaluation],
-    ["benchmark", benchmark]
-  ] as const) {
-    const weights = measured?.content.weights
-    if (weights !== undefined && model !== undefined && weights !== model.digest)
+  const own = model?.digest ?? evaluation?.content.weights
+  for (const [what, measured] of Object.entries({ evaluation, benchmark })) {
+    if (measured !== undefined && own !== undefined && measured.content.weights !== own)
       return yield* permanent(
-        `the ${what} of ${name} is of the model ${short(weights)}, the row's own is ${short(model.digest)}`,
+        `the ${what} of ${name} is of the model ${short(measured.content.weights)}, the row's own is ${short(own)}`,
         "a row's numbers must come from the weights that were trained for it"
       )
   }

@@ -1,4 +1,5 @@
 /** Rows of the same architecture must need the same time per forward pass: where they do not, something is wrong with a row or with the measurement. */
+import { fixed } from "./format.ts"
 import { everyNumber, type GridRow, timingAt } from "./rows.ts"
 
 export interface Tie {
@@ -59,7 +60,8 @@ const forwardAt = ({ runs }: GridRow, steps: number) => {
 
 export const tieText = ({ at, broken, like, row }: Tie): string => {
   const ratios = at.map(({ ratio }) => ratio)
-  const range = `${Math.min(...ratios).toFixed(2)} to ${Math.max(...ratios).toFixed(2)} times its ms/forward`
+  const ends = new Set([Math.min(...ratios), Math.max(...ratios)].map(fixed(2)))
+  const range = `${[...ends].join(" to ")} times its ms/forward`
   const apart = at.filter(each => each.apart).map(({ steps }) => steps)
   if (broken)
     return `TIE BROKEN: ${row.label} has the architecture of ${like.label}, but takes ${range}, apart at ${apart.join(", ")} steps. The row does other work, or the measurement was disturbed: time it again before believing either.`

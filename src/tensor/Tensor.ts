@@ -68,6 +68,9 @@ export const elements = (shape: Shape): number => {
 
 export const shapeText = (shape: Shape): string => `[${shape.join(", ")}]`
 
+/** Where ops that are made of others lie: whoever called those is to blame. In the built program all code is in few files. */
+const ownFrames = import.meta.url.endsWith(".ts") ? new URL(".", import.meta.url).pathname : undefined
+
 /** A wrong use of an op, found while tracing: names the op, the shapes, and the line that called it. */
 export class TensorError extends Error {
   override readonly name = "TensorError"
@@ -78,7 +81,8 @@ export class TensorError extends Error {
     super(`${op}: ${problem}`)
     this.op = op
     Error.captureStackTrace(this, caller)
-    const line = this.stack?.split("\n").find(frame => frame.trimStart().startsWith("at "))
+    const frames = this.stack?.split("\n").filter(frame => frame.trimStart().startsWith("at ")) ?? []
+    const line = frames.find(frame => ownFrames === undefined || !frame.includes(ownFrames)) ?? frames[0]
     if (line !== undefined) this.message += `\n  ${line.trim()}`
   }
 }

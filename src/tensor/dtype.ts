@@ -30,6 +30,14 @@ export const bytesPerElement: { readonly [D in DType]: number } = {
 export const isFloat = (dtype: DType): boolean => dtype === "f32" || dtype === "f16" || dtype === "bf16"
 export const isInteger = (dtype: DType): boolean => dtype === "i32" || dtype === "i64" || dtype === "u8"
 
+/** Whether a dtype can hold a number as it is; floats round, and any number is true or false. */
+export const canHold = (dtype: DType, value: number | bigint): boolean => {
+  if (isFloat(dtype) || dtype === "bool") return true
+  if (dtype === "i64") return typeof value === "bigint" ? BigInt.asIntN(64, value) === value : Number.isInteger(value)
+  const [low, high] = dtype === "u8" ? [0, 2 ** 8 - 1] : [-(2 ** 31), 2 ** 31 - 1]
+  return value >= low && value <= high && Number.isInteger(Number(value))
+}
+
 /** A view of `length` elements over bytes; `byteOffset` must be a multiple of the element size. */
 export const hostView = <D extends DType>(
   dtype: D,

@@ -37,7 +37,7 @@ import {
 } from "./ops.ts"
 import type { Attributes, Op } from "./primitives.ts"
 import { sameShape } from "./shape.ts"
-import type { Shape, Tensor } from "./Tensor.ts"
+import { elements, type Shape, type Tensor } from "./Tensor.ts"
 
 export interface RuleContext<O extends Op> {
   /** Cotangent of the first output. */
@@ -93,6 +93,9 @@ const keepDims = (x: Tensor, g: Tensor, axes: ReadonlyArray<number>): Tensor =>
     x.shape.map((size, axis) => (axes.includes(axis) ? 1 : size))
   )
 
+/** [..., n] as rows of n elements. */
+const flattened = (x: Tensor): Tensor => reshape(x, [elements(x.shape.slice(0, -1)), x.shape.at(-1)!])
+
 const matmulRule: Rule<"matmul"> = ({ attributes: { transposeA, transposeB }, g, inputs: [a, b] }) => {
   const left = (): Tensor =>
     transposeA
@@ -101,8 +104,8 @@ const matmulRule: Rule<"matmul"> = ({ attributes: { transposeA, transposeB }, g,
   const right = (): Tensor => {
     if (b!.rank === 2 && a!.rank > 2 && !transposeA) {
       // A weight under a batch: one product over all rows instead of one for each batch entry and a sum.
-      const rows = reshape(a!, [-1, a!.shape.at(-1)!])
-      const gRows = reshape(g, [-1, g.shape.at(-1)!])
+      const rows = flattened(a!)
+      const gRows = flattened(g)
       return transposeB ? matmul(gRows, rows, { transposeA: true }) : matmul(rows, gRows, { transposeA: true })
     }
     return transposeB
@@ -181,7 +184,8 @@ export const rules: { readonly [O in Op]: Rule<O> } = {
     (g, a, b, y) => neg(mul(g, div(sub(a, y), b)))
   ),
   pow: binary(
-    (g, a, b) => mul(g, mul(b, pow(a, sub(b, 1)))),
+    // b a^(b - 1), which is 0 for b = 0 even where a is 0.
+    (g, a, b) => mul(g, select(equal(b, 0), 0, mul(b, pow(a, sub(b, 1))))),
     (g, a, _, y) => mul(g, select(less(0, a), mul(y, log(select(less(0, a), a, 1))), 0))
   ),
   maximum: binary(

@@ -6,11 +6,11 @@ import { createHash } from "node:crypto"
 import { mkdir, open, readdir, readFile, rename, rm, writeFile } from "node:fs/promises"
 import { join } from "node:path"
 import { Effect, Schema } from "effect"
-import { type FileError, onFile } from "../data/fileError.ts"
-import { openTensors } from "../data/tensorFiles.ts"
+import { FileError, onFile } from "../data/fileError.ts"
+import { openTensors, type TensorFilesError } from "../data/tensorFiles.ts"
 import type { Engine, EngineError } from "../engines/Engine.ts"
 import type { ParameterBuffers } from "../models/parameters.ts"
-import { loadWeights, saveWeights } from "../models/weights.ts"
+import { loadWeights, matchWeights, saveWeights, type WeightsError } from "../models/weights.ts"
 import { Memory } from "./objective.ts"
 import type { TrainingBuffers } from "./trainer.ts"
 
@@ -31,11 +31,17 @@ export type TrainingState = typeof TrainingState.Type
 
 const StateFile = Schema.fromJsonString(Schema.Struct({ layout: Schema.String, state: TrainingState }))
 
+/** A checkpoint that cannot be loaded. */
+export type RestoreError = FileError | EngineError | TensorFilesError | WeightsError
+
 export interface Checkpoints {
   /** Writes a checkpoint and removes those that are too old. */
   readonly save: (state: TrainingState) => Effect.Effect<void, FileError | EngineError>
-  /** Loads the newest checkpoint that can be read into the buffers; undefined when there is none. */
-  readonly restore: Effect.Effect<TrainingState | undefined, FileError | EngineError>
+  /**
+   * Loads the newest checkpoint that is whole into the buffers; undefined when there is none. Removes those that are not; one that is, and cannot be
+   * loaded now, stays.
+   */
+  readonly restore: Effect.Effect<TrainingState | undefined, RestoreError>
 }
 
 const kept = 2
@@ -92,7 +98,8 @@ export const makeCheckpoints = (engine: Engine, directory: string, buffers: Trai
     for (const old of present.slice(kept)) yield* remove(old)
   })
 
-  const load = (name: string) =>
+  /** Finds out whether a checkpoint is whole, before anything is overwritten. */
+  const look = (name: string) =>
     Effect.gen(function* () {
       const path = join(directory, name)
       const { names, text } = yield* onFile(path, `read ${path}`, async () => ({
@@ -102,16 +109,22 @@ export const makeCheckpoints = (engine: Engine, directory: string, buffers: Trai
       const decoded = yield* Schema.decodeUnknownEffect(StateFile)(text)
       if (decoded.layout !== layout) return yield* Effect.fail("other")
       const stored = yield* openTensors(names.map(file => ({ name: file, path: join(path, file) })))
-      yield* loadWeights(engine, tensors, stored)
-      return decoded.state
+      yield* matchWeights(tensors.specs, stored)
+      return { state: decoded.state, stored }
     })
 
   return {
     save,
     restore: Effect.gen(function* () {
       for (const name of yield* list) {
-        const state = yield* Effect.option(load(name))
-        if (state._tag === "Some") return state.value
+        const found = yield* Effect.result(look(name))
+        if (found._tag === "Success") {
+          yield* loadWeights(engine, tensors, found.success.stored)
+          return found.success.state
+        }
+        const reason = found.failure
+        // Too many open files, say: not the checkpoint's fault.
+        if (reason instanceof FileError && reason.class === "storage") return yield* reason
         console.error(`the checkpoint ${name} cannot be used; the one before it is tried`)
         yield* remove(name)
       }

@@ -2,14 +2,13 @@
 import { Effect, Schema, Scope } from "effect"
 import { TextList } from "../data/commaList.ts"
 import { NonNegative, setting } from "../data/setting.ts"
-import type { FileError } from "../data/fileError.ts"
-import type { Engine, EngineError } from "../engines/Engine.ts"
+import type { Engine } from "../engines/Engine.ts"
 import { matmulPeak } from "../engines/matmulPeak.ts"
 import type { ParameterSpec } from "../models/parameters.ts"
 import type { Progress } from "../pipeline/StageContext.ts"
 import { count } from "../pipeline/units.ts"
 import { AdamW } from "./adamw.ts"
-import { makeCheckpoints, type TrainingState } from "./checkpoints.ts"
+import { makeCheckpoints, type RestoreError, type TrainingState } from "./checkpoints.ts"
 import { type FreezeError, groupParameters, splitParameters } from "./groups.ts"
 import { openLog, type Scalars } from "./log.ts"
 import { amounts, memoryMeasures, updateMeasures, workMeasures } from "./measures.ts"
@@ -74,7 +73,7 @@ export interface Training<E> {
   readonly fixed?: ReadonlyArray<ParameterSpec>
   /** Other names of parameters, for patterns that freeze. */
   readonly aliases?: { readonly [alias: string]: string }
-  /** Fills parameters and frozen with what training starts from. Not called when a checkpoint is there. */
+  /** Fills parameters, frozen and constants with what training starts from; a checkpoint then overwrites the parameters. */
   readonly initial: (buffers: TrainingBuffers) => Effect.Effect<void, E>
   readonly objective: Objective<E>
   readonly steps: number
@@ -108,7 +107,7 @@ export interface Trained {
 export const train = <E>(
   engine: Engine,
   training: Training<E>
-): Effect.Effect<Trained, E | EngineError | FileError | DivergedError | FreezeError, Scope.Scope> =>
+): Effect.Effect<Trained, E | RestoreError | DivergedError | FreezeError, Scope.Scope> =>
   Effect.gen(function* () {
     const { checkpointSeconds = defaultCheckpointSeconds, directory, objective, steps, update } = training
     const split = yield* Effect.try({
@@ -128,6 +127,13 @@ export const train = <E>(
       maxGradNorm: update.maxGradNorm,
       checkpointLayers: update.gradientCheckpointing
     })
+    const scope = yield* Effect.scope
+    const observers = yield* Effect.forEach(training.observers ?? [], ({ every, prepare }) =>
+      Effect.map(Effect.cached(Effect.provideService(prepare(buffers, directory), Scope.Scope, scope)), look => ({
+        every,
+        look
+      }))
+    )
     const { memory: remembering } = objective
     let state: TrainingState = {
       step: 0,
@@ -139,13 +145,6 @@ export const train = <E>(
     }
     const evaluate = yield* (
       training.evaluation?.prepare(buffers, () => state.memory ?? {}) ?? Effect.succeed(Effect.succeed({}))
-    )
-    const scope = yield* Effect.scope
-    const observers = yield* Effect.forEach(training.observers ?? [], ({ every, prepare }) =>
-      Effect.map(Effect.cached(Effect.provideService(prepare(buffers, directory), Scope.Scope, scope)), look => ({
-        every,
-        look
-      }))
     )
     const checkpoints = makeCheckpoints(engine, directory, buffers)
 

@@ -5,7 +5,7 @@ import type { Scalars } from "./log.ts"
 import type { MicroBatch } from "./objective.ts"
 import type { StepOutcome } from "./trainer.ts"
 
-/** Sums over a step's micro-batches; `flops`: operations of one that does not say how many it has. */
+/** Sums over a step's micro-batches. `flops`: of a micro-batch that does not say itself how many operations it takes. */
 export const amounts = (microBatches: ReadonlyArray<MicroBatch>, flops: number) => {
   const total = (of: "tokens" | "flops" | "sequences" | "rows", otherwise = 0) =>
     microBatches.reduce((sum, microBatch) => sum + (microBatch[of] ?? otherwise), 0)

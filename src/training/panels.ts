@@ -98,7 +98,7 @@ export const trainingPanels = (
 })
 
 /** What a model makes of a token, given those that are not masked. */
-interface Seen {
+export interface Seen {
   /** Of its prediction, nats. */
   readonly entropy: number
   /** 1 where the likeliest token is the right one. */
@@ -107,10 +107,10 @@ interface Seen {
   readonly confidence: number
 }
 
-/** Of each token of a sequence; the first, which nothing predicts, has zeros. */
-type Inspect = (ids: Int32Array, masked: ArrayLike<number>) => Effect.Effect<ReadonlyArray<Seen>, EngineError>
+/** Of each token of a sequence, cut at `length`; the first, which nothing predicts, has zeros. */
+export type Inspect = (ids: Int32Array, masked: ArrayLike<number>) => Effect.Effect<ReadonlyArray<Seen>, EngineError>
 
-const makeInspection = (
+export const makeInspection = (
   engine: Engine,
   config: ModelConfig,
   parameters: Buffers,

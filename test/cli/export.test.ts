@@ -1,9 +1,16 @@
-import { readFileSync } from "node:fs"
+import { createHash } from "node:crypto"
+import { readdirSync, readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
+import { fileURLToPath } from "node:url"
 import * as ort from "onnxruntime-node"
 import { afterAll, assert, beforeAll, describe, it } from "vitest"
+import { numericClass } from "../../src/engines/names.ts"
+import * as Pipeline from "../../src/pipeline/Pipeline.ts"
+import { anchor } from "../../stages/anchor.ts"
+import { downloadDocuments, downloadModel, downloadTokenizer } from "../../stages/download.ts"
+import { tokenize } from "../../stages/tokenize.ts"
 import { pipeline } from "../support/commandLine.ts"
-import { temporaryDirectory } from "../support/inProcess.ts"
+import { runPipeline, temporaryDirectory } from "../support/inProcess.ts"
 import { tinyConfig, tinyWeight, writeTinyModel } from "../support/tinyModel.ts"
 import { bruteForward } from "../models/bruteForce.ts"
 
@@ -14,6 +21,7 @@ beforeAll(async () => {
 })
 afterAll(() => directory.remove())
 
+const assets = fileURLToPath(new URL("../../assets", import.meta.url))
 const call = (...words: ReadonlyArray<string>) => pipeline(directory.path, words)
 const tokens = [5, 300, 2, 1999, 7]
 
@@ -23,6 +31,71 @@ const run = async (file: string, feeds: { readonly [name: string]: ort.Tensor } 
   const { logits } = await session.run({ tokens: ids, ...feeds })
   return { data: logits!.data as Float32Array, dims: logits!.dims, inputs: session.inputNames }
 }
+
+describe("pipeline export --to anchors", () => {
+  it("writes the field's layout: a safetensors file per sequence under its key, and a manifest", async () => {
+    writeFileSync(
+      join(directory.path, "texts.jsonl"),
+      `${JSON.stringify({ text: "The people of the United States" })}\n`
+    )
+    const states = Pipeline.make(
+      "states",
+      { description: "", profiles: { only: { description: "", needs: "nothing", make: () => undefined } } },
+      () =>
+        anchor({
+          teacher: downloadModel({ source: `file:${join(directory.path, "tiny")}` }),
+          sequences: tokenize({
+            corpus: downloadDocuments({ source: `file:${join(directory.path, "texts.jsonl")}` }),
+            tokenizer: downloadTokenizer({ source: "embedded:tokenizer" }),
+            maxSeqLen: 64
+          }),
+          layers: [0, 2]
+        })
+    )
+    const cache = join(directory.path, "kept")
+    const ran = await runPipeline(states, { cache, layers: [assets], engine: numericClass("ort") })
+    assert.deepStrictEqual(ran.failures, [])
+    const { code, stderr } = call("export", "states/anchor", "--to", "anchors", "-o", "anchors", "--cache", cache)
+    assert.strictEqual(code, 0, stderr)
+    const at = (name: string) => join(directory.path, "anchors", name)
+    const manifest = JSON.parse(readFileSync(at("manifest.json"), "utf8")) as object
+    assert.include(manifest, { format_version: 1, num_hidden_layers: 2, hidden_size: 8, dtype: "bfloat16" })
+    const names = readdirSync(at(""), { recursive: true, encoding: "utf8" }).filter(name =>
+      name.endsWith("safetensors")
+    )
+    assert.strictEqual(names.length, 1)
+
+    // Read as the format says, without our reader.
+    const bytes = readFileSync(at(names[0]!))
+    const start = 8 + Number(bytes.readBigUInt64LE(0))
+    const header = JSON.parse(bytes.subarray(8, start).toString("utf8")) as {
+      readonly [name: string]: {
+        readonly dtype: string
+        readonly shape: ReadonlyArray<number>
+        readonly data_offsets: [number, number]
+      }
+    }
+    assert.deepStrictEqual(Object.keys(header).sort(), ["hidden_layer_0", "hidden_layer_2", "input_ids"])
+    const content = (name: string) => bytes.subarray(...header[name]!.data_offsets.map(offset => start + offset))
+    const raw = content("input_ids")
+    const ids = Array.from({ length: raw.length / 8 }, (_, i) => Number(raw.readBigInt64LE(8 * i)))
+    const key = createHash("sha256").update(raw).digest("hex").slice(0, 16)
+    assert.strictEqual(names[0], join(key.slice(0, 2), `${key}.safetensors`))
+    const brute = bruteForward(tinyConfig, tinyWeight, ids, true).states
+    for (const layer of [0, 2]) {
+      const { dtype, shape } = header[`hidden_layer_${layer}`]!
+      assert.deepStrictEqual([dtype, shape], ["BF16", [ids.length, 8]])
+      const stored = content(`hidden_layer_${layer}`)
+      for (const [i, value] of brute[layer]!.flat().entries()) {
+        const wide = new Uint32Array([stored.readUInt16LE(2 * i) << 16])
+        const read = new Float32Array(wide.buffer)[0]!
+        assert.closeTo(read, value, 0.005 * Math.abs(value) + 1e-4)
+      }
+    }
+    const wrong = call("export", "states/tokenize", "--to", "anchors", "-o", "other", "--cache", cache)
+    assert.match(wrong.stderr, /is no set of anchors, but token-sequences/)
+  })
+})
 
 describe("pipeline export --to onnx", () => {
   it("writes a graph that another runtime runs to the same logits, causal or bidirectional", async () => {

@@ -74,6 +74,8 @@ describe("pipeline generate", () => {
     refused(/embedded:nothing: does not ship with the program/, "-m", "embedded:nothing", "The")
     refused(/embedded:web50: is no model, but documents/, "-m", "embedded:web50", "The")
     refused(/nothing was ever run/, "-m", "pretrain-teacher/pretrain", "The")
+    refused(/\.\/nowhere: is no directory/, "-m", "./nowhere", "The")
+    refused(/\.\/tiny\/config.json: is no directory/, "-m", "./tiny/config.json", "The")
   })
 
   it("decodes several texts at once by diffusion, and keeps and lists every step", () => {
@@ -150,6 +152,15 @@ describe("pipeline generate", () => {
     renameSync(join(broken, "tokenizer.json"), join(broken, "elsewhere.json"))
     assert.match(call("-m", "broken", "The").stderr, /the model has no tokenizer.json/)
     renameSync(join(broken, "elsewhere.json"), join(broken, "tokenizer.json"))
+    const config = JSON.parse(readFileSync(join(broken, "config.json"), "utf8")) as object
+    const configured = (changes: object) => {
+      writeFileSync(join(broken, "config.json"), JSON.stringify({ ...config, ...changes }))
+      return call("-m", "broken", "The").stderr
+    }
+    // Found out from the files' headers, before memory is asked for.
+    assert.match(configured({ vocab_size: 1e12 }), /of another shape: model.embed_tokens.weight is/)
+    assert.match(configured({ hidden_size: 2 ** 50 }), /of another shape: model.embed_tokens.weight is/)
+    assert.match(configured({ num_hidden_layers: 1e9 }), /config.json: .*\n  at \["num_hidden_layers"\]/)
     writeFileSync(join(broken, "config.json"), "{")
     assert.match(call("-m", "broken", "The").stderr, /config.json: /)
     rmSync(join(broken, "config.json"))

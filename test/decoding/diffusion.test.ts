@@ -8,7 +8,8 @@ import {
   DiffusionDecoding,
   diffusionGenerate,
   mdmDefaults,
-  schedules
+  schedules,
+  stepsThatCount
 } from "../../src/decoding/diffusion.ts"
 import { makeOrt } from "../../src/engines/ort/ort.ts"
 import { parameterSpecs } from "../../src/models/config.ts"
@@ -92,6 +93,8 @@ describe("diffusion decoding", () => {
       expect(yield* masksAfter("kappa", 4)).toEqual([7, 5, 2, 0])
       // 1 - s/t of a time that falls evenly from 1 to 0.001 in four steps: 0.24975, 0.333, 0.499, …
       expect(yield* masksAfter("floor", 4)).toEqual([8, 6, 4, 0])
+      // The spread of steps that are not a divisor: the first ones take what is left over.
+      expect(yield* masksAfter("quota", 3)).toEqual([6, 3, 0])
       expect((yield* masksAfter("quota", 16)).length).toBe(10)
       expect((yield* masksAfter("floor", 16)).length).toBe(16)
     })
@@ -127,6 +130,95 @@ describe("diffusion decoding", () => {
       })
   )
 
+  it.effect("p2 keeps by its own confidence: a loop over steps that remasks the least sure gives the same", () =>
+    Effect.gen(function* () {
+      const [prompt, n, steps] = [[5, 7], 7, 5]
+      const denoiser = random(9)
+      const { forwards, sequences } = yield* generate(denoiser, [prompt], n, settings({ alg: "p2", steps }))
+      const canvas = Int32Array.from([...prompt, ...Array<number>(n).fill(mask)])
+      let made = 0
+      for (let step = 0; step < steps && canvas.includes(mask); step++) {
+        made++
+        const places = Array.from({ length: n }, (_, i) => 2 + i)
+        const judged = yield* Effect.forEach(places, place =>
+          Effect.map(denoiser.logits(canvas, [0], [place]), logits => {
+            const row = [...logits].slice(0, mask)
+            const total = row.reduce((sum, x) => sum + Math.exp(x), 0)
+            const best = row.indexOf(Math.max(...row))
+            const token = canvas[place] === mask ? best : canvas[place]!
+            return { place, token, score: Math.exp(row[token]!) / total }
+          })
+        )
+        const remasked = Math.floor(n * (1 - (step + 1) / steps))
+        const ascending = judged.toSorted((a, b) => a.score - b.score)
+        for (const [rank, { place, token }] of ascending.entries()) canvas[place] = rank < remasked ? mask : token
+      }
+      expect([...sequences[0]!]).toEqual([...canvas])
+      expect(forwards).toBe(made)
+    })
+  )
+
+  it.effect("origin reveals each mask with probability 1 - s / t, and the rest at the end", () =>
+    Effect.gen(function* () {
+      const prompts = Array.from({ length: 40 }, (_, i) => [i % 12])
+      const counts: Array<number> = []
+      yield* generate(random(51), prompts, 50, settings({ alg: "origin", steps: 4 }), {
+        onStep: (_, rows) =>
+          Effect.sync(() => void counts.push(rows.reduce((sum, row) => sum + row.filter(id => id === mask).length, 0)))
+      })
+      // Times 1, 0.75025, 0.5005, 0.25075 of 2,000 masks; standard deviations are about 20.
+      for (const [i, share] of [0.75025, 0.5005, 0.25075].entries())
+        expect(Math.abs(counts[i]! - 2000 * share)).toBeLessThan(100)
+      expect(counts[3]).toBe(0)
+    })
+  )
+
+  it.effect("with algTemp draws positions in proportion to exp(confidence / algTemp)", () =>
+    Effect.gen(function* () {
+      // Two places whose tokens have probability 0.9 and 0.6; one is revealed first.
+      const two: Denoiser<never> = {
+        vocabSize: 3,
+        length: 3,
+        logits: (_canvas, _pads, places) =>
+          Effect.succeed(
+            Float32Array.from(places.flatMap(place => (place % 3 === 1 ? [0.9, 0.1, 0] : [0.6, 0.4, 0]).map(Math.log)))
+          )
+      }
+      let first = 0
+      const rows = Array.from({ length: 3000 }, () => [1])
+      yield* diffusionGenerate(two, {
+        prompts: rows,
+        maxNewTokens: 2,
+        mask: 2,
+        pad: 0,
+        seed: 1,
+        settings: settings({ alg: "maskgit_plus", algTemp: 0.5, steps: 2 }),
+        onStep: (step, texts) =>
+          Effect.sync(() => {
+            if (step === 1) first = texts.filter(text => text[1] !== 2).length
+          })
+      })
+      const expected = Math.exp(0.9 / 0.5) / (Math.exp(0.9 / 0.5) + Math.exp(0.6 / 0.5))
+      expect(Math.abs(first / 3000 - expected)).toBeLessThan(0.035)
+    })
+  )
+
+  it.effect("knows after how many steps nothing more is revealed", () =>
+    Effect.gen(function* () {
+      for (const steps of [3, 6, 7, 40]) {
+        const given = settings({ steps, temperature: 1 })
+        const counting = stepsThatCount(given, 6)
+        expect(counting).toBe(Math.min(steps, 6))
+        const asked = yield* generate(random(8), [[1, 2]], 6, given)
+        const enough = yield* generate(random(8), [[1, 2]], 6, { ...given, steps: counting })
+        expect(asked).toEqual(enough)
+        expect(asked.forwards).toBe(counting)
+      }
+      expect(stepsThatCount(settings({ steps: 9, schedule: "floor" }), 4)).toBe(9)
+      expect(stepsThatCount(settings({ steps: 9, alg: "p2" }), 4)).toBe(9)
+    })
+  )
+
   it.effect("gives a prompt the same text in any company, and another text for another seed", () =>
     Effect.gen(function* () {
       const given = settings({ temperature: 1, algTemp: 0.5, steps: 5 })
@@ -134,6 +226,8 @@ describe("diffusion decoding", () => {
       // The second row is shorter: its beginning is padding.
       const together = yield* generate(random(9), [[1, 2, 3], [4]], 6, given)
       expect(together.sequences[0]).toEqual(alone.sequences[0])
+      const second = yield* generate(random(9), [[4]], 6, given, { firstRow: 1 })
+      expect(second.sequences[0]).toEqual(together.sequences[1])
       const other = yield* generate(random(9), [[1, 2, 3]], 6, given, { seed: 5 })
       expect(other.sequences[0]).not.toEqual(alone.sequences[0])
     })
@@ -161,7 +255,8 @@ describe("a model as a denoiser", () => {
         const buffers = yield* allocateParameters(engine, parameterSpecs(config))
         yield* initialise(engine, buffers, 2)
         const values = new Map(parameterSpecs(config).map(spec => [spec.name, initialValues(spec, 2)]))
-        const denoiser = yield* makeDenoiser(engine, config, buffers.views, { rows: 2, length: 7, wanted: 6 })
+        const shape = { rows: 3, length: 7, wanted: 6 }
+        const denoiser = yield* makeDenoiser(engine, config, buffers.views, shape)
         const rows = [
           [3, 1, 4, 1, 5, 12, 12],
           [9, 2, 12, 6, 12]
@@ -173,6 +268,10 @@ describe("a model as a denoiser", () => {
         const wanted = [expected[0]![4]!, expected[0]![5]!, expected[0]![0]!, expected[1]![1]!, expected[1]![3]!]
         for (const [i, row] of wanted.entries())
           for (const [token, value] of row.entries()) expect(logits[i * vocabSize + token]).toBeCloseTo(value, 4)
+
+        const unshifted = yield* makeDenoiser(engine, config, buffers.views, { ...shape, tokenShift: false })
+        const own = yield* unshifted.logits(canvas, [0, 2], [5])
+        for (const [token, value] of expected[0]![5]!.entries()) expect(own[token]).toBeCloseTo(value, 4)
       })
     )
   )

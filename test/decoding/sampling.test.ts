@@ -41,6 +41,24 @@ describe("sampling", () => {
     for (const [i, expected] of [0.25, 0.09, 0.04].entries()) expect(p[i]).toBeCloseTo(expected / total, 2)
   })
 
+  it("takes the most likely token where the temperature is next to nothing", () => {
+    for (const temperature of [1e-300, 5e-324]) {
+      const { probability, token } = sampleToken([1, 3, -Infinity, 2], { temperature, topP: 0.9 }, 0.5)
+      expect([token, probability]).toEqual([1, 1])
+    }
+  })
+
+  it("refuses logits that are no distribution, as damaged weights give them", () => {
+    for (const row of [
+      [1, NaN],
+      [NaN, NaN],
+      [Infinity, 1],
+      [-Infinity, -Infinity]
+    ])
+      for (const temperature of [0, 1])
+        expect(() => sampleToken(row, { temperature }, 0.5)).toThrow(/the model's logits are not all numbers/)
+  })
+
   it("never draws what has no probability", () => {
     fc.assert(
       fc.property(logits, fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true }), (row, uniform) => {

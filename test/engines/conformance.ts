@@ -28,8 +28,8 @@ export interface Case {
   readonly ulps?: number
 }
 
-const floats: ReadonlyArray<DType> = ["f32", "f16", "bf16"]
-const numbers: ReadonlyArray<DType> = [...floats, "i32", "i64"]
+export const floats: ReadonlyArray<DType> = ["f32", "f16", "bf16"]
+export const numbers: ReadonlyArray<DType> = [...floats, "i32", "i64"]
 const all: ReadonlyArray<DType> = [...numbers, "u8", "bool"]
 
 const shapes: ReadonlyArray<Shape> = [[], [5], [3, 4], [2, 1, 3], [0, 3]]
@@ -234,8 +234,8 @@ export const conformance: { readonly [op in ProgramOp]: ReadonlyArray<Case> } = 
     { inputs: [x(dtype, 5, 6)], f: a => ops.slice(a!, [2, 0], [2, 6]) }
   ]),
   pad: each(numbers, dtype => [{ inputs: [x(dtype, 2, 3)], f: a => ops.pad(a!, [1, 0], [0, 2], 7) }]),
-  after: each(["f32", "bf16", "i64"], dtype => [
-    { inputs: [x(dtype, 3), x("f32", 2)], f: (a, b) => ops.add(ops.after(a!, [ops.exp(b!)]), a!) }
+  after: each(all, dtype => [
+    { inputs: [x(dtype, 3), x("f32", 2)], f: (a, b) => ops.concat([ops.after(a!, [ops.exp(b!)]), a!], 0) }
   ])
 }
 

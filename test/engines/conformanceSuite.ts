@@ -5,9 +5,14 @@ import type { Engine } from "../../src/engines/Engine.ts"
 import { evaluate, fromNumbers, toNumbers } from "../../src/engines/reference/evaluate.ts"
 import { isFloat } from "../../src/tensor/dtype.ts"
 import * as ops from "../../src/tensor/ops.ts"
-import { makeProgram } from "../../src/tensor/Program.ts"
+import { makeProgram, type ProgramOp } from "../../src/tensor/Program.ts"
+import { randomKey } from "../../src/tensor/random.ts"
 import { type Case, conformance, draw, lastPlace } from "./conformance.ts"
+import { randomCase } from "./randomCases.ts"
 import { type MakeEngine, runOnce } from "./runOnce.ts"
+
+/** Random cases of each op. */
+const randomShapes = 16
 
 const compare = Effect.fn("compare")(function* (
   engine: Engine,
@@ -38,8 +43,8 @@ const compare = Effect.fn("compare")(function* (
   }
 })
 
-/** Every op of the list, and what their lists of shapes leave out, against the reference. */
-export const conformanceSuite = (name: string, make: MakeEngine): void => {
+/** Every op of the list, on its shapes and on random ones, and what those leave out, against the reference. */
+export const conformanceSuite = (name: string, make: MakeEngine, makeThreaded: MakeEngine = make): void => {
   describe(`engine ${name}`, () => {
     for (const [op, cases] of Object.entries(conformance))
       it.live(`computes ${op}`, () =>
@@ -47,6 +52,10 @@ export const conformanceSuite = (name: string, make: MakeEngine): void => {
           Effect.gen(function* () {
             const engine = yield* make()
             for (const [i, testCase] of cases.entries()) yield* compare(engine, op, testCase, 10 * i)
+            for (let i = 0; i < randomShapes; i++) {
+              const testCase = randomCase(op as ProgramOp, randomKey(i, `shapes of ${op}`))
+              yield* compare(engine, op, testCase, 10 * i)
+            }
           })
         )
       )
@@ -104,7 +113,7 @@ export const conformanceSuite = (name: string, make: MakeEngine): void => {
     it.live("adds up many updates of one row, losing none", () =>
       Effect.scoped(
         Effect.gen(function* () {
-          const engine = yield* make()
+          const engine = yield* makeThreaded()
           // Large enough that operators with several threads use them.
           for (const [n, width] of [
             [64, 3],

@@ -5,6 +5,7 @@ import type { Engine, EngineError } from "../../src/engines/Engine.ts"
 import { mayOverwrite } from "../../src/engines/ort/inPlace.ts"
 import { evaluate } from "../../src/engines/reference/evaluate.ts"
 import { gradients } from "../../src/tensor/autodiff.ts"
+import { fromBf16Bits } from "../../src/tensor/dtype.ts"
 import * as ops from "../../src/tensor/ops.ts"
 import { makeProgram } from "../../src/tensor/Program.ts"
 import { normals, randomKey } from "../../src/tensor/random.ts"
@@ -81,6 +82,34 @@ export const lifecycleSuite = (name: string, make: MakeEngine): void => {
           yield* engine.run([yield* engine.bind(executable, { x: state }, { next: state, sum })])
           expect([...(yield* engine.download(sum))]).toEqual([3])
           expect([...(yield* engine.download(state))].map(Number)[3]).toBeCloseTo(Math.E, 5)
+        })
+      )
+    )
+
+    it.live("gives outputs that are inputs or constants, in every run", () =>
+      within(make, engine =>
+        Effect.gen(function* () {
+          const fixed = ops.constant(Float32Array.of(1, 2, 3, 4), "f32", [4])
+          const scalar = ops.constant(7, "bf16")
+          const program = makeProgram({ same: x, fixed, scalar, sum: ops.add(x, fixed) })
+          const executable = yield* engine.compile(program)
+          const state = yield* engine.allocate("f32", [4])
+          const outputs = {
+            same: yield* engine.allocate("f32", [4]),
+            fixed: yield* engine.allocate("f32", [4]),
+            scalar: yield* engine.allocate("bf16", []),
+            sum: yield* engine.allocate("f32", [4])
+          }
+          const call = yield* engine.bind(executable, { x: state }, outputs)
+          for (const value of [5, 6]) {
+            yield* engine.upload(state, new Float32Array(4).fill(value))
+            yield* engine.upload(outputs.fixed, new Float32Array(4))
+            yield* engine.run([call])
+            expect([...(yield* engine.download(outputs.same))]).toEqual(Array(4).fill(value))
+            expect([...(yield* engine.download(outputs.fixed))]).toEqual([1, 2, 3, 4])
+            expect(fromBf16Bits(Number((yield* engine.download(outputs.scalar))[0]))).toBe(7)
+            expect([...(yield* engine.download(outputs.sum))]).toEqual([1, 2, 3, 4].map(n => n + value))
+          }
         })
       )
     )

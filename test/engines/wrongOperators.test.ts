@@ -7,8 +7,9 @@ import { describe, expect, it } from "vitest"
 import { lowerSegment } from "../../src/engines/ort/lower.ts"
 import { encodeModel, type OnnxModel } from "../../src/engines/ort/onnx.ts"
 import { segmentsOf } from "../../src/engines/ort/segments.ts"
-import { input, scatterAdd } from "../../src/tensor/ops.ts"
+import { input, matmul, random, scatterAdd, topK } from "../../src/tensor/ops.ts"
 import { makeProgram } from "../../src/tensor/Program.ts"
+import type { Tensor } from "../../src/tensor/Tensor.ts"
 
 const f32 = (name: string, ...shape: ReadonlyArray<number>) => ({ name, type: "f32" as const, shape })
 const tensor = (values: ReadonlyArray<number>, shape: ReadonlyArray<number>) =>
@@ -62,16 +63,35 @@ describe("still wrong in ONNX Runtime", () => {
   })
 })
 
+/** The operators that a program is written with. */
+const operatorsOf = (outputs: { readonly [name: string]: Tensor }): ReadonlyArray<string> => {
+  const program = makeProgram(outputs)
+  const { segments } = segmentsOf(program)
+  return segments.flatMap(segment => lowerSegment(program, segment).model.nodes.map(({ op }) => op))
+}
+
 describe("never written into a model", () => {
   it("ScatterND, whose threads lose updates where indices repeat (a race, so that no run is sure to show it)", () => {
     const x = input("x", "f32", [5, 4, 3])
-    const program = makeProgram({
+    const operators = operatorsOf({
       rows: scatterAdd(x, input("i", "i32", [7]), input("u", "f32", [7, 4, 3])),
       inner: scatterAdd(x, input("j", "i64", [2, 2]), input("v", "f32", [5, 2, 2, 3]), 1)
     })
-    const { segments } = segmentsOf(program)
-    const operators = segments.flatMap(segment => lowerSegment(program, segment).model.nodes.map(({ op }) => op))
     expect(operators).toContain("ScatterElements")
     expect(operators).not.toContain("ScatterND")
+  })
+
+  it("anything that computes a tensor without elements: TopK never ends, products and scattering fail", () => {
+    const operators = operatorsOf({
+      largest: topK(input("x", "f32", [3, 0, 4]), 2).values,
+      product: matmul(input("a", "f32", [1, 2, 7]), input("b", "f32", [3, 0, 7, 2])),
+      drawn: random(input("key", "i64", [2]), [0, 5]),
+      added: scatterAdd(input("y", "f32", [0, 7]), input("i", "i32", [2]), input("u", "f32", [0, 2]), 1),
+      // Nothing is added.
+      kept: scatterAdd(input("z", "f32", [3, 7]), input("j", "i32", [0]), input("v", "f32", [3, 0]), 1),
+      // Nothing is summed.
+      zeros: matmul(input("c", "f32", [2, 1, 2, 0]), input("d", "f32", [2, 2, 0, 7]))
+    })
+    expect([...new Set(operators)].toSorted()).toEqual(["Expand", "Identity"])
   })
 })

@@ -106,6 +106,10 @@ describe("weights", () => {
         const text = readFileSync(index, "utf8")
         writeFileSync(index, text.replace('"layer.norm": "model-00002', '"layer.norm": "model-00001'))
         expect(yield* messageOf(load(path))).toMatch(/says that the tensor layer.norm is in model-00001-of-00003/)
+        writeFileSync(index, text.replace('"layer.norm": "model-00002', '"layer.norm": "model-00007'))
+        expect(yield* messageOf(load(path))).toMatch(
+          /says that the tensor layer.norm is in model-00007.*, which is not there/
+        )
         writeFileSync(index, "{")
         expect(yield* messageOf(load(path))).toMatch(/^model.safetensors.index.json: /)
         writeFileSync(index, text)

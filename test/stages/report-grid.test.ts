@@ -127,10 +127,16 @@ describe("the stage report-grid", () => {
     assert.strictEqual(new Set(ids).size, ids.length)
   })
 
-  it("refuses a measurement of other weights than the row's, a name that no row has, and a baseline that is none", async () => {
+  it("refuses a measurement of other weights than the row's, names that no row or column has, and a baseline that is none", async () => {
     const messages = async (cache: string, options: Options) => JSON.stringify((await run(cache, options)).failures)
     assert.include(await messages("swapped", { swapped: true }), "the evaluation of aligned is of the model")
     assert.include(await messages("baseline", { changes: { baseline: "random" } }), "the baseline is random")
+    const misspelt = { rows: [{ name: "baseline", label: "only", notApplicable: { tokens_per_second: "" } }] } as const
+    const alone = { ...misspelt, evaluations: {}, benchmarks: {}, models: {}, logs: {} }
+    assert.include(
+      await messages("misspelt", { changes: alone }),
+      "names the column tokens_per_second; there are trainedParameters"
+    )
     const one = { rows: [{ name: "baseline", label: "only" }] } as const
     assert.include(await messages("unnamed", { changes: one }), "evaluations holds aligned, latent, which no row names")
   })

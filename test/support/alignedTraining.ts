@@ -61,7 +61,8 @@ export const stepOf = (
   microBatchRows = 2,
   lr = 0,
   steps = 2,
-  changes: Partial<typeof DiffusionSettings.Encoded> = {}
+  changes: Partial<typeof DiffusionSettings.Encoded> = {},
+  checkpointLayers = false
 ) =>
   Effect.gen(function* () {
     const objective = diffusionObjective(
@@ -77,7 +78,7 @@ export const stepOf = (
       optimiser: { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weightDecay: 0 },
       groups: [{ offset: 0, size: buffers.parameters.flat.shape[0]!, rateFactor: 1, decays: true }],
       maxGradNorm: 0,
-      checkpointLayers: false
+      checkpointLayers
     })
     const outcomes = []
     for (let step = 0; step < steps; step++) {

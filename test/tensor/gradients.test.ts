@@ -255,6 +255,21 @@ describe("gradients", () => {
     expect([...evaluateTensors({ g: g! }, { x: [3, 1, 3, 2] })["g"]!]).toEqual([0.5, 0, 0.5, 0])
   })
 
+  it("of powers with exponent 0 are 0, also at 0", () => {
+    const x = ops.input("x", "f32", [3])
+    const [g] = gradients(ops.sum(ops.pow(x, ops.constant(Float32Array.of(0, 2, 1), "f32", [3]))), [x])
+    expect([...evaluateTensors({ g: g! }, { x: [0, 0, 0] })["g"]!]).toEqual([0, 0, 1])
+  })
+
+  it("of products over nothing are empty", () => {
+    const a = ops.input("a", "f32", [2, 3, 0])
+    const b = ops.input("b", "f32", [0, 4])
+    expect(gradients(ops.sum(ops.matmul(a, b)), [a, b]).map(({ shape }) => shape)).toEqual([a.shape, b.shape])
+    const columns = ops.input("columns", "f32", [5, 0])
+    const c = ops.input("c", "f32", [2, 3, 5])
+    expect(gradients(ops.sum(ops.matmul(c, columns)), [columns])[0]!.shape).toEqual([5, 0])
+  })
+
   it("take cotangents of several outputs", () => {
     const x = ops.input("x", "f32", [2])
     const [g] = vjp([ops.exp(x), ops.mul(x, 3)], [ops.constant(1, "f32", [2]), ops.constant(2, "f32", [2])], [x])

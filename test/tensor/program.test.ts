@@ -3,6 +3,7 @@ import { Result } from "effect"
 import { describe, expect, it } from "vitest"
 import { evaluate } from "../../src/engines/reference/evaluate.ts"
 import { gradients } from "../../src/tensor/autodiff.ts"
+import { mean, softmaxCrossEntropy } from "../../src/tensor/composites.ts"
 import { decodeProgram, encodeProgram, programDigest } from "../../src/tensor/encode.ts"
 import * as ops from "../../src/tensor/ops.ts"
 import { makeProgram, type Program } from "../../src/tensor/Program.ts"
@@ -154,14 +155,28 @@ describe("wrong use of an op", () => {
     "transpose: [0, 0] does not permute the axes of [2, 3]": () => ops.transpose(a, [0, 0]),
     "broadcastTo: [2, 3] does not broadcast to [3]": () => ops.broadcastTo(a, [3]),
     "constant: f32 [2] needs 2 elements in Float32Array, got 3 in Float32Array": () =>
-      ops.constant(new Float32Array(3), "f32", [2])
+      ops.constant(new Float32Array(3), "f32", [2]),
+    "constant: 1.5 is no i32": () => ops.add(whole, 1.5),
+    "constant: 4294967296 is no i32": () => ops.constant(2 ** 32, "i32"),
+    "constant: -1 is no u8": () => ops.constant(-1, "u8"),
+    "constant: NaN is no i64": () => ops.constant(NaN, "i64"),
+    "slice: [0.5, 0] to [2, 3] by [1, 1] does not lie within [2, 3]": () => ops.slice(a, [0.5, 0]),
+    "pad: the value must be finite, got Infinity": () => ops.pad(a, [0, 1], [0, 0], Infinity),
+    "rmsNorm: epsilon must be finite, got NaN": () => ops.rmsNorm(a, ops.input("w", "f32", [3]), NaN)
   }
   for (const [text, use] of Object.entries(wrong))
     it(`says ${text}`, () => {
       expect(use).toThrow(text)
     })
 
-  it("names the line of the caller", () => {
-    expect(() => ops.add(a, b)).toThrow(/program\.test\.ts:\d+:\d+/)
+  it("names the line of the caller, also where an op is made of others", () => {
+    const uses = [
+      () => ops.add(a, b),
+      () => ops.greater(a, whole),
+      () => ops.sliceAxis(a, 0, 1, 7),
+      () => mean(a, 5),
+      () => softmaxCrossEntropy(a, whole)
+    ]
+    for (const use of uses) expect(use).toThrow(/program\.test\.ts:\d+:\d+/)
   })
 })

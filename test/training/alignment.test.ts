@@ -51,6 +51,23 @@ describe("alignment", () => {
     )
   )
 
+  it.live("reads the same states where layers are computed again in the backward pass", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const engine = yield* makeOrt({ threads: 1 })
+        for (const aligned of [teacher({ subgoalAlignWt: 1 }), { ...teacher({}), states: undefined }]) {
+          const { states, ...live } = aligned
+          const given = states === undefined ? live : { ...live, states }
+          const kept = (yield* stepOf(engine, given, 2, 0, 1)).outcomes[0]!
+          const again = (yield* stepOf(engine, given, 2, 0, 1, {}, true)).outcomes[0]!
+          expect(again.losses["loss"]).toBeCloseTo(kept.losses["loss"]!, 5)
+          expect(again.losses["repr_align"]).toBeCloseTo(kept.losses["repr_align"]!, 6)
+          expect(again.gradientNorm).toBeCloseTo(kept.gradientNorm, 5)
+        }
+      })
+    )
+  )
+
   it.live("logs the cosines of the layers that a step drew", () =>
     Effect.scoped(
       Effect.gen(function* () {
@@ -116,6 +133,8 @@ describe("alignment", () => {
     expect(alignmentWeight(falling, 0, 10)).toBe(10)
     expect(alignmentWeight(falling, 5, 10)).toBeCloseTo(5.5, 12)
     expect(alignmentWeight(falling, 10, 10)).toBeCloseTo(1, 12)
+    const off = teacher({ reprAlignWt: 0, reprAlignWtFinal: 1, subgoalAlignWt: 1 }).settings
+    expect([0, 5, 10].map(step => alignmentWeight(off, step, 10))).toEqual([0, 0, 0])
   })
 
   it("refuses layers that the model does not have", () => {

@@ -6,7 +6,7 @@ import { Effect, Fiber, Schema, type Scope } from "effect"
 import { makeEpochs } from "../../src/data/epochs.ts"
 import { makeOrt } from "../../src/engines/ort/ort.ts"
 import { makeReference } from "../../src/engines/reference/reference.ts"
-import type { Engine } from "../../src/engines/Engine.ts"
+import { type Engine, EngineError } from "../../src/engines/Engine.ts"
 import { parameterSpecs } from "../../src/models/config.ts"
 import { initialise, initialValues, type ParameterSpec } from "../../src/models/parameters.ts"
 import { mul, sub, sum } from "../../src/tensor/ops.ts"
@@ -147,6 +147,33 @@ describe("training", () => {
         writeFileSync(join(root, "metrics.jsonl"), '{"step":1,"ti', { flag: "a" })
         expect(yield* trained("cut")).toEqual(whole)
         expect(losses("cut")).toEqual(losses("whole"))
+      })
+    )
+  )
+
+  it.live("keeps a checkpoint that could not be read for a reason of the moment, and says so", () =>
+    inEngine(
+      Effect.gen(function* () {
+        yield* trained("cut", { steps: 3 })
+        const kept = readdirSync(join(directory.path, "cut"))
+        const sound = engineInUse
+        // The engine fails when the checkpoint's tensors are on their way to it.
+        let uploads = 0
+        engineInUse = {
+          ...sound,
+          upload: (buffer, data) =>
+            ++uploads === specs.length + 2
+              ? Effect.fail(new EngineError({ engine: "ort", message: "no memory just now" }))
+              : sound.upload(buffer, data)
+        }
+        const error = yield* Effect.flip(trained("cut"))
+        expect(error.message).toBe("no memory just now")
+        expect(readdirSync(join(directory.path, "cut"))).toEqual(kept)
+        engineInUse = sound
+        const first = lines("cut")[0]!
+        yield* trained("cut")
+        expect(lines("cut")).toHaveLength(8)
+        expect(lines("cut")[0]).toEqual(first)
       })
     )
   )

@@ -1,4 +1,4 @@
-/** Programs as ONNX files for other tools: to be looked at in Netron, or run by any ONNX runtime that knows the contrib operators. */
+/** Programs as ONNX files for other tools: to be looked at in Netron, or run by any ONNX runtime. */
 import type { HostArray } from "../../tensor/dtype.ts"
 import type { Program, ValueId } from "../../tensor/Program.ts"
 import { lowerSegment } from "./lower.ts"
@@ -7,6 +7,9 @@ import { segmentsOf } from "./segments.ts"
 
 /** Files of the format hold less than 2 GiB. */
 const longestFile = 2 ** 31 - 1
+
+/** Version of ONNX's operators that brought RMSNormalization: what is needed where no 16-bit floats cross the border as bits. */
+const modestOpset = 23
 
 /**
  * The program with the names of its inputs and outputs. Inputs that `values` gives become constants of the file, under their names. Throws
@@ -17,7 +20,7 @@ export const exportOnnx = (program: Program, values: { readonly [input: string]:
   const [segment, ...others] = segments
   if (segment === undefined || others.length > 0)
     throw new Error("a program that computes parts of it again (checkpoints) cannot be written as ONNX")
-  const { inputs, model, outputs: computed } = lowerSegment(program, segment)
+  const { inputs, model, outputs: computed } = lowerSegment(program, segment, { standard: true })
   const nameOf = new Map(program.inputs.map(({ name, value }) => [value, name]))
   const outputOf = new Map(outputs.map(({ name, value }) => [value, name]))
   const renamed = new Map<string, string>()
@@ -35,10 +38,11 @@ export const exportOnnx = (program: Program, values: { readonly [input: string]:
   const size = constants.reduce((sum, { data }) => sum + data.byteLength, 0)
   if (size > longestFile)
     throw new Error(`the weights have ${size} bytes; an ONNX file holds less than ${longestFile + 1}`)
-  return encodeModel({
+  const exported = {
     nodes: model.nodes.map(node => ({ ...node, inputs: node.inputs.map(named), outputs: node.outputs.map(named) })),
     constants: [...model.constants, ...constants],
     inputs: ports.filter(({ name }) => values[name] === undefined),
     outputs: model.outputs.map(port => ({ ...port, name: named(port.name) }))
-  })
+  }
+  return model.nodes.some(({ op }) => op === "BitCast") ? encodeModel(exported) : encodeModel(exported, modestOpset)
 }

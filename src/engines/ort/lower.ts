@@ -70,6 +70,8 @@ interface Lowering<A> {
   readonly types: ReadonlyArray<ValueType>
   readonly attributes: A
   readonly out: ValueType
+  /** Whether only operators of the ONNX standard may be used, and none of ONNX Runtime's own. */
+  readonly standard: boolean
 }
 
 type Lower<A> = (context: Lowering<A>) => string | ReadonlyArray<string>
@@ -120,7 +122,8 @@ const scatterAdd: Lower<Attributes["scatterAdd"]> = ({
   inputs: [x, indices, updates],
   types
 }) => {
-  const [{ shape }, { shape: indexShape }] = types as [ValueType, ValueType, ValueType]
+  const [{ shape }, { shape: indexShape }, { shape: updateShape }] = types as [ValueType, ValueType, ValueType]
+  if (elements(updateShape) === 0) return x!
   const before = elements(shape.slice(0, axis))
   const behind = elements(shape.slice(axis + 1))
   const count = elements(indexShape)
@@ -134,16 +137,18 @@ const scatterAdd: Lower<Attributes["scatterAdd"]> = ({
   return reshaped(result, shape)
 }
 
-/** Products. FusedMatMul transposes on the way, but fails on an empty batch (wrongOptimisers in worker.ts has the same reason). */
+/** Products. FusedMatMul transposes on the way. Where there is nothing to sum, MatMul gets the shape wrong. */
 const matmul: Lower<Attributes["matmul"]> = ({
   attributes: { transposeA, transposeB },
   b,
   inputs: [left, right],
   out,
+  standard,
   types
 }) => {
+  if (elements(types[0]!.shape) === 0) return b.one("Expand", [b.f32(0), b.i64(out.shape)])
   if (!transposeA && !transposeB) return b.one("MatMul", [left!, right!])
-  if (elements(out.shape) > 0)
+  if (!standard)
     return b.node(
       "FusedMatMul",
       [left!, right!],
@@ -261,8 +266,12 @@ const lowerings: { readonly [O in ProgramOp]: Lower<Attributes[O]> } = {
     b.one("CumSum", [x!, b.i64Scalar(axis)], { reverse: Number(reverse) }),
   softmax: ({ attributes: { axis }, b, inputs }) => b.one("Softmax", inputs, { axis }),
   logSoftmax: ({ attributes: { axis }, b, inputs }) => b.one("LogSoftmax", inputs, { axis }),
-  rmsNorm: ({ attributes: { epsilon }, b, inputs }) =>
-    b.one("SimplifiedLayerNormalization", inputs, { axis: -1, epsilon: new Float(epsilon), stash_type: 1 }),
+  rmsNorm: ({ attributes: { epsilon }, b, inputs, standard }) =>
+    b.one(standard ? "RMSNormalization" : "SimplifiedLayerNormalization", inputs, {
+      axis: -1,
+      epsilon: new Float(epsilon),
+      stash_type: 1
+    }),
 
   gather: ({ attributes: { axis }, b, inputs }) => b.one("Gather", inputs, { axis }),
   gatherAlong: ({ attributes: { axis }, b, inputs }) => b.one("GatherElements", inputs, { axis }),
@@ -299,8 +308,15 @@ export interface Lowered {
 /** Raw bits travel over the border of a graph as u16. */
 export const borderType = (dtype: DType): OnnxType => (isHalf(dtype) ? "u16" : dtype)
 
-/** One segment as a model. Equal segments give equal models, whatever the numbers of their values. */
-export const lowerSegment = (program: Program, segment: Segment): Lowered => {
+/**
+ * One segment as a model. Equal segments give equal models, whatever the numbers of their values. What has no elements is not computed: several
+ * operators fail on empty tensors, and TopK never ends.
+ */
+export const lowerSegment = (
+  program: Program,
+  segment: Segment,
+  { standard = false }: { readonly standard?: boolean } = {}
+): Lowered => {
   const b = new Builder()
   const names = new Map<ValueId, string>()
   const typeOf = (value: ValueId): ValueType => program.values[value]!
@@ -321,12 +337,20 @@ export const lowerSegment = (program: Program, segment: Segment): Lowered => {
     return name
   }
   for (const { attributes, inputs, op, outputs } of segment.instructions) {
+    if (outputs.every(value => elements(typeOf(value).shape) === 0)) {
+      for (const value of outputs) {
+        const { dtype, shape } = typeOf(value)
+        names.set(value, b.constant(carrier(dtype), shape, new Uint8Array(0)))
+      }
+      continue
+    }
     const results = (lowerings[op] as Lower<unknown>)({
       b,
       inputs: inputs.map(nameOf),
       types: inputs.map(typeOf),
       attributes,
-      out: typeOf(outputs[0]!)
+      out: typeOf(outputs[0]!),
+      standard
     })
     for (const [i, value] of outputs.entries()) {
       const result = typeof results === "string" ? results : results[i]!

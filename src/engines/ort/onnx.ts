@@ -39,10 +39,10 @@ export interface OnnxModel {
 
 /** Version of the format, and of ONNX's operators (BitCast came with 26). */
 const irVersion = 11
-const opset = 26
+const newestOpset = 26
 export const contribDomain = "com.microsoft"
 
-export const encodeModel = (model: OnnxModel): Uint8Array => {
+export const encodeModel = (model: OnnxModel, opset = newestOpset): Uint8Array => {
   const writer = new BinaryWriter()
   writer.tag(1, WireType.Varint).int64(irVersion)
   message(writer, 7, () => graph(writer, model))

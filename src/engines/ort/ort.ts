@@ -137,8 +137,6 @@ const compileRequest = (executable: number, program: Program): Extract<Request, 
       done: lowered.inputs.filter(value => !ports.has(value) && lastUse.get(value) === i)
     }
   })
-  const constant = outputs.find(({ value }) => constants.has(value))
-  if (constant !== undefined) throw new Error(`the output ${constant.name} is a constant, which needs no engine`)
   return {
     kind: "compile",
     executable,
@@ -149,6 +147,12 @@ const compileRequest = (executable: number, program: Program): Extract<Request, 
     copies: outputs.flatMap(({ value }, output) => {
       const input = ports.get(value)
       return input === undefined ? [] : [{ output, input }]
+    }),
+    constants: outputs.flatMap(({ value }, output) => {
+      const data = constants.get(value)
+      return data === undefined
+        ? []
+        : [{ output, bytes: new Uint8Array(data.buffer, data.byteOffset, data.byteLength) }]
     })
   }
 }

@@ -30,8 +30,10 @@ export type Request =
       readonly segments: ReadonlyArray<SegmentPlan>
       readonly inputs: ReadonlyArray<Port>
       readonly outputs: ReadonlyArray<Port>
-      /** Outputs that are inputs of the program, or constants: copied. */
+      /** Outputs that are inputs of the program: copied. */
       readonly copies: ReadonlyArray<{ readonly output: number; readonly input: number }>
+      /** Outputs that are constants. */
+      readonly constants: ReadonlyArray<{ readonly output: number; readonly bytes: Uint8Array }>
     }
   | RemoteRequest
 

@@ -147,6 +147,7 @@ const run = async ({ compiled, inputs, outputs, steps }: Bound): Promise<void> =
   }
   const copies = compiled.copies.map(({ input, output }) => [outputs[output]!, inputs[input]!.bytes.slice()] as const)
   for (const [memory, bytes] of [...late, ...copies]) memory.bytes.set(bytes)
+  for (const { bytes, output } of compiled.constants) outputs[output]!.bytes.set(bytes)
 }
 
 const free = async ({ target: id, what }: Extract<Request, { readonly kind: "free" }>): Promise<void> => {

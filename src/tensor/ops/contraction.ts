@@ -140,5 +140,6 @@ export const rmsNorm = (x: Tensor, weight: Tensor, epsilon: number): Tensor => {
       rmsNorm
     )
   }
+  if (!Number.isFinite(epsilon)) throw new TensorError("rmsNorm", `epsilon must be finite, got ${epsilon}`, rmsNorm)
   return single("rmsNorm", { epsilon }, [x, weight], x.dtype, x.shape)
 }

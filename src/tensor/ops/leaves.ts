@@ -1,5 +1,5 @@
 /** Where values come from: inputs, constants, counters, random numbers. */
-import { bf16Bits, f16Bits, hostArray, type DType, type HostArray } from "../dtype.ts"
+import { bf16Bits, canHold, f16Bits, hostArray, type DType, type HostArray } from "../dtype.ts"
 import { elements, makeNode, shapeText, Tensor, TensorError, type Shape } from "../Tensor.ts"
 
 const leaf = (node: ReturnType<typeof makeNode>): Tensor => new Tensor(node, 0)
@@ -19,6 +19,8 @@ export const input = (name: string, dtype: DType, shape: Shape): Tensor => {
 /** A scalar of a dtype, or an array given in the host's representation of the dtype. */
 export const constant = (value: number | bigint | HostArray, dtype: DType, shape: Shape = []): Tensor => {
   checkShape("constant", shape, constant)
+  if ((typeof value === "number" || typeof value === "bigint") && !canHold(dtype, value))
+    throw new TensorError("constant", `${value} is no ${dtype}`, constant)
   const data = typeof value === "number" || typeof value === "bigint" ? fill(value, dtype, elements(shape)) : value
   if (data.constructor !== hostArray(dtype, 0).constructor || data.length !== elements(shape)) {
     throw new TensorError(

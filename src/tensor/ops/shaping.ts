@@ -1,4 +1,5 @@
 /** Ops that move elements without changing them. */
+import { canHold } from "../dtype.ts"
 import { broadcastShapes, sameShape } from "../shape.ts"
 import { elements, shapeText, TensorError, type Shape, type Tensor } from "../Tensor.ts"
 import { axisOf, requireDtype, single } from "./infer.ts"
@@ -76,6 +77,7 @@ export const slice = (
     starts.length === x.rank &&
     ends.length === x.rank &&
     strides.length === x.rank &&
+    [...starts, ...ends, ...strides].every(Number.isInteger) &&
     x.shape.every(
       (size, axis) => starts[axis]! >= 0 && starts[axis]! <= ends[axis]! && ends[axis]! <= size && strides[axis]! >= 1
     )
@@ -112,6 +114,8 @@ export const pad = (x: Tensor, low: ReadonlyArray<number>, high: ReadonlyArray<n
       pad
     )
   }
+  if (!Number.isFinite(value)) throw new TensorError("pad", `the value must be finite, got ${value}`, pad)
+  if (!canHold(x.dtype, value)) throw new TensorError("pad", `${value} is no ${x.dtype}`, pad)
   const shape = x.shape.map((size, axis) => low[axis]! + size + high[axis]!)
-  return sameShape(shape, x.shape) ? x : single("pad", { low, high, value }, [x], x.dtype, shape)
+  return sameShape(shape, x.shape) ? x : single("pad", { low, high, value: value + 0 }, [x], x.dtype, shape)
 }

@@ -106,7 +106,7 @@ export const aligning = (
       corrupted,
       inputs: {
         ...shared,
-        ...teachers[i]!(),
+        ...teachers[i],
         positionWeights: spread(positions[i]!, positions[i]!.length === 0 ? 0 : 1 / positions[i]!.length),
         // The mean over the micro-batches of the step that may bring one.
         alignmentWeight: Float32Array.of(settings.replayWeight / perStep),
@@ -195,7 +195,7 @@ export const aligning = (
       const weight = alignmentWeight(settings, step, steps)
       const own = parts.map(({ factor }, m): Arrays => ({
         ...shared,
-        ...teachers[m]!(),
+        ...teachers[m],
         positionWeights: spread(positions[m]!, shares[m]!),
         alignmentWeight: Float32Array.of(factor * weight),
         replayed: Float32Array.of(0),

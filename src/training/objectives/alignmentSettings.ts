@@ -88,9 +88,9 @@ export const alignedLayers = ({ alignLayers }: AlignmentSettings, config: ModelC
   return layers
 }
 
-/** Weight of the alignment at a step (from 0): from the first to the last along half a cosine. */
+/** Weight of the alignment at a step (from 0): from the first to the last along half a cosine; 0 where the first is. */
 export const alignmentWeight = (
   { reprAlignWt: first, reprAlignWtFinal: last = first }: AlignmentSettings,
   step: number,
   steps: number
-): number => last + (first - last) * 0.5 * (1 + Math.cos((Math.PI * step) / steps))
+): number => (first === 0 ? 0 : last + (first - last) * 0.5 * (1 + Math.cos((Math.PI * step) / steps)))

@@ -224,6 +224,11 @@ const lossWeights = (settings: DiffusionSettings, { averaging, length }: Diffusi
     ),
     averaging
   )
+  // The path loss is a mean over masked tokens, whatever the bound's weights are.
+  const means = normalisers(
+    parts.map(({ corrupted }) => corrupted.masked),
+    averaging
+  )
   return parts.map(({ corrupted: { placed, ratios }, factor }, m) => {
     const weights = new Float32Array(ratios.length)
     for (const { corruption, maskable, size, start } of placed) {
@@ -236,13 +241,8 @@ const lossWeights = (settings: DiffusionSettings, { averaging, length }: Diffusi
         if (ratios[column]! > 0) weights[column] = scales[m]! * factor * own
       }
     }
-    // The path loss is a mean over masked tokens whatever the bound's weights are.
-    const masked = normalisers(
-      parts.map(({ corrupted }) => corrupted.masked),
-      averaging
-    )[m]!
     const pathWeights = ratios.map(ratio =>
-      ratio === 0 ? 0 : (masked * factor * settings.pathWeight) / (settings.pathRatioWeighting ? ratio : 1)
+      ratio === 0 ? 0 : (means[m]! * factor * settings.pathWeight) / (settings.pathRatioWeighting ? ratio : 1)
     )
     return { weights, pathWeights }
   })

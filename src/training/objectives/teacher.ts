@@ -31,7 +31,7 @@ export interface TeacherSource {
     readonly loss?: Tensor
   }
   /** The inputs of some micro-batches; `drawn`: which of the layers are used. */
-  readonly data: (parts: ReadonlyArray<Rows>, drawn: ReadonlyArray<boolean>) => ReadonlyArray<() => Arrays>
+  readonly data: (parts: ReadonlyArray<Rows>, drawn: ReadonlyArray<boolean>) => ReadonlyArray<Arrays>
 }
 
 const cachedInput = (layer: number): string => `teacher/${layer}`
@@ -49,22 +49,21 @@ export const cachedTeacher = (
     inputs: Object.fromEntries(layers.map(layer => [cachedInput(layer), { dtype: "f32", shape: [places, d] }])),
     states: (_parameter, input) => ({ states: layers.map(layer => input(cachedInput(layer))) }),
     data: (parts, drawn) =>
-      parts.map(
-        rows => () =>
-          Object.fromEntries(
-            layers.map((layer, l) => {
-              const all = new Float32Array(places * d)
-              // Nothing is read of a layer that was not drawn.
-              if (drawn[l] === true)
-                layOut(
-                  rows,
-                  length,
-                  example => sequences[example]!.length,
-                  (example, start, size) => all.set(states(example, layer).subarray(0, size * d), start * d)
-                )
-              return [cachedInput(layer), all]
-            })
-          )
+      parts.map(rows =>
+        Object.fromEntries(
+          layers.map((layer, l) => {
+            const all = new Float32Array(places * d)
+            // Nothing is read of a layer that was not drawn.
+            if (drawn[l] === true)
+              layOut(
+                rows,
+                length,
+                example => sequences[example]!.length,
+                (example, start, size) => all.set(states(example, layer).subarray(0, size * d), start * d)
+              )
+            return [cachedInput(layer), all]
+          })
+        )
       )
   }
 }
@@ -91,7 +90,7 @@ const [cleanIds, lossWeights] = [`${livePrefix}ids`, `${livePrefix}weights`] as 
 
 /** A live teacher's buffers under the names of the model that it is, for whoever fills them. */
 export const teacherBuffers = ({ flat, specs, views }: ParameterBuffers): ParameterBuffers => {
-  const own = (name: string): string => name.slice(livePrefix.length)
+  const own = (name: string): string => (name.startsWith(livePrefix) ? name.slice(livePrefix.length) : name)
   return {
     flat,
     specs: specs.map(spec => ({ ...spec, name: own(spec.name) })),
@@ -131,7 +130,7 @@ export const liveTeacher = (
         weights.map(of => of.reduce((total, weight) => total + weight, 0)),
         averaging
       )
-      return packed.map(({ ids }, m) => () => ({
+      return packed.map(({ ids }, m) => ({
         [cleanIds]: ids,
         [lossWeights]: weights[m]!.map(weight => weight * shares[m]!)
       }))
