@@ -4,7 +4,7 @@
  */
 import { Effect, type Scope } from "effect"
 import { alphaBar } from "../../diffusion/latent/noiseSchedule.ts"
-import { ddim, type DdimOptions } from "../../diffusion/latent/samplers.ts"
+import { ddim } from "../../diffusion/latent/samplers.ts"
 import type { Engine, EngineError } from "../../engines/Engine.ts"
 import { inputsOf, parameterInputs, prepare } from "../../engines/prepared.ts"
 import type { LoadedModel } from "../../models/artifact.ts"
@@ -16,9 +16,6 @@ import { constant, input, lessEqual } from "../../tensor/ops.ts"
 import { normals, randomKey, uniformAt } from "../../tensor/random.ts"
 import { type Generator, type GeneratorShape, rowsThatFit } from "../generator.ts"
 import { type Sampling, sampleToken } from "../sampling.ts"
-
-/** How latents are drawn. */
-export type LatentSampling = Pick<DdimOptions, "eta" | "direction">
 
 /** A prompt's last tokens, padded on the left. */
 const promptArrays = (
@@ -45,8 +42,7 @@ export const ldlmGenerator = (
   { config, parameters, tokenizer: { maskId, padId } }: LoadedModel,
   { architecture, statistics }: { readonly architecture: LdlmArchitecture; readonly statistics: Statistics },
   shape: GeneratorShape,
-  sampling: Sampling,
-  { direction = "descending", eta }: LatentSampling = { eta: 0 }
+  sampling: Sampling
 ): Effect.Effect<Generator<EngineError>, EngineError, Scope.Scope> =>
   Effect.gen(function* () {
     const { newTokens } = shape
@@ -100,8 +96,8 @@ export const ldlmGenerator = (
             ),
           {
             steps,
-            direction,
-            eta,
+            direction: architecture.samplerDirection,
+            eta: architecture.samplerEta,
             alphaBar: time => alphaBar(architecture.noiseSchedule, architecture.tangentD, time),
             noise: step => noise("ldlm fresh noise", step)
           }
