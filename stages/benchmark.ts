@@ -1,5 +1,6 @@
 /** Times a diffusion model: the decoding loop on its own weights, warmed up and repeated. */
 import { Effect, Schema } from "effect"
+import { PositiveInt, setting } from "../src/data/setting.ts"
 import { asStageError } from "../src/data/obtain.ts"
 import { DiffusionDecoding } from "../src/decoding/diffusion.ts"
 import { maskedGenerator, untilEnd } from "../src/decoding/generator.ts"
@@ -12,32 +13,41 @@ import * as Stage from "../src/pipeline/Stage.ts"
 import { permanent, StageError } from "../src/pipeline/StageError.ts"
 import { Benchmark, ModelFiles } from "./kinds.ts"
 
-const PositiveInt = Schema.Int.check(Schema.isGreaterThan(0))
-const orElse = <S extends Schema.Top>(schema: S, value: S["Encoded"]) =>
-  schema.pipe(Schema.withDecodingDefaultKey(Effect.succeed(value)))
-
 export const benchmark = Stage.make("benchmark", {
   description: "Times the decoding of a diffusion model",
   inputs: { model: ModelFiles },
-  // The defaults are for the small models of the embedded profile: less than ten seconds on two processors.
+  // The defaults are for the small models of the embedded profile: about ten seconds on two processors.
   parameters: Schema.Struct({
-    prompt: orElse(Schema.String, "The future of the people lies in"),
-    /** Texts per call. */
-    batch: orElse(PositiveInt, 1),
-    newTokens: orElse(PositiveInt, 128),
-    steps: orElse(Schema.Array(PositiveInt), [8, 16, 32, 64, 128]),
-    /** Calls before the first that counts. All have the same shapes, so that those with the fewest steps warm up the others. */
-    warmUp: orElse(PositiveInt, 3),
-    /** Calls that count, and forward passes: few steps are called more often. Calls of different steps take turns. */
-    repeats: orElse(PositiveInt, 2),
-    timedForwards: orElse(PositiveInt, 48),
-    decoding: orElse(Schema.Struct({ ...DiffusionDecoding.fields, steps: Schema.optionalKey(Schema.Never) }), {}),
-    seed: orElse(Schema.Int, 0)
+    prompt: setting(Schema.String, "The future of the people lies in", "What the texts continue"),
+    batch: setting(PositiveInt, 1, "Texts per call"),
+    newTokens: setting(PositiveInt, 128, "Tokens of a text"),
+    steps: setting(Schema.Array(PositiveInt), [8, 16, 32, 64, 128], "Denoising steps of a call"),
+    warmUp: setting(
+      PositiveInt,
+      3,
+      "Calls before the first that counts. All have the same shapes, so that those with the fewest steps warm up the others"
+    ),
+    repeats: setting(
+      PositiveInt,
+      2,
+      "Calls that count, of each number of steps at least. Calls of different steps take turns"
+    ),
+    timedForwards: setting(
+      PositiveInt,
+      32,
+      "Forward passes that count, of each number of steps at least: few steps are called more often"
+    ),
+    decoding: setting(
+      Schema.Struct({ ...DiffusionDecoding.fields, steps: Schema.optionalKey(Schema.Never) }),
+      {},
+      "How texts are decoded"
+    ),
+    seed: setting(Schema.Int, 0, "Of the texts")
   }),
   outputs: { benchmark: Benchmark },
   engine: true,
   // All processors: nothing else of ours may run meanwhile.
-  resources: { cpus: 2, memoryMiB: 2048 },
+  resources: { cpus: Stage.allProcessors, memoryMiB: 2048 },
   run: Effect.fn("benchmark")(
     function* ({ engine: numericClass, inputs, metric, outputs, parameters, progress, slots }) {
       const { batch, newTokens, repeats, seed, timedForwards, warmUp } = parameters
@@ -103,7 +113,9 @@ export const benchmark = Stage.make("benchmark", {
         yield* metric(`inference/steps_${steps}/step_time_ms`, msPerForward)
       }
       yield* metric("inference/mem_peak_gb", (result.peakMiB * 2 ** 20) / 1e9)
-      const encoded = yield* Effect.orDie(Schema.encodeEffect(BenchmarkResult)(result))
+      const encoded = yield* Effect.mapError(Schema.encodeEffect(BenchmarkResult)(result), ({ message }) =>
+        permanent(`what was measured is not all numbers: ${message}`)
+      )
       yield* outputs.benchmark.write("benchmark.json", `${JSON.stringify(encoded, null, 2)}\n`)
       yield* outputs.benchmark.metadata({ weights: inputs.model.digest })
     },

@@ -2,6 +2,7 @@
 import { readFile } from "node:fs/promises"
 import { join } from "node:path"
 import { Effect, Schema, Stream } from "effect"
+import { PositiveInt } from "../src/data/setting.ts"
 import { formatOf } from "../src/data/documents.ts"
 import {
   asStageError,
@@ -28,7 +29,6 @@ import { CorpusPins, Documents, ModelFiles, Tokenizer } from "./kinds.ts"
 const Sha256 = Schema.String.check(
   Schema.isPattern(/^[0-9a-f]{64}$/, { message: "Expected 64 lower-case hexadecimal digits" })
 )
-const PositiveInt = Schema.Int.check(Schema.isGreaterThan(0))
 
 const fromSource = {
   /** `embedded:NAME`, `file:PATH`, `https://…`, or `hf://models|datasets/ORG/NAME@REVISION[/PATH]`. */

@@ -1,5 +1,6 @@
 /** Measures a diffusion model: its likelihood bound and losses on held-out text, what it writes, and the problems that it solves. */
 import { Effect, Schema, Stream } from "effect"
+import { PositiveInt, setting } from "../src/data/setting.ts"
 import { asStageError } from "../src/data/obtain.ts"
 import { allSequences, sequencesOfRecords } from "../src/data/sequencesOfArtifact.ts"
 import { DiffusionDecoding } from "../src/decoding/diffusion.ts"
@@ -26,10 +27,6 @@ import * as Stage from "../src/pipeline/Stage.ts"
 import { permanent, StageError } from "../src/pipeline/StageError.ts"
 import { Evaluation, ModelFiles, TokenSequences } from "./kinds.ts"
 
-const PositiveInt = Schema.Int.check(Schema.isGreaterThan(0))
-const orElse = <S extends Schema.Top>(schema: S, value: S["Encoded"]) =>
-  schema.pipe(Schema.withDecodingDefaultKey(Effect.succeed(value)))
-
 export const evaluate = Stage.make("evaluate", {
   description: "Measures a diffusion model: likelihood bound and losses on held-out text, its texts, and its answers",
   inputs: {
@@ -44,35 +41,50 @@ export const evaluate = Stage.make("evaluate", {
   },
   // The defaults are for the small models of the embedded profile: about ten seconds on two processors.
   parameters: Schema.Struct({
-    /** How many sequences of each held-out document are measured, from its beginning on, or `all`. */
-    sequencesPerDocument: orElse(Schema.Union([Schema.Literal("all"), PositiveInt]), 1),
-    /** Draws of masks per sequence for the bound. One would have no error. */
-    draws: orElse(Schema.Int.check(Schema.isGreaterThanOrEqualTo(2)), 3),
-    /** Shares of masks at which the loss is measured, and on how many of these sequences, at even distances. */
-    ratios: orElse(Schema.Array(Schema.Finite), [0.1, 0.3, 0.5, 0.7, 0.9]),
-    ratioSequences: orElse(PositiveInt, 12),
-    /** Held-out sequences whose beginnings are the prompts, their length, and how many tokens are made behind each. */
-    prompts: orElse(PositiveInt, 12),
-    promptTokens: orElse(PositiveInt, 16),
-    newTokens: orElse(PositiveInt, 32),
-    /** Denoising steps of these texts. More than there are new tokens give the same as that many, unless `decoding` says otherwise. */
-    steps: orElse(Schema.Array(PositiveInt), [8, 16, 32, 64, 128]),
-    decoding: orElse(Schema.Struct({ ...DiffusionDecoding.fields, steps: Schema.optionalKey(Schema.Never) }), {
-      temperature: 0.7,
-      topP: 0.95
-    }),
-    ngramOrder: orElse(PositiveInt, 3),
-    /** Problems of the reasoning set, at even distances; the tokens of an answer, which is decoded greedily, and the steps for it. */
-    problems: orElse(PositiveInt, 8),
-    answerTokens: orElse(PositiveInt, 96),
-    answerSteps: orElse(PositiveInt, 8),
-    /** Rows of a pass that measures losses. */
-    rows: orElse(PositiveInt, 8),
-    seed: orElse(Schema.Int, 0)
+    sequencesPerDocument: setting(
+      Schema.Union([Schema.Literal("all"), PositiveInt]),
+      1,
+      "How many sequences of each held-out document are measured, from its beginning on, or `all`"
+    ),
+    draws: setting(
+      Schema.Int.check(Schema.isGreaterThanOrEqualTo(2)),
+      3,
+      "Draws of masks per sequence for the bound. One would have no error"
+    ),
+    ratios: setting(
+      Schema.Array(Schema.Finite),
+      [0.1, 0.3, 0.5, 0.7, 0.9],
+      "Shares of masks at which the loss is measured"
+    ),
+    ratioSequences: setting(
+      PositiveInt,
+      12,
+      "Sequences that it is measured on, at even distances among those of the bound"
+    ),
+    prompts: setting(PositiveInt, 12, "Held-out sequences whose beginnings are the prompts"),
+    promptTokens: setting(PositiveInt, 16, "Tokens of a prompt"),
+    newTokens: setting(PositiveInt, 32, "Tokens that are made behind a prompt"),
+    steps: setting(
+      Schema.Array(PositiveInt),
+      [8, 16, 32, 64, 128],
+      "Denoising steps of these texts. More than there are new tokens give the same as that many, unless `decoding` says otherwise"
+    ),
+    decoding: setting(
+      Schema.Struct({ ...DiffusionDecoding.fields, steps: Schema.optionalKey(Schema.Never) }),
+      { temperature: 0.7, topP: 0.95 },
+      "How these texts are decoded"
+    ),
+    ngramOrder: setting(PositiveInt, 3, "Order of the n-gram model that judges"),
+    problems: setting(PositiveInt, 8, "Problems of the reasoning set that are asked, at even distances"),
+    answerTokens: setting(PositiveInt, 96, "Tokens of an answer, which is decoded greedily"),
+    answerSteps: setting(PositiveInt, 8, "Denoising steps of an answer"),
+    rows: setting(PositiveInt, 8, "Rows of a pass that measures losses"),
+    seed: setting(Schema.Int, 0, "Of masks and texts")
   }),
   outputs: { evaluation: Evaluation },
   engine: true,
-  resources: { cpus: 2, memoryMiB: 2048 },
+  // Rows of a grid are measured side by side.
+  resources: { cpus: 1, memoryMiB: 2048 },
   run: Effect.fn("evaluate")(
     function* ({ engine: numericClass, inputs, metric, outputs, parameters, progress, slots }) {
       const { newTokens, promptTokens, rows, seed } = parameters
@@ -203,7 +215,9 @@ export const evaluate = Stage.make("evaluate", {
       yield* metric("eval/ar_perplexity", Math.exp(result.autoregressiveLoss))
       for (const [ratio, loss] of Object.entries(lossAt)) yield* metric(`eval/loss_t${ratio}`, loss)
       if (reasoning !== undefined) yield* metric("eval/exact_match", reasoning.exact / reasoning.problems)
-      const encoded = yield* Effect.orDie(Schema.encodeEffect(EvaluationResult)(result))
+      const encoded = yield* Effect.mapError(Schema.encodeEffect(EvaluationResult)(result), ({ message }) =>
+        permanent(`what was measured is not all numbers: ${message}`, "weights that are not finite do that")
+      )
       yield* outputs.evaluation.write("evaluation.json", `${JSON.stringify(encoded, null, 2)}\n`)
       yield* outputs.evaluation.metadata({ nllBound: nats, standardError })
     },

@@ -1,5 +1,6 @@
 /** Reports a grid of methods: the table with intervals, paired differences from a baseline, charts, samples, and where everything comes from. */
 import { Effect, Schema } from "effect"
+import { optional, PositiveInt, setting } from "../src/data/setting.ts"
 import * as Artifact from "../src/pipeline/Artifact.ts"
 import * as Stage from "../src/pipeline/Stage.ts"
 import { permanent } from "../src/pipeline/StageError.ts"
@@ -9,20 +10,20 @@ import { readCached, readRun } from "../src/report/readRuns.ts"
 import type { Cached, GridRow } from "../src/report/rows.ts"
 import { Anchors, Benchmark, Evaluation, ModelFiles, Report, TokenSequences, TrainingLog } from "./kinds.ts"
 
-const PositiveInt = Schema.Int.check(Schema.isGreaterThan(0))
-const orElse = <S extends Schema.Top>(schema: S, value: S["Encoded"]) =>
-  schema.pipe(Schema.withDecodingDefaultKey(Effect.succeed(value)))
-
 const Row = Schema.Struct({
   name: Schema.String,
   /** As it stands in tables. */
   label: Schema.String,
-  /** What must be known to read the row's numbers. */
-  note: Schema.optionalKey(Schema.String),
-  /** Columns that do not exist for the row, by id (docs/report.md), and why: printed as n/a with a footnote. */
-  notApplicable: orElse(Schema.Record(Schema.String, Schema.String), {}),
-  /** Names of its trainings in the ports, in the order of seeds; by default the row's name alone. */
-  runs: Schema.optionalKey(Schema.NonEmptyArray(Schema.String))
+  note: optional(Schema.String, "What must be known to read the row's numbers"),
+  notApplicable: setting(
+    Schema.Record(Schema.String, Schema.String),
+    {},
+    "Columns that do not exist for the row, by id (docs/report.md), and why: printed as n/a with a footnote"
+  ),
+  runs: optional(
+    Schema.NonEmptyArray(Schema.String),
+    "Names of its trainings in the ports, in the order of seeds; by default the row's name alone"
+  )
 })
 
 export const reportGrid = Stage.make("report-grid", {
@@ -40,16 +41,13 @@ export const reportGrid = Stage.make("report-grid", {
     title: Schema.String,
     /** The command that makes this report, as a user types it. */
     command: Schema.String,
-    /** Paragraphs below the title. */
-    remarks: orElse(Schema.Array(Schema.String), []),
+    remarks: setting(Schema.Array(Schema.String), [], "Paragraphs below the title"),
     rows: Schema.NonEmptyArray(Row),
     /** Name of the row that the others are compared with. */
     baseline: Schema.String,
-    /** Numbers of denoising steps whose texts and speed stand in the table. */
-    textSteps: orElse(PositiveInt, 64),
-    speedSteps: orElse(PositiveInt, 8),
-    /** Of the bootstrap's draws. */
-    seed: orElse(Schema.Int, 0)
+    textSteps: setting(PositiveInt, 64, "Denoising steps of the texts in the table"),
+    speedSteps: setting(PositiveInt, 8, "Denoising steps of the speed in the table"),
+    seed: setting(Schema.Int, 0, "Of the bootstrap's draws")
   }),
   outputs: { report: Report },
   resources: { cpus: 1, memoryMiB: 512 },

@@ -1,5 +1,6 @@
 /** Cuts documents into token sequences, the chunks by which every later stage is keyed. */
 import { Effect, Schema, Stream } from "effect"
+import { PositiveInt } from "../src/data/setting.ts"
 import { recordDigest } from "../src/data/records.ts"
 import { ChatTemplate } from "../src/data/sequences.ts"
 import { makeTokenizePool } from "../src/data/tokenizeWorkers.ts"
@@ -12,8 +13,6 @@ import { permanent, type StageError } from "../src/pipeline/StageError.ts"
 import { recordsOfArtifact } from "../src/data/recordsOfArtifact.ts"
 import { tokenizerFiles } from "../src/data/tokenizerOfArtifact.ts"
 import { Documents, Tokenizer, TokenSequences } from "./kinds.ts"
-
-const PositiveInt = Schema.Int.check(Schema.isGreaterThan(0))
 
 /** Records per message to a thread. */
 const batchSize = 32

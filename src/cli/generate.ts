@@ -6,7 +6,7 @@ import { algorithms, schedules } from "../decoding/diffusion.ts"
 import { makeEngine } from "../engines/make.ts"
 import { numericClass } from "../engines/names.ts"
 import { loadModel } from "../models/artifact.ts"
-import { ConfigError } from "../pipeline/ConfigError.ts"
+import { ConfigError, render } from "../pipeline/ConfigError.ts"
 import * as flags from "./flags.ts"
 import { promptLines, standardInput } from "./generate/prompts.ts"
 import { defaultNewTokens, diffusionOf, roomFor, samplingOf } from "./generate/settings.ts"
@@ -97,6 +97,12 @@ export const command = Command.make(
     const engine = yield* makeEngine(numericClass(args.engine), { threads: availableParallelism() })
     const model = yield* loadModel(engine, files)
     const mode = Option.getOrElse(args.mode, () => (model.diffusion ? "diffusion" : "ar"))
+    if (mode === "ar" && !model.tokenShift)
+      return yield* new ConfigError({
+        at: "--mode ar",
+        message: "the model predicts every token at its own place (token_shift is false in its config.json)",
+        advice: "it decodes by --mode diffusion"
+      })
     const { tokenizer } = model
     const { dim } = styleOf(process.stderr)
     const kept = Option.isNone(args.historyOut) ? [] : [yield* history(tokenizer, args.historyOut.value)]
@@ -137,7 +143,16 @@ export const command = Command.make(
       return yield* answer(
         yield* Effect.forEach(args.prompts, text => (text === "-" ? standardInput : Effect.succeed(text)))
       )
-    yield* Stream.runForEach(promptLines, line => answer([line]))
+    // Somebody at a terminal tries again; a script wants to know.
+    const orSay = <E, R>(effect: Effect.Effect<void, E, R>) =>
+      process.stdin.isTTY
+        ? Effect.catchIf(
+            effect,
+            error => error instanceof ConfigError,
+            error => Effect.sync(() => void process.stderr.write(`${render(error)}\n`))
+          )
+        : effect
+    yield* Stream.runForEach(promptLines, line => orSay(answer([line])))
   }, Effect.scoped)
 ).pipe(
   Command.withDescription("Print continuations of texts by a trained model"),

@@ -1,7 +1,7 @@
 /** The cache of a teacher's hidden states: keys, items, and reading. */
-import { createHash } from "node:crypto"
 import { Effect, Stream } from "effect"
 import { decodeFloats } from "../data/floats.ts"
+import { sha256 } from "../pipeline/Digest.ts"
 import type { ChunkReader } from "../pipeline/StageContext.ts"
 import { permanent, type StageError } from "../pipeline/StageError.ts"
 
@@ -9,7 +9,7 @@ import { permanent, type StageError } from "../pipeline/StageError.ts"
 const sequenceDigest = (ids: ArrayLike<number>): string => {
   const words = new Int32Array(2 * ids.length)
   for (let i = 0; i < ids.length; i++) words[2 * i] = ids[i]!
-  return createHash("sha256").update(words).digest("hex")
+  return sha256(new Uint8Array(words.buffer))
 }
 
 /** Key of a sequence in the field's anchor caches: the first 16 hexadecimal digits of the digest. [1, 2, 3] has e2e2033ae7e19d68. */

@@ -1,34 +1,29 @@
 /** Masking for diffusion: how much of a sequence, and which of its tokens. A function of seed, step and example alone. */
-import { Effect, Schema } from "effect"
+import { Schema } from "effect"
+import { setting } from "../data/setting.ts"
 import { randomKey, type RandomKey, uniformAt } from "../tensor/random.ts"
 
 const Ratio = Schema.Finite.check(Schema.isBetween({ minimum: 0, maximum: 1 }))
-const orElse = <S extends Schema.Top>(schema: S, value: S["Encoded"]) =>
-  schema.pipe(Schema.withDecodingDefaultKey(Effect.succeed(value)))
 
 /** How masks are drawn at random. Names are those of the field's training configurations, in our spelling. */
 export const CorruptionSettings = Schema.Struct({
-  /** Smallest share of masked tokens, t. */
-  mdmMinMaskRatio: orElse(Ratio, 1 / 500).annotate({
-    description: "Smallest share of masked tokens, t, of a sequence; not of `elbo`"
-  }),
-  /** Largest share of masked tokens. */
-  mdmMaxMaskRatio: orElse(Ratio, 499 / 500).annotate({
-    description: "Largest share of masked tokens, t, of a sequence; not of `elbo`"
-  }),
-  /** Steps over which the limits widen from [0.15, 0.85] to these; 0 for these from the start. */
-  mdmCurriculumSteps: orElse(Schema.Int.check(Schema.isGreaterThanOrEqualTo(0)), 0).annotate({
-    description: "Steps over which the limits of t widen from [0.15, 0.85] to theirs; 0: from the start. Not of `elbo`"
-  }),
-  /** `simple`: the mean over masked tokens. `elbo`: an upper bound of the negative log-likelihood, whose masks are drawn by `alphaScheduler`. */
-  mdmLoss: orElse(Schema.Literals(["simple", "elbo"]), "simple").annotate({
-    description:
-      "`simple`: mean cross-entropy of masked tokens; `elbo`: a bound of the likelihood, masks drawn by `alpha_scheduler`"
-  }),
-  /** Of `elbo`: the share of tokens that stay clean at time t: 1 - t, or 1 - cos(pi (1 - t) / 2). */
-  alphaScheduler: orElse(Schema.Literals(["linear", "cosine"]), "linear").annotate({
-    description: "Of `elbo`: share of tokens that stay clean at time t, 1 - t or 1 - cos(pi (1 - t) / 2)"
-  })
+  mdmMinMaskRatio: setting(Ratio, 1 / 500, "Smallest share of masked tokens, t, of a sequence; not of `elbo`"),
+  mdmMaxMaskRatio: setting(Ratio, 499 / 500, "Largest share of masked tokens, t, of a sequence; not of `elbo`"),
+  mdmCurriculumSteps: setting(
+    Schema.Int.check(Schema.isGreaterThanOrEqualTo(0)),
+    0,
+    "Steps over which the limits of t widen from [0.15, 0.85] to theirs; 0: from the start. Not of `elbo`"
+  ),
+  mdmLoss: setting(
+    Schema.Literals(["simple", "elbo"]),
+    "simple",
+    "`simple`: mean cross-entropy of masked tokens; `elbo`: a bound of the likelihood, masks drawn by `alpha_scheduler`"
+  ),
+  alphaScheduler: setting(
+    Schema.Literals(["linear", "cosine"]),
+    "linear",
+    "Of `elbo`: share of tokens that stay clean at time t, 1 - t or 1 - cos(pi (1 - t) / 2)"
+  )
 })
 export type CorruptionSettings = typeof CorruptionSettings.Type
 

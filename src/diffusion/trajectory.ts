@@ -2,14 +2,10 @@
  * Trajectories: the order in which a teacher would reveal the tokens of a given response, and masks that follow it instead of chance (d3LLM; Qian et al. 2026, arXiv:2601.07568). A
  * trajectory is a row of states; in state 0 the whole response is masked, in the last nothing is, and what was revealed stays so.
  */
-import { Effect, Schema } from "effect"
+import { Schema } from "effect"
+import { Count, PositiveInt, setting } from "../data/setting.ts"
 import { permutation, randomKey, type RandomKey, uniformAt } from "../tensor/random.ts"
 import { corrupt, type Corruption, type Masking, shareOf } from "./corruption.ts"
-
-const Count = Schema.Int.check(Schema.isGreaterThanOrEqualTo(0))
-const PositiveInt = Schema.Int.check(Schema.isGreaterThan(0))
-const orElse = <S extends Schema.Top>(schema: S, value: S["Encoded"]) =>
-  schema.pipe(Schema.withDecodingDefaultKey(Effect.succeed(value)))
 
 /** How the order is found; see the stage `trajectories`. */
 export const modes = ["scheduled", "entropy", "lr", "random", "free"] as const
@@ -89,20 +85,22 @@ const Share = Schema.Finite.check(Schema.isBetween({ minimum: 0, maximum: 1 }))
 
 /** How masks follow trajectories. The field's names in our spelling. */
 export const TrajectoryMaskingSettings = Schema.Struct({
-  /** Share of masks: over the training its lower limit rises from this … */
-  trajectoryMinMaskRatio: orElse(Share, 0).annotate({
-    description: "Lowest share of masks at the beginning; it rises to `trajectory_max_mask_ratio` over the training"
-  }),
-  /** … to this. */
-  trajectoryMaxMaskRatio: orElse(Share, 0.8).annotate({ description: "Highest share of masks" }),
-  /** Masks follow the trajectory within one block of the response; all behind it is masked, and not learnt. */
-  trajectoryUseBlockwise: orElse(Schema.Boolean, false).annotate({
-    description: "Masks follow the trajectory within one block of the response; all behind it is masked, and not learnt"
-  }),
-  /** Lengths of blocks, over the training one after the other, with straight lines between. */
-  trajectoryProgressiveBlockSizes: orElse(Schema.Array(PositiveInt), [16, 24, 32]).annotate({
-    description: "Lengths of blocks, tokens, over the training one after the other, with straight lines between"
-  })
+  trajectoryMinMaskRatio: setting(
+    Share,
+    0,
+    "Lowest share of masks at the beginning; it rises to `trajectory_max_mask_ratio` over the training"
+  ),
+  trajectoryMaxMaskRatio: setting(Share, 0.8, "Highest share of masks"),
+  trajectoryUseBlockwise: setting(
+    Schema.Boolean,
+    false,
+    "Masks follow the trajectory within one block of the response; all behind it is masked, and not learnt"
+  ),
+  trajectoryProgressiveBlockSizes: setting(
+    Schema.Array(PositiveInt),
+    [16, 24, 32],
+    "Lengths of blocks, tokens, over the training one after the other, with straight lines between"
+  )
 })
 export type TrajectoryMaskingSettings = typeof TrajectoryMaskingSettings.Type
 

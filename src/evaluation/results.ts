@@ -1,8 +1,8 @@
 /** What the stages `evaluate` and `benchmark` write, as reports read it: `evaluation.json` and `benchmark.json`. */
 import { Schema } from "effect"
+import { Count } from "../data/setting.ts"
 
 const Finite = Schema.Finite
-const Count = Schema.Int.check(Schema.isGreaterThanOrEqualTo(0))
 
 /** Judges and diversity of some texts. */
 export const TextQuality = Schema.Struct({

@@ -15,6 +15,9 @@ export interface Resources {
   readonly memoryMiB?: number
 }
 
+/** As many processors as there are: nothing else runs beside the action. */
+export const allProcessors = Number.MAX_SAFE_INTEGER
+
 /** What planning may ask of the world when a parameter only points to what determines the result (a file, a branch name). */
 export interface IdentityContext {
   /** SHA-256 and size of a file outside the store, remembered by its stat. */

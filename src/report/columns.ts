@@ -117,15 +117,22 @@ const heldOut = (rows: ReadonlyArray<GridRow>, resampler: Resampler): ReadonlyAr
     ...ratios.map((ratio): Column => ({
       id: `lossAtRatio.${ratio}`,
       group: "held-out text",
-      label: `CE, ${100 * ratio} % masked`,
+      label: `CE t=${ratio}`,
       format: fixed(3),
       figure: ofRuns(
         evaluated(({ lossAtRatio }) => {
           const value = lossAtRatio[String(ratio)]
-          return value === undefined ? absent(`the loss at ${100 * ratio} % masks was not measured`) : { value }
+          return value === undefined ? absent(`the loss at a share of ${ratio} masks was not measured`) : { value }
         })
       )
-    }))
+    })),
+    {
+      id: "autoregressiveLoss",
+      group: "held-out text",
+      label: "CE causal",
+      format: fixed(3),
+      figure: ofRuns(evaluated(({ autoregressiveLoss }) => ({ value: autoregressiveLoss })))
+    }
   ]
 }
 

@@ -42,7 +42,9 @@ const linesOf = (
 const curves: { readonly [metric: string]: string } = {
   "losses/mdm": "Masked-diffusion loss, nats per masked token",
   "losses/repr_align": "Alignment distance, 1 − cosine",
-  "eval/nll_bound": "Held-out bound during training, nats per token"
+  "eval/nll_bound": "Held-out bound during training, nats per token",
+  "losses/path": "Path loss, nats per masked token",
+  "losses/trajectory_entropy": "Entropy of predictions that are right, nats"
 }
 
 /** Losses by step: the parts that rows share, not their sums, which weigh different things. */

@@ -30,7 +30,7 @@ export const gridHtml = (report: GridReport): string => {
     [`What the data support, beside ${baseline.label}`, verdicts(report)],
     ["The grid", grid(report)],
     ["Training", figures(rows, trainingFigures(rows))],
-    ["Texts by number of denoising steps", figures(rows, textFigures(rows, report.reference))],
+    ["Texts by number of denoising steps", figures(rows, textFigures(rows, report.reference), truth)],
     ["Speed by number of denoising steps", figures(rows, speedFigures(rows))],
     ["Panels", panelsSection(rows)],
     ["Samples", samplesSection(rows, settings.textSteps)],
@@ -90,10 +90,13 @@ const grid = ({ grid: whole, rows, settings }: GridReport): string => {
   ].join("\n")
 }
 
-const figures = (rows: ReadonlyArray<GridRow>, all: ReadonlyArray<Chart>): string =>
+const truth = "<li>┄ the held-out text itself</li>"
+
+/** Charts below a legend; `more` are entries of it that no row has. */
+const figures = (rows: ReadonlyArray<GridRow>, all: ReadonlyArray<Chart>, more = ""): string =>
   all.length === 0
     ? ""
-    : `<ul class="plain legend">${rows.map(row => `<li>${keyed(rows, row)}</li>`).join("")}</ul>
+    : `<ul class="plain legend">${rows.map(row => `<li>${keyed(rows, row)}</li>`).join("")}${more}</ul>
 <div class="figures">
 ${all.map(({ caption, svg }) => `<figure><figcaption>${escape(caption)}</figcaption>${svg}</figure>`).join("\n")}
 </div>`
@@ -122,7 +125,7 @@ const origin = ({ rows, settings }: GridReport): string => {
     ...(example === undefined
       ? []
       : [
-          `<p>A cell comes from the evaluation, the benchmark, the model or the log of its row: <code>pipeline lineage ${short(example.digest)}</code>, with a digest of this table, leads back to weights, configuration, code and documents.</p>`
+          `<p>A cell comes from the evaluation, the benchmark, the model or the log of its row. <code>pipeline lineage ${short(example.digest)}</code>, with a digest of this table, leads back to weights and documents; <code>pipeline show ${short(example.digest)}</code> to the action that made it, with its parameters and code.</p>`
         ]),
     htmlTable(
       ["row", "weights", "evaluation", "benchmark", "log of the training"],

@@ -71,7 +71,7 @@ export const method = ({ baseline, comparisons, settings }: GridReport): Readonl
 
 const timingText = ({ batch, engine, repeats, results, threads, warmUp }: BenchmarkResult): string => {
   const newTokens = [...new Set(results.map(timing => timing.newTokens))].map(count).join(" or ")
-  return `Decoding was timed on each row's own weights: ${newTokens} new tokens, ${count(batch)} at a time, ${engine}, ${count(threads)} threads; ${count(warmUp)} calls before, then ${count(repeats)}; brackets are the 10th and the 90th percentile.`
+  return `Decoding was timed on each row's own weights: ${newTokens} new tokens in batches of ${count(batch)}, ${engine}, ${count(threads)} threads; ${count(warmUp)} calls before, then ${count(repeats)}; brackets are the 10th and the 90th percentile.`
 }
 
 /** What every column is, in the unit of report.json; the text of the tables is rounded. */

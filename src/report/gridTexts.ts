@@ -4,7 +4,7 @@ import { count } from "../pipeline/units.ts"
 import { escape } from "./html.ts"
 import type { GridRow, Panel } from "./rows.ts"
 
-/** What each row wrote behind the same prompt: at the grid's number of steps, the others folded away. */
+/** What each row wrote behind the same prompt: at the grid's number of steps, or the largest; the others folded away. */
 export const samplesSection = (rows: ReadonlyArray<GridRow>, textSteps: number): string =>
   rows
     .flatMap(({ label, runs }) => {
@@ -16,10 +16,11 @@ export const samplesSection = (rows: ReadonlyArray<GridRow>, textSteps: number):
 const samplesOf = ({ generations, reasoning }: EvaluationResult, textSteps: number): string => {
   const folded = (summary: string, content: string) =>
     `<details><summary>${escape(summary)}</summary>${content}</details>`
+  const shown = generations.find(({ steps }) => steps === textSteps) ?? generations.at(-1)
   return [
-    ...generations.filter(({ steps }) => steps === textSteps).map(({ sample }) => written(sample)),
+    ...(shown === undefined ? [] : [`<p class="small">in ${count(shown.steps)} steps</p>${written(shown.sample)}`]),
     ...generations
-      .filter(({ steps }) => steps !== textSteps)
+      .filter(generation => generation !== shown)
       .map(({ sample, steps }) => folded(`in ${count(steps)} steps`, written(sample))),
     ...(reasoning === undefined
       ? []

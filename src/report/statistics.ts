@@ -109,7 +109,7 @@ export const bootstrap = (parts: ReadonlyArray<ReadonlyArray<Part>>, resamples: 
 /** Place of a quantile among n ascending values, from 0: the (n + 1) q-th. */
 const rank = (n: number, q: number): number => Math.min(n, Math.max(1, Math.round((n + 1) * q))) - 1
 
-/** Holm's adjusted p-values (1979), in the order given: at most `level` of them are wrong in any one of the comparisons, whatever their dependence. */
+/** Holm's adjusted p-values (1979), in the order given: if differences are called where they are below `level`, the chance of any wrong call is at most `level`, however the tests depend on each other. */
 export const holm = (ps: ReadonlyArray<number>): ReadonlyArray<number> => {
   const ascending = ps.map((_, i) => i).sort((a, b) => ps[a]! - ps[b]!)
   const adjusted = Array.from(ps)

@@ -3,6 +3,7 @@ import { mkdirSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { Effect, Schema, type Scope } from "effect"
 import { type FileError, onFile } from "../data/fileError.ts"
+import { Count, setting } from "../data/setting.ts"
 import { packedArrays } from "../data/packing.ts"
 import { maskedIn, statesOf, type Trajectory } from "../diffusion/trajectory.ts"
 import type { Buffers, Engine, EngineError } from "../engines/Engine.ts"
@@ -18,12 +19,11 @@ import type { DiffusionData } from "./objectives/corruptedRows.ts"
 import { entropyTerms } from "./objectives/trajectoryTerms.ts"
 
 export const PanelSettings = Schema.Struct({
-  /** Steps between two sets of panels; 0 for none. */
-  panelEverySteps: Schema.Int.check(Schema.isGreaterThanOrEqualTo(0))
-    .pipe(Schema.withDecodingDefaultKey(Effect.succeed(0)))
-    .annotate({
-      description: "Steps between two sets of panels (a trajectory, a prediction, the history of losses); 0: none"
-    })
+  panelEverySteps: setting(
+    Count,
+    0,
+    "Steps between two sets of panels (a trajectory, a prediction, the history of losses); 0: none"
+  )
 })
 export type PanelSettings = typeof PanelSettings.Type
 

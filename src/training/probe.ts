@@ -2,6 +2,7 @@
 import { appendFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { Effect, Schema, Stream } from "effect"
+import { PositiveInt, setting } from "../data/setting.ts"
 import { type FileError, onFile } from "../data/fileError.ts"
 import type { Tokenizer } from "../data/tokenizer.ts"
 import { makeDecoder } from "../decoding/autoregressive.ts"
@@ -12,23 +13,19 @@ import type { ModelConfig } from "../models/config.ts"
 import { readLines, textOf } from "./log.ts"
 import type { Observer } from "./loop.ts"
 
-const PositiveInt = Schema.Int.check(Schema.isGreaterThan(0))
-const orElse = <S extends Schema.Top>(schema: S, value: S["Encoded"]) =>
-  schema.pipe(Schema.withDecodingDefaultKey(Effect.succeed(value)))
-
 export const ProbeSettings = Schema.Struct({
-  /** Steps between two looks at what the model writes; 0 for none. */
-  genSampleEverySteps: orElse(Schema.Int.check(Schema.isGreaterThanOrEqualTo(0)), 0).annotate({
-    description: "Steps between two samples of text, written token by token and from masks; 0: none"
-  }),
-  genSamplePrompts: orElse(Schema.Array(Schema.NonEmptyString), [
-    "The meaning of life is",
-    "def fibonacci(n):"
-  ]).annotate({ description: "What the samples continue" }),
-  /** New tokens of a text. */
-  genSampleTokens: orElse(PositiveInt, 64).annotate({ description: "New tokens of a sample" }),
-  /** Denoising steps of a text. */
-  genSampleSteps: orElse(PositiveInt, 16).annotate({ description: "Denoising steps of a sample from masks" })
+  genSampleEverySteps: setting(
+    Schema.Int.check(Schema.isGreaterThanOrEqualTo(0)),
+    0,
+    "Steps between two samples of text, written token by token and from masks; 0: none"
+  ),
+  genSamplePrompts: setting(
+    Schema.Array(Schema.NonEmptyString),
+    ["The meaning of life is", "def fibonacci(n):"],
+    "What the samples continue"
+  ),
+  genSampleTokens: setting(PositiveInt, 64, "New tokens of a sample"),
+  genSampleSteps: setting(PositiveInt, 16, "Denoising steps of a sample from masks")
 })
 export type ProbeSettings = typeof ProbeSettings.Type
 

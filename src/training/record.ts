@@ -1,9 +1,8 @@
 /** `training.json`, the record of a training that lies beside the model's files, as reports read it. The stage adds what it knows of its data. */
 import { Schema } from "effect"
+import { Count } from "../data/setting.ts"
 
 export const recordFile = "training.json"
-
-const Count = Schema.Int.check(Schema.isGreaterThanOrEqualTo(0))
 
 export const TrainingRecord = Schema.Struct({
   /** Numeric class. */

@@ -146,6 +146,20 @@ describe("pipeline generate", () => {
     assert.strictEqual(stdout, call("-m", "tiny", "-n", "4", "The people").stdout)
   })
 
+  it("decodes a model as its configuration says: by diffusion, and not token by token where it does not shift", async () => {
+    const unshifted = join(directory.path, "unshifted")
+    await writeTinyModel(unshifted)
+    const config = join(unshifted, "config.json")
+    const fields = JSON.parse(readFileSync(config, "utf8")) as object
+    writeFileSync(config, JSON.stringify({ ...fields, token_shift: false }))
+    const { code, stderr, stdout } = call("-m", "unshifted", "-n", "3", "--json", "The")
+    assert.strictEqual(code, 0, stderr)
+    assert.strictEqual((JSON.parse(stdout) as Generated).mode, "diffusion")
+    assert.match(call("-m", "unshifted", "--mode", "ar", "The").stderr, /--mode ar: the model predicts every token at/)
+    writeFileSync(config, JSON.stringify({ ...fields, token_shift: "no" }))
+    assert.match(call("-m", "unshifted", "The").stderr, /token_shift is "no"; it must be true or false/)
+  })
+
   it("names what a broken model lacks", async () => {
     const broken = join(directory.path, "broken")
     await writeTinyModel(broken)

@@ -3,51 +3,51 @@
  * i - 1, also where that token is masked itself.
  */
 import { Effect, Schema } from "effect"
+import { NonNegative, optional, setting } from "../../data/setting.ts"
 import { CorruptionSettings } from "../../diffusion/corruption.ts"
 import type { ModelConfig } from "../../models/config.ts"
 import { work } from "../../models/flops.ts"
 import type { OfLogits } from "../../models/qwen.ts"
 import { columnsOf, shiftedInputs, shiftedLosses } from "../../models/shifted.ts"
-import { exp, mul, neg, sliceAxis, stopGradient, sum } from "../../tensor/ops.ts"
+import { add, exp, mul, neg, sliceAxis, stopGradient, sum } from "../../tensor/ops.ts"
 import type { Tensor } from "../../tensor/Tensor.ts"
 import { type MicroBatch, normalisers, type Objective } from "../objective.ts"
 import { aligning, type Teacher } from "./alignment.ts"
 import { isAligned } from "./alignmentSettings.ts"
 import { columnOf, corruptRows, type CorruptedRows, type DiffusionData, meanRatio } from "./corruptedRows.ts"
-import { entropyTerms, meanEntropy, repetitions, total, type TrajectorySettings } from "./trajectoryTerms.ts"
-
-const NonNegative = Schema.Finite.check(Schema.isGreaterThanOrEqualTo(0))
-const orElse = <S extends Schema.Top>(schema: S, value: S["Encoded"]) =>
-  schema.pipe(Schema.withDecodingDefaultKey(Effect.succeed(value)))
+import { entropyTerms, meanEntropy, repetitions, type TrajectorySettings } from "./trajectoryTerms.ts"
 
 export const DiffusionSettings = Schema.Struct({
   ...CorruptionSettings.fields,
-  /** Of `elbo`, what losses are divided by: all maskable tokens, each sequence's own and then the number of sequences, or that number alone. */
-  lossNormType: orElse(Schema.Literals(["token", "sequence", "batch"]), "token").annotate({
-    description:
-      "Of `elbo`: losses are divided by the maskable tokens (`token`), by those of their sequence and the number of sequences (`sequence`), or by that number alone (`batch`)"
-  }),
-  /** Of `elbo`: whether masked tokens weigh as the bound demands, or all the same. */
-  lossWeightType: orElse(Schema.Literals(["scheduler", "uniform"]), "scheduler").annotate({
-    description: "Of `elbo`: masked tokens weigh as the bound demands (`scheduler`), or all 1 (`uniform`)"
-  }),
-  /** Weight of the path loss: each token's loss times the probability that the model gives it. */
-  pathWeight: orElse(NonNegative, 1).annotate({
-    description: "Weight of the path loss: each masked token's loss times the probability that the model gives it"
-  }),
-  /** Whether the path loss of a token is also divided by t. */
-  pathRatioWeighting: orElse(Schema.Boolean, false).annotate({
-    description: "Whether the path loss of a token is also divided by its sequence's share of masks"
-  }),
-  /** Multiplies the losses of a micro-batch by min(1 / its mean t, this). */
-  minSnrGamma: Schema.optionalKey(Schema.Finite.check(Schema.isGreaterThan(0))).annotate({
-    description:
-      "Multiplies the losses of a micro-batch (not the entropy term and replay) by min(1 / its mean share of masks, this); by default by 1"
-  }),
-  /** Weight of the probability that adjacent masked tokens which differ are predicted to be the same. */
-  antiRepWeight: orElse(NonNegative, 0).annotate({
-    description: "Weight of the probability that two adjacent masked tokens, which differ, are predicted to be the same"
-  })
+  lossNormType: setting(
+    Schema.Literals(["token", "sequence", "batch"]),
+    "token",
+    "Of `elbo`: losses are divided by the maskable tokens (`token`), by those of their sequence and the number of sequences (`sequence`), or by that number alone (`batch`)"
+  ),
+  lossWeightType: setting(
+    Schema.Literals(["scheduler", "uniform"]),
+    "scheduler",
+    "Of `elbo`: masked tokens weigh as the bound demands (`scheduler`), or all 1 (`uniform`)"
+  ),
+  pathWeight: setting(
+    NonNegative,
+    1,
+    "Weight of the path loss: each masked token's loss times the probability that the model gives it"
+  ),
+  pathRatioWeighting: setting(
+    Schema.Boolean,
+    false,
+    "Whether the path loss of a token is also divided by its sequence's share of masks"
+  ),
+  minSnrGamma: optional(
+    Schema.Finite.check(Schema.isGreaterThan(0)),
+    "Multiplies the losses of a micro-batch (not the entropy term and replay) by min(1 / its mean share of masks, this); by default by 1"
+  ),
+  antiRepWeight: setting(
+    NonNegative,
+    0,
+    "Weight of the probability that two adjacent masked tokens, which differ, are predicted to be the same"
+  )
 })
 export type DiffusionSettings = typeof DiffusionSettings.Type
 
@@ -200,6 +200,10 @@ export const diffusionObjective = (
     }
   }
 }
+
+/** The sum of the terms that there are. */
+const total = (terms: ReadonlyArray<Tensor | undefined>): Tensor =>
+  terms.filter(term => term !== undefined).reduce((all, term) => add(all, term))
 
 /** Counts that the log makes shares of. */
 const notes = ({ maskable, masked, placed }: CorruptedRows) => ({

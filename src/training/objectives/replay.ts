@@ -1,29 +1,26 @@
 /** Replay: earlier micro-batches that are aligned again. Which ones depends on the seed and the step alone, so nothing needs to be kept. */
-import { Effect, Schema } from "effect"
+import { Schema } from "effect"
+import { Count, setting } from "../../data/setting.ts"
 import { randomKey, uniformAt } from "../../tensor/random.ts"
-
-const Count = Schema.Int.check(Schema.isGreaterThanOrEqualTo(0))
-const orElse = <S extends Schema.Top>(schema: S, value: S["Encoded"]) =>
-  schema.pipe(Schema.withDecodingDefaultKey(Effect.succeed(value)))
 
 /** Names are those of the field's training configurations, in our spelling. */
 export const ReplaySettings = Schema.Struct({
-  /** How many of the newest micro-batches may be replayed; 0 turns replay off. */
-  replayBufferCapacity: orElse(Count, 0).annotate({
-    description: "How many of the newest micro-batches may be aligned again; 0 turns replay off"
-  }),
-  /** Probability that a micro-batch brings a replayed one. */
-  replayProb: orElse(Schema.Finite.check(Schema.isBetween({ minimum: 0, maximum: 1 })), 0.3).annotate({
-    description: "Probability that a micro-batch is followed by a replayed one"
-  }),
-  /** Micro-batches that have to be there first. */
-  replayWarmupSteps: orElse(Count, 50).annotate({
-    description: "Micro-batches that the buffer must hold before the first is replayed"
-  }),
-  /** Weight of the alignment loss of a replayed micro-batch. */
-  replayWeight: orElse(Schema.Finite.check(Schema.isGreaterThanOrEqualTo(0)), 0.1).annotate({
-    description: "Weight of the alignment loss of a replayed micro-batch"
-  })
+  replayBufferCapacity: setting(
+    Count,
+    0,
+    "How many of the newest micro-batches may be aligned again; 0 turns replay off"
+  ),
+  replayProb: setting(
+    Schema.Finite.check(Schema.isBetween({ minimum: 0, maximum: 1 })),
+    0.3,
+    "Probability that a micro-batch is followed by a replayed one"
+  ),
+  replayWarmupSteps: setting(Count, 50, "Micro-batches that the buffer must hold before the first is replayed"),
+  replayWeight: setting(
+    Schema.Finite.check(Schema.isGreaterThanOrEqualTo(0)),
+    0.1,
+    "Weight of the alignment loss of a replayed micro-batch"
+  )
 })
 export type ReplaySettings = typeof ReplaySettings.Type
 

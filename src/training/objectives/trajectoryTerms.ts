@@ -1,8 +1,8 @@
 /** What trajectories add to the loss: sharper predictions where they are right (d3LLM; Qian et al. 2026, arXiv:2601.07568), and a second pass. */
-import { Effect, Schema } from "effect"
+import { Schema } from "effect"
+import { setting } from "../../data/setting.ts"
 import { TrajectoryMaskingSettings } from "../../diffusion/trajectory.ts"
 import {
-  add,
   argmax,
   cast,
   concat,
@@ -18,24 +18,24 @@ import {
 import { softmaxEntropy } from "../../tensor/composites.ts"
 import type { Tensor } from "../../tensor/Tensor.ts"
 
-const orElse = <S extends Schema.Top>(schema: S, value: S["Encoded"]) =>
-  schema.pipe(Schema.withDecodingDefaultKey(Effect.succeed(value)))
-
 /** Names are those of the field's training configurations, in our spelling. They say nothing where there are no trajectories. */
 export const TrajectorySettings = Schema.Struct({
   ...TrajectoryMaskingSettings.fields,
-  /** Weight of the entropy of right predictions. */
-  trajectoryEntropyWeight: orElse(Schema.Finite.check(Schema.isGreaterThanOrEqualTo(0)), 1).annotate({
-    description: "Weight of the mean entropy, nats, of the predictions of masked tokens that are right; 0 turns it off"
-  }),
-  /** Logits are divided by this before the entropy is taken. */
-  trajectoryTemperature: orElse(Schema.Finite.check(Schema.isGreaterThan(0)), 0.5).annotate({
-    description: "What logits are divided by before that entropy is taken"
-  }),
-  /** Reads every row a second time, with the other tokens of the block masked. */
-  trajectoryComplementary: orElse(Schema.Boolean, false).annotate({
-    description: "Reads every row a second time, with the other tokens of its block (or response) masked"
-  })
+  trajectoryEntropyWeight: setting(
+    Schema.Finite.check(Schema.isGreaterThanOrEqualTo(0)),
+    1,
+    "Weight of the mean entropy, nats, of the predictions of masked tokens that are right; 0 turns it off"
+  ),
+  trajectoryTemperature: setting(
+    Schema.Finite.check(Schema.isGreaterThan(0)),
+    0.5,
+    "What logits are divided by before that entropy is taken"
+  ),
+  trajectoryComplementary: setting(
+    Schema.Boolean,
+    false,
+    "Reads every row a second time, with the other tokens of its block (or response) masked"
+  )
 })
 export type TrajectorySettings = typeof TrajectorySettings.Type
 
@@ -66,7 +66,3 @@ export const repetitions = (logits: Tensor, n: number): Tensor => {
       : concat([sliceAxis(probabilities, 0, 1, n), mul(sliceAxis(probabilities, 0, 0, 1), 0)], 0)
   return sum(mul(sliceAxis(probabilities, 0, 0, n), next), [1])
 }
-
-/** The sum of terms that there are. */
-export const total = (terms: ReadonlyArray<Tensor | undefined>): Tensor =>
-  terms.filter(term => term !== undefined).reduce((all, term) => add(all, term))
