@@ -3,6 +3,7 @@ import { Effect } from "effect"
 import * as Artifact from "../src/pipeline/Artifact.ts"
 import * as Stage from "../src/pipeline/Stage.ts"
 import type { StageContext } from "../src/pipeline/StageContext.ts"
+import type { StageError } from "../src/pipeline/StageError.ts"
 import { type TrainConfig, TrainParameters } from "../src/training/configuration.ts"
 import { Anchors, ModelFiles, TokenSequences, TrainingLog, Trajectories } from "./kinds.ts"
 
@@ -20,18 +21,35 @@ const outputs = { model: ModelFiles, log: TrainingLog } as const
 /** What a method is handed. */
 export type TrainContext = StageContext<typeof inputs, TrainConfig, typeof outputs>
 
+type Method = (context: TrainContext) => Effect.Effect<void, StageError>
+
+const methods: { readonly [name in TrainConfig["method"]]: () => Promise<{ readonly run: Method }> } = {
+  masked: () => import("./train/masked.ts"),
+  ldlm: () => import("./train/ldlm.ts"),
+  vfm: () => import("./train/vfm.ts"),
+  cola: () => import("./train/cola.ts")
+}
+
 export const train = Stage.make("train", {
   description: "Trains a diffusion model from an autoregressive one",
   inputs,
   parameters: TrainParameters,
   outputs,
   // The key covers the code of the chosen method alone.
-  methods: { by: "method", modules: { masked: "./train/masked.ts" } },
+  methods: {
+    by: "method",
+    modules: {
+      masked: "./train/masked.ts",
+      ldlm: "./train/ldlm.ts",
+      vfm: "./train/vfm.ts",
+      cola: "./train/cola.ts"
+    }
+  },
   engine: true,
   // Rows of a grid train side by side: two of one thread each do more than one after the other with two.
   resources: { cpus: 1, memoryMiB: 4096 },
   run: Effect.fn("train")(function* (context) {
-    const { run } = yield* Effect.promise(() => import("./train/masked.ts"))
+    const { run } = yield* Effect.promise(() => methods[context.parameters.method]())
     yield* run(context)
   })
 })

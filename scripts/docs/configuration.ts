@@ -4,9 +4,9 @@ import { fileURLToPath } from "node:url"
 import { Result, Schema } from "effect"
 import { snakeCase } from "../../src/data/snakeKeys.ts"
 import { fromIssue } from "../../src/pipeline/SchemaProblem.ts"
-import { dataFields, modelFields, trainSections } from "../../src/training/configuration.ts"
+import { dataFields, methodFields, modelFields, trainSections } from "../../src/training/configuration.ts"
 import { trainNames } from "../../src/training/model.ts"
-import { unsupportedTrain } from "../../src/training/unsupported.ts"
+import { unsupportedLdlm, unsupportedTrain } from "../../src/training/unsupported.ts"
 
 const path = fileURLToPath(new URL("../../docs/configuration.md", import.meta.url))
 
@@ -89,6 +89,9 @@ export const configurationPage = (): string =>
     section("data", "##", dataFields),
     "## train\n",
     ...Object.entries(trainSections).map(([title, fields]) => section(title, "###", fields)),
+    ...Object.entries(methodFields).map(([group, fields]) =>
+      section(`The group \`${group}\` within train`, "###", fields)
+    ),
     "## Not supported\n",
     "Fields of Open-dLLM's configurations and its forks' that are refused, and why.\n",
     "| field | |",
@@ -96,6 +99,7 @@ export const configurationPage = (): string =>
     ...refused("model", modelFields),
     ...refused("data", dataFields),
     ...refused("train", unsupportedTrain),
+    ...refused("train.ldlm", unsupportedLdlm),
     ""
   ].join("\n")
 

@@ -6,7 +6,7 @@ import { Effect, type Scope } from "effect"
 import type { Engine, EngineError } from "../engines/Engine.ts"
 import type { LoadedModel } from "../models/artifact.ts"
 import { trainingFlops } from "../models/flops.ts"
-import { makeDenoiser } from "./denoiser.ts"
+import { type DenoiserExtension, makeDenoiser } from "./denoiser.ts"
 import { type Denoiser, type DiffusionDecoding, diffusionGenerate, stepsThatCount } from "./diffusion.ts"
 
 export interface GenerationRequest {
@@ -53,25 +53,53 @@ const bytesOfLogit = 4
 export const rowsThatFit = (vocabSize: number, { newTokens, prompts }: GeneratorShape): number =>
   Math.max(1, Math.min(prompts, Math.floor(logitBytes / (newTokens * vocabSize * bytesOfLogit))))
 
+/** Prompts that are decoded together. */
+export interface Batch {
+  readonly prompts: ReadonlyArray<ArrayLike<number>>
+  readonly seed: number
+  /** Number of the first prompt. */
+  readonly first: number
+}
+
+/** What a method adds to decoding by masked diffusion. */
+export interface Extended {
+  readonly extension: DenoiserExtension
+  /** Called before the first pass of a batch; returns forward passes, time and operations of its own. */
+  readonly begin: (batch: Batch) => Effect.Effect<Omit<GeneratedTexts, "sequences">, EngineError>
+  /** Operations that it adds to a forward pass. */
+  readonly flops: number
+}
+
+/** Rows of a canvas, and their length. */
+export interface CanvasShape {
+  readonly rows: number
+  readonly length: number
+  /** The last ones of each row. */
+  readonly newTokens: number
+}
+
 /** Decodes by masked diffusion. */
 export const maskedGenerator = (
   engine: Engine,
   { config, parameters, tokenShift, tokenizer }: LoadedModel,
   shape: GeneratorShape,
-  decoding: Omit<DiffusionDecoding, "steps">
+  decoding: Omit<DiffusionDecoding, "steps">,
+  extend?: (canvas: CanvasShape) => Effect.Effect<Extended, EngineError, Scope.Scope>
 ): Effect.Effect<Generator<EngineError>, EngineError, Scope.Scope> =>
   Effect.gen(function* () {
     const { newTokens, promptTokens } = shape
     const rows = rowsThatFit(config.vocabSize, shape)
     const length = promptTokens + newTokens
+    const extended = extend === undefined ? undefined : yield* extend({ rows, length, newTokens })
     const denoiser = yield* makeDenoiser(engine, config, parameters, {
       rows,
       length,
       wanted: rows * newTokens,
-      tokenShift
+      tokenShift,
+      ...(extended === undefined ? {} : { extension: extended.extension })
     })
     // Forward is a third of forward and backward.
-    const flopsPerForward = trainingFlops(config, Array<number>(rows).fill(length)) / 3
+    const flopsPerForward = trainingFlops(config, Array<number>(rows).fill(length)) / 3 + (extended?.flops ?? 0)
     return {
       newTokens,
       stepsThatCount: steps => stepsThatCount({ ...decoding, steps }, newTokens),
@@ -79,10 +107,12 @@ export const maskedGenerator = (
         Effect.gen(function* () {
           const watched = timed(denoiser)
           const sequences: Array<Int32Array> = []
-          let [forwards, flops] = [0, 0]
+          let [forwards, flops, forwardMs] = [0, 0, 0]
           for (let first = 0; first < prompts.length; first += rows) {
+            const some = prompts.slice(first, first + rows)
+            const begun = yield* extended?.begin({ prompts: some, seed, first }) ?? Effect.succeed(nothingYet)
             const made = yield* diffusionGenerate(watched.denoiser, {
-              prompts: prompts.slice(first, first + rows),
+              prompts: some,
               maxNewTokens: newTokens,
               mask: tokenizer.maskId,
               pad: tokenizer.padId,
@@ -92,13 +122,16 @@ export const maskedGenerator = (
               ...(onStep === undefined ? {} : { onStep: (step, texts) => onStep(step, texts, first) })
             })
             sequences.push(...made.sequences)
-            forwards = Math.max(forwards, made.forwards)
-            flops += made.forwards * flopsPerForward
+            forwards = Math.max(forwards, begun.forwards + made.forwards)
+            flops += begun.flops + made.forwards * flopsPerForward
+            forwardMs += begun.forwardMs
           }
-          return { sequences, forwards, forwardMs: watched.spent(), flops }
+          return { sequences, forwards, forwardMs: forwardMs + watched.spent(), flops }
         })
     }
   })
+
+const nothingYet: Omit<GeneratedTexts, "sequences"> = { forwards: 0, forwardMs: 0, flops: 0 }
 
 /** The tokens before the first end of text. */
 export const untilEnd = (tokens: Int32Array, eos: number): Int32Array => {

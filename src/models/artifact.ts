@@ -9,6 +9,7 @@ import { tokenizerConfigFile, tokenizerFile } from "../data/tokenizerOfArtifact.
 import type { Buffers, Engine } from "../engines/Engine.ts"
 import type { ArtifactReader, ArtifactWriter } from "../pipeline/StageContext.ts"
 import { permanent, StageError } from "../pipeline/StageError.ts"
+import { decodeLatentModel, latentSpecs } from "./latent/latentModel.ts"
 import { decodeModelConfig, parameterAliases, parameterSpecs } from "./config.ts"
 import { allocateParameters, type ParameterBuffers } from "./parameters.ts"
 import { loadWeights, matchWeights, saveWeights } from "./weights.ts"
@@ -41,6 +42,8 @@ export const openModel = Effect.fn("openModel")(
       return yield* permanent(`config.json: token_shift is ${JSON.stringify(tokenShift)}; it must be true or false`)
     return {
       config,
+      /** What stands beside the language model, where there is anything. */
+      latent: yield* decodeLatentModel(json, config),
       json,
       tokenizer,
       tensors,
@@ -59,10 +62,11 @@ export interface LoadedModel extends OpenModel {
   readonly parameters: Buffers
 }
 
-/** Reads the parameters of an opened model into an engine's memory. */
+/** Reads the parameters of an opened model into an engine's memory, those of what stands beside the language model among them. */
 export const loadParameters = Effect.fn("loadParameters")(
-  function* (engine: Engine, { config, tensors }: Pick<OpenModel, "config" | "tensors">) {
-    const specs = parameterSpecs(config)
+  function* (engine: Engine, { config, latent, tensors }: Pick<OpenModel, "config" | "latent" | "tensors">) {
+    const beside = latent === undefined ? [] : latentSpecs(latent, config)
+    const specs = [...parameterSpecs(config), ...beside]
     // Before memory is asked for: a configuration that does not fit its weights may ask for any amount.
     yield* matchWeights(specs, tensors, parameterAliases(config))
     const buffers = yield* allocateParameters(engine, specs)

@@ -14,12 +14,19 @@ import { AlignmentSettings } from "./objectives/alignmentSettings.ts"
 import { DiffusionSettings } from "./objectives/diffusion.ts"
 import { ObserverSettings } from "./observers.ts"
 import { TrajectorySettings } from "./objectives/trajectoryTerms.ts"
-import { unsupportedData, unsupportedModel, unsupportedTrain } from "./unsupported.ts"
+import { ColaSettings } from "./objectives/cola.ts"
+import { LdlmSettings } from "./objectives/ldlm.ts"
+import { VfmSettings } from "./objectives/vfm.ts"
+import { unsupportedData, unsupportedLdlm, unsupportedModel, unsupportedTrain } from "./unsupported.ts"
 
 /** Fields of the group `train`, by what they are about. */
 export const trainSections = {
   "The training": {
-    method: setting(Schema.Literals(["masked"]), "masked", "How the diffusion model is made"),
+    method: setting(
+      Schema.Literals(["masked", "ldlm", "vfm", "cola"]),
+      "masked",
+      "How the diffusion model is made: by masks alone, by latent diffusion beside a frozen model (`ldlm`), with a noise adapter (`vfm`), or by masks with a latent model beside them (`cola`)"
+    ),
     ...TrainSettings.fields,
     evalDraws: setting(
       PositiveInt,
@@ -45,6 +52,7 @@ export const trainSections = {
       "Control: each token is aligned with the teacher's state of a token of another document"
     )
   },
+  Cola: ColaSettings.fields,
   Trajectories: {
     trajectoryMode: setting(
       Schema.Literals(["none", ...modes]),
@@ -60,8 +68,17 @@ export const trainSections = {
   }
 } as const
 
+/** Groups within the group `train`, of one method each. */
+export const methodFields = { ldlm: LdlmSettings.fields, vfm: VfmSettings.fields } as const
+
 /** What a training does. */
 export const TrainConfig = Schema.Struct({
+  ...trainSections.Cola,
+  ldlm: optional(
+    snakeKeys(Schema.Struct({ ...LdlmSettings.fields, ...unsupportedLdlm })),
+    "Of the method `ldlm`; fields as below"
+  ),
+  vfm: optional(snakeKeys(VfmSettings), "Of the method `vfm`; fields as below"),
   ...trainSections["The training"],
   ...trainSections["What is looked at"],
   ...trainSections["Masked diffusion"],

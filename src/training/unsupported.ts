@@ -23,8 +23,21 @@ export const unsupportedModel = {
   enableQlorafy: unsupported("QLoRA is not implemented yet"),
   qlorafyConfig: unsupported("QLoRA is not implemented yet"),
   enableNvfp4Qat: unsupported("training in NVFP4 is not implemented"),
+  ldlm: unsupported("write this group below `train`, with train.method: ldlm"),
+  vfm: unsupported("write this group below `train`, with train.method: vfm"),
   encoders: unsupported("models of several modalities are not implemented"),
   decoders: unsupported("models of several modalities are not implemented")
+} as const
+
+export const unsupportedLdlm = {
+  enabled: unsupported("train.method: ldlm turns it on"),
+  encoderModelName: unsupported("the frozen model is the row's own, model.model_path"),
+  logInterval: unsupported("every step is logged"),
+  genEvalInterval: unsupported(
+    "held-out text is reconstructed every eval_every steps; texts are made by the stage `evaluate`"
+  ),
+  logLatentHistograms: unsupported("histograms are not kept; losses of the latents are in the log"),
+  logSamples: unsupported("texts are made by the stage `evaluate`")
 } as const
 
 export const unsupportedData = {
@@ -38,6 +51,7 @@ export const unsupportedData = {
 } as const
 
 export const unsupportedTrain = {
+  colaLogHistEvery: unsupported("histograms are not kept; losses of the latents are in the log"),
   outputDir: unsupported("results lie in the cache; `pipeline export DIGEST --to files -o DIR` copies them"),
   optimizer: unsupported("the optimiser is AdamW with f32 moments"),
   rmpad: unsupported(packed),

@@ -13,6 +13,7 @@ import {
   linearSpecs,
   norm,
   normSpecs,
+  placeTable,
   scoreMask,
   table,
   under,
@@ -72,7 +73,7 @@ export const blockCausalSpecs = (shape: BlockCausalShape): ReadonlyArray<Paramet
     ...linearSpecs("time.0", { from: timeFeatures, to: width }),
     ...linearSpecs("time.2", { from: width, to: width }),
     ...linearSpecs("time.4", { from: width, to: width }),
-    ...(positions ? [table("positions", latentsOf(shape), width)] : []),
+    ...(positions ? [placeTable("positions", latentsOf(shape), width)] : []),
     ...(promptWidth === undefined
       ? []
       : [table("no_prompt", width), ...linearSpecs("prompt", { from: promptWidth, to: width })]),

@@ -8,7 +8,7 @@
 import { Schema } from "effect"
 import { Count, optional, PositiveInt, setting } from "../../data/setting.ts"
 import { bounded, type Gaussian } from "../../diffusion/latent/gaussian.ts"
-import { mean } from "../../tensor/composites.ts"
+import { layerNorm, mean } from "../../tensor/composites.ts"
 import { add, broadcastTo, concat } from "../../tensor/ops.ts"
 import type { Tensor } from "../../tensor/Tensor.ts"
 import type { ModelConfig } from "../config.ts"
@@ -144,7 +144,7 @@ export const colaSpecs = (architecture: ColaArchitecture, config: ModelConfig): 
   ])
 }
 
-/** The networks as functions, for rows of so many tokens. */
+/** The networks as functions, for rows of so many tokens. States are read with mean 0 and deviation 1: a language model's own differ by orders of magnitude. */
 export const cola = (architecture: ColaArchitecture, config: ModelConfig, weights: Weights, length: number) => {
   const shape = colaShape(architecture, config, length)
   const { width } = shape
@@ -154,8 +154,9 @@ export const cola = (architecture: ColaArchitecture, config: ModelConfig, weight
     /** States [B, L, d], which of them count and where they are -> latents [B, n, width]: globals, then locals that know the globals' mean. */
     encode: (states: Tensor, options: Required<ContextOptions>): Tensor => {
       const encoder = within(own, "encoder")
-      const g = perceiver(within(encoder, "global"), shape.global, states, options)
-      const l = perceiver(within(encoder, "local"), shape.local, states, options)
+      const read = layerNorm(states)
+      const g = perceiver(within(encoder, "global"), shape.global, read, options)
+      const l = perceiver(within(encoder, "local"), shape.local, read, options)
       const summary = broadcastTo(mean(g, 1, { keepDims: true }), l.shape)
       return concat([g, linear(encoder, "fusion", concat([l, summary], 2))], 1)
     },
@@ -166,7 +167,7 @@ export const cola = (architecture: ColaArchitecture, config: ModelConfig, weight
     }),
     /** The student's last states [B, L, d], before its norm, with what latents [B, n, width] tell them. Begins as the identity. */
     decode: (states: Tensor, latents: Tensor): Tensor => {
-      let x = linear(own, "decoder.input", states)
+      let x = linear(own, "decoder.input", layerNorm(states))
       for (let i = 0; i < architecture.colaDecoderLayers; i++)
         x = layer(within(own, `decoder.layers.${i}`), x, {
           heads: architecture.colaHeads,
@@ -176,6 +177,12 @@ export const cola = (architecture: ColaArchitecture, config: ModelConfig, weight
       return add(states, linear(own, "decoder.output", x))
     },
     diffuse: (noised: Tensor, time: Tensor, prompt: Prompt | undefined): Tensor =>
-      blockCausal(within(own, "diffusion"), shape.diffusion, noised, time, prompt)
+      blockCausal(
+        within(own, "diffusion"),
+        shape.diffusion,
+        noised,
+        time,
+        prompt === undefined ? undefined : { ...prompt, states: layerNorm(prompt.states) }
+      )
   }
 }

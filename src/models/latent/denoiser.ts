@@ -13,6 +13,7 @@ import {
   linearSpecs,
   norm,
   normSpecs,
+  placeTable,
   table,
   under,
   type Weights,
@@ -45,7 +46,7 @@ export const denoiserSpecs = (shape: DenoiserShape): ReadonlyArray<ParameterSpec
     ...linearSpecs("time.0", { from: 1, to: width }),
     ...linearSpecs("time.2", { from: width, to: width }),
     ...(selfCondition ? linearSpecs("proj_in", { from: 2 * width, to: width }) : []),
-    ...(positions ? [table("positions", latents, width)] : []),
+    ...(positions ? [placeTable("positions", latents, width)] : []),
     ...(promptWidth === undefined
       ? []
       : [table("no_prompt", width), ...linearSpecs("prompt", { from: promptWidth, to: width })]),

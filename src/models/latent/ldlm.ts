@@ -6,7 +6,7 @@
  *                                  ^ denoiser: noise -> z0, given a prompt
  */
 import { Schema } from "effect"
-import { Count, optional, Positive, PositiveInt, setting } from "../../data/setting.ts"
+import { Count, optional, Positive, PositiveInt, setting, Share } from "../../data/setting.ts"
 import { noiseSchedules } from "../../diffusion/latent/noiseSchedule.ts"
 import { reshape, rmsNorm, stopGradient } from "../../tensor/ops.ts"
 import type { Tensor } from "../../tensor/Tensor.ts"
@@ -52,7 +52,13 @@ export const LdlmArchitecture = Schema.Struct({
     "power",
     "Share of the signal at time t: power, 1 - t^d, as in the seed; tangent, 1 / (1 + d^2 tan^2(pi t / 2))"
   ),
-  tangentD: setting(Positive, 3, "d of the noise schedule")
+  tangentD: setting(Positive, 3, "d of the noise schedule"),
+  samplerDirection: setting(
+    Schema.Literals(["descending", "ascending"]),
+    "descending",
+    "Latents are drawn from noise to data; or, as in the seed's benchmark, the other way, which costs the same and draws nothing"
+  ),
+  samplerEta: setting(Share, 0, "Share of fresh noise in each step of drawing: 0 is DDIM")
 })
 export type LdlmArchitecture = typeof LdlmArchitecture.Type
 

@@ -18,8 +18,11 @@ export const within =
 export const under = (prefix: string, specs: ReadonlyArray<ParameterSpec>): ReadonlyArray<ParameterSpec> =>
   specs.map(spec => ({ ...spec, name: `${prefix}.${spec.name}` }))
 
-/** Learned vectors, such as latents and positions: small normal numbers. */
+/** Learned vectors: small normal numbers. */
 export const table = (name: string, ...shape: Shape): ParameterSpec => ({ name, shape, initial: { normal: 0.02 } })
+
+/** Learned positions that are added to states or latents on the scale of 1: as large as those, so that attention can go by place from the start. */
+export const placeTable = (name: string, ...shape: Shape): ParameterSpec => ({ name, shape, initial: { normal: 1 } })
 
 export interface LinearShape {
   readonly from: number

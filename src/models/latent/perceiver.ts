@@ -2,7 +2,18 @@
 import { add, broadcastTo, gather, reshape, sliceAxis } from "../../tensor/ops.ts"
 import type { Tensor } from "../../tensor/Tensor.ts"
 import type { ParameterSpec } from "../parameters.ts"
-import { layer, layerSpecs, linear, linearSpecs, scoreMask, table, under, type Weights, within } from "./parts.ts"
+import {
+  layer,
+  layerSpecs,
+  linear,
+  linearSpecs,
+  placeTable,
+  scoreMask,
+  table,
+  under,
+  type Weights,
+  within
+} from "./parts.ts"
 
 export interface PerceiverShape {
   /** Inner width. */
@@ -24,7 +35,7 @@ export const perceiverSpecs = (shape: PerceiverShape): ReadonlyArray<ParameterSp
   const { contextWidth, depth, latents, positions, width } = shape
   return [
     table("latents", latents, width),
-    ...(positions === undefined ? [] : [table("positions", positions, width)]),
+    ...(positions === undefined ? [] : [placeTable("positions", positions, width)]),
     ...(contextWidth === width ? [] : linearSpecs("context", { from: contextWidth, to: width })),
     ...Array.from({ length: depth }, (_, i) => under(`layers.${i}`, layerSpecs(layerShape(width)))).flat()
   ]

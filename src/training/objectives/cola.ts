@@ -17,6 +17,7 @@ import type { Teacher } from "./alignment.ts"
 import { colaData } from "./colaData.ts"
 import type { DiffusionData } from "./corruptedRows.ts"
 import { diffusionObjective, type DiffusionSettings } from "./diffusion.ts"
+import type { TrajectorySettings } from "./trajectoryTerms.ts"
 
 export const ColaSettings = Schema.Struct({
   ...ColaArchitecture.fields,
@@ -49,9 +50,10 @@ export const colaObjective = (
   config: ModelConfig,
   settings: DiffusionSettings & ColaSettings,
   data: DiffusionData & { readonly seed: number },
-  teacher?: Teacher
+  teacher?: Teacher,
+  trajectories?: TrajectorySettings
 ): Objective<never> => {
-  const inner = diffusionObjective(config, settings, data, teacher)
+  const inner = diffusionObjective(config, settings, data, teacher, trajectories)
   if (settings.colaWt === 0) return inner
   const { length, microBatchRows: rows } = data
   const { latents, stateLayer, width } = colaShape(settings, config, length)

@@ -25,7 +25,9 @@ export const colaData =
     const { diffusion, latents, width } = colaShape(settings, config, length)
     const all = epochs.rows(step)
     if (parts.length * rows !== all.length)
-      throw new RangeError("Cola cannot be trained with replay: replayed batches have no text of the step")
+      throw new RangeError(
+        "Cola cannot be trained with replay or complementary masks: their batches are not those of the step's rows"
+      )
     const noising = (time: number, meanTime: number, row: number): LatentNoising => {
       const key = randomKey(seed, "cola noised latents", step, row)
       switch (settings.colaVariant) {

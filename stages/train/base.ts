@@ -1,0 +1,93 @@
+/** What every method of the stage `train` begins with: the base model, the data, and where the base's parameters go. */
+import { Effect } from "effect"
+import { asStageError } from "../../src/data/obtain.ts"
+import { allSequences } from "../../src/data/sequencesOfArtifact.ts"
+import { tokenizerFiles } from "../../src/data/tokenizerOfArtifact.ts"
+import { fillMaskRow } from "../../src/diffusion/maskRow.ts"
+import { filesOf, openModel } from "../../src/models/artifact.ts"
+import { parameterAliases, parameterSpecs } from "../../src/models/config.ts"
+import { initialise, type ParameterBuffers, type ParameterSpec } from "../../src/models/parameters.ts"
+import { loadWeights } from "../../src/models/weights.ts"
+import { permanent, StageError } from "../../src/pipeline/StageError.ts"
+import type { ModelTraining } from "../../src/training/model.ts"
+import type { TrainContext } from "../train.ts"
+
+export type Base = Effect.Success<ReturnType<typeof openBase>>
+
+/** Opens the base and reads the sequences; fails where they do not fit each other. */
+export const openBase = Effect.fn("openBase")(function* ({ inputs }: TrainContext) {
+  const opened = yield* openModel(yield* filesOf(inputs.base))
+  const { config, tokenizer } = opened
+  const mask = tokenizer.maskId
+  if (config.vocabSize <= mask)
+    return yield* permanent(
+      `the mask token has id ${mask}, but the model's embedding has ${config.vocabSize} rows`,
+      "a model of this tokenizer with room for the mask is needed"
+    )
+  const { maxSeqLen: length, vocabSize } = inputs.sequences.metadata
+  if (vocabSize !== tokenizer.vocabSize)
+    return yield* permanent(
+      `the sequences were made with a tokenizer of ${vocabSize} tokens, the model's has ${tokenizer.vocabSize}`
+    )
+  const examples = yield* allSequences(inputs.sequences)
+  const heldOut = (yield* allSequences(inputs.heldOut)).map(({ ids, lossMask }) => ({ ids, maskable: lossMask }))
+  const record = {
+    stage: "train",
+    base: { digest: inputs.base.digest },
+    sequences: { digest: inputs.sequences.digest, ...inputs.sequences.metadata },
+    heldOut: { digest: inputs.heldOut.digest, ...inputs.heldOut.metadata }
+  }
+  return {
+    ...opened,
+    mask,
+    length,
+    examples,
+    sequences: examples.map(({ ids }) => ids),
+    heldOut,
+    record,
+    files: yield* tokenizerFiles(inputs.base)
+  }
+})
+
+/** How a training starts, and what its files say, whatever the method: the base's parameters are read, others are fresh. */
+export const startOf = (
+  { config, files, json, mask, record, tensors, tokenizer }: Base,
+  seed: number
+): Pick<ModelTraining, "initial" | "tokenizer" | "fields" | "record"> => {
+  const specs = parameterSpecs(config)
+  const ofBase = new Set(specs.map(({ name }) => name))
+  return {
+    initial: (engine, { flat, specs: all, views }) => {
+      const part = (wanted: (spec: ParameterSpec) => boolean): ParameterBuffers => ({
+        flat,
+        views,
+        specs: all.filter(wanted)
+      })
+      return Effect.mapError(
+        Effect.gen(function* () {
+          const read = part(({ name }) => ofBase.has(name))
+          yield* loadWeights(engine, read, tensors, parameterAliases(config), specs)
+          yield* fillMaskRow(engine, read, mask, tokenizer.maskAdded)
+          yield* initialise(
+            engine,
+            part(({ name }) => !ofBase.has(name)),
+            seed
+          )
+        }),
+        error => (error instanceof StageError ? error : asStageError(error))
+      )
+    },
+    tokenizer: files,
+    fields: {
+      ...json,
+      mask_token_id: mask,
+      /** Token i is predicted from the state at i - 1, as in the autoregressive model. */
+      token_shift: true
+    },
+    record
+  }
+}
+
+/** What throws for settings that do not fit, as the stage's own failure. */
+export const attempt = <A>(run: () => A): Effect.Effect<A, StageError> =>
+  Effect.try({ try: run, catch: cause => permanent(cause instanceof Error ? cause.message : String(cause)) })

@@ -1,0 +1,47 @@
+/** Masked diffusion with a latent model beside it. */
+import { Effect } from "effect"
+import { colaReconstruction } from "../../src/decoding/latent/reconstruction.ts"
+import { evenly } from "../../src/evaluation/selection.ts"
+import { colaShape, colaSpecs } from "../../src/models/latent/cola.ts"
+import { encodeLatentModel } from "../../src/models/latent/latentModel.ts"
+import { permanent } from "../../src/pipeline/StageError.ts"
+import { trainModel } from "../../src/training/model.ts"
+import { colaObjective } from "../../src/training/objectives/cola.ts"
+import type { TrainContext } from "../train.ts"
+import { attempt, openBase } from "./base.ts"
+import { maskedTraining, withLayersOf } from "./maskedTraining.ts"
+
+/** Held-out sequences that are reconstructed during training. */
+const measuredSequences = 16
+
+export const run = Effect.fn("train with a latent model")(function* (context: TrainContext) {
+  const base = yield* openBase(context)
+  const { config, length, mask, tokenizer } = base
+  const settings = withLayersOf(context.parameters, config)
+  if (settings.colaWt === 0)
+    return yield* permanent("train.method is cola, but cola_wt is 0", "without a weight this is the method `masked`")
+  yield* attempt(() => colaShape(settings, config, length))
+  const training = yield* maskedTraining(context, base, settings, (model, diffusion, data, teacher, trajectories) =>
+    colaObjective(model, { ...settings, ...diffusion }, { ...data, seed: settings.seed }, teacher, trajectories)
+  )
+  const measured = evenly(
+    base.heldOut.map(({ ids }) => ids),
+    measuredSequences
+  )
+  yield* trainModel(context, {
+    ...training,
+    parameters: [...training.parameters, ...colaSpecs(settings, config)],
+    fields: { ...training.fields, ...encodeLatentModel({ method: "cola", architecture: settings }) },
+    evaluation: (engine, trained, rows, memory) =>
+      Effect.gen(function* () {
+        const plain = yield* training.evaluation(engine, trained, rows, memory)
+        if (!settings.colaVae) return plain
+        const shape = { rows, length, mask, pad: tokenizer.padId }
+        const reconstruct = yield* colaReconstruction(engine, config, trained, settings, shape)
+        return Effect.gen(function* () {
+          const { accuracy, loss } = yield* reconstruct(measured)
+          return { ...(yield* plain), reconstruction_accuracy: accuracy, reconstruction_loss: loss }
+        })
+      })
+  })
+})

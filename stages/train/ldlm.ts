@@ -1,0 +1,68 @@
+/** LDLM: latents, their diffusion model and their decoders, trained beside a base that stays as it is. */
+import { Effect } from "effect"
+import { windowsOf } from "../../src/data/windows.ts"
+import { ldlmReconstruction } from "../../src/decoding/latent/reconstruction.ts"
+import { evenly } from "../../src/evaluation/selection.ts"
+import { ldlmShape, ldlmSpecs } from "../../src/models/latent/ldlm.ts"
+import { encodeLatentModel } from "../../src/models/latent/latentModel.ts"
+import { permanent } from "../../src/pipeline/StageError.ts"
+import { languageModel, trainModel } from "../../src/training/model.ts"
+import { ldlmObjective, statisticsIn } from "../../src/training/objectives/ldlm.ts"
+import type { TrainContext } from "../train.ts"
+import { attempt, openBase, startOf } from "./base.ts"
+
+/** Held-out pieces that are reconstructed during training. */
+const measuredPieces = 64
+
+export const run = Effect.fn("train LDLM")(function* (context: TrainContext) {
+  const settings = context.parameters
+  const { ldlm } = settings
+  if (ldlm === undefined)
+    return yield* permanent("train.method is ldlm, but train.ldlm is missing", "`ldlm: {}` takes all defaults")
+  const base = yield* openBase(context)
+  const { config, examples, tokenizer } = base
+  yield* attempt(() => ldlmShape(ldlm, config))
+  const shape = { prompt: ldlm.promptLength, length: ldlm.seqLen }
+  const windows = windowsOf(
+    examples.map(({ ids }) => ids.length),
+    shape
+  )
+  const heldOut = base.heldOut.map(({ ids }) => ids)
+  const measured = evenly(
+    windowsOf(
+      heldOut.map(ids => ids.length),
+      shape
+    ),
+    measuredPieces
+  )
+  const { aliases, architecture, parameters } = languageModel(config)
+  yield* trainModel(context, {
+    ...startOf(base, settings.seed),
+    parameters: ldlmSpecs(ldlm, config),
+    fixed: parameters,
+    aliases,
+    architecture,
+    settings,
+    lengths: windows.map(() => shape.length),
+    rowLength: shape.length,
+    objective: ({ epochs, microBatchRows }) =>
+      ldlmObjective(config, ldlm, {
+        sequences: examples,
+        windows,
+        epochs,
+        microBatchRows,
+        pad: tokenizer.padId,
+        seed: settings.seed
+      }),
+    evaluation: (engine, trained, rows, memory) =>
+      Effect.map(ldlmReconstruction(engine, config, trained, ldlm, { rows, pad: tokenizer.padId }), reconstruct =>
+        Effect.suspend(() =>
+          Effect.map(reconstruct(heldOut, measured, statisticsIn(memory())), ({ accuracy, loss }) => ({
+            reconstruction_accuracy: accuracy,
+            reconstruction_loss: loss
+          }))
+        )
+      ),
+    remembered: memory => encodeLatentModel({ method: "ldlm", architecture: ldlm, statistics: statisticsIn(memory) })
+  })
+})

@@ -1,0 +1,64 @@
+/** A noise adapter, trained beside a base that stays as it is, or with it. */
+import { Effect } from "effect"
+import { randomMasking } from "../../src/diffusion/corruption.ts"
+import { likelihoodBound } from "../../src/evaluation/diffusion.ts"
+import { vfmTokenLosses } from "../../src/decoding/latent/tokenLosses.ts"
+import { encodeLatentModel } from "../../src/models/latent/latentModel.ts"
+import { vfmSpecs } from "../../src/models/latent/vfm.ts"
+import { permanent } from "../../src/pipeline/StageError.ts"
+import { languageModel, trainModel } from "../../src/training/model.ts"
+import { vfmObjective } from "../../src/training/objectives/vfm.ts"
+import type { TrainContext } from "../train.ts"
+import { attempt, openBase, startOf } from "./base.ts"
+
+export const run = Effect.fn("train a noise adapter")(function* (context: TrainContext) {
+  const settings = context.parameters
+  const { vfm } = settings
+  if (vfm === undefined)
+    return yield* permanent("train.method is vfm, but train.vfm is missing", "`vfm: {}` takes all defaults")
+  const base = yield* openBase(context)
+  const { config, examples, length, mask, sequences, tokenizer } = base
+  const data = {
+    sequences,
+    length,
+    pad: tokenizer.padId,
+    mask,
+    masking: randomMasking(examples, settings, settings.seed),
+    averaging: settings.averaging,
+    seed: settings.seed
+  }
+  // Settings that do not fit are refused before anything is computed.
+  yield* attempt(() =>
+    vfmObjective(config, vfm, { ...data, epochs: { rows: () => [], steps: () => 0 }, microBatchRows: 1 })
+  )
+  const { aliases, architecture, parameters } = languageModel(config)
+  const adapter = vfmSpecs(vfm, config)
+  const start = startOf(base, settings.seed)
+  yield* trainModel(context, {
+    ...start,
+    fields: {
+      ...start.fields,
+      token_shift: vfm.tokenShift,
+      ...encodeLatentModel({ method: "vfm", architecture: vfm })
+    },
+    parameters: vfm.freezeBase ? adapter : [...parameters, ...adapter],
+    fixed: vfm.freezeBase ? parameters : [],
+    aliases,
+    architecture,
+    settings,
+    lengths: sequences.map(ids => ids.length),
+    rowLength: length,
+    objective: batch => vfmObjective(config, vfm, { ...data, ...batch }),
+    evaluation: (engine, trained, rows) =>
+      Effect.map(vfmTokenLosses(engine, config, trained, vfm, { rows, length, mask, seed: 0 }), losses =>
+        Effect.map(
+          likelihoodBound(
+            { losses, rows, length, pad: tokenizer.padId, mask, seed: 0 },
+            base.heldOut,
+            settings.evalDraws
+          ),
+          ({ nats }) => ({ nll_bound: nats, perplexity: Math.exp(nats) })
+        )
+      )
+  })
+})
