@@ -3,7 +3,8 @@ import { Effect, Schema } from "effect"
 import { PositiveInt, setting } from "../src/data/setting.ts"
 import { asStageError } from "../src/data/obtain.ts"
 import { DiffusionDecoding } from "../src/decoding/diffusion.ts"
-import { maskedGenerator, untilEnd } from "../src/decoding/generator.ts"
+import { untilEnd } from "../src/decoding/generator.ts"
+import { generatorOf } from "../src/decoding/generators.ts"
 import { makeEngine } from "../src/engines/make.ts"
 import { matmulPeak } from "../src/engines/matmulPeak.ts"
 import { BenchmarkResult } from "../src/evaluation/results.ts"
@@ -56,7 +57,7 @@ export const benchmark = Stage.make("benchmark", {
       const prompt = model.tokenizer.encode(parameters.prompt)
       if (prompt.length === 0) return yield* permanent("the prompt is empty")
       const prompts = Array<Int32Array>(batch).fill(prompt)
-      const generator = yield* maskedGenerator(
+      const generator = yield* generatorOf(
         engine,
         model,
         { prompts: batch, promptTokens: prompt.length, newTokens },

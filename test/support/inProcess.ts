@@ -50,6 +50,8 @@ export interface Ran {
   readonly manifest: (label: string) => Manifest
   /** The digest of a node's first output. */
   readonly digest: (label: string) => string
+  /** A file of a node's output, as bytes and as UTF-8; nothing where there is none. */
+  readonly bytes: (label: string, file: string) => Buffer
   readonly text: (label: string, file: string) => string
   readonly metric: (label: string, name: string) => number | undefined
 }
@@ -108,7 +110,7 @@ export const runPipeline = async (pipeline: Pipeline, options: RunPipelineOption
   )
   const manifests = new Map<string, Manifest>()
   const digests = new Map<string, string>()
-  const files = new Map<string, string>()
+  const files = new Map<string, Buffer>()
   for (const node of plan.nodes) {
     const state = resolver.states[node.id]!
     if (state._tag !== "known") continue
@@ -116,10 +118,7 @@ export const runPipeline = async (pipeline: Pipeline, options: RunPipelineOption
     manifests.set(node.label, manifest)
     digests.set(node.label, state.outputs[0]!.digest)
     for (const file of manifest.files) {
-      files.set(
-        `${node.label} ${file.path}`,
-        Buffer.from(await Effect.runPromise(cache.store.read(file.sha256))).toString("utf8")
-      )
+      files.set(`${node.label} ${file.path}`, Buffer.from(await Effect.runPromise(cache.store.read(file.sha256))))
     }
   }
   const metrics = new Map(
@@ -143,7 +142,8 @@ export const runPipeline = async (pipeline: Pipeline, options: RunPipelineOption
       return found
     },
     digest: label => digests.get(label) ?? "",
-    text: (label, file) => files.get(`${label} ${file}`) ?? "",
+    bytes: (label, file) => files.get(`${label} ${file}`) ?? Buffer.alloc(0),
+    text: (label, file) => files.get(`${label} ${file}`)?.toString("utf8") ?? "",
     metric: (label, name) => metrics.get(`${label} ${name}`)
   }
 }

@@ -2,7 +2,8 @@
 import { Effect, Stream } from "effect"
 import { makeDecoder } from "../../decoding/autoregressive.ts"
 import type { DiffusionDecoding } from "../../decoding/diffusion.ts"
-import { maskedGenerator, untilEnd } from "../../decoding/generator.ts"
+import { untilEnd } from "../../decoding/generator.ts"
+import { generatorOf } from "../../decoding/generators.ts"
 import type { Sampling } from "../../decoding/sampling.ts"
 import type { Engine } from "../../engines/Engine.ts"
 import type { LoadedModel } from "../../models/artifact.ts"
@@ -68,12 +69,7 @@ export const diffusion = Effect.fn("diffusion")(function* (
 ) {
   const { tokenizer } = model
   const promptTokens = Math.max(...prompts.map(({ length }) => length))
-  const generator = yield* maskedGenerator(
-    engine,
-    model,
-    { prompts: prompts.length, promptTokens, newTokens },
-    decoding
-  )
+  const generator = yield* generatorOf(engine, model, { prompts: prompts.length, promptTokens, newTokens }, decoding)
   const { forwards, sequences } = yield* generator.generate({
     prompts,
     steps,

@@ -1,0 +1,149 @@
+/** The latent methods of the stage train: what they write can be opened, says what it is, and writes texts. */
+import { mkdirSync, writeFileSync } from "node:fs"
+import { join } from "node:path"
+import { fileURLToPath } from "node:url"
+import { Effect, Schema } from "effect"
+import { afterEach, assert, beforeEach, describe, it } from "vitest"
+import { DiffusionDecoding } from "../../src/decoding/diffusion.ts"
+import { generatorOf } from "../../src/decoding/generators.ts"
+import { makeOrt } from "../../src/engines/ort/ort.ts"
+import { numericClass } from "../../src/engines/names.ts"
+import { loadModel } from "../../src/models/artifact.ts"
+import { countParameters, parameterSpecs } from "../../src/models/config.ts"
+import { latentSpecs } from "../../src/models/latent/latentModel.ts"
+import { countElements } from "../../src/models/parameters.ts"
+import * as Pipeline from "../../src/pipeline/Pipeline.ts"
+import { downloadDocuments, downloadModel, downloadTokenizer } from "../../stages/download.ts"
+import { tokenize } from "../../stages/tokenize.ts"
+import { train } from "../../stages/train.ts"
+import { type Ran, runPipeline, temporaryDirectory } from "../support/inProcess.ts"
+import { tinyConfig, tinyWeight, writeTinyModel } from "../support/tinyModel.ts"
+
+const assets = fileURLToPath(new URL("../../assets", import.meta.url))
+
+let directory: ReturnType<typeof temporaryDirectory>
+beforeEach(() => {
+  directory = temporaryDirectory()
+})
+afterEach(() => directory.remove())
+
+type Settings = Omit<Parameters<typeof train>[0], "base" | "sequences" | "heldOut">
+
+const run = async (settings: Partial<Settings>): Promise<Ran> => {
+  const corpus = join(directory.path, "texts.jsonl")
+  const texts = Array.from(
+    { length: 12 },
+    (_, i) => `Document ${i}: ${"the people of the States ".repeat(2 + (i % 5))}`
+  )
+  writeFileSync(corpus, texts.map(text => `${JSON.stringify({ text })}\n`).join(""))
+  const tiny = join(directory.path, "tiny")
+  await writeTinyModel(tiny)
+  const pipeline = Pipeline.make(
+    "latent-test",
+    { description: "", profiles: { only: { description: "", needs: "nothing", make: () => undefined } } },
+    () => {
+      const sequences = tokenize({
+        corpus: downloadDocuments({ source: `file:${corpus}` }),
+        tokenizer: downloadTokenizer({ source: "embedded:tokenizer" }),
+        maxSeqLen: 32
+      })
+      return train({
+        base: downloadModel({ source: `file:${tiny}` }),
+        sequences,
+        heldOut: sequences,
+        num_train_epochs: 4,
+        max_steps: 3,
+        global_batch_size: 2,
+        lr: 0.01,
+        eval_every: 1000,
+        eval_draws: 2,
+        save_format: "F32",
+        ...settings
+      }).model
+    }
+  )
+  return runPipeline(pipeline, {
+    cache: join(directory.path, "cache"),
+    layers: [assets],
+    engine: numericClass("ort")
+  })
+}
+
+/** Opens what was written, and makes 6 tokens behind a prompt in 2 steps. */
+const written = (ran: Ran) => {
+  const folder = join(directory.path, "model")
+  mkdirSync(folder)
+  const files = ran.manifest("train").files.map(({ path: name }) => ({ name, path: join(folder, name) }))
+  for (const { name, path } of files) writeFileSync(path, ran.bytes("train", name))
+  return Effect.runPromise(
+    Effect.scoped(
+      Effect.gen(function* () {
+        const engine = yield* makeOrt({ threads: 1 })
+        const model = yield* loadModel(engine, files)
+        const generator = yield* generatorOf(
+          engine,
+          model,
+          { prompts: 1, promptTokens: 4, newTokens: 6 },
+          Schema.decodeUnknownSync(DiffusionDecoding)({})
+        )
+        const prompt = model.tokenizer.encode("the people of the")
+        const made = yield* generator.generate({ prompts: [prompt.slice(0, 4)], steps: 2, seed: 1 })
+        const weights: { [name: string]: Float32Array } = {}
+        for (const { name } of parameterSpecs(model.config))
+          weights[name] = (yield* engine.download(model.parameters[name]!)) as Float32Array
+        return { model, made, weights }
+      })
+    )
+  )
+}
+
+describe("the stage train", () => {
+  it.each([
+    [
+      "ldlm",
+      {
+        method: "ldlm",
+        ldlm: { seq_len: 4, depth: 1, heads: 2, decoder_num_layers: 1, diffusion_head_depth: 1, prompt_length: 4 }
+      },
+      true
+    ],
+    ["vfm", { method: "vfm", vfm: { adapter_layers: 1, adapter_heads: 2, max_seq_len: 32 } }, true],
+    [
+      "cola",
+      {
+        method: "cola",
+        cola_wt: 0.5,
+        cola_num_global: 2,
+        cola_num_local: 4,
+        cola_block_size: 2,
+        cola_encoder_depth: 1,
+        cola_diffusion_depth: 1,
+        cola_heads: 2,
+        cola_variant: "card"
+      },
+      false
+    ]
+  ] as const)("writes a model of the method %s", async (method, settings, frozen) => {
+    const ran = await run(settings)
+    assert.deepStrictEqual(ran.failures, [])
+    const { made, model, weights } = await written(ran)
+    assert.strictEqual(model.latent?.method, method)
+    assert.isTrue(model.diffusion)
+    const beside = countElements(latentSpecs(model.latent!, model.config))
+    const record = JSON.parse(ran.text("train", "training.json")) as { readonly [field: string]: number }
+    assert.strictEqual(record["parameters"], countParameters(tinyConfig) + beside)
+    assert.strictEqual(record["trainedParameters"], beside + (frozen ? 0 : countParameters(tinyConfig)))
+    const same = Object.entries(weights).every(([name, values]) => values.every((x, i) => x === tinyWeight(name)[i]))
+    assert.strictEqual(same, frozen)
+    assert.lengthOf(made.sequences[0]!, 10)
+    assert.notInclude([...made.sequences[0]!], model.tokenizer.maskId)
+    assert.isAbove(made.flops, 0)
+  })
+
+  it("refuses a method without its settings, and sizes that do not fit", async () => {
+    const [missing] = (await run({ method: "ldlm" })).failures
+    assert.match(JSON.stringify(missing), /train\.ldlm is missing/)
+    const [wrong] = (await run({ method: "vfm", vfm: { max_seq_len: 16, adapter_heads: 2 } })).failures
+    assert.match(JSON.stringify(wrong), /rows have 32 tokens, the adapter knows 16 positions/)
+  })
+})
