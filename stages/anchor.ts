@@ -3,19 +3,15 @@ import { Effect, Schema } from "effect"
 import { encodeFloats } from "../src/data/floats.ts"
 import { asStageError } from "../src/data/obtain.ts"
 import { allSequences } from "../src/data/sequencesOfArtifact.ts"
-import { anchorKey, anchorMaterial, type AnchorNote } from "../src/diffusion/anchors.ts"
+import { anchorKey, anchorMaterials, type AnchorNote, encodeIds } from "../src/diffusion/anchors.ts"
 import { makeEngine } from "../src/engines/make.ts"
-import { filesOf, openModel } from "../src/models/artifact.ts"
-import { parameterAliases, parameterSpecs } from "../src/models/config.ts"
-import { allocateParameters } from "../src/models/parameters.ts"
-import { makeStates } from "../src/models/states.ts"
-import { loadWeights } from "../src/models/weights.ts"
+import { filesOf, loadModel, openModel } from "../src/models/artifact.ts"
+import { computeStates } from "../src/models/states.ts"
 import * as Stage from "../src/pipeline/Stage.ts"
 import { permanent, StageError } from "../src/pipeline/StageError.ts"
 import { Anchors, ModelFiles, TokenSequences } from "./kinds.ts"
 
-/** Rows of a pass. */
-const rows = 4
+const tokensPerPass = 1024
 
 export const anchor = Stage.make("anchor", {
   description: "Caches a teacher's hidden states of token sequences",
@@ -35,7 +31,7 @@ export const anchor = Stage.make("anchor", {
   run: Effect.fn("anchor")(
     function* ({ engine: numericClass, inputs, metric, outputs, parameters, progress, slots }) {
       const { anchors } = outputs
-      const { config, tensors, tokenizer } = yield* openModel(yield* filesOf(inputs.teacher))
+      const { config } = yield* openModel(yield* filesOf(inputs.teacher))
       const layers =
         parameters.layers === "all" ? Array.from({ length: config.layers + 1 }, (_, i) => i) : parameters.layers
       const wrong = layers.find(layer => layer > config.layers)
@@ -44,39 +40,45 @@ export const anchor = Stage.make("anchor", {
           `layers names layer ${wrong}; the teacher has layers 1 to ${config.layers}, and the embedding, 0`
         )
       const sequences = (yield* allSequences(inputs.sequences)).map(({ ids }) => ids)
-      const keys = sequences.map(ids => layers.map(layer => anchors.key(anchorMaterial(ids, layer))))
-      const missing = [...sequences.keys()].filter(i => keys[i]!.some(key => !anchors.has(key)))
+      const keys = sequences.map(ids => {
+        const materials = anchorMaterials(ids, layers)
+        return { ids: anchors.key(materials.ids), layers: materials.layers.map(anchors.key) }
+      })
+      const complete = ({ ids, layers: own }: (typeof keys)[number]): boolean =>
+        anchors.has(ids) && own.every(anchors.has)
+      // Of sequences that are alike, one is enough.
+      const missing = new Map([...keys.entries()].filter(([, key]) => !complete(key)).map(([i, key]) => [key.ids, i]))
+      yield* metric("sequences/new", missing.size)
+      yield* metric("sequences/reused", new Set(keys.map(({ ids }) => ids)).size - missing.size)
+      const numbers = [...missing.values()]
       // Layers that all of them have need not be computed.
-      const wanted = layers.filter((_, l) => missing.some(i => !anchors.has(keys[i]![l]!)))
-      yield* metric("sequences/new", missing.length)
-      yield* metric("sequences/reused", sequences.length - missing.length)
-      if (missing.length > 0) {
+      const wanted = [...layers.keys()].filter(l => numbers.some(i => !anchors.has(keys[i]!.layers[l]!)))
+      if (numbers.length > 0) {
         const engine = yield* makeEngine(numericClass, { threads: slots.cpus })
-        const buffers = yield* allocateParameters(engine, parameterSpecs(config))
-        yield* loadWeights(engine, buffers, tensors, parameterAliases(config))
-        const states = yield* makeStates(engine, config, buffers.views, {
-          rows,
-          length: inputs.sequences.metadata.maxSeqLen,
-          causal: true,
-          pad: tokenizer.padId,
-          layers: wanted
-        })
+        const teacher = yield* loadModel(engine, yield* filesOf(inputs.teacher))
         let done = 0
-        yield* states(
-          missing.map(i => sequences[i]!),
-          (n, computed) =>
-            Effect.gen(function* () {
-              const ids = sequences[missing[n]!]!
-              for (const [w, layer] of wanted.entries()) {
-                const note: AnchorNote = { sequence: anchorKey(ids), layer, tokens: ids.length }
-                const bytes = encodeFloats("BF16", Float32Array.from(computed[w]!))
-                yield* anchors.put(keys[missing[n]!]![layers.indexOf(layer)]!, bytes, { ...note })
-              }
-              yield* progress({ done: ++done, total: missing.length, unit: "sequences" })
-            })
+        const keep = (n: number, computed: ReadonlyArray<Float32Array<ArrayBuffer>>) =>
+          Effect.gen(function* () {
+            const ids = sequences[numbers[n]!]!
+            const key = keys[numbers[n]!]!
+            const note = { sequence: anchorKey(ids), tokens: ids.length } satisfies AnchorNote
+            yield* anchors.put(key.ids, encodeIds(ids), note)
+            for (const [w, l] of wanted.entries())
+              if (!anchors.has(key.layers[l]!))
+                yield* anchors.put(key.layers[l]!, encodeFloats("BF16", computed[w]!), { ...note, layer: layers[l]! })
+            yield* progress({ done: ++done, total: numbers.length, unit: "sequences" })
+          })
+        yield* computeStates(
+          engine,
+          teacher.config,
+          teacher.parameters,
+          { causal: true, pad: teacher.tokenizer.padId, layers: wanted.map(l => layers[l]!), tokensPerPass },
+          numbers.map(i => sequences[i]!),
+          keep
         )
       }
-      yield* anchors.finish(keys.flat(), {
+      const order = new Set(keys.flatMap(key => [key.ids, ...key.layers]))
+      yield* anchors.finish([...order], {
         sequences: sequences.length,
         tokens: sequences.reduce((sum, { length }) => sum + length, 0),
         hiddenSize: config.hiddenSize,

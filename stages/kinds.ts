@@ -59,9 +59,12 @@ export const TokenSequences = Artifact.chunkSet("token-sequences", {
   })
 })
 
-/** One item per sequence and layer: the teacher's states as bfloat16 [tokens, hiddenSize], little-endian; see src/diffusion/anchors.ts. */
+/**
+ * One item per sequence and layer: the teacher's states as bfloat16 [tokens, hiddenSize], little-endian; and one per sequence with its ids. See
+ * src/diffusion/anchors.ts.
+ */
 export const Anchors = Artifact.chunkSet("anchors", {
-  description: "A teacher's hidden states of token sequences, one item per sequence and layer",
+  description: "A teacher's hidden states of token sequences: one item per sequence and layer, and one with its ids",
   summary: ["sequences", "tokens"],
   metadata: Schema.Struct({
     sequences: Count,

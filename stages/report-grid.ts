@@ -3,7 +3,6 @@ import { Effect, Schema } from "effect"
 import * as Artifact from "../src/pipeline/Artifact.ts"
 import * as Stage from "../src/pipeline/Stage.ts"
 import { permanent } from "../src/pipeline/StageError.ts"
-import { gridHtml } from "../src/report/gridPage.ts"
 import { gridMarkdown } from "../src/report/gridMarkdown.ts"
 import { gridJson, makeGridReport } from "../src/report/gridReport.ts"
 import { readCached, readRun } from "../src/report/readRuns.ts"
@@ -74,10 +73,8 @@ export const reportGrid = Stage.make("report-grid", {
         `the baseline is ${baselineName}, but there are only the rows ${rows.map(({ name }) => name).join(", ")}`
       )
     const cached: ReadonlyArray<Cached> = [
-      ...(yield* Effect.forEach(Object.entries(sequences), ([name, set]) =>
-        readCached(name, TokenSequences.name, set)
-      )),
-      ...(yield* Effect.forEach(Object.entries(anchors), ([name, set]) => readCached(name, Anchors.name, set)))
+      ...(yield* Effect.forEach(Object.entries(sequences), ([name, set]) => readCached(name, TokenSequences, set))),
+      ...(yield* Effect.forEach(Object.entries(anchors), ([name, set]) => readCached(name, Anchors, set)))
     ]
     const found = makeGridReport(rows, baseline, cached, settings)
     for (const { difference, row } of found.comparisons) {
@@ -86,6 +83,8 @@ export const reportGrid = Stage.make("report-grid", {
       yield* metric(`${row.name}/p_corrected`, difference.adjusted)
     }
     yield* metric("broken_ties", found.ties.filter(({ broken }) => broken).length)
+    // The library of the charts is loaded when it is needed, not by everyone who plans.
+    const { gridHtml } = yield* Effect.promise(() => import("../src/report/gridPage.ts"))
     const { report } = outputs
     yield* report.write("report.md", gridMarkdown(found))
     yield* report.write("report.html", gridHtml(found))

@@ -5,6 +5,7 @@ import type { RunEvent } from "../runner/Events.ts"
 import type { Slots } from "../runner/Slots.ts"
 import { lines } from "./lines.ts"
 import { live } from "./live.ts"
+import { redraws } from "./style.ts"
 
 export interface Display {
   readonly emit: (event: RunEvent) => Effect.Effect<void>
@@ -23,9 +24,7 @@ export interface DisplayOptions {
 export const displayFor = (options: DisplayOptions): Display => {
   if (options.json) return json
   // A terminal that cannot move its cursor is served with lines.
-  return process.stderr.isTTY && process.env["TERM"] !== "dumb" && process.env["CI"] === undefined
-    ? live(options)
-    : lines(options)
+  return redraws(process.stderr) ? live(options) : lines(options)
 }
 
 const json: Display = {

@@ -1,37 +1,37 @@
 /** `pipeline generate`: text from a model. */
-import { appendFileSync, writeFileSync } from "node:fs"
 import { availableParallelism } from "node:os"
 import { Effect, Option, Stream } from "effect"
 import { Argument, Command, Flag } from "effect/cli"
-import type { Tokenizer } from "../data/tokenizer.ts"
-import { makeDecoder } from "../decoding/autoregressive.ts"
-import { makeDenoiser } from "../decoding/denoiser.ts"
-import { algorithms, diffusionGenerate, schedules } from "../decoding/diffusion.ts"
-import type { Sampling } from "../decoding/sampling.ts"
-import type { Buffers, Engine } from "../engines/Engine.ts"
+import { algorithms, schedules } from "../decoding/diffusion.ts"
 import { makeEngine } from "../engines/make.ts"
 import { numericClass } from "../engines/names.ts"
-import { loadParameters, openModel } from "../models/artifact.ts"
-import type { ModelConfig } from "../models/config.ts"
+import { loadModel } from "../models/artifact.ts"
 import { ConfigError } from "../pipeline/ConfigError.ts"
 import * as flags from "./flags.ts"
+import { promptLines, standardInput } from "./generate/prompts.ts"
+import { defaultNewTokens, diffusionOf, roomFor, samplingOf } from "./generate/settings.ts"
+import { history, listed, redrawn } from "./generate/steps.ts"
+import { autoregressive, diffusion, type Task } from "./generate/texts.ts"
 import { printJson } from "./look.ts"
 import { findModel } from "./modelSource.ts"
-import { styleOf } from "./style.ts"
+import { redraws, styleOf } from "./style.ts"
 
 const defaultModel = "embedded:teacher"
-/** Where neither the user nor the model's configuration sets a limit. */
-const defaultNewTokens = 128
-const defaultPositions = 2048
 
-const number = (name: string, description: string) => Flag.Finite(name).pipe(Flag.withDescription(description))
+const number = (name: string, description: string) =>
+  Flag.Finite(name).pipe(Flag.withDescription(description), Flag.optional)
 const whole = (name: string, description: string) =>
   Flag.Int(name).pipe(Flag.withDescription(description), Flag.withMetavar("N"))
 
 export const command = Command.make(
   "generate",
   {
-    prompt: Argument.String("prompt").pipe(Argument.withDescription("The text to go on from; - reads standard input")),
+    prompts: Argument.String("prompt").pipe(
+      Argument.withDescription(
+        "Texts to go on from, together; - reads one from standard input. Without any, every line of standard input is one, until exit"
+      ),
+      Argument.variadic({ min: 0 })
+    ),
     mode: Flag.Literals("mode", ["ar", "diffusion"]).pipe(
       Flag.withDescription(
         "How to decode: ar, token by token; diffusion, from masks (default: what the model was trained for)"
@@ -50,34 +50,36 @@ export const command = Command.make(
       "max-new-tokens",
       `Tokens to make at most (default: ${defaultNewTokens}, or as many as the model has room for)`
     ).pipe(Flag.withAlias("n"), Flag.optional),
-    temperature: number("temperature", "Higher is more varied; 0 takes the most likely token (default: 0.8)").pipe(
+    numReturnSequences: whole("num-return-sequences", "Texts for each prompt (default: 1)").pipe(Flag.withDefault(1)),
+    temperature: Flag.Finite("temperature").pipe(
       Flag.withAlias("t"),
-      Flag.withDefault(0.8)
+      Flag.withDescription("Higher is more varied; 0 takes the most likely token (default: ar 0.8, diffusion 0.5)"),
+      Flag.optional
     ),
     topP: number(
       "top-p",
-      "Draws from the most likely tokens that together reach this probability (default: 0.95)"
-    ).pipe(Flag.withDefault(0.95)),
-    topK: whole("top-k", "Draws from so many of the most likely tokens only").pipe(Flag.optional),
-    steps: whole("steps", "diffusion: denoising steps (default: a quarter of the new tokens)").pipe(Flag.optional),
-    alg: Flag.Literals("alg", algorithms).pipe(
-      Flag.withDescription("diffusion: which masks are revealed first (default: entropy)"),
-      Flag.withDefault("entropy" as const)
+      "Draws from the most likely tokens that together reach this probability (default: ar 0.95, diffusion none)"
     ),
-    algTemp: number(
-      "alg-temp",
-      "diffusion: above 0, positions are drawn at random by their confidence (default: 0)"
-    ).pipe(Flag.withDefault(0)),
+    topK: whole("top-k", "Draws from so many of the most likely tokens only (default: ar none, diffusion 200)").pipe(
+      Flag.optional
+    ),
+    steps: whole("steps", "diffusion: denoising steps (default: as many as new tokens)").pipe(Flag.optional),
+    eps: number("eps", "diffusion: last value of the time, for origin and the schedule floor (default: 0.001)"),
+    alg: Flag.Literals("alg", algorithms).pipe(
+      Flag.withDescription("diffusion: which masks are revealed first (default: p2)"),
+      Flag.optional
+    ),
+    algTemp: number("alg-temp", "diffusion: above 0, positions are drawn at random by their confidence (default: 0.5)"),
     schedule: Flag.Literals("schedule", schedules).pipe(
       Flag.withDescription("diffusion: how many masks a step reveals (default: quota)"),
-      Flag.withDefault("quota" as const)
+      Flag.optional
     ),
-    watch: Flag.Boolean("watch").pipe(
-      Flag.withDescription("diffusion: show the text after every step on stderr"),
+    verbose: Flag.Boolean("verbose").pipe(
+      Flag.withDescription("diffusion: print the text after every step on stderr, also where it is no terminal"),
       Flag.withDefault(false)
     ),
-    history: Flag.String("history").pipe(
-      Flag.withDescription("diffusion: write the tokens after every step to this file, as JSON Lines"),
+    historyOut: Flag.String("history-out").pipe(
+      Flag.withDescription("diffusion: write every step to this file as JSON Lines: step, prompt, ids, text"),
       Flag.withMetavar("FILE"),
       Flag.optional
     ),
@@ -87,199 +89,79 @@ export const command = Command.make(
     json: flags.json
   },
   Effect.fn("generate")(function* (args) {
-    const sampling = yield* samplingOf(args)
+    if (args.numReturnSequences < 1)
+      return yield* new ConfigError({ at: "--num-return-sequences", message: "must be a whole number from 1 on" })
+    // Wrong numbers are refused before a model is read.
+    yield* Effect.all([samplingOf(args, "ar"), diffusionOf(args, 1)])
     const { files, name } = yield* findModel(args.model, args.cache)
-    const opened = yield* openModel(files)
-    const { config, json, tokenizer } = opened
-    const text = args.prompt === "-" ? yield* standardInput : args.prompt
-    const prompt = tokenizer.encode(text)
-    if (prompt.length === 0)
-      return yield* new ConfigError({ at: "prompt", message: "is empty", advice: "a model goes on from a text" })
-    const maxNewTokens = yield* roomFor(prompt.length, json["max_position_embeddings"], args.maxNewTokens)
-
     const engine = yield* makeEngine(numericClass(args.engine), { threads: availableParallelism() })
-    const parameters = yield* loadParameters(engine, opened)
-    const mode = Option.getOrElse(args.mode, () => (json["token_shift"] === undefined ? "ar" : "diffusion"))
-    const task: Task = {
-      engine,
-      config,
-      parameters,
-      tokenizer,
-      prompt,
-      maxNewTokens,
-      sampling,
-      seed: args.seed,
-      quiet: args.json
-    }
-    const begun = performance.now()
-    const made = yield* mode === "ar" ? autoregressive(task) : diffusion(task, args)
-    const seconds = (performance.now() - begun) / 1000
-    const end = made.tokens.indexOf(tokenizer.eosId)
-    const stopped = end >= 0 || made.tokens.length < maxNewTokens ? "end of text" : "length"
-    if (args.json) return printJson({ model: name, mode, prompt: text, seed: args.seed, stopped, seconds, ...made })
-    process.stdout.write("\n")
+    const model = yield* loadModel(engine, files)
+    const mode = Option.getOrElse(args.mode, () => (model.diffusion ? "diffusion" : "ar"))
+    const { tokenizer } = model
     const { dim } = styleOf(process.stderr)
-    const speed = `${(made.tokens.length / seconds).toFixed(0)} tok/s`
-    const passes = made.forwards === undefined ? "" : `, ${made.forwards} forward passes`
-    process.stderr.write(
-      dim(`${name}, ${made.tokens.length} tokens (${stopped})${passes}, ${speed}, seed ${args.seed}\n`)
-    )
+    const kept = Option.isNone(args.historyOut) ? [] : [yield* history(tokenizer, args.historyOut.value)]
+
+    const answer = (texts: ReadonlyArray<string>) =>
+      Effect.gen(function* () {
+        const asked = texts.flatMap(text => Array<string>(args.numReturnSequences).fill(text))
+        const prompts = asked.map(tokenizer.encode)
+        if (prompts.some(({ length }) => length === 0))
+          return yield* new ConfigError({ at: "prompt", message: "is empty", advice: "a model goes on from a text" })
+        const longest = Math.max(...prompts.map(({ length }) => length))
+        const newTokens = yield* roomFor(longest, model.json["max_position_embeddings"], args.maxNewTokens)
+        const task: Task = { engine, model, prompts, newTokens, seed: args.seed }
+        const begun = performance.now()
+        const made = yield* mode === "ar"
+          ? autoregressive(task, yield* samplingOf(args, mode), piece => {
+              if (!args.json) process.stdout.write(piece)
+            })
+          : diffusion(task, yield* diffusionOf(args, newTokens), [
+              ...(redraws(process.stderr) && !args.json && !args.verbose ? [redrawn(tokenizer, process.stderr)] : []),
+              ...(args.verbose ? [listed(tokenizer, process.stderr, prompts.length)] : []),
+              ...kept
+            ])
+        const seconds = (performance.now() - begun) / 1000
+        if (args.json) {
+          const results = made.texts.map((text, i) => ({ prompt: asked[i]!, ...text }))
+          return printJson({ model: name, mode, seed: args.seed, seconds, forwards: made.forwards, texts: results })
+        }
+        if (mode === "diffusion") for (const { text } of made.texts) process.stdout.write(`${text}\n`)
+        const tokens = made.texts.reduce((sum, text) => sum + text.tokens.length, 0)
+        const passes = made.forwards === undefined ? "" : `, ${made.forwards} forward passes`
+        const speed = `${(tokens / seconds).toFixed(0)} tok/s`
+        const stopped = made.texts.length === 1 ? ` (${made.texts[0]!.stopped})` : ` in ${made.texts.length} texts`
+        process.stderr.write(dim(`${name}, ${tokens} tokens${stopped}${passes}, ${speed}, seed ${args.seed}\n`))
+      }).pipe(Effect.scoped)
+
+    if (args.prompts.length > 0)
+      return yield* answer(
+        yield* Effect.forEach(args.prompts, text => (text === "-" ? standardInput : Effect.succeed(text)))
+      )
+    yield* Stream.runForEach(promptLines, line => answer([line]))
   }, Effect.scoped)
 ).pipe(
-  Command.withDescription("Print a continuation of a text by a trained model"),
+  Command.withDescription("Print continuations of texts by a trained model"),
   Command.withExamples([
     {
       command: 'pipeline generate --mode ar "The people of the"',
       description: "From the model that ships with the program"
     },
     {
-      command: 'pipeline generate -m pretrain-teacher/pretrain -n 40 -t 0 "In the beginning"',
-      description: "From a model that a run trained, always the most likely token"
+      command: 'pipeline generate -m compare-50x/train/random -n 64 --steps 16 "The people of the"',
+      description: "By diffusion, from a model that a run trained; the terminal shows the masks give way"
+    },
+    {
+      command:
+        'pipeline generate --mode diffusion --alg entropy --alg-temp 0 -t 0 --history-out steps.jsonl "The" "In"',
+      description: "Two texts at once, always the most likely tokens; every step is kept"
     },
     {
       command: "pipeline generate -m ./Qwen3-0.6B - < prompt.txt",
-      description: "From a directory in Hugging Face layout"
+      description: "From a directory in Hugging Face layout; the prompt is a file"
+    },
+    {
+      command: "pipeline generate -m pretrain-teacher/pretrain",
+      description: "Asks for prompts, until exit"
     }
   ])
 )
-
-interface Task {
-  readonly engine: Engine
-  readonly config: ModelConfig
-  readonly parameters: Buffers
-  readonly tokenizer: Tokenizer
-  readonly prompt: Int32Array
-  readonly maxNewTokens: number
-  readonly sampling: Sampling
-  readonly seed: number
-  /** Prints nothing: the caller will. */
-  readonly quiet: boolean
-}
-
-interface Made {
-  readonly text: string
-  readonly tokens: ReadonlyArray<number>
-  readonly forwards?: number
-}
-
-/** Prints tokens as they come. */
-const autoregressive = ({ config, engine, maxNewTokens, parameters, prompt, quiet, sampling, seed, tokenizer }: Task) =>
-  Effect.gen(function* () {
-    const decoder = yield* makeDecoder(engine, config, parameters, prompt.length + maxNewTokens)
-    const tokens: Array<number> = []
-    let text = ""
-    yield* Stream.runForEach(
-      decoder.generate({
-        prompt,
-        maxNewTokens,
-        sampling,
-        seed,
-        stop: tokenizer.eosId,
-        suppressed: [tokenizer.maskId]
-      }),
-      id =>
-        Effect.sync(() => {
-          tokens.push(id)
-          // A character may need several tokens; until then it decodes to U+FFFD.
-          const whole = tokenizer.decode(tokens).replace(/\uFFFD+$/, "")
-          if (!quiet) process.stdout.write(whole.slice(text.length))
-          text = whole
-        })
-    )
-    return { text, tokens } satisfies Made as Made
-  })
-
-interface DiffusionFlags {
-  readonly steps: Option.Option<number>
-  readonly alg: (typeof algorithms)[number]
-  readonly algTemp: number
-  readonly schedule: (typeof schedules)[number]
-  readonly watch: boolean
-  readonly history: Option.Option<string>
-}
-
-/** How a mask is shown while the text is made. */
-const maskSign = "░"
-
-const diffusion = (task: Task, chosen: DiffusionFlags) =>
-  Effect.gen(function* () {
-    const { config, engine, maxNewTokens, parameters, prompt, quiet, sampling, seed, tokenizer } = task
-    const steps = Option.getOrElse(chosen.steps, () => Math.max(1, Math.ceil(maxNewTokens / 4)))
-    if (steps < 1) return yield* new ConfigError({ at: "--steps", message: "must be a whole number from 1 on" })
-    if (!(chosen.algTemp >= 0))
-      return yield* new ConfigError({ at: "--alg-temp", message: "must be a number from 0 on" })
-    const denoiser = yield* makeDenoiser(engine, config, parameters, {
-      rows: 1,
-      length: prompt.length + maxNewTokens,
-      wanted: maxNewTokens
-    })
-    const { alg, algTemp, schedule } = chosen
-    const { dim } = styleOf(process.stderr)
-    const history = Option.getOrUndefined(chosen.history)
-    if (history !== undefined) writeFileSync(history, "")
-    const { forwards, sequences } = yield* diffusionGenerate(denoiser, {
-      prompts: [prompt],
-      maxNewTokens,
-      mask: tokenizer.maskId,
-      pad: tokenizer.padId,
-      seed,
-      settings: { ...sampling, steps, eps: 1e-3, alg, algTemp, schedule },
-      onStep: (step, [row]) =>
-        Effect.sync(() => {
-          const ids = row!.subarray(prompt.length)
-          if (history !== undefined) appendFileSync(history, `${JSON.stringify({ step, tokens: [...ids] })}\n`)
-          if (!chosen.watch) return
-          const shown = tokenizer.decode(ids).replaceAll(tokenizer.maskToken, maskSign).replace(/\s+/g, " ")
-          process.stderr.write(`${dim(String(step).padStart(4))} ${shown}\n`)
-        })
-    })
-    const all = [...sequences[0]!.subarray(prompt.length)]
-    const end = all.indexOf(tokenizer.eosId)
-    const tokens = end < 0 ? all : all.slice(0, end)
-    const text = tokenizer.decode(tokens)
-    if (!quiet) process.stdout.write(text)
-    return { text, tokens: all, forwards } satisfies Made as Made
-  })
-
-const samplingOf = (args: {
-  readonly temperature: number
-  readonly topP: number
-  readonly topK: Option.Option<number>
-}) => {
-  const wrong = (flag: string, expected: string) =>
-    Effect.fail(new ConfigError({ at: `--${flag}`, message: `must be ${expected}` }))
-  const topK = Option.getOrUndefined(args.topK)
-  if (!(args.temperature >= 0 && Number.isFinite(args.temperature))) return wrong("temperature", "a number from 0 on")
-  if (!(args.topP > 0 && args.topP <= 1)) return wrong("top-p", "a number above 0, and at most 1")
-  if (topK !== undefined && topK < 1) return wrong("top-k", "a whole number from 1 on")
-  return Effect.succeed({
-    temperature: args.temperature,
-    topP: args.topP,
-    ...(topK === undefined ? {} : { topK })
-  })
-}
-
-/** How many tokens to make behind a prompt, for a model that knows so many positions. */
-const roomFor = (prompt: number, positions: unknown, wanted: Option.Option<number>) => {
-  const limit = typeof positions === "number" ? positions : defaultPositions
-  const room = limit - prompt
-  const asked = Option.getOrElse(wanted, () => Math.min(defaultNewTokens, room))
-  if (asked < 1 && Option.isSome(wanted))
-    return Effect.fail(new ConfigError({ at: "--max-new-tokens", message: "must be a whole number from 1 on" }))
-  return asked <= room && room > 0
-    ? Effect.succeed(asked)
-    : Effect.fail(
-        new ConfigError({
-          at: Option.isSome(wanted) && room > 0 ? `--max-new-tokens ${asked}` : "prompt",
-          message: `the prompt has ${prompt} tokens; the model knows ${limit} positions`,
-          advice: room > 0 ? `at most ${room} new tokens fit` : "shorten the prompt"
-        })
-      )
-}
-
-const standardInput = Effect.promise(async () => {
-  let text = ""
-  process.stdin.setEncoding("utf8")
-  for await (const piece of process.stdin) text += String(piece)
-  return text.replace(/\n$/, "")
-})

@@ -5,6 +5,10 @@ const wantsColour = (stream: NodeJS.WriteStream): boolean =>
   process.env["TERM"] !== "dumb" &&
   (process.env["FORCE_COLOR"] !== undefined || stream.isTTY === true)
 
+/** Whether a stream is a terminal whose cursor can be moved back to draw over what stands there. */
+export const redraws = (stream: NodeJS.WriteStream): boolean =>
+  stream.isTTY === true && process.env["TERM"] !== "dumb" && process.env["CI"] === undefined
+
 const painter =
   (enabled: boolean) =>
   (code: number) =>

@@ -14,7 +14,9 @@ export const optional = <S extends Schema.Top>(schema: S, description: string) =
 
 /** A field of the field's configurations that this program does not take: `why`, and what to do instead. */
 export const unsupported = (why: string) =>
-  Schema.optionalKey(Schema.Unknown.check(Schema.makeFilter(() => why)).pipe(Schema.annotate({ unsupported: why })))
+  Schema.optionalKey(
+    Schema.Unknown.check(Schema.makeFilter(() => `not supported: ${why}`)).pipe(Schema.annotate({ unsupported: why }))
+  )
 
 export const NonNegative = Schema.Finite.check(Schema.isGreaterThanOrEqualTo(0))
 export const Positive = Schema.Finite.check(Schema.isGreaterThan(0))

@@ -1,32 +1,44 @@
-/** The cache of a teacher's hidden states: keys, and reading. */
+/** The cache of a teacher's hidden states: keys, items, and reading. */
 import { createHash } from "node:crypto"
 import { Effect, Stream } from "effect"
 import { decodeFloats } from "../data/floats.ts"
 import type { ChunkReader } from "../pipeline/StageContext.ts"
 import { permanent, type StageError } from "../pipeline/StageError.ts"
 
-/**
- * Key of a sequence in the field's anchor caches: the first 16 hexadecimal digits of the SHA-256 of its ids as 64-bit integers, little-endian.
- * [1, 2, 3] has e2e2033ae7e19d68.
- */
-export const anchorKey = (ids: ArrayLike<number>): string => {
-  const bytes = Buffer.from(BigInt64Array.from(Array.from(ids), BigInt).buffer)
-  return createHash("sha256").update(bytes).digest("hex").slice(0, 16)
+/** SHA-256 of a sequence's ids as 64-bit integers, little-endian. Ids are not negative. */
+const sequenceDigest = (ids: ArrayLike<number>): string => {
+  const words = new Int32Array(2 * ids.length)
+  for (let i = 0; i < ids.length; i++) words[2 * i] = ids[i]!
+  return createHash("sha256").update(words).digest("hex")
 }
 
-/** What an item's key is made of, besides the stage's code and its teacher. */
-export const anchorMaterial = (ids: ArrayLike<number>, layer: number): string => {
-  const bytes = Buffer.from(BigInt64Array.from(Array.from(ids), BigInt).buffer)
-  return `${createHash("sha256").update(bytes).digest("hex")} layer ${layer}`
+/** Key of a sequence in the field's anchor caches: the first 16 hexadecimal digits of the digest. [1, 2, 3] has e2e2033ae7e19d68. */
+export const anchorKey = (ids: ArrayLike<number>): string => sequenceDigest(ids).slice(0, 16)
+
+/**
+ * What the items of a sequence are keyed by, besides the stage's code and its teacher: one item holds the ids, by which a reader knows that it has
+ * the right sequence, the others the states at a layer each.
+ */
+export const anchorMaterials = (
+  ids: ArrayLike<number>,
+  layers: ReadonlyArray<number>
+): { readonly ids: string; readonly layers: ReadonlyArray<string> } => {
+  const digest = sequenceDigest(ids)
+  return { ids: `${digest} ids`, layers: layers.map(layer => `${digest} layer ${layer}`) }
 }
 
 /** Note beside an item. */
 export interface AnchorNote {
   /** `anchorKey` of the sequence. */
   readonly sequence: string
-  readonly layer: number
   readonly tokens: number
+  /** Left out where the item holds the ids: 32-bit integers, little-endian. */
+  readonly layer?: number
 }
+
+export const encodeIds = (ids: ArrayLike<number>): Uint8Array => new Uint8Array(Int32Array.from(ids).buffer)
+
+export const decodeIds = (bytes: Uint8Array): Int32Array => new Int32Array(Uint8Array.from(bytes).buffer)
 
 interface AnchorMetadata {
   readonly hiddenSize: number
@@ -35,6 +47,12 @@ interface AnchorMetadata {
 
 /** States of the sequences at some layers, by number of the sequence and layer: f32 [tokens x d]. */
 export type AnchorStates = (sequence: number, layer: number) => Float32Array
+
+const advice =
+  "anchors are made from the same sequences that are trained on: the same tokenizer, cut at the same length"
+
+const sameIds = (a: ArrayLike<number>, b: ArrayLike<number>): boolean =>
+  a.length === b.length && Array.prototype.every.call(a, (id: number, i: number) => id === b[i])
 
 /**
  * Reads the anchors of sequences, all into memory (as they are stored, 2 bytes a number). Fails where the set does not hold what is needed, and
@@ -57,24 +75,31 @@ export const readAnchors = (
         "name these layers in the stage that makes the anchors, too"
       )
     const stored = new Map<string, Uint8Array>()
+    const storedIds = new Map<string, Int32Array>()
     yield* Stream.runForEach(set.items, item =>
       Effect.gen(function* () {
         const { layer, sequence } = item.note as unknown as AnchorNote
-        if (layers.includes(layer)) stored.set(`${sequence} ${layer}`, yield* item.bytes)
+        if (layer === undefined) storedIds.set(sequence, decodeIds(yield* item.bytes))
+        else if (layers.includes(layer)) stored.set(`${sequence} ${layer}`, yield* item.bytes)
       })
     )
     const keys = sequences.map(anchorKey)
-    for (const [i, key] of keys.entries())
+    for (const [i, key] of keys.entries()) {
+      const named = `sequence ${i} (${sequences[i]!.length} tokens, key ${key})`
+      const ids = storedIds.get(key)
+      if (ids !== undefined && !sameIds(ids, sequences[i]!))
+        return yield* permanent(`the anchors under the key of ${named} are those of another sequence`, advice)
       for (const layer of layers) {
         const size = stored.get(`${key} ${layer}`)?.length
         const expected = sequences[i]!.length * hiddenSize * 2
+        if (ids === undefined || size === undefined)
+          return yield* permanent(`there is no anchor of ${named} at layer ${layer}`, advice)
         if (size !== expected)
           return yield* permanent(
-            size === undefined
-              ? `there is no anchor of sequence ${i} (${sequences[i]!.length} tokens, key ${key}) at layer ${layer}`
-              : `the anchor of sequence ${i} (key ${key}) at layer ${layer} has ${size} bytes, expected ${expected}`,
-            "anchors are made from the same sequences that are trained on: the same tokenizer, cut at the same length"
+            `the anchor of ${named} at layer ${layer} has ${size} bytes, expected ${expected}`,
+            advice
           )
       }
+    }
     return (sequence, layer) => decodeFloats("BF16", stored.get(`${keys[sequence]!} ${layer}`)!)
   })

@@ -59,24 +59,20 @@ export interface LoadedModel extends OpenModel {
   readonly parameters: Buffers
 }
 
-/** Reads the parameters of an opened model into an engine's memory. */
-export const loadParameters = Effect.fn("loadParameters")(
-  function* (engine: Engine, { config, tensors }: Pick<OpenModel, "config" | "tensors">) {
-    const specs = parameterSpecs(config)
+/** Opens a model and reads its parameters into an engine's memory. */
+export const loadModel = Effect.fn("loadModel")(
+  function* (engine: Engine, files: ReadonlyArray<NamedFile>) {
+    const opened = yield* openModel(files)
+    const specs = parameterSpecs(opened.config)
+    const aliases = parameterAliases(opened.config)
     // Before memory is asked for: a configuration that does not fit its weights may ask for any amount.
-    yield* matchWeights(specs, tensors, parameterAliases(config))
+    yield* matchWeights(specs, opened.tensors, aliases)
     const buffers = yield* allocateParameters(engine, specs)
-    yield* loadWeights(engine, buffers, tensors, parameterAliases(config))
-    return buffers.views
+    yield* loadWeights(engine, buffers, opened.tensors, aliases)
+    return { ...opened, parameters: buffers.views } satisfies LoadedModel as LoadedModel
   },
   Effect.mapError(error => (error instanceof StageError ? error : asStageError(error)))
 )
-
-/** Opens a model and reads its parameters into an engine's memory. */
-export const loadModel = Effect.fn("loadModel")(function* (engine: Engine, files: ReadonlyArray<NamedFile>) {
-  const opened = yield* openModel(files)
-  return { ...opened, parameters: yield* loadParameters(engine, opened) } satisfies LoadedModel as LoadedModel
-})
 
 /** The files of an artifact of a stage. */
 export const filesOf = (artifact: ArtifactReader<unknown>): Effect.Effect<ReadonlyArray<NamedFile>, StageError> =>

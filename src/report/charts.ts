@@ -7,9 +7,8 @@ import { escape } from "./html.ts"
 
 use([LineChart, GridComponent, SVGRenderer])
 
-export interface Axis {
-  readonly label: string
-  /** Doublings instead of equal steps. */
+/** Doublings instead of equal steps. */
+export interface Scale {
   readonly doublings?: boolean
 }
 
@@ -42,23 +41,36 @@ const symbolOf = (row: number): string => symbols[row % symbols.length]![0]
 /** A row's mark in a text. */
 export const rowMark = (row: number): string => symbols[row % symbols.length]![1]
 
+const labelWidth = 130
 const size = { width: 460, height: 270 } as const
 const font = 13
 
-/** Lines over numbers. `name` makes ids unique within a page; `title` is what a screen reader says. */
+/** Lines over numbers; the y axis has no name, that is the caption's. `name` makes ids unique within a page; `title` is what a screen reader says. */
 export const lineChart = (
   name: string,
   title: string,
-  { series, x, y }: { readonly x: Axis; readonly y: Axis; readonly series: ReadonlyArray<Series> }
+  {
+    series,
+    x,
+    y = {}
+  }: {
+    /** From 0 to `end`; without an end, as far as the points go. */
+    readonly x: Scale & { readonly label: string; readonly end?: number }
+    readonly y?: Scale
+    readonly series: ReadonlyArray<Series>
+  }
 ): string =>
   draw(name, title, size, {
-    grid: { left: 8, right: 16, top: 34, bottom: 24, outerBoundsMode: "same", outerBoundsContain: "axisLabel" },
-    xAxis: { ...axis(x), nameLocation: "middle", nameGap: 26 },
-    yAxis: { ...axis(y), nameLocation: "end", nameTextStyle: { ...text, align: "left", padding: [0, 0, 0, -30] } },
+    grid,
+    xAxis: { ...axis(x), ...named(x.label), ...(x.end === undefined ? {} : { min: 0, max: x.end }) },
+    yAxis: axis(y),
     series: series.flatMap(({ marks, points, row, spread }) => {
       const colour = row === "reference" ? "var(--text)" : rowColour(row)
       return [
-        ...(spread ?? []).map(([at, low, high]) => stroke(colour, [at, low], [at, high])),
+        ...(spread ?? []).map(([at, low, high]) => ({
+          ...stroke(colour, [at, low], [at, high]),
+          lineStyle: { color: colour, width: 1 }
+        })),
         {
           ...stroke(colour, ...points),
           lineStyle: {
@@ -95,21 +107,23 @@ export const intervalChart = (
   draw(
     name,
     title,
-    { width: 640, height: 60 + 34 * entries.length },
+    { width: size.width, height: 60 + 38 * entries.length },
     {
-      grid: { left: 8, right: 16, top: 8, bottom: 24, outerBoundsMode: "same", outerBoundsContain: "axisLabel" },
-      xAxis: { ...axis({ label }), scale: false, nameLocation: "middle", nameGap: 26 },
+      // Labels may be a third wider than they are thought to be.
+      grid: { ...grid, left: 14 + labelWidth / 3 },
+      xAxis: { ...axis({}), ...named(label), scale: false },
       yAxis: {
-        ...axis({ label: "" }),
+        ...axis({}),
         type: "category",
         inverse: true,
         data: entries.map(each => each.name),
+        axisLabel: { ...text, width: labelWidth, overflow: "break" },
         splitLine: { show: false },
         axisLine: { show: false },
         axisTick: { show: false }
       },
       series: [
-        { ...stroke("var(--text)", ...entries.map((_, i) => [0, i] as const)), z: 1 },
+        { ...stroke("var(--text)", [0, 0], [0, entries.length - 1]), z: 1 },
         ...entries.flatMap(({ high, low, row, value }, i) => [
           stroke(rowColour(row), [low, i], [high, i]),
           { ...stroke(rowColour(row), [value, i]), showSymbol: true, symbol: symbolOf(row), symbolSize: 10 }
@@ -120,12 +134,15 @@ export const intervalChart = (
 
 const text = { color: "var(--text)", fontSize: font } as const
 
-const axis = ({ doublings, label }: Axis) => ({
+/** Room for the labels of the axes, which are measured without a font, and for the x axis's name. */
+const grid = { left: 14, right: 18, top: 10, bottom: 26, outerBoundsMode: "same", outerBoundsContain: "axisLabel" }
+
+const named = (label: string) => ({ name: label, nameLocation: "middle" as const, nameGap: 28, nameTextStyle: text })
+
+const axis = ({ doublings }: Scale) => ({
   type: doublings === true ? ("log" as const) : ("value" as const),
   logBase: 2,
   scale: true,
-  name: label,
-  nameTextStyle: text,
   axisLabel: { ...text, hideOverlap: true },
   axisLine: { show: true, lineStyle: { color: "var(--line)" } },
   axisTick: { lineStyle: { color: "var(--line)" } },

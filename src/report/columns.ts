@@ -182,6 +182,13 @@ const decoding = (steps: number): ReadonlyArray<Column> => {
       figure: ofRuns(timed(({ tokensPerSecond }) => ({ value: tokensPerSecond })))
     },
     {
+      id: "usefulTokensPerSecond",
+      group: "decoding",
+      label: "useful tok/s",
+      format: significant,
+      figure: ofRuns(timed(({ usefulTokensPerSecond }) => ({ value: usefulTokensPerSecond })))
+    },
+    {
       id: "msPerForward",
       group: "decoding",
       label: "ms/forward",

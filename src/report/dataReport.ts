@@ -1,6 +1,8 @@
 /** The report on a pipeline's data, as Markdown for the terminal and as a self-contained page. */
 import { count } from "../pipeline/units.ts"
+import { escape, htmlPage, htmlTable } from "./html.ts"
 import { type Bin, histogram, type LengthSummary } from "./lengths.ts"
+import { markdownTable, plain } from "./markdown.ts"
 
 export interface CorpusReport {
   readonly name: string
@@ -44,25 +46,8 @@ const cells = (corpus: CorpusReport): ReadonlyArray<string> => [
 
 const footnote = "Lengths in tokens: median (shortest–longest)."
 
-export const dataReportMarkdown = (title: string, corpora: ReadonlyArray<CorpusReport>): string => {
-  const rows = [columns, ...corpora.map(cells)]
-  const widths = columns.map((_, i) => Math.max(...rows.map(row => [...row[i]!].length)))
-  const line = (row: ReadonlyArray<string>) =>
-    `| ${row.map((cell, i) => cell + " ".repeat(widths[i]! - [...cell].length)).join(" | ")} |`
-  return [
-    `# ${title}`,
-    "",
-    line(columns),
-    `| ${widths.map(width => "-".repeat(width)).join(" | ")} |`,
-    ...corpora.map(corpus => line(cells(corpus))),
-    "",
-    footnote,
-    ""
-  ].join("\n")
-}
-
-const escape = (text: string) =>
-  text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;").replaceAll('"', "&quot;")
+export const dataReportMarkdown = (title: string, corpora: ReadonlyArray<CorpusReport>): string =>
+  [`# ${plain(title)}`, markdownTable(columns, corpora.map(cells)), `${footnote}\n`].join("\n\n")
 
 const chart = { width: 560, height: 120, bins: 28 } as const
 
@@ -78,33 +63,13 @@ const bars = (bins: ReadonlyArray<Bin>): string => {
   return `<svg viewBox="0 0 ${chart.width} ${chart.height + 18}" role="img" aria-label="histogram of sequence lengths">${rects.join("")}<text x="0" y="${chart.height + 14}">0</text><text x="${chart.width}" y="${chart.height + 14}" text-anchor="end">${count(last.to)} tokens</text></svg>`
 }
 
-export const dataReportHtml = (title: string, corpora: ReadonlyArray<CorpusReport>): string => `<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<title>${escape(title)}</title>
-<style>
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #1a1a1a; background: #fff }
-table { border-collapse: collapse; width: 100%; font-size: 0.9rem }
-th, td { text-align: right; padding: 0.3rem 0.6rem; border-bottom: 1px solid #ddd; white-space: nowrap }
-th:first-child, td:first-child { text-align: left }
-svg { width: 100%; max-width: 35rem; display: block }
-rect { fill: #3b6ea8 } text { font-size: 12px; fill: #555 }
-code { font-size: 0.85em }
-</style>
-<h1>${escape(title)}</h1>
-<table>
-<tr>${columns.map(column => `<th>${escape(column)}</th>`).join("")}</tr>
-${corpora
-  .map(
-    corpus =>
-      `<tr>${cells(corpus)
-        .map(cell => `<td>${escape(cell)}</td>`)
-        .join("")}</tr>`
-  )
-  .join("\n")}
-</table>
-<p>${footnote}</p>
-${corpora.map(corpus => `<h2>${escape(corpus.name)}</h2>\n<p>Lengths of ${count(corpus.sequences.count)} sequences; mean ${corpus.sequences.mean.toFixed(1)}, 95 % have at most ${count(corpus.sequences.p95)} tokens.</p>\n${bars(histogram(corpus.lengths, chart.bins))}`).join("\n")}
-</html>
-`
+const style = "rect { fill: var(--row-1) } text { font-size: 12px; fill: var(--text) } svg { max-width: 35rem }\n"
+
+export const dataReportHtml = (title: string, corpora: ReadonlyArray<CorpusReport>): string => {
+  const lengths = ({ name, sequences, ...corpus }: CorpusReport) =>
+    `<h2>${escape(name)}</h2>
+<p>Lengths of ${count(sequences.count)} sequences; mean ${sequences.mean.toFixed(1)}, 95 % have at most ${count(sequences.p95)} tokens.</p>
+${bars(histogram(corpus.lengths, chart.bins))}`
+  const body = [htmlTable(columns, corpora.map(cells)), `<p>${footnote}</p>`, ...corpora.map(lengths)]
+  return htmlPage({ title, body: body.join("\n"), more: style })
+}

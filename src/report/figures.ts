@@ -1,7 +1,7 @@
 /** The charts of the grid: training, texts and speed, a line for each row. */
 import type { TextQuality } from "../evaluation/results.ts"
 import { lineChart, type Series } from "./charts.ts"
-import type { GridRow, Run } from "./rows.ts"
+import { everyNumber, type GridRow, type Run } from "./rows.ts"
 
 export interface Figure {
   readonly caption: string
@@ -10,18 +10,16 @@ export interface Figure {
 
 type Point = readonly [x: number, y: number]
 
-/** Points of a curve; more are averaged in pieces of equally many. */
+/** Points of a curve; more are averaged. */
 const mostPoints = 60
 
-/** Means of consecutive points, so that at most `mostPoints` are left. */
-export const thinned = (points: ReadonlyArray<Point>): ReadonlyArray<Point> => {
-  const size = Math.ceil(points.length / mostPoints)
-  return Array.from({ length: Math.ceil(points.length / Math.max(1, size)) }, (_, i) => {
+/** Means of `size` consecutive points each. */
+export const thinned = (points: ReadonlyArray<Point>, size: number): ReadonlyArray<Point> =>
+  Array.from({ length: Math.ceil(points.length / size) }, (_, i) => {
     const piece = points.slice(i * size, (i + 1) * size)
     const mean = (axis: 0 | 1) => piece.reduce((sum, point) => sum + point[axis], 0) / piece.length
     return [mean(0), mean(1)] as const
   })
-}
 
 /** Points of all runs of a row: the mean of those that share an x. */
 const meanOfRuns = ({ runs }: GridRow, points: (run: Run) => ReadonlyArray<Point>): ReadonlyArray<Point> => {
@@ -52,22 +50,26 @@ export const trainingFigures = (rows: ReadonlyArray<GridRow>): ReadonlyArray<Fig
   const metrics = new Set(
     rows.flatMap(({ runs }) => runs.flatMap(run => (run.log?.content.lines ?? []).flatMap(line => Object.keys(line))))
   )
+  const end = Math.max(0, ...everyNumber(rows, run => (run.log?.content.lines ?? []).slice(-1).map(({ step }) => step)))
   const shown = [...metrics].filter(name => name.startsWith("losses/") || name === "eval/nll_bound")
   const known = Object.keys(curves)
   const place = (name: string) => (known.includes(name) ? known.indexOf(name) : known.length)
   return shown
     .sort((a, b) => place(a) - place(b) || (a < b ? -1 : 1))
     .flatMap((metric, i) => {
-      const series = linesOf(rows, run =>
+      const whole = linesOf(rows, run =>
         (run.log?.content.lines ?? []).flatMap(line => {
           const value = line[metric]
           return typeof value === "number" ? [[line.step, value] as const] : []
         })
-      ).map(line => ({ ...line, points: thinned(line.points) }))
+      )
+      const longest = Math.max(0, ...whole.map(({ points }) => points.length))
       // One point is no curve.
-      if (series.every(({ points }) => points.length < 2)) return []
-      const caption = curves[metric] ?? metric
-      return [{ caption, svg: lineChart(`training-${i}`, caption, { x: { label: "step" }, y: { label: "" }, series }) }]
+      if (longest < 2) return []
+      const size = Math.ceil(longest / mostPoints)
+      const series = whole.map(line => ({ ...line, points: thinned(line.points, size) }))
+      const caption = `${curves[metric] ?? metric}${size === 1 ? "" : `; means of ${size} steps`}`
+      return [{ caption, svg: lineChart(`training-${i}`, caption, { x: { label: "step", end }, series }) }]
     })
 }
 
@@ -103,7 +105,7 @@ export const textFigures = (rows: ReadonlyArray<GridRow>, reference?: TextQualit
         caption,
         svg: lineChart(`text-${quality}`, `${caption}, by denoising steps`, {
           x: { label: "denoising steps", doublings: true },
-          y: { label: "", doublings },
+          y: { doublings },
           series: [...truth, ...series]
         })
       }
@@ -137,8 +139,8 @@ export const speedFigures = (rows: ReadonlyArray<GridRow>): ReadonlyArray<Figure
   return [
     {
       caption: captions[0],
-      svg: lineChart("speed-tokens", captions[0], { x, y: { label: "", doublings: true }, series: perSecond })
+      svg: lineChart("speed-tokens", captions[0], { x, y: { doublings: true }, series: perSecond })
     },
-    { caption: captions[1], svg: lineChart("speed-forward", captions[1], { x, y: { label: "" }, series: perForward }) }
+    { caption: captions[1], svg: lineChart("speed-forward", captions[1], { x, series: perForward }) }
   ]
 }

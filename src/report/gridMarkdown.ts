@@ -69,5 +69,5 @@ export const gridMarkdown = (report: GridReport): string => {
 /** Sizes of what was cached, in words. */
 export const countsText = (counts: { readonly [name: string]: number }): string =>
   Object.entries(counts)
-    .map(([name, value]) => `${count(value)} ${name.replaceAll(/[A-Z]/g, letter => ` ${letter.toLowerCase()}`)}`)
+    .map(([name, value]) => `${count(value)} ${name}`)
     .join(", ")

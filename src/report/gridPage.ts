@@ -12,11 +12,12 @@ import type { GridRow } from "./rows.ts"
 import { tieText } from "./ties.ts"
 
 const style = `.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(24rem, 100%), 1fr)); gap: 1.5rem }
-figure { margin: 0 } figcaption { font-size: 0.9rem; font-weight: 600 }
+figure { margin: 0; max-width: 40rem } figure + .wide { margin-top: 1rem } figcaption { font-size: 0.9rem; font-weight: 600 }
 .key { padding-right: 0.4em }
-.legend { display: flex; flex-wrap: wrap; gap: 0.2rem 1.2rem; padding: 0; list-style: none; font-size: 0.9rem }
+.plain { list-style: none; padding: 0 } .plain li { margin-bottom: 0.5rem }
+.legend { display: flex; flex-wrap: wrap; gap: 0.2rem 1.2rem; font-size: 0.9rem }
 .broken { color: var(--warn); font-weight: 600 }
-.grid thead tr:first-child th { text-align: left; border-left: 1px solid var(--line) }
+.grid thead tr:first-child th + th { text-align: left; border-left: 1px solid var(--line) }
 .text { border-left: 3px solid var(--line); padding-left: 0.8rem; white-space: pre-wrap; overflow-wrap: anywhere; max-width: 48rem }
 .prompt { color: var(--text) }
 .panels img { width: 100%; background: #fff }
@@ -35,7 +36,7 @@ export const gridHtml = (report: GridReport): string => {
     ["Samples", samplesSection(rows, settings.textSteps)],
     ["What was cached", cached(report)],
     ["Where it comes from", origin(report)],
-    ["How the intervals were made", method(report).map(paragraph).join("\n")]
+    ["How the numbers were made", method(report).map(paragraph).join("\n")]
   ]
   const body = sections
     .filter(([, content]) => content !== "")
@@ -58,11 +59,11 @@ const verdicts = (report: GridReport): string => {
   const label = `difference of the held-out bound from ${baseline.label}, nats per token`
   const table = differencesTable(report)
   return [
-    `<ul>${comparisons.map(({ row, verdict }) => `<li>${keyed(rows, row)}: ${escape(verdict)}</li>`).join("\n")}</ul>`,
+    `<ul class="plain">${comparisons.map(({ row, verdict }) => `<li><strong>${keyed(rows, row)}</strong>: ${escape(verdict)}</li>`).join("\n")}</ul>`,
     ...(entries.length === 0
       ? []
       : [
-          `<figure>${intervalChart("differences", label, { label: "Δ bound, nats per token (left of 0 is better)", entries })}</figure>`,
+          `<figure>${intervalChart("differences", label, { label: "Δ bound, nats/token: left of 0 is better", entries })}</figure>`,
           htmlTable(table.columns, table.lines)
         ]),
     ...report.ties.map(tie => `<p${tie.broken ? ' class="broken"' : ""}>${escape(tieText(tie))}</p>`)
@@ -92,7 +93,7 @@ const grid = ({ grid: whole, rows, settings }: GridReport): string => {
 const figures = (rows: ReadonlyArray<GridRow>, all: ReadonlyArray<Figure>): string =>
   all.length === 0
     ? ""
-    : `<ul class="legend">${rows.map(row => `<li>${keyed(rows, row)}</li>`).join("")}</ul>
+    : `<ul class="plain legend">${rows.map(row => `<li>${keyed(rows, row)}</li>`).join("")}</ul>
 <div class="figures">
 ${all.map(({ caption, svg }) => `<figure><figcaption>${escape(caption)}</figcaption>${svg}</figure>`).join("\n")}
 </div>`

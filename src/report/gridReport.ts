@@ -1,5 +1,6 @@
 /** The report on a grid of methods: everything that it says, before it is written as Markdown, as a page or as JSON. */
-import type { TextQuality } from "../evaluation/results.ts"
+import type { BenchmarkResult, TextQuality } from "../evaluation/results.ts"
+import { count } from "../pipeline/units.ts"
 import { gridColumns } from "./columns.ts"
 import { compare, type Comparison } from "./comparison.ts"
 import { type Grid, makeGrid } from "./grid.ts"
@@ -51,15 +52,26 @@ export const makeGridReport = (
   }
 }
 
-/** How the intervals were made, in sentences. */
+/** How the numbers were made, in sentences. */
 export const method = ({ baseline, comparisons, settings }: GridReport): ReadonlyArray<string> => {
+  const { benchmark, evaluation } = baseline.runs[0]!
   const runs = Math.max(...comparisons.map(({ row }) => row.runs.length), baseline.runs.length)
   return [
-    `Differences are paired: the bound of each held-out document under a row minus that under ${baseline.label}, with the same masks. Intervals of bounds and differences: 95 %, percentile bootstrap over documents${runs > 1 ? " and runs" : ""}, ${resampleCount.toLocaleString("en-US")} resamples, seed ${settings.seed}; p-values by inversion, corrected over the rows by Holm's method; a difference is called one below ${level}.`,
+    ...(evaluation === undefined
+      ? []
+      : [
+          `Estimate of the bound: ${evaluation.content.estimator}. Differences are paired: the bound of each held-out document under a row minus that under ${baseline.label}. Intervals of bounds and differences: 95 %, percentile bootstrap over documents${runs > 1 ? " and runs" : ""}, ${count(resampleCount)} resamples, seed ${settings.seed}; p-values by inversion, corrected over the rows by Holm's method; a difference is called one below ${level}. Exact match has Wilson's 95 % interval.`
+        ]),
+    ...(benchmark === undefined ? [] : [timingText(benchmark.content)]),
     runs > 1
       ? `Each row was trained ${runs} times, with seeds that the rows share. Other numbers are means over these runs, with the least and the largest.`
       : "Each row was trained once: an interval says what other documents might have shown, not what another seed of the training might."
   ]
+}
+
+const timingText = ({ batch, engine, repeats, results, threads, warmUp }: BenchmarkResult): string => {
+  const newTokens = [...new Set(results.map(timing => timing.newTokens))].map(count).join(" or ")
+  return `Decoding was timed on each row's own weights: ${newTokens} new tokens, ${count(batch)} at a time, ${engine}, ${count(threads)} threads; ${count(warmUp)} calls before, then ${count(repeats)}; brackets are the 10th and the 90th percentile.`
 }
 
 /** What every column is, in the unit of report.json; the text of the tables is rounded. */
@@ -90,6 +102,8 @@ export const gridJson = (report: GridReport): string => {
                 evaluation: digest(evaluation),
                 benchmark: digest(benchmark),
                 log: digest(log),
+                bound: evaluation?.content.bound,
+                estimator: evaluation?.content.estimator,
                 generations: evaluation?.content.generations,
                 timings: benchmark?.content.results
               }))

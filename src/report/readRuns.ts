@@ -1,6 +1,7 @@
 /** Reads what was given for the rows of a grid, and holds every measurement to the weights that it names. */
 import { Effect, Schema, Stream } from "effect"
 import { BenchmarkResult, EvaluationResult } from "../evaluation/results.ts"
+import type { Kind } from "../pipeline/Artifact.ts"
 import { canonical, short } from "../pipeline/Digest.ts"
 import type { ArtifactReader, ChunkReader } from "../pipeline/StageContext.ts"
 import { permanent, type StageError } from "../pipeline/StageError.ts"
@@ -86,7 +87,7 @@ const readLog = (artifact: ArtifactReader<unknown>) =>
 /** Size and counts of a chunk set. */
 export const readCached = (
   name: string,
-  kind: string,
+  kind: Pick<Kind.Any, "name" | "summary">,
   set: ChunkReader<{ readonly [field: string]: unknown }>
 ): Effect.Effect<Cached, StageError> =>
   Effect.map(
@@ -97,19 +98,25 @@ export const readCached = (
     ),
     bytes => ({
       name,
-      kind,
+      kind: kind.name,
       digest: set.digest,
       items: set.count,
       bytes,
-      counts: countsOf(set.metadata)
+      counts: countsOf(kind.summary, set.metadata)
     })
   )
 
-/** Numbers of the metadata; of a list of layers, say, how many. */
-const countsOf = (metadata: { readonly [field: string]: unknown }): Cached["counts"] =>
-  Object.fromEntries(
-    Object.entries(metadata).flatMap(([field, value]) => {
+/** What says most about a set, and of lists (of layers, say) how long they are. */
+const countsOf = (
+  summary: ReadonlyArray<string>,
+  metadata: { readonly [field: string]: unknown }
+): Cached["counts"] => {
+  const lists = Object.keys(metadata).filter(field => Array.isArray(metadata[field]))
+  return Object.fromEntries(
+    [...summary, ...lists].flatMap(field => {
+      const value = metadata[field]
       const number = Array.isArray(value) ? value.length : value
       return typeof number === "number" ? [[field, number]] : []
     })
   )
+}

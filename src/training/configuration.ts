@@ -12,59 +12,78 @@ import { modes } from "../diffusion/trajectory.ts"
 import { trainNames, TrainSettings } from "./model.ts"
 import { AlignmentSettings } from "./objectives/alignmentSettings.ts"
 import { DiffusionSettings } from "./objectives/diffusion.ts"
+import { ObserverSettings } from "./observers.ts"
 import { TrajectorySettings } from "./objectives/trajectoryTerms.ts"
 import { unsupportedData, unsupportedModel, unsupportedTrain } from "./unsupported.ts"
 
-/** What a training does, whatever the method. */
+/** Fields of the group `train`, by what they are about. */
+export const trainSections = {
+  "The training": {
+    method: setting(Schema.Literals(["masked"]), "masked", "How the diffusion model is made"),
+    ...TrainSettings.fields,
+    evalDraws: setting(
+      PositiveInt,
+      8,
+      "Draws of masks per held-out sequence for the bound that is measured during training"
+    )
+  },
+  "What is looked at": ObserverSettings.fields,
+  "Masked diffusion": DiffusionSettings.fields,
+  "Representation alignment": {
+    ...AlignmentSettings.fields,
+    alignLayers: optional(
+      numberList(Count),
+      "Layers that are aligned, `7,14,21,28` or a list: 0 is the embedding, 1 the output of the first layer; by default 1 to the last"
+    ),
+    layersOf: optional(
+      PositiveInt,
+      "Layers of the model that `align_layers` is written for; in a model of N layers, layer l becomes round(l N / this). By default the model's own"
+    ),
+    shuffleTeacher: setting(
+      Schema.Boolean,
+      false,
+      "Control: each token is aligned with the teacher's state of a token of another document"
+    )
+  },
+  Trajectories: {
+    trajectoryMode: setting(
+      Schema.Literals(["none", ...modes]),
+      "none",
+      "Masks follow trajectories of this kind (`random` is the control) instead of chance"
+    ),
+    ...TrajectorySettings.fields,
+    trajectoryProgressiveBlockSizes: setting(
+      numberList(PositiveInt),
+      [16, 24, 32],
+      "Lengths of blocks, tokens, `16,24,32` or a list: over the training one after the other, with straight lines between"
+    )
+  }
+} as const
+
+/** What a training does. */
 export const TrainConfig = Schema.Struct({
-  method: setting(Schema.Literals(["masked"]), "masked", "How the diffusion model is made"),
-  ...TrainSettings.fields,
-  ...DiffusionSettings.fields,
-  ...AlignmentSettings.fields,
-  ...TrajectorySettings.fields,
-  alignLayers: optional(
-    numberList(Count),
-    "Layers that are aligned, `7,14,21,28` or a list: 0 is the embedding, 1 the output of the first layer. By default all but the embedding"
-  ),
-  layersOf: optional(
-    PositiveInt,
-    "Layers of the model that `align_layers` is written for; for a model of N layers, layer l becomes round(l N / this). By default the model's own"
-  ),
-  shuffleTeacher: setting(
-    Schema.Boolean,
-    false,
-    "Control: each token is aligned with the teacher's state of another token of the corpus"
-  ),
-  trajectoryMode: setting(
-    Schema.Literals(["none", ...modes]),
-    "none",
-    "Masks follow trajectories of this kind (`random` is the control) instead of chance"
-  ),
-  trajectoryProgressiveBlockSizes: setting(
-    numberList(PositiveInt),
-    [16, 24, 32],
-    "Lengths of blocks, tokens, over the training one after the other, with straight lines between"
-  ),
-  evalDraws: setting(
-    PositiveInt,
-    8,
-    "Draws of masks per held-out sequence for the bound that is measured during training"
-  )
+  ...trainSections["The training"],
+  ...trainSections["What is looked at"],
+  ...trainSections["Masked diffusion"],
+  ...trainSections["Representation alignment"],
+  ...trainSections.Trajectories
 })
 export type TrainConfig = typeof TrainConfig.Type
 
 /** What the stage `train` takes: the group `train`. */
 export const TrainParameters = snakeKeys(Schema.Struct({ ...TrainConfig.fields, ...unsupportedTrain }), trainNames)
 
-const ModelGroup = Schema.Struct({
+/** Fields of the group `model`. */
+export const modelFields = {
   modelPath: required(
     Schema.String,
     "The autoregressive model: `org/name` on the hub, `hf://models/org/name@revision`, `file:DIRECTORY`, or `embedded:teacher`"
   ),
   ...unsupportedModel
-})
+} as const
 
-const DataGroup = Schema.Struct({
+/** Fields of the group `data`. */
+export const dataFields = {
   trainPath: required(
     Schema.String,
     "Documents: `hf://datasets/org/name@revision/path`, `file:PATH`, an https address, or `embedded:NAME`"
@@ -75,12 +94,12 @@ const DataGroup = Schema.Struct({
   chatTemplate: optional(ChatTemplate, "How a conversation is written as text"),
   maxSeqLen: required(PositiveInt, "Longest sequence, in tokens; a longer document becomes several"),
   ...unsupportedData
-})
+} as const
 
 /** A row of the grid. */
 export const RowConfig = Schema.Struct({
-  model: snakeKeys(ModelGroup),
-  data: snakeKeys(DataGroup),
+  model: snakeKeys(Schema.Struct(modelFields)),
+  data: snakeKeys(Schema.Struct(dataFields)),
   train: TrainParameters
 })
 export type RowConfig = typeof RowConfig.Type

@@ -2,8 +2,8 @@
  * The log of a training: `metrics.jsonl`, one line per step with what was measured, and the same as a TensorBoard event file, both
  * written as it goes. A resumed training goes on behind the step from which it resumes.
  */
-import { appendFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs"
-import { join } from "node:path"
+import { appendFileSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs"
+import { join, sep } from "node:path"
 import { Effect } from "effect"
 import { type FileError, onFile } from "../data/fileError.ts"
 import { firstRecord, scalarsRecord } from "./tensorboard.ts"
@@ -43,7 +43,7 @@ export const openLog = (
     const events = join(directory, eventsFile)
     const earlier = yield* onFile(path, `open ${path}`, async () => {
       mkdirSync(directory, { recursive: true })
-      const lines = readLines(existsSync(path) ? readFileSync(path, "utf8") : "", step)
+      const lines = readLines(textOf(path), step)
       writeFileSync(path, lines.map(asText).join(""))
       const records = lines.map(line => scalarsRecord(line.time, line.step, scalarsOf(line)))
       writeFileSync(events, Buffer.concat([firstRecord(lines[0]?.time ?? Date.now() / 1000), ...records]))
@@ -73,10 +73,26 @@ const asText = (line: Line): string => `${JSON.stringify(line)}\n`
 const scalarsOf = ({ step: _step, time: _time, ...scalars }: Line): Scalars =>
   Object.fromEntries(Object.entries(scalars).map(([name, value]) => [name, value ?? NaN]))
 
-/** Whole lines of `metrics.jsonl`; the last may be torn. `upTo` leaves out what a checkpoint has not seen. */
+/** Whole lines of a file of JSON Lines with a step each; the last may be torn. `upTo` leaves out what a checkpoint has not seen. */
 export const readLines = (text: string, upTo = Infinity): ReadonlyArray<Line> =>
   text.split("\n").flatMap(line => {
     if (!line.endsWith("}")) return []
     const read = JSON.parse(line) as Line
     return read.step <= upTo ? [read] : []
   })
+
+/** What a file holds; nothing where there is none. */
+export const textOf = (path: string): string => (existsSync(path) ? readFileSync(path, "utf8") : "")
+
+/** Everything in a training's directory that is no checkpoint: the log, and what observers have written. Relative paths, in order. */
+export const logFiles = (directory: string): ReadonlyArray<string> =>
+  readdirSync(directory, { recursive: true, withFileTypes: true })
+    .filter(entry => entry.isFile())
+    .map(({ name, parentPath }) =>
+      join(parentPath, name)
+        .slice(directory.length + 1)
+        .split(sep)
+        .join("/")
+    )
+    .filter(path => !path.startsWith("step-"))
+    .sort()

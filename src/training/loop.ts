@@ -1,7 +1,5 @@
 /** The loop of every training: schedule, steps, evaluation, metrics, checkpoints. */
-import { freemem, totalmem } from "node:os"
-import { memoryUsage } from "node:process"
-import { Effect, Schema, type Scope } from "effect"
+import { Effect, Schema, Scope } from "effect"
 import { TextList } from "../data/commaList.ts"
 import { NonNegative, setting } from "../data/setting.ts"
 import type { Engine } from "../engines/Engine.ts"
@@ -13,6 +11,7 @@ import { AdamW } from "./adamw.ts"
 import { makeCheckpoints, type RestoreError, type TrainingState } from "./checkpoints.ts"
 import { type FreezeError, groupParameters, splitParameters } from "./groups.ts"
 import { openLog, type Scalars } from "./log.ts"
+import { amounts, memoryMeasures, updateMeasures, workMeasures } from "./measures.ts"
 import type { Objective } from "./objective.ts"
 import { LearningRate, learningRate } from "./schedule.ts"
 import { allocateTraining, makeTrainer, type TrainingBuffers } from "./trainer.ts"
@@ -57,6 +56,17 @@ const maxSkippedInARow = 3
 const defaultCheckpointSeconds = 30
 const checkpointShare = 0.05
 
+/** Looks at a training from time to time, and changes nothing of it. */
+export interface Observer<E> {
+  /** Steps between two looks. */
+  readonly every: number
+  /** Called before the first look. What is returned is called with the number of steps done and what was measured; it tells what to log. */
+  readonly prepare: (
+    buffers: TrainingBuffers,
+    directory: string
+  ) => Effect.Effect<(step: number, measured: Scalars) => Effect.Effect<Scalars, E>, E, Scope.Scope>
+}
+
 export interface Training<E> {
   readonly parameters: ReadonlyArray<ParameterSpec>
   /** Other names of parameters, for patterns that freeze. */
@@ -77,6 +87,7 @@ export interface Training<E> {
     readonly every: number
     readonly prepare: (buffers: TrainingBuffers) => Effect.Effect<Effect.Effect<Scalars, E>, E, Scope.Scope>
   }
+  readonly observers?: ReadonlyArray<Observer<E>>
 }
 
 export interface Trained {
@@ -110,6 +121,13 @@ export const train = <E>(
       checkpointLayers: update.gradientCheckpointing
     })
     const evaluate = yield* training.evaluation?.prepare(buffers) ?? Effect.succeed(Effect.succeed({}))
+    const scope = yield* Effect.scope
+    const observers = yield* Effect.forEach(training.observers ?? [], ({ every, prepare }) =>
+      Effect.map(Effect.cached(Effect.provideService(prepare(buffers, directory), Scope.Scope, scope)), look => ({
+        every,
+        look
+      }))
+    )
     const checkpoints = makeCheckpoints(engine, directory, buffers)
 
     // What is frozen or constant is not part of a checkpoint.
@@ -130,65 +148,41 @@ export const train = <E>(
 
     const step = Effect.gen(function* () {
       const microBatches = yield* objective.microBatches(state.step)
-      const totals = (of: "tokens" | "sequences" | "rows") =>
-        microBatches.reduce((sum, microBatch) => sum + (microBatch[of] ?? 0), 0)
-      const flops = microBatches.reduce((sum, microBatch) => sum + (microBatch.flops ?? 0), 0)
-      if (peak === 0 && flops > 0) peak = (yield* matmulPeak(engine)).perSecond
+      const amount = amounts(microBatches)
+      if (peak === 0 && amount.flops > 0) peak = (yield* matmulPeak(engine)).perSecond
       const lr = learningRate(update, state.step, steps)
-      const { gradientNorm, losses, parameterNorm, updated } = yield* trainer.step(microBatches, {
-        lr,
-        update: state.updates + 1
-      })
+      const outcome = yield* trainer.step(microBatches, { lr, update: state.updates + 1 })
+      const { losses, updated } = outcome
       state = {
         step: state.step + 1,
         updates: state.updates + Number(updated),
         skippedInARow: updated ? 0 : state.skippedInARow + 1,
         skipped: state.skipped + Number(!updated),
-        tokens: state.tokens + totals("tokens")
+        tokens: state.tokens + amount.tokens
       }
-      const { flopsPerSecond, tokensPerSecond } = pace.after(state.tokens, flops)
+      const speed = pace.after(state.tokens, amount.flops)
       const { loss, ...parts } = losses
       const due =
         training.evaluation !== undefined && (state.step % training.evaluation.every === 0 || state.step === steps)
       if (due) evaluated = yield* evaluate
-      yield* log.write(state.step, {
+      const measured: Scalars = {
         "training/loss": loss!,
         ...(objective.report?.(losses, microBatches) ?? prefixed("losses/", parts)),
-        "training/grad_norm": gradientNorm,
-        "training/param_norm": parameterNorm,
-        "training/grad_to_param_ratio": gradientNorm / parameterNorm,
-        "training/lr": lr,
-        ...(update.llrdDecay === 0
-          ? {}
-          : { "llrd/lr_min": lr * Math.min(...rateFactors), "llrd/lr_max": lr * Math.max(...rateFactors) }),
+        ...updateMeasures(outcome, lr, rateFactors),
         ...(updated ? {} : { "training/skipped": state.skipped }),
-        ...(totals("sequences") === 0
-          ? {}
-          : {
-              "training/avg_effective_len": totals("tokens") / totals("rows"),
-              "training/avg_sample_seq_len": totals("tokens") / totals("sequences")
-            }),
-        "consume_tokens(M)": state.tokens / 1e6,
-        "consume_tokens(B)": state.tokens / 1e9,
-        "tokens_per_second(M)": tokensPerSecond / 1e6,
-        ...(flopsPerSecond === 0
-          ? {}
-          : {
-              "flops_achieved(T)": flopsPerSecond / 1e12,
-              "flops_promised(T)": peak / 1e12,
-              mfu: flopsPerSecond / peak
-            }),
-        "cpu_used_memory(GB)": memoryUsage().rss / 1e9,
-        "cpu_available_memory(GB)": freemem() / 1e9,
-        "cpu_memory_usage(%)": 100 * (1 - freemem() / totalmem()),
+        ...workMeasures(amount, state.tokens, speed, peak),
+        ...memoryMeasures(),
         ...(due ? prefixed("eval/", evaluated) : {})
-      })
-      if (due) pace.pause()
+      }
+      const looking = observers.filter(({ every }) => state.step % every === 0)
+      const seen = yield* Effect.forEach(looking, ({ look }) => Effect.flatMap(look, use => use(state.step, measured)))
+      yield* log.write(state.step, Object.assign({}, measured, ...seen) as Scalars)
+      if (due || looking.length > 0) pace.pause()
       yield* training.progress({
         done: state.step,
         total: steps,
         unit: "steps",
-        note: `loss ${loss!.toFixed(3)}, ${count(Math.round(tokensPerSecond))} tok/s`
+        note: `loss ${loss!.toFixed(3)}, ${count(Math.round(speed.tokensPerSecond))} tok/s`
       })
     })
     const save = Effect.gen(function* () {

@@ -4,6 +4,7 @@ import { join } from "node:path"
 import { Effect, Schema, type Scope } from "effect"
 import { type Epochs, makeEpochs } from "../data/epochs.ts"
 import { optional, PositiveInt, required, setting } from "../data/setting.ts"
+import type { FileError } from "../data/fileError.ts"
 import { asStageError } from "../data/obtain.ts"
 import type { TokenizerFiles } from "../data/tokenizer.ts"
 import type { Buffers, Engine, EngineError } from "../engines/Engine.ts"
@@ -19,8 +20,8 @@ import {
 import { countElements, type ParameterBuffers } from "../models/parameters.ts"
 import type { ArtifactWriter, Progress, Slots } from "../pipeline/StageContext.ts"
 import { permanent, StageError } from "../pipeline/StageError.ts"
-import { eventsFile, metricsFile, type Scalars } from "./log.ts"
-import { train, UpdateSettings } from "./loop.ts"
+import { logFiles, type Scalars } from "./log.ts"
+import { type Observer, train, UpdateSettings } from "./loop.ts"
 import type { Objective } from "./objective.ts"
 import { teacherBuffers } from "./objectives/teacher.ts"
 import { recordFile } from "./record.ts"
@@ -88,6 +89,12 @@ export interface ModelTraining {
     parameters: Buffers,
     microBatchRows: number
   ) => Effect.Effect<Effect.Effect<Scalars, EngineError>, EngineError, Scope.Scope>
+  /** What else looks at the training from time to time. */
+  readonly observers?: (batch: {
+    readonly engine: Engine
+    readonly epochs: Epochs
+    readonly steps: number
+  }) => ReadonlyArray<Observer<EngineError | FileError>>
   readonly tokenizer: TokenizerFiles
   /** Fields of `config.json` beside those of the architecture. */
   readonly fields: { readonly [field: string]: unknown }
@@ -121,7 +128,7 @@ export const trainModel = (context: TrainingContext, training: ModelTraining): E
     })
     const engine = yield* makeEngine(context.engine, { threads: context.slots.cpus })
     const directory = join(context.checkpoint, "training")
-    const { buffers, evaluated, state } = yield* train<StageError | EngineError>(engine, {
+    const { buffers, evaluated, state } = yield* train<StageError | EngineError | FileError>(engine, {
       parameters: parameterSpecs(config),
       aliases: parameterAliases(config),
       initial: ({ constants, frozen, parameters }) =>
@@ -138,7 +145,8 @@ export const trainModel = (context: TrainingContext, training: ModelTraining): E
         every: settings.evalEvery,
         prepare: ({ frozen, parameters }) =>
           training.evaluation(engine, { ...frozen.views, ...parameters.views }, microBatchRows)
-      }
+      },
+      observers: training.observers?.({ engine, epochs, steps }) ?? []
     })
 
     const specs = parameterSpecs(config)
@@ -166,7 +174,7 @@ export const trainModel = (context: TrainingContext, training: ModelTraining): E
       parameters: countParameters(config)
     })
     for (const [name, value] of Object.entries(evaluated)) yield* context.metric(`eval/${name}`, value)
-    for (const file of [metricsFile, eventsFile]) yield* log.write(file, createReadStream(join(directory, file)))
+    for (const file of logFiles(directory)) yield* log.write(file, createReadStream(join(directory, file)))
     yield* log.metadata({ steps: state.step })
   }).pipe(
     Effect.scoped,

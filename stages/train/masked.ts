@@ -4,7 +4,7 @@ import { asStageError } from "../../src/data/obtain.ts"
 import { allSequences } from "../../src/data/sequencesOfArtifact.ts"
 import { tokenizerFiles } from "../../src/data/tokenizerOfArtifact.ts"
 import { type AnchorStates, readAnchors } from "../../src/diffusion/anchors.ts"
-import { randomMasking } from "../../src/diffusion/corruption.ts"
+import { type Masking, randomMasking } from "../../src/diffusion/corruption.ts"
 import { shuffledStates } from "../../src/diffusion/shuffledStates.ts"
 import { readTrajectories } from "../../src/diffusion/trajectories.ts"
 import { type Trajectory, trajectoryMasking } from "../../src/diffusion/trajectory.ts"
@@ -17,6 +17,7 @@ import { loadWeights } from "../../src/models/weights.ts"
 import { permanent, StageError } from "../../src/pipeline/StageError.ts"
 import type { TrainConfig } from "../../src/training/configuration.ts"
 import { trainModel } from "../../src/training/model.ts"
+import { diffusionObservers } from "../../src/training/observers.ts"
 import { alignedLayers, isAligned } from "../../src/training/objectives/alignmentSettings.ts"
 import { diffusionObjective } from "../../src/training/objectives/diffusion.ts"
 import type { TrainContext } from "../train.ts"
@@ -38,8 +39,13 @@ export const run = Effect.fn("train masked diffusion")(function* (context: Train
     )
   const examples = yield* allSequences(inputs.sequences)
   const heldOut = (yield* allSequences(inputs.heldOut)).map(({ ids, lossMask }) => ({ ids, maskable: lossMask }))
-  const aligned = yield* states(inputs.anchors, { config, ids: examples.map(({ ids }) => ids), settings })
+  const sequences = examples.map(({ ids }) => ids)
+  const aligned = yield* states(inputs.anchors, { config, ids: sequences, settings })
   const trajectories = yield* trajectoriesOf(inputs.trajectories, examples, { mask, settings })
+  const masking = (steps: number): Masking =>
+    trajectories === undefined
+      ? randomMasking(examples, settings, settings.seed)
+      : trajectoryMasking(settings, { sequences: examples, trajectories, steps, seed: settings.seed })
   yield* trainModel(context, {
     config,
     settings,
@@ -59,14 +65,11 @@ export const run = Effect.fn("train masked diffusion")(function* (context: Train
         settings,
         {
           ...batch,
-          sequences: examples.map(({ ids }) => ids),
+          sequences,
           length,
           pad: tokenizer.padId,
           mask,
-          masking:
-            trajectories === undefined
-              ? randomMasking(examples, settings, settings.seed)
-              : trajectoryMasking(settings, { sequences: examples, trajectories, steps, seed: settings.seed }),
+          masking: masking(steps),
           averaging: settings.averaging
         },
         isAligned(settings)
@@ -81,6 +84,18 @@ export const run = Effect.fn("train masked diffusion")(function* (context: Train
           ({ nats }) => ({ nll_bound: nats, perplexity: Math.exp(nats) })
         )
       ),
+    observers: ({ engine, epochs, steps }) =>
+      diffusionObservers(engine, config, settings, {
+        epochs,
+        sequences,
+        length,
+        pad: tokenizer.padId,
+        mask,
+        masking: masking(steps),
+        ...(trajectories === undefined ? {} : { trajectories }),
+        seed: settings.seed,
+        tokenizer
+      }),
     tokenizer: yield* tokenizerFiles(inputs.base),
     fields: {
       ...json,

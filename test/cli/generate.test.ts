@@ -16,9 +16,14 @@ afterAll(() => directory.remove())
 const call = (...words: ReadonlyArray<string>) => pipeline(directory.path, ["generate", ...words])
 
 interface Generated {
-  readonly text: string
-  readonly tokens: ReadonlyArray<number>
-  readonly stopped: string
+  readonly mode: string
+  readonly forwards?: number
+  readonly texts: ReadonlyArray<{
+    readonly prompt: string
+    readonly text: string
+    readonly tokens: ReadonlyArray<number>
+    readonly stopped: string
+  }>
 }
 
 describe("pipeline generate", () => {
@@ -30,15 +35,15 @@ describe("pipeline generate", () => {
     assert.strictEqual(call("-m", "tiny", "-n", "12", "--seed", "3", "The people").stdout, first.stdout)
     assert.notStrictEqual(call("-m", "tiny", "-n", "12", "--seed", "4", "The people").stdout, first.stdout)
     const json = JSON.parse(call("-m", "tiny", "-n", "12", "--seed", "3", "--json", "The people").stdout) as Generated
-    assert.strictEqual(`${json.text}\n`, first.stdout)
-    assert.strictEqual(json.tokens.length, 12)
+    assert.strictEqual(`${json.texts[0]!.text}\n`, first.stdout)
+    assert.strictEqual(json.texts[0]!.tokens.length, 12)
   })
 
   it("takes the most likely token at temperature 0, and as many as the model has room for", () => {
     const json = (...words: ReadonlyArray<string>) =>
       JSON.parse(call("-m", "tiny", "--json", "-t", "0", ...words, "The people").stdout) as Generated
-    assert.deepStrictEqual(json("--seed", "1").tokens, json("--seed", "2").tokens)
-    const { stopped, tokens } = json()
+    assert.deepStrictEqual(json("--seed", "1").texts, json("--seed", "2").texts)
+    const { stopped, tokens } = json().texts[0]!
     assert.isTrue(stopped === "end of text" || tokens.length > 55)
   })
 
@@ -63,11 +68,73 @@ describe("pipeline generate", () => {
     refused(/--temperature: must be a number from 0 on/, "-m", "tiny", "-t", "-1", "The")
     refused(/--top-p: must be a number above 0/, "-m", "tiny", "--top-p", "0", "The")
     refused(/--top-k: must be a whole number from 1 on/, "-m", "tiny", "--top-k", "0", "The")
+    refused(/--steps: must be a whole number from 1 on/, "-m", "tiny", "--steps", "0", "The")
+    refused(/--eps: must be a number between 0 and 1/, "-m", "tiny", "--eps", "1", "The")
+    refused(/--num-return-sequences: must be a whole/, "-m", "tiny", "--num-return-sequences", "0", "The")
     refused(/embedded:nothing: does not ship with the program/, "-m", "embedded:nothing", "The")
     refused(/embedded:web50: is no model, but documents/, "-m", "embedded:web50", "The")
     refused(/nothing was ever run/, "-m", "pretrain-teacher/pretrain", "The")
     refused(/\.\/nowhere: is no directory/, "-m", "./nowhere", "The")
     refused(/\.\/tiny\/config.json: is no directory/, "-m", "./tiny/config.json", "The")
+  })
+
+  it("decodes several texts at once by diffusion, and keeps and lists every step", () => {
+    const words = ["-m", "tiny", "--mode", "diffusion", "-n", "6", "--steps", "3", "--num-return-sequences", "2"]
+    const prompts = ["The people", "In"]
+    const file = join(directory.path, "steps.jsonl")
+    const { code, stderr, stdout } = call(...words, "--verbose", "--history-out", file, ...prompts)
+    assert.strictEqual(code, 0, stderr)
+    const json = JSON.parse(call(...words, "--json", ...prompts).stdout) as Generated
+    assert.strictEqual(json.mode, "diffusion")
+    assert.strictEqual(json.forwards, 3)
+    assert.deepStrictEqual(
+      json.texts.map(({ prompt }) => prompt),
+      ["The people", "The people", "In", "In"]
+    )
+    assert.strictEqual(json.texts.map(({ text }) => `${text}\n`).join(""), stdout)
+    assert.strictEqual(new Set(json.texts.map(({ text }) => text)).size, 4)
+
+    const steps = readFileSync(file, "utf8")
+      .trim()
+      .split("\n")
+      .map(
+        line =>
+          JSON.parse(line) as {
+            readonly step: number
+            readonly prompt: number
+            readonly ids: Array<number>
+            text: string
+          }
+      )
+    assert.deepStrictEqual(
+      steps.map(({ prompt, step }) => [step, prompt]),
+      [1, 2, 3].flatMap(step => [0, 1, 2, 3].map(prompt => [step, prompt]))
+    )
+    const masks = (ids: ReadonlyArray<number>) => ids.filter(id => id === 2047).length
+    for (const { ids, step, text } of steps) {
+      assert.strictEqual(masks(ids), 6 - 2 * step)
+      assert.strictEqual(text.split("▁").length - 1, masks(ids))
+    }
+    assert.deepStrictEqual(
+      steps.slice(-4).map(({ text }) => `${text}\n`),
+      json.texts.map(({ text }) => `${text}\n`)
+    )
+    assert.strictEqual(stderr.match(/^ {3}\d #\d /gm)?.length, 12)
+  })
+
+  it("takes every line of standard input as a prompt, until exit", () => {
+    const { stdout } = spawnSync(
+      process.execPath,
+      [join(import.meta.dirname, "../../bin/pipeline.mjs"), "generate", "-m", "tiny", "-n", "4", "--json"],
+      { cwd: directory.path, input: "The people\n\nIn\nexit\nThe\n", encoding: "utf8" }
+    )
+    const alone = (prompt: string) =>
+      (JSON.parse(call("-m", "tiny", "-n", "4", "--json", prompt).stdout) as Generated).texts[0]!
+    const answers = stdout.split(/(?<=^})\n/m).filter(part => part.trim() !== "")
+    assert.deepStrictEqual(
+      answers.map(part => (JSON.parse(part) as Generated).texts[0]),
+      [alone("The people"), alone("In")]
+    )
   })
 
   it("reads a prompt from standard input", () => {

@@ -101,10 +101,51 @@ describe("masking by trajectories", () => {
     expect(mean(0.9, 1)).toBeCloseTo(0.78, 1)
   })
 
+  it("takes the state whose share of masks is nearest: of 33 states and r = 0.5 the 16th", () => {
+    const linear = leftToRight(1, 32, 32)
+    expect(statesOf(linear)).toBe(33)
+    const long = { ids: new Int32Array(33), lossMask: Uint8Array.from({ length: 33 }, (_, i) => (i === 0 ? 0 : 1)) }
+    const maskedAt = (ratio: number) =>
+      trajectoryMasking(
+        { ...settings, trajectoryMinMaskRatio: ratio, trajectoryMaxMaskRatio: ratio },
+        { sequences: [long], trajectories: new Map([[0, linear]]), steps: 10, seed: 1 }
+      )(0, 0)
+    expect([...maskedAt(0.5).masked.subarray(1)]).toEqual([...maskedIn(linear, 16)])
+    expect([...maskedAt(1).masked.subarray(1)]).toEqual([...maskedIn(linear, 0)])
+    // Something is always learnt.
+    expect([...maskedAt(0).masked.subarray(1)]).toEqual([...maskedIn(linear, 31)])
+  })
+
+  it("learns nothing that is not to be learnt", () => {
+    const partly = {
+      ids: new Int32Array(24),
+      lossMask: Uint8Array.from({ length: 24 }, (_, i) => (i % 3 === 0 ? 1 : 0))
+    }
+    for (const trajectoryUseBlockwise of [false, true]) {
+      const masking = trajectoryMasking(
+        { ...settings, trajectoryUseBlockwise, trajectoryProgressiveBlockSizes: [2] },
+        { ...data, sequences: [partly] }
+      )
+      const fallbacks: Array<boolean> = []
+      for (let step = 0; step < 200; step++) {
+        const { fallback, labelled, maskable, masked } = masking(0, step)
+        fallbacks.push(fallback)
+        expect(labelled.some(bit => bit === 1)).toBe(true)
+        for (let i = 0; i < 24; i++) {
+          expect(masked[i]! <= partly.lossMask[i]!).toBe(true)
+          expect(labelled[i]! <= maskable[i]!).toBe(true)
+        }
+      }
+      // Some blocks of two hold nothing to be learnt.
+      expect(fallbacks.includes(true)).toBe(trajectoryUseBlockwise)
+    }
+  })
+
   it("falls back on chance without a trajectory that fits, and counts it", () => {
     for (const trajectories of [new Map<number, Trajectory>(), new Map([[0, { ...trajectory, promptLength: 3 }]])]) {
       const masking = trajectoryMasking(settings, { ...data, trajectories })
-      const { fallback, masked } = masking(0, 10)
+      const { fallback, masked, ratio } = masking(0, 10)
+      expect(ratio).toBeCloseTo(masked.reduce((sum, bit) => sum + bit, 0) / 20, 12)
       expect(masked.subarray(0, 4).every(bit => bit === 0)).toBe(true)
       expect(fallback).toBe(true)
     }

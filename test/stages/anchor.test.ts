@@ -2,9 +2,12 @@
 import { writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
+import { Effect, Result, Stream } from "effect"
 import { afterEach, assert, beforeEach, describe, it } from "vitest"
-import { anchorKey } from "../../src/diffusion/anchors.ts"
+import { encodeFloats } from "../../src/data/floats.ts"
+import { anchorKey, type AnchorNote, encodeIds, readAnchors } from "../../src/diffusion/anchors.ts"
 import { numericClass } from "../../src/engines/names.ts"
+import { sha256 } from "../../src/pipeline/Digest.ts"
 import * as Pipeline from "../../src/pipeline/Pipeline.ts"
 import { anchor } from "../../stages/anchor.ts"
 import { downloadDocuments, downloadModel, downloadTokenizer } from "../../stages/download.ts"
@@ -83,6 +86,51 @@ describe("the key of an anchor", () => {
   })
 })
 
+/** A set of anchors with one layer of two numbers a token, as a stage would be handed it. */
+const setOf = (sequences: ReadonlyArray<{ readonly ids: ReadonlyArray<number>; readonly key?: string }>) => {
+  const item = (note: AnchorNote, bytes: Uint8Array) => ({
+    key: sha256(JSON.stringify(note)),
+    note: { ...note },
+    size: bytes.length,
+    bytes: Effect.succeed(bytes)
+  })
+  const items = sequences.flatMap(({ ids, key = anchorKey(ids) }) => {
+    const note = { sequence: key, tokens: ids.length }
+    const states = Float32Array.from({ length: 2 * ids.length }, (_, i) => ids[Math.floor(i / 2)]! + (i % 2) / 2)
+    return [item(note, encodeIds(ids)), item({ ...note, layer: 3 }, encodeFloats("BF16", states))]
+  })
+  const metadata = { hiddenSize: 2, layers: [3] }
+  return { digest: sha256("set"), metadata, count: items.length, items: Stream.fromIterable(items) }
+}
+const read = (set: ReturnType<typeof setOf>, sequences: ReadonlyArray<ReadonlyArray<number>>) =>
+  Effect.runSync(Effect.result(readAnchors(set, sequences, [3], 2)))
+
+describe("reading anchors", () => {
+  it("finds the states of each sequence, whatever their order", () => {
+    const states = Result.getOrThrow(
+      read(setOf([{ ids: [5, 6] }, { ids: [1, 2, 3] }]), [
+        [1, 2, 3],
+        [5, 6]
+      ])
+    )
+    assert.deepStrictEqual([...states(0, 3)], [1, 1.5, 2, 2.5, 3, 3.5])
+    assert.deepStrictEqual([...states(1, 3)], [5, 5.5, 6, 6.5])
+  })
+
+  it("names key and length of what is missing, and tells a sequence from another under its key", () => {
+    const miss = read(setOf([{ ids: [5, 6] }]), [
+      [5, 6],
+      [1, 2, 3]
+    ])
+    assert.include(
+      Result.getOrThrow(Result.flip(miss)).message,
+      "there is no anchor of sequence 1 (3 tokens, key e2e2033ae7e19d68) at layer 3"
+    )
+    const collision = read(setOf([{ ids: [7, 8, 9], key: "e2e2033ae7e19d68" }]), [[1, 2, 3]])
+    assert.include(Result.getOrThrow(Result.flip(collision)).message, "are those of another sequence")
+  })
+})
+
 describe("the stage anchor", () => {
   it("computes each layer of each sequence once: nothing again, and of a document or layer more only that", async () => {
     const first = await run({ layers: [1, 2] })
@@ -118,9 +166,7 @@ describe("a training with anchors", () => {
     assert.notStrictEqual(weights(aligned), weights(alone))
   })
 
-  it("says what is missing: anchors, layers, sequences", async () => {
-    const without = await run({ train: { repr_align_wt: 1 }, connected: false })
-    assert.match(without.failures[0]!.message, /repr_align_wt is 1, but the stage has no anchors/)
+  it("says what is missing: layers, sequences", async () => {
     const layer = await run({ layers: [1], train: { repr_align_wt: 1 } })
     assert.match(layer.failures[0]!.message, /the anchors hold layers 1, not 2/)
     const none = await run({ train: { repr_align_wt: 1, align_layers: "5" } })

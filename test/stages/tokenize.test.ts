@@ -174,7 +174,7 @@ describe("the tokenize stage", () => {
     const longest = Math.max(...sequences.map(({ ids }) => ids.length))
     assert.deepInclude(report.corpora[0]!.sequences, { count: sequences.length, total: tokens, longest })
     assert.deepInclude(report.corpora[0]!, { documents: 20, tokens })
-    assert.include(ran.text("report-data", "report.md"), `| ${sequences.length} `)
+    assert.include(ran.text("report-data", "report.md"), ` ${sequences.length} |`)
     assert.include(ran.text("report-data", "report.html"), "<svg")
   })
 })

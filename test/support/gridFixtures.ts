@@ -1,7 +1,10 @@
 /** What stages write of a row of a grid, made up: by the schemas of src/evaluation/results.ts, as values and as stages. */
 import { Effect, Schema } from "effect"
 import type { BenchmarkResult, EvaluationResult, Generation, Timing } from "../../src/evaluation/results.ts"
+import type { GridRow, Run } from "../../src/report/rows.ts"
 import * as Stage from "../../src/pipeline/Stage.ts"
+import { sha256 } from "../../src/pipeline/Digest.ts"
+import { readLines } from "../../src/training/log.ts"
 import { normals, randomKey } from "../../src/tensor/random.ts"
 import { Benchmark, Evaluation, ModelFiles, TrainingLog } from "../../stages/kinds.ts"
 
@@ -116,6 +119,39 @@ export const trainingRecord = {
 
 /** A picture that would run a script if it became part of the page. */
 export const panelSvg = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 40 20"><script>alert(1)</script><rect width="40" height="20" fill="#0a0"/></svg>`
+
+export interface FixtureRow {
+  readonly name: string
+  readonly shift?: number
+  readonly spread?: number
+  readonly msPerForward?: number
+  readonly architecture?: string
+}
+
+/** A row of one run that has everything. */
+export const fixtureRow = ({
+  architecture = "transformer",
+  msPerForward = 10,
+  name,
+  shift = 0,
+  spread = 0
+}: FixtureRow): Omit<GridRow, "runs"> & { readonly runs: readonly [Required<Run>] } => {
+  const weights = sha256(name)
+  return {
+    name,
+    label: `row ${name}`,
+    notApplicable: {},
+    runs: [
+      {
+        name,
+        model: { digest: weights, content: { training: trainingRecord, architecture } },
+        evaluation: { digest: sha256(`evaluation ${name}`), content: evaluationResult(weights, { shift, spread }) },
+        benchmark: { digest: sha256(`benchmark ${name}`), content: benchmarkResult(weights, msPerForward) },
+        log: { digest: sha256(`log ${name}`), content: { lines: readLines(metricsText(2, true)), panels: [] } }
+      }
+    ]
+  }
+}
 
 export const fixtureModel = Stage.make("fixture-model", {
   inputs: {},

@@ -1,92 +1,11 @@
 /** Representation alignment: the loss, its draws, and its place in training. */
 import { describe, expect, it } from "@effect/vitest"
-import { Effect, Schema } from "effect"
-import { makeEpochs } from "../../src/data/epochs.ts"
+import { Effect } from "effect"
 import { layerWeights, samplePositions, sampleWeights } from "../../src/diffusion/alignmentSampling.ts"
-import { randomMasking } from "../../src/diffusion/corruption.ts"
-import type { Engine } from "../../src/engines/Engine.ts"
 import { makeOrt } from "../../src/engines/ort/ort.ts"
-import { parameterSpecs } from "../../src/models/config.ts"
-import { initialise, initialValues } from "../../src/models/parameters.ts"
 import { randomKey } from "../../src/tensor/random.ts"
-import type { Teacher } from "../../src/training/objectives/alignment.ts"
-import { alignedLayers, alignmentWeight, AlignmentSettings } from "../../src/training/objectives/alignmentSettings.ts"
-import { diffusionObjective, DiffusionSettings } from "../../src/training/objectives/diffusion.ts"
-import { allocateTraining, makeTrainer } from "../../src/training/trainer.ts"
-import { bruteForward } from "../models/bruteForce.ts"
-import { modelConfig } from "../support/tinyModel.ts"
-
-const config = modelConfig({ vocabSize: 20, layers: 3 })
-const mask = 19
-const specs = parameterSpecs(config)
-const values = new Map(specs.map(spec => [spec.name, initialValues(spec, 5)]))
-const weight = (name: string) => values.get(name)!
-const sequences = [
-  [3, 1, 4, 1, 5],
-  [9, 2, 6],
-  [5, 3, 5, 8, 9, 7, 9]
-].map(ids => Int32Array.from(ids))
-const length = 9
-const masking = randomMasking(
-  sequences.map(ids => ({ lossMask: new Uint8Array(ids.length).fill(1) })),
-  Schema.decodeUnknownSync(DiffusionSettings)({}),
-  8
-)
-const epochs = makeEpochs(
-  sequences.map(ids => ids.length),
-  { seed: 1, capacity: length, rowsPerStep: 2 }
-)
-
-/** The teacher: the same weights, causal, clean. Float64. */
-const teacherStates = sequences.map(ids => bruteForward(config, weight, [...ids], true).states)
-const teacher = (settings: Partial<typeof AlignmentSettings.Encoded>): Teacher => ({
-  settings: Schema.decodeUnknownSync(AlignmentSettings)({ reprAlignWt: 1, ...settings }),
-  steps: 10,
-  seed: 6,
-  states: (example, layer) => Float32Array.from(teacherStates[example]![layer]!.flat())
-})
-
-const stepOf = (engine: Engine, aligned: Teacher | undefined, microBatchRows = 2, lr = 0, steps = 2) =>
-  Effect.gen(function* () {
-    const buffers = yield* allocateTraining(engine, specs, [])
-    yield* initialise(engine, buffers.parameters, 5)
-    const objective = diffusionObjective(
-      config,
-      Schema.decodeUnknownSync(DiffusionSettings)({}),
-      { sequences, epochs, microBatchRows, length, pad: 0, mask, masking, averaging: "tokens" },
-      aligned
-    )
-    const trainer = yield* makeTrainer(engine, objective, buffers, {
-      optimiser: { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weightDecay: 0 },
-      groups: [{ offset: 0, size: buffers.parameters.flat.shape[0]!, rateFactor: 1, decays: true }],
-      maxGradNorm: 0,
-      checkpointLayers: false
-    })
-    const outcomes = []
-    for (let step = 0; step < steps; step++)
-      outcomes.push(yield* trainer.step(yield* objective.microBatches(step), { lr, update: step + 1 }))
-    return { outcomes, parameters: (yield* engine.download(buffers.parameters.flat)) as Float32Array }
-  })
-
-/** Mean distance 1 - cosine of some layers over the positions that a rule names, from the equations. */
-const byHand = (layers: ReadonlyArray<number>, positions: "loss_columns" | "unmasked" | "all", step = 0): number => {
-  const distances: Array<number> = []
-  for (const example of epochs.rows(step).flat()) {
-    const { masked } = masking(example, step)
-    const ids = [...sequences[example]!].map((id, i) => (masked[i] === 1 ? mask : id))
-    const { states } = bruteForward(config, weight, ids, false)
-    for (const [i] of ids.entries()) {
-      const wanted = { loss_columns: masked[i + 1] === 1, unmasked: masked[i] === 0, all: true }[positions]
-      if (!wanted) continue
-      for (const layer of layers) {
-        const [a, b] = [states[layer]![i]!, teacherStates[example]![layer]![i]!]
-        const dot = a.reduce((sum, x, j) => sum + x * b[j]!, 0)
-        distances.push(1 - dot / (Math.hypot(...a) * Math.hypot(...b)))
-      }
-    }
-  }
-  return distances.reduce((sum, x) => sum + x, 0) / distances.length
-}
+import { alignedLayers, alignmentWeight } from "../../src/training/objectives/alignmentSettings.ts"
+import { byHand, config, stepOf, teacher } from "../support/alignedTraining.ts"
 
 describe("alignment", () => {
   it.live("is 1 minus the mean cosine of student and teacher, on the layers and positions that are named", () =>
@@ -100,9 +19,52 @@ describe("alignment", () => {
             const settings = { reprAlignPositions, ...(alignLayers === undefined ? {} : { alignLayers }) }
             const { outcomes } = yield* stepOf(engine, teacher({ ...settings, reprAlignWt: 2 }))
             const expected = byHand(layers, reprAlignPositions)
+            for (const layer of layers)
+              expect(outcomes[0]!.report[`repr_align/cosine_layer_${layer}`]).toBeCloseTo(
+                1 - byHand([layer], reprAlignPositions),
+                5
+              )
+            expect(outcomes[0]!.report["repr_align/loss_share"]).toBeCloseTo(
+              (2 * expected) / outcomes[0]!.losses["loss"]!,
+              5
+            )
             expect(outcomes[0]!.losses["repr_align"]).toBeCloseTo(expected, 5)
             expect(outcomes[0]!.losses["loss"]).toBeCloseTo(plain.outcomes[0]!.losses["loss"]! + 2 * expected, 5)
           }
+      })
+    )
+  )
+
+  it.live("is scaled by min-SNR like the losses beside it, and says so", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const engine = yield* makeOrt({ threads: 1 })
+        const settings = { reprAlignWt: 3, subgoalAlignWt: 2 }
+        const plain = (yield* stepOf(engine, teacher(settings))).outcomes[0]!
+        const scaled = (yield* stepOf(engine, teacher(settings), 2, 0, 1, { minSnrGamma: 0.25 })).outcomes[0]!
+        expect(scaled.losses["loss"]).toBeCloseTo(plain.losses["loss"]! / 4, 5)
+        expect(scaled.losses["repr_align"]).toBeCloseTo(plain.losses["repr_align"]!, 6)
+        expect(scaled.losses["subgoal"]).toBeCloseTo(plain.losses["subgoal"]!, 6)
+        expect(plain.report["repr_align/wt_effective"]).toBeCloseTo(3, 6)
+        expect(scaled.report["repr_align/wt_effective"]).toBeCloseTo(0.75, 6)
+      })
+    )
+  )
+
+  it.live("logs the cosines of the layers that a step drew", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const engine = yield* makeOrt({ threads: 1 })
+        const { outcomes } = yield* stepOf(engine, teacher({ reprAlignNumSampleLayers: 1 }), 2, 0, 6)
+        const logged = outcomes.map(({ report }) =>
+          Object.keys(report).filter(name => name.startsWith("repr_align/cosine_layer_"))
+        )
+        for (const [step, names] of logged.entries()) {
+          expect(names).toHaveLength(1)
+          const layer = Number(names[0]!.split("_").at(-1))
+          expect(outcomes[step]!.losses["repr_align"]).toBeCloseTo(byHand([layer], "loss_columns", step), 5)
+        }
+        expect(new Set(logged.flat()).size).toBeGreaterThan(1)
       })
     )
   )
@@ -126,7 +88,7 @@ describe("alignment", () => {
         Effect.gen(function* () {
           const engine = yield* makeOrt({ threads: 1 })
           const plain = yield* stepOf(engine, undefined, 2, 0.01)
-          const none = yield* stepOf(engine, teacher({ reprAlignWt: 0 }), 2, 0.01)
+          const none = yield* stepOf(engine, teacher({ reprAlignWt: 0, replayBufferCapacity: 60 }), 2, 0.01)
           expect(none.parameters).toEqual(plain.parameters)
           const some = yield* stepOf(engine, teacher({}), 2, 0.01)
           expect(some.parameters).not.toEqual(plain.parameters)
@@ -150,10 +112,10 @@ describe("alignment", () => {
   it("changes its weight along a cosine, and by default not at all", () => {
     const { settings } = teacher({ reprAlignWt: 10 })
     expect([0, 5, 9].map(step => alignmentWeight(settings, step, 10))).toEqual([10, 10, 10])
-    const falling = teacher({ reprAlignWt: 10, reprAlignWtFinal: 2 }).settings
+    const falling = teacher({ reprAlignWt: 10, reprAlignWtFinal: 1 }).settings
     expect(alignmentWeight(falling, 0, 10)).toBe(10)
-    expect(alignmentWeight(falling, 5, 10)).toBeCloseTo(6, 12)
-    expect(alignmentWeight(falling, 10, 10)).toBeCloseTo(2, 12)
+    expect(alignmentWeight(falling, 5, 10)).toBeCloseTo(5.5, 12)
+    expect(alignmentWeight(falling, 10, 10)).toBeCloseTo(1, 12)
   })
 
   it("refuses layers that the model does not have", () => {
@@ -161,6 +123,7 @@ describe("alignment", () => {
       "alignLayers names layer 4; the model has layers 1 to 3"
     )
     expect(() => teacher({ alignLayers: [-1] })).toThrow()
+    expect(() => alignedLayers(teacher({ alignLayers: [1, 1] }).settings, config)).toThrow("layer 1 twice")
   })
 })
 
@@ -182,6 +145,11 @@ describe("what a step aligns", () => {
         expect(Math.abs(sums[i]! / draws - w)).toBeLessThan(4 * deviation)
       }
     }
+  })
+
+  it("weighs layers as the published vector says", () => {
+    const weights = layerWeights([16, 32, 48, 64], { deepest: 64, exponent: 2 })
+    for (const [i, expected] of [0.1015, 0.1674, 0.276, 0.4551].entries()) expect(weights[i]).toBeCloseTo(expected, 4)
   })
 
   it("draws positions without replacement, at least one of some, none of none", () => {

@@ -16,10 +16,10 @@ beforeEach(() => {
 afterEach(() => directory.remove())
 
 /** Runs the training; kills it a moment after it has printed `killAfter` steps. Returns the lines it printed. */
-const run = (folder: string, killAfter = Infinity, moment = 0) =>
+const run = (kind: string, folder: string, killAfter = Infinity, moment = 0) =>
   new Promise<{ readonly lines: ReadonlyArray<string>; readonly signal: string | null; readonly errors: string }>(
     resolve => {
-      const child = spawn(process.execPath, [program, join(directory.path, folder)], {
+      const child = spawn(process.execPath, [program, join(directory.path, folder), kind], {
         env: { ...process.env, NODE_OPTIONS: "" },
         stdio: ["ignore", "pipe", "pipe"]
       })
@@ -35,30 +35,44 @@ const run = (folder: string, killAfter = Infinity, moment = 0) =>
     }
   )
 
-it("a training that is killed again and again ends in the same bits", { timeout: 120_000 }, async () => {
-  const whole = await run("whole")
-  expect(whole.lines, whole.errors).toHaveLength(steps + 1)
-  const begun: Array<string> = []
-  for (const [killAfter, moment] of [
-    [10, 0],
-    [15, 1],
-    [10, 3]
-  ] as const) {
-    const { lines, signal } = await run("cut", killAfter, moment)
-    expect(signal).toBe("SIGKILL")
-    begun.push(lines[0]!)
+/** What each kind of training logs of every step, beside its loss. */
+const logged: { readonly [kind: string]: ReadonlyArray<string> } = {
+  causal: [],
+  aligned: ["losses/replay", "losses/trajectory_entropy", "trajectory/fallback_frac", "repr_align/loss_share"]
+}
+
+it.each(["causal", "aligned"])(
+  "a training (%s) that is killed again and again ends in the same bits",
+  { timeout: 120_000 },
+  async kind => {
+    const whole = await run(kind, "whole")
+    expect(whole.lines, whole.errors).toHaveLength(steps + 1)
+    const begun: Array<string> = []
+    for (const [killAfter, moment] of [
+      [10, 0],
+      [15, 1],
+      [10, 3]
+    ] as const) {
+      const { lines, signal } = await run(kind, "cut", killAfter, moment)
+      expect(signal).toBe("SIGKILL")
+      begun.push(lines[0]!)
+    }
+    // Each went on where the one before it had been killed.
+    expect(begun[0]).toBe("step 1")
+    for (const line of begun.slice(1)) expect(Number(line.split(" ")[1])).toBeGreaterThan(1)
+    const last = await run(kind, "cut")
+    expect(last.lines.at(-1)).toBe(whole.lines.at(-1))
+    expect(last.lines.length).toBeLessThan(steps)
+    const lines = (folder: string) =>
+      readFileSync(join(directory.path, folder, "metrics.jsonl"), "utf8")
+        .trim()
+        .split("\n")
+        .map(line => JSON.parse(line) as { readonly [name: string]: number })
+    for (const name of ["training/loss", ...logged[kind]!]) {
+      const series = (folder: string) => lines(folder).map(line => line[name])
+      expect(series("cut")).toEqual(series("whole"))
+      expect(series("whole").some(value => value !== undefined && value !== 0)).toBe(true)
+    }
+    expect(readdirSync(join(directory.path, "cut")).filter(name => name.startsWith("step-")).length).toBe(2)
   }
-  // Each went on where the one before it had been killed.
-  expect(begun[0]).toBe("step 1")
-  for (const line of begun.slice(1)) expect(Number(line.split(" ")[1])).toBeGreaterThan(1)
-  const last = await run("cut")
-  expect(last.lines.at(-1)).toBe(whole.lines.at(-1))
-  expect(last.lines.length).toBeLessThan(steps)
-  const losses = (folder: string) =>
-    readFileSync(join(directory.path, folder, "metrics.jsonl"), "utf8")
-      .trim()
-      .split("\n")
-      .map(line => (JSON.parse(line) as { readonly [name: string]: number })["training/loss"])
-  expect(losses("cut")).toEqual(losses("whole"))
-  expect(readdirSync(join(directory.path, "cut")).filter(name => name.startsWith("step-")).length).toBe(2)
-})
+)

@@ -1,0 +1,137 @@
+/** Texts that a model writes while it learns: token by token, as the autoregressive model that it was, and from masks. */
+import { appendFileSync, writeFileSync } from "node:fs"
+import { join } from "node:path"
+import { Effect, Schema, Stream } from "effect"
+import { type FileError, onFile } from "../data/fileError.ts"
+import type { Tokenizer } from "../data/tokenizer.ts"
+import { makeDecoder } from "../decoding/autoregressive.ts"
+import { makeDenoiser } from "../decoding/denoiser.ts"
+import { DiffusionDecoding, diffusionGenerate, mdmDefaults } from "../decoding/diffusion.ts"
+import type { Engine, EngineError } from "../engines/Engine.ts"
+import type { ModelConfig } from "../models/config.ts"
+import { readLines, textOf } from "./log.ts"
+import type { Observer } from "./loop.ts"
+
+const PositiveInt = Schema.Int.check(Schema.isGreaterThan(0))
+const orElse = <S extends Schema.Top>(schema: S, value: S["Encoded"]) =>
+  schema.pipe(Schema.withDecodingDefaultKey(Effect.succeed(value)))
+
+export const ProbeSettings = Schema.Struct({
+  /** Steps between two looks at what the model writes; 0 for none. */
+  genSampleEverySteps: orElse(Schema.Int.check(Schema.isGreaterThanOrEqualTo(0)), 0).annotate({
+    description: "Steps between two samples of text, written token by token and from masks; 0: none"
+  }),
+  genSamplePrompts: orElse(Schema.Array(Schema.NonEmptyString), [
+    "The meaning of life is",
+    "def fibonacci(n):"
+  ]).annotate({ description: "What the samples continue" }),
+  /** New tokens of a text. */
+  genSampleTokens: orElse(PositiveInt, 64).annotate({ description: "New tokens of a sample" }),
+  /** Denoising steps of a text. */
+  genSampleSteps: orElse(PositiveInt, 16).annotate({ description: "Denoising steps of a sample from masks" })
+})
+export type ProbeSettings = typeof ProbeSettings.Type
+
+/** One line for each prompt and look. */
+export const generationsFile = "generations.jsonl"
+
+const decoding = Schema.decodeUnknownSync(DiffusionDecoding)(mdmDefaults)
+
+export const generationProbe = (
+  engine: Engine,
+  config: ModelConfig,
+  settings: ProbeSettings,
+  { seed, tokenizer }: { readonly seed: number; readonly tokenizer: Tokenizer }
+): Observer<EngineError | FileError> => ({
+  every: settings.genSampleEverySteps,
+  prepare: ({ frozen, parameters }, directory) =>
+    Effect.gen(function* () {
+      const { genSampleSteps: steps, genSampleTokens: newTokens } = settings
+      const { eosId, maskId, padId } = tokenizer
+      const views = { ...frozen.views, ...parameters.views }
+      const prompts = settings.genSamplePrompts
+        .map(text => ({ text, ids: tokenizer.encode(text) }))
+        .filter(({ ids }) => ids.length > 0)
+      const length = newTokens + prompts.reduce((most, { ids }) => Math.max(most, ids.length), 0)
+      const decoder = yield* makeDecoder(engine, config, views, length)
+      const denoiser = yield* makeDenoiser(engine, config, views, { rows: 1, length, wanted: newTokens })
+      const path = join(directory, generationsFile)
+      let begun = false
+      /** Forgets what was written after the checkpoint that a training resumed from. */
+      const begin = (step: number) =>
+        onFile(path, `open ${path}`, async () => {
+          if (begun) return
+          begun = true
+          writeFileSync(
+            path,
+            readLines(textOf(path), step - 1)
+              .map(line => `${JSON.stringify(line)}\n`)
+              .join("")
+          )
+        })
+
+      const autoregressive = (prompt: Int32Array) =>
+        Stream.runCollect(
+          decoder.generate({
+            prompt,
+            maxNewTokens: newTokens,
+            sampling: decoding,
+            seed,
+            stop: eosId,
+            suppressed: [maskId]
+          })
+        )
+      const fromMasks = (prompt: Int32Array) =>
+        Effect.map(
+          diffusionGenerate(denoiser, {
+            prompts: [prompt],
+            maxNewTokens: newTokens,
+            mask: maskId,
+            pad: padId,
+            seed,
+            settings: { ...decoding, steps }
+          }),
+          ({ sequences }) => {
+            const made = [...sequences[0]!.subarray(prompt.length)]
+            const end = made.indexOf(eosId)
+            return end < 0 ? made : made.slice(0, end)
+          }
+        )
+      return (step: number) =>
+        Effect.gen(function* () {
+          yield* begin(step)
+          const totals = { ar: { tokens: 0, seconds: 0 }, diff: { tokens: 0, seconds: 0 } }
+          for (const { ids, text } of prompts) {
+            const ar = yield* timed(autoregressive(ids))
+            const diff = yield* timed(fromMasks(ids))
+            for (const [total, { seconds, tokens }] of [
+              [totals.ar, ar],
+              [totals.diff, diff]
+            ] as const) {
+              total.tokens += tokens.length
+              total.seconds += seconds
+            }
+            const line = {
+              step,
+              prompt: text,
+              ar_text: tokenizer.decode(ar.tokens),
+              diffusion_text: tokenizer.decode(diff.tokens),
+              ar_tok_per_sec: ar.tokens.length / ar.seconds,
+              diff_tok_per_sec: diff.tokens.length / diff.seconds
+            }
+            yield* onFile(path, `write ${path}`, async () => appendFileSync(path, `${JSON.stringify(line)}\n`))
+          }
+          return {
+            "inference/ar_tok_per_sec": totals.ar.tokens / totals.ar.seconds,
+            "inference/diff_tok_per_sec": totals.diff.tokens / totals.diff.seconds
+          }
+        })
+    })
+})
+
+/** Tokens before the end of the text, and the seconds that they took. */
+const timed = <E>(make: Effect.Effect<ReadonlyArray<number>, E>) =>
+  Effect.suspend(() => {
+    const start = performance.now()
+    return Effect.map(make, tokens => ({ tokens, seconds: (performance.now() - start) / 1000 }))
+  })

@@ -1,0 +1,110 @@
+/** The comparison grid as a plan: which rows there are, and what of a row's configuration reaches which stage. */
+import { Schema } from "effect"
+import { assert, describe, it } from "vitest"
+import compare from "../../pipelines/compare-50x.ts"
+import pretrain from "../../pipelines/pretrain-teacher.ts"
+import { config } from "../../pipelines/config.ts"
+import { configOf, controls, inCommon, rows } from "../../pipelines/grid.ts"
+import { parseOverride } from "../../src/data/overrides.ts"
+import { ProfileConfig } from "../../src/data/profile.ts"
+import * as Origin from "../../src/pipeline/Origin.ts"
+import { evaluate, type Variant } from "../../src/pipeline/Pipeline.ts"
+import { RowConfig } from "../../src/training/configuration.ts"
+import { rendered } from "../support/configErrors.ts"
+
+const planned = (
+  options: { readonly set?: ReadonlyArray<string>; readonly variant?: Variant; readonly profile?: string } = {}
+) => {
+  const plan = evaluate(compare, {
+    overrides: (options.set ?? []).map(parseOverride),
+    variant: options.variant ?? {},
+    profile: options.profile
+  })
+  return new Map(plan.nodes.map(node => [node.label, node]))
+}
+
+const textOf = (nodes: ReturnType<typeof planned>) =>
+  Object.fromEntries([...nodes].map(([label, { parametersText }]) => [label, parametersText]))
+
+describe("compare-50x", () => {
+  it("trains, evaluates and times each row, and reports them all", () => {
+    const labels = [...planned().keys()]
+    for (const { name } of rows)
+      for (const stage of ["train", "evaluate", "benchmark"]) assert.include(labels, `${stage}/${name}`)
+    assert.include(labels, "report-grid")
+    assert.notInclude(labels, `train/${controls[0]!.name}`)
+    assert.include([...planned({ variant: { controls: true } }).keys()], `train/${controls[0]!.name}`)
+  })
+
+  it("a field of one row changes the training of that row alone, one of the stage that of all", () => {
+    const before = textOf(planned())
+    const changed = (after: typeof before) => Object.keys(before).filter(label => before[label] !== after[label])
+    assert.deepStrictEqual(changed(textOf(planned({ set: ["train/with_align.repr_align_wt=0.5"] }))), [
+      "train/with_align"
+    ])
+    assert.deepStrictEqual(
+      changed(textOf(planned({ set: ["train.lr=2e-4"] }))),
+      rows.map(({ name }) => `train/${name}`)
+    )
+  })
+
+  it("knows of a parameter in which file it stands: the row's, or the profile's", () => {
+    const { given } = planned().get("train/with_align")!
+    const file = (field: string) => Origin.find(given, [field])!.file
+    assert.match(file("repr_align_wt"), /compare_50x_with_align\.yaml$/)
+    assert.match(file("seed"), /compare_50x_with_align\.yaml$/)
+    assert.match(file("lr"), /embedded\.yaml$/)
+  })
+
+  it("refuses what is not supported, with the reason", () => {
+    const message = rendered(() => planned({ set: ["train.rmpad=true"] }))
+    assert.match(message, /train\/no_align\.rmpad: not supported: rows are always packed/)
+  })
+
+  it("wires the teacher's states and the trajectories to the rows that use them", () => {
+    const nodes = planned({ variant: { controls: true } })
+    const ports = (name: string) => nodes.get(`train/${name}`)!.wires.map(({ port }) => port)
+    assert.notInclude(ports("no_align"), "anchors")
+    assert.include(ports("with_align"), "anchors")
+    assert.include(ports("with_trajectory"), "trajectories")
+    const order = nodes.get("train/random_order")!.wires.find(({ port }) => port === "trajectories")!
+    assert.strictEqual([...nodes.values()][order.node]!.label, "trajectories/random")
+  })
+
+  it("is planned under every profile", () => {
+    for (const profile of Object.keys(compare.profiles)) assert.isAbove(planned({ profile }).size, 15)
+  })
+
+  it("refuses flags that a pipeline does not take", () => {
+    const message = rendered(() => evaluate(pretrain, { variant: { controls: true } }))
+    assert.match(message, /pipeline pretrain-teacher does not take it/)
+  })
+})
+
+describe("the rows", () => {
+  const profile = config(ProfileConfig, "embedded")
+  const decoded = (row: (typeof rows)[number], sizes: Pick<ProfileConfig, "rows"> = profile) =>
+    Schema.decodeUnknownSync(RowConfig)(configOf(row, { ...profile, ...sizes }))
+
+  it("differ in their methods alone: the profile maps sizes", () => {
+    const methods = /^(repr|align|subgoal|replay|trajectory|shuffle)/
+    const [first, ...others] = [...rows, ...controls].map(row => decoded(row).train)
+    for (const other of others)
+      for (const [field, value] of Object.entries(other))
+        if (!methods.test(field)) assert.deepStrictEqual(value, (first as { [field: string]: unknown })[field], field)
+    // What the profile replaces is no method.
+    for (const field of Object.keys(profile.rows.train ?? {})) assert.notMatch(field.replaceAll("_", ""), methods)
+  })
+
+  it("must say the same of model and data", () => {
+    const [row] = rows
+    const other = { ...configOf(row, profile), data: { ...configOf(row, profile).data, max_seq_len: 128 } }
+    const message = rendered(() =>
+      inCommon([
+        [row, configOf(row, profile)],
+        [row, other]
+      ])
+    )
+    assert.match(message, /data\.max_seq_len is 128, in the first row 256/)
+  })
+})

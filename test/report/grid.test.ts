@@ -1,0 +1,316 @@
+/** The grid's report: what stands in its tables, what it concludes, and what it does not let through. */
+import { assert, describe, it } from "vitest"
+import { lineChart } from "../../src/report/charts.ts"
+import { compare } from "../../src/report/comparison.ts"
+import { thinned } from "../../src/report/figures.ts"
+import { gridMarkdown } from "../../src/report/gridMarkdown.ts"
+import { gridHtml } from "../../src/report/gridPage.ts"
+import { gridJson, makeGridReport, type ReportSettings } from "../../src/report/gridReport.ts"
+import type { GridRow, Run } from "../../src/report/rows.ts"
+import { makeResampler } from "../../src/report/statistics.ts"
+import { ties } from "../../src/report/ties.ts"
+import { fixtureRow } from "../support/gridFixtures.ts"
+
+const settings: ReportSettings = {
+  title: "compare",
+  command: "pipeline run compare",
+  remarks: ["Fifty documents."],
+  textSteps: 64,
+  speedSteps: 8,
+  seed: 0
+}
+
+const reportOf = (rows: ReadonlyArray<GridRow>) => makeGridReport(rows, rows[0]!, [], settings)
+
+/** A row without some of what was measured. */
+const without = (row: GridRow, ...parts: ReadonlyArray<keyof Run>): GridRow => ({
+  ...row,
+  runs: row.runs.map(
+    run =>
+      Object.fromEntries(Object.entries(run).filter(([part]) => !parts.includes(part as keyof Run))) as unknown as Run
+  )
+})
+
+const withEvaluation = (row: ReturnType<typeof fixtureRow>, changes: object): GridRow => ({
+  ...row,
+  runs: row.runs.map(run => ({
+    ...run,
+    evaluation: { ...run.evaluation, content: { ...run.evaluation.content, ...changes } }
+  }))
+})
+
+interface Json {
+  readonly rows: ReadonlyArray<{
+    readonly label: string
+    readonly cells: {
+      readonly [column: string]:
+        | { readonly value: number; readonly low?: number; readonly high?: number }
+        | { readonly absent: string }
+    }
+  }>
+  readonly comparisons: ReadonlyArray<{
+    readonly difference?: {
+      readonly value: number
+      readonly low: number
+      readonly high: number
+      readonly adjusted: number
+      readonly p: number
+    }
+  }>
+}
+
+/** The numbers in a text, with how far each may be off for being rounded. */
+const numbersIn = (text: string) =>
+  [...text.matchAll(/([−+]?)(\d[\d,]*(?:\.(\d+))?)( %)?/g)].map(([, sign, digits, decimals, percent]) => {
+    const scale = percent === undefined ? 1 : 0.01
+    return {
+      value: (sign === "−" ? -1 : 1) * Number(digits!.replaceAll(",", "")) * scale,
+      off: 0.500001 * 10 ** -(decimals ?? "").length * scale
+    }
+  })
+
+const assertStands = (text: string, values: ReadonlyArray<number | undefined>) => {
+  const expected = values.filter(value => value !== undefined)
+  const found = numbersIn(text)
+  assert.strictEqual(found.length, expected.length, text)
+  for (const [i, { off, value }] of found.entries()) assert.closeTo(value, expected[i]!, off, text)
+}
+
+/** Cells of all tables of a Markdown text by their lines' labels, in order. */
+const cellsOf = (markdown: string, label: string): ReadonlyArray<string> =>
+  markdown
+    .split("\n")
+    .map(line =>
+      line
+        .slice(1, -1)
+        .split("|")
+        .map(cell => cell.trim())
+    )
+    .filter(([first]) => first === label)
+    .flatMap(([, ...cells]) => cells)
+
+describe("the grid", () => {
+  const rows = [
+    fixtureRow({ name: "base" }),
+    fixtureRow({ name: "better", shift: -0.1, spread: 0.1 }),
+    { ...fixtureRow({ name: "odd", spread: 0.1 }), notApplicable: { msPerForward: "it has no steps" } }
+  ]
+  const report = reportOf(rows)
+  const json = JSON.parse(gridJson(report)) as Json
+
+  it("shows every number of report.json, rounded, in the Markdown and on the page", () => {
+    const markdown = gridMarkdown(report)
+    const html = gridHtml(report)
+    for (const [i, { cells, label }] of json.rows.entries()) {
+      const figures = Object.values(cells)
+      const texts = cellsOf(markdown, label)
+      assert.isAtLeast(texts.length, figures.length)
+      for (const [c, figure] of figures.entries()) {
+        if ("absent" in figure) assert.match(texts[c]!, /^n\/a[¹²³]$/)
+        else {
+          assertStands(texts[c]!, [figure.value, figure.low, figure.high])
+          assert.include(html, `<td>${texts[c]!}</td>`)
+        }
+      }
+      const difference = json.comparisons[i - 1]?.difference
+      if (difference !== undefined) {
+        const [value, interval] = texts.slice(figures.length)
+        assertStands(value!, [difference.value])
+        assertStands(interval!, [difference.low, difference.high])
+      }
+    }
+  })
+
+  it("says n/a where a quantity does not exist or was not measured, and why in a footnote; it invents nothing", () => {
+    const partial = reportOf([rows[0]!, rows[2]!, without(fixtureRow({ name: "untimed" }), "benchmark", "model")])
+    const markdown = gridMarkdown(partial)
+    const html = gridHtml(partial)
+    for (const text of [markdown, html]) {
+      assert.include(text, "it has no steps")
+      assert.include(text, "decoding in 8 steps was not timed")
+      assert.include(text, "nothing was trained for this row")
+    }
+    assert.strictEqual(cellsOf(markdown, "row untimed").filter(text => text.startsWith("n/a")).length, 4 + 6)
+    assert.notMatch(markdown + html, /NaN|undefined|Infinity/)
+  })
+
+  it("of rows without anything is n/a from end to end", () => {
+    const empty = reportOf([
+      without(rows[0]!, "benchmark", "model", "evaluation", "log"),
+      without(rows[1]!, "benchmark", "model", "evaluation", "log")
+    ])
+    const texts = cellsOf(gridMarkdown(empty), "row better")
+    assert.isAbove(texts.length, 10)
+    for (const text of texts) assert.match(text, /^n\/a/)
+    assert.notMatch(gridHtml(empty), /NaN|undefined|Infinity/)
+  })
+
+  it("keeps what models and data say from the terminal and from the page's structure", () => {
+    const evil = `</table><img src=x onerror=alert(1)> | \u001b[31mred`
+    const row = { ...rows[1]!, label: evil, note: evil, notApplicable: { entropy: evil } }
+    const sample = { prompt: evil, text: evil }
+    const first = withEvaluation(fixtureRow({ name: "base" }), {
+      generations: rows[0]!.runs[0]!.evaluation!.content.generations.map(each => ({ ...each, sample }))
+    })
+    const found = makeGridReport([first, row], first, [], { ...settings, title: evil, command: evil, remarks: [evil] })
+    const html = gridHtml(found)
+    assert.notInclude(html, "<img")
+    assert.strictEqual(html.split("</table>").length, html.split("<table>").length)
+    const markdown = gridMarkdown(found)
+    assert.notInclude(markdown, "\u001b")
+    // Every table keeps its number of columns, line by line.
+    for (const table of markdown.split("\n\n").filter(block => block.startsWith("|"))) {
+      const columns = table.split("\n").map(line => line.replaceAll("\\|", "").split("|").length)
+      assert.strictEqual(new Set(columns).size, 1, table)
+    }
+  })
+})
+
+describe("the comparison", () => {
+  const base = fixtureRow({ name: "base" })
+  const verdictOf = (...rows: ReadonlyArray<GridRow>) => compare([base, ...rows], base, makeResampler(0))
+
+  it("is of the bounds in the table: their difference", () => {
+    const row = fixtureRow({ name: "a", shift: 0.04, spread: 0.2 })
+    const [{ difference }] = verdictOf(row) as [ReturnType<typeof verdictOf>[number]]
+    const bound = (of: typeof row) => of.runs[0].evaluation.content.bound.nats
+    assert.closeTo(difference!.value, bound(row) - bound(base), 1e-12)
+  })
+
+  it("says better, worse, nothing found, and the same", () => {
+    const found = verdictOf(
+      fixtureRow({ name: "better", shift: -0.2, spread: 0.05 }),
+      fixtureRow({ name: "worse", shift: 0.2, spread: 0.05 }),
+      fixtureRow({ name: "noise", shift: 0.02, spread: 0.3 }),
+      fixtureRow({ name: "same" })
+    )
+    assert.match(found[0]!.verdict, /lower by .* in 50 of 50 documents: better than row base\.$/)
+    assert.match(found[1]!.verdict, /higher by .*: worse than row base\.$/)
+    assert.match(found[2]!.verdict, /^No difference found from row base: .* after correction for 4 rows/)
+    assert.match(found[3]!.verdict, /^Exactly row base/)
+  })
+
+  it("does not call what the correction for many rows takes back", () => {
+    const alone = fixtureRow({ name: "a", shift: 0.0, spread: 0.09 })
+    const [single] = verdictOf(alone)
+    assert.isBelow(single!.difference!.p, 0.05)
+    assert.include(single!.verdict, "better than")
+    const p = single!.difference!.p
+    const many = verdictOf(
+      alone,
+      ...Array.from({ length: Math.ceil(0.05 / p) }, (_, i) => fixtureRow({ name: `${i}` }))
+    )
+    assert.strictEqual(many[0]!.difference!.p, p)
+    assert.match(many[0]!.verdict, /^No difference found .* alone it would pass/)
+  })
+
+  it("refuses rows that cannot be paired", () => {
+    const documents = base.runs[0].evaluation.content.documents
+    const row = fixtureRow({ name: "a" })
+    for (const [other, why] of [
+      [withEvaluation(row, { documents: documents.slice(1) }), "same documents"],
+      [withEvaluation(row, { estimator: "another" }), "another estimate (another)"],
+      [without(row, "evaluation"), "not evaluated"],
+      [{ ...row, notApplicable: { bound: "it has no likelihood" } }, "it has no likelihood"],
+      [{ ...row, runs: [row.runs[0], row.runs[0]] }, "2 runs"]
+    ] as const) {
+      const [found] = verdictOf(other)
+      assert.isUndefined(found!.difference)
+      assert.include(found!.verdict, why)
+    }
+  })
+
+  it("of several runs pairs seed with seed, and shows means with their range", () => {
+    const runsOf = (name: string, shifts: ReadonlyArray<number>): GridRow => ({
+      ...fixtureRow({ name }),
+      runs: shifts.map(shift => fixtureRow({ name, shift }).runs[0])
+    })
+    // The seeds differ by far more than the rows do.
+    const [first, second] = [runsOf("base", [0, 1, 2]), runsOf("other", [-0.1, 0.9, 1.9])]
+    const found = makeGridReport([first, second], first, [], settings)
+    const { difference } = found.comparisons[0]!
+    for (const value of [difference!.value, difference!.low, difference!.high]) assert.closeTo(value, -0.1, 1e-9)
+    const { cells } = (JSON.parse(gridJson(found)) as Json).rows[0]!
+    const bits = cells["bitsPerByte"] as { readonly value: number; readonly low: number; readonly high: number }
+    const each = first.runs.map(run => run.evaluation!.content.bitsPerByte)
+    assert.closeTo(bits.value, (each[0]! + each[1]! + each[2]!) / 3, 1e-12)
+    assert.deepStrictEqual([bits.low, bits.high], [each[0], each[2]])
+    assert.include(gridMarkdown(found), "trained 3 times")
+  })
+})
+
+describe("ties of rows that share an architecture", () => {
+  const base = fixtureRow({ name: "base" })
+
+  it("hold within the calls' ranges and are broken beyond them, among equals alone", () => {
+    const [tie, broken, ...others] = ties([
+      base,
+      fixtureRow({ name: "tie", msPerForward: 10.4 }),
+      fixtureRow({ name: "slow", msPerForward: 12 }),
+      fixtureRow({ name: "other", msPerForward: 40, architecture: "latent" })
+    ])
+    assert.deepStrictEqual([tie!.broken, broken!.broken, others.length], [false, true, 0])
+    assert.closeTo(broken!.at[0]!.ratio, 1.2, 1e-12)
+  })
+
+  it("outlive a disturbance of one measurement", () => {
+    const row = fixtureRow({ name: "disturbed" })
+    const slow = fixtureRow({ name: "slow", msPerForward: 15 }).runs[0].benchmark.content.results
+    const { benchmark } = row.runs[0]
+    const results = benchmark.content.results.map((timing, i) => (i === 0 ? slow[0]! : timing))
+    const disturbed = {
+      ...row,
+      runs: [{ ...row.runs[0], benchmark: { ...benchmark, content: { ...benchmark.content, results } } }]
+    }
+    const [tie] = ties([base, disturbed])
+    assert.deepStrictEqual(
+      tie!.at.map(({ apart }) => apart),
+      [true, false, false, false, false]
+    )
+    assert.isFalse(tie!.broken)
+  })
+})
+
+describe("charts", () => {
+  it("are the same text in every run, with ids of their own", () => {
+    const chart = (name: string) =>
+      lineChart(name, 'a "title"', {
+        x: { label: "step <b>" },
+        series: [
+          {
+            row: 0,
+            points: [
+              [0, 1],
+              [1, 3]
+            ],
+            marks: true
+          }
+        ]
+      })
+    assert.strictEqual(chart("a"), chart("a"))
+    assert.strictEqual(chart("b").replaceAll('"b-', '"a-').replaceAll("#b-", "#a-"), chart("a"))
+    assert.include(chart("a"), "step &lt;b&gt;")
+    assert.include(chart("a"), 'aria-label="a &quot;title&quot;"')
+    assert.notMatch(chart("a"), /<style|\bzr\d/)
+  })
+
+  it("thin a curve to means of equally many points", () => {
+    assert.deepStrictEqual(
+      thinned(
+        [
+          [1, 4],
+          [2, 6],
+          [3, 0],
+          [4, 2],
+          [5, 9]
+        ],
+        2
+      ),
+      [
+        [1.5, 5],
+        [3.5, 1],
+        [5, 9]
+      ]
+    )
+  })
+})
