@@ -133,6 +133,7 @@ const recompute = (
       makeNode(original.op, attributes as never, original.inputs.map(copied), original.outputs, recomputation)
     )
   }
+  const originals = new Set(inside.filter(({ inputs }) => inputs.length > 0))
   const borders = [...entered].filter(([tensor]) => active.has(tensor.node))
   const wanted = node.inputs.flatMap((value, i) => (g[i] === undefined ? [] : [{ value: copied(value), seed: g[i] }]))
   const result = backward(
@@ -140,6 +141,18 @@ const recompute = (
     wanted.map(({ seed }) => seed),
     borders.map(([, copy]) => copy)
   )
+  // What led to the borders and the seeds is no concern of this region.
+  const outside = new Set([...entered.values(), ...seeds].map(tensor => tensor.node))
+  const used = ancestors(
+    result.filter(cotangent => cotangent !== undefined),
+    each => !outside.has(each) && !originals.has(each)
+  )
+  if (used.some(each => originals.has(each)))
+    throw new TensorError(
+      "customGradient",
+      "its rule uses a tensor made inside of a checkpoint that is not among its inputs",
+      gradients
+    )
   for (const [i, [tensor]] of borders.entries()) if (result[i] !== undefined) arrived.add(tensor, result[i])
 }
 

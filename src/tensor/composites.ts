@@ -59,7 +59,7 @@ export const clip = (x: Tensor, low: number, high: number): Tensor => minimum(ma
 export const silu = (x: Tensor): Tensor => {
   const s = sigmoid(x)
   const y = mul(x, s)
-  return customGradient(y, [x], gradient => [mul(gradient, add(s, mul(y, sub(1, s))))])
+  return customGradient(y, [x, s, y], (gradient, [, sig, out]) => [mul(gradient, add(sig!, mul(out!, sub(1, sig!))))])
 }
 
 /** x times the normal distribution function of x (Hendrycks & Gimpel 2016). */
@@ -85,7 +85,7 @@ export const acos = (x: Tensor): Tensor => {
   )
   const ofSize = mul(sqrt(sub(1, size)), polynomial)
   const angle = select(less(x, 0), sub(Math.PI, ofSize), ofSize)
-  return customGradient(angle, [x], gradient => [neg(div(gradient, sqrt(sub(1, square(x)))))])
+  return customGradient(angle, [x], (gradient, [cosine]) => [neg(div(gradient, sqrt(sub(1, square(cosine!)))))])
 }
 
 /** log sum exp(x) along an axis, which stays with size 1. */
@@ -122,8 +122,8 @@ export const softmaxCrossEntropy = (logits: Tensor, targets: Tensor): Tensor => 
   const columns = reshape(targets, [rows, 1])
   const logProbabilities = logSoftmax(logits, 1)
   const loss = reshape(neg(gatherAlong(logProbabilities, columns, 1)), [rows])
-  return customGradient(loss, [logits], gradient => {
+  return customGradient(loss, [logits, logProbabilities, columns], (gradient, [, logP, at]) => {
     const g = reshape(gradient, [rows, 1])
-    return [scatterAddAlong(mul(exp(logProbabilities), g), columns, neg(g), 1)]
+    return [scatterAddAlong(mul(exp(logP!), g), at!, neg(g), 1)]
   })
 }

@@ -92,7 +92,7 @@ export interface Attributes {
   after: None // (value, dependency…): the value, computed from here on only when the dependencies are
 }
 
-/** Cotangent of the value -> cotangents of the inputs (undefined: none). */
+/** Cotangent of the value, and the inputs -> cotangents of the inputs (undefined or left out: none). */
 export type CustomRule = (gradient: Tensor, inputs: ReadonlyArray<Tensor>) => ReadonlyArray<Tensor | undefined>
 
 export type Op = keyof Attributes

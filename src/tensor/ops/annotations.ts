@@ -24,7 +24,10 @@ export const checkpoint = <T extends Tensor | ReadonlyArray<Tensor>>(body: () =>
   return (result instanceof Tensor ? marked[0]! : marked) as T
 }
 
-/** The value, differentiated by a rule of its own with respect to the inputs, instead of through what made it. */
+/**
+ * The value, differentiated by a rule of its own with respect to the inputs, instead of through what made it. The inputs are all that the rule may
+ * use, results on the way to the value among them: within a checkpoint it is handed those that were computed again.
+ */
 export const customGradient = (value: Tensor, inputs: ReadonlyArray<Tensor>, rule: CustomRule): Tensor =>
   single("customGradient", { rule }, [value, ...inputs], value.dtype, value.shape)
 
