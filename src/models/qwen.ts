@@ -1,6 +1,6 @@
 /** Qwen2, Qwen2.5 and Qwen3 dense decoders as functions over weights; causal or bidirectional by the call. */
-import { softmaxCrossEntropy } from "../tensor/composites.ts"
-import { checkpoint, concat, gather, matmul, rmsNorm, sliceAxis } from "../tensor/ops.ts"
+import { rowParts, softmaxCrossEntropy } from "../tensor/composites.ts"
+import { checkpoint, concat, gather, matmul, rmsNorm } from "../tensor/ops.ts"
 import type { DType } from "../tensor/dtype.ts"
 import type { Tensor } from "../tensor/Tensor.ts"
 import { type AttentionContext, attentionMask, rotation } from "./attention.ts"
@@ -96,17 +96,15 @@ export const chunkedOfLogits = (
 ): ReadonlyArray<Tensor> => {
   const [n, vocabSize] = [hidden.shape[0]!, head.shape[0]!]
   const rows = Math.max(1, Math.floor(maxBytes / (4 * vocabSize)))
-  const chunk = (start: number, end: number): ReadonlyArray<Tensor> => {
-    const seen = Math.min(n, end + ahead)
-    return of(
-      matmul(sliceAxis(hidden, 0, start, seen), head, { transposeB: true }),
-      sliceAxis(targets, 0, start, seen),
-      end - start
-    )
-  }
-  if (rows >= n) return chunk(0, n)
-  const chunks: Array<ReadonlyArray<Tensor>> = []
-  for (let start = 0; start < n; start += rows) chunks.push(checkpoint(() => chunk(start, Math.min(n, start + rows))))
+  const chunk = (states: Tensor, ids: Tensor, size: number): ReadonlyArray<Tensor> =>
+    of(matmul(states, head, { transposeB: true }), ids, size)
+  if (rows >= n) return chunk(hidden, targets, n)
+  const sizes = Array.from({ length: Math.ceil(n / rows) }, (_, c) => Math.min(rows, n - c * rows))
+  const parts = sizes.map((size, c) => ({ from: c * rows, to: Math.min(n, c * rows + size + ahead) }))
+  // Cut before the chunks begin, so that all chunks are the same program, which an engine compiles once.
+  const states = rowParts(hidden, parts)
+  const ids = rowParts(targets, parts)
+  const chunks = sizes.map((size, c) => checkpoint(() => chunk(states[c]!, ids[c]!, size)))
   return chunks[0]!.map((_, i) =>
     concat(
       chunks.map(parts => parts[i]!),

@@ -49,12 +49,14 @@ const backward = (
   const nodes = ancestors(outputs)
   const active = dependants(nodes, wrt)
   const arrived = new Arrived()
+  /** What the recomputation before led to: the next one waits for it, so that only one region's inside is there at a time. */
+  let before: ReadonlyArray<Tensor> = []
   for (const [i, output] of outputs.entries()) arrived.add(output, seeds[i]!)
   // Ids ascend along every edge, so that a node's cotangents are complete when its turn comes.
   for (const node of nodes.toReversed()) {
     const g = arrived.of(node)
     if (g === undefined || !active.has(node)) continue
-    if (node.op === "checkpoint") recompute(node as Node<"checkpoint">, g, active, wrt, arrived)
+    if (node.op === "checkpoint") before = recompute(node as Node<"checkpoint">, { g, active, wrt, arrived, before })
     else if (node.op === "customGradient") applyCustom(node as Node<"customGradient">, g, active, arrived)
     else if (g[0] !== undefined) {
       const context = {
@@ -76,21 +78,26 @@ const applyCustom = (
   active: ReadonlySet<Node>,
   arrived: Arrived
 ): void => {
-  const inputs = node.inputs.slice(1)
-  for (const [i, cotangent] of node.attributes.rule(g[0]!, inputs).entries())
+  const inputs = node.inputs.slice(node.outputs.length)
+  for (const [i, cotangent] of node.attributes.rule(g, inputs).entries())
     if (cotangent !== undefined && active.has(inputs[i]!.node)) arrived.add(inputs[i]!, cotangent)
 }
 
 let recomputations = 0
 
-/** Computes the nodes younger than the mark again, from their inputs, once a cotangent is there; differentiates the copies. */
-const recompute = (
-  node: Node<"checkpoint">,
-  g: ReadonlyArray<Tensor | undefined>,
-  active: ReadonlySet<Node>,
-  wrt: ReadonlyArray<Tensor>,
-  arrived: Arrived
-): void => {
+interface Backward {
+  readonly g: ReadonlyArray<Tensor | undefined>
+  readonly active: ReadonlySet<Node>
+  readonly wrt: ReadonlyArray<Tensor>
+  readonly arrived: Arrived
+  readonly before: ReadonlyArray<Tensor>
+}
+
+/**
+ * Computes the nodes younger than the mark again, from their inputs, once a cotangent is there; differentiates the copies. Returns what that led
+ * to.
+ */
+const recompute = (node: Node<"checkpoint">, { active, arrived, before, g, wrt }: Backward): ReadonlyArray<Tensor> => {
   const { mark } = node.attributes
   const recomputation = ++recomputations
   const inside = ancestors(node.inputs, ({ id }) => id > mark).filter(({ id }) => id > mark)
@@ -107,7 +114,7 @@ const recompute = (
   const enter = (tensor: Tensor): Tensor => {
     const known = [...entered.keys()].find(other => other.node === tensor.node && other.index === tensor.index)
     if (known !== undefined) return entered.get(known)!
-    const copy = after(tensor, seeds)
+    const copy = after(tensor, [...seeds, ...before])
     entered.set(tensor, copy)
     return copy
   }
@@ -143,10 +150,8 @@ const recompute = (
   )
   // What led to the borders and the seeds is no concern of this region.
   const outside = new Set([...entered.values(), ...seeds].map(tensor => tensor.node))
-  const used = ancestors(
-    result.filter(cotangent => cotangent !== undefined),
-    each => !outside.has(each) && !originals.has(each)
-  )
+  const led = result.filter(cotangent => cotangent !== undefined)
+  const used = ancestors(led, each => !outside.has(each) && !originals.has(each))
   if (used.some(each => originals.has(each)))
     throw new TensorError(
       "customGradient",
@@ -154,6 +159,7 @@ const recompute = (
       gradients
     )
   for (const [i, [tensor]] of borders.entries()) if (result[i] !== undefined) arrived.add(tensor, result[i])
+  return led
 }
 
 /** Where a nested checkpoint begins among the copies. */

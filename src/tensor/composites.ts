@@ -4,9 +4,11 @@ import {
   add,
   broadcastTo,
   cast,
+  concat,
   constant,
   cos,
   customGradient,
+  customGradients,
   div,
   erf,
   exp,
@@ -21,6 +23,7 @@ import {
   abs,
   random,
   reshape,
+  scatterAdd,
   scatterAddAlong,
   equal,
   iota,
@@ -92,6 +95,29 @@ export const acos = (x: Tensor): Tensor => {
 export const logSumExp = (x: Tensor, axis = -1): Tensor => {
   const peak = max(x, axis, { keepDims: true })
   return add(log(sum(exp(sub(x, peak)), axis, { keepDims: true })), peak)
+}
+
+/**
+ * Parts of x [N, ...] by rows, from (included) to (excluded); they may overlap. All their cotangents are put together at once, when the last is there.
+ */
+export const rowParts = (
+  x: Tensor,
+  parts: ReadonlyArray<{ readonly from: number; readonly to: number }>
+): ReadonlyArray<Tensor> => {
+  const rows = parts.flatMap(({ from, to }) => Array.from({ length: to - from }, (_, i) => from + i))
+  const inOrder = rows.length === x.shape[0] && rows.every((row, i) => row === i)
+  return customGradients(
+    parts.map(({ from, to }) => sliceAxis(x, 0, from, to)),
+    [x],
+    cotangents => {
+      const all = concat(
+        parts.map(({ from, to }, i) => cotangents[i] ?? zeros(x.dtype, x.shape.with(0, to - from))),
+        0
+      )
+      if (inOrder) return [all]
+      return [scatterAdd(zeros(x.dtype, x.shape), constant(Int32Array.from(rows), "i32", [rows.length]), all)]
+    }
+  )
 }
 
 /** Indices [...] -> [..., classes]: 1 where the class is the index. */
