@@ -19,7 +19,7 @@ import { makeOrt } from "../src/engines/ort/ort.ts"
 import { matmulPeak } from "../src/engines/matmulPeak.ts"
 import { countParameters, type ModelConfig, parameterSpecs } from "../src/models/config.ts"
 import { makeLayerwise } from "../src/models/layerwise.ts"
-import { allocateParameters } from "../src/models/parameters.ts"
+import { allocateParameters, parameterInputs } from "../src/models/parameters.ts"
 import { forward, logits, weightsOf } from "../src/models/qwen.ts"
 import { loadWeights } from "../src/models/weights.ts"
 import { input, reshape, sliceAxis } from "../src/tensor/ops.ts"
@@ -55,8 +55,7 @@ const measure = (config: ModelConfig, directory: string, mode: (typeof modes)[nu
             const specs = parameterSpecs(config)
             const buffers = yield* allocateParameters(engine, specs)
             yield* loadWeights(engine, buffers, tensors)
-            const inputs = new Map(specs.map(({ name, shape }) => [name, input(name, "f32", shape)]))
-            const weights = weightsOf(config, name => inputs.get(name)!)
+            const weights = weightsOf(config, parameterInputs(specs))
             const { final } = forward(config, weights, input("tokens", "i32", [1, tokens]), { causal: true })
             const last = reshape(sliceAxis(final, 1, tokens - 1, tokens), [1, config.hiddenSize])
             const program = makeProgram({ logits: logits(last, weights) })

@@ -6,6 +6,7 @@ import { Argument, Command, Flag } from "effect/cli"
 import { exportOnnx } from "../engines/ort/export.ts"
 import { openModel } from "../models/artifact.ts"
 import { parameterAliases, parameterSpecs } from "../models/config.ts"
+import { parameterInputs } from "../models/parameters.ts"
 import { forward, logits, weightsOf } from "../models/qwen.ts"
 import { matchWeights } from "../models/weights.ts"
 import { ConfigError } from "../pipeline/ConfigError.ts"
@@ -110,8 +111,7 @@ const modelAsOnnx = Effect.fn("modelAsOnnx")(function* (args: OnnxArguments) {
   const { config, tensors } = yield* openModel(files)
   const specs = parameterSpecs(config)
   const stored = yield* matchWeights(specs, tensors, parameterAliases(config))
-  const parameters = new Map(specs.map(({ name, shape }) => [name, input(name, "f32", shape)]))
-  const weights = weightsOf(config, name => parameters.get(name)!)
+  const weights = weightsOf(config, parameterInputs(specs))
   const { final } = forward(config, weights, input("tokens", "i32", [1, args.length]), {
     causal: !args.bidirectional
   })

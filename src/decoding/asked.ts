@@ -2,6 +2,7 @@
 import { Effect, type Scope } from "effect"
 import type { Buffers, Engine, EngineError } from "../engines/Engine.ts"
 import { type ModelConfig, parameterSpecs } from "../models/config.ts"
+import { parameterInputs } from "../models/parameters.ts"
 import { forward, type ModelWeights, weightsOf } from "../models/qwen.ts"
 import { gather, input, reshape } from "../tensor/ops.ts"
 import { makeProgram } from "../tensor/Program.ts"
@@ -38,8 +39,7 @@ export const makeAsked = (
 ): Effect.Effect<Ask<EngineError>, EngineError, Scope.Scope> =>
   Effect.gen(function* () {
     const specs = parameterSpecs(config)
-    const named = new Map(specs.map(({ name, shape }) => [name, input(name, "f32", shape)]))
-    const weights = weightsOf(config, name => named.get(name)!)
+    const weights = weightsOf(config, parameterInputs(specs))
     const { final } = forward(config, weights, input("ids", "i32", [rows, length]), {
       causal: false,
       documents: input("documents", "i32", [rows, length]),

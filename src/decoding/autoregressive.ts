@@ -2,7 +2,9 @@
 import { Effect, Stream, type Scope } from "effect"
 import type { Buffer, Buffers, Engine, EngineError } from "../engines/Engine.ts"
 import { type ModelConfig, parameterSpecs } from "../models/config.ts"
-import { forward, type KeyValues, logits, weightsOf } from "../models/qwen.ts"
+import type { KeyValues } from "../models/layer.ts"
+import { parameterInputs } from "../models/parameters.ts"
+import { forward, logits, weightsOf } from "../models/qwen.ts"
 import {
   add,
   and,
@@ -35,8 +37,7 @@ const cacheName = (what: keyof KeyValues, layer: number): string => `${what}/${l
  * its successor), the caches f32 [1, capacity, KV, headDim]. Outputs: logits f32 [V], the caches with the tokens' keys and values.
  */
 const readProgram = (config: ModelConfig, length: number, capacity: number): Program => {
-  const parameters = new Map(parameterSpecs(config).map(({ name, shape }) => [name, input(name, "f32", shape)]))
-  const weights = weightsOf(config, name => parameters.get(name)!)
+  const weights = weightsOf(config, parameterInputs(parameterSpecs(config)))
   const start = input("start", "i32", [])
   const slots = iota("i32", [capacity], 0)
   const positions = add(iota("i32", [1, length], 1), start)

@@ -1,5 +1,6 @@
 /** `config.json` of Hugging Face models of the Qwen2 and Qwen3 families: the fields that decide what is computed. */
 import { Effect, Schema } from "effect"
+import { layerOf } from "./layer.ts"
 import { countElements, type ParameterSpec } from "./parameters.ts"
 
 const Size = Schema.Int.check(Schema.isGreaterThan(0))
@@ -107,42 +108,24 @@ export const modelConfigOf = Effect.fn("modelConfigOf")(function* (fields: typeo
   return config
 })
 
-/** Whether the projection back from the heads has a bias. */
-export const outputBias = ({ attentionBias, family }: ModelConfig): boolean => family === "qwen3" && attentionBias
-
 export const embeddingKey = "model.embed_tokens.weight"
 export const headKey = "lm_head.weight"
+export const finalNormKey = "model.norm.weight"
 
 /** The parameters of a model, in the order of Hugging Face checkpoints. */
 export const parameterSpecs = (config: ModelConfig): ReadonlyArray<ParameterSpec> => {
-  const { headDim, heads, hiddenSize: d, intermediateSize, keyValueHeads, vocabSize } = config
-  const matrix = { normal: config.initializerRange } as const
-  const specs: Array<ParameterSpec> = [{ name: embeddingKey, shape: [vocabSize, d], initial: matrix }]
-  for (let layer = 0; layer < config.layers; layer++) {
-    const add = (name: string, ...shape: ReadonlyArray<number>): void => {
-      const initial = name.endsWith("bias") ? "zeros" : shape.length === 1 ? "ones" : matrix
-      specs.push({ name: `model.layers.${layer}.${name}`, shape, initial })
-    }
-    const projections = { q_proj: heads, k_proj: keyValueHeads, v_proj: keyValueHeads }
-    for (const [name, count] of Object.entries(projections)) {
-      add(`self_attn.${name}.weight`, count * headDim, d)
-      if (config.attentionBias) add(`self_attn.${name}.bias`, count * headDim)
-    }
-    add("self_attn.o_proj.weight", d, heads * headDim)
-    if (outputBias(config)) add("self_attn.o_proj.bias", d)
-    if (config.family === "qwen3") {
-      add("self_attn.q_norm.weight", headDim)
-      add("self_attn.k_norm.weight", headDim)
-    }
-    add("mlp.gate_proj.weight", intermediateSize, d)
-    add("mlp.up_proj.weight", intermediateSize, d)
-    add("mlp.down_proj.weight", d, intermediateSize)
-    add("input_layernorm.weight", d)
-    add("post_attention_layernorm.weight", d)
-  }
-  specs.push({ name: "model.norm.weight", shape: [d], initial: "ones" })
-  if (!config.tiedHead) specs.push({ name: headKey, shape: [vocabSize, d], initial: matrix })
-  return specs
+  const { hiddenSize, initializerRange, tiedHead, vocabSize } = config
+  const byToken = (name: string): ParameterSpec => ({
+    name,
+    shape: [vocabSize, hiddenSize],
+    initial: { normal: initializerRange }
+  })
+  return [
+    byToken(embeddingKey),
+    ...Array.from({ length: config.layers }, (_, layer) => layerOf(config, layer).specs).flat(),
+    { name: finalNormKey, shape: [hiddenSize], initial: "ones" },
+    ...(tiedHead ? [] : [byToken(headKey)])
+  ]
 }
 
 export const countParameters = (config: ModelConfig): number => countElements(parameterSpecs(config))

@@ -1,18 +1,28 @@
 /**
- * Models larger than memory: one program for all layers, run with the weights of one layer after the other, which are read from their files
+ * Models larger than memory: one program for all layers that compute the same, run with the weights of one layer after the other, which are read from their files
  * while the layer before computes. What enters each layer is kept, what is inside of it is computed again in the backward pass.
  */
 import { Effect, type Scope } from "effect"
 import type { PackedArrays } from "../data/packing.ts"
 import type { StoredTensor, StoredTensors } from "../data/tensorFiles.ts"
-import type { Buffer, Buffers, Call, Engine, EngineError } from "../engines/Engine.ts"
+import type { Buffer, Buffers, Call, Engine, EngineError, Executable } from "../engines/Engine.ts"
 import { vjp } from "../tensor/autodiff.ts"
 import { gather, input, reshape, rmsNorm } from "../tensor/ops.ts"
+import { programDigest } from "../tensor/encode.ts"
 import { makeProgram } from "../tensor/Program.ts"
+import type { Tensor } from "../tensor/Tensor.ts"
 import type { BatchShape } from "./shifted.ts"
-import { embeddingKey, headKey, type ModelConfig, parameterAliases, parameterSpecs } from "./config.ts"
-import { allocateParameters, type ParameterBuffers } from "./parameters.ts"
-import { decoderLayers, layerWeightsOf } from "./qwen.ts"
+import type { AttentionContext } from "./attention.ts"
+import { embeddingKey, finalNormKey, headKey, type ModelConfig, parameterAliases, parameterSpecs } from "./config.ts"
+import { layerOf, layerPrefix } from "./layer.ts"
+import {
+  allocateParameters,
+  type Parameter,
+  type ParameterBuffers,
+  parameterInputs,
+  type ParameterSpec
+} from "./parameters.ts"
+import { layerContext } from "./qwen.ts"
 import { makeStreamedHead, type StreamedHead, type StreamError } from "./streamedHead.ts"
 import { matchWeights, type WeightsError } from "./weights.ts"
 
@@ -43,9 +53,63 @@ export interface Layerwise {
 }
 
 const defaultBlockRows = 2 ** 14
-const finalNormKey = "model.norm.weight"
-const layerPrefix = (layer: number): string => `model.layers.${layer}.`
 const gradientName = (name: string): string => `gradient/${name}`
+
+/** What layers that compute the same share: a program, and room for the weights of the running layer and of the next. */
+interface LayerKind {
+  /** Names count from the layer. */
+  readonly specs: ReadonlyArray<ParameterSpec>
+  readonly parameter: Parameter
+  /** x [rows, length, d] after a layer. */
+  readonly y: Tensor
+  readonly program: Executable
+  readonly sets: readonly [ParameterBuffers, ParameterBuffers]
+}
+
+/** The kind of each layer. */
+const layerKinds = (
+  engine: Engine,
+  config: ModelConfig,
+  x: Tensor,
+  attention: AttentionContext
+): Effect.Effect<ReadonlyArray<LayerKind>, EngineError, Scope.Scope> =>
+  Effect.gen(function* () {
+    const context = layerContext(config, x.shape[1]!, x.dtype, attention)
+    const known = new Map<string, LayerKind>()
+    const kinds: Array<LayerKind> = []
+    for (let layer = 0; layer < config.layers; layer++) {
+      const { make, specs: named } = layerOf(config, layer)
+      const within = (name: string): string => name.slice(layerPrefix(layer).length)
+      const specs = named.map(spec => ({ ...spec, name: within(spec.name) }))
+      const parameter = parameterInputs(specs)
+      const y = make(name => parameter(within(name)))(x, layer, context)
+      const program = makeProgram({ y })
+      const digest = programDigest(program)
+      const kind = known.get(digest) ?? {
+        specs,
+        parameter,
+        y,
+        program: yield* engine.compile(program),
+        sets: [yield* allocateParameters(engine, specs), yield* allocateParameters(engine, specs)] as const
+      }
+      known.set(digest, kind)
+      kinds.push(kind)
+    }
+    return kinds
+  })
+
+/** From dy to dx and the gradients of a layer's weights, its inside computed again. */
+const layerBackward = (engine: Engine, { parameter, specs, y }: LayerKind, x: Tensor) =>
+  Effect.gen(function* () {
+    const gradients = yield* allocateParameters(engine, specs)
+    const names = specs.map(({ name }) => name)
+    const [dx, ...ofWeights] = vjp([y], [input("dy", "f32", y.shape)], [x, ...names.map(parameter)])
+    const program = yield* engine.compile(
+      makeProgram({ dx: dx!, ...Object.fromEntries(names.map((name, i) => [gradientName(name), ofWeights[i]!])) })
+    )
+    const outputs: Buffers = Object.fromEntries(names.map(name => [gradientName(name), gradients.views[name]!]))
+    return { gradients, outputs, program }
+  })
 
 export const makeLayerwise = (
   engine: Engine,
@@ -63,28 +127,18 @@ export const makeLayerwise = (
     const states: Array<Buffer> = []
     for (let i = 0; i <= config.layers; i++) states.push(yield* engine.allocate("f32", stateShape))
 
-    // All layers have the names of the first.
-    const specs = parameterSpecs(config).filter(({ name }) => name.startsWith(layerPrefix(0)))
-    const weightSets = [yield* allocateParameters(engine, specs), yield* allocateParameters(engine, specs)] as const
-    const setOf = (layer: number): ParameterBuffers => weightSets[layer % 2]!
-
     const x = input("x", "f32", stateShape)
-    const named = new Map(specs.map(({ name, shape }) => [name, input(name, "f32", shape)]))
-    const y = decoderLayers(config, length, "f32", {
+    const kinds = yield* layerKinds(engine, config, x, {
       causal,
       documents: input("documents", "i32", [rows, length]),
       positions: input("positions", "i32", [rows, length])
-    })(
-      x,
-      0,
-      layerWeightsOf(config, 0, name => named.get(name)!)
-    )
-    const layerProgram = yield* engine.compile(makeProgram({ y }))
+    })
+    const setOf = (layer: number): ParameterBuffers => kinds[layer]!.sets[layer % 2]!
     const forwardCalls: Array<Call> = []
     for (let layer = 0; layer < config.layers; layer++)
       forwardCalls.push(
         yield* engine.bind(
-          layerProgram,
+          kinds[layer]!.program,
           { x: states[layer]!, documents, positions, ...setOf(layer).views },
           { y: states[layer + 1]! }
         )
@@ -109,9 +163,9 @@ export const makeLayerwise = (
 
     const loadLayer = (layer: number): Effect.Effect<void, StreamError> =>
       Effect.forEach(
-        specs,
+        kinds[layer]!.specs,
         ({ name }) => {
-          const tensor = stored(`${layerPrefix(layer)}${name.slice(layerPrefix(0).length)}`)
+          const tensor = stored(`${layerPrefix(layer)}${name}`)
           const size = tensor.shape.reduce((product, extent) => product * extent, 1)
           return Effect.flatMap(tensor.floats(0, size), values => engine.upload(setOf(layer).views[name]!, values))
         },
@@ -168,20 +222,12 @@ export const makeLayerwise = (
       backward: ({ positions: wantedPositions, targets, weights }, onGradient) =>
         Effect.scoped(
           Effect.gen(function* () {
-            const gradients = yield* allocateParameters(engine, specs)
             // Gradients of what enters and leaves a layer, in turns.
             const flowing = [yield* engine.allocate("f32", stateShape), yield* engine.allocate("f32", stateShape)]
-            const dy = input("dy", "f32", stateShape)
-            const layerNames = specs.map(({ name }) => name)
-            const [dx, ...ofWeights] = vjp([y], [dy], [x, ...layerNames.map(name => named.get(name)!)])
-            const backwardProgram = yield* engine.compile(
-              makeProgram({
-                dx: dx!,
-                ...Object.fromEntries(layerNames.map((name, i) => [gradientName(name), ofWeights[i]!]))
-              })
-            )
-            const outputs: Buffers = Object.fromEntries(
-              layerNames.map(name => [gradientName(name), gradients.views[name]!])
+            const backwards = new Map(
+              yield* Effect.forEach(new Set(kinds), kind =>
+                Effect.map(layerBackward(engine, kind, x), b => [kind, b] as const)
+              )
             )
 
             yield* engine.upload(at, wantedPositions)
@@ -201,8 +247,9 @@ export const makeLayerwise = (
 
             yield* overLayers(ascending.toReversed(), layer =>
               Effect.gen(function* () {
+                const { gradients, outputs, program } = backwards.get(kinds[layer]!)!
                 const call = yield* engine.bind(
-                  backwardProgram,
+                  program,
                   {
                     x: states[layer]!,
                     documents,
@@ -213,9 +260,9 @@ export const makeLayerwise = (
                   { dx: flowing[layer % 2]!, ...outputs }
                 )
                 yield* engine.run([call])
-                for (const name of layerNames)
+                for (const { name } of gradients.specs)
                   yield* onGradient(
-                    `${layerPrefix(layer)}${name.slice(layerPrefix(0).length)}`,
+                    `${layerPrefix(layer)}${name}`,
                     (yield* engine.download(gradients.views[name]!)) as Float32Array,
                     0
                   )

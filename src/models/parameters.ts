@@ -1,8 +1,10 @@
 /** Parameters of any model: what there is, fresh values, and where they live on an engine. */
 import { Effect, type Scope } from "effect"
 import type { Buffer, Engine, EngineError } from "../engines/Engine.ts"
+import type { DType } from "../tensor/dtype.ts"
+import { input } from "../tensor/ops.ts"
 import { normals, randomKey } from "../tensor/random.ts"
-import { elements, type Shape } from "../tensor/Tensor.ts"
+import { elements, type Shape, type Tensor } from "../tensor/Tensor.ts"
 
 /** Fresh values: all 0, all 1, or normal with mean 0 and this standard deviation. */
 export type Initial = "zeros" | "ones" | { readonly normal: number }
@@ -12,12 +14,28 @@ export interface ParameterSpec {
   readonly name: string
   readonly shape: Shape
   readonly initial: Initial
+  /** Left out: f32, as all that is trained. Others are for weights that are stored in some other form and stay as they are. */
+  readonly dtype?: DType
+}
+
+/** The value of a parameter, by its name. */
+export type Parameter = (name: string) => Tensor
+
+/** The parameters as inputs of a program, under their own names. */
+export const parameterInputs = (specs: ReadonlyArray<ParameterSpec>): Parameter => {
+  const inputs = new Map(specs.map(({ dtype = "f32", name, shape }) => [name, input(name, dtype, shape)]))
+  return name => {
+    const found = inputs.get(name)
+    if (found === undefined)
+      throw new Error(`there is no parameter ${name}; there are ${[...inputs.keys()].join(", ")}`)
+    return found
+  }
 }
 
 export const countElements = (specs: ReadonlyArray<{ readonly shape: Shape }>): number =>
   specs.reduce((sum, { shape }) => sum + elements(shape), 0)
 
-/** Parameters in one flat buffer, f32, in the order of their specs, with a view of each by name. */
+/** Parameters by name. Those in f32 lie in one flat buffer, in the order of their specs; each other has a buffer of its own. */
 export interface ParameterBuffers {
   readonly specs: ReadonlyArray<ParameterSpec>
   /** f32 [n]. */
@@ -30,10 +48,14 @@ export const allocateParameters = (
   specs: ReadonlyArray<ParameterSpec>
 ): Effect.Effect<ParameterBuffers, EngineError, Scope.Scope> =>
   Effect.gen(function* () {
-    const flat = yield* engine.allocate("f32", [countElements(specs)])
+    const flat = yield* engine.allocate("f32", [countElements(specs.filter(({ dtype = "f32" }) => dtype === "f32"))])
     const views: { [name: string]: Buffer } = {}
     let offset = 0
-    for (const { name, shape } of specs) {
+    for (const { dtype = "f32", name, shape } of specs) {
+      if (dtype !== "f32") {
+        views[name] = yield* engine.allocate(dtype, shape)
+        continue
+      }
       views[name] = yield* engine.view(flat, offset, shape)
       offset += elements(shape)
     }

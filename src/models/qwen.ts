@@ -1,135 +1,32 @@
 /** Qwen2, Qwen2.5 and Qwen3 dense decoders as functions over weights; causal or bidirectional by the call. */
-import { silu, softmaxCrossEntropy } from "../tensor/composites.ts"
-import { add, checkpoint, concat, gather, matmul, mul, reshape, rmsNorm, sliceAxis } from "../tensor/ops.ts"
+import { rowParts, softmaxCrossEntropy } from "../tensor/composites.ts"
+import { add, checkpoint, concat, gather, matmul, rmsNorm } from "../tensor/ops.ts"
 import type { DType } from "../tensor/dtype.ts"
 import type { Tensor } from "../tensor/Tensor.ts"
-import { attend, type AttentionContext, attentionMask, rotate, rotation, type Rotation } from "./attention.ts"
-import { embeddingKey, headKey, type ModelConfig, outputBias } from "./config.ts"
-
-/** x [..., in] -> [..., out], however the weight is stored. */
-export type Linear = (x: Tensor) => Tensor
-
-/** A dense weight [out, in], and a bias [out] where the family has one. */
-export const dense =
-  (weight: Tensor, bias?: Tensor): Linear =>
-  x => {
-    const y = matmul(x, weight, { transposeB: true })
-    return bias === undefined ? y : add(y, bias)
-  }
-
-export interface LayerWeights {
-  readonly inputNorm: Tensor
-  readonly attention: {
-    readonly q: Linear
-    readonly k: Linear
-    readonly v: Linear
-    readonly o: Linear
-    /** [headDim], Qwen3 only. */
-    readonly qNorm?: Tensor
-    readonly kNorm?: Tensor
-  }
-  readonly postAttentionNorm: Tensor
-  readonly mlp: { readonly gate: Linear; readonly up: Linear; readonly down: Linear }
-}
+import { type AttentionContext, attentionMask, rotation } from "./attention.ts"
+import { embeddingKey, finalNormKey, headKey, type ModelConfig } from "./config.ts"
+import { type KeyValues, type Layer, type LayerContext, layerOf } from "./layer.ts"
+import type { Parameter } from "./parameters.ts"
 
 export interface ModelWeights {
   /** [V, d]. */
   readonly embedding: Tensor
-  readonly layers: ReadonlyArray<LayerWeights>
+  readonly layers: ReadonlyArray<Layer>
   readonly finalNorm: Tensor
   /** [V, d]; the embedding itself where the head is tied. */
   readonly head: Tensor
 }
 
-const denseOf =
-  (tensor: (name: string) => Tensor) =>
-  (name: string, bias: boolean): Linear =>
-    dense(tensor(`${name}.weight`), bias ? tensor(`${name}.bias`) : undefined)
-
-/** Weights by their keys in the checkpoint, in the shape that the model's functions take. `linear` decides how projections are computed. */
-export const weightsOf = (
-  config: ModelConfig,
-  tensor: (name: string) => Tensor,
-  linear: (name: string, bias: boolean) => Linear = denseOf(tensor)
-): ModelWeights => {
-  const embedding = tensor(embeddingKey)
+/** Weights by their keys in the checkpoint, in the shape that the model's functions take. */
+export const weightsOf = (config: ModelConfig, parameter: Parameter): ModelWeights => {
+  const embedding = parameter(embeddingKey)
   return {
     embedding,
-    layers: Array.from({ length: config.layers }, (_, i) => layerWeightsOf(config, i, tensor, linear)),
-    finalNorm: tensor("model.norm.weight"),
-    head: config.tiedHead ? embedding : tensor(headKey)
+    layers: Array.from({ length: config.layers }, (_, i) => layerOf(config, i).make(parameter)),
+    finalNorm: parameter(finalNormKey),
+    head: config.tiedHead ? embedding : parameter(headKey)
   }
 }
-
-/** The weights of one layer. */
-export const layerWeightsOf = (
-  config: ModelConfig,
-  layer: number,
-  tensor: (name: string) => Tensor,
-  linear: (name: string, bias: boolean) => Linear = denseOf(tensor)
-): LayerWeights => {
-  const prefix = `model.layers.${layer}.`
-  const attention = `${prefix}self_attn.`
-  return {
-    inputNorm: tensor(`${prefix}input_layernorm.weight`),
-    attention: {
-      q: linear(`${attention}q_proj`, config.attentionBias),
-      k: linear(`${attention}k_proj`, config.attentionBias),
-      v: linear(`${attention}v_proj`, config.attentionBias),
-      o: linear(`${attention}o_proj`, outputBias(config)),
-      ...(config.family === "qwen3"
-        ? { qNorm: tensor(`${attention}q_norm.weight`), kNorm: tensor(`${attention}k_norm.weight`) }
-        : {})
-    },
-    postAttentionNorm: tensor(`${prefix}post_attention_layernorm.weight`),
-    mlp: {
-      gate: linear(`${prefix}mlp.gate_proj`, false),
-      up: linear(`${prefix}mlp.up_proj`, false),
-      down: linear(`${prefix}mlp.down_proj`, false)
-    }
-  }
-}
-
-/** What all layers of one forward pass share. */
-interface LayerContext {
-  readonly config: ModelConfig
-  readonly mask: Tensor | undefined
-  readonly angles: Rotation
-  readonly attended: (layer: number, fresh: KeyValues) => KeyValues
-}
-
-/** Keys (rotated) and values of a layer, each [B, L, KV, headDim]. */
-export interface KeyValues {
-  readonly keys: Tensor
-  readonly values: Tensor
-}
-
-/** One decoder layer. x: [B, L, d] -> [B, L, d]. */
-const decoderLayer = (x: Tensor, layer: number, w: LayerWeights, context: LayerContext): Tensor => {
-  const { normEpsilon } = context.config
-  const h = add(x, selfAttention(rmsNorm(x, w.inputNorm, normEpsilon), layer, w.attention, context)) // [B, L, d]
-  return add(h, swiglu(rmsNorm(h, w.postAttentionNorm, normEpsilon), w.mlp)) // [B, L, d]
-}
-
-const selfAttention = (
-  x: Tensor,
-  layer: number,
-  w: LayerWeights["attention"],
-  { angles, attended, config, mask }: LayerContext
-): Tensor => {
-  const [batch, length] = x.shape as [number, number, number]
-  const split = (y: Tensor, heads: number): Tensor => reshape(y, [batch, length, heads, config.headDim])
-  const normed = (y: Tensor, weight: Tensor | undefined): Tensor =>
-    weight === undefined ? y : rmsNorm(y, weight, config.normEpsilon)
-  const q = rotate(normed(split(w.q(x), config.heads), w.qNorm), angles) // [B, L, H, headDim]
-  const { keys, values } = attended(layer, {
-    keys: rotate(normed(split(w.k(x), config.keyValueHeads), w.kNorm), angles), // [B, L, KV, headDim]
-    values: split(w.v(x), config.keyValueHeads)
-  })
-  return w.o(attend(q, keys, values, mask)) // [B, L, d]
-}
-
-const swiglu = (x: Tensor, { down, gate, up }: LayerWeights["mlp"]): Tensor => down(mul(silu(gate(x)), up(x)))
 
 export interface ForwardOptions extends AttentionContext {
   /** What enters the first layer, given the tokens' embeddings [B, L, d]; by default just those. */
@@ -149,21 +46,17 @@ export interface Forward {
   readonly final: Tensor
 }
 
-/** The layers as functions of the states x [B, L, d] that enter them. */
-export const decoderLayers = (
+/** What the layers of a pass over rows of `length` tokens share. */
+export const layerContext = (
   config: ModelConfig,
   length: number,
   dtype: DType,
   { attended = (_layer, fresh) => fresh, mask, ...attention }: ForwardOptions
-): ((x: Tensor, layer: number, weights: LayerWeights) => Tensor) => {
-  const context: LayerContext = {
-    config,
-    mask: mask ?? attentionMask(attention, length, dtype),
-    attended,
-    angles: rotation(attention.positions, { headDim: config.headDim, length, theta: config.ropeTheta })
-  }
-  return (x, layer, weights) => decoderLayer(x, layer, weights, context)
-}
+): LayerContext => ({
+  mask: mask ?? attentionMask(attention, length, dtype),
+  attended,
+  angles: rotation(attention.positions, { headDim: config.headDim, length, theta: config.ropeTheta })
+})
 
 /** tokens: i32 or i64 [B, L]. */
 export const forward = (
@@ -172,20 +65,22 @@ export const forward = (
   tokens: Tensor,
   options: ForwardOptions
 ): Forward => {
-  const layerOf = decoderLayers(config, tokens.shape[1]!, weights.embedding.dtype, options)
+  const context = layerContext(config, tokens.shape[1]!, weights.embedding.dtype, options)
   const { embedded = embeddings => embeddings } = options
   const states = [embedded(gather(weights.embedding, tokens))] // [B, L, d]
   for (const [i, layer] of weights.layers.entries()) {
     const x = states.at(-1)!
-    const run = (): Tensor => layerOf(x, i, layer)
+    const run = (): Tensor => layer(x, i, context)
     states.push(options.checkpointLayers === true ? checkpoint(run) : run())
   }
   return { states, final: rmsNorm(states.at(-1)!, weights.finalNorm, config.normEpsilon) }
 }
 
 /** hidden [N, d] -> logits [N, V]. */
-export const logits = (hidden: Tensor, { head }: Pick<ModelWeights, "head">, bias?: Tensor): Tensor =>
-  dense(head, bias)(hidden)
+export const logits = (hidden: Tensor, { head }: Pick<ModelWeights, "head">, bias?: Tensor): Tensor => {
+  const products = matmul(hidden, head, { transposeB: true })
+  return bias === undefined ? products : add(products, bias)
+}
 
 /** Logits of so many bytes are held at once, unless one row alone has more. */
 const logitBytes = 64 * 2 ** 20
@@ -207,17 +102,15 @@ export const chunkedOfLogits = (
 ): ReadonlyArray<Tensor> => {
   const [n, vocabSize] = [hidden.shape[0]!, head.shape[0]!]
   const rows = Math.max(1, Math.floor(maxBytes / (4 * vocabSize)))
-  const chunk = (start: number, end: number): ReadonlyArray<Tensor> => {
-    const seen = Math.min(n, end + ahead)
-    return of(
-      matmul(sliceAxis(hidden, 0, start, seen), head, { transposeB: true }),
-      sliceAxis(targets, 0, start, seen),
-      end - start
-    )
-  }
-  if (rows >= n) return chunk(0, n)
-  const chunks: Array<ReadonlyArray<Tensor>> = []
-  for (let start = 0; start < n; start += rows) chunks.push(checkpoint(() => chunk(start, Math.min(n, start + rows))))
+  const chunk = (states: Tensor, ids: Tensor, size: number): ReadonlyArray<Tensor> =>
+    of(matmul(states, head, { transposeB: true }), ids, size)
+  if (rows >= n) return chunk(hidden, targets, n)
+  const sizes = Array.from({ length: Math.ceil(n / rows) }, (_, c) => Math.min(rows, n - c * rows))
+  const parts = sizes.map((size, c) => ({ from: c * rows, to: Math.min(n, c * rows + size + ahead) }))
+  // Cut before the chunks begin, so that all chunks are the same program, which an engine compiles once.
+  const states = rowParts(hidden, parts)
+  const ids = rowParts(targets, parts)
+  const chunks = sizes.map((size, c) => checkpoint(() => chunk(states[c]!, ids[c]!, size)))
   return chunks[0]!.map((_, i) =>
     concat(
       chunks.map(parts => parts[i]!),

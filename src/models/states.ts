@@ -6,6 +6,7 @@ import { input } from "../tensor/ops.ts"
 import { makeProgram } from "../tensor/Program.ts"
 import type { Tensor } from "../tensor/Tensor.ts"
 import { type ModelConfig, parameterSpecs } from "./config.ts"
+import { parameterInputs } from "./parameters.ts"
 import { forward, weightsOf } from "./qwen.ts"
 import type { BatchShape } from "./shifted.ts"
 
@@ -87,11 +88,9 @@ const prepare = (
   Scope.Scope
 > =>
   Effect.gen(function* () {
-    const specs = parameterSpecs(config)
-    const named = new Map(specs.map(({ name, shape }) => [name, input(name, "f32", shape)]))
     const { states } = forward(
       config,
-      weightsOf(config, name => named.get(name)!),
+      weightsOf(config, parameterInputs(parameterSpecs(config))),
       input("ids", "i32", [rows, length]),
       {
         causal,

@@ -49,12 +49,14 @@ const backward = (
   const nodes = ancestors(outputs)
   const active = dependants(nodes, wrt)
   const arrived = new Arrived()
+  /** What the recomputation before led to: the next one waits for it, so that only one region's inside is there at a time. */
+  let before: ReadonlyArray<Tensor> = []
   for (const [i, output] of outputs.entries()) arrived.add(output, seeds[i]!)
   // Ids ascend along every edge, so that a node's cotangents are complete when its turn comes.
   for (const node of nodes.toReversed()) {
     const g = arrived.of(node)
     if (g === undefined || !active.has(node)) continue
-    if (node.op === "checkpoint") recompute(node as Node<"checkpoint">, g, active, wrt, arrived)
+    if (node.op === "checkpoint") before = recompute(node as Node<"checkpoint">, { g, active, wrt, arrived, before })
     else if (node.op === "customGradient") applyCustom(node as Node<"customGradient">, g, active, arrived)
     else if (g[0] !== undefined) {
       const context = {
@@ -76,21 +78,26 @@ const applyCustom = (
   active: ReadonlySet<Node>,
   arrived: Arrived
 ): void => {
-  const inputs = node.inputs.slice(1)
-  for (const [i, cotangent] of node.attributes.rule(g[0]!, inputs).entries())
+  const inputs = node.inputs.slice(node.outputs.length)
+  for (const [i, cotangent] of node.attributes.rule(g, inputs).entries())
     if (cotangent !== undefined && active.has(inputs[i]!.node)) arrived.add(inputs[i]!, cotangent)
 }
 
 let recomputations = 0
 
-/** Computes the nodes younger than the mark again, from their inputs, once a cotangent is there; differentiates the copies. */
-const recompute = (
-  node: Node<"checkpoint">,
-  g: ReadonlyArray<Tensor | undefined>,
-  active: ReadonlySet<Node>,
-  wrt: ReadonlyArray<Tensor>,
-  arrived: Arrived
-): void => {
+interface Backward {
+  readonly g: ReadonlyArray<Tensor | undefined>
+  readonly active: ReadonlySet<Node>
+  readonly wrt: ReadonlyArray<Tensor>
+  readonly arrived: Arrived
+  readonly before: ReadonlyArray<Tensor>
+}
+
+/**
+ * Computes the nodes younger than the mark again, from their inputs, once a cotangent is there; differentiates the copies. Returns what that led
+ * to.
+ */
+const recompute = (node: Node<"checkpoint">, { active, arrived, before, g, wrt }: Backward): ReadonlyArray<Tensor> => {
   const { mark } = node.attributes
   const recomputation = ++recomputations
   const inside = ancestors(node.inputs, ({ id }) => id > mark).filter(({ id }) => id > mark)
@@ -107,7 +114,7 @@ const recompute = (
   const enter = (tensor: Tensor): Tensor => {
     const known = [...entered.keys()].find(other => other.node === tensor.node && other.index === tensor.index)
     if (known !== undefined) return entered.get(known)!
-    const copy = after(tensor, seeds)
+    const copy = after(tensor, [...seeds, ...before])
     entered.set(tensor, copy)
     return copy
   }
@@ -133,6 +140,7 @@ const recompute = (
       makeNode(original.op, attributes as never, original.inputs.map(copied), original.outputs, recomputation)
     )
   }
+  const originals = new Set(inside.filter(({ inputs }) => inputs.length > 0))
   const borders = [...entered].filter(([tensor]) => active.has(tensor.node))
   const wanted = node.inputs.flatMap((value, i) => (g[i] === undefined ? [] : [{ value: copied(value), seed: g[i] }]))
   const result = backward(
@@ -140,7 +148,18 @@ const recompute = (
     wanted.map(({ seed }) => seed),
     borders.map(([, copy]) => copy)
   )
+  // What led to the borders and the seeds is no concern of this region.
+  const outside = new Set([...entered.values(), ...seeds].map(tensor => tensor.node))
+  const led = result.filter(cotangent => cotangent !== undefined)
+  const used = ancestors(led, each => !outside.has(each) && !originals.has(each))
+  if (used.some(each => originals.has(each)))
+    throw new TensorError(
+      "customGradient",
+      "its rule uses a tensor made inside of a checkpoint that is not among its inputs",
+      gradients
+    )
   for (const [i, [tensor]] of borders.entries()) if (result[i] !== undefined) arrived.add(tensor, result[i])
+  return led
 }
 
 /** Where a nested checkpoint begins among the copies. */

@@ -4,9 +4,11 @@ import {
   add,
   broadcastTo,
   cast,
+  concat,
   constant,
   cos,
   customGradient,
+  customGradients,
   div,
   erf,
   exp,
@@ -22,6 +24,7 @@ import {
   random,
   reshape,
   rsqrt,
+  scatterAdd,
   scatterAddAlong,
   equal,
   iota,
@@ -60,7 +63,7 @@ export const clip = (x: Tensor, low: number, high: number): Tensor => minimum(ma
 export const silu = (x: Tensor): Tensor => {
   const s = sigmoid(x)
   const y = mul(x, s)
-  return customGradient(y, [x], gradient => [mul(gradient, add(s, mul(y, sub(1, s))))])
+  return customGradient(y, [x, s, y], (gradient, [, sig, out]) => [mul(gradient, add(sig!, mul(out!, sub(1, sig!))))])
 }
 
 /** (x - mean) / sqrt(variance + epsilon) over the last axis, times a weight [last] plus a bias [last]; without them just normalised. Ba et al. 2016. */
@@ -97,13 +100,36 @@ export const acos = (x: Tensor): Tensor => {
   )
   const ofSize = mul(sqrt(sub(1, size)), polynomial)
   const angle = select(less(x, 0), sub(Math.PI, ofSize), ofSize)
-  return customGradient(angle, [x], gradient => [neg(div(gradient, sqrt(sub(1, square(x)))))])
+  return customGradient(angle, [x], (gradient, [cosine]) => [neg(div(gradient, sqrt(sub(1, square(cosine!)))))])
 }
 
 /** log sum exp(x) along an axis, which stays with size 1. */
 export const logSumExp = (x: Tensor, axis = -1): Tensor => {
   const peak = max(x, axis, { keepDims: true })
   return add(log(sum(exp(sub(x, peak)), axis, { keepDims: true })), peak)
+}
+
+/**
+ * Parts of x [N, ...] by rows, from (included) to (excluded); they may overlap. All their cotangents are put together at once, when the last is there.
+ */
+export const rowParts = (
+  x: Tensor,
+  parts: ReadonlyArray<{ readonly from: number; readonly to: number }>
+): ReadonlyArray<Tensor> => {
+  const rows = parts.flatMap(({ from, to }) => Array.from({ length: to - from }, (_, i) => from + i))
+  const inOrder = rows.length === x.shape[0] && rows.every((row, i) => row === i)
+  return customGradients(
+    parts.map(({ from, to }) => sliceAxis(x, 0, from, to)),
+    [x],
+    cotangents => {
+      const all = concat(
+        parts.map(({ from, to }, i) => cotangents[i] ?? zeros(x.dtype, x.shape.with(0, to - from))),
+        0
+      )
+      if (inOrder) return [all]
+      return [scatterAdd(zeros(x.dtype, x.shape), constant(Int32Array.from(rows), "i32", [rows.length]), all)]
+    }
+  )
 }
 
 /** Indices [...] -> [..., classes]: 1 where the class is the index. */
@@ -134,8 +160,8 @@ export const softmaxCrossEntropy = (logits: Tensor, targets: Tensor): Tensor => 
   const columns = reshape(targets, [rows, 1])
   const logProbabilities = logSoftmax(logits, 1)
   const loss = reshape(neg(gatherAlong(logProbabilities, columns, 1)), [rows])
-  return customGradient(loss, [logits], gradient => {
+  return customGradient(loss, [logits, logProbabilities, columns], (gradient, [, logP, at]) => {
     const g = reshape(gradient, [rows, 1])
-    return [scatterAddAlong(mul(exp(logProbabilities), g), columns, neg(g), 1)]
+    return [scatterAddAlong(mul(exp(logP!), g), at!, neg(g), 1)]
   })
 }

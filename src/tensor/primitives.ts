@@ -94,11 +94,14 @@ export interface Attributes {
   // Annotations: values pass unchanged
   stopGradient: None
   checkpoint: { readonly mark: number } // (values…): nodes younger than the mark are recomputed in the backward pass
-  customGradient: { readonly rule: CustomRule } // (value, inputs…): the rule replaces differentiation of what made the value
+  customGradient: { readonly rule: CustomRule } // (values…, inputs…): the rule replaces differentiation of what made the values
   after: None // (value, dependency…): the value, computed from here on only when the dependencies are
 }
 
-/** Cotangent of the value -> cotangents of the inputs (undefined: none). */
-export type CustomRule = (gradient: Tensor, inputs: ReadonlyArray<Tensor>) => ReadonlyArray<Tensor | undefined>
+/** Cotangents of the values (undefined: none), and the inputs -> cotangents of the inputs (undefined or left out: none). */
+export type CustomRule = (
+  gradients: ReadonlyArray<Tensor | undefined>,
+  inputs: ReadonlyArray<Tensor>
+) => ReadonlyArray<Tensor | undefined>
 
 export type Op = keyof Attributes

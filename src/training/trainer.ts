@@ -1,7 +1,7 @@
 /** One step of training: gradients of micro-batches, their norm, clipping, and the optimiser. */
 import { Effect, Scope } from "effect"
 import { type Buffer, type Buffers, type Call, type Engine, EngineError } from "../engines/Engine.ts"
-import { allocateParameters, type ParameterBuffers, type ParameterSpec } from "../models/parameters.ts"
+import { allocateParameters, type ParameterBuffers, parameterInputs, type ParameterSpec } from "../models/parameters.ts"
 import { gradients, vjp } from "../tensor/autodiff.ts"
 import { add, input } from "../tensor/ops.ts"
 import { matmulFlops } from "../tensor/flops.ts"
@@ -105,26 +105,17 @@ const gradientProgram = (
     scaled
   }: { readonly accumulate: boolean; readonly checkpointLayers: boolean; readonly scaled: boolean }
 ): { readonly program: Program; readonly parts: ReadonlyArray<string>; readonly observed: ReadonlyArray<string> } => {
-  const weights = new Map(
-    [...parameters.specs, ...frozen.specs, ...constants.specs].map(({ name, shape }) => [
-      name,
-      input(name, "f32", shape)
-    ])
-  )
+  const parameter = parameterInputs([...parameters.specs, ...frozen.specs, ...constants.specs])
   const data = new Map(
     Object.entries(objective.inputs).map(([name, { dtype, shape }]) => [name, input(batchInput(name), dtype, shape)])
   )
-  const found = <A>(map: ReadonlyMap<string, A>, name: string): A => {
-    const value = map.get(name)
-    if (value === undefined) throw new Error(`there is no ${name}; there are ${[...map.keys()].join(", ")}`)
-    return value
+  const given = (name: string): Tensor => {
+    const found = data.get(name)
+    if (found === undefined) throw new Error(`there is no input ${name}; there are ${[...data.keys()].join(", ")}`)
+    return found
   }
-  const losses = objective.losses(
-    name => found(weights, name),
-    name => found(data, name),
-    { checkpointLayers }
-  )
-  const wanted = parameters.specs.map(({ name }) => weights.get(name)!)
+  const losses = objective.losses(parameter, given, { checkpointLayers })
+  const wanted = parameters.specs.map(({ name }) => parameter(name))
   const outputs: { [name: string]: Tensor } = { ...losses }
   const ofWeights = scaled ? vjp([losses.loss], [input(scaleInput, "f32", [])], wanted) : gradients(losses.loss, wanted)
   for (const [i, gradient] of ofWeights.entries()) {

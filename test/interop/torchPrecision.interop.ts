@@ -149,9 +149,9 @@ describe.each([
           for (const [i, loss] of expected.losses.entries())
             expect(Math.abs(actual.losses[i]! / loss - 1), `step ${i}`).toBeLessThan(8 * unit)
           expect(actual.losses).not.toEqual(expected.losses)
-          // Later on the parameters have drifted apart.
-          for (const [i, norm] of expected.norms.slice(0, 3).entries())
-            expect(Math.abs(actual.norms[i]! / norm - 1), `norm of step ${i}`).toBeLessThan(8 * unit)
+          // Only the first step has the same parameters: AdamW's first updates have the size of the rate whatever the gradient's, so that rounding decides
+          // the sign of small ones, and the norms of later steps are those of other parameters.
+          expect(Math.abs(actual.norms[0]! / expected.norms[0]! - 1), "norm of the first step").toBeLessThan(2 * unit)
         })
       )
     })

@@ -1,9 +1,19 @@
 import { describe, expect, it } from "@effect/vitest"
 import { Effect } from "effect"
+import { lowerSegment } from "../../src/engines/ort/lower.ts"
+import { encodeModel } from "../../src/engines/ort/onnx.ts"
 import { makeOrt } from "../../src/engines/ort/ort.ts"
+import { segmentsOf } from "../../src/engines/ort/segments.ts"
 import { evaluateTensors, type Values } from "../../src/engines/reference/evaluate.ts"
 import { countParameters, decodeModelConfig, type ModelConfig, parameterSpecs } from "../../src/models/config.ts"
-import { chunkedCrossEntropy, forward, type ForwardOptions, logits, weightsOf } from "../../src/models/qwen.ts"
+import {
+  chunkedCrossEntropy,
+  chunkedOfLogits,
+  forward,
+  type ForwardOptions,
+  logits,
+  weightsOf
+} from "../../src/models/qwen.ts"
 import { gradients } from "../../src/tensor/autodiff.ts"
 import { mean, softmaxCrossEntropy } from "../../src/tensor/composites.ts"
 import * as ops from "../../src/tensor/ops.ts"
@@ -184,6 +194,36 @@ describe("chunked cross-entropy", () => {
     for (const chunked of results.slice(0, 2))
       for (const name of ["rows", "dh", "dw"])
         expect(farthest(chunked[name]!, [...results[2]![name]!])).toBeLessThan(1e-12)
+  })
+
+  it("has the logits of one chunk at a time, in both passes, and one compiled program for all chunks alike", () => {
+    const [n, vocabSize, rows] = [64, 32, 8]
+    for (const ahead of [0, 1]) {
+      const hidden = ops.input("hidden", "f32", [n, 4])
+      const head = ops.input("head", "f32", [vocabSize, 4])
+      const losses = chunkedOfLogits(
+        hidden,
+        head,
+        ops.input("targets", "i32", [n]),
+        (all, ids, own) => [softmaxCrossEntropy(ops.sliceAxis(all, 0, 0, own), ops.sliceAxis(ids, 0, 0, own))],
+        { ahead, maxBytes: rows * vocabSize * 4 }
+      )
+      const [dh, dw] = gradients(ops.sum(losses[0]!), [hidden, head])
+      const program = makeProgram({ dh: dh!, dw: dw! })
+      const { segments } = segmentsOf(program)
+      const size = (value: number): number => elements(program.values[value]!.shape)
+      // Nothing as large as a chunk's logits goes from a segment to another; the head's gradient is smaller here.
+      for (const { outputs } of segments.slice(0, -1))
+        for (const output of outputs) expect(size(output)).toBeLessThan((rows * vocabSize) / 2 + n * 4)
+      // The first pass is not needed for the gradients. Chunks but the first and the last are alike; with rows ahead, the last one has none.
+      expect(segments.filter(({ instructions }) => instructions.some(({ op }) => op === "logSoftmax"))).toHaveLength(
+        n / rows
+      )
+      const models = new Set(
+        segments.map(segment => Buffer.from(encodeModel(lowerSegment(program, segment).model)).toString("latin1"))
+      )
+      expect(models.size).toBeLessThanOrEqual(4)
+    }
   })
 
   it("never holds logits of more rows than the limit allows", () => {

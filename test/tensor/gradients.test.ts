@@ -306,6 +306,39 @@ describe("checkpointing", () => {
     close(actual["gw"]!, [...expected["gw"]!], 1e-12)
   })
 
+  it("keeps nothing of a region for the rules of gradients of its own", () => {
+    const targets = indices([3], 1, 3, 0)
+    const bodies: ReadonlyArray<(h: Tensor) => Tensor> = [
+      h => composites.silu(block(h)),
+      h => composites.softmaxCrossEntropy(block(h), targets),
+      h => composites.acos(ops.mul(block(h), 0.5))
+    ]
+    for (const body of bodies) {
+      const again = gradientsOf(h => ops.checkpoint(() => body(h)))
+      const { instructions } = makeProgram(again)
+      const start = instructions.findIndex(({ op }) => op === "after")
+      const before = new Set(instructions.slice(0, start).flatMap(({ outputs }) => outputs))
+      const kept = instructions.slice(start).flatMap(({ inputs }) => inputs.filter(input => before.has(input)))
+      // The cotangent of the region's result, for which everything waits.
+      expect(new Set(kept).size).toBe(1)
+      const expected = evaluateTensors(gradientsOf(body), values, { exact: true })
+      const actual = evaluateTensors(again, values, { exact: true })
+      close(actual["gx"]!, [...expected["gx"]!], 1e-12)
+      close(actual["gw"]!, [...expected["gw"]!], 1e-12)
+    }
+  })
+
+  it("refuses a rule that reaches into its region", () => {
+    const body = (h: Tensor): Tensor => {
+      const inner = block(h)
+      return ops.customGradient(ops.exp(inner), [inner], g => [ops.mul(g, ops.exp(inner))])
+    }
+    expect(() => gradientsOf(h => ops.checkpoint(() => body(h)))).toThrow(
+      /customGradient: its rule uses a tensor made inside of a checkpoint that is not among its inputs/
+    )
+    expect(() => gradientsOf(body)).not.toThrow()
+  })
+
   it("computes the region again instead of keeping it, and only once its cotangent is there", () => {
     const matmuls = (body: (h: Tensor) => Tensor) =>
       makeProgram(gradientsOf(body)).instructions.filter(({ op }) => op === "matmul").length

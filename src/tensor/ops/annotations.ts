@@ -24,9 +24,26 @@ export const checkpoint = <T extends Tensor | ReadonlyArray<Tensor>>(body: () =>
   return (result instanceof Tensor ? marked[0]! : marked) as T
 }
 
-/** The value, differentiated by a rule of its own with respect to the inputs, instead of through what made it. */
-export const customGradient = (value: Tensor, inputs: ReadonlyArray<Tensor>, rule: CustomRule): Tensor =>
-  single("customGradient", { rule }, [value, ...inputs], value.dtype, value.shape)
+/**
+ * The value, differentiated by a rule of its own with respect to the inputs, instead of through what made it. The inputs are all that the rule may
+ * use, results on the way to the value among them: within a checkpoint it is handed those that were computed again.
+ */
+export const customGradient = (
+  value: Tensor,
+  inputs: ReadonlyArray<Tensor>,
+  rule: (gradient: Tensor, inputs: ReadonlyArray<Tensor>) => ReadonlyArray<Tensor | undefined>
+): Tensor => customGradients([value], inputs, ([gradient], given) => rule(gradient!, given))[0]!
+
+/** The same for several values at once. */
+export const customGradients = (
+  values: ReadonlyArray<Tensor>,
+  inputs: ReadonlyArray<Tensor>,
+  rule: CustomRule
+): ReadonlyArray<Tensor> => {
+  const types = values.map(({ dtype, shape }) => ({ dtype, shape }))
+  const node = makeNode("customGradient", { rule }, [...values, ...inputs], types)
+  return values.map((_, index) => new Tensor(node, index))
+}
 
 /** The value; whatever uses it is computed only when the dependencies have been. */
 export const after = (value: Tensor, dependencies: ReadonlyArray<Tensor>): Tensor =>
