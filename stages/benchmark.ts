@@ -4,7 +4,6 @@ import { PositiveInt, setting } from "../src/data/setting.ts"
 import { asStageError } from "../src/data/obtain.ts"
 import { DiffusionDecoding } from "../src/decoding/diffusion.ts"
 import { untilEnd } from "../src/decoding/generator.ts"
-import { generatorOf } from "../src/decoding/generators.ts"
 import { makeEngine } from "../src/engines/make.ts"
 import { matmulPeak } from "../src/engines/matmulPeak.ts"
 import { BenchmarkResult } from "../src/evaluation/results.ts"
@@ -12,6 +11,7 @@ import { type TimedCall, timingOf } from "../src/evaluation/timing.ts"
 import { filesOf, loadModel } from "../src/models/artifact.ts"
 import * as Stage from "../src/pipeline/Stage.ts"
 import { permanent, StageError } from "../src/pipeline/StageError.ts"
+import { decodingMethods, method, methodNamed } from "./decodingMethods.ts"
 import { Benchmark, ModelFiles } from "./kinds.ts"
 
 export const benchmark = Stage.make("benchmark", {
@@ -19,6 +19,7 @@ export const benchmark = Stage.make("benchmark", {
   inputs: { model: ModelFiles },
   // The defaults are for the small models of the embedded profile: about ten seconds on two processors.
   parameters: Schema.Struct({
+    method,
     prompt: setting(Schema.String, "The future of the people lies in", "What the texts continue"),
     batch: setting(PositiveInt, 1, "Texts per call"),
     newTokens: setting(PositiveInt, 128, "Tokens of a text"),
@@ -46,6 +47,7 @@ export const benchmark = Stage.make("benchmark", {
     seed: setting(Schema.Int, 0, "Of the texts")
   }),
   outputs: { benchmark: Benchmark },
+  methods: decodingMethods,
   engine: true,
   // All processors: nothing else of ours may run meanwhile.
   resources: { cpus: Stage.allProcessors, memoryMiB: 2048 },
@@ -57,7 +59,8 @@ export const benchmark = Stage.make("benchmark", {
       const prompt = model.tokenizer.encode(parameters.prompt)
       if (prompt.length === 0) return yield* permanent("the prompt is empty")
       const prompts = Array<Int32Array>(batch).fill(prompt)
-      const generator = yield* generatorOf(
+      const own = yield* methodNamed(parameters.method, model)
+      const generator = yield* own.generator(
         engine,
         model,
         { prompts: batch, promptTokens: prompt.length, newTokens },

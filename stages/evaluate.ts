@@ -4,17 +4,8 @@ import { PositiveInt, setting } from "../src/data/setting.ts"
 import { asStageError } from "../src/data/obtain.ts"
 import { allSequences, sequencesOfRecords } from "../src/data/sequencesOfArtifact.ts"
 import { DiffusionDecoding } from "../src/decoding/diffusion.ts"
-import { type GeneratedTexts, maskedGenerator } from "../src/decoding/generator.ts"
+import type { GeneratedTexts } from "../src/decoding/generator.ts"
 import { makeEngine } from "../src/engines/make.ts"
-import { predictedBytes } from "../src/evaluation/bytes.ts"
-import { bitsPerByte, makeCausalEvaluator } from "../src/evaluation/causal.ts"
-import {
-  boundEstimator,
-  type DiffusionEvaluation,
-  documentBounds,
-  likelihoodBound,
-  lossAtRatio
-} from "../src/evaluation/diffusion.ts"
 import { makeTokenLosses } from "../src/evaluation/losses.ts"
 import { trainNgram } from "../src/evaluation/ngram.ts"
 import { exactMatch, longestPrompt } from "../src/evaluation/reasoning.ts"
@@ -25,6 +16,8 @@ import { filesOf, loadModel } from "../src/models/artifact.ts"
 import * as Artifact from "../src/pipeline/Artifact.ts"
 import * as Stage from "../src/pipeline/Stage.ts"
 import { permanent, StageError } from "../src/pipeline/StageError.ts"
+import { decodingMethods, method, methodNamed } from "./decodingMethods.ts"
+import { type HeldOutResult, measureHeldOut } from "./evaluate/heldOut.ts"
 import { Evaluation, ModelFiles, TokenSequences } from "./kinds.ts"
 
 export const evaluate = Stage.make("evaluate", {
@@ -41,6 +34,7 @@ export const evaluate = Stage.make("evaluate", {
   },
   // The defaults are for the small models of the embedded profile: about ten seconds on two processors.
   parameters: Schema.Struct({
+    method,
     sequencesPerDocument: setting(
       Schema.Union([Schema.Literal("all"), PositiveInt]),
       1,
@@ -82,48 +76,33 @@ export const evaluate = Stage.make("evaluate", {
     seed: setting(Schema.Int, 0, "Of masks and texts")
   }),
   outputs: { evaluation: Evaluation },
+  methods: decodingMethods,
   engine: true,
   // Rows of a grid are measured side by side.
   resources: { cpus: 1, memoryMiB: 2048 },
   run: Effect.fn("evaluate")(
     function* ({ engine: numericClass, inputs, metric, outputs, parameters, progress, slots }) {
-      const { newTokens, promptTokens, rows, seed } = parameters
+      const { newTokens, promptTokens, seed } = parameters
       const engine = yield* makeEngine(numericClass, { threads: slots.cpus })
       const model = yield* loadModel(engine, yield* filesOf(inputs.model))
+      const own = yield* methodNamed(parameters.method, model)
       const teacher = yield* loadModel(engine, yield* filesOf(inputs.teacher))
       const { tokenizer } = model
-      const shape = { rows, length: inputs.heldOut.metadata.maxSeqLen }
-      const onRows = (note: string) => (done: number, total: number) => progress({ done, total, unit: "rows", note })
 
       const perDocument = Array.from(yield* Stream.runCollect(sequencesOfRecords(inputs.heldOut)))
       const most = parameters.sequencesPerDocument === "all" ? Infinity : parameters.sequencesPerDocument
-      const measured = perDocument.map(sequences => sequences.slice(0, most))
-      const evaluated = measured.flat().map(({ ids, lossMask }) => ({ ids, maskable: lossMask }))
-      const setting: DiffusionEvaluation = {
-        ...shape,
-        losses: yield* makeTokenLosses(engine, model.config, model.parameters, {
-          ...shape,
-          causal: false,
-          tokenShift: model.tokenShift
-        }),
-        pad: tokenizer.padId,
-        mask: tokenizer.maskId,
-        seed
-      }
-      const bound = yield* likelihoodBound(setting, evaluated, parameters.draws, onRows("bound"))
-      if (bound.tokens === 0) return yield* permanent("the held-out sequences have no token that may be masked")
-      const lossAt: { [ratio: string]: number } = {}
-      const some = evenly(evaluated, parameters.ratioSequences)
-      for (const ratio of parameters.ratios)
-        lossAt[String(ratio)] = yield* lossAtRatio(setting, some, ratio, onRows(`t = ${ratio}`))
-      const causal = yield* makeCausalEvaluator(engine, model.config, model.parameters, {
-        ...shape,
-        pad: tokenizer.padId
-      })
-      const autoregressive = yield* causal.measure(
-        evaluated.map(({ ids }) => ids),
-        onRows("autoregressive")
+      const measured = yield* measureHeldOut(
+        engine,
+        model,
+        own,
+        perDocument.map(sequences => sequences.slice(0, most)),
+        {
+          ...parameters,
+          length: inputs.heldOut.metadata.maxSeqLen,
+          onRows: note => (done, total) => progress({ done, total, unit: "rows", note })
+        }
       )
+      for (const [name, value] of Object.entries(metricsOf(measured))) yield* metric(`eval/${name}`, value)
 
       const heldOut = perDocument.flat()
       const chosen = promptSequences(heldOut, { prompts: parameters.prompts, length: promptTokens + newTokens })
@@ -143,7 +122,7 @@ export const evaluate = Stage.make("evaluate", {
         eos: tokenizer.eosId
       }
       const prompts = chosen.map(({ ids }) => ids.subarray(0, promptTokens))
-      const writer = yield* maskedGenerator(
+      const writer = yield* own.generator(
         engine,
         model,
         { prompts: prompts.length, promptTokens, newTokens },
@@ -180,7 +159,7 @@ export const evaluate = Stage.make("evaluate", {
         problems.length === 0
           ? undefined
           : yield* exactMatch(
-              yield* maskedGenerator(
+              yield* own.generator(
                 engine,
                 model,
                 { prompts: problems.length, promptTokens: longestPrompt(problems), newTokens: answerTokens },
@@ -190,38 +169,37 @@ export const evaluate = Stage.make("evaluate", {
               tokenizer,
               { steps: answerSteps, seed }
             )
+      if (reasoning !== undefined) yield* metric("eval/exact_match", reasoning.exact / reasoning.problems)
 
-      const bytes = measured.reduce(
-        (sum, sequences) => sum + predictedBytes(sequences, tokenizer, (place, learnt) => place > 0 && learnt),
-        0
-      )
-      const { nats, standardError, tokens } = bound
       const result: EvaluationResult = {
         weights: inputs.model.digest,
-        bound: { nats, standardError, tokens },
-        estimator: boundEstimator(parameters.draws),
-        bitsPerByte: bitsPerByte({ nats: nats * tokens, tokens }, bytes),
-        documents: documentBounds(measured, bound.sequences),
-        lossAtRatio: lossAt,
-        autoregressiveLoss: autoregressive.nats / autoregressive.tokens,
+        ...measured,
         generations,
         reference,
         ...(reasoning === undefined ? {} : { reasoning })
       }
-      yield* metric("eval/nll_bound", nats)
-      yield* metric("eval/perplexity", Math.exp(nats))
-      yield* metric("eval/bits_per_byte", result.bitsPerByte)
-      yield* metric("eval/ar_loss", result.autoregressiveLoss)
-      yield* metric("eval/ar_perplexity", Math.exp(result.autoregressiveLoss))
-      for (const [ratio, loss] of Object.entries(lossAt)) yield* metric(`eval/loss_t${ratio}`, loss)
-      if (reasoning !== undefined) yield* metric("eval/exact_match", reasoning.exact / reasoning.problems)
       const encoded = yield* Effect.mapError(Schema.encodeEffect(EvaluationResult)(result), ({ message }) =>
         permanent(`what was measured is not all numbers: ${message}`, "weights that are not finite do that")
       )
       yield* outputs.evaluation.write("evaluation.json", `${JSON.stringify(encoded, null, 2)}\n`)
-      yield* outputs.evaluation.metadata({ nllBound: nats, standardError })
+      const { bound } = measured
+      yield* outputs.evaluation.metadata(
+        bound === undefined ? {} : { nllBound: bound.nats, standardError: bound.standardError }
+      )
     },
     Effect.scoped,
     Effect.mapError(error => (error instanceof StageError ? error : asStageError(error)))
   )
+})
+
+const metricsOf = ({ autoregressiveLoss, bound, lossAtRatio, reconstruction }: HeldOutResult) => ({
+  ...(bound === undefined
+    ? {}
+    : { nll_bound: bound.nats, perplexity: Math.exp(bound.nats), bits_per_byte: bound.bitsPerByte }),
+  ...Object.fromEntries(Object.entries(lossAtRatio).map(([ratio, loss]) => [`loss_t${ratio}`, loss])),
+  ...(reconstruction === undefined
+    ? {}
+    : { reconstruction_loss: reconstruction.loss, reconstruction_accuracy: reconstruction.accuracy }),
+  ar_loss: autoregressiveLoss,
+  ar_perplexity: Math.exp(autoregressiveLoss)
 })

@@ -98,9 +98,9 @@ export const Trajectories = Artifact.chunkSet("trajectories", {
 export const Evaluation = Artifact.kind("evaluation", {
   description: "What was measured of a diffusion model on held-out text",
   metadata: Schema.Struct({
-    /** Nats per token. */
-    nllBound: Schema.Finite,
-    standardError: Schema.Finite
+    /** Nats per token; left out where the method has no bound. */
+    nllBound: Schema.optionalKey(Schema.Finite),
+    standardError: Schema.optionalKey(Schema.Finite)
   })
 })
 

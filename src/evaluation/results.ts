@@ -31,25 +31,31 @@ export const Generation = Schema.Struct({
 })
 export type Generation = typeof Generation.Type
 
-/** Estimate of a mean with its standard error by the draws of masks. */
+/** Upper bound of the negative log-likelihood of held-out text, estimated. */
 export const Bound = Schema.Struct({
-  /** Nats per token that may be masked. */
+  /** Nats per token that may be masked, and its standard error by the draws of masks. */
   nats: Finite,
   standardError: Finite,
-  tokens: Count
+  tokens: Count,
+  bitsPerByte: Finite,
+  /** Which estimate this is. */
+  estimator: Schema.String
 })
+
+/** Text through an auto-encoder's latents and back, without noise: mean cross-entropy, nats per token, and share of tokens that come back. */
+export const Reconstruction = Schema.Struct({ loss: Finite, accuracy: Finite, tokens: Count })
 
 export const EvaluationResult = Schema.Struct({
   /** Digest of the model that was measured. */
   weights: Schema.String,
-  /** Upper bound of the negative log-likelihood of the held-out text, and which estimate of it this is. */
-  bound: Bound,
-  estimator: Schema.String,
-  bitsPerByte: Finite,
+  /** Left out where the method has no bound. */
+  bound: Schema.optionalKey(Bound),
   /** The bound's parts, one per held-out document in their order: sum of nats, and tokens. What paired comparisons of models work on. */
   documents: Schema.Array(Schema.Struct({ nats: Finite, tokens: Count })),
   /** Mean loss of masked tokens at fixed shares of masks, nats, by share. */
   lossAtRatio: Schema.Record(Schema.String, Finite),
+  /** Of the held-out text. Left out where there is no auto-encoder. */
+  reconstruction: Schema.optionalKey(Reconstruction),
   /** Of the same weights with a causal mask on clean text, nats per token. */
   autoregressiveLoss: Finite,
   /** In the order of steps. */

@@ -85,6 +85,27 @@ const evaluated =
   (run: Run): Figure =>
     run.evaluation === undefined ? absent("the row was not evaluated") : value(run.evaluation.content)
 
+const noBound = "the method has no bound of the likelihood of tokens"
+const ofBound = (value: (bound: NonNullable<EvaluationResult["bound"]>) => number) =>
+  evaluated(({ bound }) => (bound === undefined ? absent(noBound) : { value: value(bound) }))
+
+/** Shown where a row has an auto-encoder. */
+const reconstructed = (rows: ReadonlyArray<GridRow>): ReadonlyArray<Column> => {
+  if (!rows.some(({ runs }) => runs.some(run => run.evaluation?.content.reconstruction !== undefined))) return []
+  const column = (id: "loss" | "accuracy", label: string, format: Column["format"]): Column => ({
+    id: `reconstruction.${id}`,
+    group: "held-out text",
+    label,
+    format,
+    figure: ofRuns(
+      evaluated(({ reconstruction }) =>
+        reconstruction === undefined ? absent("nothing is encoded and read back") : { value: reconstruction[id] }
+      )
+    )
+  })
+  return [column("loss", "reconstruction CE", fixed(3)), column("accuracy", "reconstructed", percent)]
+}
+
 const heldOut = (rows: ReadonlyArray<GridRow>, resampler: Resampler): ReadonlyArray<Column> => {
   const ratios = everyNumber(rows, run => Object.keys(run.evaluation?.content.lossAtRatio ?? {}).map(Number))
   return [
@@ -101,6 +122,7 @@ const heldOut = (rows: ReadonlyArray<GridRow>, resampler: Resampler): ReadonlyAr
         )
         if (parts.length < runs.length) return absent("the row was not evaluated")
         const documents = parts[0]!.length
+        if (runs.every(({ evaluation }) => evaluation?.content.bound === undefined)) return absent(noBound)
         if (documents === 0 || parts.some(run => run.length !== documents))
           return absent("the bound is not known document by document")
         const { high, low, value } = bootstrap(parts, resampler({ documents, runs: runs.length }))
@@ -112,7 +134,7 @@ const heldOut = (rows: ReadonlyArray<GridRow>, resampler: Resampler): ReadonlyAr
       group: "held-out text",
       label: "bits/byte",
       format: fixed(3),
-      figure: ofRuns(evaluated(({ bitsPerByte }) => ({ value: bitsPerByte })))
+      figure: ofRuns(ofBound(({ bitsPerByte }) => bitsPerByte))
     },
     ...ratios.map((ratio): Column => ({
       id: `lossAtRatio.${ratio}`,
@@ -120,7 +142,8 @@ const heldOut = (rows: ReadonlyArray<GridRow>, resampler: Resampler): ReadonlyAr
       label: `CE t=${ratio}`,
       format: fixed(3),
       figure: ofRuns(
-        evaluated(({ lossAtRatio }) => {
+        evaluated(({ bound, lossAtRatio }) => {
+          if (bound === undefined) return absent(noBound)
           const value = lossAtRatio[String(ratio)]
           return value === undefined ? absent(`the loss at a share of ${ratio} masks was not measured`) : { value }
         })
@@ -132,7 +155,8 @@ const heldOut = (rows: ReadonlyArray<GridRow>, resampler: Resampler): ReadonlyAr
       label: "CE causal",
       format: fixed(3),
       figure: ofRuns(evaluated(({ autoregressiveLoss }) => ({ value: autoregressiveLoss })))
-    }
+    },
+    ...reconstructed(rows)
   ]
 }
 

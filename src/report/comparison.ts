@@ -69,7 +69,9 @@ const pair = (row: GridRow, baseline: GridRow): ReadonlyArray<ReadonlyArray<Part
     const base = baseline.runs[r]!.evaluation?.content
     if (own === undefined) return "the row was not evaluated"
     if (base === undefined) return "the baseline was not evaluated"
-    if (own.estimator !== base.estimator) return `its bound is another estimate (${own.estimator})`
+    if (own.bound === undefined) return "the method has no bound of the likelihood of tokens"
+    if (base.bound === undefined) return "the baseline has no bound of the likelihood of tokens"
+    if (own.bound.estimator !== base.bound.estimator) return `its bound is another estimate (${own.bound.estimator})`
     const same =
       own.documents.length > 0 &&
       own.documents.length === base.documents.length &&

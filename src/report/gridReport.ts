@@ -55,12 +55,13 @@ export const makeGridReport = (
 /** How the numbers were made, in sentences. */
 export const method = ({ baseline, comparisons, settings }: GridReport): ReadonlyArray<string> => {
   const { benchmark, evaluation } = baseline.runs[0]!
+  const bound = evaluation?.content.bound
   const runs = Math.max(...comparisons.map(({ row }) => row.runs.length), baseline.runs.length)
   return [
-    ...(evaluation === undefined
+    ...(bound === undefined
       ? []
       : [
-          `Estimate of the bound: ${evaluation.content.estimator}. Differences are paired: the bound of each held-out document under a row minus that under ${baseline.label}. Intervals of bounds and differences: 95 %, percentile bootstrap over documents${runs > 1 ? " and runs" : ""}, ${count(resampleCount)} resamples, seed ${settings.seed}; p-values by inversion, corrected over the rows by Holm's method; a difference is called one below ${level}. Exact match has Wilson's 95 % interval.`
+          `Estimate of the bound: ${bound.estimator}. Differences are paired: the bound of each held-out document under a row minus that under ${baseline.label}. Intervals of bounds and differences: 95 %, percentile bootstrap over documents${runs > 1 ? " and runs" : ""}, ${count(resampleCount)} resamples, seed ${settings.seed}; p-values by inversion, corrected over the rows by Holm's method; a difference is called one below ${level}. Exact match has Wilson's 95 % interval.`
         ]),
     ...(benchmark === undefined ? [] : [timingText(benchmark.content)]),
     runs > 1
@@ -103,7 +104,7 @@ export const gridJson = (report: GridReport): string => {
                 benchmark: digest(benchmark),
                 log: digest(log),
                 bound: evaluation?.content.bound,
-                estimator: evaluation?.content.estimator,
+                reconstruction: evaluation?.content.reconstruction,
                 generations: evaluation?.content.generations,
                 timings: benchmark?.content.results
               }))

@@ -173,8 +173,30 @@ describe("the comparison", () => {
   it("is of the bounds in the table: their difference", () => {
     const row = fixtureRow({ name: "a", shift: 0.04, spread: 0.2 })
     const [{ difference }] = verdictOf(row) as [ReturnType<typeof verdictOf>[number]]
-    const bound = (of: typeof row) => of.runs[0].evaluation.content.bound.nats
+    const bound = (of: typeof row) => of.runs[0].evaluation.content.bound!.nats
     assert.closeTo(difference!.value, bound(row) - bound(base), 1e-12)
+  })
+
+  it("leaves out a method without a bound, and shows what its auto-encoder keeps", () => {
+    const other = fixtureRow({ name: "a" })
+    const latent = withEvaluation(other, {
+      bound: undefined,
+      documents: [],
+      lossAtRatio: {},
+      reconstruction: { loss: 1.25, accuracy: 0.625, tokens: 64 }
+    })
+    const found = reportOf([base, latent])
+    const why = "the method has no bound of the likelihood of tokens"
+    assert.strictEqual(found.comparisons[0]!.difference, undefined)
+    assert.include(found.comparisons[0]!.verdict, why)
+    const [first, second] = (JSON.parse(gridJson(found)) as Json).rows
+    for (const id of ["bound", "bitsPerByte", "lossAtRatio.0.5"])
+      assert.deepStrictEqual(second!.cells[id], { absent: why })
+    assert.deepStrictEqual(second!.cells["reconstruction.accuracy"], { value: 0.625 })
+    assert.property(first!.cells["reconstruction.accuracy"], "absent")
+    assert.include(gridMarkdown(found), "62.5 %")
+    // Where no row has latents there are no such columns.
+    assert.notInclude(gridMarkdown(reportOf([base, other])), "reconstruct")
   })
 
   it("says better, worse, nothing found, and the same", () => {
@@ -209,7 +231,10 @@ describe("the comparison", () => {
     const row = fixtureRow({ name: "a" })
     for (const [other, why] of [
       [withEvaluation(row, { documents: documents.slice(1) }), "same documents"],
-      [withEvaluation(row, { estimator: "another" }), "another estimate (another)"],
+      [
+        withEvaluation(row, { bound: { ...base.runs[0].evaluation.content.bound, estimator: "another" } }),
+        "another estimate (another)"
+      ],
       [without(row, "evaluation"), "not evaluated"],
       [{ ...row, notApplicable: { bound: "it has no likelihood" } }, "it has no likelihood"],
       [{ ...row, runs: [row.runs[0], row.runs[0]] }, "2 runs"]
@@ -232,7 +257,7 @@ describe("the comparison", () => {
     for (const value of [difference!.value, difference!.low, difference!.high]) assert.closeTo(value, -0.1, 1e-9)
     const { cells } = (JSON.parse(gridJson(found)) as Json).rows[0]!
     const bits = cells["bitsPerByte"] as { readonly value: number; readonly low: number; readonly high: number }
-    const each = first.runs.map(run => run.evaluation!.content.bitsPerByte)
+    const each = first.runs.map(run => run.evaluation!.content.bound!.bitsPerByte)
     assert.closeTo(bits.value, (each[0]! + each[1]! + each[2]!) / 3, 1e-12)
     assert.deepStrictEqual([bits.low, bits.high], [each[0], each[2]])
     assert.include(gridMarkdown(found), "trained 3 times")

@@ -5,7 +5,7 @@ import { fileURLToPath } from "node:url"
 import { Effect, Schema } from "effect"
 import { afterEach, assert, beforeEach, describe, it } from "vitest"
 import { DiffusionDecoding } from "../../src/decoding/diffusion.ts"
-import { generatorOf } from "../../src/decoding/generators.ts"
+import { methodOf } from "../../src/decoding/methods.ts"
 import { makeOrt } from "../../src/engines/ort/ort.ts"
 import { numericClass } from "../../src/engines/names.ts"
 import { loadModel } from "../../src/models/artifact.ts"
@@ -80,7 +80,8 @@ const written = (ran: Ran) => {
       Effect.gen(function* () {
         const engine = yield* makeOrt({ threads: 1 })
         const model = yield* loadModel(engine, files)
-        const generator = yield* generatorOf(
+        const method = yield* methodOf(model)
+        const generator = yield* method.generator(
           engine,
           model,
           { prompts: 1, promptTokens: 4, newTokens: 6 },

@@ -44,9 +44,13 @@ export const evaluationResult = (
   const tokens = documents.reduce((sum, each) => sum + each.tokens, 0)
   return {
     weights,
-    bound: { nats: nats / tokens, standardError: 0.01, tokens },
-    estimator: "k-subset form, 16 draws",
-    bitsPerByte: nats / tokens / 2.4,
+    bound: {
+      nats: nats / tokens,
+      standardError: 0.01,
+      tokens,
+      estimator: "k-subset form, 16 draws",
+      bitsPerByte: nats / tokens / 2.4
+    },
     documents,
     lossAtRatio: { "0.1": 2.1 * factor, "0.5": 3.4 * factor, "0.9": 5.1 * factor },
     autoregressiveLoss: 4.4,
@@ -175,7 +179,7 @@ export const fixtureEvaluation = Stage.make("fixture-evaluation", {
   run: Effect.fn("fixture-evaluation")(function* ({ inputs, outputs: { evaluation }, parameters }) {
     const result = evaluationResult(inputs.model.digest, parameters)
     yield* evaluation.write("evaluation.json", JSON.stringify(result))
-    yield* evaluation.metadata({ nllBound: result.bound.nats, standardError: result.bound.standardError })
+    yield* evaluation.metadata({ nllBound: result.bound!.nats, standardError: result.bound!.standardError })
   })
 })
 

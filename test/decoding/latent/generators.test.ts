@@ -5,7 +5,7 @@ import { makeEpochs } from "../../../src/data/epochs.ts"
 import { windowsOf } from "../../../src/data/windows.ts"
 import { DiffusionDecoding } from "../../../src/decoding/diffusion.ts"
 import type { Generator } from "../../../src/decoding/generator.ts"
-import { generatorOf } from "../../../src/decoding/generators.ts"
+import { methodOf } from "../../../src/decoding/methods.ts"
 import { drawnTogether } from "../../../src/decoding/latent/cola.ts"
 import { randomMasking } from "../../../src/diffusion/corruption.ts"
 import { makeOrt } from "../../../src/engines/ort/ort.ts"
@@ -59,7 +59,8 @@ const generatorFor = (
     tokenShift: true,
     tokenizer: { maskId: mask, padId: pad }
   } as unknown as LoadedModel
-  return generatorOf(engine, model, { prompts: rows, promptTokens: 12 - newTokens, newTokens }, decoding)
+  const shape = { prompts: rows, promptTokens: 12 - newTokens, newTokens }
+  return Effect.flatMap(methodOf(model), ({ generator }) => generator(engine, model, shape, decoding))
 }
 const prompts = texts.map(ids => ids.subarray(0, 4))
 const texted = (generator: Generator<unknown>, steps: number, seed = 1) =>

@@ -1,0 +1,58 @@
+/**
+ * The methods by which a model may have been made into a diffusion model, as far as decoding and evaluation know them: what its `config.json` says stands
+ * beside the language model decides. A method is a module with the functions of `Method`, loaded when a model asks for it.
+ */
+import { Effect, type Scope } from "effect"
+import type { Engine, EngineError } from "../engines/Engine.ts"
+import type { TokenLosses } from "../evaluation/losses.ts"
+import type { LoadedModel } from "../models/artifact.ts"
+import type { LatentModel } from "../models/latent/latentModel.ts"
+import type { BatchShape } from "../models/shifted.ts"
+import type { DiffusionDecoding } from "./diffusion.ts"
+import type { Generator, GeneratorShape } from "./generator.ts"
+import type { Reconstruction } from "./latent/reconstruction.ts"
+
+export interface Method {
+  readonly generator: (
+    engine: Engine,
+    model: LoadedModel,
+    shape: GeneratorShape,
+    decoding: Omit<DiffusionDecoding, "steps">
+  ) => Effect.Effect<Generator<EngineError>, EngineError, Scope.Scope>
+  /** Losses of masked tokens, from which a bound of the likelihood follows. Left out where a method has no such bound. */
+  readonly tokenLosses?: (
+    engine: Engine,
+    model: LoadedModel,
+    shape: BatchShape & { readonly seed: number }
+  ) => Effect.Effect<TokenLosses, EngineError, Scope.Scope>
+  /** How much of sequences survives in latents. Left out where a model has none that text is read from, too. */
+  readonly reconstruction?: (
+    engine: Engine,
+    model: LoadedModel,
+    sequences: ReadonlyArray<Int32Array>,
+    shape: BatchShape
+  ) => Effect.Effect<Reconstruction | undefined, EngineError, Scope.Scope>
+}
+
+export type MethodName = "masked" | LatentModel["method"]
+
+const methods: { readonly [name in MethodName]: () => Promise<Method> } = {
+  masked: () => import("./methods/masked.ts"),
+  ldlm: () => import("./methods/ldlm.ts"),
+  vfm: () => import("./methods/vfm.ts"),
+  cola: () => import("./methods/cola.ts")
+}
+
+export const methodNameOf = ({ latent }: Pick<LoadedModel, "latent">): MethodName => latent?.method ?? "masked"
+
+export const methodOf = (model: LoadedModel): Effect.Effect<Method> => Effect.promise(methods[methodNameOf(model)])
+
+/** What a model says of its latent model, for the method's own module: that of another method is a defect of the caller. */
+export const latentOf = <M extends LatentModel["method"]>(
+  { latent }: LoadedModel,
+  method: M
+): Extract<LatentModel, { readonly method: M }> => {
+  if (latent?.method !== method)
+    throw new Error(`a model of the method ${latent?.method ?? "masked"} as one of ${method}`)
+  return latent as Extract<LatentModel, { readonly method: M }>
+}

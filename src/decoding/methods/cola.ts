@@ -1,0 +1,21 @@
+/** Masked diffusion with a latent model beside it. The bound is that of masked diffusion without the latents: they only guide decoding. */
+import { Effect } from "effect"
+import { colaGenerator } from "../latent/cola.ts"
+import { colaReconstruction } from "../latent/reconstruction.ts"
+import { latentOf, type Method } from "../methods.ts"
+
+export { tokenLosses } from "./masked.ts"
+
+export const generator: Method["generator"] = (engine, model, shape, decoding) =>
+  colaGenerator(engine, model, latentOf(model, "cola").architecture, shape, decoding)
+
+export const reconstruction: NonNullable<Method["reconstruction"]> = (engine, model, sequences, { length, rows }) => {
+  const { config, parameters, tokenizer } = model
+  const { architecture } = latentOf(model, "cola")
+  // Without a distribution of latents there is no auto-encoder (the switch `cola_vae`).
+  if (!architecture.colaVae) return Effect.succeed(undefined)
+  const shape = { rows, length, mask: tokenizer.maskId, pad: tokenizer.padId }
+  return Effect.flatMap(colaReconstruction(engine, config, parameters, architecture, shape), reconstruct =>
+    reconstruct(sequences)
+  )
+}

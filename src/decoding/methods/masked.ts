@@ -1,0 +1,13 @@
+/** Masked diffusion and nothing beside it. */
+import { makeTokenLosses } from "../../evaluation/losses.ts"
+import { maskedGenerator } from "../generator.ts"
+import type { Method } from "../methods.ts"
+
+export const generator: Method["generator"] = (engine, model, shape, decoding) =>
+  maskedGenerator(engine, model, shape, decoding)
+
+export const tokenLosses: NonNullable<Method["tokenLosses"]> = (
+  engine,
+  { config, parameters, tokenShift },
+  { length, rows }
+) => makeTokenLosses(engine, config, parameters, { rows, length, causal: false, tokenShift })

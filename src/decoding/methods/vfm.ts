@@ -1,0 +1,13 @@
+/** A noise adapter: the masks carry noise that it draws, in decoding and in the bound. */
+import { vfmTokenLosses } from "../latent/tokenLosses.ts"
+import { vfmGenerator } from "../latent/vfm.ts"
+import { latentOf, type Method } from "../methods.ts"
+
+export const generator: Method["generator"] = (engine, model, shape, decoding) =>
+  vfmGenerator(engine, model, latentOf(model, "vfm").architecture, shape, decoding)
+
+export const tokenLosses: NonNullable<Method["tokenLosses"]> = (engine, model, shape) =>
+  vfmTokenLosses(engine, model.config, model.parameters, latentOf(model, "vfm").architecture, {
+    ...shape,
+    mask: model.tokenizer.maskId
+  })
