@@ -18,6 +18,7 @@ import { artifactOf } from "./artifacts.ts"
 import { exportAnchors } from "./export/anchors.ts"
 import { fromHere } from "./eventText.ts"
 import * as flags from "./flags.ts"
+import { nodeDisk } from "../store/NodeDisk.ts"
 import { attempt, nameOf, needCache } from "./look.ts"
 import { findModel } from "./modelSource.ts"
 
@@ -65,7 +66,7 @@ export const command = Command.make(
       const name = yield* nameOf(args.reference)
       const { digest } = yield* attempt(() => artifactOf(database, name))
       const manifest = yield* store.readManifest(digest)
-      if (args.to === "files") yield* store.materialiseArtifact(manifest, path)
+      if (args.to === "files") yield* store.materialiseArtifact(manifest, path, { onto: nodeDisk })
       else yield* exportAnchors(store, digest, manifest, path)
     } else {
       if (existsSync(path))

@@ -2,6 +2,7 @@
 import { basename, dirname, join } from "node:path"
 import { Effect } from "effect"
 import type { Manifest } from "../pipeline/Artifact.ts"
+import type { Disk } from "./Disk.ts"
 import { explainFull, type Ground, objectMode, objectPath, uniqueName } from "./Ground.ts"
 import { UnsafePath } from "./ObjectError.ts"
 import { openVerified, type ReadOptions } from "./Reading.ts"
@@ -13,6 +14,8 @@ export interface MaterialiseOptions extends ReadOptions {
    * space anywhere, but the file is the object: it is read-only, and must stay so.
    */
   readonly mode?: "copy" | "hardlink"
+  /** What is written with; by default the store's own disk. A store that was opened for looking cannot write. */
+  readonly onto?: Disk
 }
 
 const fileMode = 0o644
@@ -31,7 +34,8 @@ export const materialise = Effect.fnUntraced(function* (
   to: string,
   options: MaterialiseOptions = {}
 ) {
-  const { disk, faults } = ground
+  const { faults } = ground
+  const disk = options.onto ?? ground.disk
   const from = yield* openVerified(ground, digest, options)
   const directory = dirname(to)
   const beside = join(directory, `.${basename(to)}.${uniqueName()}`)

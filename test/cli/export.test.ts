@@ -32,8 +32,8 @@ const run = async (file: string, feeds: { readonly [name: string]: ort.Tensor } 
   return { data: logits!.data as Float32Array, dims: logits!.dims, inputs: session.inputNames }
 }
 
-describe("pipeline export --to anchors", () => {
-  it("writes the field's layout: a safetensors file per sequence under its key, and a manifest", async () => {
+describe("pipeline export --to files and anchors", () => {
+  it("writes copies of files, and the field's layout: a safetensors file per sequence under its key, and a manifest", async () => {
     writeFileSync(
       join(directory.path, "texts.jsonl"),
       `${JSON.stringify({ text: "The people of the United States" })}\n`
@@ -57,6 +57,10 @@ describe("pipeline export --to anchors", () => {
     assert.deepStrictEqual(ran.failures, [])
     const { code, stderr } = call("export", "states/anchor", "--to", "anchors", "-o", "anchors", "--cache", cache)
     assert.strictEqual(code, 0, stderr)
+    const copied = call("export", "states/download-model", "--to", "files", "-o", "copied", "--cache", cache)
+    assert.strictEqual(copied.code, 0, copied.stderr)
+    const config = (folder: string) => readFileSync(join(directory.path, folder, "config.json"), "utf8")
+    assert.strictEqual(config("copied"), config("tiny"))
     const at = (name: string) => join(directory.path, "anchors", name)
     const manifest = JSON.parse(readFileSync(at("manifest.json"), "utf8")) as object
     assert.include(manifest, { format_version: 1, num_hidden_layers: 2, hidden_size: 8, dtype: "bfloat16" })
