@@ -12,13 +12,13 @@ import { tokenize } from "../stages/tokenize.ts"
 import { train } from "../stages/train.ts"
 import { trajectories } from "../stages/trajectories.ts"
 import { config } from "./config.ts"
-import { configOf, controls, inCommon, rows } from "./grid.ts"
+import { configOf, controls, inCommon, quickly, rows, runsOf } from "./grid.ts"
 
 export default Pipeline.make(
   "compare-50x",
   {
     description: "Ways to make a diffusion model from an autoregressive one, compared on 50 documents",
-    variants: ["controls"],
+    variants: ["quick", "controls", "seeds"],
     profiles: {
       embedded: {
         description: "a teacher of 3.6 M parameters, 50 public-domain documents; all that ships with the program",
@@ -32,7 +32,8 @@ export default Pipeline.make(
       }
     }
   },
-  ({ profile, profileName, variant }) => {
+  ({ profile: whole, profileName, variant }) => {
+    const profile = variant.quick === true ? quickly(whole, profileName) : whole
     const grid = variant.controls === true ? Arr.appendAll(rows, controls) : rows
     const configured = Arr.map(grid, row => [row, configOf(row, profile)] as const)
     const { data, model } = inCommon(configured)
@@ -65,49 +66,55 @@ export default Pipeline.make(
     }
 
     const trained = Arr.map(configured, ([row, { train: settings }]) => {
-      const { name } = row
-      const { trajectory_mode: mode = "none" } = settings
-      const { log, model: student } = train(
-        Origin.overlay(settings, {
-          name,
-          base: teacher,
-          sequences,
-          heldOut,
-          ...((settings.repr_align_wt ?? 0) > 0 ? { anchors } : {}),
-          ...(mode === "none" ? {} : { trajectories: ordersOf(mode) })
-        })
-      )
-      return {
-        ...row,
-        student,
-        log,
-        quality: evaluate(
-          Origin.overlay(profile.evaluate ?? {}, {
+      const { method = "masked", repr_align_wt: aligned = 0, seed = 0, trajectory_mode: mode = "none" } = settings
+      const runs = Arr.map(runsOf(row.name, seed, variant.seeds), ({ name, ...own }) => {
+        const { log, model: student } = train(
+          Origin.overlay(settings, {
             name,
-            model: student,
-            teacher,
+            ...own,
+            base: teacher,
+            sequences,
             heldOut,
-            corpus: sequences,
-            reasoning
+            ...(aligned > 0 ? { anchors } : {}),
+            ...(mode === "none" ? {} : { trajectories: ordersOf(mode) })
           })
-        ),
-        speed: benchmark(Origin.overlay(profile.benchmark ?? {}, { name, model: student }))
-      }
+        )
+        return {
+          name,
+          student,
+          log,
+          quality: evaluate(
+            Origin.overlay(profile.evaluate ?? {}, {
+              name,
+              method,
+              model: student,
+              teacher,
+              heldOut,
+              corpus: sequences,
+              reasoning
+            })
+          ),
+          speed: benchmark(Origin.overlay(profile.benchmark ?? {}, { name, method, model: student }))
+        }
+      })
+      return { ...row, runs }
     })
+    const all = trained.flatMap(({ runs }) => runs)
 
-    const named = <T>(of: (row: (typeof trained)[number]) => T) =>
-      Object.fromEntries(trained.map(row => [row.name, of(row)]))
+    const named = <T>(of: (run: (typeof all)[number]) => T) => Object.fromEntries(all.map(run => [run.name, of(run)]))
     return {
       ...named(({ log, student }) => ({ model: student, log })),
       report: reportGrid({
-        title: "compare-50x",
-        command: [
-          "pipeline run compare-50x",
-          `--profile ${profileName}`,
-          ...(variant.controls === true ? ["--controls"] : [])
-        ].join(" "),
-        rows: Arr.map(grid, ({ label, name, note }) => ({ name, label, ...given({ note }) })),
-        baseline: rows[0]!.name,
+        title: variant.quick === true ? "compare-50x, a first look" : "compare-50x",
+        command: ["pipeline run compare-50x", `--profile ${profileName}`, ...Pipeline.flagsOf(variant)].join(" "),
+        remarks: variant.quick === true ? [firstLook] : [],
+        rows: Arr.map(trained, ({ label, name, note, runs }) => ({
+          name,
+          label,
+          ...given({ note }),
+          runs: Arr.map(runs, run => run.name)
+        })),
+        baseline: rows[0].name,
         evaluations: named(({ quality }) => quality),
         benchmarks: named(({ speed }) => speed),
         models: named(({ student }) => student),
@@ -118,6 +125,9 @@ export default Pipeline.make(
     }
   }
 )
+
+const firstLook =
+  "A first look (--quick): shorter trainings on less data, and fewer measurements. It shows that everything works and what a report looks like; its numbers compare nothing."
 
 /** `org/name` means that model on the hub. */
 const modelSource = (path: string): string => (/^[\w.-]+\/[\w.-]+$/.test(path) ? `hf://models/${path}@main` : path)

@@ -1,5 +1,5 @@
 /** The rows of the comparison grid: their names, and the configurations that make them what they are. */
-import type { Array as Arr } from "effect"
+import { Array as Arr } from "effect"
 import type { ProfileConfig } from "../src/data/profile.ts"
 import { ConfigError } from "../src/pipeline/ConfigError.ts"
 import { canonical } from "../src/pipeline/Digest.ts"
@@ -24,7 +24,25 @@ export const rows: Arr.NonEmptyReadonlyArray<GridRow> = [
   { name: "no_align", label: "random masking", config: "compare_50x_no_align" },
   { name: "with_align", label: "+ alignment, 4 layers", config: "compare_50x_with_align" },
   { name: "with_align_all_layers", label: "+ alignment, all layers", config: "compare_50x_with_align_all_layers" },
-  { name: "with_trajectory", label: "+ alignment, trajectories", config: "compare_50x_with_trajectory" }
+  { name: "with_trajectory", label: "+ alignment, trajectories", config: "compare_50x_with_trajectory" },
+  {
+    name: "ldlm",
+    label: "LDLM",
+    config: "compare_50x_ldlm",
+    note: "the language model is not trained; latents are drawn by diffusion and decoded at once, so a forward pass is one of the denoiser"
+  },
+  {
+    name: "vfm",
+    label: "VFM",
+    config: "compare_50x_vfm",
+    note: "the language model is not trained; the bound is that of its masks with the adapter's noise"
+  },
+  {
+    name: "cola",
+    label: "Cola DLM",
+    config: "compare_50x_cola",
+    note: "the bound is that of its masks without the latents, which guide decoding alone"
+  }
 ]
 
 /** What rows are compared with to see whether it is the method that works: asked for with --controls. */
@@ -46,8 +64,27 @@ export const controls: ReadonlyArray<GridRow> = [
 ]
 
 /** The configuration of a row under a profile, as it is written. */
-export const configOf = ({ config, over = { train: {} } }: GridRow, { rows: sizes }: ProfileConfig) =>
-  written(RowConfig, config, Origin.overlay(sizes, over))
+export const configOf = ({ config, name, over = { train: {} } }: GridRow, { row = {}, rows: sizes }: ProfileConfig) =>
+  written(RowConfig, config, Origin.overlay(Origin.overlay(sizes, row[name] ?? {}), over))
+
+/** The profile for a first look. */
+export const quickly = ({ quick, ...profile }: ProfileConfig, name: string): ProfileConfig => {
+  if (quick === undefined)
+    throw new ConfigError({
+      at: "--quick",
+      message: `the profile ${name} has none`,
+      advice: "use another, or do without"
+    })
+  return Origin.overlay(profile, quick)
+}
+
+/** The trainings of a row, one for each seed, and what they are called; other rows have the same seeds. The first is the row's own. */
+export const runsOf = (
+  name: string,
+  seed: number,
+  seeds = 1
+): Arr.NonEmptyReadonlyArray<{ readonly name: string; readonly seed: number }> =>
+  Arr.makeBy(seeds, i => ({ name: i === 0 ? name : `${name}-seed${seed + i}`, seed: seed + i }))
 
 type Config = ReturnType<typeof configOf>
 

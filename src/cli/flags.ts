@@ -52,13 +52,29 @@ export const variant = {
   controls: Flag.Boolean("controls").pipe(
     Flag.withDescription("With the rows that serve as controls"),
     Flag.withDefault(false)
+  ),
+  seeds: Flag.Int("seeds").pipe(
+    Flag.withDescription("Every training so many times, each with a seed of its own (default: 1)"),
+    Flag.withMetavar("N"),
+    Flag.filter(
+      seeds => seeds >= 1,
+      seeds => `at least 1, got ${seeds}`
+    ),
+    Flag.optional
   )
 } as const
 
+export interface VariantArgs {
+  readonly quick: boolean
+  readonly controls: boolean
+  readonly seeds: Option.Option<number>
+}
+
 /** The flags that were given, as a pipeline takes them. */
-export const variantOf = (args: { readonly quick: boolean; readonly controls: boolean }): Variant => ({
+export const variantOf = (args: VariantArgs): Variant => ({
   ...(args.quick ? { quick: true } : {}),
-  ...(args.controls ? { controls: true } : {})
+  ...(args.controls ? { controls: true } : {}),
+  ...(Option.isSome(args.seeds) && args.seeds.value > 1 ? { seeds: args.seeds.value } : {})
 })
 
 export const only = Flag.String("only").pipe(

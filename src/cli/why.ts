@@ -8,6 +8,7 @@ import { pipelineNames, resolve, splitName } from "../ledger/References.ts"
 import { runRow } from "../ledger/RunRows.ts"
 import { type Asked, executionColumns, type ExecutionRow, explainExecution, reasonFor } from "../ledger/Why.ts"
 import { ConfigError } from "../pipeline/ConfigError.ts"
+import { flagsOf } from "../pipeline/Pipeline.ts"
 import { closest } from "../pipeline/Suggestion.ts"
 import { type Cache, openReadonly } from "../runner/Cache.ts"
 import { plan as planRun } from "../runner/Planning.ts"
@@ -48,7 +49,7 @@ export const command = Command.make(
     const [ahead] = [
       ...(args.set.length > 0 ? ["--set"] : []),
       ...(Option.isSome(args.profile) ? ["--profile"] : []),
-      ...Object.keys(flags.variantOf(args)).map(flag => `--${flag}`)
+      ...flagsOf(flags.variantOf(args))
     ]
     if (!args.next && ahead !== undefined) {
       return yield* new ConfigError({
@@ -195,15 +196,13 @@ const first = (nodes: ReadonlyArray<() => WhyNode>, limit: number, run: number |
   ...(nodes.length > limit ? [{ label: "", outcome: "more", run, more: nodes.length - limit } as const] : [])
 ]
 
-interface NextArgs {
+interface NextArgs extends flags.VariantArgs {
   readonly name: string
   readonly profile: Option.Option<string>
   readonly set: ReadonlyArray<string>
   readonly engine: EngineName
   readonly precision: Precision
   readonly cache: Option.Option<string>
-  readonly quick: boolean
-  readonly controls: boolean
 }
 
 /** What a run would do now. */

@@ -1,5 +1,5 @@
 /** Where the changes that `why` names come from: a line of a configuration, a `--set`, or an upstream stage. */
-import { Effect } from "effect"
+import { Effect, Option } from "effect"
 import { parseOverride } from "../data/overrides.ts"
 import type { Database } from "../ledger/Database.ts"
 import { runRow } from "../ledger/RunRows.ts"
@@ -30,7 +30,12 @@ export const settingsOfCommand = (command: string): ReadonlyArray<string> =>
 /** The flags of a recorded command line that chose a variant of the pipeline. */
 const variantOfCommand = (command: string): Variant => {
   const given = (flag: string) => new RegExp(`\\s--${flag}(?:\\s|$)`).test(command)
-  return variantOf({ quick: given("quick"), controls: given("controls") })
+  const seeds = /\s--seeds(?:=|\s+)(\d+)/.exec(command)?.[1]
+  return variantOf({
+    quick: given("quick"),
+    controls: given("controls"),
+    seeds: Option.map(Option.fromUndefinedOr(seeds), Number)
+  })
 }
 
 export interface Surroundings {

@@ -16,6 +16,19 @@ export type Corpus = typeof Corpus.Type
 /** Parameters of a stage, which decodes them itself. */
 const Parameters = Schema.Record(Schema.String, Schema.Unknown)
 
+const Sizes = Schema.Struct({
+  model: Schema.optionalKey(Parameters),
+  data: Schema.optionalKey(Parameters),
+  train: Schema.optionalKey(Parameters)
+})
+
+/** Of the stages of these names. */
+const stages = {
+  trajectories: Schema.optionalKey(Parameters),
+  evaluate: Schema.optionalKey(Parameters),
+  benchmark: Schema.optionalKey(Parameters)
+} as const
+
 export const ProfileConfig = Schema.Struct({
   data: Schema.Struct({
     /** What all rows are evaluated on; disjoint from what they are trained on. */
@@ -25,14 +38,11 @@ export const ProfileConfig = Schema.Struct({
     tokenizer: Schema.Struct({ source: Schema.String, sha256: Schema.optionalKey(Schema.String) })
   }),
   /** Laid on the configuration of every row: what depends on the size of the model and the machine. null takes a field away. */
-  rows: Schema.Struct({
-    model: Schema.optionalKey(Parameters),
-    data: Schema.optionalKey(Parameters),
-    train: Schema.optionalKey(Parameters)
-  }),
-  /** Of the stages of these names. */
-  trajectories: Schema.optionalKey(Parameters),
-  evaluate: Schema.optionalKey(Parameters),
-  benchmark: Schema.optionalKey(Parameters)
+  rows: Sizes,
+  /** Laid on that of single rows, by the row's name. */
+  row: Schema.optionalKey(Schema.Record(Schema.String, Sizes)),
+  ...stages,
+  /** Laid on all of this for a first look: less of everything. */
+  quick: Schema.optionalKey(Schema.Struct({ rows: Sizes, ...stages }))
 })
 export type ProfileConfig = typeof ProfileConfig.Type

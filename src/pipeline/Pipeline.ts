@@ -20,6 +20,10 @@ export interface Variant {
   readonly seeds?: number
 }
 
+/** The flags that ask for it: `--quick`, `--seeds 3`. */
+export const flagsOf = (variant: Variant): ReadonlyArray<string> =>
+  Object.entries(variant).map(([flag, value]) => (value === true ? `--${flag}` : `--${flag} ${value}`))
+
 export interface PipelineOptions<Profile> {
   /** One sentence for `pipeline list`. */
   readonly description: string
