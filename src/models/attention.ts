@@ -24,7 +24,7 @@ import type { DType } from "../tensor/dtype.ts"
 import type { Tensor } from "../tensor/Tensor.ts"
 
 export interface AttentionContext {
-  /** Whether a token sees only those before it (a teacher, autoregression) or all of its document (diffusion). */
+  /** Whether a token sees only those before it (a teacher, autoregression), or all of its document, or of its blocks (diffusion). */
   readonly causal: boolean
   /** i32 [B, L]: the document of each token, -1 for padding. Left out: every row is one document without padding. */
   readonly documents?: Tensor
