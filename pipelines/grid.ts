@@ -60,6 +60,20 @@ export const controls: ReadonlyArray<GridRow> = [
     config: "compare_50x_with_trajectory",
     note: "as many tokens are revealed in each step, in a random order",
     over: { train: { trajectory_mode: "random" } }
+  },
+  {
+    name: "no_pretraining",
+    label: "control: random masking, no pre-training",
+    config: "compare_50x_no_align",
+    note: "starts from fresh parameters of the same architecture",
+    over: { train: { pretrained: false } }
+  },
+  {
+    name: "block_causal",
+    label: "control: random masking, block-causal attention",
+    config: "compare_50x_no_align",
+    note: "a token sees its own block of 32 tokens and earlier ones, in training and decoding alike",
+    over: { train: { attention_block_size: 32 } }
   }
 ]
 

@@ -48,7 +48,9 @@ export const command = Command.make(
       Flag.withDefault(defaultLength)
     ),
     bidirectional: Flag.Boolean("bidirectional").pipe(
-      Flag.withDescription("onnx: every token sees all others, as in a diffusion model"),
+      Flag.withDescription(
+        "onnx: every token sees all others, or as far as config.json lets it, as in a diffusion model"
+      ),
       Flag.withDefault(false)
     ),
     withoutWeights: Flag.Boolean("without-weights").pipe(

@@ -1,6 +1,7 @@
 /** Decoding token by token from a causal model, with a cache of keys and values. */
 import { Effect, Stream, type Scope } from "effect"
 import type { Buffer, Buffers, Engine, EngineError } from "../engines/Engine.ts"
+import { scoreMask } from "../models/attention.ts"
 import { type ModelConfig, parameterSpecs } from "../models/config.ts"
 import type { KeyValues } from "../models/layer.ts"
 import { parameterInputs } from "../models/parameters.ts"
@@ -27,8 +28,6 @@ import { type Sampling, sampleToken } from "./sampling.ts"
 
 /** Tokens of a prompt that are read at once. */
 const promptChunk = 32
-/** Low enough that softmax makes it 0. */
-const forbidden = -1e30
 
 const cacheName = (what: keyof KeyValues, layer: number): string => `${what}/${layer}`
 
@@ -43,7 +42,7 @@ const readProgram = (config: ModelConfig, length: number, capacity: number): Pro
   const positions = add(iota("i32", [1, length], 1), start)
   // A slot behind a query's position holds nothing yet, or what a padded prompt left there.
   const seen = lessEqual(reshape(slots, [1, capacity]), reshape(positions, [length, 1]))
-  const mask = reshape(select(seen, constant(0, "f32"), forbidden), [1, 1, 1, length, capacity])
+  const mask = scoreMask(reshape(seen, [1, length, capacity]))
 
   const outputs: { [name: string]: Tensor } = {}
   const offset = sub(slots, start)

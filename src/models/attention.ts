@@ -6,6 +6,7 @@ import {
   concat,
   constant,
   cos,
+  div,
   equal,
   iota,
   lessEqual,
@@ -23,7 +24,7 @@ import type { DType } from "../tensor/dtype.ts"
 import type { Tensor } from "../tensor/Tensor.ts"
 
 export interface AttentionContext {
-  /** Whether a token sees only those before it (a teacher, autoregression) or all of its document (diffusion). */
+  /** Whether a token sees only those before it (a teacher, autoregression), or all of its document, or of its blocks (diffusion). */
   readonly causal: boolean
   /** i32 [B, L]: the document of each token, -1 for padding. Left out: every row is one document without padding. */
   readonly documents?: Tensor
@@ -31,30 +32,48 @@ export interface AttentionContext {
   readonly positions?: Tensor
 }
 
+export interface MaskContext extends AttentionContext {
+  /** Tokens of a block, where not causal: a token sees those of its own block and of earlier ones. Left out: it sees all. */
+  readonly blockSize?: number | undefined
+}
+
 /** Low enough to vanish beside any score, and finite, so that a row that may see nothing (padding) gives no NaN. */
 const forbidden = (dtype: DType): number => (dtype === "f16" ? -6e4 : -1e30)
 
+/** What may be seen, bool [B or 1, Q or 1, K], as what is added to scores: 0, else a large negative number. [B or 1, 1, 1, Q or 1, K]. */
+export const scoreMask = (seen: Tensor, dtype: DType = "f32"): Tensor => {
+  const [rows, queries, keys] = seen.shape as [number, number, number]
+  return reshape(select(seen, constant(0, dtype), forbidden(dtype)), [rows, 1, 1, queries, keys])
+}
+
+/** Whether query q may see key k, bool [B or 1, L, L], where each sees those of its own rank and of lower ones: ranks i32 [B or 1, L]. */
+export const seenByRank = (ranks: Tensor): Tensor => {
+  const [rows, length] = ranks.shape as [number, number]
+  return lessEqual(reshape(ranks, [rows, 1, length]), reshape(ranks, [rows, length, 1]))
+}
+
+/** A token's rank: its place if causal, else the block in which its position is. Undefined: all are alike. */
+const ranksOf = ({ blockSize, causal, positions }: MaskContext, length: number): Tensor | undefined => {
+  const places = iota("i32", [1, length], 1)
+  if (causal) return places
+  return blockSize === undefined ? undefined : div(positions ?? places, constant(blockSize, "i32"))
+}
+
 /**
- * What is added to scores: 0 where query q may see key k, else a large negative number. [B or 1, 1, 1, L, L], or undefined where every token sees
- * all. allowed(q, k) = same document, k no padding, and k <= q if causal.
+ * The mask of a pass, see `scoreMask`: [B or 1, 1, 1, L, L], or undefined where every token sees all. allowed(q, k) = same document, k no padding, and
+ * rank k <= rank q.
  */
-export const attentionMask = (
-  { causal, documents }: AttentionContext,
-  length: number,
-  dtype: DType
-): Tensor | undefined => {
-  const queries = iota("i32", [length, length], 0)
-  const keys = iota("i32", [length, length], 1)
-  let allowed = causal ? reshape(lessEqual(keys, queries), [1, length, length]) : undefined
+export const attentionMask = (context: MaskContext, length: number, dtype: DType): Tensor | undefined => {
+  const { documents } = context
+  const ranks = ranksOf(context, length)
+  let allowed = ranks === undefined ? undefined : seenByRank(ranks)
   if (documents !== undefined) {
     const rows = documents.shape[0]!
     const ofKey = reshape(documents, [rows, 1, length])
     const same = and(equal(reshape(documents, [rows, length, 1]), ofKey), lessEqual(constant(0, "i32"), ofKey))
     allowed = allowed === undefined ? same : and(allowed, same)
   }
-  if (allowed === undefined) return undefined
-  const mask = select(allowed, constant(0, dtype), forbidden(dtype))
-  return reshape(mask, [allowed.shape[0]!, 1, 1, length, length])
+  return allowed === undefined ? undefined : scoreMask(allowed, dtype)
 }
 
 export interface Rotation {

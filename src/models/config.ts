@@ -32,7 +32,9 @@ export const ModelConfigFields = Schema.Struct({
   attention_bias: Schema.optionalKey(Schema.Boolean),
   hidden_act: withDefault(Schema.String, "silu"),
   use_sliding_window: withDefault(Schema.Boolean, false),
-  initializer_range: withDefault(Positive, 0.02)
+  initializer_range: withDefault(Positive, 0.02),
+  /** This program's own. */
+  attention_block_size: Schema.optionalKey(Size)
 })
 
 /** What a model is, with every default filled in. */
@@ -53,6 +55,11 @@ export interface ModelConfig {
   readonly attentionBias: boolean
   /** Standard deviation of fresh weights. */
   readonly initializerRange: number
+  /**
+   * Tokens of a block, where a pass is not causal: a token sees those of its own block and of earlier ones, blocks counted from the beginning of its document. Left out: it
+   * sees its whole document.
+   */
+  readonly attentionBlockSize?: number
 }
 
 /** Field of the family where the file names no other. */
@@ -103,7 +110,8 @@ export const modelConfigOf = Effect.fn("modelConfigOf")(function* (fields: typeo
     ropeTheta: fields.rope_theta ?? rope?.rope_theta ?? defaultTheta,
     tiedHead: fields.tie_word_embeddings,
     attentionBias: fields.attention_bias ?? fields.model_type === "qwen2",
-    initializerRange: fields.initializer_range
+    initializerRange: fields.initializer_range,
+    ...(fields.attention_block_size === undefined ? {} : { attentionBlockSize: fields.attention_block_size })
   }
   return config
 })
@@ -134,7 +142,11 @@ export const countParameters = (config: ModelConfig): number => countElements(pa
 export const parameterAliases = ({ tiedHead }: ModelConfig): { readonly [alias: string]: string } =>
   tiedHead ? { [headKey]: embeddingKey } : {}
 
-/** The content of `config.json`, as Hugging Face's classes write and read it. */
+/** The fields of `config.json` that Hugging Face's classes do not know. */
+export const ownFields = ({ attentionBlockSize }: ModelConfig): { readonly [field: string]: unknown } =>
+  attentionBlockSize === undefined ? {} : { attention_block_size: attentionBlockSize }
+
+/** The content of `config.json`, as Hugging Face's classes write and read it, and what they pass over. */
 export const encodeModelConfig = (config: ModelConfig): { readonly [field: string]: unknown } => ({
   architectures: [config.family === "qwen3" ? "Qwen3ForCausalLM" : "Qwen2ForCausalLM"],
   model_type: config.family,
@@ -152,5 +164,6 @@ export const encodeModelConfig = (config: ModelConfig): { readonly [field: strin
   attention_bias: config.attentionBias,
   hidden_act: "silu",
   use_sliding_window: false,
-  initializer_range: config.initializerRange
+  initializer_range: config.initializerRange,
+  ...ownFields(config)
 })

@@ -1,4 +1,4 @@
-/** Qwen2, Qwen2.5 and Qwen3 dense decoders as functions over weights; causal or bidirectional by the call. */
+/** Qwen2, Qwen2.5 and Qwen3 dense decoders as functions over weights; causal by the call, or else as the configuration says: bidirectional, or by blocks. */
 import { rowParts, softmaxCrossEntropy } from "../tensor/composites.ts"
 import { add, checkpoint, concat, gather, matmul, rmsNorm } from "../tensor/ops.ts"
 import type { DType } from "../tensor/dtype.ts"
@@ -53,7 +53,7 @@ export const layerContext = (
   dtype: DType,
   { attended = (_layer, fresh) => fresh, mask, ...attention }: ForwardOptions
 ): LayerContext => ({
-  mask: mask ?? attentionMask(attention, length, dtype),
+  mask: mask ?? attentionMask({ ...attention, blockSize: config.attentionBlockSize }, length, dtype),
   attended,
   angles: rotation(attention.positions, { headDim: config.headDim, length, theta: config.ropeTheta })
 })

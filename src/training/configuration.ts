@@ -28,6 +28,15 @@ export const trainSections = {
       "How the diffusion model is made: by masks alone, by latent diffusion beside a frozen model (`ldlm`), with a noise adapter (`vfm`), or by masks with a latent model beside them (`cola`)"
     ),
     ...TrainSettings.fields,
+    pretrained: setting(
+      Schema.Boolean,
+      true,
+      "Whether training starts from the weights of the autoregressive model; false (a control) from fresh ones of its architecture"
+    ),
+    attentionBlockSize: optional(
+      PositiveInt,
+      "Block-causal attention (a control): a token sees those of its own block of so many and of earlier blocks of its document. By default as the model's `config.json` says, which is all of the document where it says nothing"
+    ),
     evalDraws: setting(
       PositiveInt,
       8,

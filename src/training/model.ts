@@ -88,6 +88,8 @@ export interface ModelTraining extends Trainable {
   readonly rowLength: number
   /** Fills parameters with what training starts from. */
   readonly initial: (engine: Engine, parameters: ParameterBuffers) => Effect.Effect<void, StageError | EngineError>
+  /** Fills those of the frozen copy that the student is aligned with; by default with the same. */
+  readonly teacher?: ModelTraining["initial"]
   readonly objective: (batch: {
     readonly epochs: Epochs
     readonly microBatchRows: number
@@ -118,7 +120,7 @@ export interface ModelTraining extends Trainable {
 /** Trains, and writes the outputs `model` (with `training.json`, its record) and `log`. */
 export const trainModel = (context: TrainingContext, training: ModelTraining): Effect.Effect<void, StageError> =>
   Effect.gen(function* () {
-    const { aliases, architecture, fixed = [], parameters, settings } = training
+    const { aliases, architecture, fixed = [], initial, parameters, settings, teacher = initial } = training
     const { globalBatchSize, maxSteps, seed } = settings
     const microBatchRows = settings.microBatchSize ?? globalBatchSize
     if (globalBatchSize % microBatchRows !== 0)
@@ -146,7 +148,7 @@ export const trainModel = (context: TrainingContext, training: ModelTraining): E
       fixed,
       aliases,
       initial: ({ constants, frozen, parameters }) =>
-        Effect.forEach([parameters, frozen, teacherBuffers(constants)], buffers => training.initial(engine, buffers), {
+        Effect.all([initial(engine, parameters), initial(engine, frozen), teacher(engine, teacherBuffers(constants))], {
           discard: true
         }),
       objective,

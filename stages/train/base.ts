@@ -5,19 +5,27 @@ import { allSequences } from "../../src/data/sequencesOfArtifact.ts"
 import { tokenizerFiles } from "../../src/data/tokenizerOfArtifact.ts"
 import { fillMaskRow } from "../../src/diffusion/maskRow.ts"
 import { filesOf, openModel } from "../../src/models/artifact.ts"
-import { parameterAliases, parameterSpecs } from "../../src/models/config.ts"
+import { type ModelConfig, ownFields, parameterAliases, parameterSpecs } from "../../src/models/config.ts"
 import { initialise, type ParameterBuffers, type ParameterSpec } from "../../src/models/parameters.ts"
 import { loadWeights } from "../../src/models/weights.ts"
 import { permanent, StageError } from "../../src/pipeline/StageError.ts"
+import type { TrainConfig } from "../../src/training/configuration.ts"
 import type { ModelTraining } from "../../src/training/model.ts"
 import type { TrainContext } from "../train.ts"
 
 export type Base = Effect.Success<ReturnType<typeof openBase>>
 
 /** Opens the base and reads the sequences; fails where they do not fit each other. */
-export const openBase = Effect.fn("openBase")(function* ({ inputs }: TrainContext) {
+export const openBase = Effect.fn("openBase")(function* ({ inputs, parameters }: TrainContext) {
+  const { attentionBlockSize, freeze, pretrained } = parameters
+  if (!pretrained && freeze.length > 0)
+    return yield* permanent(
+      `train.pretrained is false, but freeze_layers is ${JSON.stringify(freeze)}`,
+      "what is frozen would stay as it was drawn; leave freeze_layers out"
+    )
   const opened = yield* openModel(yield* filesOf(inputs.base))
-  const { config, tokenizer } = opened
+  const { tokenizer } = opened
+  const config: ModelConfig = { ...opened.config, ...(attentionBlockSize === undefined ? {} : { attentionBlockSize }) }
   const mask = tokenizer.maskId
   if (config.vocabSize <= mask)
     return yield* permanent(
@@ -33,12 +41,13 @@ export const openBase = Effect.fn("openBase")(function* ({ inputs }: TrainContex
   const heldOut = (yield* allSequences(inputs.heldOut)).map(({ ids, lossMask }) => ({ ids, maskable: lossMask }))
   const record = {
     stage: "train",
-    base: { digest: inputs.base.digest },
+    base: { digest: inputs.base.digest, taken: ["architecture", "tokenizer", ...(pretrained ? ["weights"] : [])] },
     sequences: { digest: inputs.sequences.digest, ...inputs.sequences.metadata },
     heldOut: { digest: inputs.heldOut.digest, ...inputs.heldOut.metadata }
   }
   return {
     ...opened,
+    config,
     mask,
     length,
     examples,
@@ -49,37 +58,43 @@ export const openBase = Effect.fn("openBase")(function* ({ inputs }: TrainContex
   }
 })
 
-/** How a training starts, and what its files say, whatever the method: the base's parameters are read, others are fresh. */
+/**
+ * How a training starts, and what its files say, whatever the method: the base's parameters are read, others are fresh. Without pre-training all are fresh, the mask's row
+ * of the embedding among them: beside rows that were drawn, a row like theirs is one more token, and their mean would be next to nothing.
+ */
 export const startOf = (
   { config, files, json, mask, record, tensors, tokenizer }: Base,
-  seed: number
-): Pick<ModelTraining, "initial" | "tokenizer" | "fields" | "record"> => {
+  { pretrained, seed }: Pick<TrainConfig, "pretrained" | "seed">
+): Pick<ModelTraining, "initial" | "teacher" | "tokenizer" | "fields" | "record"> => {
   const specs = parameterSpecs(config)
   const ofBase = new Set(specs.map(({ name }) => name))
+  const fromBase: ModelTraining["initial"] = (engine, { flat, specs: all, views }) => {
+    const part = (wanted: (spec: ParameterSpec) => boolean): ParameterBuffers => ({
+      flat,
+      views,
+      specs: all.filter(wanted)
+    })
+    return Effect.mapError(
+      Effect.gen(function* () {
+        const read = part(({ name }) => ofBase.has(name))
+        yield* loadWeights(engine, read, tensors, parameterAliases(config), specs)
+        yield* fillMaskRow(engine, read, mask, tokenizer.maskAdded)
+        yield* initialise(
+          engine,
+          part(({ name }) => !ofBase.has(name)),
+          seed
+        )
+      }),
+      error => (error instanceof StageError ? error : asStageError(error))
+    )
+  }
   return {
-    initial: (engine, { flat, specs: all, views }) => {
-      const part = (wanted: (spec: ParameterSpec) => boolean): ParameterBuffers => ({
-        flat,
-        views,
-        specs: all.filter(wanted)
-      })
-      return Effect.mapError(
-        Effect.gen(function* () {
-          const read = part(({ name }) => ofBase.has(name))
-          yield* loadWeights(engine, read, tensors, parameterAliases(config), specs)
-          yield* fillMaskRow(engine, read, mask, tokenizer.maskAdded)
-          yield* initialise(
-            engine,
-            part(({ name }) => !ofBase.has(name)),
-            seed
-          )
-        }),
-        error => (error instanceof StageError ? error : asStageError(error))
-      )
-    },
+    initial: pretrained ? fromBase : (engine, parameters) => initialise(engine, parameters, seed),
+    teacher: fromBase,
     tokenizer: files,
     fields: {
       ...json,
+      ...ownFields(config),
       mask_token_id: mask,
       /** Token i is predicted from the state at i - 1, as in the autoregressive model. */
       token_shift: true

@@ -19,6 +19,16 @@ export const run = Effect.fn("train LDLM")(function* (context: TrainContext) {
   const { ldlm } = settings
   if (ldlm === undefined)
     return yield* permanent("train.method is ldlm, but train.ldlm is missing", "`ldlm: {}` takes all defaults")
+  if (!settings.pretrained)
+    return yield* permanent(
+      "train.method is ldlm, but train.pretrained is false",
+      "latents are made of the states of the base, which this method does not train"
+    )
+  if (settings.attentionBlockSize !== undefined)
+    return yield* permanent(
+      `train.method is ldlm, but train.attention_block_size is ${settings.attentionBlockSize}`,
+      "the base reads text causally, in blocks or not; leave the field out"
+    )
   const base = yield* openBase(context)
   const { config, examples, tokenizer } = base
   yield* attempt(() => ldlmShape(ldlm, config))
@@ -37,7 +47,7 @@ export const run = Effect.fn("train LDLM")(function* (context: TrainContext) {
   )
   const { aliases, architecture, parameters } = languageModel(config)
   yield* trainModel(context, {
-    ...startOf(base, settings.seed),
+    ...startOf(base, settings),
     parameters: ldlmSpecs(ldlm, config),
     fixed: parameters,
     aliases,

@@ -37,7 +37,7 @@ export const maskedTraining = Effect.fn("train masked diffusion")(function* (
       : trajectoryMasking(settings, { sequences: examples, trajectories, steps, seed: settings.seed })
   const training: ModelTraining = {
     ...languageModel(config),
-    ...startOf(base, settings.seed),
+    ...startOf(base, settings),
     settings,
     lengths: sequences.map(ids => ids.length),
     rowLength: length,

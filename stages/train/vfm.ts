@@ -16,6 +16,11 @@ export const run = Effect.fn("train a noise adapter")(function* (context: TrainC
   const { vfm } = settings
   if (vfm === undefined)
     return yield* permanent("train.method is vfm, but train.vfm is missing", "`vfm: {}` takes all defaults")
+  if (vfm.freezeBase && !settings.pretrained)
+    return yield* permanent(
+      "train.pretrained is false, but vfm.freeze_base is true",
+      "a base of fresh parameters has to be trained: set vfm.freeze_base to false"
+    )
   const base = yield* openBase(context)
   const { config, examples, length, mask, sequences, tokenizer } = base
   const data = {
@@ -33,7 +38,7 @@ export const run = Effect.fn("train a noise adapter")(function* (context: TrainC
   )
   const { aliases, architecture, parameters } = languageModel(config)
   const adapter = vfmSpecs(vfm, config)
-  const start = startOf(base, settings.seed)
+  const start = startOf(base, settings)
   yield* trainModel(context, {
     ...start,
     fields: {

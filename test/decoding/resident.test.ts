@@ -8,7 +8,8 @@ import { parameterSpecs } from "../../src/models/config.ts"
 import { allocateParameters, initialise } from "../../src/models/parameters.ts"
 import { modelConfig } from "../support/tinyModel.ts"
 
-const config = modelConfig({ vocabSize: 29 })
+const plain = modelConfig({ vocabSize: 29 })
+const byBlocks = modelConfig({ vocabSize: 29, attentionBlockSize: 4 })
 const mask = 28
 
 describe("decoding on the device", () => {
@@ -17,12 +18,13 @@ describe("decoding on the device", () => {
       Effect.scoped(
         Effect.gen(function* () {
           const engine = yield* makeOrt({ threads: 1 })
-          const parameters = yield* allocateParameters(engine, parameterSpecs(config))
+          const parameters = yield* allocateParameters(engine, parameterSpecs(plain))
           yield* initialise(engine, parameters, 5)
-          for (const [steps, newTokens, prompt] of [
-            [4, 10, [3, 1, 4]],
-            [1, 5, [9]],
-            [12, 5, [2, 7, 1, 8]]
+          for (const [config, steps, newTokens, prompt] of [
+            [plain, 4, 10, [3, 1, 4]],
+            [plain, 1, 5, [9]],
+            [plain, 12, 5, [2, 7, 1, 8]],
+            [byBlocks, 4, 10, [3, 1, 4]]
           ] as const) {
             const length = prompt.length + newTokens
             const resident = yield* makeResidentDecoder(engine, config, parameters.views, {

@@ -60,7 +60,8 @@ export const bruteForward = (
     const attended = x.map((row, i) => {
       const mixed = Array.from({ length: heads }, (_, h) => {
         const kv = Math.floor(h / (heads / keyValueHeads))
-        const seen = tokens.map((_token, j) => j).filter(j => !causal || j <= i)
+        const block = (place: number): number => Math.floor(place / (config.attentionBlockSize ?? Infinity))
+        const seen = tokens.map((_token, j) => j).filter(j => (causal ? j <= i : block(j) <= block(i)))
         const scores = seen.map(j => dot(q[i]![h]!, k[j]![kv]!) / Math.sqrt(headDim))
         const peak = Math.max(...scores)
         const e = scores.map(score => Math.exp(score - peak))

@@ -5,7 +5,13 @@ import { encodeModel } from "../../src/engines/ort/onnx.ts"
 import { makeOrt } from "../../src/engines/ort/ort.ts"
 import { segmentsOf } from "../../src/engines/ort/segments.ts"
 import { evaluateTensors, type Values } from "../../src/engines/reference/evaluate.ts"
-import { countParameters, decodeModelConfig, type ModelConfig, parameterSpecs } from "../../src/models/config.ts"
+import {
+  countParameters,
+  decodeModelConfig,
+  encodeModelConfig,
+  type ModelConfig,
+  parameterSpecs
+} from "../../src/models/config.ts"
 import {
   chunkedCrossEntropy,
   chunkedOfLogits,
@@ -42,7 +48,8 @@ const tiny = (changes: Partial<ModelConfig> = {}): ModelConfig => ({
 const families: { readonly [name: string]: ModelConfig } = {
   "Qwen3, tied": tiny(),
   "Qwen3, untied, with biases": tiny({ tiedHead: false, attentionBias: true, layers: 3 }),
-  Qwen2: tiny({ family: "qwen2", attentionBias: true, keyValueHeads: 1, headDim: 4 })
+  Qwen2: tiny({ family: "qwen2", attentionBias: true, keyValueHeads: 1, headDim: 4 }),
+  "Qwen3, blocks of 3": tiny({ attentionBlockSize: 3 })
 }
 
 const weightValues = (config: ModelConfig): { readonly [name: string]: Float32Array } =>
@@ -89,7 +96,7 @@ const tokens = [3, 1, 4, 1, 5, 9, 2]
 describe("Qwen decoders", () => {
   for (const [name, config] of Object.entries(families))
     for (const causal of [true, false])
-      it(`${name}, ${causal ? "causal" : "bidirectional"}: states and logits are the equations'`, () => {
+      it(`${name}, ${causal ? "causal" : "not causal"}: states and logits are the equations'`, () => {
         const traced = trace(config, [tokens], { causal })
         const outputs = {
           logits: traced.logits,
@@ -129,9 +136,26 @@ describe("Qwen decoders", () => {
     expect(farthest(firsts(changed, false), firsts(tokens, false))).toBeGreaterThan(1e-3)
   })
 
-  it("packed documents do not see each other or the padding", () => {
-    const config = families["Qwen3, tied"]!
-    for (const causal of [true, false]) {
+  it("by blocks: a changed token changes its own block and later ones, and nothing before", () => {
+    const blockSize = 3
+    const config = tiny({ attentionBlockSize: blockSize })
+    const before = run(config, [tokens], { causal: false })
+    for (const changed of tokens.keys()) {
+      const after = run(config, [tokens.with(changed, 7)], { causal: false })
+      for (const place of tokens.keys()) {
+        const of = (all: Float64Array) => [...all.subarray(place * config.vocabSize, (place + 1) * config.vocabSize)]
+        if (Math.floor(place / blockSize) < Math.floor(changed / blockSize)) expect(of(after)).toEqual(of(before))
+        else expect(farthest(of(after), of(before)), `${changed} to ${place}`).toBeGreaterThan(1e-4)
+      }
+    }
+  })
+
+  it("packed documents do not see each other or the padding; blocks begin with their document", () => {
+    for (const [config, causal] of [
+      [families["Qwen3, tied"]!, true],
+      [families["Qwen3, tied"]!, false],
+      [families["Qwen3, blocks of 3"]!, false]
+    ] as const) {
       const packed = run(
         config,
         [[...tokens, 8, 6, 0, 0]],
@@ -268,6 +292,11 @@ describe("config.json", () => {
     expect(Effect.runSync(decodeModelConfig(base)).attentionBias).toBe(false)
   })
 
+  it("is written so that it is read again", () => {
+    for (const config of Object.values(families))
+      expect(Effect.runSync(decodeModelConfig(encodeModelConfig(config)))).toEqual(config)
+  })
+
   it("refuses what would be computed differently", () => {
     const message = (changes: object) => {
       const result = decode({ ...base, ...changes })
@@ -282,5 +311,6 @@ describe("config.json", () => {
     expect(message({ head_dim: 7 })).toMatch(/head_dim is 7; supported is an even number/)
     expect(message({ model_type: "llama" })).toMatch(/model_type/)
     expect(message({ hidden_size: -1 })).toMatch(/hidden_size/)
+    expect(message({ attention_block_size: 0 })).toMatch(/attention_block_size/)
   })
 })

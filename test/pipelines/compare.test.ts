@@ -87,7 +87,7 @@ describe("the rows", () => {
     Schema.decodeUnknownSync(RowConfig)(configOf(row, { ...profile, ...sizes }))
 
   it("differ in their methods alone: the profile maps sizes", () => {
-    const methods = /^(repr|align|subgoal|replay|trajectory|shuffle)/
+    const methods = /^(repr|align|subgoal|replay|trajectory|shuffle|pretrained|attention)/
     const [first, ...others] = [...rows, ...controls].map(row => decoded(row).train)
     for (const other of others)
       for (const [field, value] of Object.entries(other))

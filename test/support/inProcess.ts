@@ -54,6 +54,8 @@ export interface Ran {
   readonly bytes: (label: string, file: string) => Buffer
   readonly text: (label: string, file: string) => string
   readonly metric: (label: string, name: string) => number | undefined
+  /** Values of a metric that a node gave step by step. */
+  readonly series: (label: string, name: string) => ReadonlyArray<number>
 }
 
 export interface RunPipelineOptions {
@@ -129,6 +131,10 @@ export const runPipeline = async (pipeline: Pipeline, options: RunPipelineOption
       )
       .map(({ label, name, value }) => [`${label} ${name}`, value])
   )
+  const points = cache.database.all<{ label: string; name: string; value: number }>(
+    "SELECT DISTINCT execution.label, metric.name, point.step, point.value FROM point JOIN metric ON metric.id = point.metric JOIN execution ON execution.action = metric.action WHERE execution.run = ? ORDER BY point.step",
+    result.run
+  )
   cache.database.close()
   return {
     status: result.status,
@@ -144,6 +150,8 @@ export const runPipeline = async (pipeline: Pipeline, options: RunPipelineOption
     digest: label => digests.get(label) ?? "",
     bytes: (label, file) => files.get(`${label} ${file}`) ?? Buffer.alloc(0),
     text: (label, file) => files.get(`${label} ${file}`)?.toString("utf8") ?? "",
-    metric: (label, name) => metrics.get(`${label} ${name}`)
+    metric: (label, name) => metrics.get(`${label} ${name}`),
+    series: (label, name) =>
+      points.flatMap(point => (point.label === label && point.name === name ? [point.value] : []))
   }
 }

@@ -5,6 +5,7 @@
 import { geluTanh, layerNorm, silu } from "../../tensor/composites.ts"
 import { add, concat, constant, cos, mul, reshape, sin, sliceAxis } from "../../tensor/ops.ts"
 import type { Tensor } from "../../tensor/Tensor.ts"
+import { scoreMask, seenByRank } from "../attention.ts"
 import type { ParameterSpec } from "../parameters.ts"
 import {
   attention,
@@ -14,7 +15,6 @@ import {
   norm,
   normSpecs,
   placeTable,
-  scoreMask,
   table,
   under,
   type Weights,
@@ -34,18 +34,13 @@ export interface BlockShape {
 export const latentsOf = ({ globals, locals }: Pick<BlockShape, "globals" | "locals">): number => globals + locals
 
 /**
- * 1 where latent q may see latent k, row by row. All see the globals, globals see nothing else; a local sees the locals of its own block and of those before it, or with
- * `causal` just itself and the locals before it.
+ * Ranks of the latents, each of which sees those of its own and of lower ones. All see the globals, globals see nothing else; a local sees the locals of its own block and of
+ * those before it, or with `causal` just itself and the locals before it.
  */
-export const visibility = ({ block, globals, locals }: BlockShape, causal: boolean): Uint8Array<ArrayBuffer> => {
-  const n = globals + locals
-  const rank = (latent: number): number => (causal ? latent - globals : Math.floor((latent - globals) / block))
-  return Uint8Array.from({ length: n * n }, (_, i) => {
-    const [q, k] = [Math.floor(i / n), i % n]
-    if (k < globals) return 1
-    return q >= globals && rank(k) <= rank(q) ? 1 : 0
-  })
-}
+export const ranks = ({ block, globals, locals }: BlockShape, causal: boolean): Int32Array<ArrayBuffer> =>
+  Int32Array.from({ length: globals + locals }, (_, latent) =>
+    latent < globals ? -1 : Math.floor((latent - globals) / (causal ? 1 : block))
+  )
 
 export interface BlockCausalShape extends BlockShape {
   readonly width: number
@@ -129,7 +124,7 @@ export const blockCausal = (
     )
   }
   const modulated = (x: Tensor, shift: Tensor, scale: Tensor): Tensor => add(mul(layerNorm(x), add(scale, 1)), shift)
-  const mask = scoreMask(constant(visibility(shape, causal), "bool", [1, n, n]))
+  const mask = scoreMask(seenByRank(constant(ranks(shape, causal), "i32", [1, n])))
   const condition =
     promptWidth === undefined || prompt === undefined
       ? undefined

@@ -1,8 +1,8 @@
 /** Parts of the networks beside a language model: linear maps with biases, attention, pre-norm layers. Weights are looked up by name. */
 import { gelu, layerNorm } from "../../tensor/composites.ts"
-import { add, broadcastTo, concat, constant, matmul, reshape, select, sliceAxis } from "../../tensor/ops.ts"
+import { add, broadcastTo, concat, constant, matmul, reshape, sliceAxis } from "../../tensor/ops.ts"
 import type { Shape, Tensor } from "../../tensor/Tensor.ts"
-import { attend } from "../attention.ts"
+import { attend, scoreMask } from "../attention.ts"
 import type { Initial, ParameterSpec } from "../parameters.ts"
 
 /** The tensor of a parameter, by its name. */
@@ -105,12 +105,6 @@ export const attention = (
   }
   const [q, k, v] = projected()
   return linear(w, "out", attend(q, k, v, mask))
-}
-
-/** What may be seen, seen [B or 1, Q or 1, K] of bools, as what is added to scores: [B or 1, 1, 1, Q or 1, K]. */
-export const scoreMask = (seen: Tensor): Tensor => {
-  const [rows, queries, keys] = seen.shape as [number, number, number]
-  return reshape(select(seen, constant(0, "f32"), -1e30), [rows, 1, 1, queries, keys])
 }
 
 export interface LayerShape {

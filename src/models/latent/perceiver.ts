@@ -1,19 +1,9 @@
 /** Perceiver resamplers: so many learned vectors read a sequence of any length and become its summary (Jaegle et al. 2021; Alayrac et al. 2022). */
 import { add, broadcastTo, gather, reshape, sliceAxis } from "../../tensor/ops.ts"
 import type { Tensor } from "../../tensor/Tensor.ts"
+import { scoreMask } from "../attention.ts"
 import type { ParameterSpec } from "../parameters.ts"
-import {
-  layer,
-  layerSpecs,
-  linear,
-  linearSpecs,
-  placeTable,
-  scoreMask,
-  table,
-  under,
-  type Weights,
-  within
-} from "./parts.ts"
+import { layer, layerSpecs, linear, linearSpecs, placeTable, table, under, type Weights, within } from "./parts.ts"
 
 export interface PerceiverShape {
   /** Inner width. */

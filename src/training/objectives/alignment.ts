@@ -27,7 +27,7 @@ export interface Teacher {
   /** Steps of the whole training, for the weight's schedule. */
   readonly steps: number
   readonly seed: number
-  /** From a cache; left out, a frozen copy of the start weights computes them in every step. */
+  /** From a cache; left out, a frozen copy of the base computes them in every step. */
   readonly states?: CachedStates
 }
 

@@ -1,5 +1,5 @@
 /**
- * Where the states come from that a student is aligned with: a cache on the disk, or a frozen copy of the start weights that reads the clean rows,
+ * Where the states come from that a student is aligned with: a cache on the disk, or a frozen copy of the base that reads the clean rows,
  * causally, in the student's own program.
  */
 import { packedArrays, type Rows } from "../../data/packing.ts"

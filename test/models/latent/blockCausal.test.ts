@@ -5,16 +5,22 @@ import { evaluateTensors } from "../../../src/engines/reference/evaluate.ts"
 import {
   blockCausal,
   type BlockCausalShape,
+  type BlockShape,
   blockCausalSpecs,
-  visibility
+  ranks
 } from "../../../src/models/latent/blockCausal.ts"
+import { seenByRank } from "../../../src/models/attention.ts"
 import { initialValues } from "../../../src/models/parameters.ts"
-import { input } from "../../../src/tensor/ops.ts"
+import { constant, input } from "../../../src/tensor/ops.ts"
 import { normals, randomKey } from "../../../src/tensor/random.ts"
 
 const shape = { globals: 2, locals: 4, block: 2 }
-const rows = (bits: Uint8Array): ReadonlyArray<string> =>
-  Array.from({ length: 6 }, (_, q) => [...bits.subarray(6 * q, 6 * q + 6)].join(""))
+/** 1 where latent q may see latent k, row by row. */
+const visibility = (given: BlockShape, causal: boolean): ReadonlyArray<number> => [
+  ...evaluateTensors({ seen: seenByRank(constant(ranks(given, causal), "i32", [1, 6])) }, {})["seen"]!
+]
+const rows = (bits: ReadonlyArray<number>): ReadonlyArray<string> =>
+  Array.from({ length: 6 }, (_, q) => bits.slice(6 * q, 6 * q + 6).join(""))
 
 describe("latents see", () => {
   it("the globals; locals those of their block and of earlier ones", () => {
