@@ -39,17 +39,22 @@ export default Pipeline.make(
     const { data, model } = inCommon(configured)
 
     const tokenizer = downloadTokenizer(profile.data.tokenizer)
-    const tokenized = (name: string, { dataType, textKey, ...source }: Corpus) =>
+    const tokenized = (name: string, { dataType, documents, textKey, ...from }: Corpus) =>
       tokenize({
         name,
-        corpus: downloadDocuments({ name, ...source, ...given({ dataType, textKey }) }),
+        // Of a large Parquet file only the rows that are wanted are fetched.
+        corpus: downloadDocuments({
+          name,
+          ...from,
+          ...given({ dataType, textKey, rows: from.source.endsWith(".parquet") ? documents : undefined })
+        }),
         tokenizer,
         maxSeqLen: data.max_seq_len,
-        ...given({ dataType, textKey, chatTemplate: data.chat_template })
+        ...given({ dataType, documents, textKey, chatTemplate: data.chat_template })
       })
     const sequences = tokenized("corpus", {
       source: data.train_path,
-      ...given({ rows: data.train_size, dataType: data.data_type, textKey: data.text_keys })
+      ...given({ documents: data.train_size, dataType: data.data_type, textKey: data.text_keys })
     })
     const heldOut = tokenized("held-out", profile.data.heldOut)
     const reasoning = profile.data.reasoning && tokenized("reasoning", profile.data.reasoning)
@@ -67,11 +72,11 @@ export default Pipeline.make(
 
     const trained = Arr.map(configured, ([row, { train: settings }]) => {
       const { method = "masked", repr_align_wt: aligned = 0, seed = 0, trajectory_mode: mode = "none" } = settings
-      const runs = Arr.map(runsOf(row.name, seed, variant.seeds), ({ name, ...own }) => {
+      const runs = Arr.map(runsOf(row.name, seed, variant.seeds), ({ name, over }) => {
         const { log, model: student } = train(
           Origin.overlay(settings, {
             name,
-            ...own,
+            ...over,
             base: teacher,
             sequences,
             heldOut,

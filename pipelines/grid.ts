@@ -92,13 +92,13 @@ export const quickly = ({ quick, ...profile }: ProfileConfig, name: string): Pro
   return Origin.overlay(profile, quick)
 }
 
-/** The trainings of a row, one for each seed, and what they are called; other rows have the same seeds. The first is the row's own. */
+/** The trainings of a row, one for each seed: what they are called, and what is laid on its settings. Other rows have the same seeds; the first is the row's own. */
 export const runsOf = (
   name: string,
   seed: number,
   seeds = 1
-): Arr.NonEmptyReadonlyArray<{ readonly name: string; readonly seed: number }> =>
-  Arr.makeBy(seeds, i => ({ name: i === 0 ? name : `${name}-seed${seed + i}`, seed: seed + i }))
+): Arr.NonEmptyReadonlyArray<{ readonly name: string; readonly over: { readonly seed?: number } }> =>
+  Arr.makeBy(seeds, i => (i === 0 ? { name, over: {} } : { name: `${name}-seed${seed + i}`, over: { seed: seed + i } }))
 
 type Config = ReturnType<typeof configOf>
 

@@ -116,12 +116,12 @@ export const downloadDocuments = Stage.make("download-documents", {
   run: Effect.fn("download-documents")(function* (context) {
     const { outputs, parameters } = context
     const output = outputs.documents
-    if (yield* adopt(context.identity, Documents, output)) return
     if (parameters.rows !== undefined) {
       const { counted, text } = yield* takeRows(context, { ...parameters, rows: parameters.rows })
       yield* output.write("documents.jsonl", text)
       return yield* output.metadata(counted)
     }
+    if (yield* adopt(context.identity, Documents, output)) return
     const files = yield* fetch(context, path => formatOf(path) !== undefined)
     if (files.length === 0) {
       return yield* permanent(

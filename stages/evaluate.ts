@@ -35,6 +35,11 @@ export const evaluate = Stage.make("evaluate", {
   // The defaults are for the small models of the embedded profile: about ten seconds on two processors.
   parameters: Schema.Struct({
     method,
+    documents: setting(
+      Schema.Union([Schema.Literal("all"), PositiveInt]),
+      "all",
+      "How many held-out documents are measured, at even distances, or `all`"
+    ),
     sequencesPerDocument: setting(
       Schema.Union([Schema.Literal("all"), PositiveInt]),
       1,
@@ -89,8 +94,12 @@ export const evaluate = Stage.make("evaluate", {
       const teacher = yield* loadModel(engine, yield* filesOf(inputs.teacher))
       const { tokenizer } = model
 
-      const perDocument = Array.from(yield* Stream.runCollect(sequencesOfRecords(inputs.heldOut)))
-      const most = parameters.sequencesPerDocument === "all" ? Infinity : parameters.sequencesPerDocument
+      const limit = (most: "all" | number): number => (most === "all" ? Infinity : most)
+      const perDocument = evenly(
+        Array.from(yield* Stream.runCollect(sequencesOfRecords(inputs.heldOut))),
+        limit(parameters.documents)
+      )
+      const most = limit(parameters.sequencesPerDocument)
       const measured = yield* measureHeldOut(
         engine,
         model,

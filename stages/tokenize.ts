@@ -23,6 +23,8 @@ export const tokenize = Stage.make("tokenize", {
   description: "Cuts documents into token sequences",
   inputs: { corpus: Documents, tokenizer: Tokenizer },
   parameters: Schema.Struct({
+    /** Only the first so many documents. */
+    documents: Schema.optionalKey(PositiveInt),
     /** Longest sequence, in tokens; a longer document becomes several consecutive sequences. */
     maxSeqLen: PositiveInt,
     /** What a record is: `plaintext`, `prompt_response` or `conversation`. */
@@ -35,13 +37,14 @@ export const tokenize = Stage.make("tokenize", {
     chatTemplate: ChatTemplate.pipe(Schema.withDecodingDefaultKey(Effect.succeed("default" as const)))
   }),
   outputs: { sequences: TokenSequences },
-  items: { inputs: ["tokenizer"] },
+  items: { inputs: ["tokenizer"], parameters: ["maxSeqLen", "dataType", "textKey", "appendEos", "chatTemplate"] },
   resources: { cpus: 2, memoryMiB: 1024 },
   run: Effect.fn("tokenize")(function* ({ inputs, metric, outputs, parameters, progress, slots }) {
     const { sequences } = outputs
     const files = yield* tokenizerFiles(inputs.tokenizer)
     const { vocabSize } = yield* Effect.mapError(Effect.fromResult(parseTokenizer(files)), asStageError)
-    const records = (): Stream.Stream<DataRecord, StageError> => recordsOfArtifact(inputs.corpus, parameters)
+    const records = (): Stream.Stream<DataRecord, StageError> =>
+      Stream.take(recordsOfArtifact(inputs.corpus, parameters), parameters.documents ?? Infinity)
 
     // First the keys, then the records that are new: those of a grown corpus are few.
     const order: Array<Digest> = []

@@ -3,13 +3,14 @@ import { Schema } from "effect"
 import { DataType } from "./records.ts"
 import { PositiveInt } from "./setting.ts"
 
-/** A source of documents, as the stage `download-documents` takes it. */
+/** A source of documents. */
 const Corpus = Schema.Struct({
   source: Schema.String,
   sha256: Schema.optionalKey(Schema.String),
   dataType: Schema.optionalKey(DataType),
   textKey: Schema.optionalKey(Schema.String),
-  rows: Schema.optionalKey(PositiveInt)
+  /** Only the first so many documents. */
+  documents: Schema.optionalKey(PositiveInt)
 })
 export type Corpus = typeof Corpus.Type
 

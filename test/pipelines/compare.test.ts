@@ -83,17 +83,57 @@ describe("compare-50x", () => {
 
 describe("the rows", () => {
   const profile = config(ProfileConfig, "embedded")
-  const decoded = (row: (typeof rows)[number], sizes: Pick<ProfileConfig, "rows"> = profile) =>
-    Schema.decodeUnknownSync(RowConfig)(configOf(row, { ...profile, ...sizes }))
+  const decoded = (row: (typeof rows)[number], { data, train } = configOf(row, profile)) => ({
+    data: Schema.decodeUnknownSync(RowConfig.fields.data)(data),
+    train: Schema.decodeUnknownSync(RowConfig.fields.train)(train)
+  })
 
   it("differ in their methods alone: the profile maps sizes", () => {
-    const methods = /^(repr|align|subgoal|replay|trajectory|shuffle|pretrained|attention)/
-    const [first, ...others] = [...rows, ...controls].map(row => decoded(row).train)
+    const methods = /^(method|repr|align|subgoal|replay|trajectory|shuffle|pretrained|attention|cola)/
+    const shared = ["lr", "epochs", "seed", "weightDecay", "maxGradNorm", "evalEvery", "evalDraws"]
+    const [first, ...others] = [...rows, ...controls].map(row => decoded(row).train as { [field: string]: unknown })
     for (const other of others)
-      for (const [field, value] of Object.entries(other))
-        if (!methods.test(field)) assert.deepStrictEqual(value, (first as { [field: string]: unknown })[field], field)
+      for (const field of Object.keys(other)) {
+        const compared = /^(ldlm|vfm)$/.test(String(other["method"])) ? shared.includes(field) : !methods.test(field)
+        if (compared) assert.deepStrictEqual(other[field], first![field], field)
+      }
+    for (const field of shared) assert.isDefined(first![field], field)
     // What the profile replaces is no method.
     for (const field of Object.keys(profile.rows.train ?? {})) assert.notMatch(field.replaceAll("_", ""), methods)
+  })
+
+  it("read as many tokens in a step, and all tokens as often", () => {
+    for (const { data, train } of [...rows, ...controls].map(row => decoded(row))) {
+      const length = train.method === "ldlm" ? train.ldlm!.seqLen : data.maxSeqLen
+      assert.strictEqual(train.globalBatchSize * length, 4 * 256)
+      assert.strictEqual(train.epochs, decoded(rows[0]).train.epochs)
+    }
+  })
+
+  it("may be trained with several seeds, the same in every row; the first is the row's own", () => {
+    const nodes = planned({ variant: { seeds: 3 } })
+    for (const { name } of rows) {
+      const [a, b, c] = [name, `${name}-seed43`, `${name}-seed44`].map(
+        run => JSON.parse(nodes.get(`train/${run}`)!.parametersText) as { readonly seed: number }
+      )
+      assert.deepStrictEqual([a!.seed, b!.seed, c!.seed], [42, 43, 44])
+      assert.deepStrictEqual({ ...b, seed: 42 }, a)
+      assert.strictEqual(textOf(planned())[`train/${name}`], nodes.get(`train/${name}`)!.parametersText)
+    }
+    const { rows: reported } = JSON.parse(nodes.get("report-grid")!.parametersText) as {
+      readonly rows: ReadonlyArray<{ readonly runs: ReadonlyArray<string> }>
+    }
+    assert.deepStrictEqual(reported[6]!.runs, ["cola", "cola-seed43", "cola-seed44"])
+  })
+
+  it("have a first look, marked as one, where the profile knows less of everything", () => {
+    const nodes = planned({ variant: { quick: true } })
+    assert.deepStrictEqual([...nodes.keys()], [...planned().keys()])
+    assert.match(nodes.get("report-grid")!.parametersText, /first look \(--quick\)/)
+    assert.match(
+      rendered(() => planned({ variant: { quick: true }, profile: "qwen3-1.7b" })),
+      /--quick: the profile qwen3-1.7b has none/
+    )
   })
 
   it("must say the same of model and data", () => {

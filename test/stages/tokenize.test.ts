@@ -28,7 +28,11 @@ afterEach(() => directory.remove())
 
 const pipeline = (
   file: string,
-  options: { readonly maxSeqLen?: number; readonly dataType?: "prompt_response" | "conversation" } = {}
+  options: {
+    readonly maxSeqLen?: number
+    readonly documents?: number
+    readonly dataType?: "prompt_response" | "conversation"
+  } = {}
 ) =>
   Pipeline.make(
     "tokenize-test",
@@ -39,6 +43,7 @@ const pipeline = (
         corpus: downloadDocuments({ source: `file:${file}`, ...dataType }),
         tokenizer: downloadTokenizer({ source: "embedded:tokenizer" }),
         maxSeqLen: options.maxSeqLen ?? 16,
+        ...(options.documents === undefined ? {} : { documents: options.documents }),
         ...dataType
       })
       return reportData({ title: "test", sequences: { it: sequences } })
@@ -103,6 +108,17 @@ describe("the tokenize stage", () => {
       sequences: sequences.length,
       tokens: sequences.reduce((sum, { ids }) => sum + ids.length, 0)
     })
+  })
+
+  it("takes the first documents only, and the others when they are asked for", async () => {
+    const file = write(texts(10).map(text => ({ text })))
+    const some = await run(file, { documents: 3 })
+    assert.deepInclude(some.manifest("tokenize").metadata as object, { documents: 3 })
+    const whole = await run(file)
+    assert.strictEqual(whole.metric("tokenize", "documents/reused"), 3)
+    const first = (await sequencesOf(whole)).filter(({ document }) => document < 3)
+    assert.deepStrictEqual(await sequencesOf(some), first)
+    assert.strictEqual((await run(file, { documents: 50 })).metric("tokenize", "documents/reused"), 10)
   })
 
   it("computes one new item for one new document among 50", async () => {
