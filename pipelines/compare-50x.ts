@@ -12,13 +12,13 @@ import { tokenize } from "../stages/tokenize.ts"
 import { train } from "../stages/train.ts"
 import { trajectories } from "../stages/trajectories.ts"
 import { config } from "./config.ts"
-import { configOf, controls, inCommon, quickly, rows, runsOf } from "./grid.ts"
+import { ablations, configOf, controls, inCommon, quickly, rows, runsOf } from "./grid.ts"
 
 export default Pipeline.make(
   "compare-50x",
   {
     description: "Ways to make a diffusion model from an autoregressive one, compared on 50 documents",
-    variants: ["quick", "controls", "seeds"],
+    variants: ["quick", "controls", "ablations", "seeds"],
     profiles: {
       embedded: {
         description: "a teacher of 3.6 M parameters, 50 public-domain documents; all that ships with the program",
@@ -34,7 +34,10 @@ export default Pipeline.make(
   },
   ({ profile: whole, profileName, variant }) => {
     const profile = variant.quick === true ? quickly(whole, profileName) : whole
-    const grid = variant.controls === true ? Arr.appendAll(rows, controls) : rows
+    const grid = Arr.appendAll(rows, [
+      ...(variant.controls === true ? controls : []),
+      ...(variant.ablations === true ? ablations : [])
+    ])
     const configured = Arr.map(grid, row => [row, configOf(row, profile)] as const)
     const { data, model } = inCommon(configured)
 

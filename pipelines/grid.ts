@@ -7,6 +7,8 @@ import * as Origin from "../src/pipeline/Origin.ts"
 import { RowConfig } from "../src/training/configuration.ts"
 import { written } from "./config.ts"
 
+type Settings = { readonly [field: string]: unknown }
+
 export interface GridRow {
   readonly name: string
   /** As it stands in tables. */
@@ -15,8 +17,10 @@ export interface GridRow {
   readonly config: string
   /** What must be known to read its numbers. */
   readonly note?: string
+  /** The row whose sizes it has; by default its own. */
+  readonly sizes?: string
   /** Laid on the configuration. */
-  readonly over?: { readonly train: { readonly [field: string]: unknown } }
+  readonly over?: { readonly train: Settings }
 }
 
 /** The row that the others are compared with is the first. */
@@ -77,9 +81,64 @@ export const controls: ReadonlyArray<GridRow> = [
   }
 ]
 
+/**
+ * Rows 5 to 7 with a part taken out, or with what the seed's code did in its place: asked for with --ablations. docs/ldlm.md, docs/vfm.md and docs/cola.md say
+ * what each is about.
+ */
+export const ablations: ReadonlyArray<GridRow> = [
+  ...switched("ldlm", "LDLM", settings => ({ ldlm: settings }), {
+    whole_warmup: ["warm-up scales the whole loss", { warmup_scales: "loss" }],
+    batch_times: ["times learn from the batch's mean", { adaptive_losses: "batch" }],
+    no_positions: ["no positions", { latent_positions: false }],
+    no_prompt: ["no prompt", { prompt_length: 0 }],
+    tangent: ["tangent schedule", { noise_schedule: "tangent" }],
+    no_self_conditioning: ["no self-conditioning", { self_conditioning: false }],
+    no_decoder_noise: ["no noise on decoded latents", { decoder_noise_std: 0 }],
+    ascending: ["drawn upwards", { sampler_direction: "ascending" }]
+  }),
+  ...switched("vfm", "VFM", settings => ({ vfm: settings }), {
+    trained_base: ["the language model is trained, too", { freeze_base: false }],
+    replacing: ["noise replaces all embeddings", { noise_input: "replacing" }],
+    distances: ["distances to embeddings", { data_loss: "embedding" }],
+    masked_targets: ["distances to the embeddings of masks", { data_loss: "embedding", targets: "masked" }],
+    prefix: ["a beginning counts as visible", { observed: "prefix" }],
+    no_shift: ["no token shift", { token_shift: false }],
+    summed_kl: ["divergence summed over the width", { kl_scale: "sum" }]
+  }),
+  ...switched("cola", "Cola DLM", settings => settings, {
+    no_vae: ["no auto-encoder", { cola_vae: false }],
+    masked_source: ["latents of the masked text", { cola_source: "masked" }],
+    flowing: ["diffusion reaches the encoder", { cola_stop_gradient: false }],
+    coupled_tail: ["tail follows the noise", { cola_tail: "coupled" }],
+    no_condition: ["diffusion knows no text", { cola_condition: false }],
+    no_positions: ["no positions", { cola_positions: false }],
+    block_causal: ["block_causal", { cola_variant: "block_causal" }],
+    fast_block: ["fast_block", { cola_variant: "fast_block" }],
+    x0: ["predicts clean latents", { cola_prediction: "x0" }]
+  })
+]
+
+/** Rows like another, each with some of its settings changed. */
+function switched(
+  row: string,
+  label: string,
+  place: (settings: Settings) => Settings,
+  changes: { readonly [name: string]: readonly [what: string, settings: Settings] }
+): ReadonlyArray<GridRow> {
+  return Object.entries(changes).map(([name, [what, settings]]) => ({
+    name: `${row}_${name}`,
+    label: `${label}: ${what}`,
+    config: `compare_50x_${row}`,
+    sizes: row,
+    over: { train: place(settings) }
+  }))
+}
+
 /** The configuration of a row under a profile, as it is written. */
-export const configOf = ({ config, name, over = { train: {} } }: GridRow, { row = {}, rows: sizes }: ProfileConfig) =>
-  written(RowConfig, config, Origin.overlay(Origin.overlay(sizes, row[name] ?? {}), over))
+export const configOf = (
+  { config, name, over = { train: {} }, sizes = name }: GridRow,
+  { row = {}, rows: all }: ProfileConfig
+) => written(RowConfig, config, Origin.overlay(Origin.overlay(all, row[sizes] ?? {}), over))
 
 /** The profile for a first look. */
 export const quickly = ({ quick, ...profile }: ProfileConfig, name: string): ProfileConfig => {

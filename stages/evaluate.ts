@@ -65,7 +65,7 @@ export const evaluate = Stage.make("evaluate", {
     newTokens: setting(PositiveInt, 32, "Tokens that are made behind a prompt"),
     steps: setting(
       Schema.Array(PositiveInt),
-      [8, 16, 32, 64, 128],
+      [1, 2, 4, 8, 16, 32, 64, 128],
       "Denoising steps of these texts. More than there are new tokens give the same as that many, unless `decoding` says otherwise"
     ),
     decoding: setting(

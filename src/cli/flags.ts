@@ -53,6 +53,10 @@ export const variant = {
     Flag.withDescription("With the rows that serve as controls"),
     Flag.withDefault(false)
   ),
+  ablations: Flag.Boolean("ablations").pipe(
+    Flag.withDescription("With the rows that have a single part changed"),
+    Flag.withDefault(false)
+  ),
   seeds: Flag.Int("seeds").pipe(
     Flag.withDescription("Every training so many times, each with a seed of its own (default: 1)"),
     Flag.withMetavar("N"),
@@ -67,6 +71,7 @@ export const variant = {
 export interface VariantArgs {
   readonly quick: boolean
   readonly controls: boolean
+  readonly ablations: boolean
   readonly seeds: Option.Option<number>
 }
 
@@ -74,6 +79,7 @@ export interface VariantArgs {
 export const variantOf = (args: VariantArgs): Variant => ({
   ...(args.quick ? { quick: true } : {}),
   ...(args.controls ? { controls: true } : {}),
+  ...(args.ablations ? { ablations: true } : {}),
   ...(Option.isSome(args.seeds) && args.seeds.value > 1 ? { seeds: args.seeds.value } : {})
 })
 

@@ -34,6 +34,7 @@ const variantOfCommand = (command: string): Variant => {
   return variantOf({
     quick: given("quick"),
     controls: given("controls"),
+    ablations: given("ablations"),
     seeds: Option.map(Option.fromUndefinedOr(seeds), Number)
   })
 }

@@ -16,6 +16,8 @@ export interface Variant {
   readonly quick?: boolean
   /** Rows that only serve as controls, too. */
   readonly controls?: boolean
+  /** Rows with single parts changed, too. */
+  readonly ablations?: boolean
   /** Every training so many times, each with a seed of its own. */
   readonly seeds?: number
 }

@@ -4,7 +4,7 @@ import { assert, describe, it } from "vitest"
 import compare from "../../pipelines/compare-50x.ts"
 import pretrain from "../../pipelines/pretrain-teacher.ts"
 import { config } from "../../pipelines/config.ts"
-import { configOf, controls, inCommon, rows } from "../../pipelines/grid.ts"
+import { ablations, configOf, controls, inCommon, rows } from "../../pipelines/grid.ts"
 import { parseOverride } from "../../src/data/overrides.ts"
 import { ProfileConfig } from "../../src/data/profile.ts"
 import * as Origin from "../../src/pipeline/Origin.ts"
@@ -103,11 +103,36 @@ describe("the rows", () => {
   })
 
   it("read as many tokens in a step, and all tokens as often", () => {
-    for (const { data, train } of [...rows, ...controls].map(row => decoded(row))) {
+    for (const { data, train } of [...rows, ...controls, ...ablations].map(row => decoded(row))) {
       const length = train.method === "ldlm" ? train.ldlm!.seqLen : data.maxSeqLen
       assert.strictEqual(train.globalBatchSize * length, 4 * 256)
       assert.strictEqual(train.epochs, decoded(rows[0]).train.epochs)
     }
+  })
+
+  it("have ablations that change what they say, and nothing else", () => {
+    const texts = new Set<string>()
+    for (const ablation of ablations) {
+      const row = rows.find(({ name }) => name === ablation.sizes)!
+      const { method } = decoded(row).train
+      const settings = (of: typeof row) => {
+        const { train } = decoded(of) as { readonly train: { readonly [field: string]: unknown } }
+        return { ...train, ...(train[method] as object | undefined), [method]: undefined } as typeof train
+      }
+      const [changed, plain] = [settings(ablation), settings(row)]
+      const differing = Object.keys(changed).filter(
+        field => JSON.stringify(changed[field]) !== JSON.stringify(plain[field])
+      )
+      const { over } = ablation
+      assert.lengthOf(
+        differing,
+        Object.keys((over!.train[method] as object | undefined) ?? over!.train).length,
+        ablation.name
+      )
+      texts.add(`${method} ${differing.map(field => `${field} ${String(changed[field])}`).join()}`)
+    }
+    assert.strictEqual(texts.size, ablations.length)
+    assert.include([...planned({ variant: { ablations: true } }).keys()], "train/cola_x0")
   })
 
   it("may be trained with several seeds, the same in every row; the first is the row's own", () => {
