@@ -16,6 +16,7 @@ import { makeProgram } from "../tensor/Program.ts"
 import { elements } from "../tensor/Tensor.ts"
 import { artifactOf } from "./artifacts.ts"
 import { exportAnchors } from "./export/anchors.ts"
+import { trajectoriesText } from "./export/trajectories.ts"
 import { fromHere } from "./eventText.ts"
 import * as flags from "./flags.ts"
 import { nodeDisk } from "../store/NodeDisk.ts"
@@ -32,14 +33,14 @@ export const command = Command.make(
         "An artifact: digits of its digest, or PIPELINE/STAGE; for onnx also embedded:NAME or a directory in Hugging Face layout"
       )
     ),
-    to: Flag.Literals("to", ["files", "onnx", "anchors"]).pipe(
+    to: Flag.Literals("to", ["files", "onnx", "anchors", "trajectories"]).pipe(
       Flag.withDescription(
-        "files: copies of the artifact's files (a model in Hugging Face layout, a TensorBoard directory, …); onnx: a model's forward pass as a graph; anchors: a teacher's hidden states, a safetensors file per sequence"
+        "files: copies of the artifact's files (a model in Hugging Face layout, a TensorBoard directory, …); onnx: a model's forward pass as a graph; anchors: a teacher's hidden states, a safetensors file per sequence; trajectories: the orders of revealing, JSON Lines in the field's format"
       )
     ),
     output: Flag.String("output").pipe(
       Flag.withAlias("o"),
-      Flag.withDescription("A new directory for files and anchors; a file for onnx"),
+      Flag.withDescription("A new directory for files and anchors; a file for onnx and trajectories"),
       Flag.withMetavar("PATH")
     ),
     length: Flag.Int("length").pipe(
@@ -61,23 +62,26 @@ export const command = Command.make(
   },
   Effect.fn("export")(function* (args) {
     const path = resolve(args.output)
-    if (args.to !== "onnx") {
-      if (existsSync(path) && readdirSync(path).length > 0)
-        return yield* new ConfigError({ at: `--output ${args.output}`, message: "is there already, and not empty" })
+    const directory = args.to === "files" || args.to === "anchors"
+    if (existsSync(path) && (!directory || readdirSync(path).length > 0))
+      return yield* new ConfigError({
+        at: `--output ${args.output}`,
+        message: `is there already${directory ? ", and not empty" : ""}`
+      })
+    const write = (content: string | Uint8Array) =>
+      Effect.sync(() => {
+        mkdirSync(dirname(path), { recursive: true })
+        writeFileSync(path, content)
+      })
+    if (args.to === "onnx") yield* write(yield* modelAsOnnx(args))
+    else {
       const { database, store } = yield* needCache(args.cache)
       const name = yield* nameOf(args.reference)
       const { digest } = yield* attempt(() => artifactOf(database, name))
       const manifest = yield* store.readManifest(digest)
       if (args.to === "files") yield* store.materialiseArtifact(manifest, path, { onto: nodeDisk })
-      else yield* exportAnchors(store, digest, manifest, path)
-    } else {
-      if (existsSync(path))
-        return yield* new ConfigError({ at: `--output ${args.output}`, message: "is there already" })
-      const bytes = yield* modelAsOnnx(args)
-      yield* Effect.sync(() => {
-        mkdirSync(dirname(path), { recursive: true })
-        writeFileSync(path, bytes)
-      })
+      else if (args.to === "anchors") yield* exportAnchors(store, digest, manifest, path)
+      else yield* write(yield* trajectoriesText(store, digest, manifest))
     }
     process.stderr.write(`wrote ${fromHere(path)}\n`)
   })
@@ -95,6 +99,10 @@ export const command = Command.make(
     {
       command: "pipeline export compare-50x/anchor --to anchors -o anchors",
       description: "{key[:2]}/{key}.safetensors and manifest.json, as programs in Python read them"
+    },
+    {
+      command: "pipeline export compare-50x/trajectories/scheduled --to trajectories -o orders.jsonl",
+      description: "idx, trajectory, nfe, prompt_len of each sequence"
     }
   ])
 )

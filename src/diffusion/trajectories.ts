@@ -21,18 +21,18 @@ const encode = Schema.encodeSync(FromJson)
 
 export const encodeRecord = (record: TrajectoryRecord): Uint8Array => new TextEncoder().encode(encode(record))
 
-/** The records of a set, in its order. Fails for one that breaks what holds of every trajectory. */
-export const trajectoryRecords = (set: ChunkReader<unknown>): Stream.Stream<TrajectoryRecord, StageError> =>
-  Stream.mapEffect(set.items, item =>
-    Effect.gen(function* () {
-      const bytes = yield* item.bytes
-      const record = yield* Effect.mapError(decode(new TextDecoder().decode(bytes)), ({ message }) =>
-        permanent(`trajectory ${item.key}: ${message}`)
-      )
-      const fault = trajectoryFault(record, record.ids.length)
-      return fault === undefined ? record : yield* permanent(`trajectory of sequence ${record.sequence}: ${fault}`)
-    })
+/** Reads an item. Fails for one that breaks what holds of every trajectory. */
+export const decodeTrajectory = Effect.fn("decodeTrajectory")(function* (bytes: Uint8Array, key: string) {
+  const record = yield* Effect.mapError(decode(new TextDecoder().decode(bytes)), ({ message }) =>
+    permanent(`trajectory ${key}: ${message}`)
   )
+  const fault = trajectoryFault(record, record.ids.length)
+  return fault === undefined ? record : yield* permanent(`trajectory of sequence ${record.sequence}: ${fault}`)
+})
+
+/** The records of a set, in its order. */
+export const trajectoryRecords = (set: ChunkReader<unknown>): Stream.Stream<TrajectoryRecord, StageError> =>
+  Stream.mapEffect(set.items, item => Effect.flatMap(item.bytes, bytes => decodeTrajectory(bytes, item.key)))
 
 /** The trajectories of sequences, by their number; those without one are left out. Fails where the set was made with another mask. */
 export const readTrajectories = (

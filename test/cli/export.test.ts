@@ -9,6 +9,7 @@ import * as Pipeline from "../../src/pipeline/Pipeline.ts"
 import { anchor } from "../../stages/anchor.ts"
 import { downloadDocuments, downloadModel, downloadTokenizer } from "../../stages/download.ts"
 import { tokenize } from "../../stages/tokenize.ts"
+import { trajectories } from "../../stages/trajectories.ts"
 import { pipeline } from "../support/commandLine.ts"
 import { runPipeline, temporaryDirectory } from "../support/inProcess.ts"
 import { tinyConfig, tinyWeight, writeTinyModel } from "../support/tinyModel.ts"
@@ -33,7 +34,7 @@ const run = async (file: string, feeds: { readonly [name: string]: ort.Tensor } 
 }
 
 describe("pipeline export --to files and anchors", () => {
-  it("writes copies of files, and the field's layout: a safetensors file per sequence under its key, and a manifest", async () => {
+  it("writes copies of files, and the field's layouts: a safetensors file per sequence under its key, and a manifest", async () => {
     writeFileSync(
       join(directory.path, "texts.jsonl"),
       `${JSON.stringify({ text: "The people of the United States" })}\n`
@@ -41,16 +42,18 @@ describe("pipeline export --to files and anchors", () => {
     const states = Pipeline.make(
       "states",
       { description: "", profiles: { only: { description: "", needs: "nothing", make: () => undefined } } },
-      () =>
-        anchor({
-          teacher: downloadModel({ source: `file:${join(directory.path, "tiny")}` }),
-          sequences: tokenize({
-            corpus: downloadDocuments({ source: `file:${join(directory.path, "texts.jsonl")}` }),
-            tokenizer: downloadTokenizer({ source: "embedded:tokenizer" }),
-            maxSeqLen: 64
-          }),
-          layers: [0, 2]
+      () => {
+        const teacher = downloadModel({ source: `file:${join(directory.path, "tiny")}` })
+        const sequences = tokenize({
+          corpus: downloadDocuments({ source: `file:${join(directory.path, "texts.jsonl")}` }),
+          tokenizer: downloadTokenizer({ source: "embedded:tokenizer" }),
+          maxSeqLen: 64
         })
+        return [
+          anchor({ teacher, sequences, layers: [0, 2] }),
+          trajectories({ teacher, sequences, mode: "lr", numSteps: 2 })
+        ]
+      }
     )
     const cache = join(directory.path, "kept")
     const ran = await runPipeline(states, { cache, layers: [assets], engine: numericClass("ort") })
@@ -61,6 +64,26 @@ describe("pipeline export --to files and anchors", () => {
     assert.strictEqual(copied.code, 0, copied.stderr)
     const config = (folder: string) => readFileSync(join(directory.path, folder, "config.json"), "utf8")
     assert.strictEqual(config("copied"), config("tiny"))
+    const orders = call("export", "states/trajectories", "--to", "trajectories", "-o", "orders.jsonl", "--cache", cache)
+    assert.strictEqual(orders.code, 0, orders.stderr)
+    const [record, ...more] = readFileSync(join(directory.path, "orders.jsonl"), "utf8").trimEnd().split("\n")
+    assert.deepStrictEqual(more, [])
+    const { ids_sha, mask_token_id, prompt_len, trajectory, ...rest } = JSON.parse(record!) as {
+      readonly [field: string]: number | string | ReadonlyArray<ReadonlyArray<number>>
+    }
+    const rows = trajectory as ReadonlyArray<ReadonlyArray<number>>
+    const masks = rows.map(state => state.filter(id => id === mask_token_id).length)
+    // From all of the response to nothing, and the prompt always there.
+    assert.strictEqual(masks[0], rows[0]!.length - Number(prompt_len))
+    assert.strictEqual(masks.at(-1), 0)
+    assert.deepStrictEqual(
+      masks,
+      masks.toSorted((a, b) => b - a)
+    )
+    assert.deepStrictEqual(Object.keys(rest).sort(), ["idx", "nfe"])
+    assert.match(String(ids_sha), /^[0-9a-f]{16}/)
+    const other = call("export", "states/anchor", "--to", "trajectories", "-o", "wrong.jsonl", "--cache", cache)
+    assert.include(other.stderr, "is no set of trajectories, but anchors")
     const at = (name: string) => join(directory.path, "anchors", name)
     const manifest = JSON.parse(readFileSync(at("manifest.json"), "utf8")) as object
     assert.include(manifest, { format_version: 1, num_hidden_layers: 2, hidden_size: 8, dtype: "bfloat16" })
