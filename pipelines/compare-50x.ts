@@ -22,7 +22,7 @@ export default Pipeline.make(
     profiles: {
       embedded: {
         description: "a teacher of 3.6 M parameters, 50 public-domain documents; all that ships with the program",
-        needs: "nothing; about 3 minutes on two cores",
+        needs: "nothing; about 6 minutes on two cores",
         make: () => config(ProfileConfig, "embedded")
       },
       "qwen3-1.7b": {
