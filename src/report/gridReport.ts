@@ -113,13 +113,7 @@ export const gridJson = (report: GridReport): string => {
     ),
     reference: report.reference,
     comparisons: comparisons.map(({ difference, row, verdict }) => ({ row: row.name, difference, verdict })),
-    ties: report.ties.map(tie => ({
-      row: tie.row.name,
-      like: tie.like.name,
-      at: tie.at,
-      broken: tie.broken,
-      text: tieText(tie)
-    })),
+    ties: report.ties.map(tie => ({ ...tie, row: tie.row.name, like: tie.like.name, text: tieText(tie) })),
     cached
   }
   return `${JSON.stringify(json, null, 2)}\n`
