@@ -6,7 +6,7 @@ import * as Stage from "../../src/pipeline/Stage.ts"
 import { sha256 } from "../../src/pipeline/Digest.ts"
 import { readLines } from "../../src/training/log.ts"
 import { normals, randomKey } from "../../src/tensor/random.ts"
-import { Benchmark, Evaluation, ModelFiles, TrainingLog } from "../../stages/kinds.ts"
+import { Benchmark, Evaluation, ModelFiles, TrainingLog, Trajectories } from "../../stages/kinds.ts"
 
 /** Held-out documents of different lengths, all needing about 4 nats per token, `shift` more than the baseline's. */
 export const documentsWith = (shift: number, spread: number, seed = 1): EvaluationResult["documents"] => {
@@ -191,5 +191,25 @@ export const fixtureBenchmark = Stage.make("fixture-benchmark", {
     const result = benchmarkResult(inputs.model.digest, parameters.msPerForward)
     yield* benchmark.write("benchmark.json", JSON.stringify(result))
     yield* benchmark.metadata({ weights: result.weights })
+  })
+})
+
+/** Two items of 10 and 20 bytes. */
+export const fixtureTrajectories = Stage.make("fixture-trajectories", {
+  inputs: {},
+  parameters: Schema.Struct({}),
+  outputs: { trajectories: Trajectories },
+  items: { inputs: [] },
+  run: Effect.fn("fixture-trajectories")(function* ({ outputs: { trajectories } }) {
+    const keys = [10, 20].map(size => trajectories.key(String(size)))
+    for (const [i, key] of keys.entries()) yield* trajectories.put(key, new Uint8Array(10 * (i + 1)))
+    yield* trajectories.finish(keys, {
+      trajectories: 2,
+      skipped: 1,
+      tokens: 60,
+      forwards: 24,
+      mode: "scheduled",
+      maskId: 7
+    })
   })
 })
