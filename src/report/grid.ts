@@ -1,6 +1,6 @@
-/** The grid as a table: the text of each cell, and footnotes for what does not exist. */
+/** The grid as a table: the text of each cell, and footnotes for what does not exist and what must be known. */
 import type { TextQuality } from "../evaluation/results.ts"
-import { type Column, type Figure, type Group, groups } from "./columns.ts"
+import { type Column, type Figure, type Group, groups } from "./column.ts"
 import { interval } from "./format.ts"
 import type { GridRow } from "./rows.ts"
 
@@ -36,9 +36,10 @@ export const makeGrid = (
   }
   const cell = (column: Column, figure: Figure): Cell => {
     if ("absent" in figure) return { text: "n/a", footnote: footnote(figure.absent), figure }
-    const { high, low, value } = figure
+    const { high, low, note, value } = figure
     const spread = low === undefined || high === undefined ? "" : ` ${interval(column.format, low, high)}`
-    return { text: `${column.format(value)}${spread}`, figure }
+    const text = `${column.format(value)}${spread}`
+    return { text, figure, ...(note === undefined ? {} : { footnote: footnote(note) }) }
   }
   const lines = rows.map(row => ({
     label: row.label,

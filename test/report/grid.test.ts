@@ -2,7 +2,7 @@
 import { assert, describe, it } from "vitest"
 import { lineChart } from "../../src/report/charts.ts"
 import { compare } from "../../src/report/comparison.ts"
-import { thinned } from "../../src/report/figures.ts"
+import { linesOf, thinned } from "../../src/report/lines.ts"
 import { gridMarkdown } from "../../src/report/gridMarkdown.ts"
 import { gridHtml } from "../../src/report/gridPage.ts"
 import { gridJson, makeGridReport, type ReportSettings } from "../../src/report/gridReport.ts"
@@ -119,6 +119,12 @@ describe("the grid", () => {
         assertStands(interval!, [difference.low, difference.high])
       }
     }
+  })
+
+  it("puts remarks first, where nobody can miss them", () => {
+    const [markdown, html] = [gridMarkdown(report), gridHtml(report)]
+    assert.isTrue(markdown.startsWith("# compare\n\n> **Fifty documents.**\n\n"))
+    assert.include(html, '<h1>compare</h1>\n<p class="remark">Fifty documents.</p>')
   })
 
   it("says n/a where a quantity does not exist or was not measured, and why in a footnote; it invents nothing", () => {
@@ -255,6 +261,8 @@ describe("the comparison", () => {
     const found = makeGridReport([first, second], first, [], settings)
     const { difference } = found.comparisons[0]!
     for (const value of [difference!.value, difference!.low, difference!.high]) assert.closeTo(value, -0.1, 1e-9)
+    for (const text of [gridMarkdown(found), gridHtml(found)])
+      assert.match(text, /percentile bootstrap over documents and runs.*corrected over the rows by Holm/)
     const { cells } = (JSON.parse(gridJson(found)) as Json).rows[0]!
     const bits = cells["bitsPerByte"] as { readonly value: number; readonly low: number; readonly high: number }
     const each = first.runs.map(run => run.evaluation!.content.bound!.bitsPerByte)
@@ -356,6 +364,31 @@ describe("charts", () => {
     assert.include(chart("a"), "step &lt;b&gt;")
     assert.include(chart("a"), 'aria-label="a &quot;title&quot;"')
     assert.notMatch(chart("a"), /<style|\bzr\d/)
+  })
+
+  it("of several runs draw the mean of what all measured, in a band from the least to the largest", () => {
+    const [run] = fixtureRow({ name: "a" }).runs
+    const curves = { a: [1, 2, 4], b: [3, 8], c: [5, 5, 0] }
+    const row = { ...fixtureRow({ name: "a" }), runs: Object.keys(curves).map(name => ({ ...run, name })) }
+    const points = ({ name }: Run) =>
+      curves[name as keyof typeof curves].map((y, step) => [step, y, 10 * step] as const)
+    const [line, ...others] = linesOf([row], points)
+    assert.deepStrictEqual(line, {
+      row: 0,
+      points: [
+        [0, 3],
+        [10, 5]
+      ],
+      band: [
+        [0, 1, 5],
+        [10, 2, 8]
+      ]
+    })
+    assert.deepStrictEqual(others, [])
+    assert.notProperty(linesOf([{ ...row, runs: row.runs.slice(0, 1) }], points)[0], "band")
+    // The area is a path of its own, filled and pale.
+    const svg = lineChart("a", "a", { x: { label: "step" }, series: [line!] })
+    assert.match(svg, /fill="var\(--row-1\)"[^>]*fill-opacity="0.18"|opacity="0.18"/)
   })
 
   it("thin a curve to means of equally many points", () => {
