@@ -190,7 +190,7 @@ export const budgetTexts = (
       ? []
       : [
           `Equal compute: ${budget.row.label} computed least, ${significant(budget.teraflops)} TFLOP; each row is shown where its training had computed as much. Counted are the matrix products of the programs that ran, padding and recomputation among them, forwards and backwards. Bounds are interpolated on straight lines between the evaluations of a training; seconds are its steps so far times the median time of one, and rows that train side by side slow each other down.`,
-          `Bounds during training are noisier estimates than those of the held-out text above, with fewer draws of masks${noiseText(rows)}. What was spent before the trainings - on the teacher, its cached states, and trajectories - is not counted.`
+          `Bounds during training are noisier estimates than those in the table of held-out text, which take more draws of masks${noiseText(rows)}. What was spent before the trainings (on the teacher, its cached states and trajectories) is not counted.`
         ])
   ]
 }

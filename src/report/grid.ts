@@ -6,6 +6,7 @@ import type { GridRow } from "./rows.ts"
 
 export interface Cell {
   readonly text: string
+  readonly interval?: string
   /** Number of its footnote, from 1. */
   readonly footnote?: number
   /** Left out where the cell is empty. */
@@ -37,9 +38,12 @@ export const makeGrid = (
   const cell = (column: Column, figure: Figure): Cell => {
     if ("absent" in figure) return { text: "n/a", footnote: footnote(figure.absent), figure }
     const { high, low, note, value } = figure
-    const spread = low === undefined || high === undefined ? "" : ` ${interval(column.format, low, high)}`
-    const text = `${column.format(value)}${spread}`
-    return { text, figure, ...(note === undefined ? {} : { footnote: footnote(note) }) }
+    return {
+      text: column.format(value),
+      figure,
+      ...(low === undefined || high === undefined ? {} : { interval: interval(column.format, low, high) }),
+      ...(note === undefined ? {} : { footnote: footnote(note) })
+    }
   }
   const lines = rows.map(row => ({
     label: row.label,

@@ -21,8 +21,8 @@ export const groupTitle = (group: Group, { budget, settings: { speedSteps, textS
   }
 }
 
-export const cellText = ({ footnote, text }: Cell): string =>
-  footnote === undefined ? text : `${text}${mark(footnote)}`
+const cellText = ({ footnote, interval: around, text }: Cell): string =>
+  `${text}${around === undefined ? "" : ` ${around}`}${footnote === undefined ? "" : mark(footnote)}`
 
 /** Columns and lines of the table of differences, baseline left out. */
 export const differencesTable = ({ comparisons }: GridReport) => ({

@@ -4,7 +4,7 @@ import { bytes, count } from "../pipeline/units.ts"
 import { intervalChart, rowColour, rowMark } from "./charts.ts"
 import type { Group } from "./column.ts"
 import { budgetFigures, type Chart, speedFigures, textFigures, trainingFigures } from "./figures.ts"
-import { groupOf, groupsOf } from "./grid.ts"
+import { type Cell, groupOf, groupsOf } from "./grid.ts"
 import { countsText, differencesTable, groupTitle } from "./gridMarkdown.ts"
 import { budgets, type GridReport, method } from "./gridReport.ts"
 import { escape, htmlPage, htmlTable } from "./html.ts"
@@ -22,7 +22,9 @@ figure { margin: 0; max-width: 40rem } figure + .wide { margin-top: 1rem } figca
 .remark { border-left: 0.3rem solid var(--warn); background: var(--shade); padding: 0.6rem 0.9rem; font-weight: 600 }
 .text { border-left: 3px solid var(--line); padding-left: 0.8rem; white-space: pre-wrap; overflow-wrap: anywhere; max-width: 48rem }
 .prompt { color: var(--text) }
-.panels img { width: 100%; background: #fff }
+.interval { display: block; color: var(--text); font-size: 0.85em } sup { line-height: 0 }
+.panels { grid-template-columns: 1fr } .panels figure { max-width: 60rem } .panels img { width: 100%; background: #fff }
+summary { cursor: pointer; margin: 0.5rem 0 }
 `
 
 export const gridHtml = (report: GridReport): string => {
@@ -69,7 +71,7 @@ const verdicts = (report: GridReport): string => {
           `<figure>${intervalChart("differences", label, { label: "Δ bound, nats/token: left of 0 is better", entries })}</figure>`,
           htmlTable(table.columns, table.lines)
         ]),
-    ...report.ties.map(tie => `<p${tie.broken ? ' class="broken"' : ""}>${escape(tieText(tie))}</p>`)
+    `<ul class="plain">${report.ties.map(tie => `<li class="${tie.broken ? "broken" : "small"}">${escape(tieText(tie))}</li>`).join("\n")}</ul>`
   ].join("\n")
 }
 
@@ -91,9 +93,11 @@ const groupTable = (report: GridReport, group: Group): string => {
   const note = (footnote: number | undefined) =>
     footnote === undefined ? "" : `<sup><a href="#${id(footnote)}">${footnote}</a></sup>`
   const used = new Set(lines.flatMap(({ cells }) => cells.flatMap(({ footnote }) => footnote ?? [])))
+  const cell = ({ footnote, interval, text }: Cell) =>
+    `<td>${escape(text)}${note(footnote)}${interval === undefined ? "" : ` <span class="interval">${escape(interval)}</span>`}</td>`
   const body = lines.map(({ cells, label, row }) => {
     const first = row === undefined ? escape(label) : keyed(report.rows, row)
-    return `<tr><td>${first}</td>${cells.map(({ footnote, text }) => `<td>${escape(text)}${note(footnote)}</td>`).join("")}</tr>`
+    return `<tr><td>${first}</td>${cells.map(cell).join("")}</tr>`
   })
   return [
     `<div class="wide group"><table>`,
