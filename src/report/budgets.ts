@@ -175,22 +175,24 @@ export const budgetTexts = (
   baseline: GridRow,
   budget: Budget | undefined
 ): ReadonlyArray<string> => {
-  const others = rows.filter(row => readsOtherTokens(row, baseline)).map(({ label }) => label)
-  const tokens = tokensOf(baseline).filter(each => each !== undefined)
-  const all = [...new Set(tokens)].map(count).join(", ")
+  const numbers = (row: GridRow) =>
+    [...new Set(tokensOf(row).filter(tokens => tokens !== undefined))].map(count).join(", ")
+  const others = rows.filter(row => readsOtherTokens(row, baseline)).map(row => `${row.label} ${numbers(row)}`)
   return [
-    ...(tokens.length === 0
+    ...(numbers(baseline) === ""
       ? []
       : others.length === 0
-        ? [`All rows were trained on the same number of tokens (${all}): the tables compare them at equal tokens.`]
+        ? [
+            `All rows were trained on the same number of tokens (${numbers(baseline)}): the tables compare them at equal tokens.`
+          ]
         : [
-            `Tokens differ: ${baseline.label} read ${all}, but ${others.join(", ")} other numbers. The tables do not compare these rows at equal tokens.`
+            `Tokens differ: ${baseline.label} read ${numbers(baseline)}, but ${others.join("; ")}. The tables do not compare these rows at equal tokens.`
           ]),
     ...(budget === undefined
       ? []
       : [
           `Equal compute: ${budget.row.label} computed least, ${significant(budget.teraflops)} TFLOP; each row is shown where its training had computed as much. Counted are the matrix products of the programs that ran, padding and recomputation among them, forwards and backwards. Bounds are interpolated on straight lines between the evaluations of a training; seconds are its steps so far times the median time of one, and rows that train side by side slow each other down.`,
-          `Bounds during training are noisier estimates than those in the table of held-out text, which take more draws of masks${noiseText(rows)}. What was spent before the trainings (on the teacher, its cached states and trajectories) is not counted.`
+          `Bounds during training are noisier estimates than those in the table of held-out text, which take more draws of masks${noiseText(rows)}. What was spent before the trainings (on the teacher, its cached states and trajectories) is not counted. Where learning rates fall until the end, a training that was planned for this compute would do a little better than one that is looked at on its way.`
         ])
   ]
 }

@@ -132,7 +132,7 @@ describe("equal tokens", () => {
 
   it("are said to be equal where they are, and rows that read others are named and marked", () => {
     assert.include(texts([base, dear]), "All rows were trained on the same number of tokens (400,000)")
-    assert.include(texts([base, dear, other]), "Tokens differ: row base read 400,000, but row dear other numbers")
+    assert.include(texts([base, dear, other]), "Tokens differ: row base read 400,000, but row dear 300,000. ")
     const report = makeGridReport([base, other], base, [], {
       title: "compare",
       command: "",

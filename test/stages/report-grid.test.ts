@@ -86,6 +86,7 @@ const run = (cache: string, { changes = {}, swapped = false }: Options = {}) =>
   )
 
 interface Json {
+  readonly equalCompute: { readonly row: string; readonly teraflops: number }
   readonly comparisons: ReadonlyArray<{ readonly row: string; readonly difference: { readonly value: number } }>
   readonly rows: ReadonlyArray<{ readonly runs: ReadonlyArray<{ readonly weights: string }> }>
   readonly cached: ReadonlyArray<{
@@ -120,6 +121,11 @@ describe("the stage report-grid", () => {
     })
     assert.include(html, "<td>2 trajectories, 60 tokens</td>")
     for (const row of json.rows) assert.include(html, row.runs[0]!.weights.slice(0, 12))
+    // Read from the logs of the trainings: 200 steps of 0.01.
+    assert.strictEqual(json.equalCompute.row, "baseline")
+    assert.closeTo(json.equalCompute.teraflops, 2, 1e-9)
+    assert.include(markdown, "| at equal compute, 2.00 TFLOP ")
+    assert.include(html, "Held-out bound during training by compute")
     assert.include(html, "pipeline lineage ")
     assert.include(html, "pipeline run compare --set a=&#39;&lt;b&gt;&#39;")
     // Of the panels the last, as a picture.
