@@ -8,7 +8,15 @@ import { everyNumber, type GridRow, type Run } from "./rows.ts"
 export interface Chart {
   readonly caption: string
   readonly svg: string
+  /** Numbers of the rows that have a line in it. */
+  readonly rows: ReadonlyArray<number>
 }
+
+const chart = (name: string, caption: string, drawn: Parameters<typeof lineChart>[2], title = caption): Chart => ({
+  caption,
+  svg: lineChart(name, title, drawn),
+  rows: drawn.series.flatMap(({ row }) => (row === "reference" ? [] : [row]))
+})
 
 /** Points of a curve; more are averaged. */
 const mostPoints = 60
@@ -43,7 +51,7 @@ export const trainingFigures = (rows: ReadonlyArray<GridRow>): ReadonlyArray<Cha
       const size = Math.ceil(longest / mostPoints)
       const series = linesOf(rows, run => thinned(whole(run), size))
       const caption = `${curves[metric] ?? metric}${size === 1 ? "" : `; each point the mean of ${size}`}`
-      return [{ caption, svg: lineChart(`training-${i}`, caption, { x: { label: "step", end }, series }) }]
+      return [chart(`training-${i}`, caption, { x: { label: "step", end }, series })]
     })
 }
 
@@ -63,7 +71,7 @@ export const budgetFigures = (rows: ReadonlyArray<GridRow>): ReadonlyArray<Chart
     )
     const end = Math.max(0, ...rows.flatMap(({ runs }) => runs.map(run => spent(run).at(-1)?.[field] ?? 0)))
     return series.some(({ points }) => points.length > 1)
-      ? [{ caption, svg: lineChart(`budget-${field}`, caption, { x: { label, end }, series }) }]
+      ? [chart(`budget-${field}`, caption, { x: { label, end }, series })]
       : []
   })
 
@@ -95,14 +103,12 @@ export const textFigures = (rows: ReadonlyArray<GridRow>, reference?: TextQualit
             }
           ]
     return [
-      {
+      chart(
+        `text-${quality}`,
         caption,
-        svg: lineChart(`text-${quality}`, `${caption}, by denoising steps`, {
-          x: { label: "denoising steps", doublings: true },
-          y: { doublings },
-          series: [...truth, ...series]
-        })
-      }
+        { x: { label: "denoising steps", doublings: true }, y: { doublings }, series: [...truth, ...series] },
+        `${caption}, by denoising steps`
+      )
     ]
   })
 
@@ -126,15 +132,11 @@ export const speedFigures = (rows: ReadonlyArray<GridRow>): ReadonlyArray<Chart>
     })
   )
   if (perSecond.length === 0) return []
-  const captions = [
-    "New tokens per second",
-    "Milliseconds per forward pass: median, and 10th to 90th percentile"
-  ] as const
   return [
-    {
-      caption: captions[0],
-      svg: lineChart("speed-tokens", captions[0], { x, y: { doublings: true }, series: perSecond })
-    },
-    { caption: captions[1], svg: lineChart("speed-forward", captions[1], { x, series: perForward }) }
+    chart("speed-tokens", "New tokens per second", { x, y: { doublings: true }, series: perSecond }),
+    chart("speed-forward", "Milliseconds per forward pass: median, and 10th to 90th percentile", {
+      x,
+      series: perForward
+    })
   ]
 }

@@ -71,7 +71,9 @@ const verdicts = (report: GridReport): string => {
           `<figure>${intervalChart("differences", label, { label: "Δ bound, nats/token: left of 0 is better", entries })}</figure>`,
           htmlTable(table.columns, table.lines)
         ]),
-    `<ul class="plain">${report.ties.map(tie => `<li class="${tie.broken ? "broken" : "small"}">${escape(tieText(tie))}</li>`).join("\n")}</ul>`
+    report.ties.length === 0
+      ? ""
+      : `<ul class="plain">${report.ties.map(tie => `<li class="${tie.broken ? "broken" : "small"}">${escape(tieText(tie))}</li>`).join("\n")}</ul>`
   ].join("\n")
 }
 
@@ -116,11 +118,14 @@ const equal = (report: GridReport): string =>
 
 const truth = "<li>┄ the held-out text itself</li>"
 
-/** Charts below a legend; `more` are entries of it that no row has. */
+/** Charts below a legend of the rows that are in one of them; `more` are entries of it that no row has. */
 const figures = (rows: ReadonlyArray<GridRow>, all: ReadonlyArray<Chart>, more = ""): string =>
   all.length === 0
     ? ""
-    : `<ul class="plain legend">${rows.map(row => `<li>${keyed(rows, row)}</li>`).join("")}${more}</ul>
+    : `<ul class="plain legend">${rows
+        .filter((_, i) => all.some(chart => chart.rows.includes(i)))
+        .map(row => `<li>${keyed(rows, row)}</li>`)
+        .join("")}${more}</ul>
 <div class="figures">
 ${all.map(({ caption, svg }) => `<figure><figcaption>${escape(caption)}</figcaption>${svg}</figure>`).join("\n")}
 </div>`

@@ -118,6 +118,13 @@ describe("equal compute", () => {
     assert.deepStrictEqual(computeColumn.figure(mute), { absent: "the training's log does not say what was computed" })
     assert.deepStrictEqual(spent(mute.runs[0]!), [])
     assert.deepStrictEqual(budgetFigures([mute]), [])
+    assert.deepStrictEqual(
+      budgetFigures([base, mute, dear]).map(({ rows }) => rows),
+      [
+        [0, 2],
+        [0, 2]
+      ]
+    )
   })
 })
 
