@@ -35,19 +35,21 @@ export const spent = (run: Run): ReadonlyArray<Spent> =>
 export interface Budget {
   readonly teraflops: number
   readonly row: GridRow
+  /** Whether the others computed as much. */
+  readonly shared: boolean
 }
 
 /** Undefined where fewer than two rows can be compared. */
 export const budgetOf = (rows: ReadonlyArray<GridRow>): Budget | undefined => {
   const totals = rows.flatMap(row => {
     const runs = row.runs.map(spent)
-    return whyNoBound(row) === undefined && runs.every(steps => steps.some(({ bound }) => bound !== undefined))
-      ? [{ row, teraflops: Math.min(...runs.map(steps => steps.at(-1)!.teraflops)) }]
-      : []
+    if (whyNoBound(row) !== undefined || runs.some(steps => steps.every(({ bound }) => bound === undefined))) return []
+    const ends = runs.map(steps => steps.at(-1)!.teraflops)
+    return [{ row, teraflops: Math.min(...ends), most: Math.max(...ends) }]
   })
-  return totals.length < 2
-    ? undefined
-    : totals.reduce((least, each) => (each.teraflops < least.teraflops ? each : least))
+  if (totals.length < 2) return undefined
+  const least = totals.reduce((known, each) => (each.teraflops < known.teraflops ? each : known))
+  return { ...least, shared: totals.every(({ most }) => most === least.teraflops) }
 }
 
 const whyNoBound = ({ notApplicable, runs }: GridRow): string | undefined =>
@@ -191,7 +193,7 @@ export const budgetTexts = (
     ...(budget === undefined
       ? []
       : [
-          `Equal compute: ${budget.row.label} computed least, ${significant(budget.teraflops)} TFLOP; each row is shown where its training had computed as much. Counted are the matrix products of the programs that ran, padding and recomputation among them, forwards and backwards. Bounds are interpolated on straight lines between the evaluations of a training; seconds are its steps so far times the median time of one, and rows that train side by side slow each other down.`,
+          `Equal compute: ${budget.shared ? `all rows with a bound computed the same, ${significant(budget.teraflops)} TFLOP, so that this is the end of their trainings` : `${budget.row.label} computed least, ${significant(budget.teraflops)} TFLOP; each row is shown where its training had computed as much`}. Counted are the matrix products of the programs that ran, padding and recomputation among them, forwards and backwards. Bounds are interpolated on straight lines between the evaluations of a training; seconds are its steps so far times the median time of one, and rows that train side by side slow each other down.`,
           `Bounds during training are noisier estimates than those in the table of held-out text, which take more draws of masks${noiseText(rows)}. What was spent before the trainings (on the teacher, its cached states and trajectories) is not counted. Where learning rates fall until the end, a training that was planned for this compute would do a little better than one that is looked at on its way.`
         ])
   ]

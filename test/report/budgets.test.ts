@@ -57,6 +57,9 @@ describe("equal compute", () => {
     const budget = budgetOf(rows)!
     assert.strictEqual(budget.row, base)
     assert.closeTo(budget.teraflops, 2, 1e-12)
+    assert.include(budgetTexts(rows, base, budget).join("\n"), "row base computed least, 2.00 TFLOP; each row is shown")
+    const same = budgetTexts([base, base], base, budgetOf([base, base])).join("\n")
+    assert.include(same, "all rows with a bound computed the same, 2.00 TFLOP")
     const curve = (floor: number, step: number) => floor + 3 * Math.exp(-(step - 1) / 40)
     assert.closeTo(valueOf(rows, "equalCompute.bound", base), curve(2, 200), 1e-12)
     // 2 TFLOP are 160 steps of 0.0125: a fifth of the way from the evaluation at 150 to that at 200.
