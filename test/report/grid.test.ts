@@ -386,9 +386,13 @@ describe("charts", () => {
     })
     assert.deepStrictEqual(others, [])
     assert.notProperty(linesOf([{ ...row, runs: row.runs.slice(0, 1) }], points)[0], "band")
-    // The area is a path of its own, filled and pale.
+    // The area is a polygon, along the low ends and back along the high ones, pale.
     const svg = lineChart("a", "a", { x: { label: "step" }, series: [line!] })
-    assert.match(svg, /fill="var\(--row-1\)"[^>]*fill-opacity="0.18"|opacity="0.18"/)
+    const [, corners] = /<polygon points="([^"]*)" fill="var\(--row-1\)" fill-opacity="0.18">/.exec(svg)!
+    const [left, low, right, , , , , high] = corners!.split(" ").map(Number)
+    assert.isBelow(left!, right!)
+    // Pixels are counted from above.
+    assert.isAbove(low!, high!)
   })
 
   it("thin a curve to means of equally many points", () => {
