@@ -128,6 +128,7 @@ export default Pipeline.make(
         models: named(({ student }) => student),
         logs: named(({ log }) => log),
         anchors: { teacher: anchors },
+        trajectories: Object.fromEntries(orders),
         sequences: { corpus: sequences, "held-out": heldOut, ...given({ reasoning }) }
       })
     }

@@ -8,7 +8,16 @@ import { gridMarkdown } from "../src/report/gridMarkdown.ts"
 import { gridJson, makeGridReport } from "../src/report/gridReport.ts"
 import { readCached, readRun } from "../src/report/readRuns.ts"
 import type { Cached, GridRow } from "../src/report/rows.ts"
-import { Anchors, Benchmark, Evaluation, ModelFiles, Report, TokenSequences, TrainingLog } from "./kinds.ts"
+import {
+  Anchors,
+  Benchmark,
+  Evaluation,
+  ModelFiles,
+  Report,
+  TokenSequences,
+  TrainingLog,
+  Trajectories
+} from "./kinds.ts"
 
 const Row = Schema.Struct({
   name: Schema.String,
@@ -35,6 +44,7 @@ export const reportGrid = Stage.make("report-grid", {
     logs: Artifact.named(TrainingLog),
     /** What was cached for the rows. */
     anchors: Artifact.named(Anchors),
+    trajectories: Artifact.named(Trajectories),
     sequences: Artifact.named(TokenSequences)
   },
   parameters: Schema.Struct({
@@ -53,7 +63,7 @@ export const reportGrid = Stage.make("report-grid", {
   resources: { cpus: 1, memoryMiB: 512 },
   run: Effect.fn("report-grid")(function* ({ inputs, metric, outputs, parameters }) {
     const { baseline: baselineName, rows: declared, ...settings } = parameters
-    const { anchors, sequences, ...sources } = inputs
+    const { anchors, sequences, trajectories, ...sources } = inputs
     const names = new Set(declared.flatMap(({ name, runs }) => runs ?? [name]))
     for (const [port, given] of Object.entries(sources)) {
       const unnamed = Object.keys(given).filter(name => !names.has(name))
@@ -72,7 +82,8 @@ export const reportGrid = Stage.make("report-grid", {
       )
     const cached: ReadonlyArray<Cached> = [
       ...(yield* Effect.forEach(Object.entries(sequences), ([name, set]) => readCached(name, TokenSequences, set))),
-      ...(yield* Effect.forEach(Object.entries(anchors), ([name, set]) => readCached(name, Anchors, set)))
+      ...(yield* Effect.forEach(Object.entries(anchors), ([name, set]) => readCached(name, Anchors, set))),
+      ...(yield* Effect.forEach(Object.entries(trajectories), ([name, set]) => readCached(name, Trajectories, set)))
     ]
     const found = makeGridReport(rows, baseline, cached, settings)
     const columns = found.grid.columns.map(({ id }) => id)

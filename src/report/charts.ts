@@ -1,11 +1,5 @@
 /** Charts as SVG text by ECharts, in colours that the page sets: `--row-1` and so on, `--text`, `--line`. */
-import { LineChart } from "echarts/charts"
-import { GridComponent } from "echarts/components"
-import { type EChartsCoreOption, init, use } from "echarts/core"
-import { SVGRenderer } from "echarts/renderers"
-import { escape } from "./html.ts"
-
-use([LineChart, GridComponent, SVGRenderer])
+import { type Coordinates, draw } from "./draw.ts"
 
 /** Doublings instead of equal steps. */
 export interface Scale {
@@ -16,6 +10,8 @@ export interface Series {
   /** Number of the row, from 0; `reference` for a dashed line that belongs to none. */
   readonly row: number | "reference"
   readonly points: ReadonlyArray<readonly [x: number, y: number]>
+  /** A shaded area from low to high, along ascending x. */
+  readonly band?: ReadonlyArray<readonly [x: number, low: number, high: number]>
   /** Vertical strokes from low to high. */
   readonly spread?: ReadonlyArray<readonly [x: number, low: number, high: number]>
   /** Marks on the points; for few of them. */
@@ -60,31 +56,35 @@ export const lineChart = (
     readonly series: ReadonlyArray<Series>
   }
 ): string =>
-  draw(name, title, size, {
-    grid,
-    xAxis: { ...axis(x), ...named(x.label), ...(x.end === undefined ? {} : { min: 0, max: x.end }) },
-    yAxis: axis(y),
-    series: series.flatMap(({ marks, points, row, spread }) => {
-      const colour = row === "reference" ? "var(--text)" : rowColour(row)
-      return [
-        ...(spread ?? []).map(([at, low, high]) => ({
-          ...stroke(colour, [at, low], [at, high]),
-          lineStyle: { color: colour, width: 1 }
-        })),
-        {
-          ...stroke(colour, ...points),
-          lineStyle: {
-            color: colour,
-            width: 1.8,
-            type: row === "reference" ? ("dashed" as const) : ("solid" as const)
-          },
-          showSymbol: marks === true,
-          symbol: row === "reference" ? "none" : symbolOf(row),
-          symbolSize: 7
-        }
-      ]
-    })
-  })
+  draw(
+    { name, title, ...size },
+    {
+      grid,
+      xAxis: { ...axis(x), ...named(x.label), ...(x.end === undefined ? {} : { min: 0, max: x.end }) },
+      yAxis: axis(y),
+      series: series.flatMap(({ band, marks, points, row, spread }) => {
+        const colour = row === "reference" ? "var(--text)" : rowColour(row)
+        return [
+          ...(band === undefined ? [] : [area(colour, band)]),
+          ...(spread ?? []).map(([at, low, high]) => ({
+            ...stroke(colour, [at, low], [at, high]),
+            lineStyle: { color: colour, width: 1 }
+          })),
+          {
+            ...stroke(colour, ...points),
+            lineStyle: {
+              color: colour,
+              width: 1.8,
+              type: row === "reference" ? ("dashed" as const) : ("solid" as const)
+            },
+            showSymbol: marks === true,
+            symbol: row === "reference" ? "none" : symbolOf(row),
+            symbolSize: 7
+          }
+        ]
+      })
+    }
+  )
 
 /** Intervals around values, one below the other, and a line at 0. */
 export const intervalChart = (
@@ -105,9 +105,7 @@ export const intervalChart = (
   }
 ): string =>
   draw(
-    name,
-    title,
-    { width: size.width, height: 60 + 38 * entries.length },
+    { name, title, width: size.width, height: 60 + 38 * entries.length },
     {
       // Labels may be a third wider than they are thought to be.
       grid: { ...grid, left: 14 + labelWidth / 3 },
@@ -159,25 +157,27 @@ const stroke = (colour: string, ...points: ReadonlyArray<readonly [number, numbe
   itemStyle: { color: colour }
 })
 
-const draw = (
-  name: string,
-  title: string,
-  { height, width }: { readonly width: number; readonly height: number },
-  option: EChartsCoreOption
-): string => {
-  const chart = init(null, null, { renderer: "svg", ssr: true, width, height })
-  try {
-    chart.setOption({ animation: false, ...option })
-    const svg = chart.renderToSVGString()
-    return (
-      svg
-        // Styles are those of pointers; ids count up with every chart of the process, and must be unique in the page and the same in every run.
-        .replace(/<style[^>]*>[^]*?<\/style>/, "")
-        .replaceAll(/ class="zr\d+-cls-\d+"| ecmeta_\w+="[^"]*"/g, "")
-        .replaceAll(/\bzr\d+-/g, `${name}-`)
-        .replace("<svg ", `<svg role="img" aria-label="${escape(title)}" `)
-    )
-  } finally {
-    chart.dispose()
-  }
-}
+/** Drawn at once, by its first point: up along the low ends, back along the high ones. */
+const area = (colour: string, band: NonNullable<Series["band"]>) => ({
+  type: "custom" as const,
+  // All points, so that the axes leave room for them.
+  data: band.flatMap(([x, low, high]) => [
+    [x, low],
+    [x, high]
+  ]),
+  silent: true,
+  z: 1,
+  renderItem: ({ dataIndex }: { readonly dataIndex: number }, { coord }: Coordinates) =>
+    dataIndex > 0
+      ? undefined
+      : {
+          type: "polygon",
+          shape: {
+            points: [
+              ...band.map(([x, low]) => coord([x, low])),
+              ...band.toReversed().map(([x, , high]) => coord([x, high]))
+            ]
+          },
+          style: { fill: colour, opacity: 0.18 }
+        }
+})

@@ -1,67 +1,37 @@
-/** The columns of the grid: what each is, how it is measured on a run, and how it is written. */
+/** The columns of the grid. */
 import { count } from "../pipeline/units.ts"
 import type { EvaluationResult, TextQuality } from "../evaluation/results.ts"
+import { type Budget, computeColumn, equalComputeColumns, readsOtherTokens } from "./budgets.ts"
+import { absent, type Column, type Figure, noBound, ofRuns } from "./column.ts"
 import { fixed, percent, significant } from "./format.ts"
 import { everyNumber, generationAt, type GridRow, type Run, timingAt } from "./rows.ts"
 import { bootstrap, type Resampler, wilson } from "./statistics.ts"
-
-/** A number, perhaps with an interval or a spread; or why there is none. */
-export type Figure =
-  | { readonly value: number; readonly low?: number; readonly high?: number }
-  | { readonly absent: string }
-
-export const groups = ["training", "held-out text", "generated text", "decoding"] as const
-export type Group = (typeof groups)[number]
-
-export interface Column {
-  readonly id: string
-  readonly group: Group
-  readonly label: string
-  readonly format: (value: number) => string
-  readonly figure: (row: GridRow) => Figure
-  /** The same of the held-out text's true continuations. */
-  readonly reference?: (reference: TextQuality) => number
-}
 
 export interface ColumnSettings {
   /** Numbers of denoising steps at which texts and speed are shown. */
   readonly textSteps: number
   readonly speedSteps: number
   readonly resampler: Resampler
+  readonly baseline: GridRow
+  /** Left out where rows cannot be compared at equal compute. */
+  readonly budget?: Budget
 }
 
 export const gridColumns = (rows: ReadonlyArray<GridRow>, settings: ColumnSettings): ReadonlyArray<Column> => [
-  ...training,
+  ...training(settings.baseline),
+  computeColumn,
   ...heldOut(rows, settings.resampler),
+  ...equalComputeColumns(settings.budget),
   ...generated(settings.textSteps),
   ...decoding(settings.speedSteps)
 ]
-
-const absent = (why: string): Figure => ({ absent: why })
-
-/** Of one run its figure; of several the mean, with the least and the largest as spread. What one run lacks, the row lacks. */
-const ofRuns =
-  (figure: (run: Run) => Figure) =>
-  ({ runs }: GridRow): Figure => {
-    const values: Array<number> = []
-    for (const run of runs) {
-      const found = figure(run)
-      if ("absent" in found || runs.length === 1) return found
-      values.push(found.value)
-    }
-    return {
-      value: values.reduce((sum, value) => sum + value, 0) / values.length,
-      low: Math.min(...values),
-      high: Math.max(...values)
-    }
-  }
 
 const trained =
   (value: (training: NonNullable<Run["model"]>["content"]["training"]) => number) =>
   (run: Run): Figure =>
     run.model === undefined ? absent("nothing was trained for this row") : { value: value(run.model.content.training) }
 
-const training: ReadonlyArray<Column> = [
+const training = (baseline: GridRow): ReadonlyArray<Column> => [
   {
     id: "trainedParameters",
     group: "training",
@@ -77,7 +47,18 @@ const training: ReadonlyArray<Column> = [
     figure: ofRuns(trained(({ parameters }) => parameters))
   },
   { id: "steps", group: "training", label: "steps", format: count, figure: ofRuns(trained(({ step }) => step)) },
-  { id: "tokens", group: "training", label: "tokens", format: count, figure: ofRuns(trained(({ tokens }) => tokens)) }
+  {
+    id: "tokens",
+    group: "training",
+    label: "tokens",
+    format: count,
+    figure: row => {
+      const figure = ofRuns(trained(({ tokens }) => tokens))(row)
+      return "absent" in figure || !readsOtherTokens(row, baseline)
+        ? figure
+        : { ...figure, note: `not at equal tokens: ${baseline.label} read another number` }
+    }
+  }
 ]
 
 const evaluated =
@@ -85,7 +66,6 @@ const evaluated =
   (run: Run): Figure =>
     run.evaluation === undefined ? absent("the row was not evaluated") : value(run.evaluation.content)
 
-const noBound = "the method has no bound of the likelihood of tokens"
 const ofBound = (value: (bound: NonNullable<EvaluationResult["bound"]>) => number) =>
   evaluated(({ bound }) => (bound === undefined ? absent(noBound) : { value: value(bound) }))
 

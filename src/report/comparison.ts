@@ -1,4 +1,5 @@
 /** Each row beside the baseline: paired differences of the likelihood bound, document by document, and what they support. */
+import { noBound } from "./column.ts"
 import { fixed, pValue } from "./format.ts"
 import type { GridRow } from "./rows.ts"
 import { bootstrap, type Estimate, holm, level, type Part, type Resampler } from "./statistics.ts"
@@ -69,7 +70,7 @@ const pair = (row: GridRow, baseline: GridRow): ReadonlyArray<ReadonlyArray<Part
     const base = baseline.runs[r]!.evaluation?.content
     if (own === undefined) return "the row was not evaluated"
     if (base === undefined) return "the baseline was not evaluated"
-    if (own.bound === undefined) return "the method has no bound of the likelihood of tokens"
+    if (own.bound === undefined) return noBound
     if (base.bound === undefined) return "the baseline has no bound of the likelihood of tokens"
     if (own.bound.estimator !== base.bound.estimator) return `its bound is another estimate (${own.bound.estimator})`
     const same =

@@ -1,48 +1,29 @@
 /** The charts of the grid: training, texts and speed, a line for each row. */
 import type { TextQuality } from "../evaluation/results.ts"
 import { lineChart, type Series } from "./charts.ts"
+import { spent } from "./budgets.ts"
+import { linesOf, thinned } from "./lines.ts"
 import { everyNumber, type GridRow, type Run } from "./rows.ts"
 
 export interface Chart {
   readonly caption: string
   readonly svg: string
+  /** Numbers of the rows that have a line in it. */
+  readonly rows: ReadonlyArray<number>
 }
 
-type Point = readonly [x: number, y: number]
+const chart = (name: string, caption: string, drawn: Parameters<typeof lineChart>[2], title = caption): Chart => ({
+  caption,
+  svg: lineChart(name, title, drawn),
+  rows: drawn.series.flatMap(({ row }) => (row === "reference" ? [] : [row]))
+})
 
 /** Points of a curve; more are averaged. */
 const mostPoints = 60
 
-/** Means of `size` consecutive points each. */
-export const thinned = (points: ReadonlyArray<Point>, size: number): ReadonlyArray<Point> =>
-  Array.from({ length: Math.ceil(points.length / size) }, (_, i) => {
-    const piece = points.slice(i * size, (i + 1) * size)
-    const mean = (axis: 0 | 1) => piece.reduce((sum, point) => sum + point[axis], 0) / piece.length
-    return [mean(0), mean(1)] as const
-  })
-
-/** Points of all runs of a row: the mean of those that share an x. */
-const meanOfRuns = ({ runs }: GridRow, points: (run: Run) => ReadonlyArray<Point>): ReadonlyArray<Point> => {
-  const at = new Map<number, Array<number>>()
-  for (const [x, y] of runs.flatMap(points)) at.set(x, [...(at.get(x) ?? []), y])
-  return [...at].sort(([a], [b]) => a - b).map(([x, ys]) => [x, ys.reduce((sum, y) => sum + y, 0) / ys.length] as const)
-}
-
-/** A line for each row that has points. */
-const linesOf = (
-  rows: ReadonlyArray<GridRow>,
-  points: (run: Run) => ReadonlyArray<Point>,
-  more: (row: GridRow) => Partial<Series> = () => ({})
-): ReadonlyArray<Series> =>
-  rows.flatMap((row, i) => {
-    const line = meanOfRuns(row, points)
-    return line.length === 0 ? [] : [{ row: i, points: line, ...more(row) }]
-  })
-
 const curves: { readonly [metric: string]: string } = {
   "losses/mdm": "Masked-diffusion loss, nats per masked token",
   "losses/repr_align": "Alignment distance, 1 − cosine",
-  "eval/nll_bound": "Held-out bound during training, nats per token",
   "losses/path": "Path loss, nats per masked token",
   "losses/trajectory_entropy": "Entropy of predictions that are right, nats"
 }
@@ -53,27 +34,46 @@ export const trainingFigures = (rows: ReadonlyArray<GridRow>): ReadonlyArray<Cha
     rows.flatMap(({ runs }) => runs.flatMap(run => (run.log?.content.lines ?? []).flatMap(line => Object.keys(line))))
   )
   const end = Math.max(0, ...everyNumber(rows, run => (run.log?.content.lines ?? []).slice(-1).map(({ step }) => step)))
-  const shown = [...metrics].filter(name => name.startsWith("losses/") || name === "eval/nll_bound")
+  const shown = [...metrics].filter(name => name.startsWith("losses/"))
   const known = Object.keys(curves)
   const place = (name: string) => (known.includes(name) ? known.indexOf(name) : known.length)
   return shown
     .sort((a, b) => place(a) - place(b) || (a < b ? -1 : 1))
     .flatMap((metric, i) => {
-      const whole = linesOf(rows, run =>
+      const whole = (run: Run) =>
         (run.log?.content.lines ?? []).flatMap(line => {
           const value = line[metric]
           return typeof value === "number" ? [[line.step, value] as const] : []
         })
-      )
-      const longest = Math.max(0, ...whole.map(({ points }) => points.length))
+      const longest = Math.max(0, ...rows.flatMap(({ runs }) => runs.map(run => whole(run).length)))
       // One point is no curve.
       if (longest < 2) return []
       const size = Math.ceil(longest / mostPoints)
-      const series = whole.map(line => ({ ...line, points: thinned(line.points, size) }))
+      const series = linesOf(rows, run => thinned(whole(run), size))
       const caption = `${curves[metric] ?? metric}${size === 1 ? "" : `; each point the mean of ${size}`}`
-      return [{ caption, svg: lineChart(`training-${i}`, caption, { x: { label: "step", end }, series }) }]
+      return [chart(`training-${i}`, caption, { x: { label: "step", end }, series })]
     })
 }
+
+/** The held-out bound on the way, against tokens and against compute. */
+export const budgetFigures = (rows: ReadonlyArray<GridRow>): ReadonlyArray<Chart> =>
+  (
+    [
+      ["tokens", "tokens", "Held-out bound during training by tokens read, nats per token"],
+      ["teraflops", "TFLOP", "Held-out bound during training by compute, nats per token"]
+    ] as const
+  ).flatMap(([field, label, caption]) => {
+    const series = linesOf(
+      rows,
+      run =>
+        spent(run).flatMap(each => (each.bound === undefined ? [] : [[each.step, each.bound, each[field]] as const])),
+      () => ({ marks: true })
+    )
+    const end = Math.max(0, ...rows.flatMap(({ runs }) => runs.map(run => spent(run).at(-1)?.[field] ?? 0)))
+    return series.some(({ points }) => points.length > 1)
+      ? [chart(`budget-${field}`, caption, { x: { label, end }, series })]
+      : []
+  })
 
 const qualities = [
   ["teacherPerplexity", "Perplexity under the teacher", true],
@@ -103,14 +103,12 @@ export const textFigures = (rows: ReadonlyArray<GridRow>, reference?: TextQualit
             }
           ]
     return [
-      {
+      chart(
+        `text-${quality}`,
         caption,
-        svg: lineChart(`text-${quality}`, `${caption}, by denoising steps`, {
-          x: { label: "denoising steps", doublings: true },
-          y: { doublings },
-          series: [...truth, ...series]
-        })
-      }
+        { x: { label: "denoising steps", doublings: true }, y: { doublings }, series: [...truth, ...series] },
+        `${caption}, by denoising steps`
+      )
     ]
   })
 
@@ -134,15 +132,11 @@ export const speedFigures = (rows: ReadonlyArray<GridRow>): ReadonlyArray<Chart>
     })
   )
   if (perSecond.length === 0) return []
-  const captions = [
-    "New tokens per second",
-    "Milliseconds per forward pass: median, and 10th to 90th percentile"
-  ] as const
   return [
-    {
-      caption: captions[0],
-      svg: lineChart("speed-tokens", captions[0], { x, y: { doublings: true }, series: perSecond })
-    },
-    { caption: captions[1], svg: lineChart("speed-forward", captions[1], { x, series: perForward }) }
+    chart("speed-tokens", "New tokens per second", { x, y: { doublings: true }, series: perSecond }),
+    chart("speed-forward", "Milliseconds per forward pass: median, and 10th to 90th percentile", {
+      x,
+      series: perForward
+    })
   ]
 }

@@ -1,11 +1,12 @@
-/** The grid as a table: the text of each cell, and footnotes for what does not exist. */
+/** The grid as a table: the text of each cell, and footnotes for what does not exist and what must be known. */
 import type { TextQuality } from "../evaluation/results.ts"
-import { type Column, type Figure, type Group, groups } from "./columns.ts"
+import { type Column, type Figure, type Group, groups } from "./column.ts"
 import { interval } from "./format.ts"
 import type { GridRow } from "./rows.ts"
 
 export interface Cell {
   readonly text: string
+  readonly interval?: string
   /** Number of its footnote, from 1. */
   readonly footnote?: number
   /** Left out where the cell is empty. */
@@ -36,9 +37,13 @@ export const makeGrid = (
   }
   const cell = (column: Column, figure: Figure): Cell => {
     if ("absent" in figure) return { text: "n/a", footnote: footnote(figure.absent), figure }
-    const { high, low, value } = figure
-    const spread = low === undefined || high === undefined ? "" : ` ${interval(column.format, low, high)}`
-    return { text: `${column.format(value)}${spread}`, figure }
+    const { high, low, note, value } = figure
+    return {
+      text: column.format(value),
+      figure,
+      ...(low === undefined || high === undefined ? {} : { interval: interval(column.format, low, high) }),
+      ...(note === undefined ? {} : { footnote: footnote(note) })
+    }
   }
   const lines = rows.map(row => ({
     label: row.label,

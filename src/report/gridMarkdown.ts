@@ -1,15 +1,17 @@
 /** The report on a grid as Markdown: what the terminal shows at the end of a run. */
 import { count } from "../pipeline/units.ts"
-import type { Group } from "./columns.ts"
-import { interval, pValue, signed } from "./format.ts"
+import type { Group } from "./column.ts"
+import { interval, pValue, significant, signed } from "./format.ts"
 import { type Cell, groupOf, groupsOf, mark } from "./grid.ts"
-import { type GridReport, method, type ReportSettings } from "./gridReport.ts"
+import { budgets, type GridReport, method } from "./gridReport.ts"
 import { markdownTable, plain } from "./markdown.ts"
 import { tieText } from "./ties.ts"
 
 /** Under what a group's numbers were measured. */
-export const groupTitle = (group: Group, { speedSteps, textSteps }: ReportSettings): string => {
+export const groupTitle = (group: Group, { budget, settings: { speedSteps, textSteps } }: GridReport): string => {
   switch (group) {
+    case "equal compute":
+      return `at equal compute${budget === undefined ? "" : `, ${significant(budget.teraflops)} TFLOP`}`
     case "generated text":
       return `generated text, ${count(textSteps)} denoising steps`
     case "decoding":
@@ -19,8 +21,8 @@ export const groupTitle = (group: Group, { speedSteps, textSteps }: ReportSettin
   }
 }
 
-export const cellText = ({ footnote, text }: Cell): string =>
-  footnote === undefined ? text : `${text}${mark(footnote)}`
+const cellText = ({ footnote, interval: around, text }: Cell): string =>
+  `${text}${around === undefined ? "" : ` ${around}`}${footnote === undefined ? "" : mark(footnote)}`
 
 /** Columns and lines of the table of differences, baseline left out. */
 export const differencesTable = ({ comparisons }: GridReport) => ({
@@ -45,11 +47,11 @@ export const gridMarkdown = (report: GridReport): string => {
   const differences = differencesTable(report)
   const blocks = [
     `# ${plain(settings.title)}`,
-    ...settings.remarks.map(plain),
+    ...settings.remarks.map(remark => `> **${plain(remark)}**`),
     ...groupsOf(grid).map(group => {
       const part = groupOf(grid, group)
       const lines = part.lines.map(({ cells, label }) => [label, ...cells.map(cellText)])
-      return markdownTable([groupTitle(group, settings), ...part.columns.map(({ label }) => label)], lines)
+      return markdownTable([groupTitle(group, report), ...part.columns.map(({ label }) => label)], lines)
     }),
     grid.footnotes.map((text, i) => `${mark(i + 1)} ${plain(text)}`).join("\n"),
     notes.join("\n"),
@@ -61,6 +63,7 @@ export const gridMarkdown = (report: GridReport): string => {
           comparisons.map(({ row, verdict }) => `- **${plain(row.label)}**: ${plain(verdict)}`).join("\n"),
           report.ties.map(tie => `- ${plain(tieText(tie))}`).join("\n")
         ]),
+    ...budgets(report).map(plain),
     ...method(report).map(plain)
   ]
   return `${blocks.filter(block => block !== "").join("\n\n")}\n`

@@ -2,10 +2,11 @@
 import { short } from "../pipeline/Digest.ts"
 import { bytes, count } from "../pipeline/units.ts"
 import { intervalChart, rowColour, rowMark } from "./charts.ts"
-import { type Chart, speedFigures, textFigures, trainingFigures } from "./figures.ts"
-import { groupOf, groupsOf } from "./grid.ts"
+import type { Group } from "./column.ts"
+import { budgetFigures, type Chart, speedFigures, textFigures, trainingFigures } from "./figures.ts"
+import { type Cell, groupOf, groupsOf } from "./grid.ts"
 import { countsText, differencesTable, groupTitle } from "./gridMarkdown.ts"
-import { type GridReport, method } from "./gridReport.ts"
+import { budgets, type GridReport, method } from "./gridReport.ts"
 import { escape, htmlPage, htmlTable } from "./html.ts"
 import { panelsSection, samplesSection } from "./gridTexts.ts"
 import type { GridRow } from "./rows.ts"
@@ -17,18 +18,22 @@ figure { margin: 0; max-width: 40rem } figure + .wide { margin-top: 1rem } figca
 .plain { list-style: none; padding: 0 } .plain li { margin-bottom: 0.5rem }
 .legend { display: flex; flex-wrap: wrap; gap: 0.2rem 1.2rem; font-size: 0.9rem }
 .broken { color: var(--warn); font-weight: 600 }
-.grid thead tr:first-child th + th { text-align: left; border-left: 1px solid var(--line) }
+.group { margin-top: 1.5rem } .group + .small { margin-top: 0.6rem } .small + .small { margin-top: 0 }
+.remark { border-left: 0.3rem solid var(--warn); background: var(--shade); padding: 0.6rem 0.9rem; font-weight: 600 }
 .text { border-left: 3px solid var(--line); padding-left: 0.8rem; white-space: pre-wrap; overflow-wrap: anywhere; max-width: 48rem }
 .prompt { color: var(--text) }
-.panels img { width: 100%; background: #fff }
+.interval { display: block; color: var(--text); font-size: 0.85em } sup { line-height: 0 }
+.panels { grid-template-columns: 1fr } .panels figure { max-width: 60rem } .panels img { width: 100%; background: #fff }
+summary { cursor: pointer; margin: 0.5rem 0 }
 `
 
 export const gridHtml = (report: GridReport): string => {
   const { baseline, rows, settings } = report
   const sections: ReadonlyArray<readonly [heading: string, body: string]> = [
-    ["", settings.remarks.map(paragraph).join("\n")],
+    ["", settings.remarks.map(remark => `<p class="remark">${escape(remark)}</p>`).join("\n")],
     [`What the data support, beside ${baseline.label}`, verdicts(report)],
     ["The grid", grid(report)],
+    ["At equal tokens and at equal compute", equal(report)],
     ["Training", figures(rows, trainingFigures(rows))],
     ["Texts by number of denoising steps", figures(rows, textFigures(rows, report.reference), truth)],
     ["Speed by number of denoising steps", figures(rows, speedFigures(rows))],
@@ -66,37 +71,61 @@ const verdicts = (report: GridReport): string => {
           `<figure>${intervalChart("differences", label, { label: "Δ bound, nats/token: left of 0 is better", entries })}</figure>`,
           htmlTable(table.columns, table.lines)
         ]),
-    ...report.ties.map(tie => `<p${tie.broken ? ' class="broken"' : ""}>${escape(tieText(tie))}</p>`)
+    report.ties.length === 0
+      ? ""
+      : `<ul class="plain">${report.ties.map(tie => `<li class="${tie.broken ? "broken" : "small"}">${escape(tieText(tie))}</li>`).join("\n")}</ul>`
   ].join("\n")
 }
 
-const grid = ({ grid: whole, rows, settings }: GridReport): string => {
-  const parts = groupsOf(whole).map(group => ({ group, columns: groupOf(whole, group).columns }))
-  const note = (footnote: number | undefined) =>
-    footnote === undefined ? "" : `<sup><a href="#footnote-${footnote}">${footnote}</a></sup>`
-  const lines = whole.lines.map(({ cells, label, row }) => {
-    const first = row === undefined ? escape(label) : keyed(rows, row)
-    return `<tr><td>${first}</td>${cells.map(({ footnote, text }) => `<td>${escape(text)}${note(footnote)}</td>`).join("")}</tr>`
-  })
+/** The tables of the groups that have columns, equal compute left out. */
+const grid = (report: GridReport): string => {
+  const { grid: whole, rows } = report
   return [
-    `<div class="wide grid"><table>`,
-    `<thead><tr><th></th>${parts.map(({ columns, group }) => `<th colspan="${columns.length}">${escape(groupTitle(group, settings))}</th>`).join("")}</tr>`,
-    `<tr><th>row</th>${whole.columns.map(({ label }) => `<th>${escape(label)}</th>`).join("")}</tr></thead>`,
-    `<tbody>\n${lines.join("\n")}\n</tbody></table></div>`,
-    ...whole.footnotes.map((text, i) => `<p class="small" id="footnote-${i + 1}">${i + 1} ${escape(text)}</p>`),
+    ...groupsOf(whole).flatMap(group => (group === "equal compute" ? [] : [groupTable(report, group)])),
     ...rows.flatMap(row =>
       row.note === undefined ? [] : [`<p class="small">${keyed(rows, row)}: ${escape(row.note)}</p>`]
     )
   ].join("\n")
 }
 
+/** A group's table, with those footnotes that it needs. */
+const groupTable = (report: GridReport, group: Group): string => {
+  const { columns, footnotes, lines } = groupOf(report.grid, group)
+  const id = (footnote: number) => `${group.replaceAll(" ", "-")}-${footnote}`
+  const note = (footnote: number | undefined) =>
+    footnote === undefined ? "" : `<sup><a href="#${id(footnote)}">${footnote}</a></sup>`
+  const used = new Set(lines.flatMap(({ cells }) => cells.flatMap(({ footnote }) => footnote ?? [])))
+  const cell = ({ footnote, interval, text }: Cell) =>
+    `<td>${escape(text)}${note(footnote)}${interval === undefined ? "" : ` <span class="interval">${escape(interval)}</span>`}</td>`
+  const body = lines.map(({ cells, label, row }) => {
+    const first = row === undefined ? escape(label) : keyed(report.rows, row)
+    return `<tr><td>${first}</td>${cells.map(cell).join("")}</tr>`
+  })
+  return [
+    `<div class="wide group"><table>`,
+    `<thead><tr><th>${escape(groupTitle(group, report))}</th>${columns.map(({ label }) => `<th>${escape(label)}</th>`).join("")}</tr></thead>`,
+    `<tbody>\n${body.join("\n")}\n</tbody></table></div>`,
+    ...[...used].sort((a, b) => a - b).map(n => `<p class="small" id="${id(n)}">${n} ${escape(footnotes[n - 1]!)}</p>`)
+  ].join("\n")
+}
+
+const equal = (report: GridReport): string =>
+  [
+    ...budgets(report).map(paragraph),
+    ...(report.budget === undefined ? [] : [groupTable(report, "equal compute")]),
+    figures(report.rows, budgetFigures(report.rows))
+  ].join("\n")
+
 const truth = "<li>┄ the held-out text itself</li>"
 
-/** Charts below a legend; `more` are entries of it that no row has. */
+/** Charts below a legend of the rows that are in one of them; `more` are entries of it that no row has. */
 const figures = (rows: ReadonlyArray<GridRow>, all: ReadonlyArray<Chart>, more = ""): string =>
   all.length === 0
     ? ""
-    : `<ul class="plain legend">${rows.map(row => `<li>${keyed(rows, row)}</li>`).join("")}${more}</ul>
+    : `<ul class="plain legend">${rows
+        .filter((_, i) => all.some(chart => chart.rows.includes(i)))
+        .map(row => `<li>${keyed(rows, row)}</li>`)
+        .join("")}${more}</ul>
 <div class="figures">
 ${all.map(({ caption, svg }) => `<figure><figcaption>${escape(caption)}</figcaption>${svg}</figure>`).join("\n")}
 </div>`

@@ -1,6 +1,7 @@
 /** The report on a grid of methods: everything that it says, before it is written as Markdown, as a page or as JSON. */
 import type { BenchmarkResult, TextQuality } from "../evaluation/results.ts"
 import { count } from "../pipeline/units.ts"
+import { type Budget, budgetOf, budgetTexts } from "./budgets.ts"
 import { gridColumns } from "./columns.ts"
 import { compare, type Comparison } from "./comparison.ts"
 import { type Grid, makeGrid } from "./grid.ts"
@@ -26,6 +27,8 @@ export interface GridReport {
   readonly baseline: GridRow
   readonly reference?: TextQuality
   readonly grid: Grid
+  /** Left out where rows cannot be compared at equal compute. */
+  readonly budget?: Budget
   readonly comparisons: ReadonlyArray<Comparison>
   readonly ties: ReadonlyArray<Tie>
   readonly cached: ReadonlyArray<Cached>
@@ -39,13 +42,16 @@ export const makeGridReport = (
 ): GridReport => {
   const resampler = makeResampler(settings.seed)
   const reference = baseline.runs[0]!.evaluation?.content.reference
-  const columns = gridColumns(rows, { ...settings, resampler })
+  const budget = budgetOf(rows)
+  const known = budget === undefined ? {} : { budget }
+  const columns = gridColumns(rows, { ...settings, ...known, resampler, baseline })
   return {
     settings,
     rows,
     baseline,
     ...(reference === undefined ? {} : { reference }),
     grid: makeGrid(rows, columns, reference),
+    ...known,
     comparisons: compare(rows, baseline, resampler),
     ties: ties(rows),
     cached
@@ -70,6 +76,10 @@ export const method = ({ baseline, comparisons, settings }: GridReport): Readonl
   ]
 }
 
+/** What can be said of tokens and compute. */
+export const budgets = ({ baseline, budget, rows }: GridReport): ReadonlyArray<string> =>
+  budgetTexts(rows, baseline, budget)
+
 const timingText = ({ batch, engine, repeats, results, threads, warmUp }: BenchmarkResult): string => {
   const newTokens = [...new Set(results.map(timing => timing.newTokens))].map(count).join(" or ")
   return `Decoding was timed on each row's own weights: ${newTokens} new tokens in batches of ${count(batch)}, ${engine}, ${count(threads)} threads; ${count(warmUp)} calls before, then ${count(repeats)}; brackets are the 10th and the 90th percentile.`
@@ -87,6 +97,8 @@ export const gridJson = (report: GridReport): string => {
     ...settings,
     baseline: baseline.name,
     method: method(report),
+    budgets: budgets(report),
+    equalCompute: report.budget && { row: report.budget.row.name, teraflops: report.budget.teraflops },
     resamples: resampleCount,
     rows: grid.lines.flatMap(line =>
       line.row === undefined
@@ -113,13 +125,7 @@ export const gridJson = (report: GridReport): string => {
     ),
     reference: report.reference,
     comparisons: comparisons.map(({ difference, row, verdict }) => ({ row: row.name, difference, verdict })),
-    ties: report.ties.map(tie => ({
-      row: tie.row.name,
-      like: tie.like.name,
-      at: tie.at,
-      broken: tie.broken,
-      text: tieText(tie)
-    })),
+    ties: report.ties.map(tie => ({ ...tie, row: tie.row.name, like: tie.like.name, text: tieText(tie) })),
     cached
   }
   return `${JSON.stringify(json, null, 2)}\n`

@@ -36,10 +36,10 @@ const samplesOf = ({ generations, reasoning }: EvaluationResult, textSteps: numb
 const written = ({ prompt, text }: { readonly prompt: string; readonly text: string }): string =>
   `<p class="text"><span class="prompt">${escape(prompt)}</span>${escape(text)}</p>`
 
-/** The last of each kind of panel. Pictures are shown as images: what a picture contains cannot become part of the page. */
+/** The last of each kind of panel, those of the first row in sight. Pictures are shown as images: what a picture contains cannot become part of the page. */
 export const panelsSection = (rows: ReadonlyArray<GridRow>): string =>
   rows
-    .flatMap(({ label, runs }) => {
+    .flatMap(({ label, runs }, row) => {
       const latest = new Map<string, Panel>()
       for (const panel of runs[0]!.log?.content.panels ?? []) {
         const known = latest.get(panel.name)
@@ -48,7 +48,7 @@ export const panelsSection = (rows: ReadonlyArray<GridRow>): string =>
       return latest.size === 0
         ? []
         : [
-            `<h3>${escape(label)}</h3>\n<div class="figures panels">\n${[...latest.values()].map(picture).join("\n")}\n</div>`
+            `<details${row === 0 ? " open" : ""}><summary>${escape(label)}</summary>\n<div class="figures panels">\n${[...latest.values()].map(picture).join("\n")}\n</div></details>`
           ]
     })
     .join("\n")

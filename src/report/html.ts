@@ -49,7 +49,8 @@ th, td { text-align: right; padding: 0.3rem 0.6rem; border-bottom: 1px solid var
 th { font-weight: 600; vertical-align: bottom }
 th:first-child, td:first-child { text-align: left }
 td { font-variant-numeric: tabular-nums }
-.wide th:first-child, .wide td:first-child { position: sticky; left: 0; background: var(--back) }
+.wide th:first-child, .wide td:first-child { position: sticky; left: 0; background: var(--back); white-space: normal; min-width: 7rem; max-width: 18rem }
+a { color: inherit }
 .prose td { text-align: left; white-space: normal }
 svg { width: 100%; height: auto; display: block }
 code { font-size: 0.85em; background: var(--shade); padding: 0.1em 0.3em; border-radius: 0.2em; overflow-wrap: anywhere }

@@ -1,8 +1,6 @@
 /** Pictures of a training at one step, as SVG files that need nothing else: a trajectory, a prediction, and the history of losses. */
-import { BarChart, CustomChart, LineChart, ScatterChart } from "echarts/charts"
-import { GridComponent, TitleComponent } from "echarts/components"
-import { type EChartsCoreOption, init, use } from "echarts/core"
-import { SVGRenderer } from "echarts/renderers"
+import type { EChartsCoreOption } from "echarts/core"
+import { type Coordinates, draw } from "./draw.ts"
 
 const colours = {
   masked: "#4c566a",
@@ -16,21 +14,21 @@ const colours = {
 /** Pixels. */
 const width = 960
 
-const draw = (height: number, option: EChartsCoreOption): string => {
-  use([BarChart, CustomChart, LineChart, ScatterChart, GridComponent, TitleComponent, SVGRenderer])
-  const chart = init(null, null, { renderer: "svg", ssr: true, width, height })
-  chart.setOption({ animation: false, textStyle: { color: colours.ink }, ...option })
-  const svg = chart.renderToSVGString()
-  chart.dispose()
-  return svg
-}
-
-const titled = (text: string, left: number | string = "center") => ({
-  text,
-  left,
-  top: 4,
-  textStyle: { fontSize: 14, fontWeight: "normal" as const, color: colours.ink }
-})
+/** A picture under its title. */
+const titled = (title: string, height: number, option: EChartsCoreOption): string =>
+  draw(
+    { name: "panel", title, width, height },
+    {
+      textStyle: { color: colours.ink },
+      title: {
+        text: title,
+        left: "center",
+        top: 4,
+        textStyle: { fontSize: 14, fontWeight: "normal", color: colours.ink }
+      },
+      ...option
+    }
+  )
 
 /** A run of cells of one colour in a row of a grid of cells. */
 interface Run {
@@ -45,12 +43,6 @@ interface Run {
 const runsOf = (cells: ReadonlyArray<string>, row: number): ReadonlyArray<Run> => {
   const starts = cells.flatMap((colour, i) => (i === 0 || colour !== cells[i - 1] ? [i] : []))
   return starts.map((from, i) => ({ from, to: starts[i + 1] ?? cells.length, row, colour: cells[from]! }))
-}
-
-/** What a custom series is handed to find pixels with. */
-interface Coordinates {
-  readonly coord: (point: readonly [number, number]) => ReadonlyArray<number>
-  readonly size: (extent: readonly [number, number]) => ReadonlyArray<number>
 }
 
 /** Cells from 0 on along a value axis, rows on a category axis. */
@@ -108,8 +100,7 @@ export const trajectoryPanel = ({ entropies, masked, step }: TrajectoryPanel): s
     barWidth: "80%",
     itemStyle: { color: colours.line }
   })
-  return draw(Math.max(240, 110 + 12 * states.length), {
-    title: titled(`trajectory of one sequence, step ${step} (dark: masked)`),
+  return titled(`trajectory of one sequence, step ${step} (dark: masked)`, Math.max(240, 110 + 12 * states.length), {
     grid: [
       { ...grid, left: 50, width: 600 },
       { ...grid, left: 670, width: 125 },
@@ -163,10 +154,8 @@ export const predictionPanel = ({ confidences, positions, step }: PredictionPane
   // Both grids begin and end at the same pixels, whatever their labels need.
   const grid = { left: 56, right: 20, outerBoundsMode: "none" }
   const count = (of: Predicted): number => positions.filter(position => position === of).length
-  return draw(260, {
-    title: titled(
-      `masked tokens of one sequence, step ${step}: ${count("right")} right (green), ${count("wrong")} wrong (red), ${count("not masked")} not masked`
-    ),
+  const title = `masked tokens of one sequence, step ${step}: ${count("right")} right (green), ${count("wrong")} wrong (red), ${count("not masked")} not masked`
+  return titled(title, 260, {
     grid: [
       { ...grid, top: 36, height: 30 },
       { ...grid, top: 90, height: 120 }
@@ -226,8 +215,7 @@ export const historyPanel = ({ losses, points, step }: HistoryPanel): string => 
     nameLocation: "middle" as const,
     nameGap: 28
   })
-  return draw(320, {
-    title: titled(`the last ${points.length} steps up to step ${step}, and the loss of all`),
+  return titled(`the last ${points.length} steps up to step ${step}, and the loss of all`, 320, {
     grid: [
       { left: 60, width: 380, top: 40, bottom: 50 },
       { left: 540, width: 390, top: 40, bottom: 50 }

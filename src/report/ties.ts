@@ -1,70 +1,73 @@
 /** Rows of the same architecture must need the same time per forward pass: where they do not, something is wrong with a row or with the measurement. */
-import { fixed } from "./format.ts"
-import { everyNumber, type GridRow, timingAt } from "./rows.ts"
+import { quantile } from "../evaluation/timing.ts"
+import { fixed, interval } from "./format.ts"
+import type { GridRow } from "./rows.ts"
+
+/** Milliseconds per forward pass, over all timed calls of a row. */
+export interface ForwardTimes {
+  readonly calls: number
+  readonly median: number
+  readonly p10: number
+  readonly p90: number
+}
 
 export interface Tie {
   readonly row: GridRow
   /** The first row of the same architecture. */
   readonly like: GridRow
-  readonly at: ReadonlyArray<{
-    readonly steps: number
-    /** Milliseconds per forward, as a multiple of the other row's. */
-    readonly ratio: number
-    /** Whether the ranges are apart: a difference beyond the noise of the calls. */
-    readonly apart: boolean
-  }>
+  readonly own: ForwardTimes
+  readonly other: ForwardTimes
+  /** The row's median as a multiple of the other's. */
+  readonly ratio: number
   readonly broken: boolean
 }
 
-/** Medians that are closer do not count as apart, however little the calls vary. */
+/** Medians that are closer tie, however little the calls vary. */
 const tolerance = 0.05
 
 /**
- * Compares each row with the first of its architecture. At a number of steps two rows are apart when the ranges from the 10th to the 90th percentile of
- * their calls do not overlap and their medians differ by more than 5 %. A tie is broken when that is so for more than half of the numbers of
- * steps: a row that does other work is slower everywhere, a disturbance of the machine passes.
+ * Compares each row with the first of its architecture. A forward pass does the same work in every call, in however many steps a text is made, so that all
+ * timed calls of a row are measurements of one thing: they are pooled, over the numbers of steps and over runs. A machine that is faster at one time than at
+ * another widens the pool, where it would move the two or three calls of one number of steps together. A tie is broken when the pools' ranges from the
+ * 10th to the 90th percentile do not overlap and their medians differ by more than 5 %.
  */
-export const ties = (rows: ReadonlyArray<GridRow>): ReadonlyArray<Tie> => {
-  const steps = everyNumber(rows, run => run.benchmark?.content.results.map(timing => timing.steps) ?? [])
-  return rows.flatMap((row, i) => {
+export const ties = (rows: ReadonlyArray<GridRow>): ReadonlyArray<Tie> =>
+  rows.flatMap((row, i) => {
     const architecture = architectureOf(row)
     const like = rows.slice(0, i).find(earlier => architectureOf(earlier) === architecture)
     if (architecture === undefined || like === undefined) return []
-    const at = steps.flatMap(count => {
-      const [a, b] = [forwardAt(row, count), forwardAt(like, count)]
-      if (a === undefined || b === undefined) return []
-      const ratio = a.median / b.median
-      return [
-        { steps: count, ratio, apart: (a.low > b.high || b.low > a.high) && Math.abs(Math.log(ratio)) > tolerance }
-      ]
-    })
-    return at.length === 0 ? [] : [{ row, like, at, broken: at.filter(({ apart }) => apart).length > at.length / 2 }]
+    const [own, other] = [forwardTimes(row), forwardTimes(like)]
+    if (own === undefined || other === undefined) return []
+    const ratio = own.median / other.median
+    const apart = own.p10 > other.p90 || other.p10 > own.p90
+    return [{ row, like, own, other, ratio, broken: apart && Math.max(ratio, 1 / ratio) > 1 + tolerance }]
   })
-}
 
 const architectureOf = ({ runs }: GridRow): string | undefined => {
   const all = new Set(runs.map(({ model }) => model?.content.architecture))
   return all.size === 1 ? [...all][0] : undefined
 }
 
-/** Milliseconds per forward; of several runs the mean of medians, and the widest range. */
-const forwardAt = ({ runs }: GridRow, steps: number) => {
-  const timings = runs.flatMap(run => timingAt(run, steps) ?? [])
-  if (timings.length < runs.length) return undefined
+/** Undefined where one of the runs was not timed. */
+const forwardTimes = ({ runs }: GridRow): ForwardTimes | undefined => {
+  const each = runs.map(({ benchmark }) =>
+    (benchmark?.content.results ?? []).flatMap(({ forwards, milliseconds }) => milliseconds.map(ms => ms / forwards))
+  )
+  if (each.some(({ length }) => length === 0)) return undefined
+  const pooled = each.flat().sort((a, b) => a - b)
   return {
-    median: timings.reduce((sum, { msPerForward }) => sum + msPerForward, 0) / timings.length,
-    low: Math.min(...timings.map(({ forwards, p10 }) => p10 / forwards)),
-    high: Math.max(...timings.map(({ forwards, p90 }) => p90 / forwards))
+    calls: pooled.length,
+    median: quantile(pooled, 0.5),
+    p10: quantile(pooled, 0.1),
+    p90: quantile(pooled, 0.9)
   }
 }
 
-export const tieText = ({ at, broken, like, row }: Tie): string => {
-  const ratios = at.map(({ ratio }) => ratio)
-  const ends = new Set([Math.min(...ratios), Math.max(...ratios)].map(fixed(2)))
-  const range = `${[...ends].join(" to ")} times its ms/forward`
-  const apart = at.filter(each => each.apart).map(({ steps }) => steps)
-  if (broken)
-    return `TIE BROKEN: ${row.label} has the architecture of ${like.label}, but takes ${range}, apart at ${apart.join(", ")} steps. The row does other work, or the measurement was disturbed: time it again before believing either.`
-  const remark = apart.length === 0 ? "" : `; apart at ${apart.join(", ")} steps only, which a busy machine explains`
-  return `${row.label} ties with ${like.label}, as the same architecture must: ${range}${remark}.`
+export const tieText = ({ broken, like, other, own, ratio, row }: Tie): string => {
+  const times = ({ calls, median, p10, p90 }: ForwardTimes) =>
+    `${fixed(1)(median)} ms/forward ${interval(fixed(1), p10, p90)} over ${calls} calls`
+  const figures = `${times(own)}, against ${times(other)}: ${fixed(2)(ratio)} times`
+  return broken
+    ? `TIE BROKEN: ${row.label} has the architecture of ${like.label}, but takes ${figures}, with ranges that do not overlap. The row does other work, or the measurement was disturbed: time it again before believing either.`
+    : `${row.label} ties with ${like.label}, as the same architecture must: ${figures}.`
 }

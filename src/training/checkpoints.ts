@@ -25,6 +25,8 @@ export const TrainingState = Schema.Struct({
   skippedInARow: Schema.Int,
   skipped: Schema.Int,
   tokens: Schema.Int,
+  /** Operations of all matrix products; see measures.ts. */
+  flops: Schema.Finite,
   /** Of the objective, where it has one. */
   memory: Schema.optionalKey(Memory),
   /** Where products are in f16. */

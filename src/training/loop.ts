@@ -143,6 +143,7 @@ export const train = <E>(
       skippedInARow: 0,
       skipped: 0,
       tokens: 0,
+      flops: 0,
       ...(remembering === undefined ? {} : { memory: remembering.initial }),
       ...(firstScale === undefined ? {} : { lossScale: firstScale })
     }
@@ -186,6 +187,7 @@ export const train = <E>(
         skippedInARow: updated || excused ? 0 : state.skippedInARow + 1,
         skipped: state.skipped + Number(!updated),
         tokens: state.tokens + amount.tokens,
+        flops: state.flops + amount.computed,
         ...(lossScale === undefined ? {} : { lossScale: nextLossScale(lossScale, updated) })
       }
       const speed = pace.after(state.tokens, amount.flops)
@@ -199,7 +201,7 @@ export const train = <E>(
         ...updateMeasures(outcome, lr, rateFactors),
         ...(updated ? {} : { "training/skipped": state.skipped }),
         ...(lossScale === undefined ? {} : { "training/loss_scale": lossScale.scale }),
-        ...workMeasures(amount, state.tokens, speed, peak),
+        ...workMeasures(amount, state, speed, peak),
         ...memoryMeasures(),
         ...(due ? prefixed("eval/", evaluated) : {})
       }

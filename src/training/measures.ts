@@ -5,11 +5,23 @@ import type { Scalars } from "./log.ts"
 import type { MicroBatch } from "./objective.ts"
 import type { StepOutcome } from "./trainer.ts"
 
-/** Sums over a step's micro-batches. `flops`: of a micro-batch that does not say itself how many operations it takes. */
-export const amounts = (microBatches: ReadonlyArray<MicroBatch>, flops: number) => {
+/** Operations of all matrix products since the beginning of the training, in 10^12: counted on the programs, and so in the same way for every method. */
+export const computeMeasure = "consume_flops(T)"
+
+/**
+ * Sums over a step's micro-batches. `computed`: operations of the matrix products that a micro-batch's program computes, padding and recomputation
+ * among them; they stand in for `flops` where a micro-batch does not say itself how many operations it takes.
+ */
+export const amounts = (microBatches: ReadonlyArray<MicroBatch>, computed: number) => {
   const total = (of: "tokens" | "flops" | "sequences" | "rows", otherwise = 0) =>
     microBatches.reduce((sum, microBatch) => sum + (microBatch[of] ?? otherwise), 0)
-  return { tokens: total("tokens"), flops: total("flops", flops), sequences: total("sequences"), rows: total("rows") }
+  return {
+    tokens: total("tokens"),
+    flops: total("flops", computed),
+    computed: computed * microBatches.length,
+    sequences: total("sequences"),
+    rows: total("rows")
+  }
 }
 
 export const updateMeasures = (
@@ -29,8 +41,8 @@ export const updateMeasures = (
 
 export const workMeasures = (
   { rows, sequences, tokens }: ReturnType<typeof amounts>,
-  /** Since the beginning of the training. */
-  tokensSeen: number,
+  /** Since the beginning of the training: tokens that were read, and operations that were computed. */
+  since: { readonly tokens: number; readonly flops: number },
   pace: { readonly tokensPerSecond: number; readonly flopsPerSecond: number },
   /** Operations per second of a matrix product. */
   peak: number
@@ -38,8 +50,9 @@ export const workMeasures = (
   ...(sequences === 0 || rows === 0
     ? {}
     : { "training/avg_effective_len": tokens / rows, "training/avg_sample_seq_len": tokens / sequences }),
-  "consume_tokens(M)": tokensSeen / 1e6,
-  "consume_tokens(B)": tokensSeen / 1e9,
+  "consume_tokens(M)": since.tokens / 1e6,
+  "consume_tokens(B)": since.tokens / 1e9,
+  [computeMeasure]: since.flops / 1e12,
   "tokens_per_second(M)": pace.tokensPerSecond / 1e6,
   ...(pace.flopsPerSecond === 0
     ? {}

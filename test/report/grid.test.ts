@@ -2,13 +2,13 @@
 import { assert, describe, it } from "vitest"
 import { lineChart } from "../../src/report/charts.ts"
 import { compare } from "../../src/report/comparison.ts"
-import { thinned } from "../../src/report/figures.ts"
+import { linesOf, thinned } from "../../src/report/lines.ts"
 import { gridMarkdown } from "../../src/report/gridMarkdown.ts"
 import { gridHtml } from "../../src/report/gridPage.ts"
 import { gridJson, makeGridReport, type ReportSettings } from "../../src/report/gridReport.ts"
 import type { GridRow, Run } from "../../src/report/rows.ts"
 import { makeResampler } from "../../src/report/statistics.ts"
-import { ties } from "../../src/report/ties.ts"
+import { ties, tieText } from "../../src/report/ties.ts"
 import { fixtureRow } from "../support/gridFixtures.ts"
 
 const settings: ReportSettings = {
@@ -100,7 +100,7 @@ describe("the grid", () => {
 
   it("shows every number of report.json, rounded, in the Markdown and on the page", () => {
     const markdown = gridMarkdown(report)
-    const html = gridHtml(report)
+    const html = gridHtml(report).replaceAll(/<\/?span[^>]*>/g, "")
     for (const [i, { cells, label }] of json.rows.entries()) {
       const figures = Object.values(cells)
       const texts = cellsOf(markdown, label)
@@ -119,6 +119,12 @@ describe("the grid", () => {
         assertStands(interval!, [difference.low, difference.high])
       }
     }
+  })
+
+  it("puts remarks first, where nobody can miss them", () => {
+    const [markdown, html] = [gridMarkdown(report), gridHtml(report)]
+    assert.isTrue(markdown.startsWith("# compare\n\n> **Fifty documents.**\n\n"))
+    assert.include(html, '<h1>compare</h1>\n<p class="remark">Fifty documents.</p>')
   })
 
   it("says n/a where a quantity does not exist or was not measured, and why in a footnote; it invents nothing", () => {
@@ -255,6 +261,8 @@ describe("the comparison", () => {
     const found = makeGridReport([first, second], first, [], settings)
     const { difference } = found.comparisons[0]!
     for (const value of [difference!.value, difference!.low, difference!.high]) assert.closeTo(value, -0.1, 1e-9)
+    for (const text of [gridMarkdown(found), gridHtml(found)])
+      assert.match(text, /percentile bootstrap over documents and runs.*corrected over the rows by Holm/)
     const { cells } = (JSON.parse(gridJson(found)) as Json).rows[0]!
     const bits = cells["bitsPerByte"] as { readonly value: number; readonly low: number; readonly high: number }
     const each = first.runs.map(run => run.evaluation!.content.bound!.bitsPerByte)
@@ -267,32 +275,71 @@ describe("the comparison", () => {
 describe("ties of rows that share an architecture", () => {
   const base = fixtureRow({ name: "base" })
 
-  it("hold within the calls' ranges and are broken beyond them, among equals alone", () => {
-    const [tie, broken, ...others] = ties([
+  /** A row whose calls took so many milliseconds per forward, by numbers of steps. */
+  const timed = (name: string, calls: { readonly [steps: string]: ReadonlyArray<number> }): GridRow => {
+    const row = fixtureRow({ name })
+    const [run] = row.runs
+    const content = {
+      ...run.benchmark.content,
+      results: run.benchmark.content.results.map(timing => ({
+        ...timing,
+        milliseconds: (calls[timing.steps] ?? []).map(ms => ms * timing.forwards)
+      }))
+    }
+    return { ...row, runs: [{ ...run, benchmark: { ...run.benchmark, content } }] }
+  }
+
+  it("are broken by a real difference when calls are quiet, among equals alone", () => {
+    const [tie, broken, faster, ...others] = ties([
       base,
       fixtureRow({ name: "tie", msPerForward: 10.4 }),
-      fixtureRow({ name: "slow", msPerForward: 12 }),
+      fixtureRow({ name: "slow", msPerForward: 11.5 }),
+      fixtureRow({ name: "fast", msPerForward: 8.5 }),
       fixtureRow({ name: "other", msPerForward: 40, architecture: "latent" })
     ])
-    assert.deepStrictEqual([tie!.broken, broken!.broken, others.length], [false, true, 0])
-    assert.closeTo(broken!.at[0]!.ratio, 1.2, 1e-12)
+    assert.deepStrictEqual([tie!.broken, broken!.broken, faster!.broken, others.length], [false, true, true, 0])
+    assert.closeTo(broken!.ratio, 1.15, 1e-12)
+    assert.match(tieText(broken!), /^TIE BROKEN: row slow .* 1\.15 times/)
+    assert.match(tieText(tie!), /^row tie ties with row base.* 1\.04 times\.$/)
   })
 
-  it("outlive a disturbance of one measurement", () => {
-    const row = fixtureRow({ name: "disturbed" })
-    const slow = fixtureRow({ name: "slow", msPerForward: 15 }).runs[0].benchmark.content.results
-    const { benchmark } = row.runs[0]
-    const results = benchmark.content.results.map((timing, i) => (i === 0 ? slow[0]! : timing))
-    const disturbed = {
-      ...row,
-      runs: [{ ...row.runs[0], benchmark: { ...benchmark, content: { ...benchmark.content, results } } }]
-    }
-    const [tie] = ties([base, disturbed])
-    assert.deepStrictEqual(
-      tie!.at.map(({ apart }) => apart),
-      [true, false, false, false, false]
-    )
+  it("hold while the machine drifts between processes: medians that were measured of one and the same work", () => {
+    const a = timed("a", {
+      8: [53.2, 58.8, 72.9],
+      16: [54.2, 59.0, 63.9],
+      32: [59.5, 60.6, 61.8],
+      64: [58.8, 59.7, 60.7],
+      128: [59.2, 60.7, 62.1]
+    })
+    const b = timed("b", {
+      8: [53.9, 59.3, 61.6],
+      16: [47.6, 50.2, 52.9],
+      32: [46.7, 49.5, 52.3],
+      64: [57.5, 58.5, 59.5],
+      128: [67.5, 69.6, 71.8]
+    })
+    const [tie] = ties([a, b])
+    assert.deepStrictEqual([tie!.own.calls, tie!.other.calls], [15, 15])
+    // The pool's quantiles, counted by hand on the sorted calls: places 1.4, 7 and 12.6 from 0.
+    assert.closeTo(tie!.own.p10, 47.6 + 0.4 * (49.5 - 47.6), 1e-9)
+    assert.strictEqual(tie!.own.median, 57.5)
+    assert.closeTo(tie!.own.p90, 67.5 + 0.6 * (69.6 - 67.5), 1e-9)
     assert.isFalse(tie!.broken)
+  })
+
+  it("hold where ranges are apart and medians close, or medians differ and ranges overlap", () => {
+    const quiet = timed("quiet", { 8: [10, 10, 10] })
+    assert.isFalse(ties([quiet, timed("close", { 8: [10.4, 10.4, 10.4] })])[0]!.broken)
+    assert.isTrue(ties([quiet, timed("apart", { 8: [10.6, 10.6, 10.6] })])[0]!.broken)
+    assert.isFalse(ties([quiet, timed("wide", { 8: [10, 10, 20, 20, 20] })])[0]!.broken)
+  })
+
+  it("pool the calls of all runs, and are not judged where one was not timed", () => {
+    const [first, second] = [timed("a", { 8: [10, 10] }), timed("a2", { 16: [20, 20] })]
+    const both: GridRow = { ...first, runs: [...first.runs, ...second.runs] }
+    const [tie] = ties([timed("like", { 8: [10] }), both])
+    assert.deepStrictEqual([tie!.own.calls, tie!.own.median], [4, 15])
+    assert.strictEqual(ties([base, without(fixtureRow({ name: "untimed" }), "benchmark")]).length, 0)
   })
 })
 
@@ -317,6 +364,35 @@ describe("charts", () => {
     assert.include(chart("a"), "step &lt;b&gt;")
     assert.include(chart("a"), 'aria-label="a &quot;title&quot;"')
     assert.notMatch(chart("a"), /<style|\bzr\d/)
+  })
+
+  it("of several runs draw the mean of what all measured, in a band from the least to the largest", () => {
+    const [run] = fixtureRow({ name: "a" }).runs
+    const curves = { a: [1, 2, 4], b: [3, 8], c: [5, 5, 0] }
+    const row = { ...fixtureRow({ name: "a" }), runs: Object.keys(curves).map(name => ({ ...run, name })) }
+    const points = ({ name }: Run) =>
+      curves[name as keyof typeof curves].map((y, step) => [step, y, 10 * step] as const)
+    const [line, ...others] = linesOf([row], points)
+    assert.deepStrictEqual(line, {
+      row: 0,
+      points: [
+        [0, 3],
+        [10, 5]
+      ],
+      band: [
+        [0, 1, 5],
+        [10, 2, 8]
+      ]
+    })
+    assert.deepStrictEqual(others, [])
+    assert.notProperty(linesOf([{ ...row, runs: row.runs.slice(0, 1) }], points)[0], "band")
+    // The area is a polygon, along the low ends and back along the high ones, pale.
+    const svg = lineChart("a", "a", { x: { label: "step" }, series: [line!] })
+    const [, corners] = /<polygon points="([^"]*)" fill="var\(--row-1\)" fill-opacity="0.18">/.exec(svg)!
+    const [left, low, right, , , , , high] = corners!.split(" ").map(Number)
+    assert.isBelow(left!, right!)
+    // Pixels are counted from above.
+    assert.isAbove(low!, high!)
   })
 
   it("thin a curve to means of equally many points", () => {

@@ -5,7 +5,7 @@ import * as Pipeline from "../../src/pipeline/Pipeline.ts"
 import { downloadDocuments, downloadTokenizer } from "../../stages/download.ts"
 import { reportGrid } from "../../stages/report-grid.ts"
 import { tokenize } from "../../stages/tokenize.ts"
-import { fixtureBenchmark, fixtureEvaluation, fixtureModel } from "../support/gridFixtures.ts"
+import { fixtureBenchmark, fixtureEvaluation, fixtureModel, fixtureTrajectories } from "../support/gridFixtures.ts"
 import { runPipeline, temporaryDirectory } from "../support/inProcess.ts"
 
 const assets = fileURLToPath(new URL("../../assets", import.meta.url))
@@ -70,6 +70,7 @@ const run = (cache: string, { changes = {}, swapped = false }: Options = {}) =>
           models: { baseline: baseline.model, aligned: aligned.model, latent: latent.model },
           logs: { baseline: baseline.log, aligned: aligned.log },
           anchors: {},
+          trajectories: { scheduled: fixtureTrajectories({}) },
           sequences: {
             corpus: tokenize({
               corpus: downloadDocuments({ source: "embedded:web50" }),
@@ -85,9 +86,17 @@ const run = (cache: string, { changes = {}, swapped = false }: Options = {}) =>
   )
 
 interface Json {
+  readonly equalCompute: { readonly row: string; readonly teraflops: number }
   readonly comparisons: ReadonlyArray<{ readonly row: string; readonly difference: { readonly value: number } }>
   readonly rows: ReadonlyArray<{ readonly runs: ReadonlyArray<{ readonly weights: string }> }>
-  readonly cached: ReadonlyArray<{ readonly counts: { readonly documents: number } }>
+  readonly cached: ReadonlyArray<{
+    readonly name: string
+    readonly kind: string
+    readonly digest: string
+    readonly items: number
+    readonly bytes: number
+    readonly counts: { readonly [name: string]: number }
+  }>
 }
 
 describe("the stage report-grid", () => {
@@ -101,8 +110,22 @@ describe("the stage report-grid", () => {
     assert.include(markdown, "+ alignment <4 layers> ties with random masking")
     assert.closeTo(ran.metric("report-grid", "aligned/bound_difference")!, -0.1, 0.03)
     assert.strictEqual(ran.metric("report-grid", "broken_ties"), 0)
-    assert.strictEqual(json.cached[0]!.counts.documents, 50)
+    assert.strictEqual(json.cached[0]!.counts["documents"], 50)
+    assert.deepStrictEqual(json.cached[1], {
+      name: "scheduled",
+      kind: "trajectories",
+      digest: ran.digest("fixture-trajectories"),
+      items: 2,
+      bytes: 30,
+      counts: { trajectories: 2, tokens: 60 }
+    })
+    assert.include(html, "<td>2 trajectories, 60 tokens</td>")
     for (const row of json.rows) assert.include(html, row.runs[0]!.weights.slice(0, 12))
+    // Read from the logs of the trainings: 200 steps of 0.01.
+    assert.strictEqual(json.equalCompute.row, "baseline")
+    assert.closeTo(json.equalCompute.teraflops, 2, 1e-9)
+    assert.include(markdown, "| at equal compute, 2.00 TFLOP ")
+    assert.include(html, "Held-out bound during training by compute")
     assert.include(html, "pipeline lineage ")
     assert.include(html, "pipeline run compare --set a=&#39;&lt;b&gt;&#39;")
     // Of the panels the last, as a picture.

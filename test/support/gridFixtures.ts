@@ -6,7 +6,7 @@ import * as Stage from "../../src/pipeline/Stage.ts"
 import { sha256 } from "../../src/pipeline/Digest.ts"
 import { readLines } from "../../src/training/log.ts"
 import { normals, randomKey } from "../../src/tensor/random.ts"
-import { Benchmark, Evaluation, ModelFiles, TrainingLog } from "../../stages/kinds.ts"
+import { Benchmark, Evaluation, ModelFiles, TrainingLog, Trajectories } from "../../stages/kinds.ts"
 
 /** Held-out documents of different lengths, all needing about 4 nats per token, `shift` more than the baseline's. */
 export const documentsWith = (shift: number, spread: number, seed = 1): EvaluationResult["documents"] => {
@@ -96,18 +96,38 @@ export const benchmarkResult = (weights: string, msPerForward: number): Benchmar
   results: [8, 16, 32, 64, 128].map(steps => timing(steps, msPerForward))
 })
 
-/** `metrics.jsonl` of 200 steps. */
-export const metricsText = (floor: number, aligned: boolean): string =>
+export interface LogOptions {
+  /** What the loss ends near, nats. */
+  readonly floor?: number
+  readonly aligned?: boolean
+  readonly seed?: number
+  /** Of a step, in 10^12 operations. */
+  readonly teraflops?: number
+  /** Whether the held-out bound was measured: every 50 steps. */
+  readonly bounded?: boolean
+}
+
+/** `metrics.jsonl` of 200 steps of 2,000 tokens and half a second. */
+export const metricsText = ({
+  aligned = true,
+  bounded = true,
+  floor = 2,
+  seed = 0,
+  teraflops = 0.01
+}: LogOptions = {}): string =>
   Array.from({ length: 200 }, (_, i) => {
-    const noise = normals(randomKey(i, "noise"), 1)[0]!
+    const noise = normals(randomKey(seed, "noise", i), 1)[0]!
     const loss = floor + 3 * Math.exp(-i / 40) + 0.2 * noise
     const line = {
       step: i + 1,
-      time: 1_700_000_000 + i,
+      // An evaluation takes time, too.
+      time: 1_700_000_000 + 0.5 * i + 3 * Math.floor((i + 1) / 50),
       "training/loss": loss,
       "losses/mdm": loss,
       ...(aligned ? { "losses/repr_align": 0.1 + 0.5 * Math.exp(-i / 60) } : {}),
-      ...((i + 1) % 50 === 0 ? { "eval/nll_bound": floor + 3 * Math.exp(-i / 40) } : {})
+      "consume_tokens(B)": (2000 * (i + 1)) / 1e9,
+      "consume_flops(T)": teraflops * (i + 1),
+      ...(bounded && (i + 1) % 50 === 0 ? { "eval/nll_bound": floor + 3 * Math.exp(-i / 40) } : {})
     }
     return `${JSON.stringify(line)}\n`
   }).join("")
@@ -118,7 +138,7 @@ export const trainingRecord = {
   trainedParameters: 3_248_064,
   step: 200,
   skipped: 0,
-  tokens: 412_345
+  tokens: 400_000
 }
 
 /** A picture that would run a script if it became part of the page. */
@@ -130,11 +150,13 @@ export interface FixtureRow {
   readonly spread?: number
   readonly msPerForward?: number
   readonly architecture?: string
+  readonly log?: LogOptions
 }
 
 /** A row of one run that has everything. */
 export const fixtureRow = ({
   architecture = "transformer",
+  log = {},
   msPerForward = 10,
   name,
   shift = 0,
@@ -151,7 +173,7 @@ export const fixtureRow = ({
         model: { digest: weights, content: { training: trainingRecord, architecture } },
         evaluation: { digest: sha256(`evaluation ${name}`), content: evaluationResult(weights, { shift, spread }) },
         benchmark: { digest: sha256(`benchmark ${name}`), content: benchmarkResult(weights, msPerForward) },
-        log: { digest: sha256(`log ${name}`), content: { lines: readLines(metricsText(2, true)), panels: [] } }
+        log: { digest: sha256(`log ${name}`), content: { lines: readLines(metricsText(log)), panels: [] } }
       }
     ]
   }
@@ -166,7 +188,7 @@ export const fixtureModel = Stage.make("fixture-model", {
     yield* model.write("training.json", JSON.stringify({ stage: "train", ...trainingRecord }))
     yield* model.write("weights.txt", parameters.row)
     yield* model.metadata({ files: 3, tensors: 0, parameters: trainingRecord.parameters })
-    yield* log.write("metrics.jsonl", metricsText(2, parameters.row !== "baseline"))
+    yield* log.write("metrics.jsonl", metricsText({ aligned: parameters.row !== "baseline" }))
     for (const step of [100, 200]) yield* log.write(`panels/step_${step}_trajectory.svg`, panelSvg)
     yield* log.metadata({ steps: 200 })
   })
@@ -191,5 +213,25 @@ export const fixtureBenchmark = Stage.make("fixture-benchmark", {
     const result = benchmarkResult(inputs.model.digest, parameters.msPerForward)
     yield* benchmark.write("benchmark.json", JSON.stringify(result))
     yield* benchmark.metadata({ weights: result.weights })
+  })
+})
+
+/** Two items of 10 and 20 bytes. */
+export const fixtureTrajectories = Stage.make("fixture-trajectories", {
+  inputs: {},
+  parameters: Schema.Struct({}),
+  outputs: { trajectories: Trajectories },
+  items: { inputs: [] },
+  run: Effect.fn("fixture-trajectories")(function* ({ outputs: { trajectories } }) {
+    const keys = [10, 20].map(size => trajectories.key(String(size)))
+    for (const [i, key] of keys.entries()) yield* trajectories.put(key, new Uint8Array(10 * (i + 1)))
+    yield* trajectories.finish(keys, {
+      trajectories: 2,
+      skipped: 1,
+      tokens: 60,
+      forwards: 24,
+      mode: "scheduled",
+      maskId: 7
+    })
   })
 })

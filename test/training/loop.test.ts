@@ -9,7 +9,7 @@ import { makeReference } from "../../src/engines/reference/reference.ts"
 import { type Engine, EngineError } from "../../src/engines/Engine.ts"
 import { parameterSpecs } from "../../src/models/config.ts"
 import { initialise, initialValues, type ParameterSpec } from "../../src/models/parameters.ts"
-import { mul, sub, sum } from "../../src/tensor/ops.ts"
+import { matmul, mul, sub, sum } from "../../src/tensor/ops.ts"
 import { train, type Training, UpdateSettings } from "../../src/training/loop.ts"
 import { type Averaging, normalisers, type Objective } from "../../src/training/objective.ts"
 import { causalObjective } from "../../src/training/objectives/causal.ts"
@@ -272,6 +272,39 @@ describe("steps", () => {
         return { w: [...((yield* engine.download(buffers.parameters.flat)) as Float32Array)], state }
       })
     )
+
+  it.live("add up the operations of their matrix products, of every micro-batch", () =>
+    inEngine(
+      Effect.gen(function* () {
+        const [n, d, k, steps] = [5, 3, 2, 3] as const
+        const microBatch = { inputs: { x: new Float32Array(n * d).fill(1) }, tokens: n }
+        const { state } = yield* Effect.scoped(
+          train<never>(engineInUse, {
+            parameters: [{ name: "w", shape: [d, k], initial: "zeros" }],
+            initial: () => Effect.void,
+            objective: {
+              inputs: { x: { dtype: "f32", shape: [n, d] } },
+              losses: (parameter, data) => {
+                const difference = sub(matmul(data("x"), parameter("w")), 1)
+                return { loss: sum(mul(difference, difference)) }
+              },
+              // What a micro-batch says of itself is for the rate alone.
+              microBatches: () => Effect.succeed([microBatch, { ...microBatch, flops: 1 }])
+            },
+            steps,
+            update: settings(),
+            directory: join(directory.path, "a"),
+            progress: () => Effect.void,
+            metric: () => Effect.void
+          })
+        )
+        // x w, and x' times the gradient of the product: 2 n d k each.
+        const perStep = 2 * 4 * n * d * k
+        expect(state.flops).toBe(steps * perStep)
+        expect(lines("a").map(line => line["consume_flops(T)"])).toEqual([1, 2, 3].map(step => (step * perStep) / 1e12))
+      })
+    )
+  )
 
   it.effect("report the norm of the gradients before they are clipped", () =>
     Effect.gen(function* () {
