@@ -41,7 +41,8 @@ export const trainSections = {
       PositiveInt,
       8,
       "Draws of masks per held-out sequence for the bound that is measured during training"
-    )
+    ),
+    evalSequences: optional(PositiveInt, "Held-out sequences that it is measured on, at even distances; by default all")
   },
   "What is looked at": ObserverSettings.fields,
   "Masked diffusion": DiffusionSettings.fields,

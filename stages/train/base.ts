@@ -3,6 +3,7 @@ import { Effect } from "effect"
 import { asStageError } from "../../src/data/obtain.ts"
 import { allSequences } from "../../src/data/sequencesOfArtifact.ts"
 import { tokenizerFiles } from "../../src/data/tokenizerOfArtifact.ts"
+import { evenly } from "../../src/evaluation/selection.ts"
 import { fillMaskRow } from "../../src/diffusion/maskRow.ts"
 import { filesOf, openModel } from "../../src/models/artifact.ts"
 import { type ModelConfig, ownFields, parameterAliases, parameterSpecs } from "../../src/models/config.ts"
@@ -38,7 +39,9 @@ export const openBase = Effect.fn("openBase")(function* ({ inputs, parameters }:
       `the sequences were made with a tokenizer of ${vocabSize} tokens, the model's has ${tokenizer.vocabSize}`
     )
   const examples = yield* allSequences(inputs.sequences)
-  const heldOut = (yield* allSequences(inputs.heldOut)).map(({ ids, lossMask }) => ({ ids, maskable: lossMask }))
+  const heldOut = evenly(yield* allSequences(inputs.heldOut), parameters.evalSequences ?? Infinity).map(
+    ({ ids, lossMask }) => ({ ids, maskable: lossMask })
+  )
   const record = {
     stage: "train",
     base: { digest: inputs.base.digest, taken: ["architecture", "tokenizer", ...(pretrained ? ["weights"] : [])] },
