@@ -12,7 +12,9 @@ import { matchWeights } from "../models/weights.ts"
 import { ConfigError } from "../pipeline/ConfigError.ts"
 import type { HostArray } from "../tensor/dtype.ts"
 import { input, reshape } from "../tensor/ops.ts"
+import { encodeProgram } from "../tensor/encode.ts"
 import { makeProgram } from "../tensor/Program.ts"
+import { programText } from "../tensor/text.ts"
 import { elements } from "../tensor/Tensor.ts"
 import { artifactOf } from "./artifacts.ts"
 import { exportAnchors } from "./export/anchors.ts"
@@ -28,26 +30,26 @@ export const command = Command.make(
   {
     reference: Argument.String("ref").pipe(
       Argument.withDescription(
-        "An artifact: digits of its digest, or PIPELINE/STAGE; for onnx also embedded:NAME or a directory in Hugging Face layout"
+        "An artifact: digits of its digest, or PIPELINE/STAGE; for onnx, program and text also embedded:NAME or a directory in Hugging Face layout"
       )
     ),
-    to: Flag.Literals("to", ["files", "onnx", "anchors"]).pipe(
+    to: Flag.Literals("to", ["files", "onnx", "program", "text", "anchors"]).pipe(
       Flag.withDescription(
-        "files: copies of the artifact's files (a model in Hugging Face layout, a TensorBoard directory, …); onnx: a model's forward pass as a graph; anchors: a teacher's hidden states, a safetensors file per sequence"
+        "files: copies of the artifact's files (a model in Hugging Face layout, a TensorBoard directory, …); onnx: a model's forward pass as a graph; program: the same as engines are given it, in JSON; text: the same to be read, a line for each operation; anchors: a teacher's hidden states, a safetensors file per sequence"
       )
     ),
     output: Flag.String("output").pipe(
       Flag.withAlias("o"),
-      Flag.withDescription("A new directory for files and anchors; a file for onnx"),
+      Flag.withDescription("A new directory for files and anchors; else a new file"),
       Flag.withMetavar("PATH")
     ),
     length: Flag.Int("length").pipe(
-      Flag.withDescription(`onnx: tokens of the pass; shapes are static (default: ${defaultLength})`),
+      Flag.withDescription(`onnx, program, text: tokens of the pass; shapes are static (default: ${defaultLength})`),
       Flag.withMetavar("N"),
       Flag.withDefault(defaultLength)
     ),
     bidirectional: Flag.Boolean("bidirectional").pipe(
-      Flag.withDescription("onnx: every token sees all others, as in a diffusion model"),
+      Flag.withDescription("onnx, program, text: every token sees all others, as in a diffusion model"),
       Flag.withDefault(false)
     ),
     withoutWeights: Flag.Boolean("without-weights").pipe(
@@ -58,7 +60,7 @@ export const command = Command.make(
   },
   Effect.fn("export")(function* (args) {
     const path = resolve(args.output)
-    if (args.to !== "onnx") {
+    if (args.to === "files" || args.to === "anchors") {
       if (existsSync(path) && readdirSync(path).length > 0)
         return yield* new ConfigError({ at: `--output ${args.output}`, message: "is there already, and not empty" })
       const { database, store } = yield* needCache(args.cache)
@@ -70,10 +72,10 @@ export const command = Command.make(
     } else {
       if (existsSync(path))
         return yield* new ConfigError({ at: `--output ${args.output}`, message: "is there already" })
-      const bytes = yield* modelAsOnnx(args)
+      const content = yield* written[args.to](yield* forwardPass(args), args)
       yield* Effect.sync(() => {
         mkdirSync(dirname(path), { recursive: true })
-        writeFileSync(path, bytes)
+        writeFileSync(path, content)
       })
     }
     process.stderr.write(`wrote ${fromHere(path)}\n`)
@@ -86,6 +88,10 @@ export const command = Command.make(
       description: "A graph with weights, for Netron or an ONNX runtime"
     },
     {
+      command: "pipeline export embedded:teacher --to text -o teacher.txt --length 16",
+      description: "What is computed, a line for each operation"
+    },
+    {
       command: "pipeline export 9a6e185fd0ac --to files -o teacher",
       description: "A model that transformers loads with from_pretrained"
     },
@@ -96,7 +102,7 @@ export const command = Command.make(
   ])
 )
 
-interface OnnxArguments {
+interface ForwardArguments {
   readonly reference: string
   readonly length: number
   readonly bidirectional: boolean
@@ -104,8 +110,8 @@ interface OnnxArguments {
   readonly cache: Parameters<typeof findModel>[1]
 }
 
-/** tokens i32 [1, length] -> logits f32 [1, length, V]. */
-const modelAsOnnx = Effect.fn("modelAsOnnx")(function* (args: OnnxArguments) {
+/** A model's forward pass, tokens i32 [1, length] -> logits f32 [1, length, V], and where the parameters that it reads lie. */
+const forwardPass = Effect.fn("forwardPass")(function* (args: ForwardArguments) {
   if (args.length < 1) return yield* new ConfigError({ at: "--length", message: "must be a whole number from 1 on" })
   const { files } = yield* findModel(args.reference, args.cache)
   const { config, tensors } = yield* openModel(files)
@@ -116,7 +122,11 @@ const modelAsOnnx = Effect.fn("modelAsOnnx")(function* (args: OnnxArguments) {
     causal: !args.bidirectional
   })
   const rows = logits(reshape(final, [args.length, config.hiddenSize]), weights)
-  const program = makeProgram({ logits: reshape(rows, [1, args.length, config.vocabSize]) })
+  return { program: makeProgram({ logits: reshape(rows, [1, args.length, config.vocabSize]) }), specs, stored }
+})
+type ForwardPass = Effect.Success<ReturnType<typeof forwardPass>>
+
+const asOnnx = Effect.fn("asOnnx")(function* ({ program, specs, stored }: ForwardPass, args: ForwardArguments) {
   const values: { [name: string]: HostArray } = {}
   if (!args.withoutWeights)
     for (const { name, shape } of specs) values[name] = yield* stored.get(name)!.floats(0, elements(shape))
@@ -130,3 +140,10 @@ const modelAsOnnx = Effect.fn("modelAsOnnx")(function* (args: OnnxArguments) {
       })
   })
 })
+
+/** What a file holds of a forward pass. */
+const written = {
+  onnx: asOnnx,
+  program: ({ program }: ForwardPass) => Effect.succeed(`${encodeProgram(program)}\n`),
+  text: ({ program }: ForwardPass) => Effect.succeed(programText(program))
+}
