@@ -12,7 +12,9 @@ import { matchWeights } from "../models/weights.ts"
 import { ConfigError } from "../pipeline/ConfigError.ts"
 import type { HostArray } from "../tensor/dtype.ts"
 import { input, reshape } from "../tensor/ops.ts"
+import { encodeProgram } from "../tensor/encode.ts"
 import { makeProgram } from "../tensor/Program.ts"
+import { programText } from "../tensor/text.ts"
 import { elements } from "../tensor/Tensor.ts"
 import { artifactOf } from "./artifacts.ts"
 import { exportAnchors } from "./export/anchors.ts"
@@ -30,27 +32,27 @@ export const command = Command.make(
   {
     reference: Argument.String("ref").pipe(
       Argument.withDescription(
-        "An artifact: digits of its digest, or PIPELINE/STAGE; for onnx also embedded:NAME or a directory in Hugging Face layout"
+        "An artifact: digits of its digest, or PIPELINE/STAGE; for onnx, program and text also embedded:NAME or a directory in Hugging Face layout"
       )
     ),
-    to: Flag.Literals("to", ["files", "onnx", "anchors", "trajectories"]).pipe(
+    to: Flag.Literals("to", ["files", "onnx", "program", "text", "anchors", "trajectories"]).pipe(
       Flag.withDescription(
-        "files: copies of the artifact's files (a model in Hugging Face layout, a TensorBoard directory, …); onnx: a model's forward pass as a graph; anchors: a teacher's hidden states, a safetensors file per sequence; trajectories: the orders of revealing, JSON Lines in the field's format"
+        "files: copies of the artifact's files (a model in Hugging Face layout, a TensorBoard directory, …); onnx: a model's forward pass as a graph; program: the same as engines are given it, in JSON; text: the same to be read, a line for each operation; anchors: a teacher's hidden states, a safetensors file per sequence; trajectories: the orders of revealing, JSON Lines in the field's format"
       )
     ),
     output: Flag.String("output").pipe(
       Flag.withAlias("o"),
-      Flag.withDescription("A new directory for files and anchors; a file for onnx and trajectories"),
+      Flag.withDescription("A new directory for files and anchors; else a new file"),
       Flag.withMetavar("PATH")
     ),
     length: Flag.Int("length").pipe(
-      Flag.withDescription(`onnx: tokens of the pass; shapes are static (default: ${defaultLength})`),
+      Flag.withDescription(`onnx, program, text: tokens of the pass; shapes are static (default: ${defaultLength})`),
       Flag.withMetavar("N"),
       Flag.withDefault(defaultLength)
     ),
     bidirectional: Flag.Boolean("bidirectional").pipe(
       Flag.withDescription(
-        "onnx: every token sees all others, or as far as config.json lets it, as in a diffusion model"
+        "onnx, program, text: every token sees all others, or as far as config.json lets it, as in a diffusion model"
       ),
       Flag.withDefault(false)
     ),
@@ -73,7 +75,8 @@ export const command = Command.make(
         mkdirSync(dirname(path), { recursive: true })
         writeFileSync(path, content)
       })
-    if (args.to === "onnx") yield* write(yield* modelAsOnnx(args))
+    if (args.to === "onnx" || args.to === "program" || args.to === "text")
+      yield* write(yield* written[args.to](yield* forwardPass(args), args))
     else {
       const { database, store } = yield* needCache(args.cache)
       const name = yield* nameOf(args.reference)
@@ -93,6 +96,10 @@ export const command = Command.make(
       description: "A graph with weights, for Netron or an ONNX runtime"
     },
     {
+      command: "pipeline export embedded:teacher --to text -o teacher.txt --length 16",
+      description: "What is computed, a line for each operation"
+    },
+    {
       command: "pipeline export 9a6e185fd0ac --to files -o teacher",
       description: "A model that transformers loads with from_pretrained"
     },
@@ -107,7 +114,7 @@ export const command = Command.make(
   ])
 )
 
-interface OnnxArguments {
+interface ForwardArguments {
   readonly reference: string
   readonly length: number
   readonly bidirectional: boolean
@@ -115,8 +122,8 @@ interface OnnxArguments {
   readonly cache: Parameters<typeof findModel>[1]
 }
 
-/** tokens i32 [1, length] -> logits f32 [1, length, V]. */
-const modelAsOnnx = Effect.fn("modelAsOnnx")(function* (args: OnnxArguments) {
+/** A model's forward pass, tokens i32 [1, length] -> logits f32 [1, length, V], and where the parameters that it reads lie. */
+const forwardPass = Effect.fn("forwardPass")(function* (args: ForwardArguments) {
   if (args.length < 1) return yield* new ConfigError({ at: "--length", message: "must be a whole number from 1 on" })
   const { files } = yield* findModel(args.reference, args.cache)
   const { config, tensors } = yield* openModel(files)
@@ -127,7 +134,11 @@ const modelAsOnnx = Effect.fn("modelAsOnnx")(function* (args: OnnxArguments) {
     causal: !args.bidirectional
   })
   const rows = logits(reshape(final, [args.length, config.hiddenSize]), weights)
-  const program = makeProgram({ logits: reshape(rows, [1, args.length, config.vocabSize]) })
+  return { program: makeProgram({ logits: reshape(rows, [1, args.length, config.vocabSize]) }), specs, stored }
+})
+type ForwardPass = Effect.Success<ReturnType<typeof forwardPass>>
+
+const asOnnx = Effect.fn("asOnnx")(function* ({ program, specs, stored }: ForwardPass, args: ForwardArguments) {
   const values: { [name: string]: HostArray } = {}
   if (!args.withoutWeights)
     for (const { name, shape } of specs) values[name] = yield* stored.get(name)!.floats(0, elements(shape))
@@ -141,3 +152,10 @@ const modelAsOnnx = Effect.fn("modelAsOnnx")(function* (args: OnnxArguments) {
       })
   })
 })
+
+/** What a file holds of a forward pass. */
+const written = {
+  onnx: asOnnx,
+  program: ({ program }: ForwardPass) => Effect.succeed(`${encodeProgram(program)}\n`),
+  text: ({ program }: ForwardPass) => Effect.succeed(programText(program))
+}

@@ -104,7 +104,13 @@ export const command = Command.make(
         message: "the model predicts every token at its own place (token_shift is false in its config.json)",
         advice: "it decodes by --mode diffusion"
       })
-    const { tokenizer } = model
+    const { config, tokenizer } = model
+    if (mode === "diffusion" && tokenizer.maskId >= config.vocabSize)
+      return yield* new ConfigError({
+        at: "--mode diffusion",
+        message: `the mask token has id ${tokenizer.maskId}, but the model's embedding has ${config.vocabSize} rows`,
+        advice: "it decodes by --mode ar"
+      })
     const { dim } = styleOf(process.stderr)
     const kept = Option.isNone(args.historyOut) ? [] : [yield* history(tokenizer, args.historyOut.value)]
 

@@ -202,7 +202,8 @@ const fault = (file: string, { offset, what, tensor }: HeaderFault) => {
   })
 }
 
-const shorten = (name: string) => (name.length > 100 ? `${name.slice(0, 99)}…` : name)
+/** A name as messages show it: a file may give a tensor a name of any length. */
+export const shorten = (name: string): string => (name.length > 100 ? `${name.slice(0, 99)}…` : name)
 
 /** A tensor to be written. */
 export interface TensorSpec {

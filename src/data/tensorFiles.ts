@@ -6,7 +6,7 @@ import { elements, type Shape } from "../tensor/Tensor.ts"
 import { type FileError, onFile } from "./fileError.ts"
 import { decodeFloats, encodeFloats, floatBytes, type FloatFormat, isFloatFormat } from "./floats.ts"
 import { fileSource } from "./randomAccess.ts"
-import { encodeHeader, readHeader, type TensorInfo } from "./safetensors.ts"
+import { encodeHeader, readHeader, shorten, type TensorInfo } from "./safetensors.ts"
 
 /** Tensors that are not what a model needs, or an index that does not fit its files. */
 export class TensorFilesError extends Schema.TaggedError<TensorFilesError>()("TensorFilesError", {
@@ -50,7 +50,8 @@ export const openTensors = Effect.fn("openTensors")(function* (files: ReadonlyAr
     })
     for (const tensor of header.tensors.values()) {
       const other = tensors.get(tensor.name)
-      if (other !== undefined) return yield* refuse(`the tensor ${tensor.name} is in ${other.file} and in ${file}`)
+      if (other !== undefined)
+        return yield* refuse(`the tensor ${shorten(tensor.name)} is in ${other.file} and in ${file}`)
       tensors.set(tensor.name, {
         ...tensor,
         file,
@@ -81,7 +82,7 @@ export const openTensors = Effect.fn("openTensors")(function* (files: ReadonlyAr
     for (const [name, file] of Object.entries(places))
       if (tensors.get(name)?.file !== file) {
         const why = shards.some(shard => shard.name === file) ? "does not hold it" : "is not there"
-        return yield* refuse(`${indexFile} says that the tensor ${name} is in ${file}, which ${why}`)
+        return yield* refuse(`${indexFile} says that the tensor ${shorten(name)} is in ${shorten(file)}, which ${why}`)
       }
   }
   return tensors as StoredTensors

@@ -36,6 +36,12 @@ export const openModel = Effect.fn("openModel")(
     const tokenizer = yield* Effect.fromResult(
       parseTokenizer({ json: yield* needed(tokenizerFile), config: yield* read(tokenizerConfigFile) })
     )
+    // A mask that was added here, with the first free id, is looked at where one is needed.
+    const ids = tokenizer.maskAdded ? tokenizer.maskId : tokenizer.vocabSize
+    if (ids > config.vocabSize)
+      return yield* permanent(
+        `${tokenizerFile} has tokens up to id ${ids - 1}, but the model's embedding only ${config.vocabSize} rows (vocab_size of config.json): they do not belong together`
+      )
     const tensors = yield* openTensors(files)
     const tokenShift = json["token_shift"]
     if (tokenShift !== undefined && typeof tokenShift !== "boolean")

@@ -18,7 +18,7 @@ export const ModelConfigFields = Schema.Struct({
   intermediate_size: Size,
   num_hidden_layers: Size.check(Schema.isLessThanOrEqualTo(mostLayers)),
   num_attention_heads: Size,
-  num_key_value_heads: Schema.optionalKey(Size),
+  num_key_value_heads: Schema.optionalKey(Schema.NullOr(Size)),
   head_dim: Schema.optionalKey(Size),
   vocab_size: Size,
   rms_norm_eps: withDefault(Positive, 1e-6),
@@ -32,6 +32,8 @@ export const ModelConfigFields = Schema.Struct({
   attention_bias: Schema.optionalKey(Schema.Boolean),
   hidden_act: withDefault(Schema.String, "silu"),
   use_sliding_window: withDefault(Schema.Boolean, false),
+  /** The kind of each layer's attention, in newer files. */
+  layer_types: Schema.optionalKey(Schema.NullOr(Schema.Array(Schema.String))),
   initializer_range: withDefault(Positive, 0.02),
   /** This program's own. */
   attention_block_size: Schema.optionalKey(Size)
@@ -62,8 +64,12 @@ export interface ModelConfig {
   readonly attentionBlockSize?: number
 }
 
-/** Field of the family where the file names no other. */
+/** Of both families where the file names no other. */
 const defaultTheta = 10_000
+/** Of Qwen3 where the file names no other; heads of Qwen2 share the hidden size. */
+const defaultHeadDim = 128
+/** The one kind of attention that layers have here. */
+const fullAttention = "full_attention"
 
 /** A configuration that this program cannot run as written. */
 export class ModelConfigError extends Schema.TaggedError<ModelConfigError>()("ModelConfigError", {
@@ -91,9 +97,15 @@ export const modelConfigOf = Effect.fn("modelConfigOf")(function* (fields: typeo
     return yield* refuse("rope_parameters.rope_type", rope.rope_type, '"default"')
   if (fields.hidden_act !== "silu") return yield* refuse("hidden_act", fields.hidden_act, '"silu"')
   if (fields.use_sliding_window) return yield* refuse("use_sliding_window", true, "false")
+  const otherKind = fields.layer_types?.findIndex(kind => kind !== fullAttention) ?? -1
+  if (otherKind >= 0)
+    return yield* refuse(`layer_types[${otherKind}]`, fields.layer_types![otherKind], JSON.stringify(fullAttention))
+  // The family's published code has these biases whatever the file says.
+  if (fields.model_type === "qwen2" && fields.attention_bias === false)
+    return yield* refuse("attention_bias", false, "true in Qwen2")
   const heads = fields.num_attention_heads
   const keyValueHeads = fields.num_key_value_heads ?? heads
-  const headDim = fields.head_dim ?? fields.hidden_size / heads
+  const headDim = fields.head_dim ?? (fields.model_type === "qwen3" ? defaultHeadDim : fields.hidden_size / heads)
   if (heads % keyValueHeads !== 0)
     return yield* refuse("num_key_value_heads", keyValueHeads, `a divisor of the ${heads} attention heads`)
   if (!Number.isInteger(headDim) || headDim % 2 !== 0) return yield* refuse("head_dim", headDim, "an even number")

@@ -1,10 +1,11 @@
 /** Parameters from checkpoints in Hugging Face layout to an engine, and back. */
 import { Effect, Schema } from "effect"
+import { shorten } from "../data/safetensors.ts"
 import { type SaveOptions, saveTensors, type StoredTensor, type StoredTensors } from "../data/tensorFiles.ts"
 import { visible } from "../pipeline/Problem.ts"
 import type { Engine, EngineError } from "../engines/Engine.ts"
 import { sameShape } from "../tensor/shape.ts"
-import { elements, shapeText } from "../tensor/Tensor.ts"
+import { elements, type Shape, shapeText } from "../tensor/Tensor.ts"
 import type { ParameterBuffers, ParameterSpec } from "./parameters.ts"
 
 /** A checkpoint that does not hold what the model needs. */
@@ -23,6 +24,9 @@ const computed = /\.rotary_emb\.inv_freq$/
 
 /** Names that a message lists before it counts the rest. */
 const listed = 5
+/** Axes that a message lists of a stored shape. */
+const listedAxes = 16
+const storedShape = (shape: Shape): string => (shape.length > listedAxes ? `of ${shape.length} axes` : shapeText(shape))
 
 /**
  * The stored tensor of each parameter. Fails with the names of all that are missing, unknown or misshapen. A tied head may be stored
@@ -40,7 +44,7 @@ export const matchWeights = (
     const tensor = tensors.get(name)
     if (tensor === undefined) missing.push(name)
     else if (!sameShape(tensor.shape, shape))
-      misshapen.push(`${name} is ${shapeText(tensor.shape)}, expected ${shapeText(shape)}`)
+      misshapen.push(`${name} is ${storedShape(tensor.shape)}, expected ${shapeText(shape)}`)
     else found.set(name, tensor)
   }
   const known = new Set([...specs.map(({ name }) => name), ...Object.keys(aliases)])
@@ -50,7 +54,11 @@ export const matchWeights = (
     const rest = names.length > listed ? `, and ${names.length - listed} more` : ""
     return [`${what}: ${names.slice(0, listed).join(", ")}${rest}`]
   }
-  const faults = [...list("missing", missing), ...list("unknown", unknown), ...list("of another shape", misshapen)]
+  const faults = [
+    ...list("missing", missing),
+    ...list("unknown", unknown.map(shorten)),
+    ...list("of another shape", misshapen)
+  ]
   return faults.length === 0
     ? Effect.succeed(found)
     : Effect.fail(

@@ -30,10 +30,14 @@ export const splitParameters = (
     const expression = new RegExp(pattern.split("*").map(escaped).join(".*"))
     const matched = names.filter(([known]) => expression.test(known))
     if (matched.length === 0)
-      throw new FreezeError({ message: visible(`no parameter's name contains ${JSON.stringify(pattern)}`) })
+      throw new FreezeError({
+        message: visible(
+          `freeze_layers: no parameter's name contains ${JSON.stringify(pattern)}; names are like ${specs.at(-1)?.name}`
+        )
+      })
     for (const [, name] of matched) frozen.add(name)
   }
-  if (frozen.size === specs.length) throw new FreezeError({ message: "every parameter is frozen" })
+  if (frozen.size === specs.length) throw new FreezeError({ message: "freeze_layers: every parameter is frozen" })
   return {
     trainable: specs.filter(({ name }) => !frozen.has(name)),
     frozen: specs.filter(({ name }) => frozen.has(name))

@@ -230,7 +230,7 @@ export const train = <E>(
         yield* Effect.uninterruptible(step)
         if (state.skippedInARow >= maxSkippedInARow)
           return yield* new DivergedError({
-            message: `the loss or its gradients were not finite for ${maxSkippedInARow} steps in a row, up to step ${state.step}; a lower learning rate (lr) or a longer warm-up (lrWarmupRatio) usually helps`
+            message: `the loss or its gradients were not finite for ${maxSkippedInARow} steps in a row, up to step ${state.step}; a lower learning rate (lr) or a longer warm-up (lr_warmup_ratio) usually helps`
           })
         if (performance.now() - lastSave > pause) {
           const before = performance.now()

@@ -2,10 +2,14 @@ import { createHash } from "node:crypto"
 import { readdirSync, readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
+import { Result } from "effect"
 import * as ort from "onnxruntime-node"
 import { afterAll, assert, beforeAll, describe, it } from "vitest"
 import { numericClass } from "../../src/engines/names.ts"
+import { evaluate } from "../../src/engines/reference/evaluate.ts"
 import * as Pipeline from "../../src/pipeline/Pipeline.ts"
+import { decodeProgram } from "../../src/tensor/encode.ts"
+import { programText } from "../../src/tensor/text.ts"
 import { anchor } from "../../stages/anchor.ts"
 import { downloadDocuments, downloadModel, downloadTokenizer } from "../../stages/download.ts"
 import { tokenize } from "../../stages/tokenize.ts"
@@ -121,6 +125,24 @@ describe("pipeline export --to files and anchors", () => {
     }
     const wrong = call("export", "states/tokenize", "--to", "anchors", "-o", "other", "--cache", cache)
     assert.match(wrong.stderr, /is no set of anchors, but token-sequences/)
+  })
+})
+
+describe("pipeline export --to program and --to text", () => {
+  it("write the program that engines are given, which computes the model's logits, and the same to be read", () => {
+    for (const format of ["program", "text"]) {
+      const { code, stderr } = call("export", "tiny", "--to", format, "-o", `tiny.${format}`, "--length", "5")
+      assert.strictEqual(code, 0, stderr)
+    }
+    const read = (name: string) => readFileSync(join(directory.path, name), "utf8")
+    const program = Result.getOrThrow(decodeProgram(read("tiny.program")))
+    const given = Object.fromEntries(
+      program.inputs.map(({ name }) => [name, name === "tokens" ? tokens : [...tinyWeight(name)]])
+    )
+    const expected = bruteForward(tinyConfig, tinyWeight, tokens, true).logits.flat()
+    for (const [i, value] of evaluate(program, given)["logits"]!.entries()) assert.closeTo(value, expected[i]!, 1e-4)
+    assert.strictEqual(read("tiny.text"), programText(program))
+    assert.match(read("tiny.text"), /^%\d+ i32\[1, 5\] = input tokens$/m)
   })
 })
 

@@ -4,7 +4,7 @@ import { join } from "node:path"
 import { afterAll, assert, beforeAll, describe, it } from "vitest"
 import { pipeline } from "../support/commandLine.ts"
 import { temporaryDirectory } from "../support/inProcess.ts"
-import { writeTinyModel } from "../support/tinyModel.ts"
+import { tinyConfig, writeTinyModel } from "../support/tinyModel.ts"
 
 let directory: ReturnType<typeof temporaryDirectory>
 beforeAll(async () => {
@@ -158,6 +158,31 @@ describe("pipeline generate", () => {
     assert.match(call("-m", "unshifted", "--mode", "ar", "The").stderr, /--mode ar: the model predicts every token at/)
     writeFileSync(config, JSON.stringify({ ...fields, token_shift: "no" }))
     assert.match(call("-m", "unshifted", "The").stderr, /token_shift is "no"; it must be true or false/)
+  })
+
+  it("says so when tokenizer and weights do not belong together, and when there is no room for a mask", async () => {
+    await writeTinyModel(join(directory.path, "small"), { ...tinyConfig, vocabSize: 1000 })
+    const { code, stderr } = call("-m", "small", "The people")
+    assert.strictEqual(code, 1)
+    assert.match(stderr, /^error tokenizer.json has tokens up to id 2047, but the model's embedding only 1000 rows/)
+
+    // The shipped tokenizer without its mask, which then is the first free id.
+    const full = join(directory.path, "full")
+    await writeTinyModel(full, { ...tinyConfig, vocabSize: 2047 })
+    const change = (name: string, without: (json: Record<string, unknown>) => object) => {
+      const file = join(full, name)
+      writeFileSync(file, JSON.stringify(without(JSON.parse(readFileSync(file, "utf8")) as Record<string, unknown>)))
+    }
+    change("tokenizer.json", json => ({
+      ...json,
+      added_tokens: (json["added_tokens"] as ReadonlyArray<{ readonly id: number }>).filter(({ id }) => id !== 2047)
+    }))
+    change("tokenizer_config.json", json => ({ ...json, mask_token: null }))
+    assert.strictEqual(call("-m", "full", "-n", "3", "The people").code, 0)
+    assert.match(
+      call("-m", "full", "--mode", "diffusion", "The people").stderr,
+      /--mode diffusion: the mask token has id 2047, but the model's embedding has 2047 rows/
+    )
   })
 
   it("names what a broken model lacks", async () => {

@@ -7,7 +7,8 @@ import { input } from "../../src/tensor/ops.ts"
 import type { ProgramOp } from "../../src/tensor/Program.ts"
 import { TensorError } from "../../src/tensor/Tensor.ts"
 import { conformance } from "./conformance.ts"
-import { conformanceSuite } from "./conformanceSuite.ts"
+import { conformanceSuite, randomShapes } from "./conformanceSuite.ts"
+import { randomCase } from "./randomCases.ts"
 
 conformanceSuite("reference", () => Effect.succeed(makeReference()))
 // Idle threads of a session wait by spinning: only the test that needs several has them.
@@ -23,11 +24,18 @@ it("covers every op", () => {
   expect(all.filter(([, cases]) => cases.length === 0).map(([op]) => op)).toEqual([])
 })
 
-it("leaves out no dtype that an op takes", () => {
-  const missing = all.flatMap(([op, cases]) => {
+it.each([
+  ["in its list", ([, cases]: (typeof all)[number]) => cases],
+  [
+    "on random shapes",
+    ([op]: (typeof all)[number]) => Array.from({ length: randomShapes }, (_, i) => randomCase(op, i))
+  ]
+])("leaves out no dtype that an op takes, %s", (_where, casesOf) => {
+  const missing = all.flatMap(entry => {
+    const [op, cases] = entry
     // The operand that gives an op its dtype.
     const main = op === "select" ? 1 : 0
-    const known = new Set(cases.map(({ inputs }) => inputs[main]!.dtype))
+    const known = new Set(casesOf(entry).map(({ inputs }) => inputs[main]!.dtype))
     return dtypes.flatMap(dtype => {
       const accepted = cases.some(({ f, inputs }) => {
         const own = inputs[main]!.dtype

@@ -2,17 +2,22 @@
 import { dtypes as all, type DType } from "../../src/tensor/dtype.ts"
 import * as ops from "../../src/tensor/ops.ts"
 import type { ProgramOp } from "../../src/tensor/Program.ts"
-import { type RandomKey, uniformAt } from "../../src/tensor/random.ts"
+import { randomKey, type RandomKey, uniformAt } from "../../src/tensor/random.ts"
 import { elements, type Shape, type Tensor } from "../../src/tensor/Tensor.ts"
 import { type Case, type Fill, floats, numbers } from "./conformance.ts"
 
-/** A stream of random choices: the same key gives the same ones. */
+/** A stream of random choices: the same key gives the same ones. Dtypes come in turns, so that some consecutive cases have them all. */
 class Choices {
   readonly #key: RandomKey
+  readonly #turn: number
   #drawn = 0
 
-  constructor(key: RandomKey) {
+  constructor(key: RandomKey, turn: number) {
     this.#key = key
+    this.#turn = turn
+  }
+  dtype<D extends DType>(list: ReadonlyArray<D>): D {
+    return list[this.#turn % list.length]!
   }
   /** A whole number, both ends included. */
   whole(low: number, high: number): number {
@@ -49,7 +54,7 @@ type Make = (choices: Choices) => Case
 const unary =
   (f: (x: Tensor) => Tensor, dtypes: ReadonlyArray<DType> = floats, fill: Fill = "normal", ulps = 16): Make =>
   choices => ({
-    inputs: [{ dtype: choices.pick(dtypes), shape: choices.shape(), fill }],
+    inputs: [{ dtype: choices.dtype(dtypes), shape: choices.shape(), fill }],
     f: x => f(x!),
     ulps
   })
@@ -57,7 +62,7 @@ const unary =
 const binary =
   (f: (a: Tensor, b: Tensor) => Tensor, dtypes = numbers, fill: Fill = "normal", ulps = 4): Make =>
   choices => {
-    const dtype = choices.pick(dtypes)
+    const dtype = choices.dtype(dtypes)
     const whole = choices.shape()
     const shapes = choices.yes() ? [whole, choices.part(whole)] : [choices.part(whole), whole]
     return { inputs: shapes.map(shape => ({ dtype, shape, fill })), f: (a, b) => f(a!, b!), ulps }
@@ -73,7 +78,7 @@ const along =
   choices => {
     const shape = choices.shape(1, 4, least)
     const axis = choices.axis(shape)
-    return { inputs: [{ dtype: choices.pick(dtypes), shape }], f: x => f(x!, axis), ulps }
+    return { inputs: [{ dtype: choices.dtype(dtypes), shape }], f: x => f(x!, axis), ulps }
   }
 
 const reduction =
@@ -83,7 +88,7 @@ const reduction =
     const axes = shape.flatMap((_, axis) => (choices.yes() ? [axis] : []))
     const keepDims = choices.yes()
     return {
-      inputs: [{ dtype: choices.pick(numbers), shape }],
+      inputs: [{ dtype: choices.dtype(numbers), shape }],
       f: x => f(x!, axes, { keepDims }),
       ulps: 64
     }
@@ -93,7 +98,7 @@ const indexDtypes = ["i32", "i64"] as const
 
 /** An operand whose axis is not empty, with indices of any shape along it: what gather reads and scatterAdd adds to. */
 const taken = (choices: Choices, dtypes: ReadonlyArray<DType>) => {
-  const dtype = choices.pick(dtypes)
+  const dtype = choices.dtype(dtypes)
   const shape = choices.shape(1, 3)
   const axis = choices.axis(shape)
   const x = shape.with(axis, choices.size(1))
@@ -104,7 +109,7 @@ const taken = (choices: Choices, dtypes: ReadonlyArray<DType>) => {
 
 /** The same with indices of the operand's rank. */
 const takenAlong = (choices: Choices, dtypes: ReadonlyArray<DType>) => {
-  const dtype = choices.pick(dtypes)
+  const dtype = choices.dtype(dtypes)
   const shape = choices.shape(1, 3)
   const axis = choices.axis(shape)
   const x = shape.with(axis, choices.size(1))
@@ -115,7 +120,7 @@ const takenAlong = (choices: Choices, dtypes: ReadonlyArray<DType>) => {
 
 export const randomCases: { readonly [op in ProgramOp]: Make } = {
   iota: choices => {
-    const dtype = choices.pick(["f32", "i32", "i64"] as const)
+    const dtype = choices.dtype(["f32", "i32", "i64"] as const)
     const shape = choices.shape(1)
     const axis = choices.axis(shape)
     return { inputs: [{ dtype, shape: [] }], f: x => ops.add(ops.iota(dtype, shape, axis), x!) }
@@ -146,7 +151,7 @@ export const randomCases: { readonly [op in ProgramOp]: Make } = {
   cast: choices => {
     const to = choices.pick(all)
     return {
-      inputs: [{ dtype: choices.pick(all), shape: choices.shape(), fill: to === "u8" ? "positive" : "normal" }],
+      inputs: [{ dtype: choices.dtype(all), shape: choices.shape(), fill: to === "u8" ? "positive" : "normal" }],
       f: x => ops.cast(x!, to),
       ulps: 0
     }
@@ -166,7 +171,7 @@ export const randomCases: { readonly [op in ProgramOp]: Make } = {
   less: binary(ops.less, [...numbers, "u8"]),
   lessEqual: binary(ops.lessEqual, [...numbers, "u8"]),
   select: choices => {
-    const dtype = choices.pick(all)
+    const dtype = choices.dtype(all)
     const whole = choices.shape()
     const [condition, a, b] = choices.permutation(3).map(i => (i === 0 ? whole : choices.part(whole)))
     return {
@@ -180,7 +185,7 @@ export const randomCases: { readonly [op in ProgramOp]: Make } = {
   },
 
   matmul: choices => {
-    const dtype = choices.pick(floats)
+    const dtype = choices.dtype(floats)
     const [m, k, n] = [choices.size(), choices.size(), choices.size()]
     const batch = choices.shape(0, 2)
     const batches = choices.yes() ? [batch, choices.part(batch)] : [choices.part(batch), batch]
@@ -201,7 +206,7 @@ export const randomCases: { readonly [op in ProgramOp]: Make } = {
     const shape = [...choices.shape(0, 2), choices.size(1)]
     const k = choices.whole(1, shape.at(-1)!)
     const what = choices.pick(["values", "indices"] as const)
-    return { inputs: [{ dtype: choices.pick(numbers), shape }], f: x => ops.topK(x!, k)[what] }
+    return { inputs: [{ dtype: choices.dtype(numbers), shape }], f: x => ops.topK(x!, k)[what] }
   },
   cumulativeSum: choices => {
     const reverse = choices.yes()
@@ -210,7 +215,7 @@ export const randomCases: { readonly [op in ProgramOp]: Make } = {
   softmax: along((x, axis) => ops.softmax(x, axis), floats),
   logSoftmax: along((x, axis) => ops.logSoftmax(x, axis), floats),
   rmsNorm: choices => {
-    const dtype = choices.pick(floats)
+    const dtype = choices.dtype(floats)
     const shape = choices.shape(1, 4, 1)
     return {
       inputs: [
@@ -226,7 +231,7 @@ export const randomCases: { readonly [op in ProgramOp]: Make } = {
     const shape = choices.shape(1, 3)
     const n = elements(shape)
     const blockSize = choices.pick([1, 3, 4, 64])
-    const dtype = choices.pick(floats)
+    const dtype = choices.dtype(floats)
     return {
       inputs: [
         { dtype: "u8", shape: [Math.ceil(n / 2)], fill: { below: 256 } },
@@ -267,19 +272,19 @@ export const randomCases: { readonly [op in ProgramOp]: Make } = {
     const shape = choices.shape()
     const order = choices.permutation(shape.length).map(axis => shape[axis]!)
     const to = choices.yes() ? [1, ...order] : [...order, 1]
-    return { inputs: [{ dtype: choices.pick(all), shape }], f: x => ops.reshape(x!, to) }
+    return { inputs: [{ dtype: choices.dtype(all), shape }], f: x => ops.reshape(x!, to) }
   },
   transpose: choices => {
     const shape = choices.shape()
     const order = choices.permutation(shape.length)
-    return { inputs: [{ dtype: choices.pick(all), shape }], f: x => ops.transpose(x!, order) }
+    return { inputs: [{ dtype: choices.dtype(all), shape }], f: x => ops.transpose(x!, order) }
   },
   broadcastTo: choices => {
     const shape = choices.shape()
-    return { inputs: [{ dtype: choices.pick(all), shape: choices.part(shape) }], f: x => ops.broadcastTo(x!, shape) }
+    return { inputs: [{ dtype: choices.dtype(all), shape: choices.part(shape) }], f: x => ops.broadcastTo(x!, shape) }
   },
   concat: choices => {
-    const dtype = choices.pick(all)
+    const dtype = choices.dtype(all)
     const shape = choices.shape(1)
     const axis = choices.axis(shape)
     const parts = Array.from({ length: choices.whole(2, 4) }, () => shape.with(axis, choices.size()))
@@ -290,22 +295,23 @@ export const randomCases: { readonly [op in ProgramOp]: Make } = {
     const starts = shape.map(size => choices.whole(0, size))
     const ends = shape.map((size, axis) => choices.whole(starts[axis]!, size))
     const strides = shape.map(() => choices.whole(1, 3))
-    return { inputs: [{ dtype: choices.pick(all), shape }], f: x => ops.slice(x!, starts, ends, strides) }
+    return { inputs: [{ dtype: choices.dtype(all), shape }], f: x => ops.slice(x!, starts, ends, strides) }
   },
   pad: choices => {
     const shape = choices.shape()
     const [low, high] = [shape.map(() => choices.whole(0, 3)), shape.map(() => choices.whole(0, 3))]
     const value = choices.whole(-3, 3)
-    return { inputs: [{ dtype: choices.pick(numbers), shape }], f: x => ops.pad(x!, low, high, value) }
+    return { inputs: [{ dtype: choices.dtype(numbers), shape }], f: x => ops.pad(x!, low, high, value) }
   },
   after: choices => ({
     inputs: [
-      { dtype: choices.pick(numbers), shape: choices.shape() },
+      { dtype: choices.dtype(all), shape: choices.shape(1) },
       { dtype: "f32", shape: choices.shape() }
     ],
-    f: (x, other) => ops.add(ops.after(x!, [ops.exp(other!)]), x!)
+    f: (x, other) => ops.concat([ops.after(x!, [ops.exp(other!)]), x!], 0)
   })
 }
 
-/** A random case of an op. */
-export const randomCase = (op: ProgramOp, key: RandomKey): Case => randomCases[op](new Choices(key))
+/** Random case `i` of an op. */
+export const randomCase = (op: ProgramOp, i: number): Case =>
+  randomCases[op](new Choices(randomKey(i, `shapes of ${op}`), i))

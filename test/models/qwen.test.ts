@@ -297,6 +297,17 @@ describe("config.json", () => {
       expect(Effect.runSync(decodeModelConfig(encodeModelConfig(config)))).toEqual(config)
   })
 
+  it("fills in what a file leaves out as transformers does", () => {
+    const { head_dim: _, ...without } = base
+    const read = (json: object) => Effect.runSync(decodeModelConfig(json))
+    expect(read({ ...without, num_attention_heads: 32, num_key_value_heads: null })).toMatchObject({
+      headDim: 128,
+      keyValueHeads: 32
+    })
+    expect(read({ ...without, model_type: "qwen2" }).headDim).toBe(1024 / 16)
+    expect(read({ ...base, layer_types: Array(28).fill("full_attention") })).toEqual(read(base))
+  })
+
   it("refuses what would be computed differently", () => {
     const message = (changes: object) => {
       const result = decode({ ...base, ...changes })
@@ -306,6 +317,12 @@ describe("config.json", () => {
       'config.json: rope_scaling is {"type":"yarn"}; supported is null'
     )
     expect(message({ use_sliding_window: true })).toMatch(/use_sliding_window/)
+    expect(message({ layer_types: ["full_attention", "sliding_attention"] })).toBe(
+      'config.json: layer_types[1] is "sliding_attention"; supported is "full_attention"'
+    )
+    expect(message({ model_type: "qwen2", attention_bias: false })).toMatch(
+      /attention_bias is false; supported is true/
+    )
     expect(message({ hidden_act: "gelu" })).toMatch(/hidden_act is "gelu"/)
     expect(message({ num_key_value_heads: 3 })).toMatch(/a divisor of the 16 attention heads/)
     expect(message({ head_dim: 7 })).toMatch(/head_dim is 7; supported is an even number/)

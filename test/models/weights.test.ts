@@ -88,6 +88,22 @@ describe("weights", () => {
     )
   )
 
+  it.effect("that a file gives endless names and shapes leave the message short", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const endless = "x".repeat(100_000)
+        const many: ParameterSpec = { ...specs[0]!, shape: Array(50_000).fill(1) }
+        const path = yield* save({ format: "F32" }, [many, { name: endless, shape: [1], initial: "zeros" }])
+        expect(yield* messageOf(load(path, specs.slice(0, 1)))).toMatch(
+          /unknown: x{99}…; of another shape: embed.weight is of 50000 axes, expected \[7, 4\]$/
+        )
+        const index = JSON.stringify({ weight_map: { [endless]: endless } })
+        writeFileSync(join(path, "model.safetensors.index.json"), index)
+        expect((yield* messageOf(load(path))).length).toBeLessThan(400)
+      })
+    )
+  )
+
   it.effect("may hold a tied head twice", () =>
     Effect.scoped(
       Effect.gen(function* () {

@@ -35,16 +35,16 @@ export const tinyWeight = (name: string): Float32Array =>
     seed
   )
 
-export const writeTinyModel = async (directory: string): Promise<void> => {
+export const writeTinyModel = async (directory: string, config: ModelConfig = tinyConfig): Promise<void> => {
   mkdirSync(directory, { recursive: true })
-  const config = { ...encodeModelConfig(tinyConfig), max_position_embeddings: 64 }
-  writeFileSync(join(directory, "config.json"), JSON.stringify(config))
+  const fields = { ...encodeModelConfig(config), max_position_embeddings: 64 }
+  writeFileSync(join(directory, "config.json"), JSON.stringify(fields))
   for (const file of ["tokenizer.json", "tokenizer_config.json"])
     copyFileSync(join(shippedDirectory, file), join(directory, file))
   await Effect.runPromise(
     saveTensors(
       name => Effect.succeed(join(directory, name)),
-      parameterSpecs(tinyConfig).map(spec => ({
+      parameterSpecs(config).map(spec => ({
         name: spec.name,
         shape: spec.shape,
         floats: Effect.sync(() => initialValues(spec, seed))

@@ -69,6 +69,23 @@ describe("programs", () => {
       ].join("\n")
     )
   })
+
+  it("do not say twice what the type of a result says, and show 16-bit constants as numbers", () => {
+    const x = ops.input("x", "bf16", [2])
+    const y = ops.mul(ops.broadcastTo(x, [3, 2]), ops.constant(1.5, "bf16"))
+    expect(programText(makeProgram({ y, index: ops.iota("i32", [3], 0) }))).toBe(
+      [
+        "%0 bf16[2] = input x",
+        "%1 bf16[] = constant 1.5",
+        "%2 bf16[3, 2] = broadcastTo(%0)",
+        "%3 bf16[3, 2] = mul(%2, %1)",
+        "%4 i32[3] = iota(axis 0)",
+        "output y = %3",
+        "output index = %4",
+        ""
+      ].join("\n")
+    )
+  })
 })
 
 /** What the encoding holds, as far as the tests break it. */

@@ -22,7 +22,9 @@ describe("freezing", () => {
     expect(names(trainable)).toEqual(names(specs).slice(3))
   })
   it("refuses patterns that match nothing, and to freeze everything", () => {
-    expect(() => splitParameters(specs, ["embedings"])).toThrow('no parameter\'s name contains "embedings"')
+    expect(() => splitParameters(specs, ["embedings"])).toThrow(
+      'freeze_layers: no parameter\'s name contains "embedings"; names are like model.norm.weight'
+    )
     expect(() => splitParameters(specs, ["m.d.l"])).toThrow(/no parameter/)
     expect(() => splitParameters(specs, ["model"])).toThrow("every parameter is frozen")
   })
