@@ -1,4 +1,4 @@
-/** The latent methods of the stage train: what they write can be opened, says what it is, and writes texts. */
+/** The latent methods of the stage train: what they write can be opened, says what it is, writes texts, and is measured. */
 import { mkdirSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
@@ -8,12 +8,14 @@ import { DiffusionDecoding } from "../../src/decoding/diffusion.ts"
 import { methodOf } from "../../src/decoding/methods.ts"
 import { makeOrt } from "../../src/engines/ort/ort.ts"
 import { numericClass } from "../../src/engines/names.ts"
+import { EvaluationResult } from "../../src/evaluation/results.ts"
 import { loadModel } from "../../src/models/artifact.ts"
 import { countParameters, parameterSpecs } from "../../src/models/config.ts"
 import { latentSpecs } from "../../src/models/latent/latentModel.ts"
 import { countElements } from "../../src/models/parameters.ts"
 import * as Pipeline from "../../src/pipeline/Pipeline.ts"
 import { downloadDocuments, downloadModel, downloadTokenizer } from "../../stages/download.ts"
+import { evaluate } from "../../stages/evaluate.ts"
 import { tokenize } from "../../stages/tokenize.ts"
 import { train } from "../../stages/train.ts"
 import { type Ran, runPipeline, temporaryDirectory } from "../support/inProcess.ts"
@@ -29,7 +31,7 @@ afterEach(() => directory.remove())
 
 type Settings = Omit<Parameters<typeof train>[0], "base" | "sequences" | "heldOut">
 
-const run = async (settings: Partial<Settings>): Promise<Ran> => {
+const run = async (settings: Partial<Settings>, measuredAs = settings.method ?? "masked"): Promise<Ran> => {
   const corpus = join(directory.path, "texts.jsonl")
   const texts = Array.from(
     { length: 12 },
@@ -47,8 +49,9 @@ const run = async (settings: Partial<Settings>): Promise<Ran> => {
         tokenizer: downloadTokenizer({ source: "embedded:tokenizer" }),
         maxSeqLen: 32
       })
-      return train({
-        base: downloadModel({ source: `file:${tiny}` }),
+      const base = downloadModel({ source: `file:${tiny}` })
+      const { model } = train({
+        base,
         sequences,
         heldOut: sequences,
         num_train_epochs: 4,
@@ -58,8 +61,23 @@ const run = async (settings: Partial<Settings>): Promise<Ran> => {
         eval_every: 1000,
         eval_draws: 2,
         save_format: "F32",
+        eval_sequences: 3,
         ...settings
-      }).model
+      })
+      return evaluate({
+        method: measuredAs,
+        model,
+        teacher: base,
+        heldOut: sequences,
+        corpus: sequences,
+        documents: 5,
+        draws: 2,
+        ratios: [0.5],
+        prompts: 2,
+        promptTokens: 4,
+        newTokens: 6,
+        steps: [1, 2]
+      })
     }
   )
   return runPipeline(pipeline, {
@@ -68,6 +86,9 @@ const run = async (settings: Partial<Settings>): Promise<Ran> => {
     engine: numericClass("ort")
   })
 }
+
+const evaluation = (ran: Ran) =>
+  Schema.decodeUnknownSync(Schema.fromJsonString(EvaluationResult))(ran.text("evaluate", "evaluation.json"))
 
 /** Opens what was written, and makes 6 tokens behind a prompt in 2 steps. */
 const written = (ran: Ran) => {
@@ -134,11 +155,32 @@ describe("the stage train", () => {
     const record = JSON.parse(ran.text("train", "training.json")) as { readonly [field: string]: number }
     assert.strictEqual(record["parameters"], countParameters(tinyConfig) + beside)
     assert.strictEqual(record["trainedParameters"], beside + (frozen ? 0 : countParameters(tinyConfig)))
-    const same = Object.entries(weights).every(([name, values]) => values.every((x, i) => x === tinyWeight(name)[i]))
+    const same = Object.entries(weights).every(([name, values]) => {
+      const base = tinyWeight(name)
+      return values.every((x, i) => x === base[i])
+    })
     assert.strictEqual(same, frozen)
     assert.lengthOf(made.sequences[0]!, 10)
     assert.notInclude([...made.sequences[0]!], model.tokenizer.maskId)
     assert.isAbove(made.flops, 0)
+
+    const { bound, documents, generations, reconstruction } = evaluation(ran)
+    assert.strictEqual(bound === undefined, method === "ldlm")
+    assert.lengthOf(documents, method === "ldlm" ? 0 : 5)
+    assert.strictEqual(reconstruction === undefined, method === "vfm")
+    assert.deepStrictEqual(
+      generations.map(({ steps }) => steps),
+      [1, 2]
+    )
+    for (const stage of ["train", "evaluate"]) {
+      assert.strictEqual(ran.metric(stage, "eval/nll_bound") === undefined, bound === undefined)
+      assert.strictEqual(ran.metric(stage, "eval/reconstruction_loss") === undefined, reconstruction === undefined)
+    }
+  })
+
+  it("is measured as what it is, and as nothing else", async () => {
+    const [wrong] = (await run({}, "vfm")).failures
+    assert.match(JSON.stringify(wrong), /method is vfm, but the model is one of masked/)
   })
 
   it("refuses a method without its settings, and sizes that do not fit", async () => {
