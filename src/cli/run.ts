@@ -111,6 +111,11 @@ export const command = Command.make(
   Command.withDescription("Run a pipeline: compute what is missing, reuse what exists"),
   Command.withExamples([
     { command: "pipeline run compare-50x", description: "The main job; a second run executes nothing" },
+    { command: "pipeline run compare-50x --quick", description: "A first look" },
+    {
+      command: "pipeline run compare-50x --seeds 3 --controls",
+      description: "Three seeds of every row, and the controls"
+    },
     { command: "pipeline run compare-50x --only tokenize", description: "One stage and what it needs" },
     { command: "pipeline run compare-50x --set tokenize.maxSeqLen=128", description: "With another parameter" },
     {
