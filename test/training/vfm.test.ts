@@ -130,6 +130,15 @@ describe("the seed's ways", () => {
     })
   )
 
+  it.effect("give the language model the mean embedding at first, and gradients that are of its size", () =>
+    Effect.gen(function* () {
+      const { norms } = yield* gradientsWith({ noiseInput: "replacing", alpha: 1 })
+      expect(norms["vfm.input_proj.weight"]).toBeGreaterThan(0)
+      // Each norm of a layer divides by what it normalises: zeros multiply gradients by a thousand, norm after norm.
+      for (const [name, norm] of Object.entries(norms)) expect(norm, name).toBeLessThan(1e3)
+    })
+  )
+
   it.effect("read targets after masking, and take a prefix for what is visible", () =>
     Effect.gen(function* () {
       const [own, seeds] = [yield* batchOf(), yield* batchOf({ targets: "masked", observed: "prefix" })]

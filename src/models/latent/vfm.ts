@@ -7,10 +7,11 @@
 import { Schema } from "effect"
 import { PositiveInt, setting } from "../../data/setting.ts"
 import { bounded, type Gaussian, reparameterised } from "../../diffusion/latent/gaussian.ts"
-import { add, gather, mul, reshape, select, equal, sub } from "../../tensor/ops.ts"
+import { mean } from "../../tensor/composites.ts"
+import { add, equal, gather, mul, reshape, select, stopGradient, sub } from "../../tensor/ops.ts"
 import type { Tensor } from "../../tensor/Tensor.ts"
 import { attentionMask } from "../attention.ts"
-import type { ModelConfig } from "../config.ts"
+import { embeddingKey, type ModelConfig } from "../config.ts"
 import type { ParameterSpec } from "../parameters.ts"
 import { layer, layerSpecs, linear, linearSpecs, norm, normSpecs, table, under, type Weights, within } from "./parts.ts"
 
@@ -22,7 +23,7 @@ export const VfmArchitecture = Schema.Struct({
   noiseInput: setting(
     Schema.Literals(["added", "replacing"]),
     "added",
-    "What the language model reads: at masks the mask's embedding plus a small map of the noise, elsewhere the tokens; or, as in the seed, a map of the noise everywhere, which begins as a constant"
+    "What the language model reads: at masks the mask's embedding plus a small map of the noise, elsewhere the tokens; or, as in the seed, a map of the noise everywhere, which begins as the mean embedding"
   ),
   tokenShift: setting(
     Schema.Boolean,
@@ -114,6 +115,6 @@ export const vfm = (architecture: VfmArchitecture, config: ModelConfig, weights:
     inputs: (embeddings: Tensor, observed: Tensor, z: Tensor): Tensor =>
       noiseInput === "added"
         ? add(embeddings, mul(linear(own, "input_proj", z), perToken(sub(1, observed))))
-        : linear(own, "input_proj", norm(own, "input_norm", z))
+        : add(linear(own, "input_proj", norm(own, "input_norm", z)), stopGradient(mean(weights(embeddingKey), 0)))
   }
 }
