@@ -39,6 +39,7 @@ const drawn = (name: string, shape: Shape) => normals(randomKey(1, name), elemen
 
 describe("operators that WebGPU lacks or gets wrong are not used", () => {
   const cases: { readonly [operator: string]: Tensor } = {
+    Sign: ops.sign(f32("x", 4)),
     Sin: ops.sin(f32("x", 4)),
     Cos: ops.cos(f32("x", 4)),
     LogSoftmax: ops.logSoftmax(f32("x", 4)),

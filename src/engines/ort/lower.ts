@@ -57,6 +57,13 @@ const pow: Lower<unknown> = ({ b, inputs, out: { shape }, target, types }) =>
       : inputs
   )
 
+/** WebGPU lacks Sign. */
+const sign: Lower<unknown> = ({ b, inputs: [x], out, target }) => {
+  if (target !== "webgpu" || carrier(out.dtype) !== "f32") return b.one("Sign", [x!])
+  const is = (comparison: string): string => b.cast(b.one(comparison, [x!, b.f32(0)]), "f32")
+  return b.one("Sub", [is("Greater"), is("Less")])
+}
+
 const lowerings: { readonly [O in ProgramOp]: Lower<Attributes[O]> } = {
   iota: ({ attributes: { axis, dtype, shape }, b }) => {
     const size = shape[axis]!
@@ -74,7 +81,7 @@ const lowerings: { readonly [O in ProgramOp]: Lower<Attributes[O]> } = {
 
   neg: plain("Neg"),
   abs: plain("Abs"),
-  sign: plain("Sign"),
+  sign,
   floor: plain("Floor"),
   exp: plain("Exp"),
   log: plain("Log"),
