@@ -2,6 +2,8 @@
  * What ONNX Runtime was found to do wrongly on WebGPU, run directly on a GPU in software. When one of these tests fails, the runtime was mended:
  * take the detour out of src/engines/ort (named in the test), then the test.
  */
+import { spawnSync } from "node:child_process"
+import { createRequire } from "node:module"
 import * as ort from "onnxruntime-node"
 import { describe, expect, it } from "vitest"
 import { contribDomain, encodeModel, Float, type OnnxAttribute, type OnnxModel } from "../../src/engines/ort/onnx.ts"
@@ -109,6 +111,22 @@ describe.skipIf(process.env[vulkanVariable] === undefined)("still so in ONNX Run
     const inverse = (await (await create(model)).run(feeds))["inverse"]!.data as Float32Array
     const right = [1 / Math.sqrt(7.5), 0.5]
     expect(Math.max(...right.map((value, i) => Math.abs(inverse[i]! - value)))).toBeGreaterThan(1e-3)
+  })
+
+  it("getData of a tensor on the device ends the process (deviceTensors.ts: another session reads it)", () => {
+    const program = `
+      const ort = require(process.argv[1])
+      const options = { executionProviders: ["webgpu"], preferredOutputLocation: "gpu-buffer", logSeverityLevel: 4 }
+      ort.InferenceSession.create(Buffer.from(process.argv[2], "base64"), options).then(async session => {
+        const { y } = await session.run({ x0: new ort.Tensor("float32", Float32Array.of(1), [1]) })
+        console.log("computed")
+        await y.getData()
+        console.log("read")
+      })`
+    const model = Buffer.from(encodeModel(modelOf("Neg", [1]), webgpuOpset)).toString("base64")
+    const runtime = createRequire(import.meta.url).resolve("onnxruntime-node")
+    const { status, stdout } = spawnSync(process.execPath, ["-e", program, runtime, model], { encoding: "utf8" })
+    expect([status === 0, stdout]).toEqual([false, "computed\n"])
   })
 
   it("given memory is not written where results stay on the device (deviceMemories.ts: a run makes new tensors)", async () => {

@@ -61,7 +61,8 @@ const torch = Effect.match(
 )
 
 const measured = (name: string, what: string, { perSecond, right }: MatmulPeak): Finding => {
-  const text = `${what}, ${Math.round(perSecond / 1e9)} GFLOP/s in f32`
+  const speed = perSecond / 1e9
+  const text = `${what}, ${speed.toFixed(speed < 10 ? 1 : 0)} GFLOP/s in f32`
   return right
     ? ok(name, text)
     : problem(name, `${text}, but products of matrices come out wrong`, "results of this machine cannot be trusted")
