@@ -15,11 +15,17 @@ import { runPipeline } from "./inProcess.ts"
 
 const assets = fileURLToPath(new URL("../../assets", import.meta.url))
 
-/** Losses of each row of a small grid, by step, trained by stages on an engine; works in a directory of the caller's that has a model `tiny`. */
-const gridLosses = async (
-  directory: string,
-  engine: string
-): Promise<{ readonly [row: string]: ReadonlyArray<number> }> => {
+interface Grid {
+  /** Of each row, by step. */
+  readonly losses: { readonly [row: string]: ReadonlyArray<number> }
+  /** What the key of each action was made of, but for the engine and its inputs: those may be what an engine computed. */
+  readonly keys: ReadonlyArray<unknown>
+  /** Of actions whose results depend on the engine. */
+  readonly engines: ReadonlyArray<string>
+}
+
+/** A small grid, trained by stages on an engine; works in a directory of the caller's that has a model `tiny`. */
+const runGrid = async (directory: string, engine: string): Promise<Grid> => {
   const corpus = join(directory, "texts.jsonl")
   const texts = Array.from(
     { length: 12 },
@@ -68,14 +74,25 @@ const gridLosses = async (
   const cache = Cache.open({ root, layers: [assets] })
   const [run] = cache.database.all<{ id: number }>("SELECT id FROM run")
   const found = metricsOfRun(cache.database, run!.id as never, "training/loss")
+  const actions = cache.database.all<{ label: string; engine: string; code: string; parameters: string }>(
+    "SELECT execution.label, action.engine, hex(code.digest) AS code, action.parameters FROM execution JOIN action ON action.id = execution.action JOIN code ON code.id = action.code ORDER BY execution.label"
+  )
   cache.database.close()
-  return Object.fromEntries(found.map(({ label, points }) => [label, points.map(({ value }) => value!)]))
+  return {
+    losses: Object.fromEntries(found.map(({ label, points }) => [label, points.map(({ value }) => value!)])),
+    keys: actions.map(({ code, label, parameters }) => ({ code, label, parameters })),
+    engines: actions.map(action => action.engine).filter(name => name !== "none")
+  }
 }
 
-/** Expects the losses of an engine to be those of `ort`, as far as a relative difference. */
+/** Expects the losses of an engine to be those of `ort` but for a relative difference, and its keys but for the numeric class. */
 export const expectLossesOfOrt = async (directory: string, engine: string, tolerance: number): Promise<void> => {
-  const expected = await gridLosses(directory, "ort/cpu/f32")
-  const actual = await gridLosses(directory, engine)
+  const ort = await runGrid(directory, "ort/cpu/f32")
+  const other = await runGrid(directory, engine)
+  expect(other.keys).toEqual(ort.keys)
+  expect([new Set(ort.engines), new Set(other.engines)]).toEqual([new Set(["ort/cpu/f32"]), new Set([engine])])
+  expect(other.engines).toHaveLength(ort.engines.length)
+  const [expected, actual] = [ort.losses, other.losses]
   expect(Object.keys(actual)).toEqual(["train/random", "train/checkpointed", "train/aligned", "train/trajectory"])
   for (const [row, losses] of Object.entries(expected)) {
     expect(losses).toHaveLength(12)
