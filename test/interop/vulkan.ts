@@ -34,7 +34,7 @@ const fill = (directory: string): string | undefined => {
   mkdirSync(work, { recursive: true })
   const run = (command: string, ...flags: ReadonlyArray<string>) => {
     const { error, status, stderr } = spawnSync(command, flags, { cwd: work, encoding: "utf8" })
-    return status === 0 ? undefined : `${command} failed: ${error?.message ?? stderr.trim().split("\n").at(-1)}`
+    return status === 0 ? undefined : `${command} failed: ${error?.message ?? stderr.trim().split("\n")[0]}`
   }
   const fetched = run("npm", "pack", source)
   if (fetched !== undefined) return `${source} cannot be had: ${fetched}`

@@ -49,6 +49,7 @@ export const deviceMemories = (sessions: Sessions): Memories => {
   /** What a memory holds as one tensor, held for the caller. What lies in pieces is joined, and stays so. */
   const read = async ({ length, offset, pieces, type }: Memory): Promise<ort.Tensor> => {
     const within = pieces.within(offset, length)
+    if (within.length === 0) throw new Error("the buffer of a view was freed")
     const joined = await device.join(type, within)
     device.hold(joined)
     if (joined !== within[0]?.tensor) pieces.write(offset, length, joined)

@@ -10,7 +10,7 @@ import { isWhole, type Piece } from "./pieces.ts"
 import { noTransfers, type Transfers, webgpuOpset } from "./protocol.ts"
 import type { Sessions } from "./sessions.ts"
 
-/** One operator on vectors x0, x1 … of any length, with further inputs by name; i64 vectors that say how. */
+/** One operator on vectors x0, x1 … of any length, and on further inputs, i64 [1], by name. */
 const vectorModel = (
   op: string,
   type: OnnxType,
@@ -57,9 +57,7 @@ export class DeviceTensors {
 
   /** The same memory under another shape, good for as long as the tensor is held. */
   readonly shaped = (tensor: ort.Tensor, shape: Shape): ort.Tensor =>
-    tensor.location === "gpu-buffer"
-      ? ort.Tensor.fromGpuBuffer(tensor.gpuBuffer, { dataType: tensor.type as "float32", dims: shape })
-      : tensor.reshape(shape)
+    ort.Tensor.fromGpuBuffer(tensor.gpuBuffer, { dataType: tensor.type as "float32", dims: shape })
 
   /** A vector of host elements. */
   async upload(type: OnnxType, data: ArrayBufferView<ArrayBuffer>): Promise<ort.Tensor> {
@@ -82,7 +80,7 @@ export class DeviceTensors {
     return data
   }
 
-  /** Waits until the device has done all that was asked of it: what is read back comes last in its queue. */
+  /** Waits until the device has done all that was asked of it: what is read back, one element, comes last in its queue. */
   readonly settle = async (): Promise<void> => {
     this.#last ??= this.#part("f32", { offset: 0, length: 1, tensor: undefined, at: 0 })
     await this.#host("f32", await this.#last)

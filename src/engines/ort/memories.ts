@@ -65,24 +65,29 @@ export interface SegmentIO {
 /** Runs the segments one after the other. */
 export const runSegments = async (compiled: Compiled, io: SegmentIO): Promise<void> => {
   const crossing = new Map<number, ort.Tensor>()
-  for (const [i, { done, inputs, outputs }] of compiled.segments.entries()) {
-    const feeds: Record<string, ort.Tensor> = {}
-    for (const { from, name } of inputs)
-      feeds[name] = "crossing" in from ? crossing.get(from.crossing)! : await io.input(i, from.port)
-    const session = compiled.sessions[i]!
-    const results = io.fetches === undefined ? await session.run(feeds) : await session.run(feeds, io.fetches(i))
-    for (const { name, to } of outputs) {
-      const result = results[name]!
-      io.made?.(session, result)
-      for (const place of to)
-        if ("crossing" in place) {
-          crossing.set(place.crossing, result)
-          io.hold?.(result)
-        } else io.output(place.port, result)
+  try {
+    for (const [i, { done, inputs, outputs }] of compiled.segments.entries()) {
+      const feeds: Record<string, ort.Tensor> = {}
+      for (const { from, name } of inputs)
+        feeds[name] = "crossing" in from ? crossing.get(from.crossing)! : await io.input(i, from.port)
+      const session = compiled.sessions[i]!
+      const results = io.fetches === undefined ? await session.run(feeds) : await session.run(feeds, io.fetches(i))
+      for (const { name, to } of outputs) {
+        const result = results[name]!
+        io.made?.(session, result)
+        for (const place of to)
+          if ("crossing" in place) {
+            crossing.set(place.crossing, result)
+            io.hold?.(result)
+          } else io.output(place.port, result)
+      }
+      for (const value of done) {
+        io.release?.(crossing.get(value)!)
+        crossing.delete(value)
+      }
     }
-    for (const value of done) {
-      io.release?.(crossing.get(value)!)
-      crossing.delete(value)
-    }
+  } finally {
+    // Nothing is left unless a segment failed.
+    for (const tensor of crossing.values()) io.release?.(tensor)
   }
 }

@@ -13,7 +13,7 @@ export type Device = "cpu" | "webgpu"
  */
 export const webgpuOpset = 21
 
-/** What went between the host and a device since the engine was started. */
+/** What went of buffers between the host and a device since the engine was started. */
 export interface Transfers {
   readonly uploads: number
   readonly uploadedBytes: number
