@@ -67,7 +67,7 @@ describe("still wrong in ONNX Runtime", () => {
 const operatorsOf = (outputs: { readonly [name: string]: Tensor }): ReadonlyArray<string> => {
   const program = makeProgram(outputs)
   const { segments } = segmentsOf(program)
-  return segments.flatMap(segment => lowerSegment(program, segment, "cpu").model.nodes.map(({ op }) => op))
+  return segments.flatMap(segment => lowerSegment(program, segment).model.nodes.map(({ op }) => op))
 }
 
 describe("never written into a model", () => {

@@ -176,7 +176,7 @@ export const borderType = (dtype: DType, target: Target): OnnxType =>
  * One segment as a model. Equal segments give equal models, whatever the numbers of their values. What has no elements is not computed: several
  * operators fail on empty tensors, and TopK never ends.
  */
-export const lowerSegment = (program: Program, segment: Segment, target: Target): Lowered => {
+export const lowerSegment = (program: Program, segment: Segment, target: Target = "cpu"): Lowered => {
   const b = new Builder()
   const half = halves[target]
   const names = new Map<ValueId, string>()
