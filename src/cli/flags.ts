@@ -96,7 +96,7 @@ export const refresh = Flag.Boolean("refresh").pipe(
 
 export const engine = Flag.Literals("engine", engineNames).pipe(
   Flag.withDescription(
-    "What computes tensors: ort (the processor), torch (PyTorch, on a GPU where there is one), reference (slow; for checking) (default: ort)"
+    "What computes tensors: ort (the processor), webgpu (a GPU, by ONNX Runtime), torch (PyTorch, on a GPU where there is one), reference (slow; for checking) (default: ort)"
   ),
   Flag.withDefault(defaultEngine)
 )

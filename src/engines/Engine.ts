@@ -64,7 +64,7 @@ export interface FileFloats {
 }
 
 export interface Engine {
-  /** `reference`, `ort` or `torch`. */
+  /** As in `engineNames`. */
   readonly name: string
   /** What decides the last bits of results: engine, device kind and precision policy, as in `ort/cpu/f32`. A part of action keys. */
   readonly numericClass: string

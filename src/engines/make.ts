@@ -16,6 +16,10 @@ export const makeEngine = (
         const { makeOrt } = yield* Effect.promise(() => import("./ort/ort.ts"))
         return yield* makeOrt(options)
       }
+      case "webgpu": {
+        const { makeOrt } = yield* Effect.promise(() => import("./ort/ort.ts"))
+        return yield* makeOrt({ ...options, device: "webgpu" })
+      }
       case "reference": {
         const { makeReference } = yield* Effect.promise(() => import("./reference/reference.ts"))
         return makeReference()

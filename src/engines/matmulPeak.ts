@@ -4,8 +4,10 @@ import { input, matmul } from "../tensor/ops.ts"
 import { makeProgram } from "../tensor/Program.ts"
 import type { Engine, EngineError } from "./Engine.ts"
 
-/** Rows and columns of the measured product: large enough to show the peak, small enough to take a moment. */
-const size = 1024
+/** Rows and columns of the measured products: the larger shows the peak; it is left out where the smaller one already takes its time. */
+const [small, large] = [256, 1024]
+/** Of the smaller one, in milliseconds: the larger one then takes up to 64 times as long. */
+const longest = 5
 /** The fastest of so many counts: others of this machine's programs may slow some down. */
 const repeats = 8
 
@@ -17,6 +19,13 @@ export interface MatmulPeak {
 }
 
 export const matmulPeak = (engine: Engine): Effect.Effect<MatmulPeak, EngineError> =>
+  Effect.flatMap(measure(engine, small), first =>
+    first.right && flops(small) / first.perSecond < longest / 1000 ? measure(engine, large) : Effect.succeed(first)
+  )
+
+const flops = (size: number): number => 2 * size ** 3
+
+const measure = (engine: Engine, size: number): Effect.Effect<MatmulPeak, EngineError> =>
   Effect.scoped(
     Effect.gen(function* () {
       const shape = [size, size]
@@ -37,6 +46,6 @@ export const matmulPeak = (engine: Engine): Effect.Effect<MatmulPeak, EngineErro
         best = Math.min(best, performance.now() - start)
       }
       const right = Math.abs(product[size]! - 1 / size) < 1e-6
-      return { right, perSecond: (2 * size ** 3) / (best / 1000) }
+      return { right, perSecond: flops(size) / (best / 1000) }
     })
   )

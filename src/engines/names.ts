@@ -1,7 +1,7 @@
 /** The engines by name, and what decides the last bits of their results. Imported by the command line: loads no engine. */
 import { existsSync } from "node:fs"
 
-export const engineNames = ["ort", "torch", "reference"] as const
+export const engineNames = ["ort", "webgpu", "torch", "reference"] as const
 export type EngineName = (typeof engineNames)[number]
 
 /** ONNX Runtime on the processor. */
@@ -16,11 +16,14 @@ export type Precision = (typeof precisions)[number]
 
 export const defaultPrecision: Precision = "f32"
 
-/** `ort` lacks kernels for 16-bit floats on the processor; `reference` is the judge. */
+/** `ort` and `webgpu` lack kernels for 16-bit floats; `reference` is the judge. */
 export const precisionsOf = (name: EngineName): ReadonlyArray<Precision> => (name === "torch" ? precisions : ["f32"])
 
 /** Elements of which the four buffers of an optimiser fit into a second-level cache of 1 MiB. */
 export const cachedElements = 2 ** 15
+
+/** Elements that any WebGPU device can bind as one buffer: half of the 128 MiB that the standard demands, as f32. */
+export const deviceElements = 2 ** 24
 
 /** `cuda` where Linux has an NVIDIA device, or `PIPELINE_TORCH_DEVICE` (`cpu` or `cuda`): known without starting PyTorch. */
 export const torchDevice = (environment: NodeJS.ProcessEnv = process.env): string => {
@@ -37,6 +40,8 @@ export const numericClass = (name: EngineName, precision: Precision = defaultPre
   switch (name) {
     case "ort":
       return "ort/cpu/f32"
+    case "webgpu":
+      return "webgpu/gpu/f32"
     case "torch":
       return torchClass(torchDevice(), precision)
     case "reference":

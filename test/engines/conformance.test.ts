@@ -12,11 +12,7 @@ import { randomCase } from "./randomCases.ts"
 
 conformanceSuite("reference", () => Effect.succeed(makeReference()))
 // Idle threads of a session wait by spinning: only the test that needs several has them.
-conformanceSuite(
-  "ort",
-  () => makeOrt({ threads: 1 }),
-  () => makeOrt({ threads: 4 })
-)
+conformanceSuite("ort", () => makeOrt({ threads: 1 }), { makeThreaded: () => makeOrt({ threads: 4 }) })
 
 const all = Object.entries(conformance) as ReadonlyArray<[ProgramOp, (typeof conformance)[ProgramOp]]>
 

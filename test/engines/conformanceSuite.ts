@@ -73,7 +73,18 @@ export const conformanceTogether = (name: string, make: MakeEngine, opsPerProgra
 }
 
 /** Every op of the list, on its shapes and on random ones, and what those leave out, against the reference. */
-export const conformanceSuite = (name: string, make: MakeEngine, makeThreaded: MakeEngine = make): void => {
+export interface SuiteOptions {
+  /** The engine with several threads; by default the same. */
+  readonly makeThreaded?: MakeEngine
+  /** Whether the engine keeps NaN, infinities and subnormal numbers. WGSL lets devices assume that there are none. */
+  readonly ieee?: boolean
+}
+
+export const conformanceSuite = (
+  name: string,
+  make: MakeEngine,
+  { makeThreaded = make, ieee = true }: SuiteOptions = {}
+): void => {
   describe(`engine ${name}`, () => {
     for (const op of allOps)
       it.live(`computes ${op}`, () =>
@@ -85,11 +96,12 @@ export const conformanceSuite = (name: string, make: MakeEngine, makeThreaded: M
         )
       )
 
-    it.live("treats NaN, infinities and large numbers as the reference does", () =>
+    it.live(`treats ${ieee ? "NaN, infinities and " : ""}large numbers as the reference does`, () =>
       Effect.scoped(
         Effect.gen(function* () {
           const engine = yield* make()
-          const special = [NaN, Infinity, -Infinity, 0, 1e30, -1e30, 88.8, -200, 1e-40, 3]
+          const finite = [0, 1e30, -1e30, 88.8, -200, 3]
+          const special = ieee ? [NaN, Infinity, -Infinity, 1e-40, ...finite] : [0.5, -1, 2, 7, ...finite]
           const unary = {
             exp: ops.exp,
             log: ops.log,
@@ -130,7 +142,7 @@ export const conformanceSuite = (name: string, make: MakeEngine, makeThreaded: M
                   Math.abs(actual[op]![i]! - value),
                   `${op} ${i}: ${actual[op]![i]} against ${value}`
                 ).toBeLessThanOrEqual(4e-6 * Math.abs(value) + 1e-37)
-              else expect(actual[op]![i], `${op} ${i}`).toBe(value)
+              else if (ieee) expect(actual[op]![i], `${op} ${i}`).toBe(value)
         })
       )
     )

@@ -1,7 +1,7 @@
 /** The tests that every engine must pass: how it is used. */
 import { describe, expect, it } from "@effect/vitest"
 import { Effect, type Scope } from "effect"
-import type { Engine, EngineError } from "../../src/engines/Engine.ts"
+import type { Buffer, Engine, EngineError } from "../../src/engines/Engine.ts"
 import { mayOverwrite } from "../../src/engines/ort/inPlace.ts"
 import { evaluate } from "../../src/engines/reference/evaluate.ts"
 import { gradients } from "../../src/tensor/autodiff.ts"
@@ -110,6 +110,33 @@ export const lifecycleSuite = (name: string, make: MakeEngine): void => {
             expect(fromBf16Bits(Number((yield* engine.download(outputs.scalar))[0]))).toBe(7)
             expect([...(yield* engine.download(outputs.sum))]).toEqual([1, 2, 3, 4].map(n => n + value))
           }
+        })
+      )
+    )
+
+    it.live("keeps what a program computed when the program is no longer there", () =>
+      within(make, engine =>
+        Effect.gen(function* () {
+          const [a, b, sum, product] = yield* Effect.forEach(["x", "y", "sum", "product"], () =>
+            engine.allocate("f32", [4])
+          ) as Effect.Effect<ReadonlyArray<Buffer>, EngineError, Scope.Scope>
+          yield* engine.upload(a!, Float32Array.of(1, 2, 3, 4))
+          yield* engine.upload(b!, new Float32Array(4).fill(2))
+          const buffers = [
+            { x: a!, y: b! },
+            { sum: sum!, product: product! }
+          ] as const
+          yield* Effect.scoped(
+            Effect.gen(function* () {
+              yield* engine.run([yield* engine.bind(yield* engine.compile(added), ...buffers)])
+            })
+          )
+          expect([...(yield* engine.download(sum!))]).toEqual([3, 4, 5, 6])
+          // Written by another program, which frees what the first one made.
+          const again = makeProgram({ sum: ops.mul(x, 2), product: ops.sub(x, y) })
+          yield* engine.run([yield* engine.bind(yield* engine.compile(again), { x: sum!, y: product! }, buffers[1])])
+          expect([...(yield* engine.download(sum!))]).toEqual([6, 8, 10, 12])
+          expect([...(yield* engine.download(product!))]).toEqual([1, 0, -1, -2])
         })
       )
     )

@@ -4,7 +4,8 @@
  *     npm run test:interop [-- --require]
  *
  * Makes a virtual environment in `.venv/` from `requirements.txt`, then runs every `*.py` in this directory (exit code 0 = passed) and
- * every `*.interop.ts` with vitest. Where Python or the package index cannot be had, it says so and succeeds; with `--require`, it fails.
+ * every `*.interop.ts` with vitest. Where Python or the package index cannot be had, it says so and succeeds; with `--require`, it fails. The same
+ * holds for the software GPU of the tests of WebGPU, which is kept in `.vulkan/`.
  */
 import { spawnSync } from "node:child_process"
 import { createHash } from "node:crypto"
@@ -13,6 +14,7 @@ import { createRequire } from "node:module"
 import { tmpdir } from "node:os"
 import { dirname, join } from "node:path"
 import { interpreterVariable } from "./python.ts"
+import { softwareVulkan } from "./vulkan.ts"
 
 const here = import.meta.dirname
 const root = join(here, "../..")
@@ -68,7 +70,7 @@ interface Report {
   readonly numFailedTestSuites: number
 }
 
-const runVitest = (): Count => {
+const runVitest = (more: NodeJS.ProcessEnv): Count => {
   const directory = mkdtempSync(join(tmpdir(), "interop-"))
   try {
     const report = join(directory, "report.json")
@@ -77,7 +79,7 @@ const runVitest = (): Count => {
     spawnSync(process.execPath, [vitest, ...flags, `--outputFile.json=${report}`], {
       cwd: root,
       stdio: "inherit",
-      env: { ...process.env, [interpreterVariable]: interpreter }
+      env: { ...process.env, ...more, [interpreterVariable]: interpreter }
     })
     if (!existsSync(report)) return { passed: 0, failed: 1 }
     const { numFailedTestSuites, numFailedTests, numPassedTests } = JSON.parse(readFileSync(report, "utf8")) as Report
@@ -89,15 +91,18 @@ const runVitest = (): Count => {
 }
 
 const obstacle = prepare()
+const required = process.argv.includes("--require")
 if (obstacle === undefined) {
+  const vulkan = softwareVulkan(join(root, ".vulkan"))
+  const missing = typeof vulkan === "string"
   const programs = runPrograms()
-  const tests = runVitest()
-  const failed = programs.failed + tests.failed
+  const tests = runVitest(missing ? {} : vulkan)
+  if (missing) console.log(`SKIPPED: the tests of WebGPU did not run, because ${vulkan}`)
+  const failed = programs.failed + tests.failed + (missing && required ? 1 : 0)
   console.log(`${programs.passed + tests.passed} passed, ${failed} failed`)
   if (failed > 0) process.exitCode = 1
 } else {
   console.log(`SKIPPED: the interoperability tests did not run, because ${obstacle}`)
-  const required = process.argv.includes("--require")
   console.log(`0 passed, ${required ? 1 : 0} failed`)
   if (required) process.exitCode = 1
 }

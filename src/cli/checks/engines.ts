@@ -4,10 +4,14 @@ import { availableParallelism } from "node:os"
 import { Effect } from "effect"
 import { type MatmulPeak, matmulPeak } from "../../engines/matmulPeak.ts"
 import { torchDevice } from "../../engines/names.ts"
+import { adapterName } from "../../engines/ort/adapter.ts"
 import { makeOrt } from "../../engines/ort/ort.ts"
 import { findPython } from "../../engines/torch/python.ts"
 import { startTorch } from "../../engines/torch/torch.ts"
 import { type Check, type Finding, ok, problem } from "./Check.ts"
+
+const runtimeVersion = (): string =>
+  (createRequire(import.meta.url)("onnxruntime-node/package.json") as { readonly version: string }).version
 
 const ort = Effect.match(Effect.scoped(Effect.flatMap(makeOrt(), matmulPeak)), {
   onFailure: ({ message }) =>
@@ -16,13 +20,26 @@ const ort = Effect.match(Effect.scoped(Effect.flatMap(makeOrt(), matmulPeak)), {
       message,
       "`npm ci` installs onnxruntime-node; it exists for Linux (x64, arm64), macOS and Windows"
     ),
-  onSuccess: peak => {
-    const { version } = createRequire(import.meta.url)("onnxruntime-node/package.json") as { readonly version: string }
-    return measured("engine ort", `onnxruntime-node ${version}, ${availableParallelism()} threads`, peak)
-  }
+  onSuccess: peak =>
+    measured("engine ort", `onnxruntime-node ${runtimeVersion()}, ${availableParallelism()} threads`, peak)
 })
 
-/** PyTorch is not needed for anything that the processor can do: that it is missing is no warning. */
+/** A GPU is not needed: that none is found is no warning. */
+const webgpu = Effect.match(
+  Effect.scoped(
+    Effect.gen(function* () {
+      const engine = yield* makeOrt({ device: "webgpu" })
+      return { peak: yield* matmulPeak(engine), device: yield* adapterName }
+    })
+  ),
+  {
+    onFailure: ({ message }) => ok("engine webgpu", `not available: ${message}`),
+    onSuccess: ({ device = "the device of this machine", peak }) =>
+      measured("engine webgpu", `onnxruntime-node ${runtimeVersion()}, on ${device}`, peak)
+  }
+)
+
+/** Nor is PyTorch. */
 const torch = Effect.match(
   Effect.scoped(
     Effect.gen(function* () {
@@ -44,10 +61,11 @@ const torch = Effect.match(
 )
 
 const measured = (name: string, what: string, { perSecond, right }: MatmulPeak): Finding => {
-  const text = `${what}, ${Math.round(perSecond / 1e9)} GFLOP/s in f32`
+  const speed = perSecond / 1e9
+  const text = `${what}, ${speed.toFixed(speed < 10 ? 1 : 0)} GFLOP/s in f32`
   return right
     ? ok(name, text)
     : problem(name, `${text}, but products of matrices come out wrong`, "results of this machine cannot be trusted")
 }
 
-export const engines: Check = { name: "engines", run: () => Effect.all([ort, torch]) }
+export const engines: Check = { name: "engines", run: () => Effect.all([ort, webgpu, torch]) }

@@ -2,7 +2,7 @@
 import type { DType } from "../../tensor/dtype.ts"
 import type { ValueType } from "../../tensor/Program.ts"
 import type { Shape } from "../../tensor/Tensor.ts"
-import type { OnnxAttribute, OnnxModel, OnnxType } from "./onnx.ts"
+import { type OnnxAttribute, type OnnxModel, type OnnxType, onnxTypes } from "./onnx.ts"
 
 type Mutable<T> = { -readonly [K in keyof T]: T[K] extends ReadonlyArray<infer E> ? Array<E> : T[K] }
 
@@ -38,6 +38,10 @@ export class Builder {
     this.model.constants.push({ name, type, shape, data })
     return name
   }
+  /** Through one type after the other. */
+  cast(x: string, ...types: ReadonlyArray<OnnxType>): string {
+    return types.reduce((value, type) => this.one("Cast", [value], { to: onnxTypes[type] }), x)
+  }
   f32(value: number): string {
     return this.constant("f32", [], Float32Array.of(value))
   }
@@ -54,8 +58,8 @@ export const isHalf = (dtype: DType): dtype is "f16" | "bf16" => dtype === "f16"
 /** How values of a dtype travel inside of a graph. */
 export const carrier = (dtype: DType): OnnxType => (isHalf(dtype) ? "f32" : dtype)
 
-/** `TensorProto.DataType` numbers for the attribute of Cast. */
-export const castTo = { f32: 1, u8: 2, u16: 4, i32: 6, i64: 7, bool: 9, f16: 10, bf16: 16 } as const
+/** Whose operators a model may use: those that ONNX Runtime has for the processor, or for WebGPU, or those of the ONNX standard alone. */
+export type Target = "cpu" | "webgpu" | "standard"
 
 export interface Lowering<A> {
   readonly b: Builder
@@ -63,8 +67,7 @@ export interface Lowering<A> {
   readonly types: ReadonlyArray<ValueType>
   readonly attributes: A
   readonly out: ValueType
-  /** Whether only operators of the ONNX standard may be used, and none of ONNX Runtime's own. */
-  readonly standard: boolean
+  readonly target: Target
 }
 
 export type Lower<A> = (context: Lowering<A>) => string | ReadonlyArray<string>

@@ -4,7 +4,7 @@ import type { ValueType } from "../../tensor/Program.ts"
 import type { Attributes } from "../../tensor/primitives.ts"
 import { threefryParity, threefryRotations, threefryRounds } from "../../tensor/random.ts"
 import { elements, type Shape } from "../../tensor/Tensor.ts"
-import { castTo, type Lower } from "./builder.ts"
+import type { Builder, Lower } from "./builder.ts"
 import { contribDomain, Float } from "./onnx.ts"
 
 /**
@@ -32,24 +32,24 @@ export const scatterAdd: Lower<Attributes["scatterAdd"]> = ({
   return reshaped(result, shape)
 }
 
-/** Products. FusedMatMul transposes on the way. Where there is nothing to sum, MatMul gets the shape wrong. */
+/**
+ * Products. FusedMatMul transposes on the way, for WebGPU Gemm does so with two matrices. Where there is nothing to sum, MatMul gets the shape
+ * wrong.
+ */
 export const matmul: Lower<Attributes["matmul"]> = ({
   attributes: { transposeA, transposeB },
   b,
   inputs: [left, right],
   out,
-  standard,
+  target,
   types
 }) => {
   if (elements(types[0]!.shape) === 0) return b.one("Expand", [b.f32(0), b.i64(out.shape)])
   if (!transposeA && !transposeB) return b.one("MatMul", [left!, right!])
-  if (!standard)
-    return b.node(
-      "FusedMatMul",
-      [left!, right!],
-      { transA: Number(transposeA), transB: Number(transposeB), alpha: new Float(1) },
-      { domain: contribDomain }
-    )
+  const turns = { transA: Number(transposeA), transB: Number(transposeB), alpha: new Float(1) }
+  if (target === "cpu") return b.node("FusedMatMul", [left!, right!], turns, { domain: contribDomain })
+  if (target === "webgpu" && types.every(({ shape }) => shape.length === 2))
+    return b.one("Gemm", [left!, right!], turns)
   const turned = (x: string, { shape: { length } }: ValueType): string =>
     b.one("Transpose", [x], { perm: [...Array(length - 2).keys(), length - 1, length - 2] })
   return b.one("MatMul", [
@@ -97,7 +97,7 @@ export const random: Lower<Attributes["random"]> = ({ attributes: { shape }, b, 
     b.i64([0]),
     b.i64([1])
   ])
-  const top = b.one("Cast", [b.one("Div", [flat, b.i64Scalar(256)])], { to: castTo.f32 })
+  const top = b.cast(b.one("Div", [flat, b.i64Scalar(256)]), "f32")
   return b.one("Reshape", [b.one("Mul", [top, b.f32(2 ** -24)]), b.i64(shape)])
 }
 
@@ -111,7 +111,7 @@ export const dequantiseNf4: Lower<Attributes["dequantiseNf4"]> = ({
   if (n === 0) return b.constant("f32", shape, new Float32Array(0))
   const pairs = Float32Array.from({ length: 512 }, (_, i) => nf4Codes[i % 2 === 0 ? i >> 5 : (i >> 1) & 15]!)
   const table = b.constant("f32", [256, 2], pairs)
-  const codes = b.one("Gather", [table, b.one("Cast", [packed!], { to: castTo.i32 })], { axis: 0 })
+  const codes = b.one("Gather", [table, b.cast(packed!, "i32")], { axis: 0 })
   const blocks = Math.ceil(n / blockSize)
   const missing = blocks * blockSize - 2 * Math.ceil(n / 2)
   const flat = b.one("Reshape", [codes, b.i64([-1])])
@@ -126,4 +126,41 @@ export const dequantiseNf4: Lower<Attributes["dequantiseNf4"]> = ({
   const all = b.one("Reshape", [scaled, b.i64([-1])])
   const values = blocks * blockSize === n ? all : b.one("Slice", [all, b.i64([0]), b.i64([n]), b.i64([0]), b.i64([1])])
   return b.one("Reshape", [values, b.i64(shape)])
+}
+
+/** For WebGPU, which lacks LogSoftmax: x - max - log(sum(exp(x - max))). */
+export const logSoftmax = (b: Builder, x: string, axis: number): string => {
+  const over = (op: string, value: string): string => b.one(op, [value, b.i64([axis])], { keepdims: 1 })
+  const shifted = b.one("Sub", [x, over("ReduceMax", x)])
+  return b.one("Sub", [shifted, b.one("Log", [over("ReduceSum", b.one("Exp", [shifted]))])])
+}
+
+/** pi / 2 in parts whose products with whole numbers are exact, and series around 0: those of Cephes (Moshier), sinf.c. */
+const halfPi = [1.5703125, 4.837512969970703125e-4, 7.549789948768648e-8]
+const sineSeries = [-1.9515295891e-4, 8.3321608736e-3, -1.6666654611e-1]
+const cosineSeries = [2.443315711809948e-5, -1.388731625493765e-3, 4.166664568298827e-2]
+
+/**
+ * sin(x + quarters pi / 2) for WebGPU, whose own sin and cos may be wrong by 2^-11 (WGSL, "Accuracy of built-in functions"): the angle less its
+ * whole quarter turns, then a series for what is left. For |x| below some 30,000.
+ */
+export const sine = (b: Builder, x: string, quarters: 0 | 1): string => {
+  const scaled = (value: string, factor: number): string => b.one("Mul", [value, b.f32(factor)])
+  const plus = (value: string, term: number): string => b.one("Add", [value, b.f32(term)])
+  const turns = b.one("Floor", [plus(scaled(x, 2 / Math.PI), 0.5)])
+  const angle = halfPi.reduce((left, part) => b.one("Sub", [left, scaled(turns, part)]), x)
+  const square = b.one("Mul", [angle, angle])
+  const series = ([first, ...others]: ReadonlyArray<number>): string =>
+    b.one("Mul", [
+      others.reduce((sum, term, i) => plus(i === 0 ? sum : b.one("Mul", [sum, square]), term), scaled(square, first!)),
+      square
+    ])
+  const sin = b.one("Add", [angle, b.one("Mul", [angle, series(sineSeries)])])
+  const cos = plus(b.one("Sub", [b.one("Mul", [square, series(cosineSeries)]), scaled(square, 0.5)]), 1)
+  const quarter = quarters === 0 ? turns : plus(turns, quarters)
+  const half = b.one("Floor", [scaled(quarter, 0.5)])
+  const odd = b.one("Sub", [quarter, scaled(half, 2)])
+  const halfOdd = b.one("Sub", [half, scaled(b.one("Floor", [scaled(half, 0.5)]), 2)])
+  const value = b.one("Where", [b.cast(odd, "bool"), cos, sin])
+  return b.one("Mul", [value, plus(scaled(halfOdd, -2), 1)])
 }

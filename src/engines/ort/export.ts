@@ -20,7 +20,7 @@ export const exportOnnx = (program: Program, values: { readonly [input: string]:
   const [segment, ...others] = segments
   if (segment === undefined || others.length > 0)
     throw new Error("a program that computes parts of it again (checkpoints) cannot be written as ONNX")
-  const { inputs, model, outputs: computed } = lowerSegment(program, segment, { standard: true })
+  const { inputs, model, outputs: computed } = lowerSegment(program, segment, "standard")
   const nameOf = new Map(program.inputs.map(({ name, value }) => [value, name]))
   const outputOf = new Map(outputs.map(({ name, value }) => [value, name]))
   const renamed = new Map<string, string>()

@@ -1,14 +1,15 @@
 /**
- * Programs as ONNX. The 16-bit floats are carried as f32 and rounded after every op, because ONNX Runtime's CPU kernels lack most of
+ * Programs as ONNX. The 16-bit floats are carried as f32 and rounded after every op, because ONNX Runtime lacks most kernels for
  * them; at the borders they are raw bits (u16). Operators that were found to return wrong numbers are not used: MatMulBnb4 with transB = 0,
- * the second output of SimplifiedLayerNormalization, ScatterND with a reduction.
+ * the second output of SimplifiedLayerNormalization, ScatterND with a reduction; for WebGPU, Sin and Cos.
  */
 import type { DType } from "../../tensor/dtype.ts"
 import type { Program, ProgramOp, ValueId, ValueType } from "../../tensor/Program.ts"
 import type { Attributes } from "../../tensor/primitives.ts"
-import { Builder, carrier, castTo, isHalf, type Lower } from "./builder.ts"
-import { dequantiseNf4, matmul, random, scatterAdd } from "./expansions.ts"
-import { Float, type OnnxModel, type OnnxType } from "./onnx.ts"
+import { Builder, carrier, isHalf, type Lower, type Target } from "./builder.ts"
+import { dequantiseNf4, logSoftmax, matmul, random, scatterAdd, sine } from "./expansions.ts"
+import { Float, type OnnxModel, type OnnxType, onnxTypes } from "./onnx.ts"
+import { sameShape } from "../../tensor/shape.ts"
 import { elements } from "../../tensor/Tensor.ts"
 import type { Segment } from "./segments.ts"
 
@@ -23,9 +24,7 @@ const comparison =
   ({ b, inputs, types }) =>
     b.one(
       op,
-      types[0]!.dtype === "u8" || types[0]!.dtype === "bool"
-        ? inputs.map(input => b.one("Cast", [input], { to: castTo.i32 }))
-        : inputs
+      types[0]!.dtype === "u8" || types[0]!.dtype === "bool" ? inputs.map(input => b.cast(input, "i32")) : inputs
     )
 
 const reduction =
@@ -33,19 +32,36 @@ const reduction =
   ({ attributes: { axes, keepDims }, b, inputs: [x] }) =>
     axes.length === 0 ? x! : b.one(op, [x!, b.i64(axes)], { keepdims: Number(keepDims) })
 
-/** ReduceMax passes over NaN, which must win. */
+/** ReduceMax passes over NaN, which must win. WebGPU need not keep NaN at all. */
 const max: Lower<Attributes["max"]> = context => {
   const {
     attributes,
     b,
     inputs: [x],
-    out
+    out,
+    target
   } = context
   const largest = reduction("ReduceMax")(context) as string
-  if (carrier(out.dtype) !== "f32" || attributes.axes.length === 0) return largest
-  const isNaN = b.one("Cast", [b.one("IsNaN", [x!])], { to: castTo.f32 })
-  const anyNaN = b.one("Cast", [reduction("ReduceMax")({ ...context, inputs: [isNaN] }) as string], { to: castTo.bool })
+  if (carrier(out.dtype) !== "f32" || attributes.axes.length === 0 || target === "webgpu") return largest
+  const isNaN = b.cast(b.one("IsNaN", [x!]), "f32")
+  const anyNaN = b.cast(reduction("ReduceMax")({ ...context, inputs: [isNaN] }) as string, "bool")
   return b.one("Where", [anyNaN, b.f32(NaN), largest])
+}
+
+/** For WebGPU, Pow fails on some shapes that broadcast. */
+const pow: Lower<unknown> = ({ b, inputs, out: { shape }, target, types }) =>
+  b.one(
+    "Pow",
+    target === "webgpu"
+      ? inputs.map((input, i) => (sameShape(types[i]!.shape, shape) ? input : b.one("Expand", [input, b.i64(shape)])))
+      : inputs
+  )
+
+/** WebGPU lacks Sign. */
+const sign: Lower<unknown> = ({ b, inputs: [x], out, target }) => {
+  if (target !== "webgpu" || carrier(out.dtype) !== "f32") return b.one("Sign", [x!])
+  const is = (comparison: string): string => b.cast(b.one(comparison, [x!, b.f32(0)]), "f32")
+  return b.one("Sub", [is("Greater"), is("Less")])
 }
 
 const lowerings: { readonly [O in ProgramOp]: Lower<Attributes[O]> } = {
@@ -65,27 +81,27 @@ const lowerings: { readonly [O in ProgramOp]: Lower<Attributes[O]> } = {
 
   neg: plain("Neg"),
   abs: plain("Abs"),
-  sign: plain("Sign"),
+  sign,
   floor: plain("Floor"),
   exp: plain("Exp"),
   log: plain("Log"),
   sqrt: plain("Sqrt"),
   rsqrt: ({ b, inputs: [x] }) => b.one("Reciprocal", [b.one("Sqrt", [x!])]),
-  sin: plain("Sin"),
-  cos: plain("Cos"),
+  sin: ({ b, inputs: [x], target }) => (target === "webgpu" ? sine(b, x!, 0) : b.one("Sin", [x!])),
+  cos: ({ b, inputs: [x], target }) => (target === "webgpu" ? sine(b, x!, 1) : b.one("Cos", [x!])),
   tanh: plain("Tanh"),
   erf: plain("Erf"),
   sigmoid: plain("Sigmoid"),
   not: plain("Not"),
   cast: ({ attributes: { dtype }, b, inputs: [x], types: [from] }) =>
-    carrier(from!.dtype) === carrier(dtype) ? x! : b.one("Cast", [x!], { to: castTo[carrier(dtype)] }),
+    carrier(from!.dtype) === carrier(dtype) ? x! : b.cast(x!, carrier(dtype)),
 
   add: plain("Add"),
   sub: plain("Sub"),
   mul: plain("Mul"),
   div: plain("Div"),
   rem: ({ b, inputs }) => b.one("Mod", inputs, { fmod: 1 }),
-  pow: plain("Pow"),
+  pow,
   maximum: plain("Max"),
   minimum: plain("Min"),
   and: plain("And"),
@@ -95,8 +111,8 @@ const lowerings: { readonly [O in ProgramOp]: Lower<Attributes[O]> } = {
   lessEqual: comparison("LessOrEqual"),
   select: ({ b, inputs: [condition, x, y], out }) => {
     if (out.dtype !== "bool") return b.one("Where", [condition!, x!, y!])
-    const [whenTrue, whenFalse] = [x!, y!].map(input => b.one("Cast", [input], { to: castTo.u8 }))
-    return b.one("Cast", [b.one("Where", [condition!, whenTrue!, whenFalse!])], { to: castTo.bool })
+    const [whenTrue, whenFalse] = [x!, y!].map(input => b.cast(input, "u8"))
+    return b.cast(b.one("Where", [condition!, whenTrue!, whenFalse!]), "bool")
   },
 
   matmul,
@@ -107,9 +123,10 @@ const lowerings: { readonly [O in ProgramOp]: Lower<Attributes[O]> } = {
   cumulativeSum: ({ attributes: { axis, reverse }, b, inputs: [x] }) =>
     b.one("CumSum", [x!, b.i64Scalar(axis)], { reverse: Number(reverse) }),
   softmax: ({ attributes: { axis }, b, inputs }) => b.one("Softmax", inputs, { axis }),
-  logSoftmax: ({ attributes: { axis }, b, inputs }) => b.one("LogSoftmax", inputs, { axis }),
-  rmsNorm: ({ attributes: { epsilon }, b, inputs, standard }) =>
-    b.one(standard ? "RMSNormalization" : "SimplifiedLayerNormalization", inputs, {
+  logSoftmax: ({ attributes: { axis }, b, inputs, target }) =>
+    target === "webgpu" ? logSoftmax(b, inputs[0]!, axis) : b.one("LogSoftmax", inputs, { axis }),
+  rmsNorm: ({ attributes: { epsilon }, b, inputs, target }) =>
+    b.one(target === "standard" ? "RMSNormalization" : "SimplifiedLayerNormalization", inputs, {
       axis: -1,
       epsilon: new Float(epsilon),
       stash_type: 1
@@ -151,34 +168,32 @@ export interface Lowered {
   readonly outputs: ReadonlyArray<ValueId>
 }
 
-/** Raw bits travel over the border of a graph as u16. */
-export const borderType = (dtype: DType): OnnxType => (isHalf(dtype) ? "u16" : dtype)
+/** Raw bits travel over the border of a graph as u16. Buffers of WebGPU cannot hold those: there, 16-bit floats are f32 outside, too. */
+export const borderType = (dtype: DType, target: Target): OnnxType =>
+  target === "webgpu" ? carrier(dtype) : isHalf(dtype) ? "u16" : dtype
 
 /**
  * One segment as a model. Equal segments give equal models, whatever the numbers of their values. What has no elements is not computed: several
  * operators fail on empty tensors, and TopK never ends.
  */
-export const lowerSegment = (
-  program: Program,
-  segment: Segment,
-  { standard = false }: { readonly standard?: boolean } = {}
-): Lowered => {
+export const lowerSegment = (program: Program, segment: Segment, target: Target = "cpu"): Lowered => {
   const b = new Builder()
+  const half = halves[target]
   const names = new Map<ValueId, string>()
   const typeOf = (value: ValueId): ValueType => program.values[value]!
   for (const value of segment.inputs) {
     const { dtype, shape } = typeOf(value)
     const name = b.name()
-    b.model.inputs.push({ name, type: borderType(dtype), shape })
-    names.set(value, isHalf(dtype) ? fromBits(b, name, dtype) : name)
+    b.model.inputs.push({ name, type: borderType(dtype, target), shape })
+    names.set(value, isHalf(dtype) ? half.enter(b, name, dtype) : name)
   }
   const constants = new Map(program.constants.map(({ data, value }) => [value, data]))
   const nameOf = (value: ValueId): string => {
     const known = names.get(value)
     if (known !== undefined) return known
     const { dtype, shape } = typeOf(value)
-    const raw = b.constant(borderType(dtype), shape, constants.get(value)!)
-    const name = isHalf(dtype) ? fromBits(b, raw, dtype) : raw
+    const raw = b.constant(dtype, shape, constants.get(value)!)
+    const name = isHalf(dtype) ? b.cast(raw, ...half.through, "f32") : raw
     names.set(value, name)
     return name
   }
@@ -196,20 +211,23 @@ export const lowerSegment = (
       types: inputs.map(typeOf),
       attributes,
       out: typeOf(outputs[0]!),
-      standard
+      target
     })
     for (const [i, value] of outputs.entries()) {
       const result = typeof results === "string" ? results : results[i]!
       const { dtype } = typeOf(value)
-      names.set(value, isHalf(dtype) && !moves.has(op) ? rounded(b, result, dtype) : result)
+      names.set(
+        value,
+        isHalf(dtype) && !moves.has(op) ? b.cast(result, ...half.through, dtype, ...half.through, "f32") : result
+      )
     }
   }
   for (const value of segment.outputs) {
     const { dtype, shape } = typeOf(value)
     const result = nameOf(value)
     // A fresh name: a value may be an output twice, or an input that passes through.
-    const name = isHalf(dtype) ? toBits(b, result, dtype) : b.one("Identity", [result])
-    b.model.outputs.push({ name, type: borderType(dtype), shape })
+    const name = isHalf(dtype) ? half.leave(b, result, dtype) : b.one("Identity", [result])
+    b.model.outputs.push({ name, type: borderType(dtype, target), shape })
   }
   return { model: b.model, inputs: segment.inputs, outputs: segment.outputs }
 }
@@ -229,11 +247,26 @@ const moves = new Set<ProgramOp>([
   "allReduce"
 ])
 
-const rounded = (b: Builder, x: string, dtype: "f16" | "bf16"): string =>
-  b.one("Cast", [b.one("Cast", [x], { to: castTo[dtype] })], { to: castTo.f32 })
+interface Halves {
+  /** Types that a conversion between f32 and 16 bits goes through. */
+  readonly through: ReadonlyArray<OnnxType>
+  /** From the border to f32, and back. */
+  readonly enter: (b: Builder, x: string, dtype: "f16" | "bf16") => string
+  readonly leave: (b: Builder, x: string, dtype: "f16" | "bf16") => string
+}
 
-const fromBits = (b: Builder, bits: string, dtype: "f16" | "bf16"): string =>
-  b.one("Cast", [b.one("BitCast", [bits], { to: castTo[dtype] })], { to: castTo.f32 })
+const bits: Halves = {
+  through: [],
+  enter: (b, x, dtype) => b.cast(b.one("BitCast", [x], { to: onnxTypes[dtype] }), "f32"),
+  leave: (b, x, dtype) => b.one("BitCast", [b.cast(x, dtype)], { to: onnxTypes.u16 })
+}
 
-const toBits = (b: Builder, x: string, dtype: "f16" | "bf16"): string =>
-  b.one("BitCast", [b.one("Cast", [x], { to: castTo[dtype] })], { to: castTo.u16 })
+/**
+ * How 16-bit floats cross borders and are rounded. Most WebGPU devices cannot convert to f16, and none to bf16; none knows f64 either, so
+ * that a conversion through it is left to the processor.
+ */
+const halves: { readonly [T in Target]: Halves } = {
+  cpu: bits,
+  standard: bits,
+  webgpu: { through: ["f64"], enter: (_, x) => x, leave: (b, x) => b.one("Identity", [x]) }
+}

@@ -2,7 +2,7 @@
 import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire"
 
 /** `TensorProto.DataType`. */
-export const onnxTypes = { f32: 1, u8: 2, u16: 4, i32: 6, i64: 7, bool: 9, f16: 10, bf16: 16 } as const
+export const onnxTypes = { f32: 1, u8: 2, u16: 4, i32: 6, i64: 7, bool: 9, f16: 10, f64: 11, bf16: 16 } as const
 export type OnnxType = keyof typeof onnxTypes
 
 /** A float attribute; numbers without this are integers. */
@@ -27,7 +27,8 @@ export interface OnnxNode {
 export interface OnnxValue {
   readonly name: string
   readonly type: OnnxType
-  readonly shape: ReadonlyArray<number>
+  /** A name stands for a size that is known when the model runs. */
+  readonly shape: ReadonlyArray<number | string>
 }
 
 export interface OnnxModel {
@@ -108,7 +109,11 @@ const value = (writer: BinaryWriter, { name, shape, type }: OnnxValue): void => 
     message(writer, 1, () => {
       writer.tag(1, WireType.Varint).int32(onnxTypes[type])
       message(writer, 2, () => {
-        for (const size of shape) message(writer, 1, () => writer.tag(1, WireType.Varint).int64(size))
+        for (const size of shape)
+          message(writer, 1, () => {
+            if (typeof size === "string") text(writer, 2, size)
+            else writer.tag(1, WireType.Varint).int64(size)
+          })
       })
     })
   )

@@ -1,64 +1,114 @@
-/** The engine of the product: ONNX Runtime on the processor, in a thread of its own. */
+/** ONNX Runtime in a thread of its own: on the processor, the engine of the product, or on a GPU by its WebGPU provider. */
 import { createHash } from "node:crypto"
 import { availableParallelism } from "node:os"
 import { Worker } from "node:worker_threads"
 import { Effect, type Scope } from "effect"
 import type { Program, ValueId } from "../../tensor/Program.ts"
 import { alone, type Engine, EngineError } from "../Engine.ts"
-import { cachedElements, numericClass } from "../names.ts"
+import { cachedElements, deviceElements, type EngineName, numericClass } from "../names.ts"
 import { remoteEngine } from "../remote.ts"
+import { withoutAdapter } from "./adapter.ts"
 import { mayOverwrite } from "./inPlace.ts"
 import { borderType, lowerSegment } from "./lower.ts"
 import { encodeModel } from "./onnx.ts"
-import type { Envelope, Place, Port, Reply, Request, SegmentPlan } from "./protocol.ts"
+import {
+  type Device,
+  type Envelope,
+  type Place,
+  type Port,
+  type Reply,
+  type Request,
+  type SegmentPlan,
+  type Transfers,
+  webgpuOpset
+} from "./protocol.ts"
 import { segmentsOf } from "./segments.ts"
 
 export interface OrtOptions {
   /** Threads of one operator; all processors by default. */
   readonly threads?: number
+  /** Default: the processor. */
+  readonly device?: Device
+}
+
+export interface StartedOrt {
+  readonly engine: Engine
+  /** All zeros on the processor: its tensors lie on the host. */
+  readonly transfers: Effect.Effect<Transfers, EngineError>
 }
 
 /** Beside this file in a checkout, an entry of its own in the built program. */
 const workerUrl = (moduleUrl: string): URL =>
   new URL(moduleUrl.endsWith(".ts") ? "./worker.ts" : "./ortWorker.js", moduleUrl)
 
-const failed = (message: string): EngineError => new EngineError({ engine: "ort", message })
+const names: { readonly [D in Device]: EngineName } = { cpu: "ort", webgpu: "webgpu" }
 
 /** Starts the engine; closing the scope ends its thread and frees everything that it holds. */
-export const makeOrt = ({ threads = availableParallelism() }: OrtOptions = {}): Effect.Effect<
-  Engine,
+export const makeOrt = (options: OrtOptions = {}): Effect.Effect<Engine, EngineError, Scope.Scope> =>
+  Effect.map(startOrt(options), ({ engine }) => engine)
+
+/** As `makeOrt`, with a look at what goes between host and device. */
+export const startOrt = ({ device = "cpu", threads = availableParallelism() }: OrtOptions = {}): Effect.Effect<
+  StartedOrt,
   EngineError,
   Scope.Scope
 > =>
-  Effect.map(
-    Effect.acquireRelease(
-      Effect.sync(() => new Thread(threads)),
-      thread => thread.end
-    ),
-    engineOn
-  )
+  Effect.gen(function* () {
+    if (device === "webgpu") yield* takeDevice
+    const thread = yield* Effect.acquireRelease(
+      Effect.sync(() => new Thread(device, threads)),
+      ({ end }) => end
+    )
+    if (device === "webgpu")
+      yield* Effect.mapError(thread.ask({ kind: "start" }), ({ message }) => thread.failed(withoutAdapter(message)))
+    return {
+      engine: engineOn(thread),
+      transfers: Effect.map(
+        thread.ask({ kind: "transfers" }),
+        bytes => JSON.parse(new TextDecoder().decode(bytes)) as Transfers
+      )
+    }
+  })
+
+let taken = false
+/** Threads of one process would use the same device at once, which ONNX Runtime does not guard: commands of both get mixed up. */
+const takeDevice = Effect.acquireRelease(
+  Effect.suspend(() => {
+    if (taken)
+      return Effect.fail(
+        new EngineError({ engine: "webgpu", message: "another engine of this process has the device; close it first" })
+      )
+    taken = true
+    return Effect.void
+  }),
+  () => Effect.sync(() => void (taken = false))
+)
 
 /** The thread, as a function from requests to answers. */
 class Thread {
+  readonly device: Device
   readonly #worker: Worker
   readonly #waiting = new Map<number, (reply: Effect.Effect<Uint8Array | undefined, EngineError>) => void>()
   #lastId = 0
   #dead: EngineError | undefined
 
-  constructor(threads: number) {
-    this.#worker = new Worker(workerUrl(import.meta.url), { workerData: { threads } })
+  constructor(device: Device, threads: number) {
+    this.device = device
+    this.#worker = new Worker(workerUrl(import.meta.url), { workerData: { device, threads } })
     this.#worker.unref()
     this.#worker.on("message", (reply: Reply) => {
       const resume = this.#waiting.get(reply.id)
       this.#waiting.delete(reply.id)
       if (this.#waiting.size === 0) this.#worker.unref()
-      resume?.(reply.ok ? Effect.succeed(reply.data) : Effect.fail(failed(reply.message)))
+      resume?.(reply.ok ? Effect.succeed(reply.data) : Effect.fail(this.failed(reply.message)))
     })
     this.#worker.on("error", cause =>
-      this.#die(failed(`its thread failed: ${cause instanceof Error ? cause.message : String(cause)}`))
+      this.#die(this.failed(`its thread failed: ${cause instanceof Error ? cause.message : String(cause)}`))
     )
-    this.#worker.on("exit", code => this.#die(failed(`its thread ended with code ${code}`)))
+    this.#worker.on("exit", code => this.#die(this.failed(`its thread ended with code ${code}`)))
   }
+
+  readonly failed = (message: string): EngineError => new EngineError({ engine: names[this.device], message })
 
   #die(error: EngineError): void {
     this.#dead ??= error
@@ -79,25 +129,34 @@ class Thread {
       this.#worker.postMessage(envelope, payload === undefined ? [] : [payload.buffer])
     })
 
-  readonly end: Effect.Effect<void> = Effect.promise(async () => {
-    this.#dead ??= failed("the engine was closed")
-    await this.#worker.terminate()
+  /** A device is given its memory back first; what is on the host goes with the thread. */
+  readonly end: Effect.Effect<void> = Effect.suspend(() => {
+    const closed = this.device === "webgpu" ? Effect.ignore(this.ask({ kind: "close" })) : Effect.void
+    return Effect.andThen(
+      closed,
+      Effect.promise(async () => {
+        this.#dead ??= this.failed("the engine was closed")
+        await this.#worker.terminate()
+      })
+    )
   })
 }
 
 const engineOn = (thread: Thread): Engine =>
   remoteEngine({
-    name: "ort",
-    numericClass: numericClass("ort"),
+    name: names[thread.device],
+    numericClass: numericClass(names[thread.device]),
     world: alone,
-    chunk: cachedElements,
+    chunk: thread.device === "cpu" ? cachedElements : deviceElements,
     ask: thread.ask,
     compile: (id, program) =>
       Effect.gen(function* () {
         const request = yield* Effect.try({
-          try: () => compileRequest(id, program),
+          try: () => compileRequest(id, program, thread.device),
           catch: cause =>
-            failed(`the program cannot be written as ONNX: ${cause instanceof Error ? cause.message : String(cause)}`)
+            thread.failed(
+              `the program cannot be written as ONNX: ${cause instanceof Error ? cause.message : String(cause)}`
+            )
         })
         yield* thread.ask(request)
       }),
@@ -107,10 +166,17 @@ const engineOn = (thread: Thread): Engine =>
       )
   })
 
-const portOf = ({ dtype, shape }: Program["values"][number]): Port => ({ dtype, type: borderType(dtype), shape })
-
 /** The program as models, and how values travel between its buffers and its segments. */
-const compileRequest = (executable: number, program: Program): Extract<Request, { readonly kind: "compile" }> => {
+const compileRequest = (
+  executable: number,
+  program: Program,
+  device: Device
+): Extract<Request, { readonly kind: "compile" }> => {
+  const portOf = ({ dtype, shape }: Program["values"][number]): Port => ({
+    dtype,
+    type: borderType(dtype, device),
+    shape
+  })
   const { outputs, segments } = segmentsOf(program)
   const ports = new Map(program.inputs.map(({ value }, port) => [value, port]))
   const constants = new Map(program.constants.map(({ data, value }) => [value, data]))
@@ -118,8 +184,8 @@ const compileRequest = (executable: number, program: Program): Extract<Request, 
   const lastUse = new Map<ValueId, number>()
   for (const [i, { inputs }] of segments.entries()) for (const value of inputs) lastUse.set(value, i)
   const plans = segments.map((segment, i): SegmentPlan => {
-    const lowered = lowerSegment(program, segment)
-    const bytes = encodeModel(lowered.model)
+    const lowered = lowerSegment(program, segment, device)
+    const bytes = device === "cpu" ? encodeModel(lowered.model) : encodeModel(lowered.model, webgpuOpset)
     const digest = createHash("sha256").update(bytes).digest("hex")
     models.set(digest, bytes)
     return {

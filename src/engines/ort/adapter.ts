@@ -1,0 +1,55 @@
+/** Which device WebGPU computes on here, and what to do where there is none. */
+import { execFile } from "node:child_process"
+import { createRequire } from "node:module"
+import { Effect } from "effect"
+import { encodeModel, type OnnxModel } from "./onnx.ts"
+import { webgpuOpset } from "./protocol.ts"
+
+/** What to do, for each platform that ONNX Runtime has WebGPU for. */
+const advice: { readonly [platform: string]: string } = {
+  linux: "install the driver of your GPU and the Vulkan loader (Debian: apt install libvulkan1 mesa-vulkan-drivers)",
+  darwin: "it needs a Mac with Metal",
+  win32: "it needs Direct3D 12: update the driver of your GPU"
+}
+
+/** What went wrong when the device was asked for; where there is no adapter, what to do about it. */
+export const withoutAdapter = (message: string, platform: string = process.platform): string => {
+  if (/executionProviders.* is unsupported/.test(message))
+    return `the onnxruntime-node of this platform (${platform} ${process.arch}) has no WebGPU`
+  if (!message.includes("Failed to get a WebGPU adapter")) return message
+  return `no WebGPU adapter was found; ${advice[platform] ?? "none is known for this platform"}`
+}
+
+const x = { name: "x", type: "f32", shape: [1] } as const
+const y = { ...x, name: "y" }
+const oneIdentity: OnnxModel = {
+  nodes: [{ op: "Identity", domain: "", inputs: ["x"], outputs: ["y"], attributes: {} }],
+  constants: [],
+  inputs: [x],
+  outputs: [y]
+}
+
+/** Looks for the device, as the engine does. */
+const probe = `
+const ort = require(process.argv[1])
+ort.InferenceSession.create(Buffer.from(process.argv[2], "base64"), { executionProviders: ["webgpu"], logSeverityLevel: 4 })
+`
+
+/**
+ * The name of the device that WebGPU computes on; undefined where it cannot be found out. ONNX Runtime does not tell: on Linux the Vulkan loader
+ * does, when a process is started with `VK_LOADER_DEBUG`.
+ */
+export const adapterName: Effect.Effect<string | undefined> = Effect.callback(resume => {
+  const runtime = createRequire(import.meta.url).resolve("onnxruntime-node")
+  const model = Buffer.from(encodeModel(oneIdentity, webgpuOpset)).toString("base64")
+  execFile(
+    process.execPath,
+    ["-e", probe, runtime, model],
+    { env: { ...process.env, VK_LOADER_DEBUG: "all" }, maxBuffer: 2 ** 26 },
+    (_, __, said) => resume(Effect.succeed(deviceInLog(said)))
+  )
+})
+
+/** The device that was created last, in what the Vulkan loader writes to standard error. */
+export const deviceInLog = (log: string): string | undefined =>
+  [...log.matchAll(/Using "(.+?)" with driver:/g)].at(-1)?.[1]
