@@ -74,8 +74,8 @@ export default Pipeline.make(
     }
 
     const trained = Arr.map(configured, ([row, { train: settings }]) => {
-      const { method = "masked", repr_align_wt: aligned = 0, seed = 0, trajectory_mode: mode = "none" } = settings
-      const runs = Arr.map(runsOf(row.name, seed, variant.seeds), ({ name, over }) => {
+      const { method = "masked", repr_align_wt: aligned = 0, trajectory_mode: mode = "none" } = settings
+      const runs = Arr.map(runsOf(row.name, variant.seeds), ({ name, over }) => {
         const { log, model: student } = train(
           Origin.overlay(settings, {
             name,

@@ -154,10 +154,9 @@ export const quickly = ({ quick, ...profile }: ProfileConfig, name: string): Pro
 /** The trainings of a row, one for each seed: what they are called, and what is laid on its settings. Other rows have the same seeds; the first is the row's own. */
 export const runsOf = (
   name: string,
-  seed: number,
   seeds = 1
-): Arr.NonEmptyReadonlyArray<{ readonly name: string; readonly over: { readonly seed?: number } }> =>
-  Arr.makeBy(seeds, i => (i === 0 ? { name, over: {} } : { name: `${name}-seed${seed + i}`, over: { seed: seed + i } }))
+): Arr.NonEmptyReadonlyArray<{ readonly name: string; readonly over: { readonly seed_offset?: number } }> =>
+  Arr.makeBy(seeds, i => (i === 0 ? { name, over: {} } : { name: `${name}-${i + 1}`, over: { seed_offset: i } }))
 
 type Config = ReturnType<typeof configOf>
 

@@ -49,7 +49,8 @@ export const train = Stage.make("train", {
   // Rows of a grid train side by side: two of one thread each do more than one after the other with two.
   resources: { cpus: 1, memoryMiB: 4096 },
   run: Effect.fn("train")(function* (context) {
-    const { run } = yield* Effect.promise(() => methods[context.parameters.method]())
-    yield* run(context)
+    const { parameters } = context
+    const { run } = yield* Effect.promise(() => methods[parameters.method]())
+    yield* run({ ...context, parameters: { ...parameters, seed: parameters.seed + parameters.seedOffset } })
   })
 })

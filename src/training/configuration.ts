@@ -28,6 +28,7 @@ export const trainSections = {
       "How the diffusion model is made: by masks alone, by latent diffusion beside a frozen model (`ldlm`), with a noise adapter (`vfm`), or by masks with a latent model beside them (`cola`)"
     ),
     ...TrainSettings.fields,
+    seedOffset: setting(Count, 0, "Added to the seed: which of several trainings of one row this is (`--seeds`)"),
     pretrained: setting(
       Schema.Boolean,
       true,

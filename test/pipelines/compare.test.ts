@@ -138,17 +138,20 @@ describe("the rows", () => {
   it("may be trained with several seeds, the same in every row; the first is the row's own", () => {
     const nodes = planned({ variant: { seeds: 3 } })
     for (const { name } of rows) {
-      const [a, b, c] = [name, `${name}-seed43`, `${name}-seed44`].map(
-        run => JSON.parse(nodes.get(`train/${run}`)!.parametersText) as { readonly seed: number }
+      const [a, b, c] = [name, `${name}-2`, `${name}-3`].map(
+        run => JSON.parse(nodes.get(`train/${run}`)!.parametersText) as { readonly seed_offset: number }
       )
-      assert.deepStrictEqual([a!.seed, b!.seed, c!.seed], [42, 43, 44])
-      assert.deepStrictEqual({ ...b, seed: 42 }, a)
+      assert.deepStrictEqual([a!.seed_offset, b!.seed_offset, c!.seed_offset], [0, 1, 2])
+      assert.deepStrictEqual({ ...b, seed_offset: 0 }, a)
       assert.strictEqual(textOf(planned())[`train/${name}`], nodes.get(`train/${name}`)!.parametersText)
     }
     const { rows: reported } = JSON.parse(nodes.get("report-grid")!.parametersText) as {
       readonly rows: ReadonlyArray<{ readonly runs: ReadonlyArray<string> }>
     }
-    assert.deepStrictEqual(reported[6]!.runs, ["cola", "cola-seed43", "cola-seed44"])
+    // Another seed for all moves all of them.
+    const moved = planned({ variant: { seeds: 2 }, set: ["train.seed=7"] })
+    assert.notStrictEqual(moved.get("train/cola")!.parametersText, moved.get("train/cola-2")!.parametersText)
+    assert.deepStrictEqual(reported[6]!.runs, ["cola", "cola-2", "cola-3"])
   })
 
   it("have a first look, marked as one, where the profile knows less of everything", () => {

@@ -178,6 +178,14 @@ describe("the stage train", () => {
     }
   })
 
+  it("without an auto-encoder decodes and is measured as masked diffusion", async () => {
+    const ran = await run({ method: "cola", cola_wt: 0.5, cola_vae: false, cola_heads: 2, cola_num_local: 4 })
+    assert.deepStrictEqual(ran.failures, [])
+    const { bound, reconstruction } = evaluation(ran)
+    assert.isDefined(bound)
+    assert.isUndefined(reconstruction)
+  })
+
   it("is measured as what it is, and as nothing else", async () => {
     const [wrong] = (await run({}, "vfm")).failures
     assert.match(JSON.stringify(wrong), /method is vfm, but the model is one of masked/)

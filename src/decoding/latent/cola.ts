@@ -4,7 +4,8 @@ import { ddim, euler } from "../../diffusion/latent/samplers.ts"
 import type { Engine, EngineError } from "../../engines/Engine.ts"
 import { parameterInputs, prepare } from "../../engines/prepared.ts"
 import type { LoadedModel } from "../../models/artifact.ts"
-import { cola, type ColaArchitecture, colaShape } from "../../models/latent/cola.ts"
+import { cola, type ColaArchitecture, colaShape, colaSpecs } from "../../models/latent/cola.ts"
+import { countElements } from "../../models/parameters.ts"
 import { forward, weightsOf } from "../../models/qwen.ts"
 import { input, lessEqual, constant, rmsNorm } from "../../tensor/ops.ts"
 import { normals, randomKey } from "../../tensor/random.ts"
@@ -22,7 +23,10 @@ export const colaGenerator = (
   shape: GeneratorShape,
   decoding: Omit<DiffusionDecoding, "steps">
 ): Effect.Effect<Generator<EngineError>, EngineError, Scope.Scope> =>
-  maskedGenerator(engine, model, shape, decoding, canvas => withLatents(engine, model, architecture, canvas))
+  architecture.colaVae
+    ? maskedGenerator(engine, model, shape, decoding, canvas => withLatents(engine, model, architecture, canvas))
+    : // Nothing reads latents where there is no decoder.
+      maskedGenerator(engine, model, shape, decoding)
 
 /** Latents that are drawn together, in this order: all, or with card the globals and then block by block. */
 export const drawnTogether = (
@@ -128,11 +132,17 @@ const withLatents = (
             start.set(normals(randomKey(seed, "cola generation", first + r), latents * width), r * latents * width)
           z = Float32Array.from(yield* draw(start, { states: condition!, documents: arrays.documents }))
           return {
-            forwards: 1,
+            // One of the student, and those of the latents' diffusion.
+            forwards: 1 + groups.length * latentSteps,
             forwardMs: performance.now() - begun,
             flops: read.flops + groups.length * latentSteps * diffuse.flops
           }
         }),
-      flops: 0
+      // Two for each weight of the decoder that a token meets; its attention to so few latents is left out.
+      flops:
+        2 *
+        countElements(colaSpecs(architecture, config).filter(({ name }) => name.startsWith("cola.decoder."))) *
+        rows *
+        length
     }
   })

@@ -173,7 +173,8 @@ describe("Cola", () => {
         const generator = yield* generatorFor(engine, { method: "cola", architecture: settings }, fitted)
         const told = yield* texted(generator, 8)
         // One pass reads the prompt for the latents.
-        expect(told.forwards).toBe(9)
+        // 8 of the tokens, one that reads the prompt, and 16 each for the globals and two blocks.
+        expect(told.forwards).toBe(8 + 1 + 3 * 16)
         expect(rightTokens(told.texts)).toBeGreaterThanOrEqual(13)
         expect(yield* texted(generator, 8)).toEqual(told)
         // Where the decoder adds nothing, it is masked diffusion.
