@@ -32,7 +32,7 @@ export default Pipeline.make(
       }
     }
   },
-  ({ profile: whole, profileName, variant }) => {
+  ({ command, profile: whole, profileName, variant }) => {
     const profile = variant.quick === true ? quickly(whole, profileName) : whole
     const grid = Arr.appendAll(rows, [
       ...(variant.controls === true ? controls : []),
@@ -114,12 +114,13 @@ export default Pipeline.make(
       ...named(({ log, student }) => ({ model: student, log })),
       report: reportGrid({
         title: variant.quick === true ? "compare-50x, a first look" : "compare-50x",
-        command: ["pipeline run compare-50x", `--profile ${profileName}`, ...Pipeline.flagsOf(variant)].join(" "),
+        command,
+        compare: variant.quick !== true,
         remarks: variant.quick === true ? [firstLook] : [],
-        rows: Arr.map(trained, ({ label, name, note, runs }) => ({
+        rows: Arr.map(trained, ({ against, label, name, note, runs }) => ({
           name,
           label,
-          ...given({ note }),
+          ...given({ note, against }),
           runs: Arr.map(runs, run => run.name)
         })),
         baseline: rows[0].name,

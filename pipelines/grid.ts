@@ -17,13 +17,15 @@ export interface GridRow {
   readonly config: string
   /** What must be known to read its numbers. */
   readonly note?: string
+  /** The row that it is compared with; by default the first. */
+  readonly against?: string
   /** The row whose sizes it has; by default its own. */
   readonly sizes?: string
   /** Laid on the configuration. */
   readonly over?: { readonly train: Settings }
 }
 
-/** The row that the others are compared with is the first. */
+/** The row that the others are compared with, if they name no other, is the first. */
 export const rows: Arr.NonEmptyReadonlyArray<GridRow> = [
   { name: "no_align", label: "random masking", config: "compare_50x_no_align" },
   { name: "with_align", label: "+ alignment, 4 layers", config: "compare_50x_with_align" },
@@ -55,6 +57,7 @@ export const controls: ReadonlyArray<GridRow> = [
     name: "shuffled_teacher",
     label: "control: alignment, all layers, shuffled teacher",
     config: "compare_50x_with_align_all_layers",
+    against: "with_align_all_layers",
     note: "each token is aligned with the teacher's states of a token of another document",
     over: { train: { shuffle_teacher: true } }
   },
@@ -62,6 +65,7 @@ export const controls: ReadonlyArray<GridRow> = [
     name: "random_order",
     label: "control: alignment, trajectories in random order",
     config: "compare_50x_with_trajectory",
+    against: "with_trajectory",
     note: "as many tokens are revealed in each step, in a random order",
     over: { train: { trajectory_mode: "random" } }
   },
@@ -129,6 +133,7 @@ function switched(
     name: `${row}_${name}`,
     label: `${label}: ${what}`,
     config: `compare_50x_${row}`,
+    against: row,
     sizes: row,
     over: { train: place(settings) }
   }))

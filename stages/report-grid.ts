@@ -24,6 +24,7 @@ const Row = Schema.Struct({
   /** As it stands in tables. */
   label: Schema.String,
   note: optional(Schema.String, "What must be known to read the row's numbers"),
+  against: optional(Schema.String, "Name of the row that it is compared with; by default the baseline"),
   notApplicable: setting(
     Schema.Record(Schema.String, Schema.String),
     {},
@@ -55,6 +56,7 @@ export const reportGrid = Stage.make("report-grid", {
     rows: Schema.NonEmptyArray(Row),
     /** Name of the row that the others are compared with. */
     baseline: Schema.String,
+    compare: setting(Schema.Boolean, true, "Whether rows are compared: differences, intervals, verdicts"),
     textSteps: setting(PositiveInt, 64, "Denoising steps of the texts in the table"),
     speedSteps: setting(PositiveInt, 8, "Denoising steps of the speed in the table"),
     seed: setting(Schema.Int, 0, "Of the bootstrap's draws")
@@ -80,6 +82,16 @@ export const reportGrid = Stage.make("report-grid", {
       return yield* permanent(
         `the baseline is ${baselineName}, but there are only the rows ${rows.map(({ name }) => name).join(", ")}`
       )
+    for (const { against, name, runs } of rows) {
+      if (against !== undefined && !rows.some(row => row.name === against))
+        return yield* permanent(`${name} is compared with ${against}, but there is no such row`)
+      const weights = runs.flatMap(({ model }) => model?.digest ?? [])
+      if (new Set(weights).size < weights.length)
+        return yield* permanent(
+          `${name} has ${runs.length} runs, but some have the same weights`,
+          "runs of a row must be trainings with seeds of their own: is a seed set for one of them alone?"
+        )
+    }
     const cached: ReadonlyArray<Cached> = [
       ...(yield* Effect.forEach(Object.entries(sequences), ([name, set]) => readCached(name, TokenSequences, set))),
       ...(yield* Effect.forEach(Object.entries(anchors), ([name, set]) => readCached(name, Anchors, set))),

@@ -50,20 +50,39 @@ export interface Pipeline {
   readonly profiles: { readonly [name: string]: { readonly description: string; readonly needs: string } }
   readonly variants: ReadonlyArray<keyof Variant>
   /** Makes the profile and calls the stages. Runs inside a PlanBuilder. */
-  readonly build: (profileName: string, variant: Variant) => Targets
+  readonly build: (profileName: string, variant: Variant, overrides: ReadonlyArray<Override>) => Targets
+}
+
+export interface BuildContext<Profile> {
+  readonly profile: Profile
+  readonly profileName: string
+  readonly variant: Variant
+  /** What a user types to get this plan; the engine, and where the cache lies, are left out. */
+  readonly command: string
 }
 
 export const make = <Profile>(
   name: string,
   options: PipelineOptions<Profile>,
-  build: (context: { readonly profile: Profile; readonly profileName: string; readonly variant: Variant }) => Targets
+  build: (context: BuildContext<Profile>) => Targets
 ): Pipeline => ({
   _tag: "Pipeline",
   name,
   description: options.description,
   profiles: options.profiles,
   variants: options.variants ?? [],
-  build: (profileName, variant) => build({ profile: options.profiles[profileName]!.make(), profileName, variant })
+  build: (profileName, variant, overrides) =>
+    build({
+      profile: options.profiles[profileName]!.make(),
+      command: [
+        `pipeline run ${name}`,
+        `--profile ${profileName}`,
+        ...flagsOf(variant),
+        ...overrides.map(({ text }) => `--set ${text}`)
+      ].join(" "),
+      variant,
+      profileName
+    })
 })
 
 export const isPipeline = (value: unknown): value is Pipeline =>
@@ -96,7 +115,7 @@ export const evaluate = (
       ...(pipeline.variants.length === 0 ? {} : { advice: `it takes --${pipeline.variants.join(", --")}` })
     })
   const builder = new PlanBuilder(options.overrides ?? [])
-  const returned = builder.run(() => pipeline.build(profileName, variant))
+  const returned = builder.run(() => pipeline.build(profileName, variant, options.overrides ?? []))
   const unused = builder.unusedOverrides[0]
   if (unused !== undefined) {
     const stages = [...new Set(builder.nodes.map(node => node.stage.name))]

@@ -194,7 +194,7 @@ export const budgetTexts = (
       ? []
       : [
           `Equal compute: ${budget.shared ? `all rows with a bound computed the same, ${significant(budget.teraflops)} TFLOP, so that this is the end of their trainings` : `${budget.row.label} computed least, ${significant(budget.teraflops)} TFLOP; each row is shown where its training had computed as much`}. Counted are the matrix products of the programs that ran, padding and recomputation among them, forwards and backwards. Bounds are interpolated on straight lines between the evaluations of a training; seconds are its steps so far times the median time of one, and rows that train side by side slow each other down.`,
-          `Bounds during training are noisier estimates than those in the table of held-out text, which take more draws of masks${noiseText(rows)}. What was spent before the trainings (on the teacher, its cached states and trajectories) is not counted. Where learning rates fall until the end, a training that was planned for this compute would do a little better than one that is looked at on its way.`
+          `Bounds during training are other estimates than those in the table of held-out text: fewer draws of masks, and perhaps other held-out sequences (eval_sequences)${noiseText(rows)}. What was spent before the trainings (on the teacher, its cached states and trajectories) is not counted. Where learning rates fall until the end, a training that was planned for this compute would do a little better than one that is looked at on its way.`
         ])
   ]
 }

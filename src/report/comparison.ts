@@ -17,18 +17,25 @@ export interface Difference extends Estimate {
 
 export interface Comparison {
   readonly row: GridRow
+  /** What it is compared with. */
+  readonly beside: GridRow
   readonly difference?: Difference
   /** One sentence: what the data support. */
   readonly verdict: string
 }
 
-/** Compares every row but the baseline with it. */
+/** Compares every row but the baseline with it, or with the row that it names. */
 export const compare = (
   rows: ReadonlyArray<GridRow>,
   baseline: GridRow,
   resampler: Resampler
 ): ReadonlyArray<Comparison> => {
-  const paired = rows.filter(row => row !== baseline).map(row => ({ row, pairs: pair(row, baseline) }))
+  const paired = rows
+    .filter(row => row !== baseline)
+    .map(row => {
+      const beside = rows.find(({ name }) => name === row.against) ?? baseline
+      return { row, beside, pairs: pair(row, beside) }
+    })
   const measured = paired.flatMap(({ pairs, row }) => {
     if (typeof pairs === "string") return []
     const [documents, runs] = [pairs[0]!.length, pairs.length]
@@ -45,15 +52,16 @@ export const compare = (
     ]
   })
   const adjusted = holm(measured.map(({ p }) => p))
-  return paired.map(({ pairs, row }) => {
-    if (typeof pairs === "string") return { row, verdict: `Not compared with ${baseline.label}: ${pairs}.` }
+  return paired.map(({ beside, pairs, row }) => {
+    if (typeof pairs === "string") return { row, beside, verdict: `Not compared with ${beside.label}: ${pairs}.` }
     const at = measured.findIndex(each => each.row === row)
     const { row: _row, ...estimate } = measured[at]!
     const difference = { ...estimate, adjusted: adjusted[at]! }
     return {
       row,
+      beside,
       difference,
-      verdict: verdict(difference, { baseline, comparisons: measured.length })
+      verdict: verdict(difference, { baseline: beside, comparisons: measured.length })
     }
   })
 }
@@ -63,15 +71,15 @@ const pair = (row: GridRow, baseline: GridRow): ReadonlyArray<ReadonlyArray<Part
   const why = row.notApplicable["bound"]
   if (why !== undefined) return why
   if (row.runs.length !== baseline.runs.length)
-    return `it has ${row.runs.length} runs, the baseline ${baseline.runs.length}`
+    return `it has ${row.runs.length} runs, ${baseline.label} ${baseline.runs.length}`
   const pairs: Array<ReadonlyArray<Part>> = []
   for (const [r, run] of row.runs.entries()) {
     const own = run.evaluation?.content
     const base = baseline.runs[r]!.evaluation?.content
     if (own === undefined) return "the row was not evaluated"
-    if (base === undefined) return "the baseline was not evaluated"
+    if (base === undefined) return `${baseline.label} was not evaluated`
     if (own.bound === undefined) return noBound
-    if (base.bound === undefined) return "the baseline has no bound of the likelihood of tokens"
+    if (base.bound === undefined) return `${baseline.label} has no bound of the likelihood of tokens`
     if (own.bound.estimator !== base.bound.estimator) return `its bound is another estimate (${own.bound.estimator})`
     const same =
       own.documents.length > 0 &&
@@ -89,7 +97,7 @@ const verdict = (
   difference: Difference,
   { baseline, comparisons }: { readonly baseline: GridRow; readonly comparisons: number }
 ): string => {
-  const { adjusted, better, documents, high, low, p, smallest, value, worse } = difference
+  const { adjusted, better, documents, high, low, p, runs, smallest, value, worse } = difference
   if (better === 0 && worse === 0) return `Exactly ${baseline.label}: the same bound in each of ${documents} documents.`
   const corrected = `p ${smallest ? "" : "= "}${pValue(adjusted, smallest)}${comparisons === 1 ? "" : ` after correction for ${comparisons} rows`}`
   if (adjusted >= level) {
@@ -98,5 +106,5 @@ const verdict = (
   }
   const [least, most] = [Math.abs(low), Math.abs(high)].toSorted((a, b) => a - b)
   const [direction, judgement, share] = value < 0 ? ["lower", "better", better] : ["higher", "worse", worse]
-  return `The bound is ${direction} by ${nats(Math.abs(value))} nats per token (between ${nats(least!)} and ${nats(most!)}; ${corrected}), in ${share} of ${documents} documents: ${judgement} than ${baseline.label}.`
+  return `The bound is ${direction} by ${nats(Math.abs(value))} nats per token (between ${nats(least!)} and ${nats(most!)}; ${corrected}), in ${share} of ${documents} documents: ${runs === 1 ? "these weights are" : "it is"} ${judgement} than ${baseline.label}.`
 }

@@ -26,12 +26,13 @@ const cellText = ({ footnote, interval: around, text }: Cell): string =>
 
 /** Columns and lines of the table of differences, baseline left out. */
 export const differencesTable = ({ comparisons }: GridReport) => ({
-  columns: ["row", "Δ bound, nats/token", "95 % interval", "better in", "p", "p, corrected"],
-  lines: comparisons.map(({ difference, row }) =>
+  columns: ["row", "beside", "Δ bound, nats/token", "95 % interval", "better in", "p", "p, corrected"],
+  lines: comparisons.map(({ beside, difference, row }) =>
     difference === undefined
-      ? [row.label, "n/a", "n/a", "n/a", "n/a", "n/a"]
+      ? [row.label, beside.label, "n/a", "n/a", "n/a", "n/a", "n/a"]
       : [
           row.label,
+          beside.label,
           signed(4)(difference.value),
           interval(signed(4), difference.low, difference.high),
           `${difference.better} of ${difference.documents}`,
@@ -41,8 +42,12 @@ export const differencesTable = ({ comparisons }: GridReport) => ({
   )
 })
 
+/** What must be known to read the numbers of a row stands beside what they support. */
+export const verdictText = ({ row: { note }, verdict }: GridReport["comparisons"][number]): string =>
+  note === undefined ? verdict : `${verdict} (${note.charAt(0).toUpperCase()}${note.slice(1)}.)`
+
 export const gridMarkdown = (report: GridReport): string => {
-  const { baseline, comparisons, grid, rows, settings } = report
+  const { comparisons, grid, rows, settings } = report
   const notes = rows.flatMap(({ label, note }) => (note === undefined ? [] : [`- **${plain(label)}**: ${plain(note)}`]))
   const differences = differencesTable(report)
   const blocks = [
@@ -54,13 +59,13 @@ export const gridMarkdown = (report: GridReport): string => {
       return markdownTable([groupTitle(group, report), ...part.columns.map(({ label }) => label)], lines)
     }),
     grid.footnotes.map((text, i) => `${mark(i + 1)} ${plain(text)}`).join("\n"),
-    notes.join("\n"),
+    ...(comparisons.length === 0 ? [notes.join("\n")] : []),
     ...(comparisons.length === 0
       ? []
       : [
-          `## What the data support, beside ${plain(baseline.label)}`,
+          "## What the data support",
           markdownTable(differences.columns, differences.lines),
-          comparisons.map(({ row, verdict }) => `- **${plain(row.label)}**: ${plain(verdict)}`).join("\n"),
+          comparisons.map(each => `- **${plain(each.row.label)}**: ${plain(verdictText(each))}`).join("\n"),
           report.ties.map(tie => `- ${plain(tieText(tie))}`).join("\n")
         ]),
     ...budgets(report).map(plain),

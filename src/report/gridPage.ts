@@ -5,7 +5,7 @@ import { intervalChart, rowColour, rowMark } from "./charts.ts"
 import type { Group } from "./column.ts"
 import { budgetFigures, type Chart, speedFigures, textFigures, trainingFigures } from "./figures.ts"
 import { type Cell, groupOf, groupsOf } from "./grid.ts"
-import { countsText, differencesTable, groupTitle } from "./gridMarkdown.ts"
+import { countsText, differencesTable, groupTitle, verdictText } from "./gridMarkdown.ts"
 import { budgets, type GridReport, method } from "./gridReport.ts"
 import { escape, htmlPage, htmlTable } from "./html.ts"
 import { panelsSection, samplesSection } from "./gridTexts.ts"
@@ -28,10 +28,10 @@ summary { cursor: pointer; margin: 0.5rem 0 }
 `
 
 export const gridHtml = (report: GridReport): string => {
-  const { baseline, rows, settings } = report
+  const { rows, settings } = report
   const sections: ReadonlyArray<readonly [heading: string, body: string]> = [
     ["", settings.remarks.map(remark => `<p class="remark">${escape(remark)}</p>`).join("\n")],
-    [`What the data support, beside ${baseline.label}`, verdicts(report)],
+    ["What the data support", verdicts(report)],
     ["The grid", grid(report)],
     ["At equal tokens and at equal compute", equal(report)],
     ["Training", figures(rows, trainingFigures(rows))],
@@ -56,15 +56,15 @@ const key = (row: number): string => `<span class="key" style="color:${rowColour
 const keyed = (rows: ReadonlyArray<GridRow>, row: GridRow): string => `${key(rows.indexOf(row))}${escape(row.label)}`
 
 const verdicts = (report: GridReport): string => {
-  const { baseline, comparisons, rows } = report
+  const { comparisons, rows } = report
   if (comparisons.length === 0) return ""
   const entries = comparisons.flatMap(({ difference, row }) =>
     difference === undefined ? [] : [{ ...difference, name: row.label, row: rows.indexOf(row) }]
   )
-  const label = `difference of the held-out bound from ${baseline.label}, nats per token`
+  const label = "difference of the held-out bound from that of the row beside, nats per token"
   const table = differencesTable(report)
   return [
-    `<ul class="plain">${comparisons.map(({ row, verdict }) => `<li><strong>${keyed(rows, row)}</strong>: ${escape(verdict)}</li>`).join("\n")}</ul>`,
+    `<ul class="plain">${comparisons.map(each => `<li><strong>${keyed(rows, each.row)}</strong>: ${escape(verdictText(each))}</li>`).join("\n")}</ul>`,
     ...(entries.length === 0
       ? []
       : [

@@ -13,6 +13,8 @@ export interface ReportSettings {
   readonly title: string
   /** As a user types it. */
   readonly command: string
+  /** Whether differences are tested: not where nothing can follow from them. */
+  readonly compare: boolean
   /** Paragraphs below the title: what the reader must know. */
   readonly remarks: ReadonlyArray<string>
   readonly textSteps: number
@@ -52,7 +54,7 @@ export const makeGridReport = (
     ...(reference === undefined ? {} : { reference }),
     grid: makeGrid(rows, columns, reference),
     ...known,
-    comparisons: compare(rows, baseline, resampler),
+    comparisons: settings.compare ? compare(rows, baseline, resampler) : [],
     ties: ties(rows),
     cached
   }
@@ -67,7 +69,7 @@ export const method = ({ baseline, comparisons, settings }: GridReport): Readonl
     ...(bound === undefined
       ? []
       : [
-          `Estimate of the bound: ${bound.estimator}. Differences are paired: the bound of each held-out document under a row minus that under ${baseline.label}. Intervals of bounds and differences: 95 %, percentile bootstrap over documents${runs > 1 ? " and runs" : ""}, ${count(resampleCount)} resamples, seed ${settings.seed}; p-values by inversion, corrected over the rows by Holm's method; a difference is called one below ${level}. Exact match has Wilson's 95 % interval.`
+          `Estimate of the bound: ${bound.estimator}. Differences are paired: the bound of each held-out document under a row minus that under the row beside it. Intervals of bounds and differences: 95 %, percentile bootstrap over documents${runs > 1 ? " and runs" : ""}, ${count(resampleCount)} resamples, seed ${settings.seed}; p-values by inversion, corrected over the rows by Holm's method; a difference is called one below ${level}. Exact match has Wilson's 95 % interval.`
         ]),
     ...(benchmark === undefined ? [] : [timingText(benchmark.content)]),
     runs > 1
@@ -82,7 +84,7 @@ export const budgets = ({ baseline, budget, rows }: GridReport): ReadonlyArray<s
 
 const timingText = ({ batch, engine, repeats, results, threads, warmUp }: BenchmarkResult): string => {
   const newTokens = [...new Set(results.map(timing => timing.newTokens))].map(count).join(" or ")
-  return `Decoding was timed on each row's own weights: ${newTokens} new tokens in batches of ${count(batch)}, ${engine}, ${count(threads)} threads; ${count(warmUp)} calls before, then ${count(repeats)}; brackets are the 10th and the 90th percentile.`
+  return `Decoding was timed on each row's own weights: ${newTokens} new tokens in batches of ${count(batch)}, ${engine}, ${count(threads)} threads; ${count(warmUp)} before, then ${count(repeats)} of each number of steps or more; brackets are the 10th and the 90th percentile of these few. Steps are what a text may take: by masks it needs no more passes than it has tokens.`
 }
 
 /** What every column is, in the unit of report.json; the text of the tables is rounded. */
@@ -124,7 +126,12 @@ export const gridJson = (report: GridReport): string => {
           ]
     ),
     reference: report.reference,
-    comparisons: comparisons.map(({ difference, row, verdict }) => ({ row: row.name, difference, verdict })),
+    comparisons: comparisons.map(({ beside, difference, row, verdict }) => ({
+      row: row.name,
+      beside: beside.name,
+      difference,
+      verdict
+    })),
     ties: report.ties.map(tie => ({ ...tie, row: tie.row.name, like: tie.like.name, text: tieText(tie) })),
     cached
   }

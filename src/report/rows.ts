@@ -33,6 +33,8 @@ export interface GridRow {
   readonly name: string
   readonly label: string
   readonly note?: string
+  /** Name of the row that it is compared with; by default the baseline's. */
+  readonly against?: string
   /** Why a column does not exist for this row, by the column's id. */
   readonly notApplicable: { readonly [column: string]: string }
   /** In the order of seeds, the same in every row; at least one. */

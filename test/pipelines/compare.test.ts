@@ -36,16 +36,17 @@ describe("compare-50x", () => {
     assert.include([...planned({ variant: { controls: true } }).keys()], `train/${controls[0]!.name}`)
   })
 
-  it("a field of one row changes the training of that row alone, one of the stage that of all", () => {
+  it("a field of one row changes the training of that row alone, one of the stage that of all; the report says so", () => {
     const before = textOf(planned())
     const changed = (after: typeof before) => Object.keys(before).filter(label => before[label] !== after[label])
     assert.deepStrictEqual(changed(textOf(planned({ set: ["train/with_align.repr_align_wt=0.5"] }))), [
-      "train/with_align"
+      "train/with_align",
+      "report-grid"
     ])
-    assert.deepStrictEqual(
-      changed(textOf(planned({ set: ["train.lr=2e-4"] }))),
-      rows.map(({ name }) => `train/${name}`)
-    )
+    assert.deepStrictEqual(changed(textOf(planned({ set: ["train.lr=2e-4"] }))), [
+      ...rows.map(({ name }) => `train/${name}`),
+      "report-grid"
+    ])
   })
 
   it("knows of a parameter in which file it stands: the row's, or the profile's", () => {

@@ -15,6 +15,7 @@ const settings: ReportSettings = {
   title: "compare",
   command: "pipeline run compare",
   remarks: ["Fifty documents."],
+  compare: true,
   textSteps: 64,
   speedSteps: 8,
   seed: 0
@@ -114,7 +115,8 @@ describe("the grid", () => {
       }
       const difference = json.comparisons[i - 1]?.difference
       if (difference !== undefined) {
-        const [value, interval] = texts.slice(figures.length)
+        const [beside, value, interval] = texts.slice(figures.length)
+        assert.strictEqual(beside, "row base")
         assertStands(value!, [difference.value])
         assertStands(interval!, [difference.low, difference.high])
       }
@@ -147,7 +149,7 @@ describe("the grid", () => {
     ])
     const texts = cellsOf(gridMarkdown(empty), "row better")
     assert.isAbove(texts.length, 10)
-    for (const text of texts) assert.match(text, /^n\/a/)
+    for (const text of texts.filter(text => text !== "row base")) assert.match(text, /^n\/a/)
     assert.notMatch(gridHtml(empty), /NaN|undefined|Infinity/)
   })
 
@@ -183,6 +185,17 @@ describe("the comparison", () => {
     assert.closeTo(difference!.value, bound(row) - bound(base), 1e-12)
   })
 
+  it("is with the row that a row names, and is left out where nothing could follow from it", () => {
+    const near = { ...fixtureRow({ name: "near", shift: 0.2 }), against: "far" }
+    const found = verdictOf(fixtureRow({ name: "far", shift: 0.2 }), near)
+    assert.strictEqual(found[1]!.beside.name, "far")
+    assert.match(found[1]!.verdict, /^Exactly row far/)
+    assert.isAbove(found[0]!.difference!.value, 0)
+    const silent = makeGridReport([base, near], base, [], { ...settings, compare: false })
+    assert.deepStrictEqual(silent.comparisons, [])
+    assert.notMatch(gridMarkdown(silent) + gridHtml(silent), /What the data support/)
+  })
+
   it("leaves out a method without a bound, and shows what its auto-encoder keeps", () => {
     const other = fixtureRow({ name: "a" })
     const latent = withEvaluation(other, {
@@ -212,8 +225,8 @@ describe("the comparison", () => {
       fixtureRow({ name: "noise", shift: 0.02, spread: 0.3 }),
       fixtureRow({ name: "same" })
     )
-    assert.match(found[0]!.verdict, /lower by .* in 50 of 50 documents: better than row base\.$/)
-    assert.match(found[1]!.verdict, /higher by .*: worse than row base\.$/)
+    assert.match(found[0]!.verdict, /lower by .* in 50 of 50 documents: these weights are better than row base\.$/)
+    assert.match(found[1]!.verdict, /higher by .*: these weights are worse than row base\.$/)
     assert.match(found[2]!.verdict, /^No difference found from row base: .* after correction for 4 rows/)
     assert.match(found[3]!.verdict, /^Exactly row base/)
   })
@@ -332,6 +345,24 @@ describe("ties of rows that share an architecture", () => {
     assert.isFalse(ties([quiet, timed("close", { 8: [10.4, 10.4, 10.4] })])[0]!.broken)
     assert.isTrue(ties([quiet, timed("apart", { 8: [10.6, 10.6, 10.6] })])[0]!.broken)
     assert.isFalse(ties([quiet, timed("wide", { 8: [10, 10, 20, 20, 20] })])[0]!.broken)
+  })
+
+  it("hold as far as the machine was slower, and no further", () => {
+    const quiet = timed("quiet", { 8: [10, 10, 10] })
+    const slowed = (name: string, ms: number, speed: number): GridRow => {
+      const row = timed(name, { 8: [ms, ms, ms] })
+      const slower = ({ benchmark, ...run }: Run): Run => ({
+        ...run,
+        benchmark: {
+          ...benchmark!,
+          content: { ...benchmark!.content, matmulPeak: benchmark!.content.matmulPeak * speed }
+        }
+      })
+      return { ...row, runs: row.runs.map(slower) }
+    }
+    assert.isFalse(ties([quiet, slowed("drift", 12, 0.8)])[0]!.broken)
+    assert.isTrue(ties([quiet, slowed("other work", 13, 0.8)])[0]!.broken)
+    assert.isTrue(ties([quiet, slowed("same machine", 12, 1)])[0]!.broken)
   })
 
   it("pool the calls of all runs, and are not judged where one was not timed", () => {
