@@ -169,7 +169,7 @@ export const command = Command.make(
       description: "From the model that ships with the program"
     },
     {
-      command: 'pipeline generate -m compare-50x/train/random -n 64 --steps 16 "The people of the"',
+      command: 'pipeline generate -m compare-50x/train/no_align -n 64 --steps 16 "The people of the"',
       description: "By diffusion, from a model that a run trained; the terminal shows the masks give way"
     },
     {
