@@ -4,7 +4,7 @@ import { join } from "node:path"
 import { afterAll, assert, beforeAll, describe, it } from "vitest"
 import { pipeline } from "../support/commandLine.ts"
 import { temporaryDirectory } from "../support/inProcess.ts"
-import { tinyConfig, writeTinyModel } from "../support/tinyModel.ts"
+import { tinyConfig, tinyLatent, writeTinyModel } from "../support/tinyModel.ts"
 
 let directory: ReturnType<typeof temporaryDirectory>
 beforeAll(async () => {
@@ -135,6 +135,16 @@ describe("pipeline generate", () => {
       answers.map(part => (JSON.parse(part) as Generated).texts[0]),
       [alone("The people"), alone("In")]
     )
+  })
+
+  it("goes on token by token from the language model alone where a latent model stands beside it", async () => {
+    await writeTinyModel(join(directory.path, "latent"), tinyConfig, tinyLatent)
+    const [alone, beside] = ["tiny", "latent"].map(model => {
+      const { code, stderr, stdout } = call("--mode", "ar", "-m", model, "-n", "6", "--json", "the people")
+      assert.strictEqual(code, 0, stderr)
+      return (JSON.parse(stdout) as Generated).texts
+    })
+    assert.deepStrictEqual(beside, alone)
   })
 
   it("reads a prompt from standard input", () => {
