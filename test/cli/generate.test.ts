@@ -122,6 +122,16 @@ describe("pipeline generate", () => {
     assert.strictEqual(stderr.match(/^ {3}\d #\d /gm)?.length, 12)
   })
 
+  it("counts forward passes", () => {
+    for (const [steps, told] of [
+      ["1", "1 forward pass,"],
+      ["2", "2 forward passes,"]
+    ] as const) {
+      const { stderr } = call("--mode", "diffusion", "-m", "tiny", "-n", "4", "--steps", steps, "the people")
+      assert.include(stderr, told)
+    }
+  })
+
   it("takes every line of standard input as a prompt, until exit", () => {
     const { stdout } = spawnSync(
       process.execPath,

@@ -1,13 +1,15 @@
 /** The comparison grid as a plan: which rows there are, and what of a row's configuration reaches which stage. */
-import { Schema } from "effect"
+import { Effect, Schema } from "effect"
 import { assert, describe, it } from "vitest"
 import compare from "../../pipelines/compare-50x.ts"
 import pretrain from "../../pipelines/pretrain-teacher.ts"
 import { config } from "../../pipelines/config.ts"
 import { ablations, configOf, controls, inCommon, rows } from "../../pipelines/grid.ts"
+import { planOf } from "../../src/cli/pipelines.ts"
 import { decodeConfig } from "../../src/data/config.ts"
 import { parseOverride } from "../../src/data/overrides.ts"
 import { ProfileConfig } from "../../src/data/profile.ts"
+import { render } from "../../src/pipeline/ConfigError.ts"
 import * as Origin from "../../src/pipeline/Origin.ts"
 import { evaluate, type Variant } from "../../src/pipeline/Pipeline.ts"
 import { RowConfig } from "../../src/training/configuration.ts"
@@ -99,6 +101,23 @@ describe("compare-50x", () => {
 
   it("is planned under every profile", () => {
     for (const profile of Object.keys(compare.profiles)) assert.isAbove(planned({ profile }).size, 15)
+  })
+
+  it("names the flags that may bring a stage which is not there", async () => {
+    const advice = /its stages: .*; there may be others with --quick, --controls, --ablations, --seeds$/m
+    assert.match(
+      rendered(() => planned({ set: ["train/shuffled_teacher.lr=1"] })),
+      advice
+    )
+    const only = { profile: undefined, set: [], only: ["train/shuffled_teacher"] }
+    const refused = await Effect.runPromise(Effect.flip(planOf("compare-50x", only)))
+    assert.match(render(refused), advice)
+    const controls = { ...only, variant: { controls: true } }
+    const found = await Effect.runPromise(planOf("compare-50x", controls))
+    assert.include(
+      found.nodes.map(({ label }) => label),
+      "train/shuffled_teacher"
+    )
   })
 
   it("refuses flags that a pipeline does not take", () => {
