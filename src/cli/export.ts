@@ -123,7 +123,10 @@ interface ForwardArguments {
   readonly cache: Parameters<typeof findModel>[1]
 }
 
-/** The forward pass of a model, of its language model alone where another stands beside it: tokens i32 [1, length] -> logits f32 [1, length, V], and where the parameters that it reads lie. */
+/**
+ * A model's forward pass, tokens i32 [1, length] -> logits f32 [1, length, V], and where the parameters that it reads lie. Of a model with a latent model
+ * beside it, the language model's alone.
+ */
 const forwardPass = Effect.fn("forwardPass")(function* (args: ForwardArguments) {
   if (args.length < 1) return yield* new ConfigError({ at: "--length", message: "must be a whole number from 1 on" })
   const { files } = yield* findModel(args.reference, args.cache)
