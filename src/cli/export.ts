@@ -6,6 +6,7 @@ import { Argument, Command, Flag } from "effect/cli"
 import { exportOnnx } from "../engines/ort/export.ts"
 import { openModel } from "../models/artifact.ts"
 import { parameterAliases, parameterSpecs } from "../models/config.ts"
+import { latentSpecs } from "../models/latent/latentModel.ts"
 import { parameterInputs } from "../models/parameters.ts"
 import { forward, logits, weightsOf } from "../models/qwen.ts"
 import { matchWeights } from "../models/weights.ts"
@@ -122,13 +123,17 @@ interface ForwardArguments {
   readonly cache: Parameters<typeof findModel>[1]
 }
 
-/** A model's forward pass, tokens i32 [1, length] -> logits f32 [1, length, V], and where the parameters that it reads lie. */
+/**
+ * A model's forward pass, tokens i32 [1, length] -> logits f32 [1, length, V], and where the parameters that it reads lie. Of a model with a latent model
+ * beside it, the language model's alone.
+ */
 const forwardPass = Effect.fn("forwardPass")(function* (args: ForwardArguments) {
   if (args.length < 1) return yield* new ConfigError({ at: "--length", message: "must be a whole number from 1 on" })
   const { files } = yield* findModel(args.reference, args.cache)
-  const { config, tensors } = yield* openModel(files)
+  const { config, latent, tensors } = yield* openModel(files)
   const specs = parameterSpecs(config)
-  const stored = yield* matchWeights(specs, tensors, parameterAliases(config))
+  const beside = latent === undefined ? [] : latentSpecs(latent, config)
+  const stored = yield* matchWeights(specs, tensors, parameterAliases(config), beside)
   const weights = weightsOf(config, parameterInputs(specs))
   const { final } = forward(config, weights, input("tokens", "i32", [1, args.length]), {
     causal: !args.bidirectional

@@ -140,7 +140,8 @@ export const command = Command.make(
         }
         if (mode === "diffusion") for (const { text } of made.texts) process.stdout.write(`${text}\n`)
         const tokens = made.texts.reduce((sum, text) => sum + text.tokens.length, 0)
-        const passes = made.forwards === undefined ? "" : `, ${made.forwards} forward passes`
+        const passes =
+          made.forwards === undefined ? "" : `, ${made.forwards} forward ${made.forwards === 1 ? "pass" : "passes"}`
         const speed = `${(tokens / seconds).toFixed(0)} tok/s`
         const stopped = made.texts.length === 1 ? ` (${made.texts[0]!.stopped})` : ` in ${made.texts.length} texts`
         process.stderr.write(dim(`${name}, ${tokens} tokens${stopped}${passes}, ${speed}, seed ${args.seed}\n`))

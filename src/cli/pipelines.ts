@@ -6,7 +6,7 @@ import { Effect } from "effect"
 import { pipelines } from "../../pipelines/index.ts"
 import { parseOverride } from "../data/overrides.ts"
 import { ConfigError } from "../pipeline/ConfigError.ts"
-import { evaluate, isPipeline, type Pipeline, type Variant } from "../pipeline/Pipeline.ts"
+import { evaluate, isPipeline, type Pipeline, stagesAdvice, type Variant } from "../pipeline/Pipeline.ts"
 import { only as restrict, type Plan } from "../pipeline/Plan.ts"
 import { dist, root } from "./home.ts"
 import { resolveOurselves } from "./ourselves.ts"
@@ -76,19 +76,19 @@ export const planOf = (name: string, flags: PlanFlags): Effect.Effect<Plan, Conf
   Effect.gen(function* () {
     const pipeline = yield* load(name)
     const overrides = yield* attempt(() => flags.set.map(parseOverride))
-    const plan = yield* attempt(() =>
-      evaluate(pipeline, { profile: flags.profile, overrides, variant: flags.variant ?? {} })
-    )
+    const variant = flags.variant ?? {}
+    const plan = yield* attempt(() => evaluate(pipeline, { profile: flags.profile, overrides, variant }))
     if (flags.only.length === 0) return plan
     const { plan: restricted, unmatched } = restrict(plan, flags.only)
     if (unmatched.length > 0) {
       return yield* new ConfigError({
         at: `--only ${unmatched[0]}`,
         message: `pipeline ${pipeline.name} has no stage ${unmatched[0]}`,
-        advice: `its stages: ${plan.nodes
-          .slice(0, 20)
-          .map(node => node.label)
-          .join(", ")}${plan.nodes.length > 20 ? ", …" : ""}`
+        advice: stagesAdvice(
+          pipeline,
+          variant,
+          plan.nodes.map(node => node.label)
+        )
       })
     }
     return restricted

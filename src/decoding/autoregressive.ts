@@ -95,7 +95,10 @@ interface Made {
   readonly made: number
 }
 
-/** Prepares a model whose parameters lie in buffers for texts of at most `capacity` tokens, prompts included. One text at a time. */
+/**
+ * Prepares a model whose parameters lie in buffers for texts of at most `wanted` tokens, prompts included. One text at a time. Of the parameters, those of
+ * the language model are read, whatever stands beside it.
+ */
 export const makeDecoder = (
   engine: Engine,
   config: ModelConfig,
@@ -114,6 +117,7 @@ export const makeDecoder = (
           config.headDim
         ])
     const next = Object.fromEntries(Object.entries(caches).map(([name, buffer]) => [`${name}/next`, buffer]))
+    const weights = Object.fromEntries(parameterSpecs(config).map(({ name }) => [name, parameters[name]!]))
     const start = yield* engine.allocate("i32", [])
     const last = yield* engine.allocate("i32", [])
     const output = yield* engine.allocate("f32", [config.vocabSize])
@@ -126,7 +130,7 @@ export const makeDecoder = (
         })
         const call = yield* engine.bind(
           executable,
-          { ...parameters, ...caches, tokens, start, last },
+          { ...weights, ...caches, tokens, start, last },
           { ...next, logits: output }
         )
         /** Logits of the token after the last of `ids`, which come at `from`. */

@@ -30,12 +30,13 @@ const storedShape = (shape: Shape): string => (shape.length > listedAxes ? `of $
 
 /**
  * The stored tensor of each parameter. Fails with the names of all that are missing, unknown or misshapen. A tied head may be stored
- * too, under its alias.
+ * too, under its alias. Tensors of the names in `others` belong to the model too, and are not asked for.
  */
 export const matchWeights = (
   specs: ReadonlyArray<ParameterSpec>,
   tensors: StoredTensors,
-  aliases: Aliases = {}
+  aliases: Aliases = {},
+  others: ReadonlyArray<ParameterSpec> = []
 ): Effect.Effect<ReadonlyMap<string, StoredTensor>, WeightsError> => {
   const found = new Map<string, StoredTensor>()
   const missing: Array<string> = []
@@ -47,7 +48,7 @@ export const matchWeights = (
       misshapen.push(`${name} is ${storedShape(tensor.shape)}, expected ${shapeText(shape)}`)
     else found.set(name, tensor)
   }
-  const known = new Set([...specs.map(({ name }) => name), ...Object.keys(aliases)])
+  const known = new Set([...[...specs, ...others].map(({ name }) => name), ...Object.keys(aliases)])
   const unknown = [...tensors.keys()].filter(name => !known.has(name) && !computed.test(name))
   const list = (what: string, names: ReadonlyArray<string>): ReadonlyArray<string> => {
     if (names.length === 0) return []
@@ -83,8 +84,7 @@ export const loadWeights = Effect.fn("loadWeights")(function* (
   aliases: Aliases = {},
   others: ReadonlyArray<ParameterSpec> = []
 ) {
-  const elsewhere = Object.fromEntries(others.map(({ name }) => [name, name]))
-  const found = yield* matchWeights(specs, tensors, { ...aliases, ...elsewhere })
+  const found = yield* matchWeights(specs, tensors, aliases, others)
   for (const { name, shape } of specs) {
     const tensor = found.get(name)!
     if (engine.load !== undefined && isDirect(tensor.dtype)) {

@@ -26,6 +26,20 @@ export interface Variant {
 export const flagsOf = (variant: Variant): ReadonlyArray<string> =>
   Object.entries(variant).map(([flag, value]) => (value === true ? `--${flag}` : `--${flag} ${value}`))
 
+/** Stages that advice lists. */
+const listed = 20
+
+/** Advice where a stage is named that is not there: those that are, and the flags that may bring others. */
+export const stagesAdvice = (
+  { variants }: Pick<Pipeline, "variants">,
+  variant: Variant,
+  stages: ReadonlyArray<string>
+): string => {
+  const flags = variants.filter(flag => variant[flag] === undefined).map(flag => `--${flag}`)
+  const others = flags.length === 0 ? "" : `; there may be others with ${flags.join(", ")}`
+  return `its stages: ${stages.slice(0, listed).join(", ")}${stages.length > listed ? ", …" : ""}${others}`
+}
+
 export interface PipelineOptions<Profile> {
   /** One sentence for `pipeline list`. */
   readonly description: string
@@ -122,7 +136,7 @@ export const evaluate = (
     throw new ConfigError({
       at: `--set ${unused.text}`,
       message: `pipeline ${pipeline.name} has no stage ${unused.target}`,
-      advice: `its stages: ${stages.slice(0, 20).join(", ")}${stages.length > 20 ? ", …" : ""}`
+      advice: stagesAdvice(pipeline, variant, stages)
     })
   }
   return {

@@ -17,8 +17,8 @@ export interface BoardOptions {
 
 export interface ScheduleSummary {
   readonly executed: ReadonlyArray<NodeId>
-  /** Computed by another process while we waited, or found after something above was known (early cutoff). */
-  readonly reusedLate: ReadonlyArray<NodeId>
+  /** Found: before anything ran, after something above was known (early cutoff), or computed by another process while we waited. */
+  readonly reused: ReadonlyArray<NodeId>
   readonly failed: ReadonlyArray<NodeId>
   readonly skipped: ReadonlyArray<NodeId>
   readonly executedMs: number
@@ -64,7 +64,6 @@ export class Board {
   #readyHead = 0
   readonly #events: Array<RunEvent> = []
   readonly #executed = new Set<NodeId>()
-  readonly #reusedLate = new Set<NodeId>()
   readonly #failed = new Set<NodeId>()
   readonly #skipped = new Set<NodeId>()
   #executedMs = 0
@@ -226,10 +225,7 @@ export class Board {
     if (result._tag === "Executed") {
       this.#executed.add(id)
       this.#executedMs += result.ms
-    } else {
-      this.#reusedLate.add(id)
-      this.#events.push({ type: "reused", label, summary: "", by: "another-process" })
-    }
+    } else this.#events.push({ type: "reused", label, summary: "", by: "another-process" })
     const state = this.#resolver.states[id]!
     if (stale || state._tag === "unknown") {
       this.#askAgain(id)
@@ -316,10 +312,9 @@ export class Board {
       const state = this.#resolver.states[id]!
       const was = before.get(id)!
       if (was._tag === "known" && !this.#previous.has(id)) this.#previous.set(id, was.outputs)
-      if (state._tag === "known" && (isPresent(state.outputs) || this.#wanted[id] === 0) && !this.#remake.has(id)) {
-        if (was._tag !== "known") this.#reusedLate.add(id)
+      if (state._tag === "known" && (isPresent(state.outputs) || this.#wanted[id] === 0) && !this.#remake.has(id))
         arrived.push([id, state.key, state.outputs])
-      } else this.#enqueue(id)
+      else this.#enqueue(id)
     }
     return arrived
   }
@@ -375,7 +370,9 @@ export class Board {
   summary(): ScheduleSummary {
     return {
       executed: [...this.#executed],
-      reusedLate: [...this.#reusedLate].filter(id => !this.#executed.has(id)),
+      reused: this.#resolver.plan.nodes.flatMap(({ id }) =>
+        this.#status[id] === "done" && !this.#executed.has(id) ? [id] : []
+      ),
       failed: [...this.#failed],
       skipped: [...this.#skipped],
       executedMs: this.#executedMs

@@ -178,9 +178,8 @@ const conclude = (
     const executed = summary?.executed.length ?? 0
     const failed = summary?.failed.length ?? 0
     const skipped = summary?.skipped.length ?? 0
-    // A stage may have been executed, and skipped when its result was lost and could not be made again.
-    const touched = new Set([...(summary?.executed ?? []), ...(summary?.failed ?? []), ...(summary?.skipped ?? [])])
-    const reused = summary === undefined ? 0 : plan.nodes.length - touched.size
+    // What an interrupted run never reached is none of these.
+    const reused = summary?.reused.length ?? 0
     const status = ended ?? (failed > 0 || skipped > 0 ? "failed" : "done")
     const savedMs = yield* ports.ledger(database => {
       Runs.finish(database, run, {

@@ -98,8 +98,26 @@ export const TrainConfig = Schema.Struct({
 })
 export type TrainConfig = typeof TrainConfig.Type
 
+/** Settings of one method: none of them changes a training by another, and the method itself needs them. */
+const ofMethod = Schema.makeFilter(({ colaWt, ldlm, method, vfm }: TrainConfig) => {
+  const settings = [
+    { owner: "ldlm", field: "ldlm", given: ldlm !== undefined, needed: "its group: `ldlm: {}` takes all defaults" },
+    { owner: "vfm", field: "vfm", given: vfm !== undefined, needed: "its group: `vfm: {}` takes all defaults" },
+    { owner: "cola", field: "cola_wt", given: colaWt !== 0, needed: "a weight: set cola_wt above 0" }
+  ] as const
+  return settings.flatMap(({ field, given, needed, owner }) => {
+    if (given === (method === owner)) return []
+    return given
+      ? [{ path: [field], issue: `belongs to the method ${owner}, but method is ${method}; leave it out` }]
+      : [{ path: ["method"], issue: `${owner} needs ${needed}` }]
+  })
+})
+
 /** What the stage `train` takes: the group `train`. */
-export const TrainParameters = snakeKeys(Schema.Struct({ ...TrainConfig.fields, ...unsupportedTrain }), trainNames)
+export const TrainParameters = snakeKeys(
+  Schema.Struct({ ...TrainConfig.fields, ...unsupportedTrain }),
+  trainNames
+).check(ofMethod)
 
 /** Fields of the group `model`. */
 export const modelFields = {

@@ -4,7 +4,6 @@ import { colaReconstruction } from "../../src/decoding/latent/reconstruction.ts"
 import { evenly } from "../../src/evaluation/selection.ts"
 import { colaShape, colaSpecs } from "../../src/models/latent/cola.ts"
 import { encodeLatentModel } from "../../src/models/latent/latentModel.ts"
-import { permanent } from "../../src/pipeline/StageError.ts"
 import { trainModel } from "../../src/training/model.ts"
 import { colaObjective } from "../../src/training/objectives/cola.ts"
 import type { TrainContext } from "../train.ts"
@@ -18,8 +17,6 @@ export const run = Effect.fn("train with a latent model")(function* (context: Tr
   const base = yield* openBase(context)
   const { config, length, mask, tokenizer } = base
   const settings = withLayersOf(context.parameters, config)
-  if (settings.colaWt === 0)
-    return yield* permanent("train.method is cola, but cola_wt is 0", "without a weight this is the method `masked`")
   yield* attempt(() => colaShape(settings, config, length))
   const training = yield* maskedTraining(context, base, settings, (model, diffusion, data, teacher, trajectories) =>
     colaObjective(model, { ...settings, ...diffusion }, { ...data, seed: settings.seed }, teacher, trajectories)

@@ -17,8 +17,7 @@ const measuredPieces = 64
 export const run = Effect.fn("train LDLM")(function* (context: TrainContext) {
   const settings = context.parameters
   const { ldlm } = settings
-  if (ldlm === undefined)
-    return yield* permanent("train.method is ldlm, but train.ldlm is missing", "`ldlm: {}` takes all defaults")
+  if (ldlm === undefined) return yield* Effect.die(new Error("parameters of the method ldlm without its group"))
   if (!settings.pretrained)
     return yield* permanent(
       "train.method is ldlm, but train.pretrained is false",

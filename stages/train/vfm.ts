@@ -14,8 +14,7 @@ import { attempt, openBase, startOf } from "./base.ts"
 export const run = Effect.fn("train a noise adapter")(function* (context: TrainContext) {
   const settings = context.parameters
   const { vfm } = settings
-  if (vfm === undefined)
-    return yield* permanent("train.method is vfm, but train.vfm is missing", "`vfm: {}` takes all defaults")
+  if (vfm === undefined) return yield* Effect.die(new Error("parameters of the method vfm without its group"))
   if (vfm.freezeBase && !settings.pretrained)
     return yield* permanent(
       "train.pretrained is false, but vfm.freeze_base is true",

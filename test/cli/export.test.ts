@@ -16,7 +16,7 @@ import { tokenize } from "../../stages/tokenize.ts"
 import { trajectories } from "../../stages/trajectories.ts"
 import { pipeline } from "../support/commandLine.ts"
 import { runPipeline, temporaryDirectory } from "../support/inProcess.ts"
-import { tinyConfig, tinyWeight, writeTinyModel } from "../support/tinyModel.ts"
+import { tinyConfig, tinyLatent, tinyWeight, writeTinyModel } from "../support/tinyModel.ts"
 import { bruteForward } from "../models/bruteForce.ts"
 
 let directory: ReturnType<typeof temporaryDirectory>
@@ -166,6 +166,19 @@ describe("pipeline export --to onnx", () => {
     const session = await ort.InferenceSession.create(readFileSync(join(directory.path, "graph.onnx")))
     assert.include(session.inputNames, "model.layers.1.self_attn.q_norm.weight")
     assert.isBelow(readFileSync(join(directory.path, "graph.onnx")).length, 40_000)
+  })
+
+  it("is that of the language model alone where a latent model stands beside it, in every format", async () => {
+    await writeTinyModel(join(directory.path, "latent"), tinyConfig, tinyLatent)
+    for (const format of ["onnx", "program", "text"]) {
+      const [alone, beside] = ["tiny", "latent"].map(model => {
+        const file = `${model}-alone.${format}`
+        const { code, stderr } = call("export", model, "--to", format, "-o", file, "--length", "5")
+        assert.strictEqual(code, 0, stderr)
+        return readFileSync(join(directory.path, file))
+      })
+      assert.isTrue(beside!.equals(alone!), format)
+    }
   })
 
   it("overwrites nothing, and says what cannot be exported", () => {

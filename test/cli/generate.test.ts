@@ -4,7 +4,7 @@ import { join } from "node:path"
 import { afterAll, assert, beforeAll, describe, it } from "vitest"
 import { pipeline } from "../support/commandLine.ts"
 import { temporaryDirectory } from "../support/inProcess.ts"
-import { tinyConfig, writeTinyModel } from "../support/tinyModel.ts"
+import { tinyConfig, tinyLatent, writeTinyModel } from "../support/tinyModel.ts"
 
 let directory: ReturnType<typeof temporaryDirectory>
 beforeAll(async () => {
@@ -122,6 +122,16 @@ describe("pipeline generate", () => {
     assert.strictEqual(stderr.match(/^ {3}\d #\d /gm)?.length, 12)
   })
 
+  it("counts forward passes", () => {
+    for (const [steps, told] of [
+      ["1", "1 forward pass,"],
+      ["2", "2 forward passes,"]
+    ] as const) {
+      const { stderr } = call("--mode", "diffusion", "-m", "tiny", "-n", "4", "--steps", steps, "the people")
+      assert.include(stderr, told)
+    }
+  })
+
   it("takes every line of standard input as a prompt, until exit", () => {
     const { stdout } = spawnSync(
       process.execPath,
@@ -135,6 +145,16 @@ describe("pipeline generate", () => {
       answers.map(part => (JSON.parse(part) as Generated).texts[0]),
       [alone("The people"), alone("In")]
     )
+  })
+
+  it("goes on token by token from the language model alone where a latent model stands beside it", async () => {
+    await writeTinyModel(join(directory.path, "latent"), tinyConfig, tinyLatent)
+    const [alone, beside] = ["tiny", "latent"].map(model => {
+      const { code, stderr, stdout } = call("--mode", "ar", "-m", model, "-n", "6", "--json", "the people")
+      assert.strictEqual(code, 0, stderr)
+      return (JSON.parse(stdout) as Generated).texts
+    })
+    assert.deepStrictEqual(beside, alone)
   })
 
   it("reads a prompt from standard input", () => {

@@ -1,12 +1,15 @@
 /** The comparison grid as a plan: which rows there are, and what of a row's configuration reaches which stage. */
-import { Schema } from "effect"
+import { Effect, Schema } from "effect"
 import { assert, describe, it } from "vitest"
 import compare from "../../pipelines/compare-50x.ts"
 import pretrain from "../../pipelines/pretrain-teacher.ts"
 import { config } from "../../pipelines/config.ts"
 import { ablations, configOf, controls, inCommon, rows } from "../../pipelines/grid.ts"
+import { planOf } from "../../src/cli/pipelines.ts"
+import { decodeConfig } from "../../src/data/config.ts"
 import { parseOverride } from "../../src/data/overrides.ts"
 import { ProfileConfig } from "../../src/data/profile.ts"
+import { render } from "../../src/pipeline/ConfigError.ts"
 import * as Origin from "../../src/pipeline/Origin.ts"
 import { evaluate, type Variant } from "../../src/pipeline/Pipeline.ts"
 import { RowConfig } from "../../src/training/configuration.ts"
@@ -62,6 +65,31 @@ describe("compare-50x", () => {
     assert.match(message, /train\/no_align\.rmpad: not supported: rows are always packed/)
   })
 
+  it("refuses settings of another method than the row's, whose training they would not change", () => {
+    const refused = (row: string, set: string) => rendered(() => planned({ set: [`train/${row}.${set}`] }))
+    assert.match(refused("no_align", "cola_wt=0.5"), /no_align\.cola_wt: belongs to the method cola, .* is masked/)
+    assert.match(refused("with_align", "ldlm.depth=2"), /with_align\.ldlm: belongs to the method ldlm, .* is masked/)
+    assert.match(refused("cola", "vfm={}"), /cola\.vfm: belongs to the method vfm, .* is cola/)
+    const both = refused("ldlm", "method=vfm")
+    assert.match(both, /ldlm\.method: vfm needs its group: `vfm: \{\}` takes all defaults/)
+    assert.match(both, /compare_50x_ldlm\.yaml:\d+:\d+: .*ldlm\.ldlm: belongs to the method ldlm, .* is vfm/)
+    assert.doesNotThrow(() => planned({ set: ["train/no_align.cola_wt=0", "train/vfm.cola_wt=0"] }))
+  })
+
+  it("refuses them in a file, too, and says where they stand", () => {
+    const refused = (...train: ReadonlyArray<string>) => {
+      const file = [
+        'model: { model_path: "embedded:teacher" }',
+        'data: { train_path: "embedded:documents", max_seq_len: 32 }',
+        "train: ",
+        ...["num_train_epochs: 1", "global_batch_size: 1", "lr: 1e-3", ...train].map(line => `  ${line}`)
+      ]
+      return rendered(() => decodeConfig(RowConfig, file.join("\n"), "row.yaml"))
+    }
+    assert.match(refused("ldlm: {}"), /row\.yaml:7:9\b[^]*train\.ldlm: belongs to the method ldlm, .* is masked/)
+    assert.match(refused("cola_wt: 0", "method: cola"), /row\.yaml:8:11\b[^]*train\.method: cola needs a weight/)
+  })
+
   it("wires the teacher's states and the trajectories to the rows that use them", () => {
     const nodes = planned({ variant: { controls: true } })
     const ports = (name: string) => nodes.get(`train/${name}`)!.wires.map(({ port }) => port)
@@ -74,6 +102,23 @@ describe("compare-50x", () => {
 
   it("is planned under every profile", () => {
     for (const profile of Object.keys(compare.profiles)) assert.isAbove(planned({ profile }).size, 15)
+  })
+
+  it("names the flags that may bring a stage which is not there", async () => {
+    const advice = /its stages: .*; there may be others with --quick, --controls, --ablations, --seeds$/m
+    assert.match(
+      rendered(() => planned({ set: ["train/shuffled_teacher.lr=1"] })),
+      advice
+    )
+    const only = { profile: undefined, set: [], only: ["train/shuffled_teacher"] }
+    const refused = await Effect.runPromise(Effect.flip(planOf("compare-50x", only)))
+    assert.match(render(refused), advice)
+    const controls = { ...only, variant: { controls: true } }
+    const found = await Effect.runPromise(planOf("compare-50x", controls))
+    assert.include(
+      found.nodes.map(({ label }) => label),
+      "train/shuffled_teacher"
+    )
   })
 
   it("refuses flags that a pipeline does not take", () => {

@@ -139,6 +139,32 @@ describe("an interruption", () => {
     assert.deepStrictEqual(world.database.column("SELECT status FROM execution"), ["interrupted"])
     assert.strictEqual(played.process.slots.used.cpus, 0)
   })
+
+  it("counts what the run found as reused, not what it never reached", () => {
+    const world = newWorld()
+    play(world, planOf("first", [part("source", 0)], 1), obey)
+    const chain = planOf(
+      "second",
+      [part("source", 0), part("mix", 0, [0]), part("mix", 1, [1]), part("mix", 2, [2])],
+      4
+    )
+    const { events } = play(
+      world,
+      chain,
+      ({ label }, work) => (label === chain.nodes[1]!.label ? work : Effect.never),
+      {
+        meanwhile: process =>
+          Effect.andThen(
+            Effect.sleep(60_000),
+            Effect.sync(() => process.interrupt())
+          )
+      }
+    )
+    const counts = { status: "interrupted" as const, executed: 1, reused: 1, failed: 0, skipped: 0 }
+    assert.deepInclude(events.at(-1), { type: "run-ended", ...counts })
+    const recorded = "SELECT status, executed, reused, failed, skipped FROM run ORDER BY id DESC LIMIT 1"
+    assert.deepStrictEqual({ ...world.database.get<typeof counts>(recorded)! }, counts)
+  })
 })
 
 describe("a runner that was thought dead", () => {

@@ -4,6 +4,7 @@ import { join } from "node:path"
 import { Effect } from "effect"
 import { saveTensors } from "../../src/data/tensorFiles.ts"
 import { encodeModelConfig, type ModelConfig, parameterSpecs } from "../../src/models/config.ts"
+import { encodeLatentModel, type LatentModel, latentSpecs } from "../../src/models/latent/latentModel.ts"
 import { initialValues } from "../../src/models/parameters.ts"
 import { shippedDirectory } from "./tokenizers.ts"
 
@@ -28,6 +29,12 @@ export const modelConfig = (changes: Partial<ModelConfig> = {}): ModelConfig => 
 export const tinyConfig = modelConfig({ vocabSize: 2048, ropeTheta: 10_000 })
 const seed = 5
 
+/** What may stand beside it. */
+export const tinyLatent: LatentModel = {
+  method: "vfm",
+  architecture: { adapterLayers: 1, adapterHeads: 2, maxSeqLen: 64, noiseInput: "added", tokenShift: true }
+}
+
 /** Value of a parameter of the model that `writeTinyModel` writes. */
 export const tinyWeight = (name: string): Float32Array =>
   initialValues(
@@ -35,16 +42,22 @@ export const tinyWeight = (name: string): Float32Array =>
     seed
   )
 
-export const writeTinyModel = async (directory: string, config: ModelConfig = tinyConfig): Promise<void> => {
+/** With a latent model beside it, the language model is the same. */
+export const writeTinyModel = async (
+  directory: string,
+  config: ModelConfig = tinyConfig,
+  latent?: LatentModel
+): Promise<void> => {
   mkdirSync(directory, { recursive: true })
-  const fields = { ...encodeModelConfig(config), max_position_embeddings: 64 }
+  const beside = latent === undefined ? {} : encodeLatentModel(latent)
+  const fields = { ...encodeModelConfig(config), ...beside, max_position_embeddings: 64 }
   writeFileSync(join(directory, "config.json"), JSON.stringify(fields))
   for (const file of ["tokenizer.json", "tokenizer_config.json"])
     copyFileSync(join(shippedDirectory, file), join(directory, file))
   await Effect.runPromise(
     saveTensors(
       name => Effect.succeed(join(directory, name)),
-      parameterSpecs(config).map(spec => ({
+      [...parameterSpecs(config), ...(latent === undefined ? [] : latentSpecs(latent, config))].map(spec => ({
         name: spec.name,
         shape: spec.shape,
         floats: Effect.sync(() => initialValues(spec, seed))

@@ -21,7 +21,11 @@ import type { TrajectorySettings } from "./trajectoryTerms.ts"
 
 export const ColaSettings = Schema.Struct({
   ...ColaArchitecture.fields,
-  colaWt: setting(NonNegative, 0, "Weight of the latent model's losses; 0 turns it off"),
+  colaWt: setting(
+    NonNegative,
+    0,
+    "Weight of the latent model's losses: above 0 with the method `cola`, 0 with all others"
+  ),
   colaDetachStudent: setting(Schema.Boolean, true, "The student is not trained by the latent model's losses"),
   colaSource: setting(
     Schema.Literals(["clean", "masked"]),
