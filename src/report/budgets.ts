@@ -210,5 +210,5 @@ const noiseText = (rows: ReadonlyArray<GridRow>): string => {
   })
   if (gaps.length === 0) return ""
   const [least, most] = [Math.min(...gaps), Math.max(...gaps)].map(fixed(3))
-  return `: of the same final weights they are off by ${least === most ? least : `${least} to ${most}`} nats per token, much of which rows share, as they share the masks`
+  return `: of the same final weights they are off by ${least === most ? least : `${least} to ${most}`} nats per token`
 }
