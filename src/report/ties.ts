@@ -32,7 +32,7 @@ const tolerance = 0.05
  * Compares each row with the first of its architecture. Both were timed with the same numbers of steps, so that milliseconds per forward are pooled, over these
  * and over runs: two or three calls of one number of steps say nothing about noise. Rows are timed in processes of their own, one after the other, and a machine
  * that others use is not as fast in one as in the next: how fast it was is measured beside the calls, by a matrix product. A tie is broken when the pools' ranges
- * from the 10th to the 90th percentile do not overlap, and their medians differ by more than 5 % and by more than the machine's speed does.
+ * from the 10th to the 90th percentile do not overlap, and their medians differ by more than 5 % beyond what the machine's speed did.
  */
 export const ties = (rows: ReadonlyArray<GridRow>): ReadonlyArray<Tie> =>
   rows.flatMap((row, i) => {
@@ -43,7 +43,7 @@ export const ties = (rows: ReadonlyArray<GridRow>): ReadonlyArray<Tie> =>
     if (own === undefined || other === undefined) return []
     const ratio = own.median / other.median
     const apart = own.p10 > other.p90 || other.p10 > own.p90
-    const allowed = Math.max(Math.log(1 + tolerance), Math.abs(Math.log(own.machine / other.machine)))
+    const allowed = Math.log(1 + tolerance) + Math.abs(Math.log(own.machine / other.machine))
     return [{ row, like, own, other, ratio, broken: apart && Math.abs(Math.log(ratio)) > allowed }]
   })
 
