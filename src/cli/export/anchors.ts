@@ -1,14 +1,14 @@
 /** Writes a set of anchors as a directory in the field's layout. */
 import { mkdirSync, renameSync, writeFileSync } from "node:fs"
 import { dirname, join } from "node:path"
-import { Effect } from "effect"
+import { Effect, Stream } from "effect"
 import { anchorFile, anchorManifest, anchorManifestFile, anchorPath } from "../../diffusion/anchorFiles.ts"
 import { type AnchorNote, decodeIds } from "../../diffusion/anchors.ts"
 import type { Manifest } from "../../pipeline/Artifact.ts"
 import { ConfigError } from "../../pipeline/ConfigError.ts"
 import { type Digest, short } from "../../pipeline/Digest.ts"
-import { decodePage } from "../../store/Pages.ts"
 import type { Store } from "../../store/Store.ts"
+import { itemsOf } from "./items.ts"
 
 interface Metadata {
   readonly hiddenSize: number
@@ -44,17 +44,15 @@ export const exportAnchors = Effect.fn("exportAnchors")(function* (
     files++
     open = undefined
   }
-  for (const page of manifest.items?.pages ?? []) {
-    const items = yield* Effect.flatMap(store.read(page.sha256, { size: page.size }), decodePage)
-    for (const item of items) {
-      const { layer, sequence } = item.note as unknown as AnchorNote
-      const bytes = item.sha256 === undefined ? item.bytes : yield* store.read(item.sha256, { size: item.size })
+  yield* Stream.runForEach(itemsOf(store, manifest), ({ bytes, note }) =>
+    Effect.sync(() => {
+      const { layer, sequence } = note as unknown as AnchorNote
       if (layer === undefined) {
         close()
         open = { key: sequence, ids: decodeIds(bytes), states: new Map() }
       } else open?.states.set(layer, bytes)
-    }
-  }
+    })
+  )
   close()
   place(join(directory, anchorManifestFile), [Buffer.from(anchorManifest(metadata, digest))])
   return files
