@@ -3,7 +3,7 @@ import { quantile } from "../evaluation/timing.ts"
 import { count } from "../pipeline/units.ts"
 import { computeMeasure } from "../training/measures.ts"
 import type { Line } from "../training/log.ts"
-import { absent, type Column, type Figure, noBound, ofRuns } from "./column.ts"
+import { absent, type Column, type Figure, ofRuns, whyNoBound } from "./column.ts"
 import { fixed, significant } from "./format.ts"
 import { mean } from "./lines.ts"
 import type { GridRow, Run } from "./rows.ts"
@@ -51,12 +51,6 @@ export const budgetOf = (rows: ReadonlyArray<GridRow>): Budget | undefined => {
   const least = totals.reduce((known, each) => (each.teraflops < known.teraflops ? each : known))
   return { ...least, shared: totals.every(({ most }) => most === least.teraflops) }
 }
-
-const whyNoBound = ({ notApplicable, runs }: GridRow): string | undefined =>
-  notApplicable["bound"] ??
-  (runs.some(({ evaluation }) => evaluation !== undefined && evaluation.content.bound === undefined)
-    ? noBound
-    : undefined)
 
 /** The value at x on straight lines between points of ascending x; undefined outside of them. */
 export const interpolate = (points: ReadonlyArray<readonly [x: number, y: number]>, x: number): number | undefined => {

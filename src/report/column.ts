@@ -38,3 +38,10 @@ export const ofRuns =
   }
 
 export const noBound = "the method has no bound of the likelihood of tokens"
+
+/** Undefined of a row with a bound, and of one that was not evaluated. */
+export const whyNoBound = ({ notApplicable, runs }: GridRow): string | undefined =>
+  notApplicable["bound"] ??
+  (runs.some(({ evaluation }) => evaluation !== undefined && evaluation.content.bound === undefined)
+    ? noBound
+    : undefined)

@@ -2,7 +2,7 @@
 import { count } from "../pipeline/units.ts"
 import type { EvaluationResult, TextQuality } from "../evaluation/results.ts"
 import { type Budget, computeColumn, equalComputeColumns, readsOtherTokens } from "./budgets.ts"
-import { absent, type Column, type Figure, noBound, ofRuns } from "./column.ts"
+import { absent, type Column, type Figure, noBound, ofRuns, whyNoBound } from "./column.ts"
 import { fixed, percent, significant } from "./format.ts"
 import { everyNumber, generationAt, type GridRow, type Run, timingAt } from "./rows.ts"
 import { bootstrap, type Resampler, wilson } from "./statistics.ts"
@@ -94,7 +94,8 @@ const heldOut = (rows: ReadonlyArray<GridRow>, resampler: Resampler): ReadonlyAr
       group: "held-out text",
       label: "bound, nats/token",
       format: fixed(3),
-      figure: ({ runs }) => {
+      figure: row => {
+        const { runs } = row
         const parts = runs.flatMap(({ evaluation }) =>
           evaluation === undefined
             ? []
@@ -102,7 +103,8 @@ const heldOut = (rows: ReadonlyArray<GridRow>, resampler: Resampler): ReadonlyAr
         )
         if (parts.length < runs.length) return absent("the row was not evaluated")
         const documents = parts[0]!.length
-        if (runs.every(({ evaluation }) => evaluation?.content.bound === undefined)) return absent(noBound)
+        const why = whyNoBound(row)
+        if (why !== undefined) return absent(why)
         if (documents === 0 || parts.some(run => run.length !== documents))
           return absent("the bound is not known document by document")
         const { high, low, value } = bootstrap(parts, resampler({ documents, runs: runs.length }))

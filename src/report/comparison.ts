@@ -1,5 +1,5 @@
 /** Each row beside the baseline: paired differences of the likelihood bound, document by document, and what they support. */
-import { noBound } from "./column.ts"
+import { whyNoBound } from "./column.ts"
 import { fixed, pValue } from "./format.ts"
 import type { GridRow } from "./rows.ts"
 import { bootstrap, type Estimate, holm, level, type Part, type Resampler } from "./statistics.ts"
@@ -68,8 +68,9 @@ export const compare = (
 
 /** [runs][documents]: how many nats more the row needs; or why it cannot be paired with the baseline. */
 const pair = (row: GridRow, baseline: GridRow): ReadonlyArray<ReadonlyArray<Part>> | string => {
-  const why = row.notApplicable["bound"]
+  const [why, whyBaseline] = [whyNoBound(row), whyNoBound(baseline)]
   if (why !== undefined) return why
+  if (whyBaseline !== undefined) return `of ${baseline.label}, ${whyBaseline}`
   if (row.runs.length !== baseline.runs.length)
     return `it has ${row.runs.length} runs, ${baseline.label} ${baseline.runs.length}`
   const pairs: Array<ReadonlyArray<Part>> = []
@@ -78,9 +79,7 @@ const pair = (row: GridRow, baseline: GridRow): ReadonlyArray<ReadonlyArray<Part
     const base = baseline.runs[r]!.evaluation?.content
     if (own === undefined) return "the row was not evaluated"
     if (base === undefined) return `${baseline.label} was not evaluated`
-    if (own.bound === undefined) return noBound
-    if (base.bound === undefined) return `${baseline.label} has no bound of the likelihood of tokens`
-    if (own.bound.estimator !== base.bound.estimator) return `its bound is another estimate (${own.bound.estimator})`
+    if (own.bound?.estimator !== base.bound?.estimator) return `its bound is another estimate (${own.bound?.estimator})`
     const same =
       own.documents.length > 0 &&
       own.documents.length === base.documents.length &&
