@@ -4,7 +4,7 @@ import { availableParallelism } from "node:os"
 import { Effect } from "effect"
 import { type MatmulPeak, matmulPeak } from "../../engines/matmulPeak.ts"
 import { torchDevice } from "../../engines/names.ts"
-import { adapterName } from "../../engines/ort/adapter.ts"
+import { findAdapter } from "../../engines/ort/adapter.ts"
 import { makeOrt } from "../../engines/ort/ort.ts"
 import { findPython } from "../../engines/torch/python.ts"
 import { startTorch } from "../../engines/torch/torch.ts"
@@ -28,12 +28,13 @@ const ort = Effect.match(Effect.scoped(Effect.flatMap(makeOrt(), matmulPeak)), {
 const webgpu = Effect.match(
   Effect.scoped(
     Effect.gen(function* () {
+      const device = yield* findAdapter
       const engine = yield* makeOrt({ device: "webgpu" })
-      return { peak: yield* matmulPeak(engine), device: yield* adapterName }
+      return { peak: yield* matmulPeak(engine), device }
     })
   ),
   {
-    onFailure: ({ message }) => ok("engine webgpu", `not available: ${message}`),
+    onFailure: reason => ok("engine webgpu", `not available: ${typeof reason === "string" ? reason : reason.message}`),
     onSuccess: ({ device = "the device of this machine", peak }) =>
       measured("engine webgpu", `onnxruntime-node ${runtimeVersion()}, on ${device}`, peak)
   }

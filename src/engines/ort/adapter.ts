@@ -36,19 +36,24 @@ ort.InferenceSession.create(Buffer.from(process.argv[2], "base64"), { executionP
 `
 
 /**
- * The name of the device that WebGPU computes on; undefined where it cannot be found out. ONNX Runtime does not tell: on Linux the Vulkan loader
- * does, when a process is started with `VK_LOADER_DEBUG`.
+ * The name of the device that WebGPU computes on; undefined where it has none that can be found out. ONNX Runtime does not tell: on Linux the Vulkan loader
+ * does, when a process is started with `VK_LOADER_DEBUG`. Fails where there is no device, with the reason: the process keeps to itself what native code
+ * prints about that.
  */
-export const adapterName: Effect.Effect<string | undefined> = Effect.callback(resume => {
+export const findAdapter: Effect.Effect<string | undefined, string> = Effect.callback(resume => {
   const runtime = createRequire(import.meta.url).resolve("onnxruntime-node")
   const model = Buffer.from(encodeModel(oneIdentity, webgpuOpset)).toString("base64")
   execFile(
     process.execPath,
     ["-e", probe, runtime, model],
     { env: { ...process.env, VK_LOADER_DEBUG: "all" }, maxBuffer: 2 ** 26 },
-    (_, __, said) => resume(Effect.succeed(deviceInLog(said)))
+    (failed, _, said) =>
+      resume(failed === null ? Effect.succeed(deviceInLog(said)) : Effect.fail(withoutAdapter(reasonIn(said))))
   )
 })
+
+/** What the process died of, of all that it said. */
+const reasonIn = (said: string): string => /^Error: (.*)$/m.exec(said)?.[1] ?? said.trim()
 
 /** The device that was created last, in what the Vulkan loader writes to standard error. */
 export const deviceInLog = (log: string): string | undefined =>
