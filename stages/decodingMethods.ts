@@ -1,13 +1,14 @@
 /** Stages that decode with a model of any method are fingerprinted by its method: another method's code is not in their keys. */
 import { Effect, Schema } from "effect"
-import { type Method, type MethodName, methodNameOf, methodOf } from "../src/decoding/methods.ts"
+import { type Method, methodNameOf, methodOf } from "../src/decoding/methods.ts"
 import type { LoadedModel } from "../src/models/artifact.ts"
+import { type MethodName, methodNames } from "../src/models/latent/latentModel.ts"
 import { setting } from "../src/data/setting.ts"
 import { permanent, type StageError } from "../src/pipeline/StageError.ts"
 
 /** The parameter that names it. */
 export const method = setting(
-  Schema.Literals(["masked", "ldlm", "vfm", "cola"]),
+  Schema.Literals(methodNames),
   "masked",
   "The method by which the model was made, as `config.json` says"
 )

@@ -6,7 +6,7 @@ import { Effect, type Scope } from "effect"
 import type { Engine, EngineError } from "../engines/Engine.ts"
 import type { TokenLosses } from "../evaluation/losses.ts"
 import type { LoadedModel } from "../models/artifact.ts"
-import type { LatentModel } from "../models/latent/latentModel.ts"
+import type { LatentModel, MethodName } from "../models/latent/latentModel.ts"
 import type { BatchShape } from "../models/shifted.ts"
 import type { DiffusionDecoding } from "./diffusion.ts"
 import type { Generator, GeneratorShape } from "./generator.ts"
@@ -33,8 +33,6 @@ export interface Method {
     shape: BatchShape
   ) => Effect.Effect<Reconstruction | undefined, EngineError, Scope.Scope>
 }
-
-export type MethodName = "masked" | LatentModel["method"]
 
 const methods: { readonly [name in MethodName]: () => Promise<Method> } = {
   masked: () => import("./methods/masked.ts"),

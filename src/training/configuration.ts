@@ -9,6 +9,7 @@ import { ChatTemplate } from "../data/sequences.ts"
 import { Count, optional, PositiveInt, required, setting } from "../data/setting.ts"
 import { snakeKeys } from "../data/snakeKeys.ts"
 import { modes } from "../diffusion/trajectory.ts"
+import { methodNames } from "../models/latent/latentModel.ts"
 import { trainNames, TrainSettings } from "./model.ts"
 import { AlignmentSettings } from "./objectives/alignmentSettings.ts"
 import { DiffusionSettings } from "./objectives/diffusion.ts"
@@ -23,7 +24,7 @@ import { unsupportedData, unsupportedLdlm, unsupportedModel, unsupportedTrain } 
 export const trainSections = {
   "The training": {
     method: setting(
-      Schema.Literals(["masked", "ldlm", "vfm", "cola"]),
+      Schema.Literals(methodNames),
       "masked",
       "How the diffusion model is made: by masks alone, by latent diffusion beside a frozen model (`ldlm`), with a noise adapter (`vfm`), or by masks with a latent model beside them (`cola`)"
     ),

@@ -22,6 +22,10 @@ const fields = {
   [colaPrefix]: snakeKeys(ColaArchitecture)
 } as const
 
+/** The methods by which a language model becomes a diffusion model: by masks alone, and those with networks beside it. */
+export const methodNames = ["masked", ldlmPrefix, vfmPrefix, colaPrefix] as const
+export type MethodName = (typeof methodNames)[number]
+
 export type LatentModel =
   | { readonly method: "ldlm"; readonly architecture: LdlmArchitecture; readonly statistics: Statistics }
   | { readonly method: "vfm"; readonly architecture: VfmArchitecture }
