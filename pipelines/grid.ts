@@ -17,10 +17,8 @@ export interface GridRow {
   readonly config: string
   /** What must be known to read its numbers. */
   readonly note?: string
-  /** The row that it is compared with; by default the first. */
+  /** The row that it varies: it has its sizes, and is compared with it. By default its own, and the first. */
   readonly against?: string
-  /** The row whose sizes it has; by default its own. */
-  readonly sizes?: string
   /** Laid on the configuration. */
   readonly over?: { readonly train: Settings }
 }
@@ -35,13 +33,13 @@ export const rows: Arr.NonEmptyReadonlyArray<GridRow> = [
     name: "ldlm",
     label: "LDLM",
     config: "compare_50x_ldlm",
-    note: "the language model is not trained; latents are drawn by diffusion and decoded at once, so a forward pass is one of the denoiser"
+    note: "latents are drawn by diffusion and decoded at once, so a forward pass is one of the denoiser"
   },
   {
     name: "vfm",
     label: "VFM",
     config: "compare_50x_vfm",
-    note: "the language model is not trained; the bound is that of its masks with the adapter's noise"
+    note: "the bound is that of its masks with the adapter's noise"
   },
   {
     name: "cola",
@@ -51,7 +49,7 @@ export const rows: Arr.NonEmptyReadonlyArray<GridRow> = [
   }
 ]
 
-/** What rows are compared with to see whether it is the method that works: asked for with --controls. */
+/** Rows that tell whether it is the method that works, beside those that they vary: asked for with --controls. */
 export const controls: ReadonlyArray<GridRow> = [
   {
     name: "shuffled_teacher",
@@ -129,21 +127,22 @@ function switched(
   place: (settings: Settings) => Settings,
   changes: { readonly [name: string]: readonly [what: string, settings: Settings] }
 ): ReadonlyArray<GridRow> {
+  const note = rows.find(({ name }) => name === row)?.note
   return Object.entries(changes).map(([name, [what, settings]]) => ({
     name: `${row}_${name}`,
     label: `${label}: ${what}`,
     config: `compare_50x_${row}`,
     against: row,
-    sizes: row,
+    ...(note === undefined ? {} : { note }),
     over: { train: place(settings) }
   }))
 }
 
 /** The configuration of a row under a profile, as it is written. */
 export const configOf = (
-  { config, name, over = { train: {} }, sizes = name }: GridRow,
+  { against, config, name, over = { train: {} } }: GridRow,
   { row = {}, rows: all }: ProfileConfig
-) => written(RowConfig, config, Origin.overlay(Origin.overlay(all, row[sizes] ?? {}), over))
+) => written(RowConfig, config, Origin.overlay(Origin.overlay(all, row[against ?? name] ?? {}), over))
 
 /** The profile for a first look. */
 export const quickly = ({ quick, ...profile }: ProfileConfig, name: string): ProfileConfig => {

@@ -159,7 +159,7 @@ describe("the rows", () => {
   it("have ablations that change what they say, and nothing else", () => {
     const texts = new Set<string>()
     for (const ablation of ablations) {
-      const row = rows.find(({ name }) => name === ablation.sizes)!
+      const row = rows.find(({ name }) => name === ablation.against)!
       const { method } = decoded(row).train
       const settings = (of: typeof row) => {
         const { train } = decoded(of) as { readonly train: { readonly [field: string]: unknown } }
