@@ -3,6 +3,8 @@ import { Effect } from "effect"
 import { asStageError } from "../../src/data/obtain.ts"
 import { allSequences } from "../../src/data/sequencesOfArtifact.ts"
 import { tokenizerFiles } from "../../src/data/tokenizerOfArtifact.ts"
+import { likelihoodBound } from "../../src/evaluation/diffusion.ts"
+import type { TokenLosses } from "../../src/evaluation/losses.ts"
 import { evenly } from "../../src/evaluation/selection.ts"
 import { fillMaskRow } from "../../src/diffusion/maskRow.ts"
 import { filesOf, openModel } from "../../src/models/artifact.ts"
@@ -106,6 +108,20 @@ export const startOf = (
   }
 }
 
-/** What throws for settings that do not fit, as the stage's own failure. */
-export const attempt = <A>(run: () => A): Effect.Effect<A, StageError> =>
-  Effect.try({ try: run, catch: cause => permanent(cause instanceof Error ? cause.message : String(cause)) })
+/** What throws for settings that do not fit, as the stage's own failure. `at`: the field or the group where they stand. */
+export const attempt = <A>(at: string, run: () => A): Effect.Effect<A, StageError> =>
+  Effect.try({
+    try: run,
+    catch: cause => permanent(`train.${at}: ${cause instanceof Error ? cause.message : String(cause)}`)
+  })
+
+/** What a training says of held-out text: the likelihood bound by a model's losses of masked tokens. The same masks in every evaluation. */
+export const heldOutBound = (
+  { heldOut, length, mask, tokenizer }: Base,
+  losses: TokenLosses,
+  { draws, rows }: { readonly draws: number; readonly rows: number }
+) =>
+  Effect.map(
+    likelihoodBound({ losses, rows, length, pad: tokenizer.padId, mask, seed: 0 }, heldOut, draws),
+    ({ nats }) => ({ nll_bound: nats, perplexity: Math.exp(nats) })
+  )

@@ -30,7 +30,7 @@ export const run = Effect.fn("train LDLM")(function* (context: TrainContext) {
     )
   const base = yield* openBase(context)
   const { config, examples, tokenizer } = base
-  yield* attempt(() => ldlmShape(ldlm, config))
+  yield* attempt("ldlm", () => ldlmShape(ldlm, config))
   const shape = { prompt: ldlm.promptLength, length: ldlm.seqLen }
   const windows = windowsOf(
     examples.map(({ ids }) => ids.length),

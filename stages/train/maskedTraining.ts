@@ -5,7 +5,6 @@ import { type Masking, randomMasking } from "../../src/diffusion/corruption.ts"
 import { shuffledStates } from "../../src/diffusion/shuffledStates.ts"
 import { readTrajectories } from "../../src/diffusion/trajectories.ts"
 import { type Trajectory, trajectoryMasking } from "../../src/diffusion/trajectory.ts"
-import { likelihoodBound } from "../../src/evaluation/diffusion.ts"
 import { makeTokenLosses } from "../../src/evaluation/losses.ts"
 import type { ModelConfig } from "../../src/models/config.ts"
 import { permanent, type StageError } from "../../src/pipeline/StageError.ts"
@@ -15,7 +14,7 @@ import { diffusionObservers } from "../../src/training/observers.ts"
 import { alignedLayers, isAligned } from "../../src/training/objectives/alignmentSettings.ts"
 import { diffusionObjective } from "../../src/training/objectives/diffusion.ts"
 import type { TrainContext } from "../train.ts"
-import { attempt, type Base, startOf } from "./base.ts"
+import { attempt, type Base, heldOutBound, startOf } from "./base.ts"
 
 /** The objective of a training by masks: of masked diffusion alone, or with something beside it. */
 type Objectives = (...given: Parameters<typeof diffusionObjective>) => ReturnType<typeof diffusionObjective>
@@ -61,14 +60,7 @@ export const maskedTraining = Effect.fn("train masked diffusion")(function* (
       ),
     evaluation: (engine, trained, rows) =>
       Effect.map(makeTokenLosses(engine, config, trained, { rows, length, causal: false }), losses =>
-        Effect.map(
-          likelihoodBound(
-            { losses, rows, length, pad: tokenizer.padId, mask, seed: 0 },
-            base.heldOut,
-            settings.evalDraws
-          ),
-          ({ nats }) => ({ nll_bound: nats, perplexity: Math.exp(nats) })
-        )
+        heldOutBound(base, losses, { draws: settings.evalDraws, rows })
       ),
     observers: ({ engine, epochs, steps }) =>
       diffusionObservers(engine, config, settings, {
@@ -109,11 +101,13 @@ const states = (
     if (anchors === undefined && settings.shuffleTeacher)
       return yield* permanent("shuffle_teacher needs anchors", "give the stage those of the stage anchor")
     if (anchors === undefined) return undefined
-    const layers = yield* attempt(() => alignedLayers(settings, config))
+    const layers = yield* attempt("align_layers", () => alignedLayers(settings, config))
     const cached = yield* readAnchors(anchors, ids, layers, config.hiddenSize)
     if (!settings.shuffleTeacher) return cached
     const lengths = ids.map(({ length }) => length)
-    return yield* attempt(() => shuffledStates(cached, lengths, { d: config.hiddenSize, seed: settings.seed }))
+    return yield* attempt("shuffle_teacher", () =>
+      shuffledStates(cached, lengths, { d: config.hiddenSize, seed: settings.seed })
+    )
   })
 
 /** The trajectories of the examples, where masks follow them. */

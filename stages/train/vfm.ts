@@ -1,7 +1,6 @@
 /** A noise adapter, trained beside a base that stays as it is, or with it. */
 import { Effect } from "effect"
 import { randomMasking } from "../../src/diffusion/corruption.ts"
-import { likelihoodBound } from "../../src/evaluation/diffusion.ts"
 import { vfmTokenLosses } from "../../src/decoding/latent/tokenLosses.ts"
 import { encodeLatentModel } from "../../src/models/latent/latentModel.ts"
 import { vfmSpecs } from "../../src/models/latent/vfm.ts"
@@ -9,7 +8,7 @@ import { permanent } from "../../src/pipeline/StageError.ts"
 import { languageModel, trainModel } from "../../src/training/model.ts"
 import { vfmObjective } from "../../src/training/objectives/vfm.ts"
 import type { TrainContext } from "../train.ts"
-import { attempt, openBase, startOf } from "./base.ts"
+import { attempt, heldOutBound, openBase, startOf } from "./base.ts"
 
 export const run = Effect.fn("train a noise adapter")(function* (context: TrainContext) {
   const settings = context.parameters
@@ -32,7 +31,7 @@ export const run = Effect.fn("train a noise adapter")(function* (context: TrainC
     seed: settings.seed
   }
   // Settings that do not fit are refused before anything is computed.
-  yield* attempt(() =>
+  yield* attempt("vfm", () =>
     vfmObjective(config, vfm, { ...data, epochs: { rows: () => [], steps: () => 0 }, microBatchRows: 1 })
   )
   const { aliases, architecture, parameters } = languageModel(config)
@@ -55,14 +54,7 @@ export const run = Effect.fn("train a noise adapter")(function* (context: TrainC
     objective: batch => vfmObjective(config, vfm, { ...data, ...batch }),
     evaluation: (engine, trained, rows) =>
       Effect.map(vfmTokenLosses(engine, config, trained, vfm, { rows, length, mask, seed: 0 }), losses =>
-        Effect.map(
-          likelihoodBound(
-            { losses, rows, length, pad: tokenizer.padId, mask, seed: 0 },
-            base.heldOut,
-            settings.evalDraws
-          ),
-          ({ nats }) => ({ nll_bound: nats, perplexity: Math.exp(nats) })
-        )
+        heldOutBound(base, losses, { draws: settings.evalDraws, rows })
       )
   })
 })

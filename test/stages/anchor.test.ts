@@ -1,5 +1,4 @@
 /** The cache of a teacher's states, and a training that is aligned with it. */
-import { writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { Effect, Result, Stream } from "effect"
@@ -10,10 +9,10 @@ import { numericClass } from "../../src/engines/names.ts"
 import { sha256 } from "../../src/pipeline/Digest.ts"
 import * as Pipeline from "../../src/pipeline/Pipeline.ts"
 import { anchor } from "../../stages/anchor.ts"
-import { downloadDocuments, downloadModel, downloadTokenizer } from "../../stages/download.ts"
-import { tokenize } from "../../stages/tokenize.ts"
+import { downloadModel } from "../../stages/download.ts"
 import { train } from "../../stages/train.ts"
 import { runPipeline, temporaryDirectory } from "../support/inProcess.ts"
+import { documentTexts, tokenizedTexts, writeTexts } from "../support/tinyCorpus.ts"
 import { writeTinyModel } from "../support/tinyModel.ts"
 
 const assets = fileURLToPath(new URL("../../assets", import.meta.url))
@@ -35,22 +34,16 @@ interface Options {
 }
 
 const run = ({ connected = true, documents = 6, layers = "all", steps = 2, train: aligned }: Options = {}) => {
-  const corpus = join(directory.path, "texts.jsonl")
-  const texts = Array.from(
-    { length: documents },
-    (_, i) => `Document ${i}: ${"the people of the United States ".repeat(1 + i)}`
+  const corpus = writeTexts(
+    directory.path,
+    documentTexts(documents, i => 1 + i)
   )
-  writeFileSync(corpus, texts.map(text => `${JSON.stringify({ text })}\n`).join(""))
   const pipeline = Pipeline.make(
     "anchor-test",
     { description: "", profiles: { only: { description: "", needs: "nothing", make: () => undefined } } },
     () => {
       const teacher = downloadModel({ source: `file:${join(directory.path, "tiny")}` })
-      const sequences = tokenize({
-        corpus: downloadDocuments({ source: `file:${corpus}` }),
-        tokenizer: downloadTokenizer({ source: "embedded:tokenizer" }),
-        maxSeqLen: 24
-      })
+      const sequences = tokenizedTexts(corpus, 24)
       const anchors = anchor({ teacher, sequences, layers })
       if (aligned === undefined) return anchors
       return {

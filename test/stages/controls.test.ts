@@ -14,11 +14,11 @@ import { parameterSpecs } from "../../src/models/config.ts"
 import { initialValues } from "../../src/models/parameters.ts"
 import { shiftedData } from "../../src/models/shifted.ts"
 import * as Pipeline from "../../src/pipeline/Pipeline.ts"
-import { downloadDocuments, downloadModel, downloadTokenizer } from "../../stages/download.ts"
+import { downloadModel } from "../../stages/download.ts"
 import { evaluate } from "../../stages/evaluate.ts"
-import { tokenize } from "../../stages/tokenize.ts"
 import { train } from "../../stages/train.ts"
 import { type Ran, runPipeline, temporaryDirectory } from "../support/inProcess.ts"
+import { documentTexts, tokenizedTexts, writeTexts } from "../support/tinyCorpus.ts"
 import { tinyConfig, tinyWeight, writeTinyModel } from "../support/tinyModel.ts"
 
 const assets = fileURLToPath(new URL("../../assets", import.meta.url))
@@ -34,22 +34,16 @@ type Settings = Partial<Omit<Parameters<typeof train>[0], "base" | "sequences" |
 
 /** Trains a row with each of the settings, and evaluates the models of the rows that are named. */
 const run = (rows: { readonly [name: string]: Settings }, evaluated: ReadonlyArray<string> = []): Promise<Ran> => {
-  const corpus = join(directory.path, "texts.jsonl")
-  const texts = Array.from(
-    { length: 12 },
-    (_, i) => `Document ${i}: ${"the people of the United States ".repeat(2 + (i % 5))}`
+  const corpus = writeTexts(
+    directory.path,
+    documentTexts(12, i => 2 + (i % 5))
   )
-  writeFileSync(corpus, texts.map(text => `${JSON.stringify({ text })}\n`).join(""))
   const pipeline = Pipeline.make(
     "controls-test",
     { description: "", profiles: { only: { description: "", needs: "nothing", make: () => undefined } } },
     () => {
       const base = downloadModel({ source: `file:${join(directory.path, "tiny")}` })
-      const sequences = tokenize({
-        corpus: downloadDocuments({ source: `file:${corpus}` }),
-        tokenizer: downloadTokenizer({ source: "embedded:tokenizer" }),
-        maxSeqLen: 32
-      })
+      const sequences = tokenizedTexts(corpus, 32)
       const models = Object.entries(rows).map(([name, settings]) => {
         const { model } = train({
           name,

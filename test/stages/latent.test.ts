@@ -14,11 +14,11 @@ import { countParameters, parameterSpecs } from "../../src/models/config.ts"
 import { latentSpecs } from "../../src/models/latent/latentModel.ts"
 import { countElements } from "../../src/models/parameters.ts"
 import * as Pipeline from "../../src/pipeline/Pipeline.ts"
-import { downloadDocuments, downloadModel, downloadTokenizer } from "../../stages/download.ts"
+import { downloadModel } from "../../stages/download.ts"
 import { evaluate } from "../../stages/evaluate.ts"
-import { tokenize } from "../../stages/tokenize.ts"
 import { train } from "../../stages/train.ts"
 import { type Ran, runPipeline, temporaryDirectory } from "../support/inProcess.ts"
+import { documentTexts, tokenizedTexts, writeTexts } from "../support/tinyCorpus.ts"
 import { tinyConfig, tinyWeight, writeTinyModel } from "../support/tinyModel.ts"
 
 const assets = fileURLToPath(new URL("../../assets", import.meta.url))
@@ -32,23 +32,17 @@ afterEach(() => directory.remove())
 type Settings = Omit<Parameters<typeof train>[0], "base" | "sequences" | "heldOut">
 
 const run = async (settings: Partial<Settings>, measuredAs = settings.method ?? "masked"): Promise<Ran> => {
-  const corpus = join(directory.path, "texts.jsonl")
-  const texts = Array.from(
-    { length: 12 },
-    (_, i) => `Document ${i}: ${"the people of the States ".repeat(2 + (i % 5))}`
+  const corpus = writeTexts(
+    directory.path,
+    documentTexts(12, i => 2 + (i % 5), "the people of the States ")
   )
-  writeFileSync(corpus, texts.map(text => `${JSON.stringify({ text })}\n`).join(""))
   const tiny = join(directory.path, "tiny")
   await writeTinyModel(tiny)
   const pipeline = Pipeline.make(
     "latent-test",
     { description: "", profiles: { only: { description: "", needs: "nothing", make: () => undefined } } },
     () => {
-      const sequences = tokenize({
-        corpus: downloadDocuments({ source: `file:${corpus}` }),
-        tokenizer: downloadTokenizer({ source: "embedded:tokenizer" }),
-        maxSeqLen: 32
-      })
+      const sequences = tokenizedTexts(corpus, 32)
       const base = downloadModel({ source: `file:${tiny}` })
       const { model } = train({
         base,
@@ -193,6 +187,6 @@ describe("the stage train", () => {
 
   it("refuses sizes that do not fit", async () => {
     const [wrong] = (await run({ method: "vfm", vfm: { max_seq_len: 16, adapter_heads: 2 } })).failures
-    assert.match(JSON.stringify(wrong), /rows have 32 tokens, the adapter knows 16 positions/)
+    assert.match(JSON.stringify(wrong), /train\.vfm: rows have 32 tokens, the adapter knows 16 positions/)
   })
 })

@@ -1,5 +1,4 @@
 /** Evaluation and benchmark of a diffusion model, as stages. */
-import { writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { Schema } from "effect"
@@ -12,6 +11,7 @@ import { downloadDocuments, downloadModel, downloadTokenizer } from "../../stage
 import { evaluate } from "../../stages/evaluate.ts"
 import { tokenize } from "../../stages/tokenize.ts"
 import { type Ran, runPipeline, temporaryDirectory } from "../support/inProcess.ts"
+import { tokenizedTexts, writeTexts } from "../support/tinyCorpus.ts"
 import { writeTinyModel } from "../support/tinyModel.ts"
 
 const assets = fileURLToPath(new URL("../../assets", import.meta.url))
@@ -26,18 +26,13 @@ beforeEach(async () => {
 afterEach(() => directory.remove())
 
 const run = (cache = "cache", timing: { readonly steps?: ReadonlyArray<number>; readonly batch?: number } = {}) => {
-  const corpus = join(directory.path, "texts.jsonl")
-  writeFileSync(corpus, texts.map(text => `${JSON.stringify({ text })}\n`).join(""))
+  const corpus = writeTexts(directory.path, texts)
   const pipeline = Pipeline.make(
     "measure-test",
     { description: "", profiles: { only: { description: "", needs: "nothing", make: () => undefined } } },
     () => {
       const model = downloadModel({ source: `file:${join(directory.path, "tiny")}` })
-      const heldOut = tokenize({
-        corpus: downloadDocuments({ source: `file:${corpus}` }),
-        tokenizer: downloadTokenizer({ source: "embedded:tokenizer" }),
-        maxSeqLen: 24
-      })
+      const heldOut = tokenizedTexts(corpus, 24)
       const reasoning = tokenize({
         name: "reasoning",
         corpus: downloadDocuments({ name: "reasoning", source: "embedded:reason500" }),

@@ -1,5 +1,4 @@
 /** Training a diffusion model from the shipped teacher, as a stage. */
-import { writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { Effect } from "effect"
@@ -9,10 +8,10 @@ import { numericClass } from "../../src/engines/names.ts"
 import { makeReference } from "../../src/engines/reference/reference.ts"
 import { allocateParameters, initialise, initialValues } from "../../src/models/parameters.ts"
 import * as Pipeline from "../../src/pipeline/Pipeline.ts"
-import { downloadDocuments, downloadModel, downloadTokenizer } from "../../stages/download.ts"
-import { tokenize } from "../../stages/tokenize.ts"
+import { downloadModel } from "../../stages/download.ts"
 import { train } from "../../stages/train.ts"
 import { runPipeline, temporaryDirectory } from "../support/inProcess.ts"
+import { documentTexts, tokenizedTexts, writeTexts } from "../support/tinyCorpus.ts"
 import { tinyConfig, writeTinyModel } from "../support/tinyModel.ts"
 
 const assets = fileURLToPath(new URL("../../assets", import.meta.url))
@@ -28,11 +27,7 @@ const pipeline = (corpus: string, model: string, steps: number) =>
     "train-test",
     { description: "", profiles: { only: { description: "", needs: "nothing", make: () => undefined } } },
     () => {
-      const sequences = tokenize({
-        corpus: downloadDocuments({ source: `file:${corpus}` }),
-        tokenizer: downloadTokenizer({ source: "embedded:tokenizer" }),
-        maxSeqLen: 32
-      })
+      const sequences = tokenizedTexts(corpus, 32)
       return train({
         base: downloadModel({ source: model }),
         sequences,
@@ -48,12 +43,10 @@ const pipeline = (corpus: string, model: string, steps: number) =>
   )
 
 const run = async (cache: string, steps: number, model?: string) => {
-  const corpus = join(directory.path, "texts.jsonl")
-  const texts = Array.from(
-    { length: 24 },
-    (_, i) => `Document ${i}: ${"the people of the United States ".repeat(2 + (i % 5))}`
+  const corpus = writeTexts(
+    directory.path,
+    documentTexts(24, i => 2 + (i % 5))
   )
-  writeFileSync(corpus, texts.map(text => `${JSON.stringify({ text })}\n`).join(""))
   const tiny = join(directory.path, "tiny")
   await writeTinyModel(tiny)
   return runPipeline(pipeline(corpus, model ?? `file:${tiny}`, steps), {

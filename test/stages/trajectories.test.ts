@@ -1,15 +1,14 @@
 /** Trajectories, and trainings whose masks follow them, as stages. */
-import { writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { afterEach, assert, beforeEach, describe, it } from "vitest"
 import { numericClass } from "../../src/engines/names.ts"
 import * as Pipeline from "../../src/pipeline/Pipeline.ts"
-import { downloadDocuments, downloadModel, downloadTokenizer } from "../../stages/download.ts"
-import { tokenize } from "../../stages/tokenize.ts"
+import { downloadModel } from "../../stages/download.ts"
 import { train } from "../../stages/train.ts"
 import { trajectories } from "../../stages/trajectories.ts"
 import { runPipeline, temporaryDirectory } from "../support/inProcess.ts"
+import { documentTexts, tokenizedTexts, writeTexts } from "../support/tinyCorpus.ts"
 import { tinyConfig, writeTinyModel } from "../support/tinyModel.ts"
 
 const assets = fileURLToPath(new URL("../../assets", import.meta.url))
@@ -32,19 +31,16 @@ interface Options {
 }
 
 const run = ({ cache = "cache", documents = 5, mode = "scheduled", train: trained }: Options = {}) => {
-  const corpus = join(directory.path, "texts.jsonl")
-  const texts = Array.from({ length: documents }, (_, i) => `Document ${i}: ${"the people of the ".repeat(1 + i)}`)
-  writeFileSync(corpus, texts.map(text => `${JSON.stringify({ text })}\n`).join(""))
+  const corpus = writeTexts(
+    directory.path,
+    documentTexts(documents, i => 1 + i, "the people of the ")
+  )
   const pipeline = Pipeline.make(
     "trajectories-test",
     { description: "", profiles: { only: { description: "", needs: "nothing", make: () => undefined } } },
     () => {
       const teacher = downloadModel({ source: `file:${join(directory.path, "tiny")}` })
-      const sequences = tokenize({
-        corpus: downloadDocuments({ source: `file:${corpus}` }),
-        tokenizer: downloadTokenizer({ source: "embedded:tokenizer" }),
-        maxSeqLen: 24
-      })
+      const sequences = tokenizedTexts(corpus, 24)
       const orders = trajectories({ teacher, sequences, mode, numSteps: 4, newTokens: 6 })
       if (trained === undefined) return orders
       return train({

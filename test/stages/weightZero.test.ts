@@ -1,15 +1,14 @@
 /** Rows of a grid that differ in nothing that is learnt have the same bits. */
-import { writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { afterEach, assert, beforeEach, it } from "vitest"
 import { numericClass } from "../../src/engines/names.ts"
 import * as Pipeline from "../../src/pipeline/Pipeline.ts"
 import { anchor } from "../../stages/anchor.ts"
-import { downloadDocuments, downloadModel, downloadTokenizer } from "../../stages/download.ts"
-import { tokenize } from "../../stages/tokenize.ts"
+import { downloadModel } from "../../stages/download.ts"
 import { train } from "../../stages/train.ts"
 import { runPipeline, temporaryDirectory } from "../support/inProcess.ts"
+import { documentTexts, tokenizedTexts, writeTexts } from "../support/tinyCorpus.ts"
 import { writeTinyModel } from "../support/tinyModel.ts"
 
 const assets = fileURLToPath(new URL("../../assets", import.meta.url))
@@ -22,22 +21,16 @@ beforeEach(async () => {
 afterEach(() => directory.remove())
 
 it("a row aligned with weight 0, with anchors and looked at, is the baseline bit by bit; one with another weight is not", async () => {
-  const corpus = join(directory.path, "texts.jsonl")
-  const texts = Array.from(
-    { length: 8 },
-    (_, i) => `Document ${i}: ${"the people of the United States ".repeat(1 + i)}`
+  const corpus = writeTexts(
+    directory.path,
+    documentTexts(8, i => 1 + i)
   )
-  writeFileSync(corpus, texts.map(text => `${JSON.stringify({ text })}\n`).join(""))
   const pipeline = Pipeline.make(
     "weight-zero-test",
     { description: "", profiles: { only: { description: "", needs: "nothing", make: () => undefined } } },
     () => {
       const base = downloadModel({ source: `file:${join(directory.path, "tiny")}` })
-      const sequences = tokenize({
-        corpus: downloadDocuments({ source: `file:${corpus}` }),
-        tokenizer: downloadTokenizer({ source: "embedded:tokenizer" }),
-        maxSeqLen: 24
-      })
+      const sequences = tokenizedTexts(corpus, 24)
       const anchors = anchor({ teacher: base, sequences, layers: "all" })
       const common = {
         base,

@@ -1,5 +1,4 @@
 /** Rows of a small grid, to compare engines by their losses. */
-import { writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { expect } from "vitest"
@@ -7,11 +6,11 @@ import { metricsOfRun } from "../../src/ledger/Series.ts"
 import * as Pipeline from "../../src/pipeline/Pipeline.ts"
 import * as Cache from "../../src/runner/Cache.ts"
 import { anchor } from "../../stages/anchor.ts"
-import { downloadDocuments, downloadModel, downloadTokenizer } from "../../stages/download.ts"
-import { tokenize } from "../../stages/tokenize.ts"
+import { downloadModel } from "../../stages/download.ts"
 import { train } from "../../stages/train.ts"
 import { trajectories } from "../../stages/trajectories.ts"
 import { runPipeline } from "./inProcess.ts"
+import { documentTexts, tokenizedTexts, writeTexts } from "./tinyCorpus.ts"
 
 const assets = fileURLToPath(new URL("../../assets", import.meta.url))
 
@@ -26,22 +25,16 @@ interface Grid {
 
 /** A small grid, trained by stages on an engine; works in a directory of the caller's that has a model `tiny`. */
 const runGrid = async (directory: string, engine: string): Promise<Grid> => {
-  const corpus = join(directory, "texts.jsonl")
-  const texts = Array.from(
-    { length: 12 },
-    (_, i) => `Document ${i}: ${"the people of the States ".repeat(2 + (i % 4))}`
+  const corpus = writeTexts(
+    directory,
+    documentTexts(12, i => 2 + (i % 4), "the people of the States ")
   )
-  writeFileSync(corpus, texts.map(text => `${JSON.stringify({ text })}\n`).join(""))
   const pipeline = Pipeline.make(
     "rows",
     { description: "", profiles: { only: { description: "", needs: "nothing", make: () => undefined } } },
     () => {
       const teacher = downloadModel({ source: `file:${join(directory, "tiny")}` })
-      const sequences = tokenize({
-        corpus: downloadDocuments({ source: `file:${corpus}` }),
-        tokenizer: downloadTokenizer({ source: "embedded:tokenizer" }),
-        maxSeqLen: 32
-      })
+      const sequences = tokenizedTexts(corpus, 32)
       const row = (name: string, more: object) =>
         train({
           name,
