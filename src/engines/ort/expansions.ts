@@ -33,8 +33,9 @@ export const scatterAdd: Lower<Attributes["scatterAdd"]> = ({
 }
 
 /**
- * Products. FusedMatMul transposes on the way, for WebGPU Gemm does so with two matrices. Where there is nothing to sum, MatMul gets the shape
- * wrong.
+ * Products. On the processor, FusedMatMul reads a transposed right side at no cost, but rearranges a transposed left side once for every panel
+ * of the right: there it is transposed once and for all, or the product of the other order is, whichever moves less. For WebGPU, Gemm transposes
+ * on the way with two matrices. Where there is nothing to sum, MatMul gets the shape wrong.
  */
 export const matmul: Lower<Attributes["matmul"]> = ({
   attributes: { transposeA, transposeB },
@@ -44,17 +45,20 @@ export const matmul: Lower<Attributes["matmul"]> = ({
   target,
   types
 }) => {
-  if (elements(types[0]!.shape) === 0) return b.one("Expand", [b.f32(0), b.i64(out.shape)])
-  if (!transposeA && !transposeB) return b.one("MatMul", [left!, right!])
-  const turns = { transA: Number(transposeA), transB: Number(transposeB), alpha: new Float(1) }
-  if (target === "cpu") return b.node("FusedMatMul", [left!, right!], turns, { domain: contribDomain })
-  if (target === "webgpu" && types.every(({ shape }) => shape.length === 2))
-    return b.one("Gemm", [left!, right!], turns)
-  const turned = (x: string, { shape: { length } }: ValueType): string =>
+  const [{ shape: leftShape }, { shape: rightShape }] = types as [ValueType, ValueType]
+  if (elements(leftShape) === 0) return b.one("Expand", [b.f32(0), b.i64(out.shape)])
+  const turned = (x: string, { length }: Shape): string =>
     b.one("Transpose", [x], { perm: [...Array(length - 2).keys(), length - 1, length - 2] })
+  const turns = { transA: Number(transposeA), transB: Number(transposeB), alpha: new Float(1) }
+  if (target === "webgpu" && (transposeA || transposeB) && leftShape.length === 2 && rightShape.length === 2)
+    return b.one("Gemm", [left!, right!], turns)
+  if (target === "cpu" && transposeB && !transposeA)
+    return b.node("FusedMatMul", [left!, right!], turns, { domain: contribDomain })[0]!
+  if (target === "cpu" && transposeA && !transposeB && elements(rightShape) + elements(out.shape) < elements(leftShape))
+    return turned(b.one("MatMul", [turned(right!, rightShape), left!]), out.shape)
   return b.one("MatMul", [
-    transposeA ? turned(left!, types[0]!) : left!,
-    transposeB ? turned(right!, types[1]!) : right!
+    transposeA ? turned(left!, leftShape) : left!,
+    transposeB ? turned(right!, rightShape) : right!
   ])
 }
 
