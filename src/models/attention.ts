@@ -2,16 +2,19 @@
 import {
   add,
   and,
+  broadcastTo,
   cast,
   concat,
   constant,
   cos,
+  customGradient,
   div,
   equal,
   iota,
   lessEqual,
   matmul,
   mul,
+  neg,
   reshape,
   select,
   sin,
@@ -76,8 +79,8 @@ export const attentionMask = (context: MaskContext, length: number, dtype: DType
   return allowed === undefined ? undefined : scoreMask(allowed, dtype)
 }
 
+/** What both halves of a head are multiplied with, [B or 1, L, 1, headDim]: the sines of the first half are negative. */
 export interface Rotation {
-  /** [B or 1, L, 1, headDim / 2]. */
   readonly cos: Tensor
   readonly sin: Tensor
 }
@@ -95,17 +98,26 @@ export const rotation = (
   )
   const at = positions === undefined ? iota("f32", [1, length], 1) : cast(positions, "f32")
   const angles = mul(reshape(at, [at.shape[0]!, length, 1, 1]), frequencies)
-  return { cos: cos(angles), sin: sin(angles) }
+  const [cosines, sines] = [cos(angles), sin(angles)]
+  return { cos: concat([cosines, cosines], 3), sin: concat([neg(sines), sines], 3) }
 }
 
-/** Rotates the pairs (i, i + headDim / 2) of x [B, L, H, headDim]. */
-export const rotate = (x: Tensor, angles: Rotation): Tensor => {
-  const half = x.shape[3]! / 2
-  const first = sliceAxis(x, 3, 0, half)
-  const second = sliceAxis(x, 3, half, 2 * half)
-  const c = cast(angles.cos, x.dtype)
-  const s = cast(angles.sin, x.dtype)
-  return concat([sub(mul(first, c), mul(second, s)), add(mul(second, c), mul(first, s))], 3)
+/** The halves of the last axis in the other order. */
+const swapped = (x: Tensor): Tensor => {
+  const size = x.shape[3]!
+  return concat([sliceAxis(x, 3, size / 2, size), sliceAxis(x, 3, 0, size / 2)], 3)
+}
+
+/**
+ * Rotates the pairs (i, i + headDim / 2) of x [B, L, H, headDim]; a cotangent is rotated back. What is multiplied has one shape: all layers share
+ * the angles for their heads, and engines are slow to repeat them within a product.
+ */
+export const rotate = (x: Tensor, { cos: cosines, sin: sines }: Rotation): Tensor => {
+  const ofHeads = (angles: Tensor): Tensor => broadcastTo(cast(angles, x.dtype), x.shape)
+  const [c, s] = [ofHeads(cosines), ofHeads(sines)]
+  return customGradient(add(mul(x, c), mul(swapped(x), s)), [x, c, s], (gradient, [, c, s]) => [
+    sub(mul(gradient, c!), mul(swapped(gradient), s!))
+  ])
 }
 
 /**
@@ -117,10 +129,11 @@ export const attend = (q: Tensor, k: Tensor, v: Tensor, mask: Tensor | undefined
   const groups = k.shape[2]!
   const perGroup = heads / groups
   const rows = perGroup * length
-  const queries = reshape(transpose(mul(q, headDim ** -0.5), [0, 2, 1, 3]), [batch, groups, rows, headDim])
+  const queries = reshape(transpose(q, [0, 2, 1, 3]), [batch, groups, rows, headDim])
   const keys = transpose(k, [0, 2, 1, 3]) // [B, KV, L, headDim]
   const values = transpose(v, [0, 2, 1, 3])
-  let scores = matmul(queries, keys, { transposeB: true }) // [B, KV, G * L, keys]
+  // Beside the product, where an engine can make one of both.
+  let scores = matmul(mul(queries, headDim ** -0.5), keys, { transposeB: true }) // [B, KV, G * L, keys]
   if (mask !== undefined) {
     const byHead = reshape(scores, [batch, groups, perGroup, length, k.shape[1]!])
     scores = reshape(add(byHead, mask), scores.shape)
