@@ -1,8 +1,10 @@
-/** The masks of attention beside plain loops over places, documents and positions. */
+/** The masks of attention beside plain loops over places, documents and positions; its gradients beside differences, in float64. */
 import { describe, expect, it } from "vitest"
 import { evaluateTensors } from "../../src/engines/reference/evaluate.ts"
-import { attentionMask } from "../../src/models/attention.ts"
-import { input } from "../../src/tensor/ops.ts"
+import { attend, attentionMask, rotate, rotation } from "../../src/models/attention.ts"
+import { vjp } from "../../src/tensor/autodiff.ts"
+import { input, mul, sum } from "../../src/tensor/ops.ts"
+import { normals, randomKey } from "../../src/tensor/random.ts"
 import { below, seeded } from "../support/random.ts"
 
 /** Rows of documents of any length, one after the other, some of them cut off at the beginning, and padding behind them. */
@@ -61,4 +63,42 @@ describe("who may see whom", () => {
                 else expect(value).toBeLessThan(-1e29)
               }
         })
+})
+
+describe("the gradients of attention", () => {
+  const [batch, length, heads, groups, headDim] = [2, 5, 4, 2, 6]
+  const q = input("q", "f32", [batch, length, heads, headDim])
+  const k = input("k", "f32", [batch, length, groups, headDim])
+  const v = input("v", "f32", [batch, length, groups, headDim])
+  const positions = input("positions", "i32", [batch, length])
+  const angles = rotation(positions, { headDim, length, theta: 100 })
+  const cotangent = input("cotangent", "f32", [batch, length, heads * headDim])
+  const given: { readonly [name: string]: ReadonlyArray<number> } = {
+    ...Object.fromEntries([q, k, v, cotangent].map((x, i) => [["q", "k", "v", "cotangent"][i]!, drawn(x.size, i)])),
+    positions: [0, 1, 2, 0, 1, 3, 1, 4, 1, 5]
+  }
+  function drawn(size: number, stream: number): ReadonlyArray<number> {
+    return [...normals(randomKey(9, "attention", stream), size)]
+  }
+
+  for (const [name, mask] of [
+    ["causal", attentionMask({ causal: true, positions }, length, "f32")],
+    ["without a mask", undefined]
+  ] as const)
+    it(`are the limits of differences, ${name}`, () => {
+      const out = attend(rotate(q, angles), rotate(k, angles), v, mask)
+      const loss = sum(mul(out, cotangent))
+      const [dq, dk, dv] = vjp([out], [cotangent], [q, k, v])
+      const found = evaluateTensors({ dq: dq!, dk: dk!, dv: dv! }, given, { exact: true })
+      const at = (changed: string, i: number, by: number): number => {
+        const values = { ...given, [changed]: given[changed]!.with(i, given[changed]![i]! + by) }
+        return evaluateTensors({ loss }, values, { exact: true })["loss"]![0]!
+      }
+      const step = 1e-4
+      for (const changed of ["q", "k", "v"])
+        for (let i = 0; i < given[changed]!.length; i++) {
+          const difference = (at(changed, i, step) - at(changed, i, -step)) / (2 * step)
+          expect(found[`d${changed}`]![i]).toBeCloseTo(difference, 6)
+        }
+    })
 })
