@@ -33,9 +33,8 @@ export const scatterAdd: Lower<Attributes["scatterAdd"]> = ({
 }
 
 /**
- * Products. On the processor, FusedMatMul reads a transposed right side at no cost, but rearranges a transposed left side once for every panel
- * of the right: there it is transposed once and for all, or the product of the other order is, whichever moves less. For WebGPU, Gemm transposes
- * on the way with two matrices. Where there is nothing to sum, MatMul gets the shape wrong.
+ * Products. FusedMatMul transposes on the way, for WebGPU Gemm does so with two matrices. On the processor, FusedMatMul is slow where the left
+ * sides of a batch are large and transposed, as in the backward pass of attention: there it makes the transposed product, of the other order. Where there is nothing to sum, MatMul gets the shape wrong.
  */
 export const matmul: Lower<Attributes["matmul"]> = ({
   attributes: { transposeA, transposeB },
@@ -47,19 +46,30 @@ export const matmul: Lower<Attributes["matmul"]> = ({
 }) => {
   const [{ shape: leftShape }, { shape: rightShape }] = types as [ValueType, ValueType]
   if (elements(leftShape) === 0) return b.one("Expand", [b.f32(0), b.i64(out.shape)])
+  if (!transposeA && !transposeB) return b.one("MatMul", [left!, right!])
   const turned = (x: string, { length }: Shape): string =>
     b.one("Transpose", [x], { perm: [...Array(length - 2).keys(), length - 1, length - 2] })
   const turns = { transA: Number(transposeA), transB: Number(transposeB), alpha: new Float(1) }
-  if (target === "webgpu" && (transposeA || transposeB) && leftShape.length === 2 && rightShape.length === 2)
-    return b.one("Gemm", [left!, right!], turns)
-  if (target === "cpu" && transposeB && !transposeA)
-    return b.node("FusedMatMul", [left!, right!], turns, { domain: contribDomain })[0]!
-  if (target === "cpu" && transposeA && !transposeB && elements(rightShape) + elements(out.shape) < elements(leftShape))
-    return turned(b.one("MatMul", [turned(right!, rightShape), left!]), out.shape)
+  const matrices = leftShape.length === 2 && rightShape.length === 2
+  const fused = (x: string, y: string): string => b.node("FusedMatMul", [x, y], turns, { domain: contribDomain })[0]!
+  const moved = elements(rightShape) + elements(out.shape)
+  if (target === "cpu" && !matrices && transposeA && !transposeB && moved < elements(leftShape))
+    return turned(fused(right!, left!), out.shape)
+  if (target === "cpu") return fused(left!, right!)
+  if (target === "webgpu" && matrices) return b.one("Gemm", [left!, right!], turns)
   return b.one("MatMul", [
     transposeA ? turned(left!, leftShape) : left!,
     transposeB ? turned(right!, rightShape) : right!
   ])
+}
+
+/** Sums of squares along the last axis, each the product of a row with itself: nothing is written but the sums. */
+export const squareSum = (b: Builder, x: string, shape: Shape, out: Shape): string => {
+  const columns = shape.at(-1)!
+  const rows = b.one("Reshape", [x, b.i64([elements(shape) / columns, 1, columns])])
+  const turns = { transA: 0, transB: 1, alpha: new Float(1) }
+  const [sums] = b.node("FusedMatMul", [rows, rows], turns, { domain: contribDomain })
+  return b.one("Reshape", [sums!, b.i64(out)])
 }
 
 /** Threefry-2x32-20 in 64-bit integers: words stay below 2^32 by a mask, rotations are products and quotients. */

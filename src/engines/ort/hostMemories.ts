@@ -2,6 +2,7 @@
 import * as ort from "onnxruntime-node"
 import { bytesPerElement, type DType, hostView } from "../../tensor/dtype.ts"
 import { elements, type Shape } from "../../tensor/Tensor.ts"
+import { type Kernel, type RunKernel, startKernel } from "./kernel.ts"
 import { type Compiled, type Memories, need, runSegments, tensorTypes } from "./memories.ts"
 import { noTransfers, type Place, type Port } from "./protocol.ts"
 
@@ -27,6 +28,28 @@ const bytesOf = (tensor: ort.Tensor): Uint8Array => {
 }
 
 const portOf = (place: Place): number | undefined => ("port" in place ? place.port : undefined)
+
+/** A kernel on buffers. Memory that it also reads, though from another element on, is written only at the end. */
+const boundKernel = (
+  run: RunKernel,
+  inputs: ReadonlyArray<Memory>,
+  outputs: ReadonlyArray<Memory>
+): (() => Promise<void>) => {
+  const floats = ({ bytes }: Memory): Float32Array =>
+    new Float32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / Float32Array.BYTES_PER_ELEMENT)
+  const same = (a: Memory, b: Memory): boolean =>
+    a.bytes.byteOffset === b.bytes.byteOffset && a.bytes.byteLength === b.bytes.byteLength
+  const given = inputs.map(floats)
+  const results = outputs.map(memory => {
+    const late = inputs.some(input => overlaps(memory, input) && !same(memory, input))
+    return { late, memory: floats(memory) }
+  })
+  return async () => {
+    const written = results.map(({ late, memory }) => (late ? new Float32Array(memory.length) : memory))
+    run(given, written)
+    for (const [i, { late, memory }] of results.entries()) if (late) memory.set(written[i]!)
+  }
+}
 
 const bound = (
   compiled: Compiled,
@@ -68,6 +91,14 @@ const bound = (
 export const hostMemories = (): Memories => {
   const memories = new Map<number, Memory>()
   const memoryOf = (buffer: number): Memory => need(memories, buffer, "buffer")
+  /** By their modules: arrays of any size share one. */
+  const kernels = new Map<string, RunKernel>()
+  const runOf = (kernel: Kernel): RunKernel => {
+    const key = Buffer.from(kernel.module).toString("latin1")
+    const run = kernels.get(key) ?? startKernel(kernel)
+    kernels.set(key, run)
+    return run
+  }
   return {
     start: async () => undefined,
     allocate: (buffer: number, dtype: DType, shape: Shape) => {
@@ -83,7 +114,12 @@ export const hostMemories = (): Memories => {
     free: buffer => void memories.delete(buffer),
     upload: async (buffer, bytes) => memoryOf(buffer).bytes.set(bytes),
     download: async buffer => memoryOf(buffer).bytes.slice(),
-    bind: (compiled, inputs, outputs, inPlace) => bound(compiled, inputs.map(memoryOf), outputs.map(memoryOf), inPlace),
+    bind: (compiled, inputs, outputs, inPlace) => {
+      const [given, results] = [inputs.map(memoryOf), outputs.map(memoryOf)]
+      return compiled.kernel === undefined
+        ? bound(compiled, given, results, inPlace)
+        : boundKernel(runOf(compiled.kernel), given, results)
+    },
     settle: async () => undefined,
     transfers: () => noTransfers
   }

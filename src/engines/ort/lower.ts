@@ -4,10 +4,10 @@
  * the second output of SimplifiedLayerNormalization, ScatterND with a reduction; for WebGPU, Sin and Cos.
  */
 import type { DType } from "../../tensor/dtype.ts"
-import type { Program, ProgramOp, ValueId, ValueType } from "../../tensor/Program.ts"
+import type { Instruction, Program, ProgramOp, ValueId, ValueType } from "../../tensor/Program.ts"
 import type { Attributes } from "../../tensor/primitives.ts"
 import { Builder, carrier, isHalf, type Lower, type Target } from "./builder.ts"
-import { dequantiseNf4, logSoftmax, matmul, random, scatterAdd, sine } from "./expansions.ts"
+import { dequantiseNf4, logSoftmax, matmul, random, scatterAdd, sine, squareSum } from "./expansions.ts"
 import { Float, type OnnxModel, type OnnxType, onnxTypes } from "./onnx.ts"
 import { sameShape } from "../../tensor/shape.ts"
 import { elements } from "../../tensor/Tensor.ts"
@@ -161,6 +161,43 @@ const lowerings: { readonly [O in ProgramOp]: Lower<Attributes[O]> } = {
   after: ({ inputs: [x] }) => x!
 }
 
+/**
+ * The instructions, with those at the end whose results nothing but the world outside needs, the first last. ONNX Runtime computes results one
+ * after the other, beginning with that of the last node, each with all that it needs. In this order a gradient is made as soon as
+ * its cotangent is there; in the order of the program all of them would wait for the end of the backward pass, with what they are made from.
+ */
+const resultsLast = ({ instructions, outputs }: Segment): ReadonlyArray<Instruction> => {
+  const used = new Set(instructions.flatMap(({ inputs }) => inputs))
+  const results = new Set(outputs)
+  const isLast = (instruction: Instruction): boolean =>
+    instruction.outputs.every(value => results.has(value) && !used.has(value))
+  return [...instructions.filter(instruction => !isLast(instruction)), ...instructions.filter(isLast).toReversed()]
+}
+
+/** Elements of a row from which on the product of rows is the faster way to sum their squares. */
+const longRow = 1024
+
+/** Sums of squares along long rows of f32, and the squares, if they are for nothing else: by the value, what is squared. */
+const squaredRows = (program: Program, { instructions, outputs }: Segment): ReadonlyMap<ValueId, ValueId> => {
+  const uses = Map.groupBy(
+    instructions.flatMap(user => [...new Set(user.inputs)].map(value => ({ user, value }))),
+    ({ value }) => value
+  )
+  return new Map(
+    instructions.flatMap(({ inputs: [x, y], op, outputs: [square] }) => {
+      const { dtype, shape } = program.values[square!]!
+      const [use, another] = uses.get(square!) ?? []
+      if (use?.user.op !== "sum") return []
+      const sum = use.user as Instruction<"sum">
+      const alongRows = sum.attributes.axes.join() === String(shape.length - 1)
+      const isSquare = op === "mul" && x === y && dtype === "f32" && shape.at(-1)! >= longRow
+      return isSquare && alongRows && another === undefined && !outputs.includes(square!)
+        ? [[square!, x!] as const, [sum.outputs[0]!, x!] as const]
+        : []
+    })
+  )
+}
+
 /** Which value of the program each input and output of a model is, in the model's order. */
 export interface Lowered {
   readonly model: OnnxModel
@@ -197,7 +234,14 @@ export const lowerSegment = (program: Program, segment: Segment, target: Target 
     names.set(value, name)
     return name
   }
-  for (const { attributes, inputs, op, outputs } of segment.instructions) {
+  const squared = target === "cpu" ? squaredRows(program, segment) : new Map<ValueId, ValueId>()
+  for (const { attributes, inputs, op, outputs } of resultsLast(segment)) {
+    const row = squared.get(outputs[0]!)
+    if (row !== undefined) {
+      // The squares themselves are not made.
+      if (op === "sum") names.set(outputs[0]!, squareSum(b, nameOf(row), typeOf(row).shape, typeOf(outputs[0]!).shape))
+      continue
+    }
     if (outputs.every(value => elements(typeOf(value).shape) === 0)) {
       for (const value of outputs) {
         const { dtype, shape } = typeOf(value)

@@ -5,10 +5,11 @@ import { Worker } from "node:worker_threads"
 import { Effect, type Scope } from "effect"
 import type { Program, ValueId } from "../../tensor/Program.ts"
 import { alone, type Engine, EngineError } from "../Engine.ts"
-import { cachedElements, deviceElements, type EngineName, numericClass } from "../names.ts"
+import { deviceElements, type EngineName, numericClass } from "../names.ts"
 import { remoteEngine } from "../remote.ts"
 import { withoutAdapter } from "./adapter.ts"
 import { mayOverwrite } from "./inPlace.ts"
+import { kernelOf } from "./kernel.ts"
 import { borderType, lowerSegment } from "./lower.ts"
 import { encodeModel } from "./onnx.ts"
 import {
@@ -147,7 +148,7 @@ const engineOn = (thread: Thread): Engine =>
     name: names[thread.device],
     numericClass: numericClass(names[thread.device]),
     world: alone,
-    chunk: thread.device === "cpu" ? cachedElements : deviceElements,
+    chunk: deviceElements,
     ask: thread.ask,
     compile: (id, program) =>
       Effect.gen(function* () {
@@ -166,7 +167,7 @@ const engineOn = (thread: Thread): Engine =>
       )
   })
 
-/** The program as models, and how values travel between its buffers and its segments. */
+/** The program as a kernel, or as models, and how values travel between its buffers and its segments. */
 const compileRequest = (
   executable: number,
   program: Program,
@@ -177,6 +178,13 @@ const compileRequest = (
     type: borderType(dtype, device),
     shape
   })
+  const ends = {
+    inputs: program.inputs.map(({ value }) => portOf(program.values[value]!)),
+    outputs: program.outputs.map(({ value }) => portOf(program.values[value]!))
+  }
+  const kernel = device === "cpu" ? kernelOf(program) : undefined
+  if (kernel !== undefined)
+    return { kind: "compile", executable, kernel, models: [], segments: [], ...ends, copies: [], constants: [] }
   const { outputs, segments } = segmentsOf(program)
   const ports = new Map(program.inputs.map(({ value }, port) => [value, port]))
   const constants = new Map(program.constants.map(({ data, value }) => [value, data]))
@@ -210,8 +218,7 @@ const compileRequest = (
     executable,
     models: [...models].map(([digest, bytes]) => ({ digest, bytes })),
     segments: plans,
-    inputs: program.inputs.map(({ value }) => portOf(program.values[value]!)),
-    outputs: program.outputs.map(({ value }) => portOf(program.values[value]!)),
+    ...ends,
     copies: outputs.flatMap(({ value }, output) => {
       const input = ports.get(value)
       return input === undefined ? [] : [{ output, input }]

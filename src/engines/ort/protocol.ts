@@ -2,6 +2,7 @@
 import type { RemoteRequest } from "../remote.ts"
 import type { DType } from "../../tensor/dtype.ts"
 import type { Shape } from "../../tensor/Tensor.ts"
+import type { Kernel } from "./kernel.ts"
 import type { OnnxType } from "./onnx.ts"
 
 /** What computes: the processor, or what WebGPU finds. */
@@ -53,6 +54,8 @@ export type Request =
   | {
       readonly kind: "compile"
       readonly executable: number
+      /** Runs in place of all segments, of which there are none then. */
+      readonly kernel?: Kernel
       readonly models: ReadonlyArray<{ readonly digest: string; readonly bytes: Uint8Array }>
       readonly segments: ReadonlyArray<SegmentPlan>
       readonly inputs: ReadonlyArray<Port>

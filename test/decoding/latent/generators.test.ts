@@ -136,7 +136,8 @@ describe("the noise adapter", () => {
         const engine = yield* makeOrt({ threads: 1 })
         const specs = { trained: [...base, ...vfmSpecs(settings, config)], fixed: [] }
         const fitted = yield* fit(engine, vfmObjective(config, settings, masks), specs, {
-          steps: 500,
+          // Half as many leave a token wrong with every other seed, and with the rounding of some processors.
+          steps: 1000,
           lr: 0.01,
           fresh: true
         })
