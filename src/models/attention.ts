@@ -2,9 +2,7 @@
 import {
   add,
   and,
-  broadcastTo,
   cast,
-  concat,
   constant,
   cos,
   customGradient,
@@ -14,11 +12,9 @@ import {
   lessEqual,
   matmul,
   mul,
-  neg,
   reshape,
   select,
   sin,
-  sliceAxis,
   softmax,
   sub,
   sum,
@@ -80,7 +76,7 @@ export const attentionMask = (context: MaskContext, length: number, dtype: DType
   return allowed === undefined ? undefined : scoreMask(allowed, dtype)
 }
 
-/** What both halves of a head are multiplied with, [B or 1, L, 1, headDim]: the sines of the first half are negative. */
+/** Cosines and sines of a head's angles, each [B or 1, L, headDim / 2]. */
 export interface Rotation {
   readonly cos: Tensor
   readonly sin: Tensor
@@ -98,27 +94,8 @@ export const rotation = (
     [half]
   )
   const at = positions === undefined ? iota("f32", [1, length], 1) : cast(positions, "f32")
-  const angles = mul(reshape(at, [at.shape[0]!, length, 1, 1]), frequencies)
-  const [cosines, sines] = [cos(angles), sin(angles)]
-  return { cos: concat([cosines, cosines], 3), sin: concat([neg(sines), sines], 3) }
-}
-
-/** The halves of the last axis in the other order. */
-const swapped = (x: Tensor): Tensor => {
-  const size = x.shape[3]!
-  return concat([sliceAxis(x, 3, size / 2, size), sliceAxis(x, 3, 0, size / 2)], 3)
-}
-
-/**
- * Rotates the pairs (i, i + headDim / 2) of x [B, L, H, headDim]; a cotangent is rotated back. What is multiplied has one shape: all layers share
- * the angles for their heads, and engines are slow to repeat them within a product.
- */
-export const rotate = (x: Tensor, { cos: cosines, sin: sines }: Rotation): Tensor => {
-  const ofHeads = (angles: Tensor): Tensor => broadcastTo(cast(angles, x.dtype), x.shape)
-  const [c, s] = [ofHeads(cosines), ofHeads(sines)]
-  return customGradient(add(mul(x, c), mul(swapped(x), s)), [x, c, s], (gradient, [, c, s]) => [
-    sub(mul(gradient, c!), mul(swapped(gradient), s!))
-  ])
+  const angles = mul(reshape(at, [at.shape[0]!, length, 1]), frequencies)
+  return { cos: cos(angles), sin: sin(angles) }
 }
 
 /**

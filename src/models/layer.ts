@@ -3,9 +3,9 @@
  * alone. A stack may mix layers of different parts: `partsOf` says which layer has which.
  */
 import { silu } from "../tensor/composites.ts"
-import { add, mul, reshape, rmsNorm } from "../tensor/ops.ts"
+import { add, cast, mul, reshape, rmsNorm, rotate } from "../tensor/ops.ts"
 import type { Tensor } from "../tensor/Tensor.ts"
-import { attend, rotate, type Rotation } from "./attention.ts"
+import { attend, type Rotation } from "./attention.ts"
 import type { ModelConfig } from "./config.ts"
 import { dense, type Linear, type LinearKind, type LinearShape } from "./linear.ts"
 import type { Parameter, ParameterSpec } from "./parameters.ts"
@@ -76,11 +76,12 @@ export const selfAttention = (config: ModelConfig, linear: LinearKind): Part<Mix
       return (x, layer, { angles, attended, mask }) => {
         const [batch, length] = x.shape as [number, number, number]
         const split = (y: Tensor, count: number): Tensor => reshape(y, [batch, length, count, headDim])
-        const normed = (y: Tensor, weight: Tensor | undefined): Tensor =>
-          weight === undefined ? y : rmsNorm(y, weight, normEpsilon)
-        const queries = rotate(normed(split(ofQ(x), heads), qNorm), angles) // [B, L, H, headDim]
+        const [cosines, sines] = [cast(angles.cos, x.dtype), cast(angles.sin, x.dtype)]
+        const placed = (y: Tensor, weight: Tensor | undefined): Tensor =>
+          rotate(weight === undefined ? y : rmsNorm(y, weight, normEpsilon), cosines, sines)
+        const queries = placed(split(ofQ(x), heads), qNorm) // [B, L, H, headDim]
         const { keys, values } = attended(layer, {
-          keys: rotate(normed(split(ofK(x), keyValueHeads), kNorm), angles), // [B, L, KV, headDim]
+          keys: placed(split(ofK(x), keyValueHeads), kNorm), // [B, L, KV, headDim]
           values: split(ofV(x), keyValueHeads)
         })
         return ofBack(attend(queries, keys, values, mask)) // [B, L, d]

@@ -55,6 +55,7 @@ export const attributeSchemas: { readonly [O in ProgramOp]: Schema.Codec<Attribu
   softmax: Axis,
   logSoftmax: Axis,
   rmsNorm: Schema.Struct({ epsilon: Schema.Finite }),
+  rotate: None,
   dequantiseNf4: Schema.Struct({ shape: Sizes, blockSize: Int, dtype: DTypeName }),
   allReduce: None,
   gather: Axis,
@@ -123,6 +124,7 @@ const applications: { readonly [O in ProgramOp]: Apply<Attributes[O]> } = {
   softmax: ([x], { axis }) => [ops.softmax(x!, axis)],
   logSoftmax: ([x], { axis }) => [ops.logSoftmax(x!, axis)],
   rmsNorm: ([x, weight], { epsilon }) => [ops.rmsNorm(x!, weight!, epsilon)],
+  rotate: ([x, cos, sin]) => [ops.rotate(x!, cos!, sin!)],
   dequantiseNf4: ([packed, absmax], attributes) => [ops.dequantiseNf4(packed!, absmax!, attributes)],
   allReduce: unary(ops.allReduce),
   gather: ([x, indices], { axis }) => [ops.gather(x!, indices!, axis)],
@@ -142,6 +144,7 @@ const applications: { readonly [O in ProgramOp]: Apply<Attributes[O]> } = {
 const operandCounts: { readonly [O in ProgramOp]?: number } = {
   iota: 0,
   select: 3,
+  rotate: 3,
   scatterAdd: 3,
   scatterAddAlong: 3
 }

@@ -66,6 +66,7 @@ export interface Attributes {
   softmax: Axis
   logSoftmax: Axis
   rmsNorm: { readonly epsilon: number } // (x, weight): weight * x / sqrt(mean(x^2, last axis) + epsilon)
+  rotate: None // (x [B, L, H, D], cos and sin [B or 1, L, D / 2]): halves a, b of the last axis -> a cos - b sin, b cos + a sin
 
   // Quantised weights: (packed u8 [ceil(n / 2)], absmax f32 [ceil(n / blockSize)]) -> floats of n elements; see nf4.ts
   dequantiseNf4: { readonly shape: Shape; readonly blockSize: number; readonly dtype: DType }

@@ -25,6 +25,7 @@ import {
   pad,
   pow,
   reshape,
+  rotate,
   rsqrt,
   scatterAdd,
   scatterAddAlong,
@@ -32,6 +33,7 @@ import {
   sign,
   sin,
   slice,
+  sliceAxis,
   sub,
   sum,
   transpose
@@ -125,6 +127,24 @@ const rmsNormRule: Rule<"rmsNorm"> = ({ attributes: { epsilon }, g, inputs: [x, 
       return mul(sub(h, mul(normalised, mean(mul(h, normalised), -1, { keepDims: true }))), inverse)
     },
     () => sumTo(mul(g, normalised), weight!.shape)
+  ]
+}
+
+/** A cotangent is rotated back. */
+const rotateRule: Rule<"rotate"> = ({ g, inputs: [x, cosines, sines] }) => {
+  const half = x!.shape[3]! / 2
+  const halves = (y: Tensor): readonly [Tensor, Tensor] => [sliceAxis(y, 3, 0, half), sliceAxis(y, 3, half, 2 * half)]
+  const overHeads = (y: Tensor, angles: Tensor): Tensor => sumTo(sum(y, [2]), angles.shape)
+  return [
+    () => rotate(g, cosines!, neg(sines!)),
+    () => {
+      const [[a, b], [ofA, ofB]] = [halves(x!), halves(g)]
+      return overHeads(add(mul(ofA, a), mul(ofB, b)), cosines!)
+    },
+    () => {
+      const [[a, b], [ofA, ofB]] = [halves(x!), halves(g)]
+      return overHeads(sub(mul(ofB, a), mul(ofA, b)), sines!)
+    }
   ]
 }
 
@@ -229,6 +249,7 @@ export const rules: { readonly [O in Op]: Rule<O> } = {
     () => sub(g, mul(exp(y!), sum(g, axis, { keepDims: true })))
   ],
   rmsNorm: rmsNormRule,
+  rotate: rotateRule,
   // Quantised weights are frozen.
   dequantiseNf4: none,
   // Every process's sum feels what each of them adds.

@@ -191,6 +191,26 @@ export const conformance: { readonly [op in ProgramOp]: ReadonlyArray<Case> } = 
     { inputs: [x(dtype, 3, 16), x(dtype, 16)], f: (a, w) => ops.rmsNorm(a!, w!, 1e-6), ulps: 16 },
     { inputs: [x(dtype, 2, 3, 2, 5), x(dtype, 5)], f: (a, w) => ops.rmsNorm(a!, w!, 1e-3), ulps: 16 }
   ]),
+  rotate: each(floats, dtype =>
+    (
+      [
+        [2, 3, 4, 8, 2],
+        [2, 3, 1, 2, 1],
+        [1, 5, 2, 6, 1],
+        [3, 2, 3, 48, 1],
+        [2, 1, 2, 128, 2],
+        [0, 2, 1, 4, 0]
+      ] as const
+    ).map(([batch, length, heads, size, rows]) => ({
+      inputs: [
+        x(dtype, batch, length, heads, size),
+        x(dtype, rows, length, size / 2),
+        x(dtype, rows, length, size / 2)
+      ],
+      f: (a, c, s) => ops.rotate(a!, c!, s!),
+      ulps: 8
+    }))
+  ),
   dequantiseNf4: each(floats, dtype =>
     (
       [

@@ -226,6 +226,16 @@ export const randomCases: { readonly [op in ProgramOp]: Make } = {
       ulps: 32
     }
   },
+  rotate: choices => {
+    const dtype = choices.dtype(floats)
+    const [batch, length, heads, half] = [choices.size(), choices.size(), choices.size(), choices.size()] as const
+    const angles = { dtype, shape: [choices.yes() ? 1 : batch, length, half] }
+    return {
+      inputs: [{ dtype, shape: [batch, length, heads, 2 * half] }, angles, angles],
+      f: (x, c, s) => ops.rotate(x!, c!, s!),
+      ulps: 16
+    }
+  },
 
   dequantiseNf4: choices => {
     const shape = choices.shape(1, 3)

@@ -1,9 +1,9 @@
 /** The masks of attention beside plain loops over places, documents and positions; its gradients beside differences, in float64. */
 import { describe, expect, it } from "vitest"
 import { evaluateTensors } from "../../src/engines/reference/evaluate.ts"
-import { attend, attentionMask, rotate, rotation } from "../../src/models/attention.ts"
+import { attend, attentionMask, rotation } from "../../src/models/attention.ts"
 import { vjp } from "../../src/tensor/autodiff.ts"
-import { input, mul, sum } from "../../src/tensor/ops.ts"
+import { input, mul, rotate, sum } from "../../src/tensor/ops.ts"
 import { normals, randomKey } from "../../src/tensor/random.ts"
 import { below, seeded } from "../support/random.ts"
 
@@ -86,7 +86,7 @@ describe("the gradients of attention", () => {
     ["without a mask", undefined]
   ] as const)
     it(`are the limits of differences, ${name}`, () => {
-      const out = attend(rotate(q, angles), rotate(k, angles), v, mask)
+      const out = attend(rotate(q, angles.cos, angles.sin), rotate(k, angles.cos, angles.sin), v, mask)
       const loss = sum(mul(out, cotangent))
       const [dq, dk, dv] = vjp([out], [cotangent], [q, k, v])
       const found = evaluateTensors({ dq: dq!, dk: dk!, dv: dv! }, given, { exact: true })

@@ -98,6 +98,14 @@ const cases: { readonly [op in Op]?: ReadonlyArray<Case> } = {
   logSoftmax: [...one(x => ops.logSoftmax(x)), ...one(x => ops.logSoftmax(x, 0))],
   allReduce: one(ops.allReduce),
   rmsNorm: [{ shapes: [[2, 3, 4], [4]], f: (x, w) => ops.rmsNorm(x!, w!, 1e-3) }],
+  rotate: [1, 2].map(rows => ({
+    shapes: [
+      [2, 3, 2, 6],
+      [rows, 3, 3],
+      [rows, 3, 3]
+    ],
+    f: (x, c, s) => ops.rotate(x!, c!, s!)
+  })),
   gather: [
     ...one(x => ops.gather(x, indices([2, 2], 1, 0, 1, 1), 0)),
     ...one(x => ops.gather(x, indices([4], 2, 2, 0, 1), 1))

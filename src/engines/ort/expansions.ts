@@ -72,6 +72,27 @@ export const squareSum = (b: Builder, x: string, shape: Shape, out: Shape): stri
   return b.one("Reshape", [sums!, b.i64(out)])
 }
 
+/** One operator, which only that for WebGPU lacks. */
+export const rotate: Lower<unknown> = ({ b, inputs: [x, cosines, sines], target, types }) => {
+  const [{ shape }, angles] = types as [ValueType, ValueType, ValueType]
+  const [batch, length, heads, size] = shape as [number, number, number, number]
+  const half = size / 2
+  if (target !== "webgpu") {
+    const all = [cosines!, sines!].map(y =>
+      angles.shape[0] === batch ? y : b.one("Expand", [y, b.i64([batch, length, half])])
+    )
+    const flat = b.one("Reshape", [x!, b.i64([batch, length, heads * size])])
+    return b.one("Reshape", [b.one("RotaryEmbedding", [flat, ...all], { num_heads: heads }), b.i64(shape)])
+  }
+  const part = (from: number): string =>
+    b.one("Slice", [x!, b.i64([from]), b.i64([from + half]), b.i64([3]), b.i64([1])])
+  const [first, second] = [part(0), part(half)]
+  const [c, s] = [cosines!, sines!].map(y => b.one("Reshape", [y, b.i64([angles.shape[0]!, length, 1, half])]))
+  const mul = (y: string, factor: string): string => b.one("Mul", [y, factor])
+  const turned = [b.one("Sub", [mul(first, c!), mul(second, s!)]), b.one("Add", [mul(second, c!), mul(first, s!)])]
+  return b.one("Concat", turned, { axis: 3 })
+}
+
 /** Threefry-2x32-20 in 64-bit integers: words stay below 2^32 by a mask, rotations are products and quotients. */
 export const random: Lower<Attributes["random"]> = ({ attributes: { shape }, b, inputs: [key] }) => {
   const count = elements(shape)

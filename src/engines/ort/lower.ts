@@ -7,7 +7,7 @@ import type { DType } from "../../tensor/dtype.ts"
 import type { Instruction, Program, ProgramOp, ValueId, ValueType } from "../../tensor/Program.ts"
 import type { Attributes } from "../../tensor/primitives.ts"
 import { Builder, carrier, isHalf, type Lower, type Target } from "./builder.ts"
-import { dequantiseNf4, logSoftmax, matmul, random, scatterAdd, sine, squareSum } from "./expansions.ts"
+import { dequantiseNf4, logSoftmax, matmul, random, rotate, scatterAdd, sine, squareSum } from "./expansions.ts"
 import { Float, type OnnxModel, type OnnxType, onnxTypes } from "./onnx.ts"
 import { sameShape } from "../../tensor/shape.ts"
 import { elements } from "../../tensor/Tensor.ts"
@@ -131,6 +131,7 @@ const lowerings: { readonly [O in ProgramOp]: Lower<Attributes[O]> } = {
       epsilon: new Float(epsilon),
       stash_type: 1
     }),
+  rotate,
 
   dequantiseNf4,
   // One process.

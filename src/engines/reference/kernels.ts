@@ -293,6 +293,18 @@ export const kernels: { readonly [O in ProgramOp]: Kernel<Attributes[O]> } = {
     })
     return [out]
   },
+  rotate: ([x, cosines, sines]) => {
+    const [, length, heads, size] = x!.shape as [number, number, number, number]
+    const half = size / 2
+    const out = x!.data.map((value, i) => {
+      const place = i % size
+      const token = Math.floor(i / (heads * size))
+      const angle = (cosines!.shape[0] === 1 ? token % length : token) * half + (place % half)
+      const other = place < half ? -x!.data[i + half]! : x!.data[i - half]!
+      return value * cosines!.data[angle]! + other * sines!.data[angle]!
+    })
+    return [out]
+  },
 
   dequantiseNf4: ([packed, absmax], { blockSize }, [out]) => [
     Float64Array.from({ length: elements(out!.shape) }, (_, i) => {

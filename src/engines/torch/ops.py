@@ -144,6 +144,13 @@ def rms_norm(x, weight, epsilon):
     return torch.nn.functional.rms_norm(x.float(), weight.shape, weight.float(), epsilon).to(x.dtype)
 
 
+@wide
+def rotate(x, cosines, sines):
+    a, b = x.chunk(2, dim=-1)
+    c, s = cosines.unsqueeze(2), sines.unsqueeze(2)
+    return torch.cat((a * c - b * s, b * c + a * s), dim=-1)
+
+
 def gather(x, indices, axis):
     taken = torch.index_select(x, axis, indices.reshape(-1))
     return taken.reshape(x.shape[:axis] + indices.shape + x.shape[axis + 1 :])
@@ -263,6 +270,7 @@ OPS = {
     "softmax": lambda a: (torch.softmax, a["axis"]),
     "logSoftmax": lambda a: (torch.log_softmax, a["axis"]),
     "rmsNorm": lambda a: (rms_norm, a["epsilon"]),
+    "rotate": lambda a: (rotate,),
     "gather": lambda a: (gather, a["axis"]),
     "gatherAlong": lambda a: (gather_along, a["axis"]),
     "scatterAdd": lambda a: (scatter_add_wide, a["axis"]),

@@ -143,3 +143,21 @@ export const rmsNorm = (x: Tensor, weight: Tensor, epsilon: number): Tensor => {
   if (!Number.isFinite(epsilon)) throw new TensorError("rmsNorm", `epsilon must be finite, got ${epsilon}`, rmsNorm)
   return single("rmsNorm", { epsilon }, [x, weight], x.dtype, x.shape)
 }
+
+/**
+ * Rotates the pairs (i, i + D / 2) of the last axis of x [B, L, H, D] by angles whose cosines and sines are [B or 1, L, D / 2], of x's dtype: a, b ->
+ * a cos - b sin, b cos + a sin (rotary positions, Su et al. 2021; Hugging Face's order of pairs).
+ */
+export const rotate = (x: Tensor, cosines: Tensor, sines: Tensor): Tensor => {
+  requireFloat("rotate", x, rotate)
+  const [batch, length, , size] = x.shape
+  const fits = ({ dtype, shape }: Tensor): boolean =>
+    dtype === x.dtype && [batch, 1].some(rows => sameShape(shape, [rows!, length!, size! / 2]))
+  if (x.rank !== 4 || !fits(cosines) || !fits(sines) || !sameShape(cosines.shape, sines.shape))
+    throw new TensorError(
+      "rotate",
+      `for x ${x.dtype} ${shapeText(x.shape)}, [B, L, H, D], cosines and sines must be ${x.dtype} [B or 1, L, D / 2], got ${cosines.dtype} ${shapeText(cosines.shape)} and ${sines.dtype} ${shapeText(sines.shape)}`,
+      rotate
+    )
+  return single("rotate", {}, [x, cosines, sines], x.dtype, x.shape)
+}
