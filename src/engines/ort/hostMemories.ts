@@ -2,13 +2,25 @@
 import * as ort from "onnxruntime-node"
 import { bytesPerElement, type DType, hostView } from "../../tensor/dtype.ts"
 import { elements, type Shape } from "../../tensor/Tensor.ts"
-import { type Kernel, type RunKernel, startKernel } from "./kernel.ts"
+import { allocateForKernels, bindKernel, type Kernel, type KernelArray, type KernelMemory } from "./kernel.ts"
 import { type Compiled, type Memories, need, runSegments, tensorTypes } from "./memories.ts"
 import { noTransfers, type Place, type Port } from "./protocol.ts"
 
 interface Memory {
   readonly dtype: DType
   readonly bytes: Uint8Array<ArrayBuffer>
+  /** Of which the bytes are a part, where kernels can work on them directly. */
+  readonly ofKernels?: KernelMemory | undefined
+}
+
+/** f32 from which on a buffer is worth a memory of its own. */
+const longForKernels = 2 ** 14
+
+const allocated = (dtype: DType, size: number): Memory => {
+  const found = dtype === "f32" && size >= longForKernels ? allocateForKernels(size) : undefined
+  if (found === undefined) return { dtype, bytes: new Uint8Array(new ArrayBuffer(size * bytesPerElement[dtype])) }
+  const { floats, memory } = found
+  return { dtype, bytes: new Uint8Array(floats.buffer, floats.byteOffset, floats.byteLength), ofKernels: memory }
 }
 
 const tensorOver = ({ bytes }: Memory, { shape, type }: Port): ort.Tensor => {
@@ -31,23 +43,29 @@ const portOf = (place: Place): number | undefined => ("port" in place ? place.po
 
 /** A kernel on buffers. Memory that it also reads, though from another element on, is written only at the end. */
 const boundKernel = (
-  run: RunKernel,
+  kernel: Kernel,
   inputs: ReadonlyArray<Memory>,
   outputs: ReadonlyArray<Memory>
 ): (() => Promise<void>) => {
-  const floats = ({ bytes }: Memory): Float32Array =>
-    new Float32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / Float32Array.BYTES_PER_ELEMENT)
+  const arrayOf = ({ bytes, ofKernels }: Memory): KernelArray => {
+    const size = bytes.byteLength / Float32Array.BYTES_PER_ELEMENT
+    const floats = new Float32Array(bytes.buffer, bytes.byteOffset, size)
+    return ofKernels === undefined ? { floats } : { floats, memory: ofKernels }
+  }
   const same = (a: Memory, b: Memory): boolean =>
     a.bytes.byteOffset === b.bytes.byteOffset && a.bytes.byteLength === b.bytes.byteLength
-  const given = inputs.map(floats)
+  const late: Array<readonly [to: Float32Array, from: Float32Array]> = []
   const results = outputs.map(memory => {
-    const late = inputs.some(input => overlaps(memory, input) && !same(memory, input))
-    return { late, memory: floats(memory) }
+    const result = arrayOf(memory)
+    if (!inputs.some(input => overlaps(memory, input) && !same(memory, input))) return result
+    const floats = new Float32Array(result.floats.length)
+    late.push([result.floats, floats])
+    return { floats }
   })
+  const run = bindKernel(kernel, inputs.map(arrayOf), results)
   return async () => {
-    const written = results.map(({ late, memory }) => (late ? new Float32Array(memory.length) : memory))
-    run(given, written)
-    for (const [i, { late, memory }] of results.entries()) if (late) memory.set(written[i]!)
+    run()
+    for (const [to, from] of late) to.set(from)
   }
 }
 
@@ -91,25 +109,15 @@ const bound = (
 export const hostMemories = (): Memories => {
   const memories = new Map<number, Memory>()
   const memoryOf = (buffer: number): Memory => need(memories, buffer, "buffer")
-  /** By their modules: arrays of any size share one. */
-  const kernels = new Map<string, RunKernel>()
-  const runOf = (kernel: Kernel): RunKernel => {
-    const key = Buffer.from(kernel.module).toString("latin1")
-    const run = kernels.get(key) ?? startKernel(kernel)
-    kernels.set(key, run)
-    return run
-  }
   return {
     start: async () => undefined,
-    allocate: (buffer: number, dtype: DType, shape: Shape) => {
-      const bytes = new Uint8Array(new ArrayBuffer(elements(shape) * bytesPerElement[dtype]))
-      memories.set(buffer, { dtype, bytes })
-    },
+    allocate: (buffer: number, dtype: DType, shape: Shape) =>
+      void memories.set(buffer, allocated(dtype, elements(shape))),
     view: (buffer, of, offset, shape) => {
-      const { bytes, dtype } = memoryOf(of)
+      const { bytes, dtype, ofKernels } = memoryOf(of)
       const size = bytesPerElement[dtype]
       const view = hostView("u8", bytes.buffer, bytes.byteOffset + offset * size, elements(shape) * size)
-      memories.set(buffer, { dtype, bytes: view as Uint8Array<ArrayBuffer> })
+      memories.set(buffer, { dtype, bytes: view as Uint8Array<ArrayBuffer>, ofKernels })
     },
     free: buffer => void memories.delete(buffer),
     upload: async (buffer, bytes) => memoryOf(buffer).bytes.set(bytes),
@@ -118,7 +126,7 @@ export const hostMemories = (): Memories => {
       const [given, results] = [inputs.map(memoryOf), outputs.map(memoryOf)]
       return compiled.kernel === undefined
         ? bound(compiled, given, results, inPlace)
-        : boundKernel(runOf(compiled.kernel), given, results)
+        : boundKernel(compiled.kernel, given, results)
     },
     settle: async () => undefined,
     transfers: () => noTransfers

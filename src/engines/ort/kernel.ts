@@ -1,5 +1,5 @@
 /**
- * Elementwise programs as one loop in WebAssembly: ONNX Runtime passes over memory once for every operator, a loop once for all. Every
+ * Elementwise programs as loops in WebAssembly: ONNX Runtime passes over memory once for every operator, a loop once for all. Every
  * operator is rounded to f32 by itself, so that the results have the same bits.
  */
 import type { Program, ProgramOp, ValueId } from "../../tensor/Program.ts"
@@ -7,168 +7,251 @@ import { sameShape } from "../../tensor/shape.ts"
 import { elements } from "../../tensor/Tensor.ts"
 
 export interface Kernel {
-  /** Exports `memory` and `run`, which computes so many bytes of every array, a multiple of 16. */
+  /**
+   * Imports a memory for every array, inputs before outputs, as `m` `0`, `1`, …; exports `run`: how many elements of all arrays to compute, the
+   * addresses of the arrays, and the scalars.
+   */
   readonly module: Uint8Array<ArrayBuffer>
-  /** By the place of each input: where in the memory it is expected. Scalars are one f32, arrays up to a block of them. */
-  readonly inputs: ReadonlyArray<{ readonly at: number; readonly scalar: boolean }>
-  /** By the place of each output: where in the memory it is. */
-  readonly outputs: ReadonlyArray<number>
+  /** Places among the program's inputs. */
+  readonly arrays: ReadonlyArray<number>
+  readonly scalars: ReadonlyArray<number>
 }
 
-/** Elements that are computed at a time: few enough that all arrays of an optimiser's step stay in a cache of 256 KiB. */
-export const blockElements = 8192
-
-/** Instructions on four f32 at once (WebAssembly core specification, "Vector instructions"), behind the prefix 0xfd. */
-const vectorCodes: { readonly [O in ProgramOp]?: number } = {
-  abs: 0xe0,
-  neg: 0xe1,
-  sqrt: 0xe3,
-  add: 0xe4,
-  sub: 0xe5,
-  mul: 0xe6,
-  div: 0xe7
-}
+const mostArrays = 16
 
 /** The program as a kernel; undefined where it is none, or has a single operator, for which the runtime's is as good. */
 export const kernelOf = (program: Program): Kernel | undefined => {
-  const { constants, inputs, instructions, outputs, values } = program
+  const { inputs, instructions, outputs, values } = program
   const whole = values[outputs[0]!.value]!.shape
-  const isScalar = (value: ValueId): boolean => !sameShape(values[value]!.shape, whole)
+  const isArray = (value: ValueId): boolean => sameShape(values[value]!.shape, whole)
   const made = new Set(instructions.flatMap(instruction => instruction.outputs))
   const fits =
     instructions.length > 1 &&
+    inputs.length + outputs.length <= mostArrays &&
     elements(whole) > 0 &&
-    values.every(({ dtype, shape }) => dtype === "f32" && (sameShape(shape, whole) || elements(shape) === 1)) &&
-    instructions.every(({ op }) => vectorCodes[op] !== undefined) &&
-    outputs.every(({ value }) => made.has(value) && !isScalar(value))
+    values.every(({ dtype, shape }, value) => dtype === "f32" && (isArray(value) || elements(shape) === 1)) &&
+    instructions.every(({ op }) => four.operators[op] !== undefined) &&
+    outputs.every(({ value }) => made.has(value) && isArray(value))
   if (!fits) return undefined
-
-  let end = 0
-  const reserve = (bytes: number): number => {
-    const at = end
-    end += Math.ceil(bytes / 64) * 64
-    return at
-  }
-  const blockBytes = blockElements * Float32Array.BYTES_PER_ELEMENT
-  const places = inputs.map(({ value }) => ({
-    at: reserve(isScalar(value) ? Float32Array.BYTES_PER_ELEMENT : blockBytes),
-    scalar: isScalar(value)
-  }))
-  const results = outputs.map(() => reserve(blockBytes))
-
-  const before: Array<number> = []
-  const inLoop: Array<number> = []
-  for (const { data, value } of constants)
-    before.push(...code.constant((data as Float32Array)[0]!), ...code.set(local(value)))
-  for (const [i, { value }] of inputs.entries()) {
-    const { at, scalar } = places[i]!
-    if (scalar) before.push(...code.splat(at), ...code.set(local(value)))
-    else inLoop.push(...code.get(position), ...code.load(at), ...code.set(local(value)))
-  }
-  for (const { inputs: operands, op, outputs: made } of instructions)
-    (isScalar(made[0]!) ? before : inLoop).push(
-      ...operands.flatMap(value => code.get(local(value))),
-      ...code.vector(vectorCodes[op]!),
-      ...code.set(local(made[0]!))
-    )
-  for (const [i, { value }] of outputs.entries())
-    inLoop.push(...code.get(position), ...code.get(local(value)), ...code.store(results[i]!))
-  return { module: moduleOf({ before, inLoop, values: values.length, bytes: end }), inputs: places, outputs: results }
+  const placesOf = (wanted: boolean) => inputs.flatMap(({ value }, i) => (isArray(value) === wanted ? [i] : []))
+  const [arrays, scalars] = [placesOf(true), placesOf(false)]
+  return { module: moduleOf(program, arrays, scalars), arrays, scalars }
 }
 
-/** Locals of the function: how many bytes to compute, how many are done, and the values. */
-const size = 0
-const position = 1
-const local = (value: ValueId): number => 2 + value
+/** How a loop computes: the codes of its instructions (WebAssembly core specification, chapter 5). */
+interface Lanes {
+  readonly bytes: number
+  readonly type: number
+  readonly load: ReadonlyArray<number>
+  readonly store: ReadonlyArray<number>
+  readonly constant: (value: number) => ReadonlyArray<number>
+  /** From one f32 to all lanes. */
+  readonly spread: ReadonlyArray<number>
+  readonly operators: { readonly [O in ProgramOp]?: ReadonlyArray<number> }
+}
+
+const floatBytes = (count: number, value: number): ReadonlyArray<number> => [
+  ...new Uint8Array(new Float32Array(count).fill(value).buffer)
+]
+const i32 = 0x7f
+const f32 = 0x7d
+
+const four: Lanes = {
+  bytes: 16,
+  type: 0x7b,
+  load: [0xfd, 0x00],
+  store: [0xfd, 0x0b],
+  constant: value => [0xfd, 0x0c, ...floatBytes(4, value)],
+  spread: [0xfd, 0x13],
+  operators: {
+    abs: [0xfd, 0xe0, 0x01],
+    neg: [0xfd, 0xe1, 0x01],
+    sqrt: [0xfd, 0xe3, 0x01],
+    add: [0xfd, 0xe4, 0x01],
+    sub: [0xfd, 0xe5, 0x01],
+    mul: [0xfd, 0xe6, 0x01],
+    div: [0xfd, 0xe7, 0x01]
+  }
+}
+
+const one: Lanes = {
+  bytes: 4,
+  type: f32,
+  load: [0x2a],
+  store: [0x38],
+  constant: value => [0x43, ...floatBytes(1, value)],
+  spread: [],
+  operators: { abs: [0x8b], neg: [0x8c], sqrt: [0x91], add: [0x92], sub: [0x93], mul: [0x94], div: [0x95] }
+}
 
 /** LEB128. */
 const unsigned = (value: number): ReadonlyArray<number> =>
   value < 0x80 ? [value] : [(value & 0x7f) | 0x80, ...unsigned(value >>> 7)]
-
-const v128 = 0x7b
-const i32 = 0x7f
-/** As the exponent of two: these addresses are, more than that. */
-const alignment = 2
-
-const code = {
-  get: (index: number) => [0x20, ...unsigned(index)],
-  set: (index: number) => [0x21, ...unsigned(index)],
-  load: (offset: number) => [0xfd, 0x00, alignment, ...unsigned(offset)],
-  store: (offset: number) => [0xfd, 0x0b, alignment, ...unsigned(offset)],
-  /** One f32 of the memory in all four places. */
-  splat: (offset: number) => [0x41, 0x00, 0xfd, 0x09, alignment, ...unsigned(offset)],
-  constant: (value: number) => {
-    const bytes = new Uint8Array(Float32Array.of(value, value, value, value).buffer)
-    return [0xfd, 0x0c, ...bytes]
-  },
-  vector: (opcode: number) => [0xfd, ...unsigned(opcode)]
-}
+const get = (local: number): ReadonlyArray<number> => [0x20, ...unsigned(local)]
+const set = (local: number): ReadonlyArray<number> => [0x21, ...unsigned(local)]
+const i32Constant = (value: number): ReadonlyArray<number> => [0x41, value & 0x7f]
+const [i32Add, i32And, i32Shl, i32GeU] = [0x6a, 0x71, 0x74, 0x4f]
+const [block, loop, end, branch, branchIf, nothing] = [0x02, 0x03, 0x0b, 0x0c, 0x0d, 0x40]
 
 /** Counted bytes, and vectors of them. */
 const sized = (bytes: ReadonlyArray<number>): ReadonlyArray<number> => [...unsigned(bytes.length), ...bytes]
-const section = (id: number, content: ReadonlyArray<number>): ReadonlyArray<number> => [id, ...sized(content)]
 const named = (name: string): ReadonlyArray<number> => sized([...Buffer.from(name)])
+const section = (id: number, entries: ReadonlyArray<ReadonlyArray<number>>): ReadonlyArray<number> => [
+  id,
+  ...sized([...unsigned(entries.length), ...entries.flat()])
+]
 
-/** `run(size)`: what is before the loop, then the loop over the positions 0, 16, …. */
-const moduleOf = ({
-  before,
-  bytes,
-  inLoop,
-  values
-}: {
-  readonly before: ReadonlyArray<number>
-  readonly inLoop: ReadonlyArray<number>
-  readonly values: number
-  readonly bytes: number
-}): Uint8Array<ArrayBuffer> => {
-  const locals = [2, 1, i32, ...unsigned(values), v128]
-  const advance = [...code.get(position), 0x41, 16, 0x6a, 0x22, position, ...code.get(size), 0x49, 0x0d, 0x00]
-  const loop = [0x03, 0x40, ...inLoop, ...advance, 0x0b]
-  const body = [...locals, ...before, ...loop, 0x0b]
-  const pages = Math.ceil(bytes / 65_536)
-  const magic = [0x00, 0x61, 0x73, 0x6d]
-  const version = [0x01, 0x00, 0x00, 0x00]
+const moduleOf = (
+  { constants, inputs, instructions, outputs, values }: Program,
+  arrays: ReadonlyArray<number>,
+  scalars: ReadonlyArray<number>
+): Uint8Array<ArrayBuffer> => {
+  const memories = arrays.length + outputs.length
+  // Locals: the parameters, where the loops are, and the values of either loop.
+  const size = 0
+  const address = (memory: number): number => 1 + memory
+  const scalar = (i: number): number => 1 + memories + i
+  const position = 1 + memories + scalars.length
+  const valuesOf = (lanes: Lanes): number => position + 1 + (lanes === four ? 0 : values.length)
+
+  /** The loop that goes on from the position as far as whole lanes fit. */
+  const pass = (lanes: Lanes): ReadonlyArray<number> => {
+    const local = (value: ValueId): number => valuesOf(lanes) + value
+    const at = (memory: number): ReadonlyArray<number> => [...get(address(memory)), ...get(position), i32Add]
+    /** Aligned to four bytes, in the memory of that number, without an offset. */
+    const argument = (memory: number): ReadonlyArray<number> => [0x42, ...unsigned(memory), 0]
+    const before = [
+      ...constants.flatMap(({ data, value }) => [...lanes.constant((data as Float32Array)[0]!), ...set(local(value))]),
+      ...scalars.flatMap((place, i) => [...get(scalar(i)), ...lanes.spread, ...set(local(inputs[place]!.value))])
+    ]
+    const body = [
+      ...arrays.flatMap((place, memory) => [
+        ...at(memory),
+        ...lanes.load,
+        ...argument(memory),
+        ...set(local(inputs[place]!.value))
+      ]),
+      ...instructions.flatMap(({ inputs: operands, op, outputs: [result] }) => [
+        ...operands.flatMap(value => get(local(value))),
+        ...lanes.operators[op]!,
+        ...set(local(result!))
+      ]),
+      ...outputs.flatMap(({ value }, i) => [
+        ...at(arrays.length + i),
+        ...get(local(value)),
+        ...lanes.store,
+        ...argument(arrays.length + i)
+      ])
+    ]
+    const stop = [...get(size), ...i32Constant(2), i32Shl, ...i32Constant(-lanes.bytes), i32And]
+    const done = [...get(position), ...stop, i32GeU, branchIf, 1]
+    const advance = [...get(position), ...i32Constant(lanes.bytes), i32Add, ...set(position), branch, 0]
+    return [...before, block, nothing, loop, nothing, ...done, ...body, ...advance, end, end]
+  }
+  const locals = [[1, i32], ...[four, one].map(({ type }) => [...unsigned(values.length), type])]
+  const code = [...unsigned(locals.length), ...locals.flat(), ...pass(four), ...pass(one), end]
+  const parameters = [i32, ...Array<number>(memories).fill(i32), ...Array<number>(scalars.length).fill(f32)]
+  const importOf = (memory: number): ReadonlyArray<number> => [...named("m"), ...named(String(memory)), 0x02, 0x00, 0]
+  const [magic, version] = [Buffer.from("\0asm"), [1, 0, 0, 0]]
   return Uint8Array.from([
     ...magic,
     ...version,
-    ...section(1, [1, 0x60, 1, i32, 0]),
-    ...section(3, [1, 0]),
-    ...section(5, [1, 0x00, ...unsigned(pages)]),
-    ...section(7, [2, ...named("run"), 0x00, 0, ...named("memory"), 0x02, 0]),
-    ...section(10, [1, ...sized(body)])
+    ...section(1, [[0x60, ...sized(parameters), 0]]),
+    ...section(
+      2,
+      Array.from({ length: memories }, (_, memory) => importOf(memory))
+    ),
+    ...section(3, [[0]]),
+    ...section(7, [[...named("run"), 0x00, 0]]),
+    ...section(10, [sized(code)])
   ])
 }
 
 /** The part that is used of what every JavaScript engine has; TypeScript declares it for browsers only. */
 declare const WebAssembly: {
+  readonly Memory: new (pages: { readonly initial: number; readonly maximum: number }) => KernelMemory
   readonly Module: new (bytes: Uint8Array) => object
-  readonly Instance: new (module: object) => {
-    readonly exports: { readonly memory: { readonly buffer: ArrayBuffer }; readonly run: (size: number) => void }
+  readonly Instance: new (
+    module: object,
+    imports: { readonly m: { readonly [memory: string]: KernelMemory } }
+  ) => { readonly exports: { readonly run: (...given: ReadonlyArray<number>) => void } }
+}
+
+/** What kernels work on without copies. */
+export interface KernelMemory {
+  readonly buffer: ArrayBuffer
+}
+
+const pageBytes = 65_536
+const mostPages = 65_535
+/** Arrays that begin at the same place of a page get into each other's way in the caches: a step of AdamW takes twice the time or more. */
+const stagger = 4096 + 64
+let allocated = 0
+
+const newMemory = (bytes: number): KernelMemory => {
+  const pages = Math.ceil(bytes / pageBytes)
+  return new WebAssembly.Memory({ initial: pages, maximum: pages })
+}
+
+/** f32 of which an array has its own memory; undefined where it would be too much for one, or no more addresses can be had. */
+export const allocateForKernels = (size: number): Required<KernelArray> | undefined => {
+  const offset = (allocated++ % 15) * stagger
+  const bytes = offset + size * Float32Array.BYTES_PER_ELEMENT
+  if (bytes > mostPages * pageBytes) return undefined
+  try {
+    // Every memory takes 10 GiB of addresses, of which there may be few: what kernels cannot do without comes first.
+    stage(0)
+    const memory = newMemory(bytes)
+    return { floats: new Float32Array(memory.buffer, offset, size), memory }
+  } catch {
+    return undefined
   }
 }
 
-/** Computes arrays from inputs, block by block: an output may be the memory of an input, but may not begin within one. */
-export type RunKernel = (inputs: ReadonlyArray<Float32Array>, outputs: ReadonlyArray<Float32Array>) => void
+export interface KernelArray {
+  readonly floats: Float32Array<ArrayBuffer>
+  /** Where `floats` lies in one. */
+  readonly memory?: KernelMemory
+}
 
-export const startKernel = (kernel: Kernel): RunKernel => {
-  const { memory, run } = new WebAssembly.Instance(new WebAssembly.Module(kernel.module)).exports
-  const floats = new Float32Array(memory.buffer)
-  const index = (at: number): number => at / Float32Array.BYTES_PER_ELEMENT
-  return (inputs, outputs) => {
-    const arrays = inputs.flatMap((data, i) => {
-      const { at, scalar } = kernel.inputs[i]!
-      if (scalar) floats[index(at)] = data[0]!
-      return scalar ? [] : [{ data, at: index(at) }]
-    })
-    const total = outputs[0]!.length
-    for (let start = 0; start < total; start += blockElements) {
-      const end = Math.min(total, start + blockElements)
-      for (const { at, data } of arrays) floats.set(data.subarray(start, end), at)
-      run(Math.ceil((end - start) / 4) * 16)
-      for (const [i, data] of outputs.entries()) {
-        const from = index(kernel.outputs[i]!)
-        data.set(floats.subarray(from, from + end - start), start)
-      }
+/** Elements of arrays elsewhere that are brought to memory at a time: few enough to stay in a cache. */
+export const stagedElements = 8192
+const stagedBytes = stagedElements * Float32Array.BYTES_PER_ELEMENT + stagger
+/** Shared by all kernels: one runs at a time. */
+let stages: KernelMemory | undefined
+
+/** Memory for a part of an array that lies elsewhere, by the number of the array. */
+const stage = (array: number): Required<KernelArray> => {
+  stages ??= newMemory(mostArrays * stagedBytes)
+  return { floats: new Float32Array(stages.buffer, array * stagedBytes, stagedElements), memory: stages }
+}
+
+/** Fixes on what a kernel works; what it returns runs it. An output may be the array of an input, but may not begin within one. */
+export const bindKernel = (
+  { arrays, module, scalars }: Kernel,
+  inputs: ReadonlyArray<KernelArray>,
+  outputs: ReadonlyArray<KernelArray>
+): (() => void) => {
+  const given = scalars.map(place => inputs[place]!.floats)
+  const bound = [...arrays.map(place => inputs[place]!), ...outputs].map(({ floats, memory }, i) => {
+    const there = memory === undefined ? stage(i) : { floats, memory }
+    return { ...there, elsewhere: memory === undefined ? floats : undefined, isOutput: i >= arrays.length }
+  })
+  const memories = Object.fromEntries(bound.map(({ memory }, i) => [String(i), memory]))
+  const { run } = new WebAssembly.Instance(new WebAssembly.Module(module), { m: memories }).exports
+  const total = outputs[0]!.floats.length
+  const chunk = bound.some(({ elsewhere }) => elsewhere !== undefined) ? stagedElements : total
+  return () => {
+    for (let start = 0; start < total; start += chunk) {
+      const stop = Math.min(total, start + chunk)
+      for (const { elsewhere, floats, isOutput } of bound)
+        if (elsewhere !== undefined && !isOutput) floats.set(elsewhere.subarray(start, stop))
+      const addresses = bound.map(({ elsewhere, floats }) =>
+        elsewhere === undefined ? floats.byteOffset + start * Float32Array.BYTES_PER_ELEMENT : floats.byteOffset
+      )
+      run(stop - start, ...addresses, ...given.map(value => value[0]!))
+      for (const { elsewhere, floats, isOutput } of bound)
+        if (elsewhere !== undefined && isOutput) elsewhere.set(floats.subarray(0, stop - start), start)
     }
   }
 }
