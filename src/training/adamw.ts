@@ -1,6 +1,6 @@
 /**
- * AdamW (Loshchilov & Hutter 2019) as a tensor program over flat f32 buffers, run chunk by chunk: the elements of a chunk stay in the
- * processor's cache while the ops of the step pass over them.
+ * AdamW (Loshchilov & Hutter 2019) as a tensor program over flat f32 buffers, in chunks of what the engine works on best at once: on some, the
+ * elements of a chunk stay in the processor's cache while the ops of the step pass over them.
  */
 import { Effect, Schema, type Scope } from "effect"
 import type { Buffer, Call, Engine, EngineError } from "../engines/Engine.ts"

@@ -2,7 +2,8 @@
 import * as ort from "onnxruntime-node"
 import { bytesPerElement, type DType, hostView } from "../../tensor/dtype.ts"
 import { elements, type Shape } from "../../tensor/Tensor.ts"
-import { allocateForKernels, bindKernel, type Kernel, type KernelArray, type KernelMemory } from "./kernel.ts"
+import type { Kernel } from "./kernel.ts"
+import { allocateForKernels, bindKernel, type KernelArray, type KernelMemory } from "./kernelMemories.ts"
 import { type Compiled, type Memories, need, runSegments, tensorTypes } from "./memories.ts"
 import { noTransfers, type Place, type Port } from "./protocol.ts"
 
