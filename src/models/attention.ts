@@ -5,7 +5,6 @@ import {
   cast,
   constant,
   cos,
-  customGradient,
   div,
   equal,
   iota,
@@ -16,8 +15,6 @@ import {
   select,
   sin,
   softmax,
-  sub,
-  sum,
   transpose
 } from "../tensor/ops.ts"
 import type { DType } from "../tensor/dtype.ts"
@@ -99,20 +96,6 @@ export const rotation = (
 }
 
 /**
- * softmax(scores) values: [..., M, N] and [..., N, D] -> [..., M, D]. The backward pass of softmax needs, for each row, the sum of the products of
- * probabilities and cotangents: it equals that of results and cotangents, which are narrower (Dao et al. 2022, "FlashAttention", section 3.1).
- */
-const softmaxProduct = (scores: Tensor, values: Tensor): Tensor => {
-  const probabilities = softmax(scores)
-  const result = matmul(probabilities, values)
-  return customGradient(result, [scores, values, probabilities, result], (gradient, [, v, p, out]) => {
-    const ofProbabilities = matmul(gradient, v!, { transposeB: true })
-    const sums = sum(mul(gradient, out!), -1, { keepDims: true })
-    return [mul(p!, sub(ofProbabilities, sums)), matmul(p!, gradient, { transposeA: true })]
-  })
-}
-
-/**
  * softmax(q kT / sqrt(headDim) + mask) v with grouped queries. q [B, L, H, headDim], k and v [B, keys, KV, headDim] -> [B, L, H * headDim]. The
  * queries of a group are stacked as rows, so that keys and values are never repeated.
  */
@@ -130,7 +113,7 @@ export const attend = (q: Tensor, k: Tensor, v: Tensor, mask: Tensor | undefined
     const byHead = reshape(scores, [batch, groups, perGroup, length, k.shape[1]!])
     scores = reshape(add(byHead, mask), scores.shape)
   }
-  const mixed = softmaxProduct(scores, values) // [B, KV, G * L, headDim]
+  const mixed = matmul(softmax(scores), values) // [B, KV, G * L, headDim]
   const byHead = transpose(reshape(mixed, [batch, heads, length, headDim]), [0, 2, 1, 3])
   return reshape(byHead, [batch, length, heads * headDim])
 }

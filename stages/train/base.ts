@@ -108,7 +108,7 @@ export const startOf = (
   }
 }
 
-/** What throws for settings that do not fit, as the stage's own failure. `at`: the field or the group where they stand. */
+/** What throws for settings that do not fit, as the stage's own failure. `at`: the field where they stand, or the group, or how the fields begin. */
 export const attempt = <A>(at: string, run: () => A): Effect.Effect<A, StageError> =>
   Effect.try({
     try: run,

@@ -17,7 +17,7 @@ export const run = Effect.fn("train with a latent model")(function* (context: Tr
   const base = yield* openBase(context)
   const { config, length, mask, tokenizer } = base
   const settings = withLayersOf(context.parameters, config)
-  yield* attempt("cola_*", () => colaShape(settings, config, length))
+  yield* attempt("cola_…", () => colaShape(settings, config, length))
   const training = yield* maskedTraining(context, base, settings, (model, diffusion, data, teacher, trajectories) =>
     colaObjective(model, { ...settings, ...diffusion }, { ...data, seed: settings.seed }, teacher, trajectories)
   )

@@ -98,6 +98,22 @@ describe("a kernel", () => {
     expect(made(neg(mul(x, x)), neg(one))).toBe(false)
     expect(made(reshape(neg(mul(x, x)), [12]))).toBe(false)
     expect(made(neg(mul(cast(x, "bf16"), cast(x, "bf16"))))).toBe(false)
+    expect(
+      made(
+        neg(
+          mul(
+            x,
+            constant(
+              Float32Array.from({ length: 12 }, (_, i) => i),
+              "f32",
+              [4, 3]
+            )
+          )
+        )
+      )
+    ).toBe(false)
+    const long = Array.from({ length: 12_000 }).reduce<Tensor>(y => add(y, x), x)
+    expect(made(long)).toBe(false)
     const empty = input("empty", "f32", [0])
     expect(made(neg(mul(empty, empty)))).toBe(false)
   })

@@ -69,6 +69,7 @@ describe("sums of squares", () => {
   it("are not where rows are short, or the squares are wanted", () => {
     expect(operators({ y: sum(square(input("x", "f32", [3, 64])), [1]) })).toContain("Mul")
     expect(operators({ y: sum(square(x), [0]) })).toContain("Mul")
+    expect(operators({ y: sum(square(input("x", "f32", [3, 0, 2048])), [2]) })).not.toContain("FusedMatMul")
     expect(operators({ y: sum(square(x), [1]), z: square(x) })).toContain("Mul")
     expect(operators({ y: sum(square(x), [1]), z: sum(square(x), [0]) })).toContain("Mul")
   })

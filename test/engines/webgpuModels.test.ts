@@ -1,7 +1,7 @@
 /** Models for WebGPU: what they are made of, and that their detours compute the same, run on the processor. */
 import * as ort from "onnxruntime-node"
 import { describe, expect, it } from "vitest"
-import { deviceInLog, withoutAdapter } from "../../src/engines/ort/adapter.ts"
+import { deviceInLog, reasonIn, withoutAdapter } from "../../src/engines/ort/adapter.ts"
 import { lowerSegment } from "../../src/engines/ort/lower.ts"
 import { encodeModel } from "../../src/engines/ort/onnx.ts"
 import { webgpuOpset } from "../../src/engines/ort/protocol.ts"
@@ -113,6 +113,13 @@ describe("without an adapter", () => {
       'DRIVER: [0] Some Device\nLAYER:  Using "Other (X)" with driver: "/a"\n  Using "GPU 7 (Y)" with driver: "/b"'
     expect(deviceInLog(log)).toBe("GPU 7 (Y)")
     expect(deviceInLog("nothing of the kind")).toBeUndefined()
+  })
+
+  it("reads what the search for a device died of, and says no more", () => {
+    const log = "DEBUG: a line of the loader\n".repeat(9)
+    expect(reasonIn({ code: 1 }, `${log}Error: no adapter\n  at a line\n`)).toBe("no adapter")
+    expect(reasonIn({ signal: "SIGSEGV" }, log)).toBe("the process that looks for the device ended with SIGSEGV")
+    expect(reasonIn({ code: 3 }, log)).toBe("the process that looks for the device ended with 3")
   })
 
   it.runIf(process.platform === "linux")(

@@ -163,6 +163,9 @@ describe("a training with anchors", () => {
     const layer = await run({ layers: [1], train: { repr_align_wt: 1 } })
     assert.match(layer.failures[0]!.message, /the anchors hold layers 1, not 2/)
     const none = await run({ train: { repr_align_wt: 1, align_layers: "5" } })
-    assert.match(none.failures[0]!.message, /alignLayers names layer 5; the model has layers 1 to 2/)
+    assert.match(
+      none.failures[0]!.message,
+      /train\.align_layers: there is no layer 5 to align; the model has layers 1 to 2/
+    )
   })
 })

@@ -139,10 +139,10 @@ describe("alignment", () => {
 
   it("refuses layers that the model does not have", () => {
     expect(() => alignedLayers(teacher({ alignLayers: [1, 4] }).settings, config)).toThrow(
-      "alignLayers names layer 4; the model has layers 1 to 3"
+      "there is no layer 4 to align; the model has layers 1 to 3"
     )
     expect(() => teacher({ alignLayers: [-1] })).toThrow()
-    expect(() => alignedLayers(teacher({ alignLayers: [1, 1] }).settings, config)).toThrow("layer 1 twice")
+    expect(() => alignedLayers(teacher({ alignLayers: [1, 1] }).settings, config)).toThrow("layer 1 is to be aligned twice")
   })
 })
 

@@ -1,5 +1,5 @@
 /** Which device WebGPU computes on here, and what to do where there is none. */
-import { execFile } from "node:child_process"
+import { execFile, type ExecFileException } from "node:child_process"
 import { createRequire } from "node:module"
 import { Effect } from "effect"
 import { encodeModel, type OnnxModel } from "./onnx.ts"
@@ -48,12 +48,13 @@ export const findAdapter: Effect.Effect<string | undefined, string> = Effect.cal
     ["-e", probe, runtime, model],
     { env: { ...process.env, VK_LOADER_DEBUG: "all" }, maxBuffer: 2 ** 26 },
     (failed, _, said) =>
-      resume(failed === null ? Effect.succeed(deviceInLog(said)) : Effect.fail(withoutAdapter(reasonIn(said))))
+      resume(failed === null ? Effect.succeed(deviceInLog(said)) : Effect.fail(withoutAdapter(reasonIn(failed, said))))
   )
 })
 
 /** What the process died of, of all that it said. */
-const reasonIn = (said: string): string => /^Error: (.*)$/m.exec(said)?.[1] ?? said.trim()
+export const reasonIn = ({ code, signal }: Pick<ExecFileException, "code" | "signal">, said: string): string =>
+  /^Error: (.*)$/m.exec(said)?.[1] ?? `the process that looks for the device ended with ${signal ?? code}`
 
 /** The device that was created last, in what the Vulkan loader writes to standard error. */
 export const deviceInLog = (log: string): string | undefined =>

@@ -72,7 +72,7 @@ export const squareSum = (b: Builder, x: string, shape: Shape, out: Shape): stri
   return b.one("Reshape", [sums!, b.i64(out)])
 }
 
-/** One operator, which only that for WebGPU lacks. */
+/** RotaryEmbedding; WebGPU has none, so that there it is spelled out. */
 export const rotate: Lower<unknown> = ({ b, inputs: [x, cosines, sines], target, types }) => {
   const [{ shape }, angles] = types as [ValueType, ValueType, ValueType]
   const [batch, length, heads, size] = shape as [number, number, number, number]

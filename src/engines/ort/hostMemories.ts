@@ -17,7 +17,7 @@ interface Memory {
 /** f32 from which on a buffer is worth a memory of its own. */
 const longForKernels = 2 ** 14
 
-const allocated = (dtype: DType, size: number): Memory => {
+const allocate = (dtype: DType, size: number): Memory => {
   const found = dtype === "f32" && size >= longForKernels ? allocateForKernels(size) : undefined
   if (found === undefined) return { dtype, bytes: new Uint8Array(new ArrayBuffer(size * bytesPerElement[dtype])) }
   const { floats, memory } = found
@@ -54,7 +54,9 @@ const boundKernel = (
     return ofKernels === undefined ? { floats } : { floats, memory: ofKernels }
   }
   const same = (a: Memory, b: Memory): boolean =>
-    a.bytes.byteOffset === b.bytes.byteOffset && a.bytes.byteLength === b.bytes.byteLength
+    a.bytes.buffer === b.bytes.buffer &&
+    a.bytes.byteOffset === b.bytes.byteOffset &&
+    a.bytes.byteLength === b.bytes.byteLength
   const late: Array<readonly [to: Float32Array, from: Float32Array]> = []
   const results = outputs.map(memory => {
     const result = arrayOf(memory)
@@ -113,7 +115,7 @@ export const hostMemories = (): Memories => {
   return {
     start: async () => undefined,
     allocate: (buffer: number, dtype: DType, shape: Shape) =>
-      void memories.set(buffer, allocated(dtype, elements(shape))),
+      void memories.set(buffer, allocate(dtype, elements(shape))),
     view: (buffer, of, offset, shape) => {
       const { bytes, dtype, ofKernels } = memoryOf(of)
       const size = bytesPerElement[dtype]

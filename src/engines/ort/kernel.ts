@@ -19,16 +19,20 @@ export interface Kernel {
 
 /** Inputs and outputs of a kernel. */
 export const mostArrays = 16
+/** Each is two local variables, of which V8 takes 50,000. */
+const mostValues = 10_000
 
 /** The program as a kernel; undefined where it is none, or has a single operator, for which the runtime's is as good. */
 export const kernelOf = (program: Program): Kernel | undefined => {
-  const { inputs, instructions, outputs, values } = program
+  const { constants, inputs, instructions, outputs, values } = program
   const whole = values[outputs[0]!.value]!.shape
   const isArray = (value: ValueId): boolean => sameShape(values[value]!.shape, whole)
   const made = new Set(instructions.flatMap(instruction => instruction.outputs))
   const fits =
     instructions.length > 1 &&
     inputs.length + outputs.length <= mostArrays &&
+    values.length <= mostValues &&
+    constants.every(({ value }) => elements(values[value]!.shape) === 1) &&
     elements(whole) > 0 &&
     values.every(({ dtype, shape }, value) => dtype === "f32" && (isArray(value) || elements(shape) === 1)) &&
     instructions.every(({ op }) => four.operators[op] !== undefined) &&

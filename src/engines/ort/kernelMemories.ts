@@ -20,7 +20,9 @@ const pageBytes = 65_536
 const mostPages = 65_535
 /** Arrays that begin at the same place of a page get into each other's way in the caches: a step of AdamW takes twice the time or more. */
 const stagger = 4096 + 64
-let allocated = 0
+let turn = 0
+/** Asking once more would cost several garbage collections. */
+let noAddresses = false
 
 const newMemory = (bytes: number): KernelMemory => {
   const pages = Math.ceil(bytes / pageBytes)
@@ -29,15 +31,15 @@ const newMemory = (bytes: number): KernelMemory => {
 
 /** f32 of which an array has its own memory; undefined where it would be too much for one, or no more addresses can be had. */
 export const allocateForKernels = (size: number): Required<KernelArray> | undefined => {
-  const offset = (allocated++ % 15) * stagger
+  const offset = (turn++ % 15) * stagger
   const bytes = offset + size * Float32Array.BYTES_PER_ELEMENT
-  if (bytes > mostPages * pageBytes) return undefined
+  if (bytes > mostPages * pageBytes || noAddresses) return undefined
   try {
-    // Every memory takes 10 GiB of addresses, of which there may be few: what kernels cannot do without comes first.
-    stage(0)
+    reserveStages()
     const memory = newMemory(bytes)
     return { floats: new Float32Array(memory.buffer, offset, size), memory }
   } catch {
+    noAddresses = true
     return undefined
   }
 }
@@ -50,14 +52,17 @@ export interface KernelArray {
 
 /** Elements of arrays elsewhere that are brought to memory at a time: few enough to stay in a cache. */
 export const stagedElements = 8192
-const stagedBytes = stagedElements * Float32Array.BYTES_PER_ELEMENT + stagger
+const stageDistance = stagedElements * Float32Array.BYTES_PER_ELEMENT + stagger
 /** Shared by all kernels: one runs at a time. */
 let stages: KernelMemory | undefined
 
+/** A memory takes up to 10 GiB of addresses, of which there may be few: what kernels cannot do without comes first. */
+const reserveStages = (): KernelMemory => (stages ??= newMemory(mostArrays * stageDistance))
+
 /** Memory for a part of an array that lies elsewhere, by the number of the array. */
 const stage = (array: number): Required<KernelArray> => {
-  stages ??= newMemory(mostArrays * stagedBytes)
-  return { floats: new Float32Array(stages.buffer, array * stagedBytes, stagedElements), memory: stages }
+  const memory = reserveStages()
+  return { floats: new Float32Array(memory.buffer, array * stageDistance, stagedElements), memory }
 }
 
 /** Fixes on what a kernel works; what it returns runs it. An output may be the array of an input, but may not begin within one. */

@@ -191,7 +191,8 @@ const squaredRows = (program: Program, { instructions, outputs }: Segment): Read
       if (use?.user.op !== "sum") return []
       const sum = use.user as Instruction<"sum">
       const alongRows = sum.attributes.axes.join() === String(shape.length - 1)
-      const isSquare = op === "mul" && x === y && dtype === "f32" && shape.at(-1)! >= longRow
+      const isLong = shape.at(-1)! >= longRow && elements(shape) > 0
+      const isSquare = op === "mul" && x === y && dtype === "f32" && isLong
       return isSquare && alongRows && another === undefined && !outputs.includes(square!)
         ? [[square!, x!] as const, [sum.outputs[0]!, x!] as const]
         : []

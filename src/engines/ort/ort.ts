@@ -148,6 +148,7 @@ const engineOn = (thread: Thread): Engine =>
     name: names[thread.device],
     numericClass: numericClass(names[thread.device]),
     world: alone,
+    // On the processor, kernels (kernel.ts) take what they are given; calls are few this way.
     chunk: deviceElements,
     ask: thread.ask,
     compile: (id, program) =>

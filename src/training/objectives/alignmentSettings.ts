@@ -68,11 +68,11 @@ export const alignedLayers = ({ alignLayers }: AlignmentSettings, config: ModelC
   const wrong = layers.find(layer => layer > config.layers)
   if (wrong !== undefined)
     throw new RangeError(
-      `alignLayers names layer ${wrong}; the model has layers 1 to ${config.layers}, and the embedding, 0`
+      `there is no layer ${wrong} to align; the model has layers 1 to ${config.layers}, and the embedding, 0`
     )
   const repeated = layers.find((layer, i) => layers.indexOf(layer) !== i)
-  if (repeated !== undefined) throw new RangeError(`alignLayers names layer ${repeated} twice`)
-  if (layers.length === 0) throw new RangeError("alignLayers names no layer")
+  if (repeated !== undefined) throw new RangeError(`layer ${repeated} is to be aligned twice`)
+  if (layers.length === 0) throw new RangeError("no layer is to be aligned")
   return layers
 }
 
