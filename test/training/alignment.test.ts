@@ -142,7 +142,9 @@ describe("alignment", () => {
       "there is no layer 4 to align; the model has layers 1 to 3"
     )
     expect(() => teacher({ alignLayers: [-1] })).toThrow()
-    expect(() => alignedLayers(teacher({ alignLayers: [1, 1] }).settings, config)).toThrow("layer 1 is to be aligned twice")
+    expect(() => alignedLayers(teacher({ alignLayers: [1, 1] }).settings, config)).toThrow(
+      "layer 1 is to be aligned twice"
+    )
   })
 })
 
