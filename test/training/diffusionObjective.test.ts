@@ -195,8 +195,13 @@ describe("masked diffusion", () => {
           maxGradNorm: 1,
           checkpointLayers: false
         })
-        for (let step = 0; step < 1000; step++)
-          yield* trainer.step(yield* objective.microBatches(step), { lr: 0.01 * (1 - step / 1000), update: step + 1 })
+        // With half as many, two or three of eight seeds do not get there: which, the rounding of the processor decides.
+        const updates = 2000
+        for (let step = 0; step < updates; step++)
+          yield* trainer.step(yield* objective.microBatches(step), {
+            lr: 0.01 * (1 - step / updates),
+            update: step + 1
+          })
         const denoiser = yield* makeDenoiser(engine, config, buffers.parameters.views, {
           rows: 1,
           length: 32,
