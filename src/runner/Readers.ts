@@ -108,7 +108,13 @@ const artifactReader = (
   }
 }
 
-const chunkReader = (store: Store, digest: Digest, manifest: Manifest, metadata: unknown): ChunkReader<unknown> => ({
+/** The items of a set in its order; their bytes are read when asked for. */
+export const chunkReader = (
+  store: Store,
+  digest: Digest,
+  manifest: Manifest,
+  metadata: unknown
+): ChunkReader<unknown> => ({
   digest,
   metadata,
   count: manifest.items?.count ?? 0,

@@ -7,8 +7,8 @@ import { type AnchorNote, decodeIds } from "../../diffusion/anchors.ts"
 import type { Manifest } from "../../pipeline/Artifact.ts"
 import { ConfigError } from "../../pipeline/ConfigError.ts"
 import { type Digest, short } from "../../pipeline/Digest.ts"
+import { chunkReader } from "../../runner/Readers.ts"
 import type { Store } from "../../store/Store.ts"
-import { itemsOf } from "./items.ts"
 
 interface Metadata {
   readonly hiddenSize: number
@@ -44,13 +44,13 @@ export const exportAnchors = Effect.fn("exportAnchors")(function* (
     files++
     open = undefined
   }
-  yield* Stream.runForEach(itemsOf(store, manifest), ({ bytes, note }) =>
-    Effect.sync(() => {
+  yield* Stream.runForEach(chunkReader(store, digest, manifest, metadata).items, ({ bytes, note }) =>
+    Effect.map(bytes, content => {
       const { layer, sequence } = note as unknown as AnchorNote
       if (layer === undefined) {
         close()
-        open = { key: sequence, ids: decodeIds(bytes), states: new Map() }
-      } else open?.states.set(layer, bytes)
+        open = { key: sequence, ids: decodeIds(content), states: new Map() }
+      } else open?.states.set(layer, content)
     })
   )
   close()

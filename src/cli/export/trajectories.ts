@@ -4,8 +4,8 @@ import { decodeTrajectory, fieldRecord } from "../../diffusion/trajectories.ts"
 import type { Manifest } from "../../pipeline/Artifact.ts"
 import { ConfigError } from "../../pipeline/ConfigError.ts"
 import { type Digest, short } from "../../pipeline/Digest.ts"
+import { chunkReader } from "../../runner/Readers.ts"
 import type { Store } from "../../store/Store.ts"
-import { itemsOf } from "./items.ts"
 
 const trajectoriesKind = "trajectories"
 
@@ -17,9 +17,11 @@ export const trajectoriesText = Effect.fn("trajectoriesText")(function* (
 ) {
   if (manifest.kind !== trajectoriesKind)
     return yield* new ConfigError({ at: short(digest), message: `is no set of trajectories, but ${manifest.kind}` })
-  const { maskId } = manifest.metadata as unknown as { readonly maskId: number }
+  const metadata = manifest.metadata as unknown as { readonly maskId: number }
   const records = yield* Stream.runCollect(
-    Stream.mapEffect(itemsOf(store, manifest), ({ bytes, key }) => decodeTrajectory(bytes, key))
+    Stream.mapEffect(chunkReader(store, digest, manifest, metadata).items, ({ bytes, key }) =>
+      Effect.flatMap(bytes, content => decodeTrajectory(content, key))
+    )
   )
-  return Array.from(records, (record, idx) => `${JSON.stringify(fieldRecord(record, idx, maskId))}\n`).join("")
+  return Array.from(records, (record, idx) => `${JSON.stringify(fieldRecord(record, idx, metadata.maskId))}\n`).join("")
 })

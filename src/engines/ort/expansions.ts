@@ -32,31 +32,38 @@ export const scatterAdd: Lower<Attributes["scatterAdd"]> = ({
   return reshaped(result, shape)
 }
 
+/** For the processor: the product of operands that are transposed on the way. */
+const fusedMatmul = (b: Builder, x: string, y: string, { transposeA, transposeB }: Attributes["matmul"]): string =>
+  b.node(
+    "FusedMatMul",
+    [x, y],
+    { transA: Number(transposeA), transB: Number(transposeB), alpha: new Float(1) },
+    { domain: contribDomain }
+  )[0]!
+
 /**
- * Products. FusedMatMul transposes on the way, for WebGPU Gemm does so with two matrices. On the processor, FusedMatMul is slow where the left
- * sides of a batch are large and transposed, as in the backward pass of attention: there it makes the transposed product, of the other order. Where there is nothing to sum, MatMul gets the shape wrong.
+ * Products. For WebGPU, Gemm transposes on the way with two matrices. On the processor, FusedMatMul is slow where the left sides of a batch are
+ * large and transposed, as in the backward pass of attention: there it makes the transposed product, of the other order. Where there is
+ * nothing to sum, MatMul gets the shape wrong.
  */
-export const matmul: Lower<Attributes["matmul"]> = ({
-  attributes: { transposeA, transposeB },
-  b,
-  inputs: [left, right],
-  out,
-  target,
-  types
-}) => {
+export const matmul: Lower<Attributes["matmul"]> = ({ attributes, b, inputs: [left, right], out, target, types }) => {
+  const { transposeA, transposeB } = attributes
   const [{ shape: leftShape }, { shape: rightShape }] = types as [ValueType, ValueType]
   if (elements(leftShape) === 0) return b.one("Expand", [b.f32(0), b.i64(out.shape)])
   if (!transposeA && !transposeB) return b.one("MatMul", [left!, right!])
   const turned = (x: string, { length }: Shape): string =>
     b.one("Transpose", [x], { perm: [...Array(length - 2).keys(), length - 1, length - 2] })
-  const turns = { transA: Number(transposeA), transB: Number(transposeB), alpha: new Float(1) }
   const matrices = leftShape.length === 2 && rightShape.length === 2
-  const fused = (x: string, y: string): string => b.node("FusedMatMul", [x, y], turns, { domain: contribDomain })[0]!
   const moved = elements(rightShape) + elements(out.shape)
   if (target === "cpu" && !matrices && transposeA && !transposeB && moved < elements(leftShape))
-    return turned(fused(right!, left!), out.shape)
-  if (target === "cpu") return fused(left!, right!)
-  if (target === "webgpu" && matrices) return b.one("Gemm", [left!, right!], turns)
+    return turned(fusedMatmul(b, right!, left!, attributes), out.shape)
+  if (target === "cpu") return fusedMatmul(b, left!, right!, attributes)
+  if (target === "webgpu" && matrices)
+    return b.one("Gemm", [left!, right!], {
+      transA: Number(transposeA),
+      transB: Number(transposeB),
+      alpha: new Float(1)
+    })
   return b.one("MatMul", [
     transposeA ? turned(left!, leftShape) : left!,
     transposeB ? turned(right!, rightShape) : right!
@@ -67,9 +74,7 @@ export const matmul: Lower<Attributes["matmul"]> = ({
 export const squareSum = (b: Builder, x: string, shape: Shape, out: Shape): string => {
   const columns = shape.at(-1)!
   const rows = b.one("Reshape", [x, b.i64([elements(shape) / columns, 1, columns])])
-  const turns = { transA: 0, transB: 1, alpha: new Float(1) }
-  const [sums] = b.node("FusedMatMul", [rows, rows], turns, { domain: contribDomain })
-  return b.one("Reshape", [sums!, b.i64(out)])
+  return b.one("Reshape", [fusedMatmul(b, rows, rows, { transposeA: false, transposeB: true }), b.i64(out)])
 }
 
 /** RotaryEmbedding; WebGPU has none, so that there it is spelled out. */
