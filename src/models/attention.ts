@@ -3,6 +3,7 @@ import {
   add,
   and,
   cast,
+  concat,
   constant,
   cos,
   div,
@@ -14,9 +15,11 @@ import {
   reshape,
   select,
   sin,
+  sliceAxis,
   softmax,
   transpose
 } from "../tensor/ops.ts"
+import { slices } from "../tensor/composites.ts"
 import type { DType } from "../tensor/dtype.ts"
 import type { Tensor } from "../tensor/Tensor.ts"
 
@@ -95,25 +98,58 @@ export const rotation = (
   return { cos: cos(angles), sin: sin(angles) }
 }
 
-/**
- * softmax(q kT / sqrt(headDim) + mask) v with grouped queries. q [B, L, H, headDim], k and v [B, keys, KV, headDim] -> [B, L, H * headDim]. The
- * queries of a group are stacked as rows, so that keys and values are never repeated.
- */
-export const attend = (q: Tensor, k: Tensor, v: Tensor, mask: Tensor | undefined): Tensor => {
-  const [batch, length, heads, headDim] = q.shape as [number, number, number, number]
-  const groups = k.shape[2]!
+/** softmax(q kT / sqrt(headDim) + mask) v. q [B, H, queries, headDim], k and v [B, KV, keys, headDim] -> as q. */
+const mix = (q: Tensor, k: Tensor, v: Tensor, mask: Tensor | undefined): Tensor => {
+  const [batch, heads, length, headDim] = q.shape as [number, number, number, number]
+  const [groups, keys] = k.shape.slice(1) as [number, number]
   const perGroup = heads / groups
-  const rows = perGroup * length
-  const queries = reshape(transpose(q, [0, 2, 1, 3]), [batch, groups, rows, headDim])
-  const keys = transpose(k, [0, 2, 1, 3]) // [B, KV, L, headDim]
-  const values = transpose(v, [0, 2, 1, 3])
+  // The queries of a group are stacked as rows, so that keys and values are never repeated.
+  const queries = reshape(q, [batch, groups, perGroup * length, headDim])
   // Beside the product, where an engine can make one of both.
-  let scores = matmul(mul(queries, headDim ** -0.5), keys, { transposeB: true }) // [B, KV, G * L, keys]
+  let scores = matmul(mul(queries, headDim ** -0.5), k, { transposeB: true }) // [B, KV, G * queries, keys]
   if (mask !== undefined) {
-    const byHead = reshape(scores, [batch, groups, perGroup, length, k.shape[1]!])
+    const byHead = reshape(scores, [batch, groups, perGroup, length, keys])
     scores = reshape(add(byHead, mask), scores.shape)
   }
-  const mixed = matmul(softmax(scores), values) // [B, KV, G * L, headDim]
-  const byHead = transpose(reshape(mixed, [batch, heads, length, headDim]), [0, 2, 1, 3])
-  return reshape(byHead, [batch, length, heads * headDim])
+  return reshape(matmul(softmax(scores), v), q.shape)
+}
+
+/** Fewer queries make products too small to be fast; more blocks make programs longer, and leave little more out. */
+const leastBlock = 128
+const mostBlocks = 4
+
+/** The queries of a causal pass in blocks of one size, but for the last. */
+const causalBlocks = (length: number): ReadonlyArray<{ readonly from: number; readonly to: number }> => {
+  const count = Math.max(1, Math.min(mostBlocks, Math.floor(length / leastBlock)))
+  const size = Math.ceil(length / count)
+  return Array.from({ length: count }, (_, i) => ({ from: i * size, to: Math.min(length, (i + 1) * size) }))
+}
+
+/**
+ * softmax(q kT / sqrt(headDim) + mask) v with grouped queries. q [B, L, H, headDim], k and v [B, keys, KV, headDim] -> [B, L, H * headDim]. `causal`:
+ * that the mask lets no query see a key behind it; blocks of queries then leave the keys behind them out.
+ */
+export const attend = (
+  q: Tensor,
+  k: Tensor,
+  v: Tensor,
+  mask: Tensor | undefined,
+  { causal = false }: { readonly causal?: boolean } = {}
+): Tensor => {
+  const [batch, length, heads, headDim] = q.shape as [number, number, number, number]
+  const [queries, keys, values] = [q, k, v].map(x => transpose(x, [0, 2, 1, 3])) as [Tensor, Tensor, Tensor]
+  const blocks = causal && k.shape[1] === length ? causalBlocks(length) : []
+  const mixed =
+    blocks.length < 2
+      ? mix(queries, keys, values, mask)
+      : concat(
+          slices(queries, blocks, 2).map((own, i) => {
+            const { from, to } = blocks[i]!
+            const until = (x: Tensor): Tensor => sliceAxis(x, 2, 0, to)
+            const seen = mask === undefined ? undefined : sliceAxis(sliceAxis(mask, 3, from, to), 4, 0, to)
+            return mix(own, until(keys), until(values), seen)
+          }),
+          2
+        )
+  return reshape(transpose(mixed, [0, 2, 1, 3]), [batch, length, heads * headDim])
 }

@@ -25,6 +25,8 @@ export interface KeyValues {
 /** What all layers of one forward pass share. */
 export interface LayerContext {
   readonly mask: Tensor | undefined
+  /** Whether the mask is that of a causal pass. */
+  readonly causal: boolean
   readonly angles: Rotation
   /** What a layer's queries attend to, given its own keys and values. */
   readonly attended: (layer: number, fresh: KeyValues) => KeyValues
@@ -73,7 +75,7 @@ export const selfAttention = (config: ModelConfig, linear: LinearKind): Part<Mix
         Linear
       ]
       const [qNorm, kNorm] = norms.map(({ name }) => parameter(name))
-      return (x, layer, { angles, attended, mask }) => {
+      return (x, layer, { angles, attended, causal, mask }) => {
         const [batch, length] = x.shape as [number, number, number]
         const split = (y: Tensor, count: number): Tensor => reshape(y, [batch, length, count, headDim])
         const [cosines, sines] = [cast(angles.cos, x.dtype), cast(angles.sin, x.dtype)]
@@ -84,7 +86,7 @@ export const selfAttention = (config: ModelConfig, linear: LinearKind): Part<Mix
           keys: placed(split(ofK(x), keyValueHeads), kNorm), // [B, L, KV, headDim]
           values: split(ofV(x), keyValueHeads)
         })
-        return ofBack(attend(queries, keys, values, mask)) // [B, L, d]
+        return ofBack(attend(queries, keys, values, mask, { causal })) // [B, L, d]
       }
     }
   }

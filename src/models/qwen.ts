@@ -1,5 +1,5 @@
 /** Qwen2, Qwen2.5 and Qwen3 dense decoders as functions over weights; causal by the call, or else as the configuration says: bidirectional, or by blocks. */
-import { rowParts, softmaxCrossEntropy } from "../tensor/composites.ts"
+import { slices, softmaxCrossEntropy } from "../tensor/composites.ts"
 import { add, checkpoint, concat, gather, matmul, rmsNorm } from "../tensor/ops.ts"
 import type { DType } from "../tensor/dtype.ts"
 import type { Tensor } from "../tensor/Tensor.ts"
@@ -54,6 +54,7 @@ export const layerContext = (
   { attended = (_layer, fresh) => fresh, mask, ...attention }: ForwardOptions
 ): LayerContext => ({
   mask: mask ?? attentionMask({ ...attention, blockSize: config.attentionBlockSize }, length, dtype),
+  causal: mask === undefined && attention.causal,
   attended,
   angles: rotation(attention.positions, { headDim: config.headDim, length, theta: config.ropeTheta })
 })
@@ -108,8 +109,8 @@ export const chunkedOfLogits = (
   const sizes = Array.from({ length: Math.ceil(n / rows) }, (_, c) => Math.min(rows, n - c * rows))
   const parts = sizes.map((size, c) => ({ from: c * rows, to: Math.min(n, c * rows + size + ahead) }))
   // Cut before the chunks begin, so that all chunks are the same program, which an engine compiles once.
-  const states = rowParts(hidden, parts)
-  const ids = rowParts(targets, parts)
+  const states = slices(hidden, parts)
+  const ids = slices(targets, parts)
   const chunks = sizes.map((size, c) => checkpoint(() => chunk(states[c]!, ids[c]!, size)))
   return chunks[0]!.map((_, i) =>
     concat(

@@ -4,6 +4,7 @@
  */
 import type { DType, HostArray } from "./dtype.ts"
 import type { Attributes, Op } from "./primitives.ts"
+import { sameShape } from "./shape.ts"
 import { TensorError, type Node, type Shape, type Tensor } from "./Tensor.ts"
 
 /** A number for each value of a program: instructions define values in ascending order. */
@@ -38,8 +39,8 @@ export interface Program {
 }
 
 /**
- * The program that computes named outputs. What they do not need is left out, equal subexpressions are computed once, annotations
- * for differentiation are removed.
+ * The program that computes named outputs. What they do not need is left out, equal subexpressions are computed once, a reshape of a reshape is one,
+ * annotations for differentiation are removed.
  */
 export const makeProgram = (outputs: { readonly [name: string]: Tensor }): Program => {
   const nodes = reachable(Object.values(outputs))
@@ -76,9 +77,9 @@ export const makeProgram = (outputs: { readonly [name: string]: Tensor }): Progr
   const recomputations = new Map<number, number>([[0, 0]])
   for (const node of nodes) {
     if (node.op === "input" || node.op === "constant") continue
-    const inputIds = node.inputs.map(tensor => valuesOf.get(tensor.node)![tensor.index]!)
-    if (isAnnotation(node.op)) {
-      valuesOf.set(node, inputIds.slice(0, node.outputs.length))
+    const inputIds = needed(node).map(tensor => valuesOf.get(tensor.node)![tensor.index]!)
+    if (isAnnotation(node.op) || isNothing(node)) {
+      valuesOf.set(node, inputIds)
       continue
     }
     const recomputation = recomputations.get(node.recomputation) ?? recomputations.size
@@ -116,15 +117,28 @@ const isOp = <O extends Op>(node: Node, op: O): node is Node<O> => (node.op as O
 const isAnnotation = (op: Op): op is "stopGradient" | "checkpoint" | "customGradient" =>
   op === "stopGradient" || op === "checkpoint" || op === "customGradient"
 
-/** The nodes that some tensors need, in the order of their creation. Annotations need their values only. */
+/** What a node is computed from: of annotations, their values; of a reshape, what other reshapes led to it from. */
+const needed = (node: Node): ReadonlyArray<Tensor> => {
+  if (isAnnotation(node.op)) return node.inputs.slice(0, node.outputs.length)
+  if (node.op !== "reshape") return node.inputs
+  let x = node.inputs[0]!
+  while (isAnnotation(x.node.op) || (x.node.op === "reshape" && x.node.recomputation === node.recomputation))
+    x = x.node.inputs[x.index]!
+  return [x]
+}
+
+/** Whether reshapes led back to the shape from which they came. */
+const isNothing = (node: Node): boolean =>
+  node.op === "reshape" && sameShape(node.outputs[0]!.shape, needed(node)[0]!.shape)
+
+/** The nodes that some tensors need, in the order of their creation. */
 export const reachable = (roots: ReadonlyArray<Tensor>): ReadonlyArray<Node> => {
   const found = new Set<Node>()
   const pending = roots.map(({ node }) => node)
   for (let node = pending.pop(); node !== undefined; node = pending.pop()) {
     if (found.has(node)) continue
     found.add(node)
-    const needed = isAnnotation(node.op) ? node.inputs.slice(0, node.outputs.length) : node.inputs
-    for (const { node: input } of needed) if (!found.has(input)) pending.push(input)
+    for (const { node: input } of needed(node)) if (!found.has(input)) pending.push(input)
   }
   return [...found].toSorted((a, b) => a.id - b.id)
 }

@@ -110,24 +110,26 @@ export const logSumExp = (x: Tensor, axis = -1): Tensor => {
 }
 
 /**
- * Parts of x [N, ...] by rows, from (included) to (excluded); they may overlap. All their cotangents are put together at once, when the last is there.
+ * Parts of x along an axis, from (included) to (excluded); they may overlap. All their cotangents are put together at once, when the last is there.
  */
-export const rowParts = (
+export const slices = (
   x: Tensor,
-  parts: ReadonlyArray<{ readonly from: number; readonly to: number }>
+  parts: ReadonlyArray<{ readonly from: number; readonly to: number }>,
+  axis = 0
 ): ReadonlyArray<Tensor> => {
-  const rows = parts.flatMap(({ from, to }) => Array.from({ length: to - from }, (_, i) => from + i))
-  const inOrder = rows.length === x.shape[0] && rows.every((row, i) => row === i)
+  const indices = parts.flatMap(({ from, to }) => Array.from({ length: to - from }, (_, i) => from + i))
+  const inOrder = indices.length === x.shape[axis] && indices.every((index, i) => index === i)
   return customGradients(
-    parts.map(({ from, to }) => sliceAxis(x, 0, from, to)),
+    parts.map(({ from, to }) => sliceAxis(x, axis, from, to)),
     [x],
     cotangents => {
       const all = concat(
-        parts.map(({ from, to }, i) => cotangents[i] ?? zeros(x.dtype, x.shape.with(0, to - from))),
-        0
+        parts.map(({ from, to }, i) => cotangents[i] ?? zeros(x.dtype, x.shape.with(axis, to - from))),
+        axis
       )
       if (inOrder) return [all]
-      return [scatterAdd(zeros(x.dtype, x.shape), constant(Int32Array.from(rows), "i32", [rows.length]), all)]
+      const at = constant(Int32Array.from(indices), "i32", [indices.length])
+      return [scatterAdd(zeros(x.dtype, x.shape), at, all, axis)]
     }
   )
 }

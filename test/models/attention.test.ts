@@ -3,6 +3,7 @@ import { describe, expect, it } from "vitest"
 import { evaluateTensors } from "../../src/engines/reference/evaluate.ts"
 import { attend, attentionMask, rotation } from "../../src/models/attention.ts"
 import { vjp } from "../../src/tensor/autodiff.ts"
+import { makeProgram } from "../../src/tensor/Program.ts"
 import { input, mul, rotate, sum } from "../../src/tensor/ops.ts"
 import { normals, randomKey } from "../../src/tensor/random.ts"
 import { below, seeded } from "../support/random.ts"
@@ -63,6 +64,42 @@ describe("who may see whom", () => {
                 else expect(value).toBeLessThan(-1e29)
               }
         })
+})
+
+describe("attention in a causal pass", () => {
+  for (const length of [255, 256, 300, 514])
+    it(`of ${length} tokens is what its mask says, though it leaves out what nobody may see`, () => {
+      const [batch, heads, groups, headDim] = [1, 2, 1, 2]
+      const q = input("q", "f32", [batch, length, heads, headDim])
+      const k = input("k", "f32", [batch, length, groups, headDim])
+      const v = input("v", "f32", [batch, length, groups, headDim])
+      const cotangent = input("cotangent", "f32", [batch, length, heads * headDim])
+      const documents = input("documents", "i32", [batch, length])
+      const mask = attentionMask({ causal: true, documents }, length, "f32")
+      const values = {
+        ...Object.fromEntries(
+          Object.entries({ q, k, v, cotangent }).map(([name, { size }]) => [
+            name,
+            normals(randomKey(3, name, length), size)
+          ])
+        ),
+        documents: Int32Array.from({ length }, (_, i) => Math.floor(i / 200))
+      }
+      const results = [false, true].map(causal => {
+        const y = attend(q, k, v, mask, { causal })
+        const [dq, dk, dv] = vjp([y], [cotangent], [q, k, v])
+        const outputs = { y, dq: dq!, dk: dk!, dv: dv! }
+        return {
+          products: makeProgram(outputs).instructions.filter(({ op }) => op === "matmul").length,
+          found: evaluateTensors(outputs, values, { exact: true })
+        }
+      })
+      const [whole, blocks] = results as [(typeof results)[0], (typeof results)[0]]
+      // Two forward, four backward, for each block.
+      expect([whole.products, blocks.products]).toEqual([6, 6 * Math.floor(length / 128)])
+      for (const [name, expected] of Object.entries(whole.found))
+        for (const [i, value] of expected.entries()) expect(blocks.found[name]![i]).toBeCloseTo(value, 12)
+    })
 })
 
 describe("the gradients of attention", () => {

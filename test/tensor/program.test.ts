@@ -50,6 +50,16 @@ describe("programs", () => {
     expect(opsOf(makeProgram({ y: ops.stopGradient(ops.checkpoint(() => ops.exp(x))) }))).toEqual(["exp"])
   })
 
+  it("reshape once where a trace does it again and again, and not at all on the way back", () => {
+    const x = ops.input("x", "f32", [2, 6])
+    const flat = ops.stopGradient(ops.reshape(x, [12]))
+    const program = makeProgram({ cube: ops.reshape(flat, [3, 2, 2]), back: ops.exp(ops.reshape(flat, [2, 6])) })
+    expect(opsOf(program)).toEqual(["reshape", "exp"])
+    expect(program.instructions.map(({ inputs }) => inputs)).toEqual([[0], [0]])
+    const both = makeProgram({ flat, cube: ops.reshape(flat, [3, 2, 2]) })
+    expect(both.instructions.map(({ inputs }) => inputs)).toEqual([[0], [0]])
+  })
+
   it("refuse two inputs of one name", () => {
     const y = ops.add(ops.input("x", "f32", []), ops.input("x", "f32", []))
     expect(() => makeProgram({ y })).toThrow('two inputs of one program are called "x"')

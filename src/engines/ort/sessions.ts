@@ -6,7 +6,10 @@ import * as ort from "onnxruntime-node"
 import type { Device } from "./protocol.ts"
 
 /** It makes one FusedMatMul of a transpose and a product of an empty batch, on which that operator fails. */
-const wrongOptimisers = "MatmulTransposeFusion"
+const optimization = { disable_specified_optimizers: "MatmulTransposeFusion" }
+
+/** Else the threads of a session look for work for a while after each of its runs, and take the processors from those of the session that runs next. */
+const threading = { force_spinning_stop: "1" }
 
 /** What creation says where an operator has no kernel for WebGPU, and may not be left to the processor. */
 const leftToProcessor = /fallback to CPU EP has been explicitly disabled/
@@ -32,7 +35,8 @@ export class Sessions {
       interOpNumThreads: 1,
       graphOptimizationLevel: "all",
       executionProviders: [device],
-      logSeverityLevel: 3
+      logSeverityLevel: 3,
+      extra: { optimization, session: threading }
     }
   }
 
@@ -44,8 +48,7 @@ export class Sessions {
   }
 
   async #make(model: Uint8Array, results: Device): Promise<ort.InferenceSession> {
-    const optimization = { disable_specified_optimizers: wrongOptimisers }
-    if (this.#device === "cpu") return ort.InferenceSession.create(model, { ...this.#options, extra: { optimization } })
+    if (this.#device === "cpu") return ort.InferenceSession.create(model, this.#options)
     const options = {
       ...this.#options,
       ...(results === "webgpu" ? { preferredOutputLocation: "gpu-buffer" as const } : {})
@@ -55,12 +58,12 @@ export class Sessions {
         ...options,
         // That a model is not for the device alone is no error to show.
         logSeverityLevel: 4,
-        extra: { optimization, session: { disable_cpu_ep_fallback: "1" } }
+        extra: { optimization, session: { ...threading, disable_cpu_ep_fallback: "1" } }
       })
     } catch (cause) {
       if (!(cause instanceof Error && leftToProcessor.test(cause.message))) throw cause
       this.partlyOnProcessor += 1
-      return ort.InferenceSession.create(model, { ...options, extra: { optimization } })
+      return ort.InferenceSession.create(model, options)
     }
   }
 
