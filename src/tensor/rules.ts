@@ -122,15 +122,13 @@ const matmulRule: Rule<"matmul"> = ({ attributes: { transposeA, transposeB }, g,
 const rmsNormRule: Rule<"rmsNorm"> = ({ attributes: { epsilon }, g, inputs: [x, weight] }) => {
   const [rows, gRows] = [flattened(x!), flattened(g)]
   const [count, size] = rows.shape as [number, number]
-  const column = (y: Tensor): Tensor => reshape(y, [count, 1])
-  const inverse = column(rsqrt(add(mean(square(rows), -1), epsilon)))
+  const inverse = reshape(rsqrt(add(mean(square(rows), -1), epsilon)), [count, 1])
   const normalised = mul(rows, inverse)
   const ofWeights = mul(gRows, normalised)
   return [
     () => {
-      const along = reshape(matmul(ofWeights, reshape(weight!, [size, 1])), [count])
-      const radial = mul(normalised, column(mul(along, 1 / size)))
-      return reshape(mul(sub(mul(gRows, weight!), radial), inverse), x!.shape)
+      const along = matmul(ofWeights, reshape(mul(weight!, 1 / size), [size, 1])) // [count, 1]
+      return reshape(mul(sub(mul(gRows, weight!), mul(normalised, along)), inverse), x!.shape)
     },
     () => reshape(matmul(broadcastTo(constant(1, g.dtype), [1, count]), ofWeights), weight!.shape)
   ]
