@@ -15,6 +15,8 @@ model = Qwen3ForCausalLM._from_config(
     Qwen3Config(**request["config"]), attn_implementation="sdpa", dtype=torch.float32
 )
 model.train()
+if request["recompute"]:
+    model.activation_checkpointing_enable()
 if request["compiled"]:
     model.forward = torch.compile(model.forward)
 optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.95), weight_decay=0.1, fused=True)

@@ -1,10 +1,10 @@
 /**
  * A whole training step (forward, backward, clipping, AdamW) of 1,024 tokens beside PyTorch, turn by turn in the same run.
  *
- *     node bench/step.ts [--rounds N] [--models 3.6M,29M] [--threads 1,2] [--compiled]
+ *     node bench/step.ts [--rounds N] [--models 3.6M,29M] [--threads 1,2] [--compiled] [--recompute]
  *
  * PyTorch is that of the environment that `npm run test:interop` makes; `INTEROP_PYTHON` names another. `--compiled` adds torch.compile,
- * which takes a minute to warm up.
+ * which takes a minute to warm up. `--recompute`: both compute each layer again in the backward pass.
  */
 import { spawn } from "node:child_process"
 import { existsSync, mkdirSync, writeFileSync } from "node:fs"
@@ -42,7 +42,8 @@ const { values: flags } = parseArgs({
     rounds: { type: "string", default: "6" },
     models: { type: "string", default: Object.keys(models).join(",") },
     threads: { type: "string", default: "1,2" },
-    compiled: { type: "boolean", default: false }
+    compiled: { type: "boolean", default: false },
+    recompute: { type: "boolean", default: false }
   }
 })
 const rounds = Number(flags.rounds)
@@ -67,7 +68,9 @@ const startTorch = async (config: ModelConfig, threads: number, compiled: boolea
     if (done === true) throw new Error("PyTorch ended; see above")
     return JSON.parse(value) as A
   }
-  child.stdin.write(`${JSON.stringify({ config: encodeModelConfig(config), rows, length, threads, compiled })}\n`)
+  child.stdin.write(
+    `${JSON.stringify({ config: encodeModelConfig(config), rows, length, threads, compiled, recompute: flags.recompute })}\n`
+  )
   const { parameters, torch } = await next<{ readonly torch: string; readonly parameters: number }>()
   if (parameters !== countParameters(config))
     throw new Error(`PyTorch's model has ${parameters} parameters, ours ${countParameters(config)}`)
@@ -102,7 +105,7 @@ const compare = (model: string, config: ModelConfig, threads: number) =>
         optimiser: { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weightDecay: 0.1 },
         groups: [{ offset: 0, size: countParameters(config), rateFactor: 1, decays: true }],
         maxGradNorm: 1,
-        checkpointLayers: false
+        checkpointLayers: flags.recompute
       })
       let done = 0
       const ours: Contender = {
@@ -175,6 +178,6 @@ console.log(
 const folder = join(import.meta.dirname, "results")
 mkdirSync(folder, { recursive: true })
 writeFileSync(
-  join(folder, "step.json"),
+  join(folder, flags.recompute ? "step-recompute.json" : "step.json"),
   `${JSON.stringify({ date: new Date().toISOString().slice(0, 10), processor: cpus()[0]?.model, node: process.version, tokens: rows * length, results }, null, 2)}\n`
 )
