@@ -3,15 +3,20 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import * as ort from "onnxruntime-node"
-import { describe, expect, it } from "vitest"
+import { describe, expect, it } from "@effect/vitest"
+import { Effect } from "effect"
 import { lowerSegment } from "../../src/engines/ort/lower.ts"
 import { encodeModel } from "../../src/engines/ort/onnx.ts"
+import { makeOrt } from "../../src/engines/ort/ort.ts"
 import { segmentsOf } from "../../src/engines/ort/segments.ts"
+import { evaluateTensors } from "../../src/engines/reference/evaluate.ts"
 import { gradients } from "../../src/tensor/autodiff.ts"
 import { square } from "../../src/tensor/composites.ts"
-import { input, matmul, sum, tanh } from "../../src/tensor/ops.ts"
+import { input, matmul, mul, sum, tanh } from "../../src/tensor/ops.ts"
 import { makeProgram } from "../../src/tensor/Program.ts"
+import { normals, randomKey } from "../../src/tensor/random.ts"
 import type { Tensor } from "../../src/tensor/Tensor.ts"
+import { runOnce } from "./runOnce.ts"
 
 const lowered = (outputs: { readonly [name: string]: Tensor }) => {
   const program = makeProgram(outputs)
@@ -58,8 +63,9 @@ describe("the order of results", () => {
   })
 })
 
+const operators = (outputs: { readonly [name: string]: Tensor }) => lowered(outputs).model.nodes.map(({ op }) => op)
+
 describe("sums of squares", () => {
-  const operators = (outputs: { readonly [name: string]: Tensor }) => lowered(outputs).model.nodes.map(({ op }) => op)
   const x = input("x", "f32", [3, 2048])
 
   it("along long rows are products, without squares in memory", () => {
@@ -73,4 +79,52 @@ describe("sums of squares", () => {
     expect(operators({ y: sum(square(x), [1]), z: square(x) })).toContain("Mul")
     expect(operators({ y: sum(square(x), [1]), z: sum(square(x), [0]) })).toContain("Mul")
   })
+})
+
+describe("sums along axes", () => {
+  const x = input("x", "f32", [2, 3, 8])
+  const w = input("w", "f32", [8])
+
+  it("of rows times a vector, and of all rows, are products", () => {
+    for (const y of [mul(x, w), mul(w, x)]) {
+      expect(operators({ y: sum(y, [2]) })).toContain("MatMul")
+      expect(operators({ y: sum(y, [2]) })).not.toContain("Mul")
+    }
+    expect(operators({ y: sum(x, [0, 1]) })).toContain("MatMul")
+    expect(operators({ y: sum(x, [0, 1]) })).not.toContain("ReduceSum")
+  })
+
+  it("are not otherwise", () => {
+    const others = [
+      { y: sum(mul(x, w), [1]) },
+      { y: sum(mul(x, w), [2]), z: mul(x, w) },
+      { y: sum(mul(x, input("v", "f32", [3, 1])), [2]) },
+      { y: sum(mul(input("h", "bf16", [2, 8]), input("v", "bf16", [8])), [1]) },
+      { y: sum(x, [0]) },
+      { y: sum(input("i", "i32", [2, 8]), [0]) }
+    ]
+    for (const outputs of others) {
+      expect(operators(outputs)).toContain("ReduceSum")
+      expect(operators(outputs)).not.toContain("MatMul")
+    }
+  })
+
+  it.effect("give what plain loops give", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const engine = yield* makeOrt({ threads: 2 })
+        const outputs = {
+          weighted: sum(mul(x, w), [2]),
+          kept: sum(mul(w, x), 2, { keepDims: true }),
+          rows: sum(x, [0, 1]),
+          rowsKept: sum(x, [0, 1], { keepDims: true })
+        }
+        const values = { x: normals(randomKey(5, "x"), x.size), w: normals(randomKey(5, "w"), w.size) }
+        const expected = evaluateTensors(outputs, values, { exact: true })
+        const found = yield* runOnce(engine, makeProgram(outputs), values)
+        for (const [name, exact] of Object.entries(expected))
+          for (const [i, value] of exact.entries()) expect(found[name]![i]).toBeCloseTo(value, 5)
+      })
+    )
+  )
 })

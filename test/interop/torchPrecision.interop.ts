@@ -7,6 +7,7 @@ import { makeOrt } from "../../src/engines/ort/ort.ts"
 import { evaluate, evaluateTensors } from "../../src/engines/reference/evaluate.ts"
 import { makeTorch } from "../../src/engines/torch/torch.ts"
 import { attend, attentionMask } from "../../src/models/attention.ts"
+import { vjp } from "../../src/tensor/autodiff.ts"
 import { encodeProgram } from "../../src/tensor/encode.ts"
 import * as ops from "../../src/tensor/ops.ts"
 import { makeProgram } from "../../src/tensor/Program.ts"
@@ -133,6 +134,31 @@ describe.each([
       )
     )
   )
+
+  it.live("computes norms and their gradients in f32, whatever the size of a cotangent", () => {
+    const [size, scale] = [64, 2 ** 16]
+    const x = ops.input("x", "f32", [4, 64, size])
+    const w = ops.input("w", "f32", [size])
+    const g = ops.input("g", "f32", x.shape)
+    const y = ops.rmsNorm(x, w, 1e-6)
+    const [dx, dw] = vjp([y], [g], [x, w])
+    const program = makeProgram({ y, dx: dx!, dw: dw! })
+    const values = {
+      x: normals(randomKey(6, "x"), x.size),
+      w: normals(randomKey(6, "w"), size),
+      g: normals(randomKey(6, "g"), x.size).map(value => value * scale)
+    }
+    return within(precision, engine =>
+      Effect.gen(function* () {
+        const found = yield* runOnce(engine, program, values)
+        for (const [name, expected] of Object.entries(evaluate(program, values))) {
+          const unscaled = (values: ArrayLike<number | bigint>): ReadonlyArray<number> =>
+            Array.from(values, value => Number(value) / (name === "y" ? 1 : scale))
+          close(unscaled(found[name]!), unscaled(expected), 1e-5)
+        }
+      })
+    )
+  })
 
   it.live("trains to the losses of f32 within its rounding", () =>
     Effect.gen(function* () {

@@ -70,6 +70,7 @@ describe("attention in a causal pass", () => {
   for (const length of [255, 256, 300, 514])
     it(`of ${length} tokens is what its mask says, though it leaves out what nobody may see`, () => {
       const [batch, heads, groups, headDim] = [1, 2, 1, 2]
+      const padding = length - 20
       const q = input("q", "f32", [batch, length, heads, headDim])
       const k = input("k", "f32", [batch, length, groups, headDim])
       const v = input("v", "f32", [batch, length, groups, headDim])
@@ -78,12 +79,14 @@ describe("attention in a causal pass", () => {
       const mask = attentionMask({ causal: true, documents }, length, "f32")
       const values = {
         ...Object.fromEntries(
-          Object.entries({ q, k, v, cotangent }).map(([name, { size }]) => [
-            name,
-            normals(randomKey(3, name, length), size)
-          ])
+          Object.entries({ q, k, v, cotangent }).map(([name, { shape, size }]) => {
+            const width = size / shape[1]!
+            const drawn = normals(randomKey(3, name, length), size)
+            // What padding gives has no meaning, and nothing comes back to it.
+            return [name, name === "cotangent" ? drawn.fill(0, padding * width) : drawn]
+          })
         ),
-        documents: Int32Array.from({ length }, (_, i) => Math.floor(i / 200))
+        documents: Int32Array.from({ length }, (_, i) => (i < padding ? Math.floor(i / 200) : -1))
       }
       const results = [false, true].map(causal => {
         const y = attend(q, k, v, mask, { causal })
@@ -98,7 +101,8 @@ describe("attention in a causal pass", () => {
       // Two forward, four backward, for each block.
       expect([whole.products, blocks.products]).toEqual([6, 6 * Math.floor(length / 128)])
       for (const [name, expected] of Object.entries(whole.found))
-        for (const [i, value] of expected.entries()) expect(blocks.found[name]![i]).toBeCloseTo(value, 12)
+        for (const [i, value] of expected.entries())
+          if (name !== "y" || i < padding * heads * headDim) expect(blocks.found[name]![i]).toBeCloseTo(value, 12)
     })
 })
 

@@ -77,6 +77,21 @@ export const squareSum = (b: Builder, x: string, shape: Shape, out: Shape): stri
   return b.one("Reshape", [fusedMatmul(b, rows, rows, { transposeA: false, transposeB: true }), b.i64(out)])
 }
 
+/** x [..., n] as rows of n. */
+const rowsOf = (b: Builder, x: string, shape: Shape): string => b.one("Reshape", [x, b.i64([-1, shape.at(-1)!])])
+
+/** Sums along the last axis of x [..., n] times a vector [n]. */
+export const vectorSum = (b: Builder, x: string, vector: string, shape: Shape, out: Shape): string => {
+  const column = b.one("Reshape", [vector, b.i64([shape.at(-1)!, 1])])
+  return b.one("Reshape", [b.one("MatMul", [rowsOf(b, x, shape), column]), b.i64(out)])
+}
+
+/** The sum of all rows of x [..., n]. */
+export const columnSum = (b: Builder, x: string, shape: Shape, out: Shape): string => {
+  const ones = b.one("Expand", [b.f32(1), b.i64([1, elements(shape.slice(0, -1))])])
+  return b.one("Reshape", [b.one("MatMul", [ones, rowsOf(b, x, shape)]), b.i64(out)])
+}
+
 /** RotaryEmbedding; WebGPU has none, so that there it is spelled out. */
 export const rotate: Lower<unknown> = ({ b, inputs: [x, cosines, sines], target, types }) => {
   const [{ shape }, angles] = types as [ValueType, ValueType, ValueType]

@@ -7,7 +7,18 @@ import type { DType } from "../../tensor/dtype.ts"
 import type { Instruction, Program, ProgramOp, ValueId, ValueType } from "../../tensor/Program.ts"
 import type { Attributes } from "../../tensor/primitives.ts"
 import { Builder, carrier, isHalf, type Lower, type Target } from "./builder.ts"
-import { dequantiseNf4, logSoftmax, matmul, random, rotate, scatterAdd, sine, squareSum } from "./expansions.ts"
+import {
+  columnSum,
+  dequantiseNf4,
+  logSoftmax,
+  matmul,
+  random,
+  rotate,
+  scatterAdd,
+  sine,
+  squareSum,
+  vectorSum
+} from "./expansions.ts"
 import { Float, type OnnxModel, type OnnxType, onnxTypes } from "./onnx.ts"
 import { sameShape } from "../../tensor/shape.ts"
 import { elements } from "../../tensor/Tensor.ts"
@@ -31,6 +42,29 @@ const reduction =
   (op: string): Lower<Attributes["sum"]> =>
   ({ attributes: { axes, keepDims }, b, inputs: [x] }) =>
     axes.length === 0 ? x! : b.one(op, [x!, b.i64(axes)], { keepdims: Number(keepDims) })
+
+/** Sums over all axes but the last of f32: on the processor, a product is the faster way. */
+const sum: Lower<Attributes["sum"]> = context => {
+  const {
+    attributes: { axes },
+    b,
+    inputs: [x],
+    out,
+    target,
+    types: [type]
+  } = context
+  const { dtype, shape } = type!
+  const ofColumns =
+    shape.length > 1 &&
+    axes.join() ===
+      shape
+        .slice(0, -1)
+        .map((_, axis) => axis)
+        .join()
+  return target === "cpu" && dtype === "f32" && ofColumns
+    ? columnSum(b, x!, shape, out.shape)
+    : reduction("ReduceSum")(context)
+}
 
 /** ReduceMax passes over NaN, which must win. WebGPU need not keep NaN at all. */
 const max: Lower<Attributes["max"]> = context => {
@@ -116,7 +150,7 @@ const lowerings: { readonly [O in ProgramOp]: Lower<Attributes[O]> } = {
   },
 
   matmul,
-  sum: reduction("ReduceSum"),
+  sum,
   max,
   argmax: ({ attributes: { axis }, b, inputs }) => b.one("ArgMax", inputs, { axis, keepdims: 0 }),
   topK: ({ attributes: { k }, b, inputs: [x] }) => b.node("TopK", [x!, b.i64([k])], { axis: -1 }, { outputs: 2 }),
@@ -175,27 +209,43 @@ const resultsLast = ({ instructions, outputs }: Segment): ReadonlyArray<Instruct
   return [...instructions.filter(instruction => !isLast(instruction)), ...instructions.filter(isLast).toReversed()]
 }
 
-/** Elements of a row from which on the product of rows is the faster way to sum their squares. */
+/** Elements of a row from which on its product with itself is the faster way to sum their squares. */
 const longRow = 1024
 
-/** Sums of squares along long rows of f32, and the squares, if they are for nothing else: by the value, what is squared. */
-const squaredRows = (program: Program, { instructions, outputs }: Segment): ReadonlyMap<ValueId, ValueId> => {
+/** The sum along rows of the product of two values: one with itself, or rows with a vector. */
+interface RowProduct {
+  readonly operands: readonly [ValueId, ValueId]
+  readonly sum: ValueId
+}
+
+/**
+ * Elementwise products of f32 that are for nothing but sums along rows, and those sums, each by its value: squares of long rows, and products with a
+ * vector.
+ */
+const rowProducts = (program: Program, { instructions, outputs }: Segment): ReadonlyMap<ValueId, RowProduct> => {
   const uses = Map.groupBy(
     instructions.flatMap(user => [...new Set(user.inputs)].map(value => ({ user, value }))),
     ({ value }) => value
   )
+  const rankOf = (value: ValueId): number => program.values[value]!.shape.length
   return new Map(
-    instructions.flatMap(({ inputs: [x, y], op, outputs: [square] }) => {
-      const { dtype, shape } = program.values[square!]!
-      const [use, another] = uses.get(square!) ?? []
-      if (use?.user.op !== "sum") return []
+    instructions.flatMap(({ inputs, op, outputs: [product] }) => {
+      const { dtype, shape } = program.values[product!]!
+      const [use, another] = uses.get(product!) ?? []
+      if (op !== "mul" || use?.user.op !== "sum") return []
       const sum = use.user as Instruction<"sum">
       const alongRows = sum.attributes.axes.join() === String(shape.length - 1)
-      const isLong = shape.at(-1)! >= longRow && elements(shape) > 0
-      const isSquare = op === "mul" && x === y && dtype === "f32" && isLong
-      return isSquare && alongRows && another === undefined && !outputs.includes(square!)
-        ? [[square!, x!] as const, [sum.outputs[0]!, x!] as const]
-        : []
+      const isAlone = another === undefined && !outputs.includes(product!)
+      const operands = inputs.toSorted((a, b) => rankOf(b) - rankOf(a)) as [ValueId, ValueId]
+      const isSquare = operands[0] === operands[1] && shape.at(-1)! >= longRow
+      const isByVector =
+        shape.length > 1 &&
+        rankOf(operands[1]) === 1 &&
+        sameShape(program.values[operands[0]]!.shape, shape) &&
+        program.values[operands[1]]!.shape[0] === shape.at(-1)
+      if (!alongRows || !isAlone || dtype !== "f32" || elements(shape) === 0 || !(isSquare || isByVector)) return []
+      const found = { operands, sum: sum.outputs[0]! }
+      return [[product!, found] as const, [found.sum, found] as const]
     })
   )
 }
@@ -236,12 +286,20 @@ export const lowerSegment = (program: Program, segment: Segment, target: Target 
     names.set(value, name)
     return name
   }
-  const squared = target === "cpu" ? squaredRows(program, segment) : new Map<ValueId, ValueId>()
+  const products = target === "cpu" ? rowProducts(program, segment) : new Map<ValueId, RowProduct>()
   for (const { attributes, inputs, op, outputs } of resultsLast(segment)) {
-    const row = squared.get(outputs[0]!)
-    if (row !== undefined) {
-      // The squares themselves are not made.
-      if (op === "sum") names.set(outputs[0]!, squareSum(b, nameOf(row), typeOf(row).shape, typeOf(outputs[0]!).shape))
+    const product = products.get(outputs[0]!)
+    if (product !== undefined) {
+      // The product itself is not made.
+      if (op === "sum") {
+        const [x, y] = product.operands
+        const { shape } = typeOf(outputs[0]!)
+        const result =
+          x === y
+            ? squareSum(b, nameOf(x), typeOf(x).shape, shape)
+            : vectorSum(b, nameOf(x), nameOf(y), typeOf(x).shape, shape)
+        names.set(outputs[0]!, result)
+      }
       continue
     }
     if (outputs.every(value => elements(typeOf(value).shape) === 0)) {
