@@ -40,10 +40,20 @@ export interface MaskContext extends AttentionContext {
 /** Low enough to vanish beside any score, and finite, so that a row that may see nothing (padding) gives no NaN. */
 const forbidden = (dtype: DType): number => (dtype === "f16" ? -6e4 : -1e30)
 
-/** What may be seen, bool [B or 1, Q or 1, K], as what is added to scores: 0, else a large negative number. [B or 1, 1, 1, Q or 1, K]. */
-export const scoreMask = (seen: Tensor, dtype: DType = "f32"): Tensor => {
+export interface AttentionMask {
+  /** What is added to scores, [B or 1, 1, 1, Q or 1, K]: 0 where a query may see a key, else a large negative number. */
+  readonly added: Tensor
+  /** Whether queries and keys are the same places, and no query sees a key behind it. */
+  readonly causal: boolean
+}
+
+/** The mask of what may be seen, bool [B or 1, Q or 1, K]. */
+export const scoreMask = (
+  seen: Tensor,
+  { causal = false, dtype = "f32" }: { readonly causal?: boolean; readonly dtype?: DType } = {}
+): AttentionMask => {
   const [rows, queries, keys] = seen.shape as [number, number, number]
-  return reshape(select(seen, constant(0, dtype), forbidden(dtype)), [rows, 1, 1, queries, keys])
+  return { added: reshape(select(seen, constant(0, dtype), forbidden(dtype)), [rows, 1, 1, queries, keys]), causal }
 }
 
 /** Whether query q may see key k, bool [B or 1, L, L], where each sees those of its own rank and of lower ones: ranks i32 [B or 1, L]. */
@@ -60,11 +70,11 @@ const ranksOf = ({ blockSize, causal, positions }: MaskContext, length: number):
 }
 
 /**
- * The mask of a pass, see `scoreMask`: [B or 1, 1, 1, L, L], or undefined where every token sees all. allowed(q, k) = same document, k no padding, and
+ * The mask of a pass, [B or 1, 1, 1, L, L], or undefined where every token sees all. allowed(q, k) = same document, k no padding, and
  * rank k <= rank q.
  */
-export const attentionMask = (context: MaskContext, length: number, dtype: DType): Tensor | undefined => {
-  const { documents } = context
+export const attentionMask = (context: MaskContext, length: number, dtype: DType): AttentionMask | undefined => {
+  const { causal, documents } = context
   const ranks = ranksOf(context, length)
   let allowed = ranks === undefined ? undefined : seenByRank(ranks)
   if (documents !== undefined) {
@@ -73,7 +83,7 @@ export const attentionMask = (context: MaskContext, length: number, dtype: DType
     const same = and(equal(reshape(documents, [rows, length, 1]), ofKey), lessEqual(constant(0, "i32"), ofKey))
     allowed = allowed === undefined ? same : and(allowed, same)
   }
-  return allowed === undefined ? undefined : scoreMask(allowed, dtype)
+  return allowed === undefined ? undefined : scoreMask(allowed, { causal, dtype })
 }
 
 /** Cosines and sines of a head's angles, each [B or 1, L, headDim / 2]. */
@@ -98,8 +108,8 @@ export const rotation = (
   return { cos: cos(angles), sin: sin(angles) }
 }
 
-/** softmax(q kT / sqrt(headDim) + mask) v. q [B, H, queries, headDim], k and v [B, KV, keys, headDim] -> as q. */
-const mix = (q: Tensor, k: Tensor, v: Tensor, mask: Tensor | undefined): Tensor => {
+/** softmax(q kT / sqrt(headDim) + added) v. q [B, H, queries, headDim], k and v [B, KV, keys, headDim] -> as q. */
+const mix = (q: Tensor, k: Tensor, v: Tensor, added: Tensor | undefined): Tensor => {
   const [batch, heads, length, headDim] = q.shape as [number, number, number, number]
   const [groups, keys] = k.shape.slice(1) as [number, number]
   const perGroup = heads / groups
@@ -107,14 +117,14 @@ const mix = (q: Tensor, k: Tensor, v: Tensor, mask: Tensor | undefined): Tensor 
   const queries = reshape(q, [batch, groups, perGroup * length, headDim])
   // Beside the product, where an engine can make one of both.
   let scores = matmul(mul(queries, headDim ** -0.5), k, { transposeB: true }) // [B, KV, G * queries, keys]
-  if (mask !== undefined) {
+  if (added !== undefined) {
     const byHead = reshape(scores, [batch, groups, perGroup, length, keys])
-    scores = reshape(add(byHead, mask), scores.shape)
+    scores = reshape(add(byHead, added), scores.shape)
   }
   return reshape(matmul(softmax(scores), v), q.shape)
 }
 
-/** Fewer queries make products too small to be fast; more blocks make programs longer, and leave little more out. */
+/** With fewer queries, products are too small to be fast; more blocks make programs longer, and leave little more out. */
 const leastBlock = 128
 const mostBlocks = 4
 
@@ -126,28 +136,21 @@ const causalBlocks = (length: number): ReadonlyArray<{ readonly from: number; re
 }
 
 /**
- * softmax(q kT / sqrt(headDim) + mask) v with grouped queries. q [B, L, H, headDim], k and v [B, keys, KV, headDim] -> [B, L, H * headDim]. `causal`:
- * that the mask lets no query see a key behind it; blocks of queries then leave the keys behind them out.
+ * softmax(q kT / sqrt(headDim) + mask) v with grouped queries. q [B, L, H, headDim], k and v [B, keys, KV, headDim] -> [B, L, H * headDim]. In a causal
+ * pass, blocks of queries leave out the keys behind them.
  */
-export const attend = (
-  q: Tensor,
-  k: Tensor,
-  v: Tensor,
-  mask: Tensor | undefined,
-  { causal = false }: { readonly causal?: boolean } = {}
-): Tensor => {
+export const attend = (q: Tensor, k: Tensor, v: Tensor, mask: AttentionMask | undefined): Tensor => {
   const [batch, length, heads, headDim] = q.shape as [number, number, number, number]
   const [queries, keys, values] = [q, k, v].map(x => transpose(x, [0, 2, 1, 3])) as [Tensor, Tensor, Tensor]
-  const blocks = causal && k.shape[1] === length ? causalBlocks(length) : []
+  const blocks = mask?.causal === true ? causalBlocks(length) : []
   const mixed =
-    blocks.length < 2
-      ? mix(queries, keys, values, mask)
+    mask === undefined || blocks.length < 2
+      ? mix(queries, keys, values, mask?.added)
       : concat(
           slices(queries, blocks, 2).map((own, i) => {
             const { from, to } = blocks[i]!
             const until = (x: Tensor): Tensor => sliceAxis(x, 2, 0, to)
-            const seen = mask === undefined ? undefined : sliceAxis(sliceAxis(mask, 3, from, to), 4, 0, to)
-            return mix(own, until(keys), until(values), seen)
+            return mix(own, until(keys), until(values), sliceAxis(sliceAxis(mask.added, 3, from, to), 4, 0, to))
           }),
           2
         )

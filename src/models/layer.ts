@@ -5,7 +5,7 @@
 import { silu } from "../tensor/composites.ts"
 import { add, cast, mul, reshape, rmsNorm, rotate } from "../tensor/ops.ts"
 import type { Tensor } from "../tensor/Tensor.ts"
-import { attend, type Rotation } from "./attention.ts"
+import { attend, type AttentionMask, type Rotation } from "./attention.ts"
 import type { ModelConfig } from "./config.ts"
 import { dense, type Linear, type LinearKind, type LinearShape } from "./linear.ts"
 import type { Parameter, ParameterSpec } from "./parameters.ts"
@@ -24,9 +24,7 @@ export interface KeyValues {
 
 /** What all layers of one forward pass share. */
 export interface LayerContext {
-  readonly mask: Tensor | undefined
-  /** Whether the mask is that of a causal pass. */
-  readonly causal: boolean
+  readonly mask: AttentionMask | undefined
   readonly angles: Rotation
   /** What a layer's queries attend to, given its own keys and values. */
   readonly attended: (layer: number, fresh: KeyValues) => KeyValues
@@ -75,7 +73,7 @@ export const selfAttention = (config: ModelConfig, linear: LinearKind): Part<Mix
         Linear
       ]
       const [qNorm, kNorm] = norms.map(({ name }) => parameter(name))
-      return (x, layer, { angles, attended, causal, mask }) => {
+      return (x, layer, { angles, attended, mask }) => {
         const [batch, length] = x.shape as [number, number, number]
         const split = (y: Tensor, count: number): Tensor => reshape(y, [batch, length, count, headDim])
         const [cosines, sines] = [cast(angles.cos, x.dtype), cast(angles.sin, x.dtype)]
@@ -86,7 +84,7 @@ export const selfAttention = (config: ModelConfig, linear: LinearKind): Part<Mix
           keys: placed(split(ofK(x), keyValueHeads), kNorm), // [B, L, KV, headDim]
           values: split(ofV(x), keyValueHeads)
         })
-        return ofBack(attend(queries, keys, values, mask, { causal })) // [B, L, d]
+        return ofBack(attend(queries, keys, values, mask)) // [B, L, d]
       }
     }
   }

@@ -3,7 +3,7 @@ import { slices, softmaxCrossEntropy } from "../tensor/composites.ts"
 import { add, checkpoint, concat, gather, matmul, rmsNorm } from "../tensor/ops.ts"
 import type { DType } from "../tensor/dtype.ts"
 import type { Tensor } from "../tensor/Tensor.ts"
-import { type AttentionContext, attentionMask, rotation } from "./attention.ts"
+import { type AttentionContext, type AttentionMask, attentionMask, rotation } from "./attention.ts"
 import { embeddingKey, finalNormKey, headKey, type ModelConfig } from "./config.ts"
 import { type KeyValues, type Layer, type LayerContext, layerOf } from "./layer.ts"
 import type { Parameter } from "./parameters.ts"
@@ -33,8 +33,8 @@ export interface ForwardOptions extends AttentionContext {
   readonly embedded?: (embeddings: Tensor) => Tensor
   /** Computes each layer again in the backward pass instead of keeping what is inside of it. */
   readonly checkpointLayers?: boolean
-  /** Instead of what `causal` and `documents` say: added to the scores, [B or 1, 1, 1, L, keys]. */
-  readonly mask?: Tensor
+  /** Instead of what `causal` and `documents` say, [B or 1, 1, 1, L, keys]. */
+  readonly mask?: AttentionMask
   /** What a layer's queries attend to, given its own keys and values; by default just those. For caches. */
   readonly attended?: (layer: number, fresh: KeyValues) => KeyValues
 }
@@ -54,7 +54,6 @@ export const layerContext = (
   { attended = (_layer, fresh) => fresh, mask, ...attention }: ForwardOptions
 ): LayerContext => ({
   mask: mask ?? attentionMask({ ...attention, blockSize: config.attentionBlockSize }, length, dtype),
-  causal: mask === undefined && attention.causal,
   attended,
   angles: rotation(attention.positions, { headDim: config.headDim, length, theta: config.ropeTheta })
 })

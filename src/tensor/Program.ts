@@ -78,7 +78,7 @@ export const makeProgram = (outputs: { readonly [name: string]: Tensor }): Progr
   for (const node of nodes) {
     if (node.op === "input" || node.op === "constant") continue
     const inputIds = needed(node).map(tensor => valuesOf.get(tensor.node)![tensor.index]!)
-    if (isAnnotation(node.op) || isNothing(node)) {
+    if (isAnnotation(node.op) || changesNothing(node)) {
       valuesOf.set(node, inputIds)
       continue
     }
@@ -117,7 +117,10 @@ const isOp = <O extends Op>(node: Node, op: O): node is Node<O> => (node.op as O
 const isAnnotation = (op: Op): op is "stopGradient" | "checkpoint" | "customGradient" =>
   op === "stopGradient" || op === "checkpoint" || op === "customGradient"
 
-/** What a node is computed from: of annotations, their values; of a reshape, what other reshapes led to it from. */
+/**
+ * What a node is computed from: an annotation from the values that it marks; a reshape from what the reshapes before it began with. Not from before its own
+ * recomputation: what is in there must be computed again.
+ */
 const needed = (node: Node): ReadonlyArray<Tensor> => {
   if (isAnnotation(node.op)) return node.inputs.slice(0, node.outputs.length)
   if (node.op !== "reshape") return node.inputs
@@ -128,7 +131,7 @@ const needed = (node: Node): ReadonlyArray<Tensor> => {
 }
 
 /** Whether reshapes led back to the shape from which they came. */
-const isNothing = (node: Node): boolean =>
+const changesNothing = (node: Node): boolean =>
   node.op === "reshape" && sameShape(node.outputs[0]!.shape, needed(node)[0]!.shape)
 
 /** The nodes that some tensors need, in the order of their creation. */

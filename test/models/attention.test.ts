@@ -48,9 +48,10 @@ describe("who may see whom", () => {
             return
           }
           const values = packed ? { documents, positions } : {}
-          const found = evaluateTensors({ mask }, values)["mask"]!
+          const found = evaluateTensors({ added: mask.added }, values)["added"]!
           const ofRows = packed ? rows : 1
-          expect(mask.shape).toEqual([ofRows, 1, 1, length, length])
+          expect(mask.causal).toBe(causal)
+          expect(mask.added.shape).toEqual([ofRows, 1, 1, length, length])
           for (let r = 0; r < ofRows; r++)
             for (let q = 0; q < length; q++)
               for (let k = 0; k < length; k++) {
@@ -76,7 +77,7 @@ describe("attention in a causal pass", () => {
       const v = input("v", "f32", [batch, length, groups, headDim])
       const cotangent = input("cotangent", "f32", [batch, length, heads * headDim])
       const documents = input("documents", "i32", [batch, length])
-      const mask = attentionMask({ causal: true, documents }, length, "f32")
+      const mask = attentionMask({ causal: true, documents }, length, "f32")!
       const values = {
         ...Object.fromEntries(
           Object.entries({ q, k, v, cotangent }).map(([name, { shape, size }]) => {
@@ -89,7 +90,7 @@ describe("attention in a causal pass", () => {
         documents: Int32Array.from({ length }, (_, i) => (i < padding ? Math.floor(i / 200) : -1))
       }
       const results = [false, true].map(causal => {
-        const y = attend(q, k, v, mask, { causal })
+        const y = attend(q, k, v, { ...mask, causal })
         const [dq, dk, dv] = vjp([y], [cotangent], [q, k, v])
         const outputs = { y, dq: dq!, dk: dk!, dv: dv! }
         return {

@@ -5,7 +5,7 @@
 import * as ort from "onnxruntime-node"
 import type { Device } from "./protocol.ts"
 
-/** It makes one FusedMatMul of a transpose and a product of an empty batch, on which that operator fails. */
+/** That optimiser makes one FusedMatMul of a transpose and a product of an empty batch, on which the operator fails. */
 const optimization = { disable_specified_optimizers: "MatmulTransposeFusion" }
 
 /** Else the threads of a session look for work for a while after each of its runs, and take the processors from those of the session that runs next. */

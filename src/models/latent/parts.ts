@@ -2,7 +2,7 @@
 import { gelu, layerNorm } from "../../tensor/composites.ts"
 import { add, broadcastTo, concat, constant, matmul, reshape, sliceAxis } from "../../tensor/ops.ts"
 import type { Shape, Tensor } from "../../tensor/Tensor.ts"
-import { attend, scoreMask } from "../attention.ts"
+import { attend, type AttentionMask, scoreMask } from "../attention.ts"
 import type { Initial, ParameterSpec } from "../parameters.ts"
 
 /** The tensor of a parameter, by its name. */
@@ -77,8 +77,7 @@ export const attentionSpecs = ({ initial, projectionBias, width }: AttentionShap
 export interface AttentionOptions {
   readonly heads: number
   readonly projectionBias: boolean
-  /** Added to the scores, [B or 1, 1, 1, queries, keys]. */
-  readonly mask?: Tensor | undefined
+  readonly mask?: AttentionMask | undefined
 }
 
 /** Multi-head attention of x [B, Q, width] to context [B, K, width], by default itself -> [B, Q, width]. */
@@ -138,10 +137,10 @@ export interface LayerOptions {
   readonly heads: number
   readonly shape: LayerShape
   /** Of self-attention. */
-  readonly mask?: Tensor | undefined
+  readonly mask?: AttentionMask | undefined
   /** What cross-attention reads, [B, K, width], not normalised. */
   readonly context?: Tensor | undefined
-  readonly contextMask?: Tensor | undefined
+  readonly contextMask?: AttentionMask | undefined
   /** Applied to what each part adds. */
   readonly dropout?: (x: Tensor) => Tensor
 }
@@ -172,7 +171,7 @@ export const withNull = (
   vector: Tensor,
   rows: Tensor,
   seen: Tensor
-): { readonly context: Tensor; readonly contextMask: Tensor } => {
+): { readonly context: Tensor; readonly contextMask: AttentionMask } => {
   const [batch, , width] = rows.shape as [number, number, number]
   const first = broadcastTo(reshape(vector, [1, 1, width]), [batch, 1, width])
   const always = constant(new Uint8Array(batch).fill(1), "bool", [batch, 1])
