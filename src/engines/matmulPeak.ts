@@ -8,8 +8,10 @@ import type { Engine, EngineError } from "./Engine.ts"
 const [small, large] = [256, 1024]
 /** Of the smaller one, in milliseconds: the larger one then takes up to 64 times as long. */
 const longest = 5
-/** The fastest of so many counts: others of this machine's programs may slow some down. */
+/** The fastest of so many counts, or more: others of this machine's programs may slow some down. */
 const repeats = 8
+/** How long the larger one is repeated at least, in milliseconds: in a new process, the first 20 or so take a fifth longer. */
+const warmUp = 300
 
 export interface MatmulPeak {
   /** Floating-point operations per second of a product of f32 matrices. */
@@ -19,13 +21,15 @@ export interface MatmulPeak {
 }
 
 export const matmulPeak = (engine: Engine): Effect.Effect<MatmulPeak, EngineError> =>
-  Effect.flatMap(measure(engine, small), first =>
-    first.right && flops(small) / first.perSecond < longest / 1000 ? measure(engine, large) : Effect.succeed(first)
+  Effect.flatMap(measure(engine, small, 0), first =>
+    first.right && flops(small) / first.perSecond < longest / 1000
+      ? measure(engine, large, warmUp)
+      : Effect.succeed(first)
   )
 
 const flops = (size: number): number => 2 * size ** 3
 
-const measure = (engine: Engine, size: number): Effect.Effect<MatmulPeak, EngineError> =>
+const measure = (engine: Engine, size: number, atLeast: number): Effect.Effect<MatmulPeak, EngineError> =>
   Effect.scoped(
     Effect.gen(function* () {
       const shape = [size, size]
@@ -40,7 +44,8 @@ const measure = (engine: Engine, size: number): Effect.Effect<MatmulPeak, Engine
       yield* engine.run([call])
       const product = (yield* engine.download(y)) as Float32Array
       let best = Infinity
-      for (let i = 0; i < repeats; i++) {
+      const begin = performance.now()
+      for (let i = 0; i < repeats || performance.now() - begin < atLeast; i++) {
         const start = performance.now()
         yield* engine.run([call])
         best = Math.min(best, performance.now() - start)

@@ -21,7 +21,7 @@ import {
 } from "../tensor/ops.ts"
 import { slices } from "../tensor/composites.ts"
 import type { DType } from "../tensor/dtype.ts"
-import type { Tensor } from "../tensor/Tensor.ts"
+import { type Tensor, TensorError } from "../tensor/Tensor.ts"
 
 export interface AttentionContext {
   /** Whether a token sees only those before it (a teacher, autoregression), or all of its document, or of its blocks (diffusion). */
@@ -43,7 +43,7 @@ const forbidden = (dtype: DType): number => (dtype === "f16" ? -6e4 : -1e30)
 export interface AttentionMask {
   /** What is added to scores, [B or 1, 1, 1, Q or 1, K]: 0 where a query may see a key, else a large negative number. */
   readonly added: Tensor
-  /** Whether queries and keys are the same places, and no query sees a key behind it. */
+  /** Whether queries and keys are the same places, and no query sees a later key. */
   readonly causal: boolean
 }
 
@@ -70,7 +70,7 @@ const ranksOf = ({ blockSize, causal, positions }: MaskContext, length: number):
 }
 
 /**
- * The mask of a pass, [B or 1, 1, 1, L, L], or undefined where every token sees all. allowed(q, k) = same document, k no padding, and
+ * The mask of a pass over rows of L tokens, or undefined where every token sees all. allowed(q, k) = same document, k no padding, and
  * rank k <= rank q.
  */
 export const attentionMask = (context: MaskContext, length: number, dtype: DType): AttentionMask | undefined => {
@@ -137,11 +137,17 @@ const causalBlocks = (length: number): ReadonlyArray<{ readonly from: number; re
 
 /**
  * softmax(q kT / sqrt(headDim) + mask) v with grouped queries. q [B, L, H, headDim], k and v [B, keys, KV, headDim] -> [B, L, H * headDim]. In a causal
- * pass, blocks of queries leave out the keys behind them.
+ * pass, blocks of queries leave out the keys after their last.
  */
 export const attend = (q: Tensor, k: Tensor, v: Tensor, mask: AttentionMask | undefined): Tensor => {
   const [batch, length, heads, headDim] = q.shape as [number, number, number, number]
   const [queries, keys, values] = [q, k, v].map(x => transpose(x, [0, 2, 1, 3])) as [Tensor, Tensor, Tensor]
+  if (mask?.causal === true && k.shape[1] !== length)
+    throw new TensorError(
+      "attend",
+      `a causal mask needs as many keys as queries, got ${k.shape[1]} and ${length}`,
+      attend
+    )
   const blocks = mask?.causal === true ? causalBlocks(length) : []
   const mixed =
     mask === undefined || blocks.length < 2

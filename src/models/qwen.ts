@@ -33,7 +33,7 @@ export interface ForwardOptions extends AttentionContext {
   readonly embedded?: (embeddings: Tensor) => Tensor
   /** Computes each layer again in the backward pass instead of keeping what is inside of it. */
   readonly checkpointLayers?: boolean
-  /** Instead of what `causal` and `documents` say, [B or 1, 1, 1, L, keys]. */
+  /** Instead of the one that `causal` and `documents` lead to. */
   readonly mask?: AttentionMask
   /** What a layer's queries attend to, given its own keys and values; by default just those. For caches. */
   readonly attended?: (layer: number, fresh: KeyValues) => KeyValues

@@ -117,16 +117,12 @@ const isOp = <O extends Op>(node: Node, op: O): node is Node<O> => (node.op as O
 const isAnnotation = (op: Op): op is "stopGradient" | "checkpoint" | "customGradient" =>
   op === "stopGradient" || op === "checkpoint" || op === "customGradient"
 
-/**
- * What a node is computed from: an annotation from the values that it marks; a reshape from what the reshapes before it began with. Not from before its own
- * recomputation: what is in there must be computed again.
- */
+/** What a node is computed from: an annotation from the values that it marks; a reshape from what the reshapes before it began with. */
 const needed = (node: Node): ReadonlyArray<Tensor> => {
   if (isAnnotation(node.op)) return node.inputs.slice(0, node.outputs.length)
   if (node.op !== "reshape") return node.inputs
   let x = node.inputs[0]!
-  while (isAnnotation(x.node.op) || (x.node.op === "reshape" && x.node.recomputation === node.recomputation))
-    x = x.node.inputs[x.index]!
+  while (isAnnotation(x.node.op) || x.node.op === "reshape") x = x.node.inputs[x.index]!
   return [x]
 }
 

@@ -118,7 +118,7 @@ const matmulRule: Rule<"matmul"> = ({ attributes: { transposeA, transposeB }, g,
   return [() => sumTo(left(), a!.shape), () => sumTo(right(), b!.shape)]
 }
 
-/** In rows, and without numbers in a column of width 1 where more than one op reads them: engines are slow with those. */
+/** What there is one number of for each row is computed flat and made a column of width 1 at the end: ONNX Runtime computes those number by number. */
 const rmsNormRule: Rule<"rmsNorm"> = ({ attributes: { epsilon }, g, inputs: [x, weight] }) => {
   const [rows, gRows] = [flattened(x!), flattened(g)]
   const column = (y: Tensor): Tensor => reshape(y, [rows.shape[0]!, 1])

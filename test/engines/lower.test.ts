@@ -6,21 +6,22 @@ import * as ort from "onnxruntime-node"
 import { describe, expect, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { lowerSegment } from "../../src/engines/ort/lower.ts"
+import type { Target } from "../../src/engines/ort/builder.ts"
 import { encodeModel } from "../../src/engines/ort/onnx.ts"
 import { makeOrt } from "../../src/engines/ort/ort.ts"
 import { segmentsOf } from "../../src/engines/ort/segments.ts"
 import { evaluateTensors } from "../../src/engines/reference/evaluate.ts"
 import { gradients } from "../../src/tensor/autodiff.ts"
 import { square } from "../../src/tensor/composites.ts"
-import { input, matmul, mul, sum, tanh } from "../../src/tensor/ops.ts"
+import { input, matmul, mul, sliceAxis, sum, tanh } from "../../src/tensor/ops.ts"
 import { makeProgram } from "../../src/tensor/Program.ts"
 import { normals, randomKey } from "../../src/tensor/random.ts"
 import type { Tensor } from "../../src/tensor/Tensor.ts"
 import { runOnce } from "./runOnce.ts"
 
-const lowered = (outputs: { readonly [name: string]: Tensor }) => {
+const lowered = (outputs: { readonly [name: string]: Tensor }, target?: Target) => {
   const program = makeProgram(outputs)
-  return lowerSegment(program, segmentsOf(program).segments[0]!)
+  return lowerSegment(program, segmentsOf(program).segments[0]!, target)
 }
 
 describe("the order of results", () => {
@@ -63,7 +64,8 @@ describe("the order of results", () => {
   })
 })
 
-const operators = (outputs: { readonly [name: string]: Tensor }) => lowered(outputs).model.nodes.map(({ op }) => op)
+const operators = (outputs: { readonly [name: string]: Tensor }, target?: Target) =>
+  lowered(outputs, target).model.nodes.map(({ op }) => op)
 
 describe("sums of squares", () => {
   const x = input("x", "f32", [3, 2048])
@@ -99,6 +101,8 @@ describe("sums along axes", () => {
       { y: sum(mul(x, w), [1]) },
       { y: sum(mul(x, w), [2]), z: mul(x, w) },
       { y: sum(mul(x, input("v", "f32", [3, 1])), [2]) },
+      { y: sum(mul(x, input("v", "f32", [1])), [2]) },
+      { y: sum(mul(input("narrow", "f32", [2, 3, 1]), w), [2]) },
       { y: sum(mul(input("h", "bf16", [2, 8]), input("v", "bf16", [8])), [1]) },
       { y: sum(x, [0]) },
       { y: sum(input("i", "i32", [2, 8]), [0]) }
@@ -109,6 +113,17 @@ describe("sums along axes", () => {
     }
   })
 
+  it.each(["webgpu", "standard"] as const)("are not for %s", target => {
+    const outputs = {
+      weighted: sum(mul(x, w), [2]),
+      rows: sum(x, [0, 1]),
+      squares: sum(square(input("s", "f32", [2, 2048])), [1])
+    }
+    const found = operators(outputs, target)
+    expect(found.filter(op => op === "ReduceSum")).toHaveLength(3)
+    expect(found.filter(op => op.includes("MatMul"))).toEqual([])
+  })
+
   it.effect("give what plain loops give", () =>
     Effect.scoped(
       Effect.gen(function* () {
@@ -117,7 +132,10 @@ describe("sums along axes", () => {
           weighted: sum(mul(x, w), [2]),
           kept: sum(mul(w, x), 2, { keepDims: true }),
           rows: sum(x, [0, 1]),
-          rowsKept: sum(x, [0, 1], { keepDims: true })
+          rowsKept: sum(x, [0, 1], { keepDims: true }),
+          ofOne: sum(mul(x, sliceAxis(w, 0, 0, 1)), 2),
+          spread: sum(mul(sliceAxis(x, 2, 0, 1), w), 2),
+          noRows: sum(sliceAxis(x, 0, 0, 0), [0, 1])
         }
         const values = { x: normals(randomKey(5, "x"), x.size), w: normals(randomKey(5, "w"), w.size) }
         const expected = evaluateTensors(outputs, values, { exact: true })

@@ -107,6 +107,18 @@ describe("attention in a causal pass", () => {
     })
 })
 
+describe("a causal mask", () => {
+  it("is refused where queries and keys cannot be the same places, whatever their number", () => {
+    for (const length of [6, 256]) {
+      const q = input("q", "f32", [1, length, 2, 2])
+      const k = input("k", "f32", [1, length + 1, 1, 2])
+      expect(() => attend(q, k, k, attentionMask({ causal: true }, length, "f32"))).toThrow(
+        `a causal mask needs as many keys as queries, got ${length + 1} and ${length}`
+      )
+    }
+  })
+})
+
 describe("the gradients of attention", () => {
   const [batch, length, heads, groups, headDim] = [2, 5, 4, 2, 6]
   const q = input("q", "f32", [batch, length, heads, headDim])
