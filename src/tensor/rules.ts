@@ -118,19 +118,13 @@ const matmulRule: Rule<"matmul"> = ({ attributes: { transposeA, transposeB }, g,
   return [() => sumTo(left(), a!.shape), () => sumTo(right(), b!.shape)]
 }
 
-/** What there is one number of for each row is computed flat and made a column of width 1 at the end: ONNX Runtime computes those number by number. */
 const rmsNormRule: Rule<"rmsNorm"> = ({ attributes: { epsilon }, g, inputs: [x, weight] }) => {
-  const [rows, gRows] = [flattened(x!), flattened(g)]
-  const column = (y: Tensor): Tensor => reshape(y, [rows.shape[0]!, 1])
-  const inverse = column(rsqrt(add(mean(square(rows), 1), epsilon)))
-  const normalised = mul(rows, inverse)
-  const ofWeight = mul(gRows, normalised)
+  const inverse = rsqrt(add(mean(square(x!), -1, { keepDims: true }), epsilon))
+  const normalised = mul(x!, inverse)
+  const ofWeight = mul(g, normalised)
   return [
-    () => {
-      const along = column(mean(mul(ofWeight, weight!), 1))
-      return reshape(mul(sub(mul(gRows, weight!), mul(normalised, along)), inverse), x!.shape)
-    },
-    () => sum(ofWeight, 0)
+    () => mul(sub(mul(g, weight!), mul(normalised, mean(mul(ofWeight, weight!), -1, { keepDims: true }))), inverse),
+    () => sumTo(ofWeight, weight!.shape)
   ]
 }
 

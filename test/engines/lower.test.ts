@@ -13,7 +13,7 @@ import { segmentsOf } from "../../src/engines/ort/segments.ts"
 import { evaluateTensors } from "../../src/engines/reference/evaluate.ts"
 import { gradients } from "../../src/tensor/autodiff.ts"
 import { square } from "../../src/tensor/composites.ts"
-import { input, matmul, mul, sliceAxis, sum, tanh } from "../../src/tensor/ops.ts"
+import { add, div, input, matmul, mul, sliceAxis, sub, sum, tanh } from "../../src/tensor/ops.ts"
 import { makeProgram } from "../../src/tensor/Program.ts"
 import { normals, randomKey } from "../../src/tensor/random.ts"
 import type { Tensor } from "../../src/tensor/Tensor.ts"
@@ -81,6 +81,32 @@ describe("sums of squares", () => {
     expect(operators({ y: sum(square(x), [1]), z: square(x) })).toContain("Mul")
     expect(operators({ y: sum(square(x), [1]), z: sum(square(x), [0]) })).toContain("Mul")
   })
+})
+
+describe("a column and a scalar", () => {
+  const long = input("long", "f32", [4, 256, 1])
+
+  it("are computed flat on the processor where the column is long", () => {
+    for (const y of [mul(long, 2), sub(1, long)]) {
+      expect(operators({ y }).filter(op => op === "Reshape")).toHaveLength(2)
+      expect(operators({ y }, "webgpu")).not.toContain("Reshape")
+    }
+    const others = [mul(input("short", "f32", [4, 1]), 2), mul(input("wide", "f32", [4, 256]), 2), mul(long, long)]
+    for (const y of others) expect(operators({ y })).not.toContain("Reshape")
+  })
+
+  it.effect("give what plain loops give", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const engine = yield* makeOrt({ threads: 2 })
+        const values = { long: normals(randomKey(7, "long"), long.size) }
+        const outputs = { product: mul(long, 2), difference: sub(1, long), sum: add(long, 3), quotient: div(5, long) }
+        const expected = evaluateTensors(outputs, values)
+        const found = yield* runOnce(engine, makeProgram(outputs), values)
+        for (const [name, exact] of Object.entries(expected)) expect([...found[name]!]).toEqual([...exact])
+      })
+    )
+  )
 })
 
 describe("sums along axes", () => {
