@@ -1,6 +1,7 @@
 /** The comparison grid: one teacher, the same documents in the same order, the same masks; each row trained, evaluated and timed on its own weights. */
 import { Array as Arr } from "effect"
 import { type Corpus, ProfileConfig } from "../src/data/profile.ts"
+import { ConfigError } from "../src/pipeline/ConfigError.ts"
 import * as Origin from "../src/pipeline/Origin.ts"
 import * as Pipeline from "../src/pipeline/Pipeline.ts"
 import { anchor } from "../stages/anchor.ts"
@@ -42,19 +43,19 @@ export default Pipeline.make(
     const { data, model } = inCommon(configured)
 
     const tokenizer = downloadTokenizer(profile.data.tokenizer)
-    const tokenized = (name: string, { dataType, documents, textKey, ...from }: Corpus) =>
-      tokenize({
+    const tokenized = (name: string, { dataType, documents: first, textKey: key, ...from }: Corpus) => {
+      const cut = {
         name,
-        // Of a large Parquet file only the rows that are wanted are fetched.
-        corpus: downloadDocuments({
-          name,
-          ...from,
-          ...given({ dataType, textKey, rows: from.source.endsWith(".parquet") ? documents : undefined })
-        }),
-        tokenizer,
         maxSeqLen: data.max_seq_len,
-        ...given({ dataType, documents, textKey, chatTemplate: data.chat_template })
-      })
+        ...given({ dataType, documents: first, textKey: key, chatTemplate: data.chat_template })
+      }
+      // What is read is what will be cut, also where --set says it.
+      const { documents, ...read } = tokenize.settings(cut)
+      const fetched = { name, ...from, ...given({ dataType: read.dataType, textKey: read.textKey }) }
+      // Of a large Parquet file only the rows that are wanted are fetched.
+      const rows = downloadDocuments.settings(fetched).source.endsWith(".parquet") ? documents : undefined
+      return tokenize({ ...cut, corpus: downloadDocuments({ ...fetched, ...given({ rows }) }), tokenizer })
+    }
     const sequences = tokenized("corpus", {
       source: data.train_path,
       ...given({ documents: data.train_size, dataType: data.data_type, textKey: data.text_keys })
@@ -63,38 +64,41 @@ export default Pipeline.make(
     const reasoning = profile.data.reasoning && tokenized("reasoning", profile.data.reasoning)
 
     const teacher = downloadModel({ source: modelSource(model.model_path) })
-    const anchors = anchor({ teacher, sequences, layers: "all" })
+    let anchors: ReturnType<typeof anchor> | undefined
+    const anchorsOf = () => (anchors ??= anchor({ teacher, sequences, layers: "all" }))
     const orders = new Map<string, ReturnType<typeof trajectories>>()
     const ordersOf = (mode: "scheduled" | "entropy" | "lr" | "random" | "free") => {
-      const known =
-        orders.get(mode) ??
-        trajectories(Origin.overlay(profile.trajectories ?? {}, { name: mode, teacher, sequences, mode }))
+      const settings = Origin.overlay(profile.trajectories ?? {}, { name: mode, mode })
+      follows(`trajectories/${mode}.mode`, trajectories.settings(settings).mode, mode, "trajectory_mode")
+      const known = orders.get(mode) ?? trajectories(Origin.overlay(settings, { teacher, sequences }))
       orders.set(mode, known)
       return known
     }
 
     const trained = Arr.map(configured, ([row, { train: settings }]) => {
-      const { method = "masked", repr_align_wt: aligned = 0, trajectory_mode: mode = "none" } = settings
       const runs = Arr.map(runsOf(row.name, variant.seeds), ({ name, over }) => {
+        const own = Origin.overlay(settings, { name, ...over })
+        // What it is wired to follows from what --set makes of its settings.
+        const { method, reprAlignWt: aligned, trajectoryMode: mode } = train.settings(own)
         const { log, model: student } = train(
-          Origin.overlay(settings, {
-            name,
-            ...over,
+          Origin.overlay(own, {
             base: teacher,
             sequences,
             heldOut,
-            ...(aligned > 0 ? { anchors } : {}),
+            ...(aligned > 0 ? { anchors: anchorsOf() } : {}),
             ...(mode === "none" ? {} : { trajectories: ordersOf(mode) })
           })
         )
+        const measured = Origin.overlay(profile.evaluate ?? {}, { name, method })
+        const timed = Origin.overlay(profile.benchmark ?? {}, { name, method })
+        follows(`evaluate/${name}.method`, evaluate.settings(measured).method, method, "method")
+        follows(`benchmark/${name}.method`, benchmark.settings(timed).method, method, "method")
         return {
           name,
           student,
           log,
           quality: evaluate(
-            Origin.overlay(profile.evaluate ?? {}, {
-              name,
-              method,
+            Origin.overlay(measured, {
               model: student,
               teacher,
               heldOut,
@@ -102,7 +106,7 @@ export default Pipeline.make(
               reasoning
             })
           ),
-          speed: benchmark(Origin.overlay(profile.benchmark ?? {}, { name, method, model: student }))
+          speed: benchmark(Origin.overlay(timed, { model: student }))
         }
       })
       return { ...row, runs }
@@ -128,7 +132,7 @@ export default Pipeline.make(
         benchmarks: named(({ speed }) => speed),
         models: named(({ student }) => student),
         logs: named(({ log }) => log),
-        anchors: { teacher: anchors },
+        anchors: given({ teacher: anchors }),
         trajectories: Object.fromEntries(orders),
         sequences: { corpus: sequences, "held-out": heldOut, ...given({ reasoning }) }
       })
@@ -138,6 +142,16 @@ export default Pipeline.make(
 
 const firstLook =
   "A first look (--quick): shorter trainings on less data, and fewer measurements. It shows that everything works and what a report looks like; its numbers compare nothing."
+
+/** Refuses a parameter that was set to another value than the training's, which it follows. */
+const follows = (parameter: string, found: unknown, wanted: unknown, setting: string): void => {
+  if (found === wanted) return
+  throw new ConfigError({
+    at: "--set",
+    message: `${parameter} is ${String(found)}, but the training's ${setting} is ${String(wanted)}`,
+    advice: `it follows the training: set train.${setting}, or train/ROW.${setting} for one row`
+  })
+}
 
 /** `org/name` means that model on the hub. */
 const modelSource = (path: string): string => (/^[\w.-]+\/[\w.-]+$/.test(path) ? `hf://models/${path}@main` : path)

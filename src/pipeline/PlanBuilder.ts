@@ -61,22 +61,16 @@ export class PlanBuilder {
   }
 
   add(stage: AnyStage, args: Record<string, unknown>, caller: (...args: never) => unknown): Record<string, Ref> {
-    const { name } = args
-    if (name !== undefined && (typeof name !== "string" || !/^[A-Za-z0-9][A-Za-z0-9._-]*$/.test(name))) {
-      throw this.#error(
-        caller,
-        `the name of a ${stage.name} stage consists of letters, digits, ".", "_" and "-", got ${JSON.stringify(name)}`
-      )
-    }
-    const label = this.#label(stage, name, caller)
+    const label = this.#label(stage, this.#name(stage, args, caller))
+    if (this.#labels.has(label)) throw this.#error(caller, `two stages are named ${label}`, "give each its own name")
     const wires: Array<Wire> = []
     for (const port of Object.keys(stage.inputs)) {
       this.#wire(wires, label, port, stage.inputs[port]!, args[port], caller)
     }
-    const rest = Origin.without(args, ["name", ...Object.keys(stage.inputs)])
-    const { decoded, text } = this.#parameters(stage, label, rest, caller)
+    const { decoded, given, overrides, text } = this.#parameters(stage, label, args, caller)
+    for (const override of overrides) this.#used.add(override)
     const id = this.nodes.length
-    this.nodes.push({ id, label, stage, parameters: decoded, parametersText: text, given: rest, wires })
+    this.nodes.push({ id, label, stage, parameters: decoded, parametersText: text, given, wires })
     this.#labels.set(label, id)
     const outputs: Record<string, Ref> = {}
     for (const output of Object.keys(stage.outputs)) {
@@ -85,15 +79,25 @@ export class PlanBuilder {
     return outputs
   }
 
-  #label(stage: AnyStage, name: string | undefined, caller: (...args: never) => unknown): string {
-    if (name !== undefined) {
-      const label = `${stage.name}/${name}`
-      if (this.#labels.has(label)) throw this.#error(caller, `two stages are named ${label}`, "give each its own name")
-      return label
-    }
+  /** The parameters that a call of a stage with these arguments gets, overrides laid on them: what wiring may depend on. */
+  settings(stage: AnyStage, args: Record<string, unknown>, caller: (...args: never) => unknown): unknown {
+    return this.#parameters(stage, this.#label(stage, this.#name(stage, args, caller)), args, caller).decoded
+  }
+
+  #name(stage: AnyStage, { name }: Record<string, unknown>, caller: (...args: never) => unknown): string | undefined {
+    if (name === undefined || (typeof name === "string" && /^[A-Za-z0-9][A-Za-z0-9._-]*$/.test(name))) return name
+    throw this.#error(
+      caller,
+      `the name of a ${stage.name} stage consists of letters, digits, ".", "_" and "-", got ${JSON.stringify(name)}`
+    )
+  }
+
+  #label(stage: AnyStage, name: string | undefined): string {
+    if (name !== undefined) return `${stage.name}/${name}`
     if (!this.#labels.has(stage.name)) return stage.name
-    let n = (this.#repeats.get(stage.name) ?? 1) + 1
+    let n = this.#repeats.get(stage.name) ?? 2
     while (this.#labels.has(`${stage.name}/${n}`)) n++
+    // All below are taken, and stay so.
     this.#repeats.set(stage.name, n)
     return `${stage.name}/${n}`
   }
@@ -159,7 +163,13 @@ export class PlanBuilder {
     }
   }
 
-  #parameters(stage: AnyStage, label: string, given: Record<string, unknown>, caller: (...args: never) => unknown) {
+  #parameters(
+    stage: AnyStage,
+    label: string,
+    args: Record<string, unknown>,
+    caller: (...args: never) => unknown
+  ): Decoded & { readonly given: object; readonly overrides: ReadonlyArray<Override> } {
+    const given = Origin.without(args, ["name", ...Object.keys(stage.inputs)])
     let decoder = this.#decoders.get(stage)
     if (decoder === undefined) this.#decoders.set(stage, (decoder = makeDecoder(stage)))
     const overrides = this.#overrides.flatMap(override => {
@@ -167,12 +177,10 @@ export class PlanBuilder {
       return path === undefined ? [] : [{ path, text: override.text, override }]
     })
     let value: unknown = given
-    for (const { path, override } of overrides) {
-      this.#used.add(override)
-      value = setAt(value, path, override.value)
-    }
+    for (const { path, override } of overrides) value = setAt(value, path, override.value)
     const result = decoder(value, label)
-    if (Result.isSuccess(result)) return result.success
+    if (Result.isSuccess(result))
+      return { ...result.success, given, overrides: overrides.map(({ override }) => override) }
     throw Problem.toConfigError(
       result.failure.map(problem => {
         const set = overrides.findLast(({ path }) => touches(path, problem.path))
@@ -198,10 +206,13 @@ export class PlanBuilder {
   }
 }
 
-type Decoder = (
-  value: unknown,
-  label: string
-) => Result.Result<{ readonly decoded: unknown; readonly text: string }, ReadonlyArray<SchemaProblem>>
+/** Parameters of a call, and as the text that enters its key. */
+interface Decoded {
+  readonly decoded: unknown
+  readonly text: string
+}
+
+type Decoder = (value: unknown, label: string) => Result.Result<Decoded, ReadonlyArray<SchemaProblem>>
 
 /** Decodes and re-encodes, so that defaults are part of the text that enters the key. */
 const makeDecoder = (stage: AnyStage): Decoder => {

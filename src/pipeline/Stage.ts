@@ -131,6 +131,11 @@ export interface Stage<
 > extends AnyStage {
   readonly name: Name
   (args: InputArguments<Inputs> & P["Encoded"] & { readonly name?: string }): Results<Outputs>
+  /**
+   * The parameters that a call with this name and these parameters gets: decoded, defaults filled in, `--set` applied. A pipeline whose wiring depends on a
+   * parameter asks here, as what it passes itself may be overridden.
+   */
+  readonly settings: (args: P["Encoded"] & { readonly name?: string }) => P["Type"]
 }
 
 /**
@@ -178,6 +183,7 @@ export const make = <
     const references = current(name).add(self, args, call)
     return outputs.length === 1 ? references[outputs[0]!] : references
   }
+  call.settings = (args: Record<string, unknown>): unknown => current(name).settings(self, args, call.settings)
   Object.defineProperty(call, "name", { configurable: true })
   const self = Object.defineProperties(call, Object.getOwnPropertyDescriptors(stage)) as unknown as AnyStage
   return self as unknown as Stage<Name, Inputs, P, Outputs>

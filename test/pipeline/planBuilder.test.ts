@@ -1,6 +1,7 @@
 import { assert, describe, it } from "vitest"
 import type { Ref } from "../../src/pipeline/Artifact.ts"
 import type * as Pipeline from "../../src/pipeline/Pipeline.ts"
+import type { Override } from "../../src/pipeline/PlanBuilder.ts"
 import { configError } from "../support/configErrors.ts"
 import { anchor, type Anchors, average, planOf, report, split, tokenize, train } from "../support/stages.ts"
 
@@ -205,4 +206,49 @@ it("a cyclic return value is walked once", () => {
     plan.targets.map(({ name }) => name),
     ["tokens"]
   )
+})
+
+describe("the settings of a call, asked for before it", () => {
+  const lr = (target: string, value: number): Override => ({
+    target,
+    path: ["lr"],
+    value,
+    text: `${target}.lr=${value}`
+  })
+
+  it("are those that the call gets: decoded, with what was set for all, for it alone, or for its number", () => {
+    const found: Array<unknown> = []
+    const plan = planOf(() => {
+      const tokens = tokenize({})
+      const call = (args: { readonly name?: string; readonly lr: number }) => {
+        // Asked twice, it is the same call still.
+        found.push(train.settings(args), train.settings(args))
+        return train({ ...args, tokens })
+      }
+      return [call({ lr: 1 }), call({ lr: 1 }), call({ name: "4", lr: 1 }), call({ lr: 1 })]
+    }, [lr("train", 2), lr("train/2", 3), lr("train/4", 5)])
+    assert.deepStrictEqual(
+      found,
+      plan.nodes.slice(1).flatMap(({ parameters }) => [parameters, parameters])
+    )
+    assert.deepStrictEqual(
+      plan.nodes.slice(1).map(({ parameters }) => (parameters as { lr: number }).lr),
+      [2, 3, 5, 2]
+    )
+  })
+
+  it("are refused as the call is, with the place", () => {
+    const refused = configError(() => planOf(() => ({ lr: train.settings({ lr: "much" as never }).lr })))
+    assert.match(refused.message, /train\.lr must be/)
+    assert.throws(() => train.settings({ lr: 1 }), /outside a pipeline/)
+  })
+
+  it("use up no override: what no call takes is an error still", () => {
+    const set = () =>
+      planOf(() => {
+        train.settings({ lr: 1 })
+        return tokenize({})
+      }, [lr("train", 2)])
+    assert.match(configError(set).message, /has no stage train/)
+  })
 })

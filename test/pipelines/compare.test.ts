@@ -100,6 +100,52 @@ describe("compare-50x", () => {
     assert.strictEqual([...nodes.values()][order.node]!.label, "trajectories/random")
   })
 
+  it("follows --set where wiring depends on a setting", () => {
+    const wired = (row: string, ...set: ReadonlyArray<string>) => {
+      const nodes = planned({ set })
+      const all = [...nodes.values()]
+      const { wires } = nodes.get(`train/${row}`)!
+      return {
+        labels: [...nodes.keys()],
+        of: (port: string) => all[wires.find(wire => wire.port === port)?.node ?? -1]?.label
+      }
+    }
+    const entropy = wired("no_align", "train/no_align.trajectory_mode=entropy")
+    assert.strictEqual(entropy.of("trajectories"), "trajectories/entropy")
+    assert.strictEqual(wired("no_align", "train/no_align.repr_align_wt=1").of("anchors"), "anchor")
+    assert.strictEqual(wired("with_trajectory", "train.trajectory_mode=none").of("trajectories"), undefined)
+    assert.isUndefined(wired("with_align", "train/with_align.repr_align_wt=0").of("anchors"))
+    const none = rows
+      .map(({ name }) => name)
+      .filter(name =>
+        planned()
+          .get(`train/${name}`)!
+          .wires.some(({ port }) => port === "anchors")
+      )
+    assert.notInclude(wired("with_align", ...none.map(name => `train/${name}.repr_align_wt=0`)).labels, "anchor")
+    const cola = planned({ set: ["train/no_align.method=cola", "train/no_align.cola_wt=0.1"] })
+    for (const stage of ["evaluate", "benchmark"])
+      assert.strictEqual((cola.get(`${stage}/no_align`)!.parameters as { method: string }).method, "cola")
+  })
+
+  it("fetches as many rows as are cut, also where --set says how many", () => {
+    const hub = "hf://datasets/org/name@main/x.parquet"
+    const set = [
+      "tokenize/corpus.documents=7",
+      "tokenize/corpus.textKey=body",
+      `download-documents/corpus.source=${hub}`
+    ]
+    const { parameters } = planned({ set }).get("download-documents/corpus")!
+    assert.include(parameters as object, { rows: 7, textKey: "body" })
+  })
+
+  it("refuses a parameter that follows another and is set to something else", () => {
+    const refused = (set: string) => rendered(() => planned({ set: [set] }))
+    assert.match(refused("evaluate/vfm.method=cola"), /evaluate\/vfm\.method is cola, but the training's method is vfm/)
+    assert.match(refused("benchmark.method=cola"), /benchmark\/no_align\.method is cola, .* is masked/)
+    assert.match(refused("trajectories.mode=lr"), /trajectories\/scheduled\.mode is lr, .* is scheduled/)
+  })
+
   it("is planned under every profile", () => {
     for (const profile of Object.keys(compare.profiles)) assert.isAbove(planned({ profile }).size, 15)
   })
