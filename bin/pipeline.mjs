@@ -7,6 +7,9 @@ import { createRequire } from "node:module"
 import { dirname, join } from "node:path"
 import { fileURLToPath, pathToFileURL } from "node:url"
 
+// ONNX Runtime looks here before it sends anything (docs/decisions/020-telemetry.md). Its engine sees to this, too; this is for all that a user's stages load.
+process.env.ORT_DISABLE_TELEMETRY = "1"
+
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
 const entry = join(root, "dist", "main.js")
 const [major, minor] = process.versions.node.split(".").map(Number)

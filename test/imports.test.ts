@@ -1,6 +1,6 @@
-/** Imports only point downwards (docs/architecture.md). The linter holds the rule; this holds the linter to it. */
+/** Imports only point downwards (docs/architecture.md), and ONNX Runtime is loaded by one module. The linter holds the rules; this holds the linter to them. */
 import { execFileSync, spawnSync } from "node:child_process"
-import { copyFileSync, mkdirSync, rmSync, writeFileSync } from "node:fs"
+import { copyFileSync, globSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { dirname, join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { afterAll, assert, beforeAll, describe, it } from "vitest"
@@ -63,6 +63,24 @@ describe("import rules", () => {
 
   it.each(allowed)("%s may import %s", (file, specifier) => {
     assert.strictEqual(complaint(file, specifier), "")
+  })
+
+  const loading = ["src/engines/ort/x.ts", "src/data/x.ts", "src/cli/x.ts", "stages/x.ts", "test/x.ts", "bench/x.ts"]
+
+  it.each(loading)("%s may not load ONNX Runtime, whose telemetry would be on", file => {
+    assert.include(complaint(file, "onnxruntime-node"), "telemetry")
+  })
+
+  it("it is named nowhere but in the two modules that load it and find it", () => {
+    const files = globSync("{src,stages,pipelines,bench,test,bin}/**/*.{ts,mjs,js}", { cwd: root })
+    const naming = files.filter(file =>
+      /["'`]onnxruntime-node(\/[^"'`]*)?["'`]/.test(readFileSync(join(root, file), "utf8"))
+    )
+    assert.deepStrictEqual(naming.sort(), [
+      "src/engines/ort/library.ts",
+      "src/engines/ort/runtime.ts",
+      "test/imports.test.ts"
+    ])
   })
 
   it("hold for the whole tree", () => {

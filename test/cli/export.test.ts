@@ -3,7 +3,6 @@ import { readdirSync, readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { Result } from "effect"
-import * as ort from "onnxruntime-node"
 import { afterAll, assert, beforeAll, describe, it } from "vitest"
 import { numericClass } from "../../src/engines/names.ts"
 import { evaluate } from "../../src/engines/reference/evaluate.ts"
@@ -18,6 +17,7 @@ import { pipeline } from "../support/commandLine.ts"
 import { runPipeline, temporaryDirectory } from "../support/inProcess.ts"
 import { tinyConfig, tinyLatent, tinyWeight, writeTinyModel } from "../support/tinyModel.ts"
 import { bruteForward } from "../models/bruteForce.ts"
+import * as ort from "../../src/engines/ort/runtime.ts"
 
 let directory: ReturnType<typeof temporaryDirectory>
 beforeAll(async () => {

@@ -2,7 +2,6 @@
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
-import * as ort from "onnxruntime-node"
 import { describe, expect, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { lowerSegment } from "../../src/engines/ort/lower.ts"
@@ -18,6 +17,7 @@ import { makeProgram } from "../../src/tensor/Program.ts"
 import { normals, randomKey } from "../../src/tensor/random.ts"
 import type { Tensor } from "../../src/tensor/Tensor.ts"
 import { runOnce } from "./runOnce.ts"
+import * as ort from "../../src/engines/ort/runtime.ts"
 
 const lowered = (outputs: { readonly [name: string]: Tensor }, target?: Target) => {
   const program = makeProgram(outputs)

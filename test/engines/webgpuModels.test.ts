@@ -1,5 +1,4 @@
 /** Models for WebGPU: what they are made of, and that their detours compute the same, run on the processor. */
-import * as ort from "onnxruntime-node"
 import { describe, expect, it } from "vitest"
 import { deviceInLog, reasonIn, withoutAdapter } from "../../src/engines/ort/adapter.ts"
 import { lowerSegment } from "../../src/engines/ort/lower.ts"
@@ -13,6 +12,7 @@ import { normals, randomKey } from "../../src/tensor/random.ts"
 import { elements, type Shape, type Tensor } from "../../src/tensor/Tensor.ts"
 import { HouseFolder } from "../support/houseFolder.ts"
 import { program as commandLine } from "../support/program.ts"
+import * as ort from "../../src/engines/ort/runtime.ts"
 
 const modelOf = (y: Tensor) => {
   const program = makeProgram({ y })

@@ -2,7 +2,6 @@
  * What ONNX Runtime was found to compute wrongly, run directly. When one of these tests fails, the runtime was mended: take the detour out of
  * src/engines/ort (named in the test), then the test.
  */
-import * as ort from "onnxruntime-node"
 import { describe, expect, it } from "vitest"
 import { lowerSegment } from "../../src/engines/ort/lower.ts"
 import { encodeModel, type OnnxModel } from "../../src/engines/ort/onnx.ts"
@@ -15,16 +14,13 @@ import { makeProgram } from "../../src/tensor/Program.ts"
 import { normals, randomKey } from "../../src/tensor/random.ts"
 import type { Tensor } from "../../src/tensor/Tensor.ts"
 import { conformance } from "./conformance.ts"
+import * as ort from "../../src/engines/ort/runtime.ts"
 
 const f32 = (name: string, ...shape: ReadonlyArray<number>) => ({ name, type: "f32" as const, shape })
 const tensor = (values: ReadonlyArray<number>, shape: ReadonlyArray<number>) =>
   new ort.Tensor("float32", Float32Array.from(values), shape)
 
-const run = async (
-  model: OnnxModel,
-  feeds: Record<string, ort.Tensor>,
-  options: ort.InferenceSession.SessionOptions = {}
-) => {
+const run = async (model: OnnxModel, feeds: Record<string, ort.Tensor>, options: ort.SessionOptions = {}) => {
   const session = await ort.InferenceSession.create(encodeModel(model), { logSeverityLevel: 4, ...options })
   const { y } = await session.run(feeds)
   return y!

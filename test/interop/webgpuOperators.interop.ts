@@ -3,12 +3,12 @@
  * take the detour out of src/engines/ort (named in the test), then the test.
  */
 import { spawnSync } from "node:child_process"
-import { createRequire } from "node:module"
-import * as ort from "onnxruntime-node"
 import { describe, expect, it } from "vitest"
 import { contribDomain, encodeModel, Float, type OnnxAttribute, type OnnxModel } from "../../src/engines/ort/onnx.ts"
 import { webgpuOpset } from "../../src/engines/ort/protocol.ts"
 import { vulkanVariable } from "./vulkan.ts"
+import { libraryFile, withoutTelemetry } from "../../src/engines/ort/library.ts"
+import * as ort from "../../src/engines/ort/runtime.ts"
 
 const f32 = (name: string, ...shape: ReadonlyArray<number | string>) => ({ name, type: "f32" as const, shape })
 const tensor = (values: ReadonlyArray<number>, shape: ReadonlyArray<number> = [values.length]) =>
@@ -30,7 +30,7 @@ const modelOf = (
 const onDevice = { session: { disable_cpu_ep_fallback: "1" } }
 const create = (
   model: OnnxModel,
-  options: ort.InferenceSession.SessionOptions = {},
+  options: ort.SessionOptions = {},
   opset: number = webgpuOpset
 ): Promise<ort.InferenceSession> =>
   ort.InferenceSession.create(encodeModel(model, opset), {
@@ -124,8 +124,10 @@ describe.skipIf(process.env[vulkanVariable] === undefined)("still so in ONNX Run
         console.log("read")
       })`
     const model = Buffer.from(encodeModel(modelOf("Neg", [1]), webgpuOpset)).toString("base64")
-    const runtime = createRequire(import.meta.url).resolve("onnxruntime-node")
-    const { status, stdout } = spawnSync(process.execPath, ["-e", program, runtime, model], { encoding: "utf8" })
+    const { status, stdout } = spawnSync(process.execPath, ["-e", program, libraryFile(), model], {
+      encoding: "utf8",
+      env: withoutTelemetry()
+    })
     expect([status === 0, stdout]).toEqual([false, "computed\n"])
   })
 

@@ -1,17 +1,14 @@
 /** What computes tensors here: the engine's version, its threads, and how fast it multiplies matrices. */
-import { createRequire } from "node:module"
 import { availableParallelism } from "node:os"
 import { Effect } from "effect"
 import { type MatmulPeak, matmulPeak } from "../../engines/matmulPeak.ts"
 import { torchDevice } from "../../engines/names.ts"
 import { findAdapter } from "../../engines/ort/adapter.ts"
+import { libraryVersion } from "../../engines/ort/library.ts"
 import { makeOrt } from "../../engines/ort/ort.ts"
 import { findPython } from "../../engines/torch/python.ts"
 import { startTorch } from "../../engines/torch/torch.ts"
 import { type Check, type Finding, ok, problem } from "./Check.ts"
-
-const runtimeVersion = (): string =>
-  (createRequire(import.meta.url)("onnxruntime-node/package.json") as { readonly version: string }).version
 
 const ort = Effect.match(Effect.scoped(Effect.flatMap(makeOrt(), matmulPeak)), {
   onFailure: ({ message }) =>
@@ -21,7 +18,7 @@ const ort = Effect.match(Effect.scoped(Effect.flatMap(makeOrt(), matmulPeak)), {
       "`npm ci` installs onnxruntime-node; it exists for Linux (x64, arm64), macOS and Windows"
     ),
   onSuccess: peak =>
-    measured("engine ort", `onnxruntime-node ${runtimeVersion()}, ${availableParallelism()} threads`, peak)
+    measured("engine ort", `onnxruntime-node ${libraryVersion()}, ${availableParallelism()} threads`, peak)
 })
 
 /** A GPU is not needed: that none is found is no warning. */
@@ -36,7 +33,7 @@ const webgpu = Effect.match(
   {
     onFailure: reason => ok("engine webgpu", `not available: ${typeof reason === "string" ? reason : reason.message}`),
     onSuccess: ({ device = "the device of this machine", peak }) =>
-      measured("engine webgpu", `onnxruntime-node ${runtimeVersion()}, on ${device}`, peak)
+      measured("engine webgpu", `onnxruntime-node ${libraryVersion()}, on ${device}`, peak)
   }
 )
 

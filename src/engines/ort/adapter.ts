@@ -1,7 +1,7 @@
 /** Which device WebGPU computes on here, and what to do where there is none. */
 import { execFile, type ExecFileException } from "node:child_process"
-import { createRequire } from "node:module"
 import { Effect } from "effect"
+import { libraryFile, withoutTelemetry } from "./library.ts"
 import { encodeModel, type OnnxModel } from "./onnx.ts"
 import { webgpuOpset } from "./protocol.ts"
 
@@ -41,12 +41,11 @@ ort.InferenceSession.create(Buffer.from(process.argv[2], "base64"), { executionP
  * prints about that.
  */
 export const findAdapter: Effect.Effect<string | undefined, string> = Effect.callback(resume => {
-  const runtime = createRequire(import.meta.url).resolve("onnxruntime-node")
   const model = Buffer.from(encodeModel(oneIdentity, webgpuOpset)).toString("base64")
   execFile(
     process.execPath,
-    ["-e", probe, runtime, model],
-    { env: { ...process.env, VK_LOADER_DEBUG: "all" }, maxBuffer: 2 ** 26 },
+    ["-e", probe, libraryFile(), model],
+    { env: { ...withoutTelemetry(), VK_LOADER_DEBUG: "all" }, maxBuffer: 2 ** 26 },
     (failed, _, said) =>
       resume(failed === null ? Effect.succeed(deviceInLog(said)) : Effect.fail(withoutAdapter(reasonIn(failed, said))))
   )

@@ -2,7 +2,6 @@
  * Buffers on a WebGPU device. A run makes new tensors there and puts them in the place of what the buffers held: the runtime cannot write
  * into given memory beside results that it allocates itself, and WebGPU forbids to read and write the same memory at once.
  */
-import type * as ort from "onnxruntime-node"
 import { bf16Bits, bytesPerElement, type DType, f16Bits, fromBf16Bits, fromF16Bits } from "../../tensor/dtype.ts"
 import { elements, type Shape } from "../../tensor/Tensor.ts"
 import { deviceElements } from "../names.ts"
@@ -13,6 +12,7 @@ import { type Compiled, type Memories, need, runSegments } from "./memories.ts"
 import type { OnnxType } from "./onnx.ts"
 import { Pieces } from "./pieces.ts"
 import type { Sessions } from "./sessions.ts"
+import type * as ort from "./runtime.ts"
 
 /** A buffer, or a view: a range of what another one holds. */
 interface Memory {

@@ -2,13 +2,13 @@
  * Tensors on a WebGPU device: made from host elements or from each other, read back, and given back to the device when nobody holds them. The
  * runtime offers memory there only as results of sessions, so that each of these is a tiny model.
  */
-import * as ort from "onnxruntime-node"
 import { elements, type Shape } from "../../tensor/Tensor.ts"
 import { encodeModel, type OnnxAttribute, type OnnxModel, type OnnxType, type OnnxValue } from "./onnx.ts"
 import { tensorTypes } from "./memories.ts"
 import { isWhole, type Piece } from "./pieces.ts"
 import { noTransfers, type Transfers, webgpuOpset } from "./protocol.ts"
 import type { Sessions } from "./sessions.ts"
+import * as ort from "./runtime.ts"
 
 /** One operator on vectors x0, x1 … of any length, and on further inputs, i64 [1], by name. */
 const vectorModel = (

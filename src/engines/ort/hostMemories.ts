@@ -1,11 +1,11 @@
 /** Buffers on the host. Tensors are made once, when a call is bound, over the buffers' own memory: nothing is copied between runs. */
-import * as ort from "onnxruntime-node"
 import { bytesPerElement, type DType, hostView } from "../../tensor/dtype.ts"
 import { elements, type Shape } from "../../tensor/Tensor.ts"
 import type { Kernel } from "./kernel.ts"
 import { allocateForKernels, bindKernel, type KernelArray, type KernelMemory } from "./kernelMemories.ts"
 import { type Compiled, type Memories, need, runSegments, tensorTypes } from "./memories.ts"
 import { noTransfers, type Place, type Port } from "./protocol.ts"
+import * as ort from "./runtime.ts"
 
 interface Memory {
   readonly dtype: DType

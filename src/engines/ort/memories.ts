@@ -1,9 +1,9 @@
 /** Where the elements of buffers lie, and how a compiled program runs on them: on the host, or on a device. */
-import type * as ort from "onnxruntime-node"
 import type { DType } from "../../tensor/dtype.ts"
 import type { Shape } from "../../tensor/Tensor.ts"
 import type { OnnxType } from "./onnx.ts"
 import type { Request, Transfers } from "./protocol.ts"
+import type * as ort from "./runtime.ts"
 
 export interface Compiled extends Extract<Request, { readonly kind: "compile" }> {
   /** Of its segments, in their order. */

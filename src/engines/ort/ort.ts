@@ -10,6 +10,7 @@ import { remoteEngine } from "../remote.ts"
 import { withoutAdapter } from "./adapter.ts"
 import { mayOverwrite } from "./inPlace.ts"
 import { kernelOf } from "./kernel.ts"
+import { disableTelemetry } from "./library.ts"
 import { borderType, lowerSegment } from "./lower.ts"
 import { encodeModel } from "./onnx.ts"
 import {
@@ -95,6 +96,7 @@ class Thread {
 
   constructor(device: Device, threads: number) {
     this.device = device
+    disableTelemetry()
     this.#worker = new Worker(workerUrl(import.meta.url), { workerData: { device, threads } })
     this.#worker.unref()
     this.#worker.on("message", (reply: Reply) => {

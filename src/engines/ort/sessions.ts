@@ -2,8 +2,8 @@
  * Sessions of ONNX Runtime: one for each distinct model, so that executables with equal segments share them. On a device, the memory of a result
  * is its session's, so that a session lives as long as its tensors; to give back a tensor after its session ends the process.
  */
-import * as ort from "onnxruntime-node"
 import type { Device } from "./protocol.ts"
+import * as ort from "./runtime.ts"
 
 /** That optimiser makes one FusedMatMul of a transpose and a product of an empty batch, on which the operator fails. */
 const optimization = { disable_specified_optimizers: "MatmulTransposeFusion" }
@@ -15,7 +15,7 @@ const threading = { force_spinning_stop: "1" }
 const leftToProcessor = /fallback to CPU EP has been explicitly disabled/
 
 export class Sessions {
-  readonly #options: ort.InferenceSession.SessionOptions
+  readonly #options: ort.SessionOptions
   readonly #entries = new Map<string, { readonly session: ort.InferenceSession; users: number }>()
   readonly #device: Device
   /** All that are not released. */
