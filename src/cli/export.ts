@@ -49,6 +49,7 @@ export const command = Command.make(
     length: Flag.Int("length").pipe(
       Flag.withDescription(`onnx, program, text: tokens of the pass; shapes are static (default: ${defaultLength})`),
       Flag.withMetavar("N"),
+      flags.atLeast(1),
       Flag.withDefault(defaultLength)
     ),
     bidirectional: Flag.Boolean("bidirectional").pipe(

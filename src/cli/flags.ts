@@ -17,6 +17,13 @@ import type { CacheLocation } from "../runner/Cache.ts"
 import type { Variant } from "../pipeline/Pipeline.ts"
 import { assets } from "./home.ts"
 
+/** Refuses smaller numbers. */
+export const atLeast = (least: number) =>
+  Flag.filter<number>(
+    given => given >= least,
+    given => `at least ${least}, got ${given}`
+  )
+
 export const cache = Flag.String("cache").pipe(
   Flag.withDescription("Directory of the store and the ledger (default: $PIPELINE_CACHE, or ./cache)"),
   Flag.withMetavar("DIR"),
@@ -60,10 +67,7 @@ export const variant = {
   seeds: Flag.Int("seeds").pipe(
     Flag.withDescription("Every training so many times, each with a seed of its own (default: 1)"),
     Flag.withMetavar("N"),
-    Flag.filter(
-      seeds => seeds >= 1,
-      seeds => `at least 1, got ${seeds}`
-    ),
+    atLeast(1),
     Flag.optional
   )
 } as const

@@ -22,6 +22,7 @@ export const command = Command.make(
         "Keep everything that the last N runs of each pipeline and profile consist of, and the last that succeeded"
       ),
       Flag.withMetavar("N"),
+      flags.atLeast(0),
       Flag.withDefault(5)
     ),
     finalOnly: boolean(

@@ -26,6 +26,7 @@ export const command = Command.make(
     depth: Flag.Int("depth").pipe(
       Flag.withDescription("Steps to follow (default: all)"),
       Flag.withMetavar("N"),
+      flags.atLeast(0),
       Flag.optional
     ),
     format: Flag.Literals("format", ["tree", "json", "dot", "mermaid"]).pipe(

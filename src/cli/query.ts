@@ -39,6 +39,7 @@ export const command = Command.make(
     timeout: Flag.Int("timeout").pipe(
       Flag.withDescription("Give up after this many seconds (default: never; Ctrl-C stops a query at once)"),
       Flag.withMetavar("SECONDS"),
+      flags.atLeast(1),
       Flag.optional
     ),
     cache: flags.cache,

@@ -35,6 +35,7 @@ export const command = Command.make(
       Flag.withAlias("j"),
       Flag.withDescription("Processor slots (default: all processors)"),
       Flag.withMetavar("N"),
+      flags.atLeast(1),
       Flag.optional
     ),
     gpus: Flag.String("gpus").pipe(

@@ -2,6 +2,7 @@
 import { Result, Schema } from "effect"
 import { type AnyPort, isRef, portArity, portKind, type Ref } from "./Artifact.ts"
 import { ConfigError } from "./ConfigError.ts"
+import { longestName } from "./Declaration.ts"
 import { canonical } from "./Digest.ts"
 import * as Origin from "./Origin.ts"
 import { overrideProblem, pathBelow, touches } from "./OverrideProblem.ts"
@@ -69,6 +70,7 @@ export class PlanBuilder {
     }
     const { decoded, given, overrides, text } = this.#parameters(stage, label, args, caller)
     for (const override of overrides) this.#used.add(override)
+    this.#checkResources(stage, label, decoded, caller)
     const id = this.nodes.length
     this.nodes.push({ id, label, stage, parameters: decoded, parametersText: text, given, wires })
     this.#labels.set(label, id)
@@ -85,7 +87,14 @@ export class PlanBuilder {
   }
 
   #name(stage: AnyStage, { name }: Record<string, unknown>, caller: (...args: never) => unknown): string | undefined {
-    if (name === undefined || (typeof name === "string" && /^[A-Za-z0-9][A-Za-z0-9._-]*$/.test(name))) return name
+    if (name === undefined) return undefined
+    if (typeof name === "string" && /^[A-Za-z0-9][A-Za-z0-9._-]*$/.test(name)) {
+      if (name.length <= longestName) return name
+      throw this.#error(
+        caller,
+        `the name of a ${stage.name} stage has at most ${longestName} characters, got ${name.length}: ${name.slice(0, 40)}…`
+      )
+    }
     throw this.#error(
       caller,
       `the name of a ${stage.name} stage consists of letters, digits, ".", "_" and "-", got ${JSON.stringify(name)}`
@@ -189,6 +198,16 @@ export class PlanBuilder {
         return placed(problem, given) ?? { at: this.#at(caller), message: problem.message, advice: problem.advice }
       })
     )
+  }
+
+  /** A function of the parameters that asks for what cannot be is found now, not when its action starts. */
+  #checkResources(stage: AnyStage, label: string, parameters: unknown, caller: (...args: never) => unknown): void {
+    try {
+      stage.resources(parameters)
+    } catch (cause) {
+      const why = cause instanceof Error ? cause.message : String(cause)
+      throw this.#error(caller, `${label}: its resources cannot be told: ${why}`)
+    }
   }
 
   #at(caller: (...args: never) => unknown) {

@@ -2,6 +2,7 @@
 import type { Effect, Schema } from "effect"
 import { ConfigError } from "./ConfigError.ts"
 import type { AnyPort, Kind, Manifest, Port, Ref } from "./Artifact.ts"
+import * as Declaration from "./Declaration.ts"
 import type { Json } from "./Digest.ts"
 import * as Origin from "./Origin.ts"
 import { current } from "./PlanBuilder.ts"
@@ -82,6 +83,7 @@ export interface AnyStage {
   readonly items: { readonly parameters?: ReadonlyArray<string>; readonly inputs?: ReadonlyArray<string> } | undefined
   readonly methods: { readonly by: string; readonly modules: RecordOf<string> } | undefined
   readonly identity: ((parameters: unknown, context: IdentityContext) => Effect.Effect<Json, StageError>) | undefined
+  /** Throws where the stage asks for what cannot be. */
   readonly resources: (parameters: unknown) => Required<Resources>
   readonly retries: { readonly transient: number; readonly crashed: number; readonly timeout: number }
   readonly timeout: number | undefined
@@ -152,9 +154,15 @@ export const make = <
   options: StageOptions<Inputs, P, Outputs>
 ): Stage<Name, Inputs, P, Outputs> => {
   const definedAt = Origin.callSite(make)
-  refuseIncomplete(name, options, definedAt)
+  Declaration.check(name, options, definedAt)
   const outputs = Object.keys(options.outputs)
   const { resources } = options
+  const fixed = Declaration.withDefaults(typeof resources === "function" ? undefined : resources)
+  const asked = (found: Resources): Required<Resources> => {
+    const wrong = Declaration.wrongResources(`stage ${name}`, found)
+    if (wrong !== undefined) throw new ConfigError({ message: wrong.filter(part => part !== undefined).join("; ") })
+    return Declaration.withDefaults(found)
+  }
   const stage: AnyStage = {
     name,
     description: options.description ?? "",
@@ -164,10 +172,7 @@ export const make = <
     items: options.items,
     methods: options.methods,
     identity: options.identity as AnyStage["identity"],
-    resources: parameters => {
-      const asked = typeof resources === "function" ? resources(parameters) : resources
-      return { cpus: asked?.cpus ?? 1, gpus: asked?.gpus ?? 0, memoryMiB: asked?.memoryMiB ?? 256 }
-    },
+    resources: typeof resources === "function" ? parameters => asked(resources(parameters)) : () => fixed,
     retries: {
       transient: options.retries?.transient ?? 3,
       crashed: options.retries?.crashed ?? 1,
@@ -187,31 +192,6 @@ export const make = <
   Object.defineProperty(call, "name", { configurable: true })
   const self = Object.defineProperties(call, Object.getOwnPropertyDescriptors(stage)) as unknown as AnyStage
   return self as unknown as Stage<Name, Inputs, P, Outputs>
-}
-
-/** A file that is run without a type check gets the same answers as the compiler's. */
-const refuseIncomplete = (name: string, options: object, at: Origin.Position | undefined): void => {
-  const refuse = (message: string, advice?: string) =>
-    new ConfigError({
-      message,
-      ...(at === undefined ? {} : { at: Origin.format(at) }),
-      ...(advice === undefined ? {} : { advice })
-    })
-  if (!/^[a-z][a-z0-9-]*$/.test(name)) {
-    throw refuse(`a stage's name consists of lower-case letters, digits and dashes, got ${JSON.stringify(name)}`)
-  }
-  for (const field of ["inputs", "parameters", "outputs", "run"] as const) {
-    const value = (options as Readonly<Record<string, unknown>>)[field]
-    if (value !== undefined && value !== null) continue
-    const empty =
-      field === "inputs" ? "inputs: {}" : field === "parameters" ? "parameters: Schema.Struct({})" : undefined
-    throw refuse(
-      `stage ${name} has no ${field}`,
-      empty === undefined ? undefined : `where there are none, write ${empty}`
-    )
-  }
-  const { outputs } = options as { readonly outputs: object }
-  if (Object.keys(outputs).length === 0) throw refuse(`stage ${name} has no output: nothing of it could be kept`)
 }
 
 export const isStage = (value: unknown): value is AnyStage =>

@@ -5,15 +5,12 @@ import type { Database } from "../ledger/Database.ts"
 import { fromCause, LedgerError } from "../ledger/LedgerError.ts"
 import { latestSnapshot } from "../ledger/Plans.ts"
 import * as Remembered from "../ledger/Remembered.ts"
-import { canonical, type Digest } from "../pipeline/Digest.ts"
-import type { NodeId, Plan } from "../pipeline/Plan.ts"
-import type { IdentityContext } from "../pipeline/Stage.ts"
-import { permanent, type StageError } from "../pipeline/StageError.ts"
-import * as Layer from "../store/Layer.ts"
-import { nodeDisk } from "../store/NodeDisk.ts"
+import type { Digest } from "../pipeline/Digest.ts"
+import type { NodeId, Plan, PlanNode } from "../pipeline/Plan.ts"
+import type { StageError } from "../pipeline/StageError.ts"
 import type { Store } from "../store/Store.ts"
 import * as Codes from "./Codes.ts"
-import { statText } from "./Fingerprint.ts"
+import * as Identities from "./Identities.ts"
 import { Resolver } from "./Resolver.ts"
 
 export interface PlanningOptions {
@@ -49,11 +46,12 @@ export const plan = (options: PlanningOptions): Effect.Effect<Planned, StageErro
       }
     }
     const codes = yield* Codes.load(wanted.nodes, memory, options.dist)
-    const identities = yield* resolveIdentities(options, memory)
+    const evaluate = Identities.make({ ...options, memory })
+    const identities = yield* resolveIdentities(wanted.nodes, evaluate)
     const resolver = new Resolver({
       plan: wanted,
       codeOf: codes.codeOf,
-      identityOf: node => identities.get(node.id),
+      identityOf: node => identities.get(node.id)?.text,
       engine: options.engine,
       lookup: keys =>
         database === undefined ? new Map<Digest, Actions.KnownAction>() : Actions.lookup(database, keys),
@@ -110,61 +108,14 @@ const isThere = (store: Store, artifact: Digest): Effect.Effect<boolean> =>
   }).pipe(Effect.orElseSucceed(() => false))
 
 const resolveIdentities = (
-  options: PlanningOptions,
-  memory: Codes.Memory
-): Effect.Effect<ReadonlyMap<NodeId, string>, StageError> =>
-  Effect.gen(function* () {
-    const nodes = options.plan.nodes.filter(node => node.stage.identity !== undefined)
-    const context = identityContext(options, memory)
-    const found = yield* Effect.forEach(
-      nodes,
-      node =>
-        Effect.map(
-          node.stage.identity!(node.parameters, context),
-          identity => [node.id, canonical(identity)] as const
-        ).pipe(Effect.mapError(error => permanent(`${node.label}: ${error.message}`, error.advice))),
+  nodes: ReadonlyArray<PlanNode>,
+  evaluate: Identities.Evaluate
+): Effect.Effect<Map<NodeId, Identities.Identity>, StageError> =>
+  Effect.map(
+    Effect.forEach(
+      nodes.filter(node => node.stage.identity !== undefined),
+      node => Effect.map(evaluate(node), identity => [node.id, identity] as const),
       { concurrency: identityConcurrency }
-    )
-    return new Map(found)
-  })
-
-const identityContext = (
-  { database, refresh, store, writable }: PlanningOptions,
-  memory: Codes.Memory
-): IdentityContext => ({
-  fileDigest: path =>
-    Effect.suspend(() => {
-      const stat = statText(path)
-      if (stat === "missing") return Effect.fail(permanent(`${path}: there is no such file`))
-      const known = database === undefined ? undefined : Remembered.fileDigest(database, path, stat)
-      if (known !== undefined) return Effect.succeed({ sha256: known.digest, size: known.size })
-      return nodeDisk.hash(path).pipe(
-        Effect.mapError(error => permanent(error.message, error.advice)),
-        Effect.tap(({ sha256, size }) =>
-          Effect.sync(() => {
-            if (database !== undefined && writable)
-              Remembered.rememberFile(database, path, stat, sha256 as Digest, size)
-          })
-        )
-      )
-    }),
-  embedded: name =>
-    Effect.flatMap(
-      Effect.mapError(Layer.findArtifact(store.layers, name), error => permanent(error.message)),
-      artifact =>
-        artifact === undefined
-          ? Effect.fail(
-              permanent(
-                `no artifact named ${name} ships with the program`,
-                "`pipeline list --assets` shows those that do"
-              )
-            )
-          : Effect.succeed(artifact.manifest)
     ),
-  remember: (name, compute) =>
-    Effect.suspend(() => {
-      const known = refresh ? undefined : memory.get(name)
-      if (known !== undefined) return Effect.succeed(known)
-      return Effect.tap(compute, value => Effect.sync(() => memory.set(name, value)))
-    })
-})
+    found => new Map(found)
+  )

@@ -1,9 +1,11 @@
+import { Effect, Schema } from "effect"
 import { assert, describe, it } from "vitest"
 import type { Ref } from "../../src/pipeline/Artifact.ts"
 import type * as Pipeline from "../../src/pipeline/Pipeline.ts"
 import type { Override } from "../../src/pipeline/PlanBuilder.ts"
+import * as Stage from "../../src/pipeline/Stage.ts"
 import { configError } from "../support/configErrors.ts"
-import { anchor, type Anchors, average, planOf, report, split, tokenize, train } from "../support/stages.ts"
+import { anchor, type Anchors, average, planOf, report, split, tokenize, Tokens, train } from "../support/stages.ts"
 
 /** The first line of the error that a wrong call gives; `as never` stands for wiring that the compiler would refuse. */
 const wrong = (build: () => Pipeline.Targets) => configError(() => planOf(build)).message.split("\n")[0]
@@ -250,5 +252,35 @@ describe("the settings of a call, asked for before it", () => {
         return tokenize({})
       }, [lr("train", 2)])
     assert.match(configError(set).message, /has no stage train/)
+  })
+})
+
+describe("a call of a stage", () => {
+  const greedy = (resources: (parameters: { readonly n: number }) => object) =>
+    Stage.make("greedy", {
+      inputs: {},
+      parameters: Schema.Struct({ n: Schema.Finite }),
+      outputs: { tokens: Tokens },
+      resources,
+      run: () => Effect.void
+    })
+
+  it("is refused when its parameters make it ask for what cannot be had, or its function throws", () => {
+    const half = greedy(({ n }) => ({ cpus: n }))
+    const message = (n: number) => configError(() => planOf(() => half({ name: "some", n }))).message
+    assert.match(message(0.5), /^greedy\/some: its resources cannot be told: cpus of stage greedy must be an integer/)
+    assert.match(message(-1), /got -1/)
+    assert.doesNotThrow(() => planOf(() => half({ n: 2 })))
+    const thrown = greedy(() => {
+      throw new Error("no idea")
+    })
+    assert.match(configError(() => planOf(() => thrown({ n: 1 }))).message, /^greedy: .*no idea/)
+    const promised = greedy(async () => ({ cpus: 1 }))
+    assert.match(configError(() => planOf(() => promised({ n: 1 }))).message, /must be a record .*, got a promise/)
+  })
+
+  it("is refused with a name too long for a file's name", () => {
+    const message = wrong(() => train({ name: "x".repeat(250), tokens: tokenize({}), lr: 1 }))
+    assert.match(message!, /the name of a train stage has at most 100 characters, got 250/)
   })
 })

@@ -36,6 +36,67 @@ describe("a stage that is declared without a type check", () => {
       assert.match(refused(name, complete).message, /^a stage's name/)
   })
 
+  it("is refused with a name or a port's name that could not be part of a file's name", () => {
+    assert.match(refused("x".repeat(250), complete).message, /^a stage's name has at most 100 characters, got 250/)
+    for (const port of ["a/b", "..", "", "a.b", "x".repeat(250)])
+      assert.match(
+        refused("cut", { ...complete, outputs: { [port]: Text } }).message,
+        /^the name of an output of stage cut/
+      )
+    assert.match(refused("cut", { ...complete, inputs: { name: Text } }).message, /an input called name/)
+  })
+
+  it("is refused when it asks for what cannot be had: part of a processor, less than nothing, without end", () => {
+    for (const kind of ["cpus", "gpus", "memoryMiB"])
+      for (const value of [0.5, -1, Number.NaN, Number.POSITIVE_INFINITY, 2 ** 53, "2", null, [1]])
+        assert.match(
+          refused("cut", { ...complete, resources: { [kind]: value } }).message,
+          new RegExp(`^${kind} of stage cut must be an integer of at least [01], got `)
+        )
+    assert.match(refused("cut", { ...complete, resources: { memoryMiB: 0 } }).message, /at least 1, got 0/)
+    assert.match(refused("cut", { ...complete, resources: { cpus: 0.5 } }).advice ?? "", /held whole/)
+    assert.match(refused("cut", { ...complete, resources: 2 }).message, /must be a record/)
+    assert.strictEqual(refused("cut", { ...complete, resources: { cpu: 1 } }).advice, "did you mean cpus?")
+  })
+
+  it("is refused with retries, a timeout or a process that mean nothing", () => {
+    for (const value of [-1, 1.5, Number.NaN, Number.POSITIVE_INFINITY, "3"])
+      assert.match(
+        refused("cut", { ...complete, retries: { crashed: value } }).message,
+        /^retries\.crashed of stage cut/
+      )
+    assert.match(refused("cut", { ...complete, retries: { network: 3 } }).message, /network, which is not known/)
+    assert.match(refused("cut", { ...complete, retries: 3 }).message, /must be a record/)
+    for (const value of [0, -1, Number.NaN, Number.POSITIVE_INFINITY, "60", 10n])
+      assert.match(
+        refused("cut", { ...complete, timeout: value }).message,
+        /^timeout of stage cut must be a finite number/
+      )
+    assert.match(refused("cut", { ...complete, process: "forked" }).message, /"own" or "shared", got "forked"/)
+  })
+
+  it("is refused with an option that is not known, and with what must be a function and is none", () => {
+    assert.strictEqual(refused("cut", { ...complete, resource: {} }).advice, "did you mean resources?")
+    assert.match(
+      refused("cut", { ...complete, identity: { sha256: "x" } }).message,
+      /identity of stage cut must be a function/
+    )
+    assert.match(
+      refused("cut", { ...complete, items: { inputs: ["tokens"] } }).message,
+      /input tokens, which it does not have/
+    )
+  })
+
+  it("is accepted with all that can be", () => {
+    Stage.make("cut", {
+      ...complete,
+      resources: { cpus: Stage.allProcessors, gpus: 0, memoryMiB: 1 },
+      retries: { transient: 0, crashed: 5 },
+      timeout: 0.5,
+      process: "shared"
+    })
+  })
+
   it("is accepted when it is complete", () => {
     assert.isTrue(Stage.isStage(Stage.make("cut", complete)))
   })

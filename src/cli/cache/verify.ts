@@ -32,6 +32,7 @@ export const verify = Command.make(
       Flag.withAlias("j"),
       Flag.withDescription("Objects hashed at a time (default: all processors)"),
       Flag.withMetavar("N"),
+      flags.atLeast(1),
       Flag.optional
     ),
     cache: flags.cache,

@@ -1,0 +1,168 @@
+/** Identities: what the parameters of nodes stand for (a file's content for its path, a commit for a branch). */
+import { statSync, type BigIntStats } from "node:fs"
+import { Cause, Effect } from "effect"
+import type { Database } from "../ledger/Database.ts"
+import * as Remembered from "../ledger/Remembered.ts"
+import { canonical, type Digest } from "../pipeline/Digest.ts"
+import type { PlanNode } from "../pipeline/Plan.ts"
+import * as Problem from "../pipeline/Problem.ts"
+import type { IdentityContext } from "../pipeline/Stage.ts"
+import { permanent, StageError } from "../pipeline/StageError.ts"
+import * as Layer from "../store/Layer.ts"
+import { nodeDisk } from "../store/NodeDisk.ts"
+import type { Store } from "../store/Store.ts"
+import type { Memory } from "./Codes.ts"
+
+/** What a node's parameters stand for. */
+export interface Identity {
+  /** Canonical JSON; it enters the key. */
+  readonly text: string
+  /** The files that it was made from, with their stat: a file that has the same was not written to. */
+  readonly files: ReadonlyArray<readonly [path: string, stat: string]>
+}
+
+export interface IdentityOptions {
+  readonly database: Database | undefined
+  readonly writable: boolean
+  readonly store: Store
+  readonly memory: Memory
+  /** Ask again what moving names stand for. */
+  readonly refresh: boolean
+}
+
+/** Evaluates the identity of a node whose stage has one. A name that was found out once stays what it is as long as this lives. */
+export type Evaluate = (node: PlanNode) => Effect.Effect<Identity, StageError>
+
+export const make = (options: IdentityOptions): Evaluate => {
+  const names = new Map<string, string>()
+  return node => {
+    const files: Array<readonly [string, string]> = []
+    const whose = `${node.label}: the identity of stage ${node.stage.name}`
+    return Effect.suspend(() => {
+      const returned: unknown = node.stage.identity!(node.parameters, contextOf(options, names, files))
+      return Effect.isEffect(returned)
+        ? (returned as Effect.Effect<unknown, unknown>)
+        : Effect.fail(
+            permanent(
+              `${whose} returned ${returned instanceof Promise ? "a promise" : Problem.describe(returned)} instead of an Effect`,
+              "write Effect.succeed(value), or Effect.promise(() => promise)"
+            )
+          )
+    }).pipe(
+      Effect.catchCause(cause => {
+        if (Cause.hasInterruptsOnly(cause)) return Effect.failCause(cause as Cause.Cause<never>)
+        const error = Cause.squash(cause)
+        if (!(error instanceof StageError)) return Effect.fail(permanent(`${whose} failed: ${messageOf(error)}`))
+        const told = error.message.startsWith(`${node.label}: `) ? error.message : `${node.label}: ${error.message}`
+        return Effect.fail(
+          new StageError({
+            class: error.class,
+            message: told,
+            ...(error.advice === undefined ? {} : { advice: error.advice })
+          })
+        )
+      }),
+      Effect.flatMap(value =>
+        Effect.try({
+          try: () => ({ text: canonical(value), files }),
+          catch: cause =>
+            permanent(`${whose} returned what cannot enter a key: ${messageOf(cause)}`, "it must return plain JSON")
+        })
+      )
+    )
+  }
+}
+
+const messageOf = (cause: unknown): string => (cause instanceof Error ? cause.message : Problem.describe(cause))
+
+/** The stat of a regular file; what is none is refused with what it is, before anybody opens it and waits. */
+const regular = (path: string): Effect.Effect<BigIntStats, StageError> =>
+  Effect.flatMap(
+    Effect.try({
+      try: () => statSync(path, { bigint: true, throwIfNoEntry: false }),
+      catch: cause => permanent(`${Problem.visible(String(path))}: ${messageOf(cause)}`)
+    }),
+    stat => {
+      if (stat === undefined) return Effect.fail(permanent(`${path}: there is no such file`))
+      if (stat.isFile()) return Effect.succeed(stat)
+      return Effect.fail(
+        permanent(`${path} is ${kindOf(stat)}, not a file`, "an input must be a regular file: its content is its key")
+      )
+    }
+  )
+
+const kindOf = (stat: BigIntStats): string =>
+  stat.isDirectory()
+    ? "a directory"
+    : stat.isFIFO()
+      ? "a FIFO (a named pipe)"
+      : stat.isSocket()
+        ? "a socket"
+        : stat.isCharacterDevice() || stat.isBlockDevice()
+          ? "a device"
+          : "neither a file nor a directory"
+
+const textOf = (stat: BigIntStats) => `${stat.dev}:${stat.ino}:${stat.size}:${stat.mtimeNs}:${stat.ctimeNs}`
+
+/** A file may change twice within a tick of the clock that its stat shows; only what lies further back is known by its stat. */
+const isSettled = (stat: BigIntStats) => BigInt(Date.now()) - stat.ctimeNs / 1_000_000n > 2000n
+
+/** Digest and stat that belong to each other: a file that is written to while it is read is read again. */
+const digestOf = (
+  options: IdentityOptions,
+  path: string,
+  attempts = 5
+): Effect.Effect<{ readonly sha256: string; readonly size: number; readonly stat: string }, StageError> =>
+  Effect.gen(function* () {
+    const { database, writable } = options
+    const before = yield* regular(path)
+    const stat = textOf(before)
+    const known = database === undefined ? undefined : Remembered.fileDigest(database, path, stat)
+    if (known !== undefined) return { sha256: known.digest, size: known.size, stat }
+    const { sha256, size } = yield* Effect.mapError(nodeDisk.hash(path), error =>
+      permanent(error.message, error.advice)
+    )
+    const after = yield* regular(path)
+    if (textOf(after) !== stat) {
+      if (attempts > 1) return yield* digestOf(options, path, attempts - 1)
+      return yield* permanent(`${path} is being written to`, "run again when whoever writes it has finished")
+    }
+    if (database !== undefined && writable && isSettled(before))
+      Remembered.rememberFile(database, path, stat, sha256 as Digest, size)
+    return { sha256, size, stat }
+  })
+
+const contextOf = (
+  options: IdentityOptions,
+  names: Map<string, string>,
+  files: Array<readonly [string, string]>
+): IdentityContext => ({
+  fileDigest: path =>
+    Effect.map(digestOf(options, path), ({ sha256, size, stat }) => {
+      files.push([path, stat])
+      return { sha256, size }
+    }),
+  embedded: name =>
+    Effect.flatMap(
+      Effect.mapError(Layer.findArtifact(options.store.layers, name), error => permanent(error.message)),
+      artifact =>
+        artifact === undefined
+          ? Effect.fail(
+              permanent(
+                `no artifact named ${name} ships with the program`,
+                "`pipeline list --assets` shows those that do"
+              )
+            )
+          : Effect.succeed(artifact.manifest)
+    ),
+  remember: (name, compute) =>
+    Effect.suspend(() => {
+      const known = names.get(name) ?? (options.refresh ? undefined : options.memory.get(name))
+      return Effect.tap(known === undefined ? compute : Effect.succeed(known), value =>
+        Effect.sync(() => {
+          names.set(name, value)
+          if (known === undefined) options.memory.set(name, value)
+        })
+      )
+    })
+})

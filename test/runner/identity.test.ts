@@ -1,0 +1,111 @@
+/** Identities: a stage that says wrongly what its parameters stand for is told so; a file is one that can be read. */
+import { execFileSync } from "node:child_process"
+import { mkdirSync, symlinkSync, writeFileSync } from "node:fs"
+import { join } from "node:path"
+import { Effect, Schema } from "effect"
+import { assert, describe, it, onTestFinished } from "vitest"
+import * as Artifact from "../../src/pipeline/Artifact.ts"
+import * as Pipeline from "../../src/pipeline/Pipeline.ts"
+import { StageError } from "../../src/pipeline/StageError.ts"
+import * as Stage from "../../src/pipeline/Stage.ts"
+import { plan as planRun } from "../../src/runner/Planning.ts"
+import { nodeDisk } from "../../src/store/NodeDisk.ts"
+import * as Store from "../../src/store/Store.ts"
+import { temporaryDirectory } from "../support/inProcess.ts"
+
+const Text = Artifact.kind("text", { description: "a text", metadata: Schema.Struct({}) })
+
+export const wrong = Stage.make("wrong", {
+  inputs: {},
+  parameters: Schema.Struct({ how: Schema.String }),
+  outputs: { text: Text },
+  identity: ({ how }, context) => ways[how]!(context) as Effect.Effect<string>,
+  run: () => Effect.void
+})
+
+const cycle: { self?: unknown } = {}
+cycle.self = cycle
+
+const ways: { readonly [how: string]: (context: Stage.IdentityContext) => unknown } = {
+  throws: () => {
+    throw new Error("oh no")
+  },
+  dies: () => Effect.die(new Error("oh no")),
+  fails: () => Effect.fail("a text"),
+  errs: () => Effect.fail(new StageError({ class: "transient", message: "no network", advice: "wait" })),
+  bigint: () => Effect.succeed({ size: 1n }),
+  cycle: () => Effect.succeed(cycle),
+  undefined: () => Effect.succeed(undefined),
+  nothing: () => undefined,
+  value: () => ({ sha256: "x" }),
+  promise: () => Promise.resolve("x"),
+  infinite: () => Effect.succeed(Number.POSITIVE_INFINITY),
+  date: () => Effect.succeed({ at: new Date(0) }),
+  path: ({ fileDigest }) => fileDigest(undefined as never)
+}
+
+const planned = (how: string) => {
+  const plan = Pipeline.evaluate(
+    Pipeline.make(
+      "wrong",
+      { description: "", profiles: { only: { description: "", needs: "nothing", make: () => undefined } } },
+      () => wrong({ name: "one", how })
+    )
+  )
+  const store = Store.make({ root: "/nowhere", disk: nodeDisk })
+  return Effect.runPromise(
+    Effect.flip(
+      planRun({ plan, database: undefined, writable: false, store, engine: "none", dist: undefined, refresh: false })
+    )
+  )
+}
+
+describe("an identity that cannot enter a key", () => {
+  const expected: { readonly [how: string]: RegExp } = {
+    throws: /the identity of stage wrong failed: oh no$/,
+    dies: /the identity of stage wrong failed: oh no$/,
+    fails: /the identity of stage wrong failed: "a text"$/,
+    errs: /no network$/,
+    bigint: /returned what cannot enter a key: size: a bigint has no JSON form$/,
+    cycle: /cannot enter a key: self\.self.* or a cycle$/,
+    undefined: /cannot enter a key: the value: undefined has no JSON form$/,
+    nothing: /returned nothing instead of an Effect$/,
+    value: /returned \{"sha256":"x"\} instead of an Effect$/,
+    promise: /returned a promise instead of an Effect$/,
+    infinite: /Infinity is not a finite number$/,
+    date: /at: only plain objects have a JSON form$/,
+    path: /undefined: .*path/
+  }
+  for (const [how, message] of Object.entries(expected)) {
+    it(`is an error that names the stage and the label (${how})`, async () => {
+      const error = await planned(how)
+      assert.match(error.message, /^wrong\/one: /)
+      assert.match(error.message, message)
+      assert.strictEqual("class" in error && error.class, how === "errs" ? "transient" : "permanent")
+    })
+  }
+})
+
+describe("a file that an identity names", () => {
+  it("is refused when it is none, at once, with what it is", async () => {
+    const directory = temporaryDirectory()
+    onTestFinished(directory.remove)
+    const at = (name: string) => join(directory.path, name)
+    execFileSync("mkfifo", [at("fifo")])
+    mkdirSync(at("directory"))
+    symlinkSync(at("fifo"), at("link"))
+    writeFileSync(at("file"), "text")
+    symlinkSync(at("loop"), at("loop"))
+    const refused = async (path: string) => {
+      ;(ways as { [how: string]: unknown })["file"] = ({ fileDigest }: Stage.IdentityContext) => fileDigest(path)
+      return (await planned("file")).message
+    }
+    assert.match(await refused(at("fifo")), /fifo is a FIFO \(a named pipe\), not a file$/)
+    assert.match(await refused(at("link")), /link is a FIFO/)
+    assert.match(await refused(at("directory")), /is a directory, not a file$/)
+    assert.match(await refused("/dev/zero"), /is a device, not a file$/)
+    assert.match(await refused(at("missing")), /there is no such file$/)
+    assert.match(await refused(join(at("file"), "below")), /file\/below: /)
+    assert.match(await refused(at("loop")), /ELOOP/)
+  })
+})
