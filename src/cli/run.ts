@@ -5,6 +5,7 @@ import { Command, Flag } from "effect/cli"
 import { make as makeLocal } from "../executors/local.ts"
 import { pathsOf } from "../runner/Cache.ts"
 import * as Cache from "../runner/Cache.ts"
+import { redactCommand } from "../pipeline/Secrets.ts"
 import { capacity, isAlive, newOwner } from "../runner/Machine.ts"
 import { plan as planRun } from "../runner/Planning.ts"
 import { ledgerOf, type Ports } from "../runner/Ports.ts"
@@ -102,7 +103,7 @@ export const command = Command.make(
       ports,
       resolver,
       keepGoing: args.keepGoing,
-      command: ["pipeline", ...process.argv.slice(2)].join(" "),
+      command: redactCommand(["pipeline", ...process.argv.slice(2)]),
       program: programVersion()
     }).pipe(Effect.ensuring(Effect.andThen(executor.close, display.close)))
     if (result.status === "failed") return yield* Effect.fail(new Exit(exitCodes.failed))

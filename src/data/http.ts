@@ -1,5 +1,6 @@
 /** HTTP requests that follow redirects without leaking the token, notice silence, and try again when it can help. */
 import { Effect, Random, Redacted, Result, Schema } from "effect"
+import { rememberSecret } from "../pipeline/Secrets.ts"
 import { fromCause, fromStatus, HttpError, interrupted, refused } from "./httpError.ts"
 import { printable } from "./printable.ts"
 import { webUrl } from "./url.ts"
@@ -105,6 +106,7 @@ const follow = Effect.fnUntraced(function* (
   const fetch = options.fetch ?? globalThis.fetch
   const method = request.method ?? "GET"
   let url = yield* checked(request.url, request.url)
+  if (request.token !== undefined) rememberSecret(Redacted.value(request.token))
   let trusted = request.token !== undefined
   for (let redirects = 0; ; redirects++) {
     const target = url.href

@@ -1,5 +1,6 @@
 /** How a request fails, and whether it is worth another try. */
 import { Schema } from "effect"
+import { redact, rememberQuery } from "../pipeline/Secrets.ts"
 import { printable } from "./printable.ts"
 import { displayUrl } from "./url.ts"
 
@@ -20,11 +21,11 @@ export class HttpError extends Schema.TaggedError<HttpError>()("HttpError", {
 
 /** A reply that breaks the protocol or our rules: nothing another try would change. */
 export const refused = (url: string, what: string): HttpError =>
-  new HttpError({ class: "permanent", url: displayUrl(url), message: `${displayUrl(url)}: ${what}` })
+  new HttpError({ class: "permanent", url: displayUrl(url), message: `${displayUrl(url)}: ${redact(what)}` })
 
 /** The connection broke, or fell silent, in the middle of an exchange. */
 export const interrupted = (url: string, what: string): HttpError =>
-  new HttpError({ class: "transient", url: displayUrl(url), message: `${displayUrl(url)}: ${what}` })
+  new HttpError({ class: "transient", url: displayUrl(url), message: `${displayUrl(url)}: ${redact(what)}` })
 
 /** Codes of Node's TLS errors that mean "this certificate will not do", today and on the next try. */
 const certificateCodes = /^(ERR_TLS|CERT_|DEPTH_ZERO_|SELF_SIGNED_|UNABLE_TO_|ERR_SSL_)/
@@ -49,7 +50,7 @@ export const fromCause = (url: string, cause: unknown): HttpError => {
   const root = rootCause(cause)
   const code = errorCode(root)
   const shown = displayUrl(url)
-  const detail = advices[code] ?? printable(root instanceof Error ? root.message : String(root))
+  const detail = advices[code] ?? printable(redact(root instanceof Error ? root.message : String(root)))
   const certificate = certificateCodes.test(code)
   const advice = certificate ? "; if your network intercepts TLS, name its certificate in NODE_EXTRA_CA_CERTS" : ""
   return new HttpError({
@@ -79,12 +80,14 @@ export const fromStatus = (url: string, status: number, headers: Headers): HttpE
   const code = headers.get("x-error-code")
   const said = headers.get("x-error-message")
   const wait = retryAfter(headers)
-  const details = [code, said].filter(text => text !== null).map(text => printable(text))
+  // A server may say what it was asked.
+  rememberQuery(URL.parse(url)?.search ?? "")
+  const details = [code, said].filter(text => text !== null).map(text => printable(redact(text)))
   return new HttpError({
     class: transientStatus(status) ? "transient" : "permanent",
     url: shown,
     status,
-    ...(code === null ? {} : { code: printable(code) }),
+    ...(code === null ? {} : { code: printable(redact(code)) }),
     ...(wait === undefined ? {} : { retryAfterMillis: wait }),
     message: `${shown}: the server answered ${status}${details.length === 0 ? "" : ` (${details.join(": ")})`}${statusAdvice(status)}`
   })

@@ -7,12 +7,13 @@ import { basename, dirname, join, resolve } from "node:path"
 import type { Manifest } from "../pipeline/Artifact.ts"
 import type { Json } from "../pipeline/Digest.ts"
 import type { IdentityContext } from "../pipeline/Stage.ts"
+import { rememberQuery } from "../pipeline/Secrets.ts"
 import { permanent, StageError } from "../pipeline/StageError.ts"
 import { onFile } from "./fileError.ts"
 import { type HubClient, type HubCommit, makeHubClient } from "./hub/client.ts"
 import { hubConfig } from "./hub/config.ts"
 import { type HubFile, isCommit } from "./hub/listing.ts"
-import { type HubSource, parseSource, type Source } from "./source.ts"
+import { type HttpsSource, type HubSource, parseSource, type Source } from "./source.ts"
 import { downloadVerified, type TransferProgress } from "./transfer.ts"
 
 /** One file of a source, on this machine. */
@@ -82,11 +83,32 @@ const commitOf = (from: HubSource, context: IdentityContext): Effect.Effect<stri
   isCommit(from.revision)
     ? Effect.succeed(from.revision)
     : context.remember(
-        `hub ${process.env["HF_ENDPOINT"] ?? ""} ${from.type}/${from.repo}@${from.revision}`,
+        `hub ${mirrorName(process.env["HF_ENDPOINT"])} ${from.type}/${from.repo}@${from.revision}`,
         Effect.flatMap(hub(), client =>
           Effect.map(Effect.mapError(client.resolve(from), asStageError), ({ commit }) => commit)
         )
       )
+
+/** Tells mirrors apart without their addresses, which may hold a token. */
+const mirrorName = (endpoint: string | undefined): string =>
+  endpoint === undefined || endpoint.trim() === ""
+    ? ""
+    : createHash("sha256").update(endpoint.trim()).digest("hex").slice(0, 16)
+
+/** The address with the query that the environment holds for it. */
+const fullUrl = (from: HttpsSource): Effect.Effect<string, StageError> => {
+  if (from.queryFrom === undefined) return Effect.succeed(from.url)
+  const query = process.env[from.queryFrom]?.trim().replace(/^\?/, "") ?? ""
+  if (query === "")
+    return Effect.fail(
+      permanent(
+        `the environment variable ${from.queryFrom}, which holds the query of ${from.url}, is not set`,
+        `export ${from.queryFrom}='…' before the run`
+      )
+    )
+  rememberQuery(`?${query}`)
+  return Effect.succeed(`${from.url}?${query}`)
+}
 
 /** The files of a path of this machine, sorted: itself, or all below it. */
 const localFiles = (
@@ -166,13 +188,14 @@ export const obtain = (request: Obtain): Effect.Effect<ReadonlyArray<ObtainedFil
       case "Https": {
         const path = basename(new URL(from.url).pathname) || "file"
         const to = join(request.directory, path)
+        const url = yield* fullUrl(from)
         yield* Effect.mapError(
           onFile(request.directory, `create ${request.directory}`, () => mkdir(request.directory, { recursive: true })),
           asStageError
         )
         const content = yield* Effect.mapError(
           downloadVerified({
-            url: from.url,
+            url,
             to,
             expected: { sha256: request.sha256 ?? "" },
             onProgress: request.onProgress

@@ -4,6 +4,7 @@
  *     embedded:NAME                              something that ships with this program
  *     file:PATH                                  a file or directory of this machine
  *     https://HOST/PATH                          one file; its SHA-256 is given beside it (http:// on loopback hosts only)
+ *     https://HOST/PATH?$NAME                    the same; the environment variable NAME holds its query, which may be a secret
  *     hf://models/ORG/NAME@REVISION[/PATH]       a model repository of the hub, or a file or directory in it
  *     hf://datasets/ORG/NAME@REVISION[/PATH]     the same for a dataset
  *
@@ -13,6 +14,7 @@
 import { Result, Schema } from "effect"
 import { fileURLToPath, pathToFileURL } from "node:url"
 import { unsafePath } from "../pipeline/SafePath.ts"
+import { queryKind, redactWord, variableOf } from "../pipeline/Secrets.ts"
 import { webUrl } from "./url.ts"
 
 /** Something that ships with this program, by its name. */
@@ -30,7 +32,10 @@ export interface FileSource {
 /** One file of the web. */
 export interface HttpsSource {
   readonly _tag: "Https"
+  /** Without the query that a variable holds. */
   readonly url: string
+  /** The environment variable that holds the query, of a signed address for example. */
+  readonly queryFrom?: string
 }
 
 export type RepoType = "models" | "datasets"
@@ -64,9 +69,10 @@ const examples = {
 
 const fail = (source: string, offset: number, what: string, example: string): Result.Result<never, SourceError> => {
   // Control characters would break the two lines apart that the caret has to line up with.
-  const shown = source.replaceAll(/[\u0000-\u001f\u007f]/g, "·")
+  const clean = redactWord(source, { keepLength: true })
+  const shown = clean.replaceAll(/[\u0000-\u001f\u007f]/g, "·")
   const message = `${what}\n  ${shown}\n  ${" ".repeat(offset)}^\n  for example ${example}`
-  return Result.fail(new SourceError({ source, offset, message }))
+  return Result.fail(new SourceError({ source: clean, offset, message }))
 }
 
 /** Reads a source string. */
@@ -100,7 +106,7 @@ export const formatSource = (source: Source): string => {
     case "File":
       return source.path.startsWith("//") ? pathToFileURL(source.path).href : `file:${source.path}`
     case "Https":
-      return source.url
+      return source.queryFrom === undefined ? source.url : `${source.url}?$${source.queryFrom}`
     case "Hub": {
       const path = source.path === undefined ? "" : `/${encodePath(source.path)}`
       return `hf://${source.type}/${source.repo}@${encodeURIComponent(source.revision)}${path}`
@@ -146,7 +152,23 @@ const parseWeb = (text: string): Result.Result<Source, SourceError> => {
   }
   const hash = text.indexOf("#")
   if (hash >= 0) return fail(text, hash, "a fragment does not belong in the address of a file", examples.https)
-  return Result.succeed({ _tag: "Https", url: url.success.href })
+  const query = text.indexOf("?")
+  switch (queryKind(url.success.search)) {
+    case "reference": {
+      const queryFrom = variableOf(url.success.search)
+      url.success.search = ""
+      return Result.succeed({ _tag: "Https", url: url.success.href, queryFrom })
+    }
+    case "secret":
+      return fail(
+        text,
+        query,
+        "a query may hold a secret (a signature, a token), and a source is recorded as it is written; put the query into an environment variable and name that",
+        `export QUERY='…' and '${url.success.origin}${url.success.pathname}?$QUERY'`
+      )
+    default:
+      return Result.succeed({ _tag: "Https", url: url.success.href })
+  }
 }
 
 const repoName = /^[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9_-])?$/

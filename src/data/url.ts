@@ -1,5 +1,6 @@
 /** Which addresses we talk to, and how they are shown: encrypted unless the host is this machine, never with a secret. */
 import { Result } from "effect"
+import { redact } from "../pipeline/Secrets.ts"
 
 /** Whether the host name of a URL is this machine: the only hosts that may be reached without TLS. */
 export const isLoopback = (hostname: string): boolean =>
@@ -26,5 +27,5 @@ export const webUrl = (text: string): Result.Result<URL, string> => {
 export const displayUrl = (text: string): string => {
   const url = URL.parse(text)
   if (url === null) return "(not a URL)"
-  return `${url.protocol}//${url.host}${url.pathname}${url.search === "" ? "" : "?…"}`
+  return redact(`${url.protocol}//${url.host}${url.pathname}${url.search === "" ? "" : "?…"}`)
 }

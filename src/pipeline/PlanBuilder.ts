@@ -9,6 +9,7 @@ import { overrideProblem, pathBelow, touches } from "./OverrideProblem.ts"
 import type { NodeId, PlanNode, Wire } from "./Plan.ts"
 import * as Problem from "./Problem.ts"
 import { fromIssue, placed, type SchemaProblem } from "./SchemaProblem.ts"
+import { mayHoldSecrets, secretIn } from "./Secrets.ts"
 import type { AnyStage } from "./Stage.ts"
 
 /** A parameter set from the command line: `--set train.lr=1e-4`, `--set train/with_align.lr=1e-4`. */
@@ -254,13 +255,29 @@ const makeDecoder = (stage: AnyStage): Decoder => {
     if (Result.isFailure(result)) return Result.fail(fromIssue(result.failure.issue, value, label))
     const decoded = result.success
     try {
-      return Result.succeed({ decoded, text: canonical(encode(decoded)) })
+      const encoded = encode(decoded)
+      const text = canonical(encoded)
+      const secrets = mayHoldSecrets(text) ? secretsIn(encoded, [], label) : []
+      return secrets.length > 0 ? Result.fail(secrets) : Result.succeed({ decoded, text })
     } catch (cause) {
       // A number that is none, or what the schema does not turn back into JSON: it cannot enter a key.
       const why = cause instanceof Error ? cause.message : String(cause)
       return Result.fail([{ kind: "value", path: [], message: `the parameters of ${label} have no key: ${why}` }])
     }
   }
+}
+
+/** Parameters are recorded as they are written: in the ledger, in logs, in requests. */
+const secretsIn = (value: unknown, path: ReadonlyArray<PropertyKey>, label: string): ReadonlyArray<SchemaProblem> => {
+  if (typeof value === "string") {
+    const found = secretIn(value)
+    if (found === undefined) return []
+    const message = `${label}.${path.join(".")} holds ${found}; parameters are recorded, so a secret cannot be one`
+    const advice = "give it in an environment variable: sources of downloads take https://HOST/PATH?$NAME"
+    return [{ kind: "value", path, message, advice }]
+  }
+  if (typeof value !== "object" || value === null) return []
+  return Object.entries(value).flatMap(([key, below]) => secretsIn(below, [...path, key], label))
 }
 
 const describe = (value: unknown): string => {

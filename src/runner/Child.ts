@@ -1,11 +1,13 @@
 /** Inside an action's process: reads the request, runs the stage between readers and writers, leaves the result record. */
 import { join } from "node:path"
+import { inspect } from "node:util"
 import { Cause, Effect, Exit, Schema } from "effect"
 import type { Ended } from "../executors/Executor.ts"
 import type { AnyPort, Kind } from "../pipeline/Artifact.ts"
 import type { Json } from "../pipeline/Digest.ts"
 import type { AnyStage } from "../pipeline/Stage.ts"
 import type { Progress, StageContext } from "../pipeline/StageContext.ts"
+import { redact } from "../pipeline/Secrets.ts"
 import { permanent, StageError } from "../pipeline/StageError.ts"
 import * as Layer from "../store/Layer.ts"
 import { nodeDisk } from "../store/NodeDisk.ts"
@@ -100,26 +102,26 @@ const runStage = (
 
 const messageOf = (cause: unknown): string => (cause instanceof Error ? cause.message : String(cause))
 
-/** Expected failures in the stage's own words; a defect with its stack in the log, where a developer looks. */
+/** What is recorded of a failure, without secrets. Expected failures in the stage's own words; a defect with its stack in the log, where a developer looks. */
 const failureOf = (cause: Cause.Cause<StageError>): Exclude<Ended, { readonly _tag: "Died" | "Done" }> => {
   const error = Cause.squash(cause)
   if (error instanceof StageError) {
-    console.error(`${error.message}${error.advice === undefined ? "" : `\n${error.advice}`}`)
+    console.error(redact(`${error.message}${error.advice === undefined ? "" : `\n${error.advice}`}`))
     return {
       _tag: "Failed",
       class: error.class,
-      message: error.message,
-      ...(error.advice === undefined ? {} : { advice: error.advice }),
+      message: redact(error.message),
+      ...(error.advice === undefined ? {} : { advice: redact(error.advice) }),
       ...(error.object === undefined ? {} : { object: error.object }),
       ...(error.artifact === undefined ? {} : { artifact: error.artifact })
     }
   }
   if (Cause.hasInterruptsOnly(cause)) return { _tag: "Failed", class: "interrupted", message: "interrupted" }
-  console.error(error)
+  console.error(redact(inspect(error)))
   return {
     _tag: "Failed",
     class: "permanent",
-    message: `unexpected error: ${messageOf(error)}`,
+    message: redact(`unexpected error: ${messageOf(error)}`),
     advice: "this is a bug in the stage; its log holds the stack"
   }
 }

@@ -21,7 +21,13 @@ describe("parseSource", () => {
     expect(parsed("file:data/a b.jsonl")).toEqual({ _tag: "File", path: "data/a b.jsonl" })
     expect(parsed("file:/srv/a")).toEqual({ _tag: "File", path: "/srv/a" })
     expect(parsed("file:///srv/a%20b")).toEqual({ _tag: "File", path: "/srv/a b" })
-    expect(parsed("https://example.org/a.bin?x=1")).toEqual({ _tag: "Https", url: "https://example.org/a.bin?x=1" })
+    expect(parsed("https://example.org/a.bin")).toEqual({ _tag: "Https", url: "https://example.org/a.bin" })
+    expect(parsed("https://example.org/a.bin?download=true")).toMatchObject({
+      url: "https://example.org/a.bin?download=true"
+    })
+    const signed = { _tag: "Https", url: "https://example.org/a.bin", queryFrom: "SIGNED" } as const
+    expect(parsed("https://example.org/a.bin?$SIGNED")).toEqual(signed)
+    expect(parsed("https://example.org/a.bin?${SIGNED}")).toEqual(signed)
     expect(parsed("hf://models/Qwen/Qwen3-0.6B@main")).toEqual({
       _tag: "Hub",
       type: "models",
@@ -53,6 +59,25 @@ describe("parseSource", () => {
   })
 
   it.each([
+    "https://example.org/x?X-Amz-Signature=verysecret",
+    "https://example.org/x?page=verysecret",
+    "https://example.org/x?$A=verysecret",
+    "https://example.org/x?a b=verysecret and verysecret",
+    "https://user:verysecret@example.org/x",
+    "https://verysecret@example.org/x?$QUERY",
+    "https://example.org/x#access_token=verysecret",
+    "HTTPS://user:verysecret@example.org/x",
+    " https://user:verysecret@example.org/x",
+    "s3://key:verysecret@bucket/x?sig=verysecret",
+    "example.org/x?token=verysecret",
+    "https://user:verysecret@exa mple.org/x"
+  ])("refuses %j and keeps its secret", text => {
+    const error = problem(text)
+    expect(`${error.message} ${error.source}`).not.toContain("verysecret")
+    expect(error.source).toHaveLength(text.length)
+  })
+
+  it.each([
     ["", 0, "a source starts with"],
     ["web50", 0, "a source starts with"],
     ["s3://bucket/x", 0, 'unknown kind of source "s3:"'],
@@ -62,6 +87,7 @@ describe("parseSource", () => {
     ["file:a\0b", 6, "NUL"],
     ["file://host/x", 7, "no other host"],
     ["https://user:secret@example.org/x", 0, "user name or password"],
+    ["https://example.org/x?a=1", 21, "environment variable"],
     ["https://example.org/x#y", 21, "fragment"],
     ["hf:models/a/b@main", 3, "two slashes"],
     ["hf://spaces/a/b@main", 5, '"spaces" is not a kind of repository'],
@@ -143,6 +169,11 @@ describe("formatSource", () => {
     fc.record({
       _tag: fc.constant("Https" as const),
       url: path.map(file => new URL(`https://example.org/${encodeURIComponent(file)}`).href)
+    }),
+    fc.record({
+      _tag: fc.constant("Https" as const),
+      url: fc.constant("https://example.org/x"),
+      queryFrom: fc.stringMatching(/^[A-Za-z_]\w{0,8}$/)
     }),
     fc.record(
       {

@@ -1,6 +1,7 @@
 /** Whether models and data sets can be downloaded. */
 import { Effect, Result } from "effect"
 import { hubConfig } from "../../data/hub/config.ts"
+import { redact } from "../../pipeline/Secrets.ts"
 import { type Check, type Finding, ok, warning } from "./Check.ts"
 
 /** Long enough for a slow connection, short enough for a check. */
@@ -17,6 +18,7 @@ export const hub: Check = {
         return [warning("hub", config.failure.message, `correct it before using a profile that downloads; ${embedded}`)]
       }
       const { endpoint, offline, token } = config.success
+      const shown = redact(endpoint)
       // Whether there is one is all that may be said about it.
       const access: Finding = ok(
         "hub token",
@@ -35,11 +37,11 @@ export const hub: Check = {
       const reached: Finding =
         "status" in found
           ? found.status < 500
-            ? ok("hub", `${endpoint} answers`)
-            : warning("hub", `${endpoint} answers with an error (${found.status})`, `try again later; ${embedded}`)
+            ? ok("hub", `${shown} answers`)
+            : warning("hub", `${shown} answers with an error (${found.status})`, `try again later; ${embedded}`)
           : warning(
               "hub",
-              `${endpoint} is not reachable (${found.error})`,
+              `${shown} is not reachable (${redact(found.error)})`,
               `set HF_ENDPOINT to a mirror, or HTTPS_PROXY; ${embedded}`
             )
       return [reached, access]

@@ -11,7 +11,7 @@ import { unsafePath } from "../../pipeline/SafePath.ts"
 import { encodePath, type RepoType } from "../source.ts"
 import { type DigestError, downloadVerified, type TransferProgress } from "../transfer.ts"
 import { defaultEndpoint, type HubConfig } from "./config.ts"
-import { HubError, withAdvice } from "./hubError.ts"
+import { type HubError, hubError, withAdvice } from "./hubError.ts"
 import { type Commit, Entries, type Entry, fileOf, type HubFile, isCommit, nextLink, RevisionInfo } from "./listing.ts"
 
 /** A repository at a revision that may move. An `hf://` source is one. */
@@ -68,9 +68,7 @@ export const makeHubClient = (config: HubConfig): HubClient => {
   const subject = (at: HubCommit, path?: string) => ({ page: page(at), revision: at.commit, path, hasToken })
 
   const online: Effect.Effect<void, HubError> = config.offline
-    ? Effect.fail(
-        new HubError({ class: "permanent", message: `${endpoint} may not be asked: HF_HUB_OFFLINE is set; unset it` })
-      )
+    ? Effect.fail(hubError(`${endpoint} may not be asked: HF_HUB_OFFLINE is set; unset it`))
     : Effect.void
 
   const entries = (request: HttpRequest) => requestJson({ ...request, token }, Entries, http)
@@ -82,7 +80,7 @@ export const makeHubClient = (config: HubConfig): HubClient => {
     if (next?.origin === base.origin) return Result.succeed(next.href)
     if (next?.origin === defaultEndpoint) return Result.succeed(`${endpoint}${next.pathname}${next.search}`)
     const message = `${endpoint}: the listing continues at another host, which is refused: ${printable(link)}`
-    return Result.fail(new HubError({ class: "permanent", message }))
+    return Result.fail(hubError(message))
   }
 
   const tree = Effect.fnUntraced(function* (
@@ -95,10 +93,7 @@ export const makeHubClient = (config: HubConfig): HubClient => {
     const seen = new Set<string>()
     while (url !== undefined) {
       if (seen.has(url)) {
-        return yield* new HubError({
-          class: "permanent",
-          message: `${page(at)}: the listing never ends: a page follows itself`
-        })
+        return yield* hubError(`${page(at)}: the listing never ends: a page follows itself`)
       }
       seen.add(url)
       const { headers, value } = yield* entries({ url })
@@ -131,7 +126,7 @@ export const makeHubClient = (config: HubConfig): HubClient => {
     const entry = yield* entryAt(at, under)
     if (entry === undefined) {
       const message = `${page(at)} has no "${under}" at commit ${at.commit}; see ${page(at)}/tree/${at.commit}`
-      return yield* new HubError({ class: "permanent", message })
+      return yield* hubError(message)
     }
     return entry.type === "directory" ? yield* tree(at, under) : [entry]
   })
@@ -167,7 +162,7 @@ export const makeHubClient = (config: HubConfig): HubClient => {
             : undefined
         if (Result.isFailure(file) || problem !== undefined) {
           const message = `${page(at)} at commit ${at.commit}: ${problem}`
-          return yield* new HubError({ class: "permanent", message })
+          return yield* hubError(message)
         }
         files.set(entry.path, file.success)
       }
@@ -184,7 +179,7 @@ export const makeHubClient = (config: HubConfig): HubClient => {
         const unsafe = unsafePath(path)
         if (unsafe === undefined) continue
         const message = `${page(at)}: the path "${printable(path)}" is refused: ${unsafe}`
-        return yield* new HubError({ class: "permanent", message })
+        return yield* hubError(message)
       }
       const bytesTotal = files.reduce((sum, file) => sum + file.size, 0)
       const doneOf = new Map<string, number>()

@@ -4,8 +4,9 @@ import { readFile } from "node:fs/promises"
 import { homedir } from "node:os"
 import { join } from "node:path"
 import type { HttpOptions } from "../http.ts"
+import { rememberAddress, rememberSecret } from "../../pipeline/Secrets.ts"
 import { displayUrl, webUrl } from "../url.ts"
-import { HubError } from "./hubError.ts"
+import { type HubError, hubError } from "./hubError.ts"
 
 export interface HubConfig {
   /** Without a slash at its end. */
@@ -31,12 +32,15 @@ export const hubConfig = Effect.fn("hubConfig")(function* (
   http: HttpOptions = {}
 ): Effect.fn.Return<HubConfig, HubError> {
   const endpoint = environment.HF_ENDPOINT?.trim().replace(/\/+$/, "") || defaultEndpoint
+  rememberAddress(endpoint)
   const url = webUrl(endpoint)
   if (Result.isFailure(url)) {
-    return yield* new HubError({
-      class: "permanent",
-      message: `HF_ENDPOINT is ${displayUrl(endpoint)}: ${url.failure}; for example ${defaultEndpoint}`
-    })
+    return yield* hubError(`HF_ENDPOINT is ${displayUrl(endpoint)}: ${url.failure}; for example ${defaultEndpoint}`)
+  }
+  if (url.success.search !== "" || url.success.hash !== "") {
+    return yield* hubError(
+      `HF_ENDPOINT is ${displayUrl(endpoint)}: an endpoint has no query; for example ${defaultEndpoint}. A token belongs into HF_TOKEN`
+    )
   }
   const token = yield* readToken(environment)
   const offline = /^(1|on|yes|true)$/i.test(environment.HF_HUB_OFFLINE?.trim() ?? "")
@@ -56,8 +60,7 @@ const readToken = Effect.fnUntraced(function* (
         if (code === "ENOENT" || code === "ENOTDIR") return ""
         throw error
       }),
-    catch: error =>
-      new HubError({ class: "permanent", message: `could not read the hub's token from ${path}: ${String(error)}` })
+    catch: error => hubError(`could not read the hub's token from ${path}: ${String(error)}`)
   })
   return text.trim() === "" ? undefined : yield* usable(text.trim(), path)
 })
@@ -72,10 +75,10 @@ const tokenPath = (environment: Environment) => {
 /** A token goes into a header; characters that headers cannot hold point to a mistake, such as a second line. */
 const usable = (token: string, from: string): Effect.Effect<Redacted.Redacted, HubError> =>
   /^[\u0021-\u007e]+$/.test(token)
-    ? Effect.succeed(Redacted.make(token))
+    ? Effect.sync(() => {
+        rememberSecret(token)
+        return Redacted.make(token)
+      })
     : Effect.fail(
-        new HubError({
-          class: "permanent",
-          message: `the token in ${from} contains spaces or characters that no token has; write it alone, on one line`
-        })
+        hubError(`the token in ${from} contains spaces or characters that no token has; write it alone, on one line`)
       )

@@ -1,5 +1,6 @@
 /** What is wrong with a hub's answers or our use of it, beyond single requests; and advice for requests that it refuses. */
 import { Schema } from "effect"
+import { redact } from "../../pipeline/Secrets.ts"
 import { HttpError } from "../http.ts"
 
 /** Trying again changes nothing. */
@@ -7,6 +8,9 @@ export class HubError extends Schema.TaggedError<HubError>()("HubError", {
   class: Schema.tag("permanent"),
   message: Schema.String
 }) {}
+
+/** Names of mirrors, links and paths come from outside, and may hold secrets. */
+export const hubError = (message: string): HubError => new HubError({ class: "permanent", message: redact(message) })
 
 /** What a request was about, as far as advice depends on it. */
 export interface Subject {
@@ -22,7 +26,7 @@ export const withAdvice =
   (subject: Subject) =>
   (error: HttpError): HttpError => {
     const advice = adviceFor(error, subject)
-    return advice === undefined ? error : new HttpError({ ...error, message: `${error.message}\n  ${advice}` })
+    return advice === undefined ? error : new HttpError({ ...error, message: redact(`${error.message}\n  ${advice}`) })
   }
 
 const adviceFor = (error: HttpError, { hasToken, page, path, revision }: Subject): string | undefined => {
