@@ -4,6 +4,7 @@ import { type Corpus, ProfileConfig } from "../src/data/profile.ts"
 import { ConfigError } from "../src/pipeline/ConfigError.ts"
 import * as Origin from "../src/pipeline/Origin.ts"
 import * as Pipeline from "../src/pipeline/Pipeline.ts"
+import { RowConfig } from "../src/training/configuration.ts"
 import { anchor } from "../stages/anchor.ts"
 import { benchmark } from "../stages/benchmark.ts"
 import { downloadDocuments, downloadModel, downloadTokenizer } from "../stages/download.ts"
@@ -20,6 +21,7 @@ export default Pipeline.make(
   {
     description: "Ways to make a diffusion model from an autoregressive one, compared on 50 documents",
     variants: ["quick", "controls", "ablations", "seeds"],
+    explain: { train: RowConfig.fields.train },
     profiles: {
       embedded: {
         description: "a teacher of 3.6 M parameters, 50 public-domain documents; all that ships with the program",
@@ -79,7 +81,7 @@ export default Pipeline.make(
       const runs = Arr.map(runsOf(row.name, variant.seeds), ({ name, over }) => {
         const own = Origin.overlay(settings, { name, ...over })
         // What it is wired to follows from what --set makes of its settings.
-        const { method, reprAlignWt: aligned, trajectoryMode: mode } = train.settings(own)
+        const { method, reprAlignWt: aligned, trajectoryMode: mode } = { ...wiredToNothing, ...train.settings(own) }
         const { log, model: student } = train(
           Origin.overlay(own, {
             base: teacher,
@@ -142,6 +144,9 @@ export default Pipeline.make(
 
 const firstLook =
   "A first look (--quick): shorter trainings on less data, and fewer measurements. It shows that everything works and what a report looks like; its numbers compare nothing."
+
+/** Of methods that have no such settings. */
+const wiredToNothing = { reprAlignWt: 0, trajectoryMode: "none" } as const
 
 /** Refuses a parameter that was set to another value than the training's, which it follows. */
 const follows = (parameter: string, found: unknown, wanted: unknown, setting: string): void => {

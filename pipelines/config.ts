@@ -18,6 +18,12 @@ const pathOf = (name: string): string => {
 export const config = <S extends Schema.Codec<unknown, unknown>>(schema: S, name: string): S["Type"] =>
   loadConfig(schema, pathOf(name))
 
+/** `configs/NAME.yaml` as it is written, whatever it holds. */
+export const readRow = (name: string): object => {
+  const value = readConfig(pathOf(name))
+  return typeof value === "object" && value !== null ? value : {}
+}
+
 /**
  * `configs/NAME.yaml` as it is written, with the fields of `over` laid on it, for a stage that takes them as parameters: it knows of every field where it
  * stands. Throws ConfigError where the schema would not take it.

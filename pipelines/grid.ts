@@ -4,8 +4,9 @@ import type { ProfileConfig } from "../src/data/profile.ts"
 import { ConfigError } from "../src/pipeline/ConfigError.ts"
 import { canonical } from "../src/pipeline/Digest.ts"
 import * as Origin from "../src/pipeline/Origin.ts"
-import { RowConfig } from "../src/training/configuration.ts"
-import { written } from "./config.ts"
+import { type MethodName, methodNames } from "../src/models/latent/methodName.ts"
+import { foreignFields, RowConfig } from "../src/training/configuration.ts"
+import { readRow, written } from "./config.ts"
 
 type Settings = { readonly [field: string]: unknown }
 
@@ -138,11 +139,24 @@ function switched(
   }))
 }
 
-/** The configuration of a row under a profile, as it is written. */
+/**
+ * The configuration of a row under a profile, as it is written. What the profile lays on all rows is meant for those whose method has the field.
+ */
 export const configOf = (
   { against, config, name, over = { train: {} } }: GridRow,
   { row = {}, rows: all }: ProfileConfig
-) => written(RowConfig, config, Origin.overlay(Origin.overlay(all, row[against ?? name] ?? {}), over))
+) => {
+  const own = Origin.overlay(row[against ?? name] ?? {}, over)
+  const method = methodOf(Origin.overlay(readRow(config), Origin.overlay(all, own)))
+  const shared = all.train === undefined ? all : { ...all, train: Origin.without(all.train, foreignFields(method)) }
+  return written(RowConfig, config, Origin.overlay(shared, own))
+}
+
+/** The method of a row; one that is not known is refused where the row is decoded. */
+const methodOf = (row: Settings): MethodName => {
+  const { method } = (row["train"] ?? {}) as Settings
+  return methodNames.find(name => name === method) ?? "masked"
+}
 
 /** The profile for a first look. */
 export const quickly = ({ quick, ...profile }: ProfileConfig, name: string): ProfileConfig => {

@@ -62,19 +62,15 @@ const fingerprints = async (): Promise<Record<string, Record<string, Fingerprint
     for (const [name, stage] of Object.entries(module)) {
       if (!isStage(stage)) continue
       if (found[stage.name] !== undefined) throw new Error(`two stages are named ${stage.name}`)
-      const specifiers = stage.methods?.modules ?? {}
-      const methods = stage.methods === undefined ? [noMethod] : Object.keys(specifiers)
+      const methods = stage.methods === undefined ? [noMethod] : Object.keys(stage.methods.modules)
       found[stage.name] = Object.fromEntries(
         await Promise.all(
           methods.map(async method => [
             method,
             await Effect.runPromise(
-              Fingerprint.compute({
-                file: path,
-                export: name,
-                method: method === noMethod ? undefined : specifiers[method],
-                methods: Object.values(specifiers)
-              })
+              Fingerprint.compute(
+                Fingerprint.targetOf(stage, { file: path, export: name }, method === noMethod ? undefined : method)
+              )
             )
           ])
         )

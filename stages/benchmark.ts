@@ -8,10 +8,10 @@ import { makeEngine } from "../src/engines/make.ts"
 import { matmulPeak } from "../src/engines/matmulPeak.ts"
 import { BenchmarkResult } from "../src/evaluation/results.ts"
 import { type TimedCall, timingOf } from "../src/evaluation/timing.ts"
-import { filesOf, loadModel } from "../src/models/artifact.ts"
+import { filesOf } from "../src/models/artifact.ts"
 import * as Stage from "../src/pipeline/Stage.ts"
 import { permanent, StageError } from "../src/pipeline/StageError.ts"
-import { decodingMethods, method, methodNamed } from "./decodingMethods.ts"
+import { decodingMethods, method, modelOf } from "./decodingMethods.ts"
 import { Benchmark, ModelFiles } from "./kinds.ts"
 
 export const benchmark = Stage.make("benchmark", {
@@ -20,31 +20,24 @@ export const benchmark = Stage.make("benchmark", {
   // The defaults are for the small models of the embedded profile: about ten seconds on two processors.
   parameters: Schema.Struct({
     method,
-    prompt: setting(Schema.String, "The future of the people lies in", "What the texts continue"),
-    batch: setting(PositiveInt, 1, "Texts per call"),
-    newTokens: setting(PositiveInt, 128, "Tokens of a text"),
-    steps: setting(Schema.Array(PositiveInt), [8, 16, 32, 64, 128], "Denoising steps of a call"),
-    warmUp: setting(
-      PositiveInt,
-      3,
-      "Calls before the first that counts. All have the same shapes, so that those with the fewest steps warm up the others"
-    ),
-    repeats: setting(
-      PositiveInt,
-      2,
-      "Calls that count, of each number of steps at least. Calls of different steps take turns"
-    ),
-    timedForwards: setting(
-      PositiveInt,
-      32,
-      "Forward passes that count, of each number of steps at least: few steps are called more often"
-    ),
-    decoding: setting(
-      Schema.Struct({ ...DiffusionDecoding.fields, steps: Schema.optionalKey(Schema.Never) }),
-      {},
-      "How texts are decoded"
-    ),
-    seed: setting(Schema.Int, 0, "Of the texts")
+    /** What the texts continue */
+    prompt: setting(Schema.String, "The future of the people lies in"),
+    /** Texts per call */
+    batch: setting(PositiveInt, 1),
+    /** Tokens of a text */
+    newTokens: setting(PositiveInt, 128),
+    /** Denoising steps of a call */
+    steps: setting(Schema.Array(PositiveInt), [8, 16, 32, 64, 128]),
+    /** Calls before the first that counts. All have the same shapes, so that those with the fewest steps warm up the others */
+    warmUp: setting(PositiveInt, 3),
+    /** Calls that count, of each number of steps at least. Calls of different steps take turns */
+    repeats: setting(PositiveInt, 2),
+    /** Forward passes that count, of each number of steps at least: few steps are called more often */
+    timedForwards: setting(PositiveInt, 32),
+    /** How texts are decoded */
+    decoding: setting(Schema.Struct({ ...DiffusionDecoding.fields, steps: Schema.optionalKey(Schema.Never) }), {}),
+    /** Of the texts */
+    seed: setting(Schema.Int, 0)
   }),
   outputs: { benchmark: Benchmark },
   methods: decodingMethods,
@@ -55,11 +48,10 @@ export const benchmark = Stage.make("benchmark", {
     function* ({ engine: numericClass, inputs, metric, outputs, parameters, progress, slots }) {
       const { batch, newTokens, repeats, seed, timedForwards, warmUp } = parameters
       const engine = yield* makeEngine(numericClass, { threads: slots.cpus })
-      const model = yield* loadModel(engine, yield* filesOf(inputs.model))
+      const { model, own } = yield* modelOf(parameters.method, engine, yield* filesOf(inputs.model))
       const prompt = model.tokenizer.encode(parameters.prompt)
       if (prompt.length === 0) return yield* permanent("the prompt is empty")
       const prompts = Array<Int32Array>(batch).fill(prompt)
-      const own = yield* methodNamed(parameters.method, model)
       const generator = yield* own.generator(
         engine,
         model,

@@ -1,35 +1,43 @@
 /** Stages that decode with a model of any method are fingerprinted by its method: another method's code is not in their keys. */
 import { Effect, Schema } from "effect"
-import { type Method, methodNameOf, methodOf } from "../src/decoding/methods.ts"
-import type { LoadedModel } from "../src/models/artifact.ts"
-import { type MethodName, methodNames } from "../src/models/latent/latentModel.ts"
+import type { NamedFile } from "../src/data/tensorFiles.ts"
+import { loadWith, methodNamed } from "../src/decoding/methods.ts"
+import type { Engine } from "../src/engines/Engine.ts"
+import { openModel } from "../src/models/artifact.ts"
+import { type MethodName, methodNames } from "../src/models/latent/methodName.ts"
 import { setting } from "../src/data/setting.ts"
-import { permanent, type StageError } from "../src/pipeline/StageError.ts"
+import { permanent } from "../src/pipeline/StageError.ts"
 
-/** The parameter that names it. */
-export const method = setting(
-  Schema.Literals(methodNames),
-  "masked",
-  "The method by which the model was made, as `config.json` says"
-)
+/** The method by which the model was made, as `config.json` says. */
+export const method = setting(Schema.Literals(methodNames), "masked")
 
 export const decodingMethods = {
   by: "method",
+  dispatch: ["../src/decoding/methods.ts"],
   modules: {
     masked: "../src/decoding/methods/masked.ts",
     ldlm: "../src/decoding/methods/ldlm.ts",
     vfm: "../src/decoding/methods/vfm.ts",
     cola: "../src/decoding/methods/cola.ts"
   }
-} as const satisfies { readonly by: string; readonly modules: { readonly [name in MethodName]: `.${string}` } }
+} as const satisfies {
+  readonly by: string
+  readonly dispatch: ReadonlyArray<string>
+  readonly modules: { readonly [name in MethodName]: `.${string}` }
+}
 
-/** The method of a model, which must be the one that the key was made with. */
-export const methodNamed = (name: MethodName, model: LoadedModel): Effect.Effect<Method, StageError> =>
-  methodNameOf(model) === name
-    ? methodOf(model)
-    : Effect.fail(
-        permanent(
-          `the parameter method is ${name}, but the model is one of ${methodNameOf(model)}`,
-          `set it to ${methodNameOf(model)}`
-        )
-      )
+/** A model and its method, which must be the one that the key was made with. */
+export const modelOf = Effect.fn("modelOf")(function* (
+  name: MethodName,
+  engine: Engine,
+  files: ReadonlyArray<NamedFile>
+) {
+  const opened = yield* openModel(files)
+  if (opened.method !== name)
+    return yield* permanent(
+      `the parameter method is ${name}, but the model is one of ${opened.method}`,
+      `set it to ${opened.method}`
+    )
+  const own = yield* methodNamed(name)
+  return { own, model: yield* loadWith(engine, opened, own) }
+})

@@ -16,7 +16,7 @@ import { filesOf, loadModel } from "../src/models/artifact.ts"
 import * as Artifact from "../src/pipeline/Artifact.ts"
 import * as Stage from "../src/pipeline/Stage.ts"
 import { permanent, StageError } from "../src/pipeline/StageError.ts"
-import { decodingMethods, method, methodNamed } from "./decodingMethods.ts"
+import { decodingMethods, method, modelOf } from "./decodingMethods.ts"
 import { type HeldOutResult, measureHeldOut } from "./evaluate/heldOut.ts"
 import { Evaluation, ModelFiles, TokenSequences } from "./kinds.ts"
 
@@ -35,50 +35,41 @@ export const evaluate = Stage.make("evaluate", {
   // The defaults are for the small models of the embedded profile: about ten seconds on two processors.
   parameters: Schema.Struct({
     method,
-    documents: setting(
-      Schema.Union([Schema.Literal("all"), PositiveInt]),
-      "all",
-      "How many held-out documents are measured, at even distances, or `all`"
-    ),
-    sequencesPerDocument: setting(
-      Schema.Union([Schema.Literal("all"), PositiveInt]),
-      1,
-      "How many sequences of each held-out document are measured, from its beginning on, or `all`"
-    ),
-    draws: setting(
-      Schema.Int.check(Schema.isGreaterThanOrEqualTo(2)),
-      3,
-      "Draws of masks per sequence for the bound. One would have no error"
-    ),
-    ratios: setting(
-      Schema.Array(Schema.Finite),
-      [0.1, 0.3, 0.5, 0.7, 0.9],
-      "Shares of masks at which the loss is measured"
-    ),
-    ratioSequences: setting(
-      PositiveInt,
-      12,
-      "Sequences that it is measured on, at even distances among those of the bound"
-    ),
-    prompts: setting(PositiveInt, 12, "Held-out sequences whose beginnings are the prompts"),
-    promptTokens: setting(PositiveInt, 16, "Tokens of a prompt"),
-    newTokens: setting(PositiveInt, 32, "Tokens that are made behind a prompt"),
-    steps: setting(
-      Schema.Array(PositiveInt),
-      [1, 2, 4, 8, 16, 32, 64, 128],
-      "Denoising steps of these texts. More than there are new tokens give the same as that many, unless `decoding` says otherwise"
-    ),
-    decoding: setting(
-      Schema.Struct({ ...DiffusionDecoding.fields, steps: Schema.optionalKey(Schema.Never) }),
-      { temperature: 0.7, topP: 0.95 },
-      "How these texts are decoded"
-    ),
-    ngramOrder: setting(PositiveInt, 3, "Order of the n-gram model that judges"),
-    problems: setting(PositiveInt, 8, "Problems of the reasoning set that are asked, at even distances"),
-    answerTokens: setting(PositiveInt, 96, "Tokens of an answer, which is decoded greedily"),
-    answerSteps: setting(PositiveInt, 8, "Denoising steps of an answer"),
-    rows: setting(PositiveInt, 8, "Rows of a pass that measures losses"),
-    seed: setting(Schema.Int, 0, "Of masks and texts")
+    /** How many held-out documents are measured, at even distances, or `all` */
+    documents: setting(Schema.Union([Schema.Literal("all"), PositiveInt]), "all"),
+    /** How many sequences of each held-out document are measured, from its beginning on, or `all` */
+    sequencesPerDocument: setting(Schema.Union([Schema.Literal("all"), PositiveInt]), 1),
+    /** Draws of masks per sequence for the bound. One would have no error */
+    draws: setting(Schema.Int.check(Schema.isGreaterThanOrEqualTo(2)), 3),
+    /** Shares of masks at which the loss is measured */
+    ratios: setting(Schema.Array(Schema.Finite), [0.1, 0.3, 0.5, 0.7, 0.9]),
+    /** Sequences that it is measured on, at even distances among those of the bound */
+    ratioSequences: setting(PositiveInt, 12),
+    /** Held-out sequences whose beginnings are the prompts */
+    prompts: setting(PositiveInt, 12),
+    /** Tokens of a prompt */
+    promptTokens: setting(PositiveInt, 16),
+    /** Tokens that are made behind a prompt */
+    newTokens: setting(PositiveInt, 32),
+    /** Denoising steps of these texts. More than there are new tokens give the same as that many, unless `decoding` says otherwise */
+    steps: setting(Schema.Array(PositiveInt), [1, 2, 4, 8, 16, 32, 64, 128]),
+    /** How these texts are decoded */
+    decoding: setting(Schema.Struct({ ...DiffusionDecoding.fields, steps: Schema.optionalKey(Schema.Never) }), {
+      temperature: 0.7,
+      topP: 0.95
+    }),
+    /** Order of the n-gram model that judges */
+    ngramOrder: setting(PositiveInt, 3),
+    /** Problems of the reasoning set that are asked, at even distances */
+    problems: setting(PositiveInt, 8),
+    /** Tokens of an answer, which is decoded greedily */
+    answerTokens: setting(PositiveInt, 96),
+    /** Denoising steps of an answer */
+    answerSteps: setting(PositiveInt, 8),
+    /** Rows of a pass that measures losses */
+    rows: setting(PositiveInt, 8),
+    /** Of masks and texts */
+    seed: setting(Schema.Int, 0)
   }),
   outputs: { evaluation: Evaluation },
   methods: decodingMethods,
@@ -89,8 +80,7 @@ export const evaluate = Stage.make("evaluate", {
     function* ({ engine: numericClass, inputs, metric, outputs, parameters, progress, slots }) {
       const { newTokens, promptTokens, seed } = parameters
       const engine = yield* makeEngine(numericClass, { threads: slots.cpus })
-      const model = yield* loadModel(engine, yield* filesOf(inputs.model))
-      const own = yield* methodNamed(parameters.method, model)
+      const { model, own } = yield* modelOf(parameters.method, engine, yield* filesOf(inputs.model))
       const teacher = yield* loadModel(engine, yield* filesOf(inputs.teacher))
       const { tokenizer } = model
 

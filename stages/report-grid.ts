@@ -1,6 +1,6 @@
 /** Reports a grid of methods: the table with intervals, paired differences from a baseline, charts, samples, and where everything comes from. */
 import { Effect, Schema } from "effect"
-import { optional, PositiveInt, setting } from "../src/data/setting.ts"
+import { PositiveInt, setting } from "../src/data/setting.ts"
 import * as Artifact from "../src/pipeline/Artifact.ts"
 import * as Stage from "../src/pipeline/Stage.ts"
 import { permanent } from "../src/pipeline/StageError.ts"
@@ -23,17 +23,14 @@ const Row = Schema.Struct({
   name: Schema.String,
   /** As it stands in tables. */
   label: Schema.String,
-  note: optional(Schema.String, "What must be known to read the row's numbers"),
-  against: optional(Schema.String, "Name of the row that it is compared with; by default the baseline"),
-  notApplicable: setting(
-    Schema.Record(Schema.String, Schema.String),
-    {},
-    "Columns that do not exist for the row, by id (docs/report.md), and why: printed as n/a with a footnote"
-  ),
-  runs: optional(
-    Schema.NonEmptyArray(Schema.String),
-    "Names of its trainings in the ports, in the order of seeds; by default the row's name alone"
-  )
+  /** What must be known to read the row's numbers */
+  note: Schema.optionalKey(Schema.String),
+  /** Name of the row that it is compared with; by default the baseline */
+  against: Schema.optionalKey(Schema.String),
+  /** Columns that do not exist for the row, by id (docs/report.md), and why: printed as n/a with a footnote */
+  notApplicable: setting(Schema.Record(Schema.String, Schema.String), {}),
+  /** Names of its trainings in the ports, in the order of seeds; by default the row's name alone */
+  runs: Schema.optionalKey(Schema.NonEmptyArray(Schema.String))
 })
 
 export const reportGrid = Stage.make("report-grid", {
@@ -52,14 +49,19 @@ export const reportGrid = Stage.make("report-grid", {
     title: Schema.String,
     /** The command that makes this report, as a user types it. */
     command: Schema.String,
-    remarks: setting(Schema.Array(Schema.String), [], "Paragraphs below the title"),
+    /** Paragraphs below the title */
+    remarks: setting(Schema.Array(Schema.String), []),
     rows: Schema.NonEmptyArray(Row),
     /** Name of the row that the others are compared with. */
     baseline: Schema.String,
-    compare: setting(Schema.Boolean, true, "Whether rows are compared: differences, intervals, verdicts"),
-    textSteps: setting(PositiveInt, 64, "Denoising steps of the texts in the table"),
-    speedSteps: setting(PositiveInt, 8, "Denoising steps of the speed in the table"),
-    seed: setting(Schema.Int, 0, "Of the bootstrap's draws")
+    /** Whether rows are compared: differences, intervals, verdicts */
+    compare: setting(Schema.Boolean, true),
+    /** Denoising steps of the texts in the table */
+    textSteps: setting(PositiveInt, 64),
+    /** Denoising steps of the speed in the table */
+    speedSteps: setting(PositiveInt, 8),
+    /** Of the bootstrap's draws */
+    seed: setting(Schema.Int, 0)
   }),
   outputs: { report: Report },
   resources: { cpus: 1, memoryMiB: 512 },

@@ -31,20 +31,21 @@ export const trajectories = Stage.make("trajectories", {
     sequences: TokenSequences
   },
   parameters: Schema.Struct({
-    mode: setting(
-      Schema.Literals(modes),
-      "scheduled",
-      "`scheduled`: the surest tokens first, as many in each step; `entropy`: all tokens that the model is sure enough of; `lr`: from left to right; `random`: the control; `free`: the model writes text of its own behind each sequence"
-    ),
-    numSteps: setting(PositiveInt, 64, "Steps in which a response is revealed, at most"),
-    entropyThreshold: setting(NonNegative, 1.5, "Mode `entropy`: tokens below this entropy are revealed, nats"),
-    contextRatio: setting(
-      Share,
-      0.25,
-      "Share of a sequence that plays the prompt, where the data do not say which part is one"
-    ),
-    newTokens: setting(PositiveInt, 128, "Mode `free`: tokens that are written behind each sequence"),
-    seed: setting(Schema.Int, 0, "Of the modes `random` and `free`")
+    /**
+     * `scheduled`: the surest tokens first, as many in each step; `entropy`: all tokens that the model is sure enough of; `lr`: from left to right;
+     * `random`: the control; `free`: the model writes text of its own behind each sequence
+     */
+    mode: setting(Schema.Literals(modes), "scheduled"),
+    /** Steps in which a response is revealed, at most */
+    numSteps: setting(PositiveInt, 64),
+    /** Mode `entropy`: tokens below this entropy are revealed, nats */
+    entropyThreshold: setting(NonNegative, 1.5),
+    /** Share of a sequence that plays the prompt, where the data do not say which part is one */
+    contextRatio: setting(Share, 0.25),
+    /** Mode `free`: tokens that are written behind each sequence */
+    newTokens: setting(PositiveInt, 128),
+    /** Of the modes `random` and `free` */
+    seed: setting(Schema.Int, 0)
   }),
   outputs: { trajectories: Trajectories },
   // One more document asks the model only about that document.

@@ -1,16 +1,73 @@
-/** Writes docs/configuration.md from the schema of configurations: `node scripts/docs/configuration.ts`. `--check` compares instead. */
+/** Writes docs/configuration.md from the schema of configurations and the comments above its fields: `node scripts/docs/configuration.ts`. `--check` compares instead. */
 import { readFileSync, writeFileSync } from "node:fs"
 import { fileURLToPath } from "node:url"
 import { Result, Schema } from "effect"
+import { fieldsOf } from "../../src/data/byMethod.ts"
+import type { Reasons } from "../../src/data/refusing.ts"
+import { setting } from "../../src/data/setting.ts"
 import { snakeCase } from "../../src/data/snakeKeys.ts"
+import { methodNames } from "../../src/models/latent/methodName.ts"
 import { fromIssue } from "../../src/pipeline/SchemaProblem.ts"
-import { dataFields, methodFields, modelFields, trainSections } from "../../src/training/configuration.ts"
+import { dataFields, modelFields } from "../../src/training/configuration.ts"
 import { trainNames } from "../../src/training/model.ts"
-import { unsupportedLdlm, unsupportedTrain } from "../../src/training/unsupported.ts"
+import { DiffusionSettings } from "../../src/training/objectives/diffusion.ts"
+import { ObserverSettings } from "../../src/training/observers.ts"
+import { trainMethods } from "../../src/training/parameters.ts"
+import { ColaSettings } from "../../src/training/settings/cola.ts"
+import { boundFields, commonFields } from "../../src/training/settings/common.ts"
+import { LdlmSettings } from "../../src/training/settings/ldlm.ts"
+import { alignmentFields, trajectoryFields } from "../../src/training/settings/masked.ts"
+import { VfmSettings } from "../../src/training/settings/vfm.ts"
+import { unsupportedData, unsupportedModel, unsupportedTrain } from "../../src/training/unsupported.ts"
 
 const path = fileURLToPath(new URL("../../docs/configuration.md", import.meta.url))
 
 type Fields = { readonly [name: string]: Schema.Constraint }
+
+/** A part of the page: fields, and the modules whose comments say what they mean; a later one says more than an earlier one. */
+interface Section {
+  readonly fields: Fields
+  readonly modules: ReadonlyArray<string>
+}
+
+const objectives = (...names: ReadonlyArray<string>) => names.map(name => `training/objectives/${name}`)
+
+/** Fields of the group `train`, by what they are about. */
+const trainSections: { readonly [title: string]: Section } = {
+  "The training": {
+    fields: { method: setting(Schema.Literals(methodNames), "masked"), ...commonFields, ...boundFields },
+    modules: [
+      "training/schedule",
+      "training/adamw",
+      "training/loop",
+      "training/model",
+      "training/settings/common",
+      "training/parameters"
+    ]
+  },
+  "What is looked at": { fields: ObserverSettings.fields, modules: ["training/probe", "training/panels"] },
+  "Masked diffusion": {
+    fields: DiffusionSettings.fields,
+    modules: ["diffusion/corruption", ...objectives("diffusion")]
+  },
+  "Representation alignment": {
+    fields: alignmentFields,
+    modules: [...objectives("replay", "alignmentSettings"), "training/settings/masked"]
+  },
+  Cola: { fields: ColaSettings.fields, modules: ["models/latent/cola", "training/settings/cola"] },
+  Trajectories: {
+    fields: trajectoryFields,
+    modules: ["diffusion/trajectory", ...objectives("trajectoryTerms"), "training/settings/masked"]
+  }
+}
+
+/** Groups within the group `train`, of one method each. */
+const groups: { readonly [group: string]: Section } = {
+  ldlm: { fields: LdlmSettings.fields, modules: ["models/latent/ldlm", "training/settings/ldlm"] },
+  vfm: { fields: VfmSettings.fields, modules: ["models/latent/vfm", "training/settings/vfm"] }
+}
+
+const configuration = ["training/configuration"]
 
 /** Names that files use, where they are not the program's in snake case. */
 const renamed: { readonly [name: string]: string } = trainNames
@@ -26,15 +83,21 @@ $ pipeline plan compare-50x --set train.rmpad=true
 error configs/compare_50x_no_align.yaml and --set: train/no_align.rmpad: not supported: rows are always packed, and documents of a row do not see each other, got true
 \`\`\`
 
-This page is made from the schema (\`src/training/configuration.ts\`) by \`node scripts/docs/configuration.ts\`.
+This page is made from the schemas (\`src/training/parameters.ts\`) and the comments above their fields by \`node scripts/docs/configuration.ts\`.
 `
 
 const fileName = (name: string): string => renamed[name] ?? snakeCase(name)
 
-const annotation = (schema: Schema.Constraint, name: string): string | undefined => {
-  const value = (Schema.resolveAnnotations(schema) as { readonly [name: string]: unknown } | undefined)?.[name]
-  return typeof value === "string" ? value : undefined
-}
+/** The comment above each field of some modules, as one line. */
+const commentsOf = (modules: ReadonlyArray<string>): ReadonlyMap<string, string> =>
+  new Map(
+    modules.flatMap(module => {
+      const text = readFileSync(new URL(`../../src/${module}.ts`, import.meta.url), "utf8")
+      return [...text.matchAll(/\/\*\*((?:[^*]|\*(?!\/))*)\*\/\s*(\w+): /g)].map(
+        ([, comment, field]) => [field!, comment!.replaceAll(/\n\s*\* ?/g, " ").trim()] as const
+      )
+    })
+  )
 
 /** What a field accepts, in the words of the error that it would end with. */
 const accepted = (name: string, schema: Schema.Constraint): string => {
@@ -57,49 +120,53 @@ const defaultOf = (name: string, schema: Schema.Constraint): string => {
 
 const cell = (text: string): string => text.replaceAll("|", "\\|")
 
-const section = (title: string, level: string, fields: Fields): string => {
-  const lines = Object.entries(fields)
-    .filter(([, schema]) => annotation(schema, "unsupported") === undefined)
-    .map(([name, schema]) => {
-      const description = annotation(schema, "description")
-      if (description === undefined) throw new Error(`${name} has no description`)
-      return `| \`${fileName(name)}\` | ${cell(accepted(name, schema))} | ${defaultOf(name, schema)} | ${cell(description)} |`
-    })
+/** The methods that have a field. */
+const methodsWith = (field: string): string => {
+  const methods = methodNames.filter(method => fieldsOf(trainMethods[method]()).includes(field))
+  return methods.length === methodNames.length ? "all" : methods.map(method => `\`${method}\``).join(", ")
+}
+
+const section = (title: string, level: string, { fields, modules }: Section, byMethod = false): string => {
+  const comments = commentsOf(modules)
+  const lines = Object.entries(fields).map(([name, schema]) => {
+    const meaning = comments.get(name)
+    if (meaning === undefined) throw new Error(`no comment above ${name} says what it means`)
+    const of = byMethod ? ` ${methodsWith(fileName(name))} |` : ""
+    return `| \`${fileName(name)}\` | ${cell(accepted(name, schema))} | ${defaultOf(name, schema)} |${of} ${cell(meaning)} |`
+  })
   return [
     `${level} ${title}`,
     "",
-    "| field | value | default | meaning |",
-    "| --- | --- | --- | --- |",
+    `| field | value | default |${byMethod ? " methods |" : ""} meaning |`,
+    `| --- | --- | --- |${byMethod ? " --- |" : ""} --- |`,
     ...lines,
     ""
   ].join("\n")
 }
 
-const refused = (group: string, fields: Fields): ReadonlyArray<string> =>
-  Object.entries(fields).flatMap(([name, schema]) => {
-    const why = annotation(schema, "unsupported")
-    return why === undefined ? [] : [`| \`${group}.${fileName(name)}\` | ${cell(why)} |`]
-  })
+const refused = (group: string, reasons: Reasons): ReadonlyArray<string> =>
+  Object.entries(reasons).flatMap(([field, why]) =>
+    typeof why === "string" ? [`| \`${group}.${field}\` | ${cell(why)} |`] : refused(`${group}.${field}`, why)
+  )
 
 /** The page. */
 export const configurationPage = (): string =>
   [
     introduction,
-    section("model", "##", modelFields),
-    section("data", "##", dataFields),
+    section("model", "##", { fields: modelFields, modules: configuration }),
+    section("data", "##", { fields: dataFields, modules: configuration }),
     "## train\n",
-    ...Object.entries(trainSections).map(([title, fields]) => section(title, "###", fields)),
-    ...Object.entries(methodFields).map(([group, fields]) =>
-      section(`The group \`${group}\` within train`, "###", fields)
-    ),
+    "A method takes the fields that are its own; one of another method is an error that says whose it is. What a profile lays on all rows, and `--set train.FIELD`, are meant",
+    "for the rows whose method has the field; `--set train/ROW.FIELD` for that row.\n",
+    ...Object.entries(trainSections).map(([title, fields]) => section(title, "###", fields, true)),
+    ...Object.entries(groups).map(([group, fields]) => section(`The group \`${group}\` within train`, "###", fields)),
     "## Not supported\n",
     "Fields of Open-dLLM's configurations and its forks' that are refused, and why.\n",
     "| field | |",
     "| --- | --- |",
-    ...refused("model", modelFields),
-    ...refused("data", dataFields),
+    ...refused("model", unsupportedModel),
+    ...refused("data", unsupportedData),
     ...refused("train", unsupportedTrain),
-    ...refused("train.ldlm", unsupportedLdlm),
     ""
   ].join("\n")
 

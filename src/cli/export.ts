@@ -4,9 +4,8 @@ import { dirname, resolve } from "node:path"
 import { Effect } from "effect"
 import { Argument, Command, Flag } from "effect/cli"
 import { exportOnnx } from "../engines/ort/export.ts"
-import { openModel } from "../models/artifact.ts"
+import { openModel, tensorsBeside } from "../models/artifact.ts"
 import { parameterAliases, parameterSpecs } from "../models/config.ts"
-import { latentSpecs } from "../models/latent/latentModel.ts"
 import { parameterInputs } from "../models/parameters.ts"
 import { forward, logits, weightsOf } from "../models/qwen.ts"
 import { matchWeights } from "../models/weights.ts"
@@ -131,10 +130,10 @@ interface ForwardArguments {
 const forwardPass = Effect.fn("forwardPass")(function* (args: ForwardArguments) {
   if (args.length < 1) return yield* new ConfigError({ at: "--length", message: "must be a whole number from 1 on" })
   const { files } = yield* findModel(args.reference, args.cache)
-  const { config, latent, tensors } = yield* openModel(files)
+  const model = yield* openModel(files)
+  const { config, tensors } = model
   const specs = parameterSpecs(config)
-  const beside = latent === undefined ? [] : latentSpecs(latent, config)
-  const stored = yield* matchWeights(specs, tensors, parameterAliases(config), beside)
+  const stored = yield* matchWeights(specs, tensors, parameterAliases(config), tensorsBeside(model))
   const weights = weightsOf(config, parameterInputs(specs))
   const { final } = forward(config, weights, input("tokens", "i32", [1, args.length]), {
     causal: !args.bidirectional

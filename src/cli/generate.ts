@@ -4,7 +4,8 @@ import { Effect, Option, Stream } from "effect"
 import { Argument, Command, Flag } from "effect/cli"
 import { algorithms, schedules } from "../decoding/diffusion.ts"
 import { makeEngine } from "../engines/make.ts"
-import { loadModel } from "../models/artifact.ts"
+import { loadWith, methodNamed } from "../decoding/methods.ts"
+import { openModel } from "../models/artifact.ts"
 import { ConfigError, render } from "../pipeline/ConfigError.ts"
 import * as flags from "./flags.ts"
 import { promptLines, standardInput } from "./generate/prompts.ts"
@@ -96,7 +97,8 @@ export const command = Command.make(
     yield* Effect.all([samplingOf(args, "ar"), diffusionOf(args, 1)])
     const { files, name } = yield* findModel(args.model, args.cache)
     const engine = yield* makeEngine(yield* flags.engineClass(args), { threads: availableParallelism() })
-    const model = yield* loadModel(engine, files)
+    const opened = yield* openModel(files)
+    const model = yield* loadWith(engine, opened, yield* methodNamed(opened.method))
     const mode = Option.getOrElse(args.mode, () => (model.diffusion ? "diffusion" : "ar"))
     if (mode === "ar" && !model.tokenShift)
       return yield* new ConfigError({

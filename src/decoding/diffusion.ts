@@ -12,33 +12,26 @@ export const schedules = ["floor", "quota", "kappa"] as const
 
 /** Names are those of the field's generation configurations, in our spelling. */
 export const DiffusionDecoding = Schema.Struct({
-  steps: setting(PositiveInt, 512, "Denoising steps: forward passes at most"),
-  eps: setting(
-    Schema.Finite.check(Schema.isGreaterThan(0), Schema.isLessThan(1)),
-    1e-3,
-    "Last value of the time that falls from 1"
-  ),
+  /** Denoising steps: forward passes at most */
+  steps: setting(PositiveInt, 512),
+  /** Last value of the time that falls from 1 */
+  eps: setting(Schema.Finite.check(Schema.isGreaterThan(0), Schema.isLessThan(1)), 1e-3),
   ...Sampling.fields,
-  temperature: setting(
-    Sampling.fields.temperature,
-    0,
-    "Logits are divided by it before a token is drawn; 0 takes the likeliest"
-  ),
-  alg: setting(
-    Schema.Literals(algorithms),
-    "entropy",
-    "Which masks are revealed first. `origin`: a random share; the others by confidence in the token that was drawn: its probability (`maskgit_plus`), the lead of the likeliest over the second (`topk_margin`), the negative entropy (`entropy`). `p2` draws all tokens again and masks those with least probability, revealed ones as well"
-  ),
-  algTemp: setting(
-    Schema.Finite.check(Schema.isGreaterThanOrEqualTo(0)),
-    0,
-    "Above 0, positions are drawn at random with confidence / algTemp as logits, without replacement"
-  ),
-  schedule: setting(
-    Schema.Literals(schedules),
-    "quota",
-    "How many masks a step reveals. `floor`: floor(masks (1 - s / t)), which may be none; `quota`: as many in each step, those left over in the first ones; `kappa`: so that floor(all (1 - j / steps)) stay after step j"
-  )
+  /** Logits are divided by it before a token is drawn; 0 takes the likeliest */
+  temperature: setting(Sampling.fields.temperature, 0),
+  /**
+   * Which masks are revealed first. `origin`: a random share; the others by confidence in the token that was drawn: its probability (`maskgit_plus`),
+   * the lead of the likeliest over the second (`topk_margin`), the negative entropy (`entropy`). `p2` draws all tokens again and masks those with
+   * least probability, revealed ones as well
+   */
+  alg: setting(Schema.Literals(algorithms), "entropy"),
+  /** Above 0, positions are drawn at random with confidence / algTemp as logits, without replacement */
+  algTemp: setting(Schema.Finite.check(Schema.isGreaterThanOrEqualTo(0)), 0),
+  /**
+   * How many masks a step reveals. `floor`: floor(masks (1 - s / t)), which may be none; `quota`: as many in each step, those left over in the first
+   * ones; `kappa`: so that floor(all (1 - j / steps)) stay after step j
+   */
+  schedule: setting(Schema.Literals(schedules), "quota")
 })
 export type DiffusionDecoding = typeof DiffusionDecoding.Type
 

@@ -5,14 +5,19 @@
 import { Effect, type Scope } from "effect"
 import type { Engine, EngineError } from "../engines/Engine.ts"
 import type { TokenLosses } from "../evaluation/losses.ts"
-import type { LoadedModel } from "../models/artifact.ts"
-import type { LatentModel, MethodName } from "../models/latent/latentModel.ts"
+import { asStageError } from "../data/obtain.ts"
+import { loadParameters, type LoadedModel, type OpenModel } from "../models/artifact.ts"
+import type { LatentFormat } from "../models/latent/latentFormat.ts"
+import type { LatentModel, LatentModelOf } from "../models/latent/latentModel.ts"
+import type { MethodName } from "../models/latent/methodName.ts"
 import type { BatchShape } from "../models/shifted.ts"
 import type { DiffusionDecoding } from "./diffusion.ts"
 import type { Generator, GeneratorShape } from "./generator.ts"
 import type { Reconstruction } from "./latent/reconstruction.ts"
 
 export interface Method {
+  /** What stands beside the language model. Left out where nothing does. */
+  readonly latent?: LatentFormat
   readonly generator: (
     engine: Engine,
     model: LoadedModel,
@@ -41,16 +46,24 @@ const methods: { readonly [name in MethodName]: () => Promise<Method> } = {
   cola: () => import("./methods/cola.ts")
 }
 
-export const methodNameOf = ({ latent }: Pick<LoadedModel, "latent">): MethodName => latent?.method ?? "masked"
+export const methodNamed = (name: MethodName): Effect.Effect<Method> => Effect.promise(methods[name])
 
-export const methodOf = (model: LoadedModel): Effect.Effect<Method> => Effect.promise(methods[methodNameOf(model)])
+/** Reads the parameters of an opened model into an engine's memory, those of what its method puts beside the language model among them. */
+export const loadWith = Effect.fn("loadWith")(function* (
+  engine: Engine,
+  opened: OpenModel,
+  { latent: format }: Pick<Method, "latent">
+) {
+  if (format === undefined) return { ...opened, parameters: yield* loadParameters(engine, opened, []) }
+  const { config, json } = opened
+  const latent = yield* Effect.mapError(format.decode(json, config), asStageError)
+  const parameters = yield* loadParameters(engine, opened, format.specs(latent, config))
+  return { ...opened, latent, parameters } satisfies LoadedModel as LoadedModel
+})
 
 /** What a model says of its latent model, for the method's own module: that of another method is a defect of the caller. */
-export const latentOf = <M extends LatentModel["method"]>(
-  { latent }: LoadedModel,
-  method: M
-): Extract<LatentModel, { readonly method: M }> => {
+export const latentOf = <M extends LatentModel["method"]>({ latent }: LoadedModel, method: M): LatentModelOf<M> => {
   if (latent?.method !== method)
     throw new Error(`a model of the method ${latent?.method ?? "masked"} as one of ${method}`)
-  return latent as Extract<LatentModel, { readonly method: M }>
+  return latent as LatentModelOf<M>
 }

@@ -7,23 +7,16 @@ const Ratio = Schema.Finite.check(Schema.isBetween({ minimum: 0, maximum: 1 }))
 
 /** How masks are drawn at random. Names are those of the field's training configurations, in our spelling. */
 export const CorruptionSettings = Schema.Struct({
-  mdmMinMaskRatio: setting(Ratio, 1 / 500, "Smallest share of masked tokens, t, of a sequence; not of `elbo`"),
-  mdmMaxMaskRatio: setting(Ratio, 499 / 500, "Largest share of masked tokens, t, of a sequence; not of `elbo`"),
-  mdmCurriculumSteps: setting(
-    Schema.Int.check(Schema.isGreaterThanOrEqualTo(0)),
-    0,
-    "Steps over which the limits of t widen from [0.15, 0.85] to theirs; 0: from the start. Not of `elbo`"
-  ),
-  mdmLoss: setting(
-    Schema.Literals(["simple", "elbo"]),
-    "simple",
-    "`simple`: mean cross-entropy of masked tokens; `elbo`: a bound of the likelihood, masks drawn by `alpha_scheduler`"
-  ),
-  alphaScheduler: setting(
-    Schema.Literals(["linear", "cosine"]),
-    "linear",
-    "Of `elbo`: share of tokens that stay clean at time t, 1 - t or 1 - cos(pi (1 - t) / 2)"
-  )
+  /** Smallest share of masked tokens, t, of a sequence; not of `elbo` */
+  mdmMinMaskRatio: setting(Ratio, 1 / 500),
+  /** Largest share of masked tokens, t, of a sequence; not of `elbo` */
+  mdmMaxMaskRatio: setting(Ratio, 499 / 500),
+  /** Steps over which the limits of t widen from [0.15, 0.85] to theirs; 0: from the start. Not of `elbo` */
+  mdmCurriculumSteps: setting(Schema.Int.check(Schema.isGreaterThanOrEqualTo(0)), 0),
+  /** `simple`: mean cross-entropy of masked tokens; `elbo`: a bound of the likelihood, masks drawn by `alpha_scheduler` */
+  mdmLoss: setting(Schema.Literals(["simple", "elbo"]), "simple"),
+  /** Of `elbo`: share of tokens that stay clean at time t, 1 - t or 1 - cos(pi (1 - t) / 2) */
+  alphaScheduler: setting(Schema.Literals(["linear", "cosine"]), "linear")
 })
 export type CorruptionSettings = typeof CorruptionSettings.Type
 

@@ -85,22 +85,14 @@ const Share = Schema.Finite.check(Schema.isBetween({ minimum: 0, maximum: 1 }))
 
 /** How masks follow trajectories. The field's names in our spelling. */
 export const TrajectoryMaskingSettings = Schema.Struct({
-  trajectoryMinMaskRatio: setting(
-    Share,
-    0,
-    "Lowest share of masks at the beginning; it rises to `trajectory_max_mask_ratio` over the training"
-  ),
-  trajectoryMaxMaskRatio: setting(Share, 0.8, "Highest share of masks"),
-  trajectoryUseBlockwise: setting(
-    Schema.Boolean,
-    false,
-    "Masks follow the trajectory within one block of the response; all behind it is masked, and not learnt"
-  ),
-  trajectoryProgressiveBlockSizes: setting(
-    Schema.Array(PositiveInt),
-    [16, 24, 32],
-    "Lengths of blocks, tokens, over the training one after the other, with straight lines between"
-  )
+  /** Lowest share of masks at the beginning; it rises to `trajectory_max_mask_ratio` over the training */
+  trajectoryMinMaskRatio: setting(Share, 0),
+  /** Highest share of masks */
+  trajectoryMaxMaskRatio: setting(Share, 0.8),
+  /** Masks follow the trajectory within one block of the response; all behind it is masked, and not learnt */
+  trajectoryUseBlockwise: setting(Schema.Boolean, false),
+  /** Lengths of blocks, tokens, over the training one after the other, with straight lines between */
+  trajectoryProgressiveBlockSizes: setting(Schema.Array(PositiveInt), [16, 24, 32])
 })
 export type TrajectoryMaskingSettings = typeof TrajectoryMaskingSettings.Type
 

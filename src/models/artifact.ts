@@ -9,9 +9,10 @@ import { tokenizerConfigFile, tokenizerFile } from "../data/tokenizerOfArtifact.
 import type { Buffers, Engine } from "../engines/Engine.ts"
 import type { ArtifactReader, ArtifactWriter } from "../pipeline/StageContext.ts"
 import { permanent, StageError } from "../pipeline/StageError.ts"
-import { decodeLatentModel, latentSpecs } from "./latent/latentModel.ts"
+import type { LatentModel } from "./latent/latentModel.ts"
+import { methodNameOf } from "./latent/methodName.ts"
 import { decodeModelConfig, parameterAliases, parameterSpecs } from "./config.ts"
-import { allocateParameters, type ParameterBuffers } from "./parameters.ts"
+import { allocateParameters, type ParameterBuffers, type ParameterSpec } from "./parameters.ts"
 import { loadWeights, matchWeights, saveWeights } from "./weights.ts"
 
 /** What the files of a model hold: configuration, tokenizer, and the tensors where they lie. */
@@ -48,8 +49,8 @@ export const openModel = Effect.fn("openModel")(
       return yield* permanent(`config.json: token_shift is ${JSON.stringify(tokenShift)}; it must be true or false`)
     return {
       config,
-      /** What stands beside the language model, where there is anything. */
-      latent: yield* decodeLatentModel(json, config),
+      /** Of this method's networks beside the language model this knows nothing but the name. */
+      method: methodNameOf(json),
       json,
       tokenizer,
       tensors,
@@ -66,23 +67,34 @@ export type OpenModel = Effect.Success<ReturnType<typeof openModel>>
 /** A model with its parameters on an engine. */
 export interface LoadedModel extends OpenModel {
   readonly parameters: Buffers
+  /** What stands beside the language model, where it was asked for and there is anything. */
+  readonly latent?: LatentModel
 }
 
-/** Reads the parameters of an opened model into an engine's memory, those of what stands beside the language model among them. */
+/** The stored tensors of the networks beside the language model, by their names. */
+export const tensorsBeside = ({ method, tensors }: Pick<OpenModel, "method" | "tensors">) =>
+  [...tensors.keys()].filter(name => name.startsWith(`${method}.`)).map(name => ({ name }))
+
+/** Reads the parameters of an opened model's language model into an engine's memory, and those of `beside`; without these the networks beside it stay where they are. */
 export const loadParameters = Effect.fn("loadParameters")(
-  function* (engine: Engine, { config, latent, tensors }: Pick<OpenModel, "config" | "latent" | "tensors">) {
-    const beside = latent === undefined ? [] : latentSpecs(latent, config)
-    const specs = [...parameterSpecs(config), ...beside]
+  function* (
+    engine: Engine,
+    model: Pick<OpenModel, "config" | "method" | "tensors">,
+    beside?: ReadonlyArray<ParameterSpec>
+  ) {
+    const { config, tensors } = model
+    const specs = [...parameterSpecs(config), ...(beside ?? [])]
+    const others = beside === undefined ? tensorsBeside(model) : []
     // Before memory is asked for: a configuration that does not fit its weights may ask for any amount.
-    yield* matchWeights(specs, tensors, parameterAliases(config))
+    yield* matchWeights(specs, tensors, parameterAliases(config), others)
     const buffers = yield* allocateParameters(engine, specs)
-    yield* loadWeights(engine, buffers, tensors, parameterAliases(config))
+    yield* loadWeights(engine, buffers, tensors, parameterAliases(config), others)
     return buffers.views
   },
   Effect.mapError(error => (error instanceof StageError ? error : asStageError(error)))
 )
 
-/** Opens a model and reads its parameters into an engine's memory. */
+/** Opens a model and reads its language model's parameters into an engine's memory. */
 export const loadModel = Effect.fn("loadModel")(function* (engine: Engine, files: ReadonlyArray<NamedFile>) {
   const opened = yield* openModel(files)
   return { ...opened, parameters: yield* loadParameters(engine, opened) } satisfies LoadedModel as LoadedModel

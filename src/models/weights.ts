@@ -36,7 +36,7 @@ export const matchWeights = (
   specs: ReadonlyArray<ParameterSpec>,
   tensors: StoredTensors,
   aliases: Aliases = {},
-  others: ReadonlyArray<ParameterSpec> = []
+  others: ReadonlyArray<Pick<ParameterSpec, "name">> = []
 ): Effect.Effect<ReadonlyMap<string, StoredTensor>, WeightsError> => {
   const found = new Map<string, StoredTensor>()
   const missing: Array<string> = []
@@ -82,7 +82,7 @@ export const loadWeights = Effect.fn("loadWeights")(function* (
   { specs, views }: Pick<ParameterBuffers, "specs" | "views">,
   tensors: StoredTensors,
   aliases: Aliases = {},
-  others: ReadonlyArray<ParameterSpec> = []
+  others: ReadonlyArray<Pick<ParameterSpec, "name">> = []
 ) {
   const found = yield* matchWeights(specs, tensors, aliases, others)
   for (const { name, shape } of specs) {

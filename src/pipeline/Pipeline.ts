@@ -1,7 +1,7 @@
 /** Pipelines: named DAGs of stages, written as a function that calls stages under a profile. */
 import { isRef, type Ref } from "./Artifact.ts"
 import { ConfigError } from "./ConfigError.ts"
-import { type Override, PlanBuilder } from "./PlanBuilder.ts"
+import { type Explain, type Override, PlanBuilder } from "./PlanBuilder.ts"
 import type { Plan } from "./Plan.ts"
 
 /** What a pipeline's function may return: an artifact, or any nesting of records and lists of artifacts. */
@@ -47,6 +47,11 @@ export interface PipelineOptions<Profile> {
   readonly variants?: ReadonlyArray<keyof Variant>
   /** By name; the first is the default. A profile is made only when it is chosen. */
   readonly profiles: { readonly [name: string]: ProfileOptions<Profile> }
+  /**
+   * By stage: a schema that refuses at least what the stage's own does, and says more of why. It is asked when a stage's own refuses, and is no part of the stage's
+   * code: its words may change without a new key.
+   */
+  readonly explain?: Explain
 }
 
 export interface ProfileOptions<Profile> {
@@ -63,6 +68,7 @@ export interface Pipeline {
   readonly description: string
   readonly profiles: { readonly [name: string]: { readonly description: string; readonly needs: string } }
   readonly variants: ReadonlyArray<keyof Variant>
+  readonly explain: Explain
   /** Makes the profile and calls the stages. Runs inside a PlanBuilder. */
   readonly build: (profileName: string, variant: Variant, overrides: ReadonlyArray<Override>) => Targets
 }
@@ -85,6 +91,7 @@ export const make = <Profile>(
   description: options.description,
   profiles: options.profiles,
   variants: options.variants ?? [],
+  explain: options.explain ?? {},
   build: (profileName, variant, overrides) =>
     build({
       profile: options.profiles[profileName]!.make(),
@@ -128,10 +135,12 @@ export const evaluate = (
       message: `pipeline ${pipeline.name} does not take it`,
       ...(pipeline.variants.length === 0 ? {} : { advice: `it takes --${pipeline.variants.join(", --")}` })
     })
-  const builder = new PlanBuilder(options.overrides ?? [])
+  const builder = new PlanBuilder(options.overrides ?? [], pipeline.explain)
   const returned = builder.run(() => pipeline.build(profileName, variant, options.overrides ?? []))
   const unused = builder.unusedOverrides[0]
   if (unused !== undefined) {
+    const refusal = builder.refusal(unused)
+    if (refusal !== undefined) throw refusal
     const stages = [...new Set(builder.nodes.map(node => node.stage.name))]
     throw new ConfigError({
       at: `--set ${unused.text}`,

@@ -40,10 +40,13 @@ export class PlanBuilder {
   readonly #repeats = new Map<string, number>()
   readonly #overrides: ReadonlyArray<Override>
   readonly #used = new Set<Override>()
+  readonly #refused = new Map<Override, ConfigError>()
   readonly #decoders = new Map<AnyStage, Decoder>()
+  readonly #explain: Explain
 
-  constructor(overrides: ReadonlyArray<Override>) {
+  constructor(overrides: ReadonlyArray<Override>, explain: Explain = {}) {
     this.#overrides = overrides
+    this.#explain = explain
   }
 
   /** Runs `build` with this builder as the current one. */
@@ -60,6 +63,11 @@ export class PlanBuilder {
   /** Overrides that no stage took. */
   get unusedOverrides(): ReadonlyArray<Override> {
     return this.#overrides.filter(override => !this.#used.has(override))
+  }
+
+  /** Why an override was not taken, where the stage that it names has a use. */
+  refusal(override: Override): ConfigError | undefined {
+    return this.#refused.get(override)
   }
 
   add(stage: AnyStage, args: Record<string, unknown>, caller: (...args: never) => unknown): Record<string, Ref> {
@@ -181,24 +189,46 @@ export class PlanBuilder {
   ): Decoded & { readonly given: object; readonly overrides: ReadonlyArray<Override> } {
     const given = Origin.without(args, ["name", ...Object.keys(stage.inputs)])
     let decoder = this.#decoders.get(stage)
-    if (decoder === undefined) this.#decoders.set(stage, (decoder = makeDecoder(stage)))
+    if (decoder === undefined)
+      this.#decoders.set(stage, (decoder = makeDecoder(stage, this.#explain[stage.name] ?? stage.parameters)))
     const overrides = this.#overrides.flatMap(override => {
       const path = pathBelow(override, stage.name, label)
       return path === undefined ? [] : [{ path, text: override.text, override }]
     })
-    let value: unknown = given
-    for (const { path, override } of overrides) value = setAt(value, path, override.value)
-    const result = decoder(value, label)
-    if (Result.isSuccess(result))
-      return { ...result.success, given, overrides: overrides.map(({ override }) => override) }
-    throw Problem.toConfigError(
-      result.failure.map(problem => {
-        const set = overrides.findLast(({ path }) => touches(path, problem.path))
-        if (set !== undefined)
-          return overrideProblem(Object.keys(stage.inputs), problem, set, Origin.find(given, problem.path.slice(0, -1)))
-        return placed(problem, given) ?? { at: this.#at(caller), message: problem.message, advice: problem.advice }
-      })
+    const decoded = (laid: typeof overrides) =>
+      decoder(
+        laid.reduce((value: unknown, { override, path }) => setAt(value, path, override.value), given),
+        label
+      )
+    const error = (problems: ReadonlyArray<SchemaProblem>) =>
+      Problem.toConfigError(
+        problems.map(problem => {
+          const set = overrides.findLast(({ path }) => touches(path, problem.path))
+          const around = Origin.find(given, problem.path.slice(0, -1))
+          if (set !== undefined) return overrideProblem(Object.keys(stage.inputs), problem, set, around)
+          return placed(problem, given) ?? { at: this.#at(caller), message: problem.message, advice: problem.advice }
+        })
+      )
+    const taken = (laid: typeof overrides, result: Decoded) => ({
+      ...result,
+      given,
+      overrides: laid.map(({ override }) => override)
+    })
+    const result = decoded(overrides)
+    if (Result.isSuccess(result)) return taken(overrides, result.success)
+    // What is set for all uses of a stage is meant for those that have the parameter.
+    const foreign = result.failure.filter(({ kind }) => kind === "foreign")
+    const elsewhere = overrides.filter(
+      ({ override, path }) => override.target === stage.name && foreign.some(problem => touches(path, problem.path))
     )
+    if (elsewhere.length === 0) throw error(result.failure)
+    for (const { override, path } of elsewhere)
+      if (!this.#refused.has(override))
+        this.#refused.set(override, error(foreign.filter(problem => touches(path, problem.path))))
+    const others = overrides.filter(each => !elsewhere.includes(each))
+    const again = decoded(others)
+    if (Result.isFailure(again)) throw error(again.failure)
+    return taken(others, again.success)
   }
 
   /** A function of the parameters that asks for what cannot be is found now, not when its action starts. */
@@ -226,6 +256,11 @@ export class PlanBuilder {
   }
 }
 
+/** By stage: a schema that refuses at least what the stage's own does, and says more of why. */
+export interface Explain {
+  readonly [stage: string]: Schema.Codec<unknown, unknown>
+}
+
 /** Parameters of a call, and as the text that enters its key. */
 interface Decoded {
   readonly decoded: unknown
@@ -234,9 +269,11 @@ interface Decoded {
 
 type Decoder = (value: unknown, label: string) => Result.Result<Decoded, ReadonlyArray<SchemaProblem>>
 
-/** Decodes and re-encodes, so that defaults are part of the text that enters the key. */
-const makeDecoder = (stage: AnyStage): Decoder => {
-  const decode = Schema.decodeUnknownResult(stage.parameters, { errors: "all", onExcessProperty: "error" })
+const strict = { errors: "all", onExcessProperty: "error" } as const
+
+/** Decodes and re-encodes, so that defaults are part of the text that enters the key. `explain` is asked where the stage's own schema refuses. */
+const makeDecoder = (stage: AnyStage, explain: Schema.Codec<unknown, unknown>): Decoder => {
+  const decode = Schema.decodeUnknownResult(stage.parameters, strict)
   const encode = Schema.encodeUnknownSync(stage.parameters)
   const takesNone = "fields" in stage.parameters && Object.keys(stage.parameters.fields as object).length === 0
   return (value, label) => {
@@ -252,7 +289,11 @@ const makeDecoder = (stage: AnyStage): Decoder => {
       )
     }
     const result = decode(value)
-    if (Result.isFailure(result)) return Result.fail(fromIssue(result.failure.issue, value, label))
+    if (Result.isFailure(result)) {
+      const explained = Schema.decodeUnknownResult(explain, strict)(value)
+      const { issue } = Result.isFailure(explained) ? explained.failure : result.failure
+      return Result.fail(fromIssue(issue, value, label))
+    }
     const decoded = result.success
     try {
       const encoded = encode(decoded)

@@ -6,7 +6,8 @@ import { closest } from "./Suggestion.ts"
 
 /** One thing that is wrong with a decoded value. */
 export interface SchemaProblem {
-  readonly kind: "value" | "missing" | "unknown"
+  /** `foreign`: not of this use, but of others. The schema says so, by the annotation `foreign` of its issue. */
+  readonly kind: "value" | "missing" | "unknown" | "foreign"
   /** From the root of the value; the last part of it is absent when the kind is `missing`. */
   readonly path: ReadonlyArray<PropertyKey>
   /** A sentence that begins with the name of the value: `train.lr must be a number, got "fast"`. */
@@ -54,6 +55,8 @@ interface Leaf {
   readonly known: ReadonlyArray<string>
 }
 
+type Foreign = { readonly foreign?: unknown }
+
 type Enclosing = SchemaIssue.Composite["ast"] | undefined
 
 const formatter = SchemaIssue.makeFormatterStandardSchemaV1()
@@ -91,8 +94,9 @@ const leaves = (
     default:
   }
   const whole = issue._tag === "Filter" && enclosing !== undefined ? expectation(enclosing) : undefined
+  const foreign = issue._tag === "InvalidValue" && (issue.annotations as Foreign | undefined)?.foreign === true
   return formatter(issue).issues.map(({ path: below, message }) => ({
-    kind: "value",
+    kind: foreign ? "foreign" : "value",
     path: [...path, ...((below ?? []) as ReadonlyArray<PropertyKey>)],
     ...(isExpectation(message) ? { expected: whole ?? message.slice(expectedPrefix.length) } : { text: message }),
     known: []

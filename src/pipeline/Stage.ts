@@ -52,10 +52,14 @@ export interface StageOptions<
     readonly inputs?: ReadonlyArray<keyof Inputs & string>
   }
   /**
-   * A stage whose parameter chooses a method: the code fingerprint covers the chosen module only. The modules are named as `run` imports them:
-   * `{ fast: "./fast.ts" }` for `import("./fast.ts")`.
+   * A stage whose parameter chooses a method: the code fingerprint covers the chosen method's modules only. Modules are named as this file imports them:
+   * `{ fast: "./fast.ts" }` for `import("./fast.ts")`; a method may have several. `dispatch` names further modules that import methods to choose among them.
    */
-  readonly methods?: { readonly by: keyof P["Type"] & string; readonly modules: RecordOf<`.${string}`> }
+  readonly methods?: {
+    readonly by: keyof P["Type"] & string
+    readonly modules: RecordOf<`.${string}` | ReadonlyArray<`.${string}`>>
+    readonly dispatch?: ReadonlyArray<`.${string}`>
+  }
   /**
    * Replaces the parameters in the key by what they stand for. For example the content of a file instead of its path.
    * The stage receives the parameters as written, and what this returned as `identity` beside them in the ledger.
@@ -81,7 +85,13 @@ export interface AnyStage {
   readonly outputs: RecordOf<Kind.Any>
   readonly parameters: Schema.Codec<unknown, unknown>
   readonly items: { readonly parameters?: ReadonlyArray<string>; readonly inputs?: ReadonlyArray<string> } | undefined
-  readonly methods: { readonly by: string; readonly modules: RecordOf<string> } | undefined
+  readonly methods:
+    | {
+        readonly by: string
+        readonly modules: RecordOf<string | ReadonlyArray<string>>
+        readonly dispatch?: ReadonlyArray<string>
+      }
+    | undefined
   readonly identity: ((parameters: unknown, context: IdentityContext) => Effect.Effect<Json, StageError>) | undefined
   /** Throws where the stage asks for what cannot be. */
   readonly resources: (parameters: unknown) => Required<Resources>

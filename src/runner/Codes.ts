@@ -105,12 +105,13 @@ const fingerprintOf = (
       const fingerprint = JSON.parse(remembered) as Fingerprint.Fingerprint
       if (Fingerprint.isCurrent(fingerprint)) return fingerprint
     }
-    const fingerprint = yield* Fingerprint.compute({
-      file: location.module,
-      export: location.export,
-      method: method === noMethod ? undefined : specifiers[method],
-      methods: Object.values(specifiers)
-    })
+    const fingerprint = yield* Fingerprint.compute(
+      Fingerprint.targetOf(
+        stage,
+        { file: location.module, export: location.export },
+        method === noMethod ? undefined : method
+      )
+    )
     memory.set(name, JSON.stringify(fingerprint))
     return fingerprint
   })

@@ -23,10 +23,27 @@ export interface FingerprintTarget {
   /** Absolute path of the module that exports the stage. */
   readonly file: string
   readonly export: string
-  /** The module of the chosen method, as the stage names it. */
-  readonly method?: string | undefined
-  /** Modules of all methods, as the stage names them: they are not part of the stage's own code. */
+  /** Modules of the chosen method, as the stage names them; undefined where it chooses none. */
+  readonly method?: ReadonlyArray<string> | undefined
+  /** Modules of all methods, and modules that choose among them beside the stage's own, as the stage names them. */
   readonly methods: ReadonlyArray<string>
+  readonly dispatch: ReadonlyArray<string>
+}
+
+/** The target for a stage and one of its methods. */
+export const targetOf = (
+  { methods }: Pick<AnyStage, "methods">,
+  location: { readonly file: string; readonly export: string },
+  method: string | undefined
+): FingerprintTarget => {
+  const modules = methods?.modules ?? {}
+  const listed = (of: string): ReadonlyArray<string> => [modules[of] ?? []].flat()
+  return {
+    ...location,
+    method: method === undefined ? undefined : listed(method),
+    methods: Object.keys(modules).flatMap(listed),
+    dispatch: methods?.dispatch ?? []
+  }
 }
 
 /**
@@ -66,10 +83,12 @@ const bundle = async (target: FingerprintTarget): Promise<Fingerprint> => {
   const { rolldown } = await import("rolldown")
   const packageRoot = rootOf(target.file)
   const entries = [`export { ${target.export} } from ${JSON.stringify(target.file)}`]
-  if (target.method !== undefined)
-    entries.push(`export * as method from ${JSON.stringify(resolve(dirname(target.file), target.method))}`)
-  const methodFiles = new Set(target.methods.map(method => resolve(dirname(target.file), method)))
-  const chosen = target.method === undefined ? undefined : resolve(dirname(target.file), target.method)
+  const file = (specifier: string): string => resolve(dirname(target.file), specifier)
+  const chosen = new Set(target.method?.map(file))
+  let number = 0
+  for (const path of chosen) entries.push(`export * as method${number++} from ${JSON.stringify(path)}`)
+  const others = new Set(target.methods.map(file).filter(path => !chosen.has(path)))
+  const dispatching = new Set([target.file, ...target.dispatch.map(file)])
   const externalPackages = new Map<string, string>()
   const build = await rolldown({
     input: "fingerprint",
@@ -84,9 +103,9 @@ const bundle = async (target: FingerprintTarget): Promise<Fingerprint> => {
           if (id.startsWith(".") || id.startsWith("/")) {
             const path = id.startsWith("/") ? id : resolve(dirname(importer ?? target.file), id)
             if (path.includes(declarations)) return { id: path, external: true }
-            // A method is reached only when it is the chosen one, and then through its own entry.
-            if (methodFiles.has(path) && importer !== "fingerprint" && path !== chosen)
-              return { id: path, external: true }
+            // Of the modules among which a choice is made, the chosen method's are reached.
+            if (others.has(path) && importer !== undefined && dispatching.has(importer))
+              return { id: relative(packageRoot, path), external: true }
             return null
           }
           if (!id.startsWith("node:") && !builtinModules.includes(id)) externalPackages.set(id, importer ?? target.file)

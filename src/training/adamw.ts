@@ -12,10 +12,14 @@ import type { Group } from "./groups.ts"
 const Beta = Schema.Finite.check(Schema.isGreaterThanOrEqualTo(0), Schema.isLessThan(1))
 
 export const AdamW = Schema.Struct({
-  beta1: setting(Beta, 0.9, "Decay of AdamW's first moments"),
-  beta2: setting(Beta, 0.95, "Decay of AdamW's second moments"),
-  epsilon: setting(Schema.Finite, 1e-8, "Added to the root of AdamW's second moments"),
-  weightDecay: setting(Schema.Finite, 0, "Decoupled: each step takes `lr` times this share of a parameter away")
+  /** Decay of AdamW's first moments */
+  beta1: setting(Beta, 0.9),
+  /** Decay of AdamW's second moments */
+  beta2: setting(Beta, 0.95),
+  /** Added to the root of AdamW's second moments */
+  epsilon: setting(Schema.Finite, 1e-8),
+  /** Decoupled: each step takes `lr` times this share of a parameter away */
+  weightDecay: setting(Schema.Finite, 0)
 })
 export type AdamW = typeof AdamW.Type
 

@@ -21,27 +21,16 @@ import { allocateTraining, makeTrainer, type TrainingBuffers } from "./trainer.t
 export const UpdateSettings = Schema.Struct({
   ...LearningRate.fields,
   ...AdamW.fields,
-  maxGradNorm: setting(
-    NonNegative,
-    1,
-    "Gradients whose global L2 norm is larger are scaled down to it; 0 turns it off"
-  ),
-  noDecayNorms: setting(Schema.Boolean, false, "Spares norms and biases from weight decay"),
-  llrdDecay: setting(
-    NonNegative,
-    0,
-    "Learning rates fall by this factor from the last layer to the first; 0 turns it off"
-  ),
-  freeze: setting(
-    TextList,
-    [],
-    "Parameters whose names contain one of these are not trained; `*` stands for any characters"
-  ),
-  gradientCheckpointing: setting(
-    Schema.Boolean,
-    false,
-    "Computes each layer again in the backward pass: less memory, about a third more time"
-  )
+  /** Gradients whose global L2 norm is larger are scaled down to it; 0 turns it off */
+  maxGradNorm: setting(NonNegative, 1),
+  /** Spares norms and biases from weight decay */
+  noDecayNorms: setting(Schema.Boolean, false),
+  /** Learning rates fall by this factor from the last layer to the first; 0 turns it off */
+  llrdDecay: setting(NonNegative, 0),
+  /** Parameters whose names contain one of these are not trained; `*` stands for any characters */
+  freeze: setting(TextList, []),
+  /** Computes each layer again in the backward pass: less memory, about a third more time */
+  gradientCheckpointing: setting(Schema.Boolean, false)
 })
 export type UpdateSettings = typeof UpdateSettings.Type
 

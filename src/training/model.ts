@@ -3,7 +3,7 @@ import { createReadStream } from "node:fs"
 import { join } from "node:path"
 import { Effect, Schema, type Scope } from "effect"
 import { type Epochs, makeEpochs } from "../data/epochs.ts"
-import { optional, PositiveInt, required, setting } from "../data/setting.ts"
+import { PositiveInt, setting } from "../data/setting.ts"
 import type { FileError } from "../data/fileError.ts"
 import { asStageError } from "../data/obtain.ts"
 import type { TokenizerFiles } from "../data/tokenizer.ts"
@@ -24,22 +24,22 @@ import { recordFile } from "./record.ts"
 /** How a model is trained, whatever the objective. */
 export const TrainSettings = Schema.Struct({
   ...UpdateSettings.fields,
-  globalBatchSize: required(PositiveInt, "Rows of `max_seq_len` tokens per step"),
-  microBatchSize: optional(PositiveInt, "Rows per forward pass, a divisor of `global_batch_size`; by default all"),
-  averaging: setting(
-    Schema.Literals(["tokens", "micro-batches"]),
-    "tokens",
-    "Whether every token of a step weighs the same, or every micro-batch"
-  ),
-  epochs: required(PositiveInt, "How often all documents are read"),
-  maxSteps: optional(PositiveInt, "Ends training after so many steps"),
-  evalEvery: setting(PositiveInt, 250, "Steps between measurements on the held-out sequences"),
-  seed: setting(Schema.Int, 0, "Of the order of documents, of masks, and of all else that is drawn"),
-  saveFormat: setting(
-    Schema.Literals(["BF16", "F16", "F32"]),
-    "BF16",
-    "Format of the saved weights; training is in f32"
-  )
+  /** Rows of `max_seq_len` tokens per step */
+  globalBatchSize: PositiveInt,
+  /** Rows per forward pass, a divisor of `global_batch_size`; by default all */
+  microBatchSize: Schema.optionalKey(PositiveInt),
+  /** Whether every token of a step weighs the same, or every micro-batch */
+  averaging: setting(Schema.Literals(["tokens", "micro-batches"]), "tokens"),
+  /** How often all documents are read */
+  epochs: PositiveInt,
+  /** Ends training after so many steps */
+  maxSteps: Schema.optionalKey(PositiveInt),
+  /** Steps between measurements on the held-out sequences */
+  evalEvery: setting(PositiveInt, 250),
+  /** Of the order of documents, of masks, and of all else that is drawn */
+  seed: setting(Schema.Int, 0),
+  /** Format of the saved weights; training is in f32 */
+  saveFormat: setting(Schema.Literals(["BF16", "F16", "F32"]), "BF16")
 })
 export type TrainSettings = typeof TrainSettings.Type
 

@@ -19,11 +19,8 @@ import type { DiffusionData } from "./objectives/corruptedRows.ts"
 import { entropyTerms } from "./objectives/trajectoryTerms.ts"
 
 export const PanelSettings = Schema.Struct({
-  panelEverySteps: setting(
-    Count,
-    0,
-    "Steps between two sets of panels (a trajectory, a prediction, the history of losses); 0: none"
-  )
+  /** Steps between two sets of panels (a trajectory, a prediction, the history of losses); 0: none */
+  panelEverySteps: setting(Count, 0)
 })
 export type PanelSettings = typeof PanelSettings.Type
 

@@ -14,18 +14,14 @@ import { readLines, textOf } from "./log.ts"
 import type { Observer } from "./loop.ts"
 
 export const ProbeSettings = Schema.Struct({
-  genSampleEverySteps: setting(
-    Schema.Int.check(Schema.isGreaterThanOrEqualTo(0)),
-    0,
-    "Steps between two samples of text, written token by token and from masks; 0: none"
-  ),
-  genSamplePrompts: setting(
-    Schema.Array(Schema.NonEmptyString),
-    ["The meaning of life is", "def fibonacci(n):"],
-    "What the samples continue"
-  ),
-  genSampleTokens: setting(PositiveInt, 64, "New tokens of a sample"),
-  genSampleSteps: setting(PositiveInt, 16, "Denoising steps of a sample from masks")
+  /** Steps between two samples of text, written token by token and from masks; 0: none */
+  genSampleEverySteps: setting(Schema.Int.check(Schema.isGreaterThanOrEqualTo(0)), 0),
+  /** What the samples continue */
+  genSamplePrompts: setting(Schema.Array(Schema.NonEmptyString), ["The meaning of life is", "def fibonacci(n):"]),
+  /** New tokens of a sample */
+  genSampleTokens: setting(PositiveInt, 64),
+  /** Denoising steps of a sample from masks */
+  genSampleSteps: setting(PositiveInt, 16)
 })
 export type ProbeSettings = typeof ProbeSettings.Type
 

@@ -1,19 +1,21 @@
 /** Learning rates over the steps of a training. */
 import { Schema } from "effect"
-import { NonNegative, required, setting, Share } from "../data/setting.ts"
+import { NonNegative, setting, Share } from "../data/setting.ts"
 
 /** Fields of the same names in the field's training configurations, in our spelling. */
 export const LearningRate = Schema.Struct({
-  lr: required(NonNegative, "Highest learning rate, reached when the warm-up ends"),
-  lrMin: setting(NonNegative, 1e-7, "Learning rate at which linear and cosine decay end"),
-  lrStart: setting(NonNegative, 0, "Learning rate at which the warm-up begins"),
-  lrWarmupRatio: setting(Share, 0, "Share of all steps that warm up"),
-  lrDecayRatio: setting(Share, 1, "Share of all steps after which cosine decay has ended"),
-  lrDecayStyle: setting(
-    Schema.Literals(["constant", "linear", "cosine"]),
-    "constant",
-    "How the learning rate falls after the warm-up"
-  )
+  /** Highest learning rate, reached when the warm-up ends */
+  lr: NonNegative,
+  /** Learning rate at which linear and cosine decay end */
+  lrMin: setting(NonNegative, 1e-7),
+  /** Learning rate at which the warm-up begins */
+  lrStart: setting(NonNegative, 0),
+  /** Share of all steps that warm up */
+  lrWarmupRatio: setting(Share, 0),
+  /** Share of all steps after which cosine decay has ended */
+  lrDecayRatio: setting(Share, 1),
+  /** How the learning rate falls after the warm-up */
+  lrDecayStyle: setting(Schema.Literals(["constant", "linear", "cosine"]), "constant")
 })
 export type LearningRate = typeof LearningRate.Type
 

@@ -12,8 +12,8 @@ import { type ModelConfig, ownFields, parameterAliases, parameterSpecs } from ".
 import { initialise, type ParameterBuffers, type ParameterSpec } from "../../src/models/parameters.ts"
 import { loadWeights } from "../../src/models/weights.ts"
 import { permanent, StageError } from "../../src/pipeline/StageError.ts"
-import type { TrainConfig } from "../../src/training/configuration.ts"
 import type { ModelTraining } from "../../src/training/model.ts"
+import type { CommonSettings } from "../../src/training/settings/common.ts"
 import type { TrainContext } from "../train.ts"
 
 export type Base = Effect.Success<ReturnType<typeof openBase>>
@@ -69,7 +69,7 @@ export const openBase = Effect.fn("openBase")(function* ({ inputs, parameters }:
  */
 export const startOf = (
   { config, files, json, mask, record, tensors, tokenizer }: Base,
-  { pretrained, seed }: Pick<TrainConfig, "pretrained" | "seed">
+  { pretrained, seed }: Pick<CommonSettings, "pretrained" | "seed">
 ): Pick<ModelTraining, "initial" | "teacher" | "tokenizer" | "fields" | "record"> => {
   const specs = parameterSpecs(config)
   const ofBase = new Set(specs.map(({ name }) => name))

@@ -1,19 +1,18 @@
 /** Masked diffusion with a latent model beside it. */
 import { Effect } from "effect"
-import { colaReconstruction } from "../../src/decoding/latent/reconstruction.ts"
+import { colaReconstruction } from "../../src/decoding/latent/colaReconstruction.ts"
 import { evenly } from "../../src/evaluation/selection.ts"
-import { colaShape, colaSpecs } from "../../src/models/latent/cola.ts"
-import { encodeLatentModel } from "../../src/models/latent/latentModel.ts"
+import { colaFormat, colaShape, colaSpecs } from "../../src/models/latent/cola.ts"
 import { trainModel } from "../../src/training/model.ts"
 import { colaObjective } from "../../src/training/objectives/cola.ts"
-import type { TrainContext } from "../train.ts"
+import type { ContextOf } from "../train.ts"
 import { attempt, openBase } from "./base.ts"
 import { maskedTraining, withLayersOf } from "./maskedTraining.ts"
 
 /** Held-out sequences that are reconstructed during training. */
 const measuredSequences = 16
 
-export const run = Effect.fn("train with a latent model")(function* (context: TrainContext) {
+export const run = Effect.fn("train with a latent model")(function* (context: ContextOf<"cola">) {
   const base = yield* openBase(context)
   const { config, length, mask, tokenizer } = base
   const settings = withLayersOf(context.parameters, config)
@@ -28,7 +27,7 @@ export const run = Effect.fn("train with a latent model")(function* (context: Tr
   yield* trainModel(context, {
     ...training,
     parameters: [...training.parameters, ...colaSpecs(settings, config)],
-    fields: { ...training.fields, ...encodeLatentModel({ method: "cola", architecture: settings }) },
+    fields: { ...training.fields, ...colaFormat.encode({ architecture: settings }) },
     evaluation: (engine, trained, rows, memory) =>
       Effect.gen(function* () {
         const plain = yield* training.evaluation(engine, trained, rows, memory)

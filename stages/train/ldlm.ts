@@ -1,20 +1,19 @@
 /** LDLM: latents, their diffusion model and their decoders, trained beside a base that stays as it is. */
 import { Effect } from "effect"
 import { windowsOf } from "../../src/data/windows.ts"
-import { ldlmReconstruction } from "../../src/decoding/latent/reconstruction.ts"
+import { ldlmReconstruction } from "../../src/decoding/latent/ldlmReconstruction.ts"
 import { evenly } from "../../src/evaluation/selection.ts"
-import { ldlmShape, ldlmSpecs } from "../../src/models/latent/ldlm.ts"
-import { encodeLatentModel } from "../../src/models/latent/latentModel.ts"
+import { ldlmFormat, ldlmShape, ldlmSpecs } from "../../src/models/latent/ldlm.ts"
 import { permanent } from "../../src/pipeline/StageError.ts"
 import { languageModel, trainModel } from "../../src/training/model.ts"
 import { ldlmObjective, statisticsIn } from "../../src/training/objectives/ldlm.ts"
-import type { TrainContext } from "../train.ts"
+import type { ContextOf } from "../train.ts"
 import { attempt, openBase, startOf } from "./base.ts"
 
 /** Held-out pieces that are reconstructed during training. */
 const measuredPieces = 64
 
-export const run = Effect.fn("train LDLM")(function* (context: TrainContext) {
+export const run = Effect.fn("train LDLM")(function* (context: ContextOf<"ldlm">) {
   const settings = context.parameters
   const { ldlm } = settings
   if (ldlm === undefined) return yield* Effect.die(new Error("parameters of the method ldlm without its group"))
@@ -72,6 +71,6 @@ export const run = Effect.fn("train LDLM")(function* (context: TrainContext) {
           }))
         )
       ),
-    remembered: memory => encodeLatentModel({ method: "ldlm", architecture: ldlm, statistics: statisticsIn(memory) })
+    remembered: memory => ldlmFormat.encode({ architecture: ldlm, statistics: statisticsIn(memory) })
   })
 })

@@ -8,11 +8,11 @@ import { type Trajectory, trajectoryMasking } from "../../src/diffusion/trajecto
 import { makeTokenLosses } from "../../src/evaluation/losses.ts"
 import type { ModelConfig } from "../../src/models/config.ts"
 import { permanent, type StageError } from "../../src/pipeline/StageError.ts"
-import type { TrainConfig } from "../../src/training/configuration.ts"
 import { languageModel, type ModelTraining } from "../../src/training/model.ts"
 import { diffusionObservers } from "../../src/training/observers.ts"
 import { alignedLayers, isAligned } from "../../src/training/objectives/alignmentSettings.ts"
 import { diffusionObjective } from "../../src/training/objectives/diffusion.ts"
+import type { MaskedSettings } from "../../src/training/settings/masked.ts"
 import type { TrainContext } from "../train.ts"
 import { attempt, type Base, heldOutBound, startOf } from "./base.ts"
 
@@ -21,9 +21,9 @@ type Objectives = (...given: Parameters<typeof diffusionObjective>) => ReturnTyp
 
 /** The training of a base by masked diffusion. */
 export const maskedTraining = Effect.fn("train masked diffusion")(function* (
-  context: TrainContext,
+  context: TrainContext<MaskedSettings>,
   base: Base,
-  settings: TrainConfig = withLayersOf(context.parameters, base.config),
+  settings: MaskedSettings = withLayersOf(context.parameters, base.config),
   objectiveOf: Objectives = diffusionObjective
 ) {
   const { inputs } = context
@@ -79,7 +79,10 @@ export const maskedTraining = Effect.fn("train masked diffusion")(function* (
 })
 
 /** Layers that are written for a model of another depth, at the same share of this one's. */
-export const withLayersOf = (settings: TrainConfig, { layers }: ModelConfig): TrainConfig => {
+export const withLayersOf = <Settings extends MaskedSettings>(
+  settings: Settings,
+  { layers }: ModelConfig
+): Settings => {
   const { alignLayers, layersOf } = settings
   if (alignLayers === undefined || layersOf === undefined) return settings
   const mapped = alignLayers.map(layer => Math.round((layer * layers) / layersOf))
@@ -92,7 +95,7 @@ const states = (
   training: {
     readonly config: ModelConfig
     readonly ids: ReadonlyArray<Int32Array>
-    readonly settings: TrainConfig
+    readonly settings: MaskedSettings
   }
 ): Effect.Effect<AnchorStates | undefined, StageError> =>
   Effect.gen(function* () {
@@ -114,7 +117,7 @@ const states = (
 const trajectoriesOf = (
   set: TrainContext["inputs"]["trajectories"],
   examples: ReadonlyArray<{ readonly ids: Int32Array }>,
-  { mask, settings }: { readonly mask: number; readonly settings: TrainConfig }
+  { mask, settings }: { readonly mask: number; readonly settings: MaskedSettings }
 ): Effect.Effect<ReadonlyMap<number, Trajectory> | undefined, StageError> =>
   Effect.gen(function* () {
     const { trajectoryMode: mode } = settings

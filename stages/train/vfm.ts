@@ -2,15 +2,14 @@
 import { Effect } from "effect"
 import { randomMasking } from "../../src/diffusion/corruption.ts"
 import { vfmTokenLosses } from "../../src/decoding/latent/tokenLosses.ts"
-import { encodeLatentModel } from "../../src/models/latent/latentModel.ts"
-import { vfmSpecs } from "../../src/models/latent/vfm.ts"
+import { vfmFormat, vfmSpecs } from "../../src/models/latent/vfm.ts"
 import { permanent } from "../../src/pipeline/StageError.ts"
 import { languageModel, trainModel } from "../../src/training/model.ts"
 import { vfmObjective } from "../../src/training/objectives/vfm.ts"
-import type { TrainContext } from "../train.ts"
+import type { ContextOf } from "../train.ts"
 import { attempt, heldOutBound, openBase, startOf } from "./base.ts"
 
-export const run = Effect.fn("train a noise adapter")(function* (context: TrainContext) {
+export const run = Effect.fn("train a noise adapter")(function* (context: ContextOf<"vfm">) {
   const settings = context.parameters
   const { vfm } = settings
   if (vfm === undefined) return yield* Effect.die(new Error("parameters of the method vfm without its group"))
@@ -42,7 +41,7 @@ export const run = Effect.fn("train a noise adapter")(function* (context: TrainC
     fields: {
       ...start.fields,
       token_shift: vfm.tokenShift,
-      ...encodeLatentModel({ method: "vfm", architecture: vfm })
+      ...vfmFormat.encode({ architecture: vfm })
     },
     parameters: vfm.freezeBase ? adapter : [...parameters, ...adapter],
     fixed: vfm.freezeBase ? parameters : [],

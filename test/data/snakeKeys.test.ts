@@ -8,7 +8,7 @@ import { snakeCase, snakeKeys } from "../../src/data/snakeKeys.ts"
 import { fromIssue } from "../../src/pipeline/SchemaProblem.ts"
 
 const Settings = Schema.Struct({
-  maskRatio: setting(PositiveInt, 3, "Some ratio"),
+  maskRatio: setting(PositiveInt, 3),
   epochs: PositiveInt,
   beta2: Schema.optionalKey(Schema.Finite)
 })

@@ -73,7 +73,38 @@ describe("compare-50x", () => {
     const both = refused("ldlm", "method=vfm")
     assert.match(both, /ldlm\.method: vfm needs its group: `vfm: \{\}` takes all defaults/)
     assert.match(both, /compare_50x_ldlm\.yaml:\d+:\d+: .*ldlm\.ldlm: belongs to the method ldlm, .* is vfm/)
-    assert.doesNotThrow(() => planned({ set: ["train/no_align.cola_wt=0", "train/vfm.cola_wt=0"] }))
+    // Also with the value that changes nothing: no field of another method is a part of a key.
+    assert.match(refused("no_align", "cola_wt=0"), /no_align\.cola_wt: belongs to the method cola, .* is masked/)
+    assert.match(refused("ldlm", "align_layers=1"), /belongs to the methods masked and cola, but method is ldlm/)
+    const several = rendered(() => planned({ set: ["train/no_align.cola_beta=1", "train/no_align.lr=fast"] }))
+    assert.match(several, /cola_beta: belongs to the method cola[^]*no_align\.lr must be a number/)
+  })
+
+  it("means the rows whose method has a field, where it is set for all", () => {
+    const before = textOf(planned())
+    const after = textOf(planned({ set: ["train.cola_beta=0.002", "train.panel_every_steps=7"] }))
+    const changed = Object.keys(before).filter(label => before[label] !== after[label])
+    const rowsOf = (...names: ReadonlyArray<string>) => names.map(name => `train/${name}`)
+    const masked = rowsOf("no_align", "with_align", "with_align_all_layers", "with_trajectory")
+    assert.deepStrictEqual(changed, [...masked, "train/cola", "report-grid"])
+    // Of one method, and set in rows of it alone.
+    assert.match(
+      rendered(() => planned({ set: ["train/with_align.repr_align_wt=1", "train.colabeta=1"] })),
+      /train\/no_align\.colabeta is not known/
+    )
+  })
+
+  it("keeps in the key of a training the fields of its method alone", () => {
+    const nodes = planned()
+    const fields = (row: string) =>
+      Object.keys(JSON.parse(nodes.get(`train/${row}`)!.parametersText) as Record<string, unknown>)
+    const of = (row: string, begin: RegExp) => fields(row).filter(field => begin.test(field))
+    for (const { name } of rows) assert.include(fields(name), "method")
+    assert.isEmpty(of("no_align", /^(cola|ldlm|vfm)/))
+    assert.isEmpty(of("ldlm", /^(cola|vfm|mdm|repr|trajectory|align|gen|panel|replay|eval_draws)/))
+    assert.isEmpty(of("vfm", /^(cola|ldlm|repr|trajectory|align_|gen|panel|replay)/))
+    assert.isNotEmpty(of("cola", /^cola/))
+    assert.isNotEmpty(of("cola", /^mdm/))
   })
 
   it("refuses them in a file, too, and says where they stand", () => {

@@ -5,13 +5,13 @@ import { fileURLToPath } from "node:url"
 import { Effect, Schema } from "effect"
 import { afterEach, assert, beforeEach, describe, it } from "vitest"
 import { DiffusionDecoding } from "../../src/decoding/diffusion.ts"
-import { methodOf } from "../../src/decoding/methods.ts"
+import { loadWith, methodNamed } from "../../src/decoding/methods.ts"
 import { makeOrt } from "../../src/engines/ort/ort.ts"
 import { numericClass } from "../../src/engines/names.ts"
 import { EvaluationResult } from "../../src/evaluation/results.ts"
-import { loadModel } from "../../src/models/artifact.ts"
+import { openModel } from "../../src/models/artifact.ts"
 import { countParameters, parameterSpecs } from "../../src/models/config.ts"
-import { latentSpecs } from "../../src/models/latent/latentModel.ts"
+import type { MethodName } from "../../src/models/latent/methodName.ts"
 import { countElements } from "../../src/models/parameters.ts"
 import * as Pipeline from "../../src/pipeline/Pipeline.ts"
 import { downloadModel } from "../../stages/download.ts"
@@ -19,7 +19,7 @@ import { evaluate } from "../../stages/evaluate.ts"
 import { train } from "../../stages/train.ts"
 import { type Ran, runPipeline, temporaryDirectory } from "../support/inProcess.ts"
 import { documentTexts, tokenizedTexts, writeTexts } from "../support/tinyCorpus.ts"
-import { tinyConfig, tinyWeight, writeTinyModel } from "../support/tinyModel.ts"
+import { latentFormats, tinyConfig, tinyWeight, writeTinyModel } from "../support/tinyModel.ts"
 
 const assets = fileURLToPath(new URL("../../assets", import.meta.url))
 
@@ -29,9 +29,13 @@ beforeEach(() => {
 })
 afterEach(() => directory.remove())
 
-type Settings = Omit<Parameters<typeof train>[0], "base" | "sequences" | "heldOut">
+/** What the methods have fields of their own for. */
+interface Settings {
+  readonly method?: MethodName
+  readonly [field: string]: unknown
+}
 
-const run = async (settings: Partial<Settings>, measuredAs = settings.method ?? "masked"): Promise<Ran> => {
+const run = async (settings: Settings, measuredAs = settings.method ?? "masked"): Promise<Ran> => {
   const corpus = writeTexts(
     directory.path,
     documentTexts(12, i => 2 + (i % 5), "the people of the States ")
@@ -53,11 +57,10 @@ const run = async (settings: Partial<Settings>, measuredAs = settings.method ?? 
         global_batch_size: 2,
         lr: 0.01,
         eval_every: 1000,
-        eval_draws: 2,
         save_format: "F32",
         eval_sequences: 3,
         ...settings
-      })
+      } as Parameters<typeof train>[0])
       return evaluate({
         method: measuredAs,
         model,
@@ -94,8 +97,9 @@ const written = (ran: Ran) => {
     Effect.scoped(
       Effect.gen(function* () {
         const engine = yield* makeOrt({ threads: 1 })
-        const model = yield* loadModel(engine, files)
-        const method = yield* methodOf(model)
+        const opened = yield* openModel(files)
+        const method = yield* methodNamed(opened.method)
+        const model = yield* loadWith(engine, opened, method)
         const generator = yield* method.generator(
           engine,
           model,
@@ -123,11 +127,12 @@ describe("the stage train", () => {
       },
       true
     ],
-    ["vfm", { method: "vfm", vfm: { adapter_layers: 1, adapter_heads: 2, max_seq_len: 32 } }, true],
+    ["vfm", { method: "vfm", eval_draws: 2, vfm: { adapter_layers: 1, adapter_heads: 2, max_seq_len: 32 } }, true],
     [
       "cola",
       {
         method: "cola",
+        eval_draws: 2,
         cola_wt: 0.5,
         cola_num_global: 2,
         cola_num_local: 4,
@@ -145,7 +150,7 @@ describe("the stage train", () => {
     const { made, model, weights } = await written(ran)
     assert.strictEqual(model.latent?.method, method)
     assert.isTrue(model.diffusion)
-    const beside = countElements(latentSpecs(model.latent!, model.config))
+    const beside = countElements(latentFormats[model.latent!.method].specs(model.latent!, model.config))
     const record = JSON.parse(ran.text("train", "training.json")) as { readonly [field: string]: number }
     assert.strictEqual(record["parameters"], countParameters(tinyConfig) + beside)
     assert.strictEqual(record["trainedParameters"], beside + (frozen ? 0 : countParameters(tinyConfig)))

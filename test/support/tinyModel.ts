@@ -4,7 +4,11 @@ import { join } from "node:path"
 import { Effect } from "effect"
 import { saveTensors } from "../../src/data/tensorFiles.ts"
 import { encodeModelConfig, type ModelConfig, parameterSpecs } from "../../src/models/config.ts"
-import { encodeLatentModel, type LatentModel, latentSpecs } from "../../src/models/latent/latentModel.ts"
+import { colaFormat } from "../../src/models/latent/cola.ts"
+import type { LatentFormat } from "../../src/models/latent/latentFormat.ts"
+import type { LatentModel } from "../../src/models/latent/latentModel.ts"
+import { ldlmFormat } from "../../src/models/latent/ldlm.ts"
+import { vfmFormat } from "../../src/models/latent/vfm.ts"
 import { initialValues } from "../../src/models/parameters.ts"
 import { shippedDirectory } from "./tokenizers.ts"
 
@@ -35,6 +39,13 @@ export const tinyLatent: LatentModel = {
   architecture: { adapterLayers: 1, adapterHeads: 2, maxSeqLen: 64, noiseInput: "added", tokenShift: true }
 }
 
+/** How each method describes what stands beside a language model. */
+export const latentFormats: { readonly [method in LatentModel["method"]]: LatentFormat } = {
+  ldlm: ldlmFormat,
+  vfm: vfmFormat,
+  cola: colaFormat
+}
+
 /** Value of a parameter of the model that `writeTinyModel` writes. */
 export const tinyWeight = (name: string): Float32Array =>
   initialValues(
@@ -49,7 +60,7 @@ export const writeTinyModel = async (
   latent?: LatentModel
 ): Promise<void> => {
   mkdirSync(directory, { recursive: true })
-  const beside = latent === undefined ? {} : encodeLatentModel(latent)
+  const beside = latent === undefined ? {} : latentFormats[latent.method].encode(latent)
   const fields = { ...encodeModelConfig(config), ...beside, max_position_embeddings: 64 }
   writeFileSync(join(directory, "config.json"), JSON.stringify(fields))
   for (const file of ["tokenizer.json", "tokenizer_config.json"])
@@ -57,7 +68,10 @@ export const writeTinyModel = async (
   await Effect.runPromise(
     saveTensors(
       name => Effect.succeed(join(directory, name)),
-      [...parameterSpecs(config), ...(latent === undefined ? [] : latentSpecs(latent, config))].map(spec => ({
+      [
+        ...parameterSpecs(config),
+        ...(latent === undefined ? [] : latentFormats[latent.method].specs(latent, config))
+      ].map(spec => ({
         name: spec.name,
         shape: spec.shape,
         floats: Effect.sync(() => initialValues(spec, seed))

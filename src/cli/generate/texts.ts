@@ -3,7 +3,7 @@ import { Effect, Stream } from "effect"
 import { makeDecoder } from "../../decoding/autoregressive.ts"
 import type { DiffusionDecoding } from "../../decoding/diffusion.ts"
 import { untilEnd } from "../../decoding/generator.ts"
-import { methodOf } from "../../decoding/methods.ts"
+import { methodNamed } from "../../decoding/methods.ts"
 import type { Sampling } from "../../decoding/sampling.ts"
 import type { Engine } from "../../engines/Engine.ts"
 import type { LoadedModel } from "../../models/artifact.ts"
@@ -69,7 +69,7 @@ export const diffusion = Effect.fn("diffusion")(function* (
 ) {
   const { tokenizer } = model
   const promptTokens = Math.max(...prompts.map(({ length }) => length))
-  const method = yield* methodOf(model)
+  const method = yield* methodNamed(model.method)
   const shape = { prompts: prompts.length, promptTokens, newTokens }
   const generator = yield* method.generator(engine, model, shape, decoding)
   const { forwards, sequences } = yield* generator.generate({

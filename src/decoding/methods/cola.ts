@@ -1,10 +1,13 @@
 /** Masked diffusion with a latent model beside it. The bound is that of masked diffusion without the latents: they only guide decoding. */
 import { Effect } from "effect"
+import { colaFormat } from "../../models/latent/cola.ts"
 import { colaGenerator } from "../latent/cola.ts"
-import { colaReconstruction } from "../latent/reconstruction.ts"
+import { colaReconstruction } from "../latent/colaReconstruction.ts"
 import { latentOf, type Method } from "../methods.ts"
 
 export { tokenLosses } from "./masked.ts"
+
+export const latent = colaFormat
 
 export const generator: Method["generator"] = (engine, model, shape, decoding) =>
   colaGenerator(engine, model, latentOf(model, "cola").architecture, shape, decoding)

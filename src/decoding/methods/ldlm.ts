@@ -1,9 +1,12 @@
 /** LDLM: text is latents that are drawn by diffusion and decoded at once. There is no bound of the likelihood of tokens. */
 import { Effect } from "effect"
 import { windowsOf } from "../../data/windows.ts"
+import { ldlmFormat } from "../../models/latent/ldlm.ts"
 import { ldlmGenerator } from "../latent/ldlm.ts"
-import { ldlmReconstruction } from "../latent/reconstruction.ts"
+import { ldlmReconstruction } from "../latent/ldlmReconstruction.ts"
 import { latentOf, type Method } from "../methods.ts"
+
+export const latent = ldlmFormat
 
 export const generator: Method["generator"] = (engine, model, shape, decoding) =>
   ldlmGenerator(engine, model, latentOf(model, "ldlm"), shape, decoding)

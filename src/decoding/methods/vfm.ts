@@ -1,7 +1,10 @@
 /** A noise adapter: the masks carry noise that it draws, in decoding and in the bound. */
+import { vfmFormat } from "../../models/latent/vfm.ts"
 import { vfmTokenLosses } from "../latent/tokenLosses.ts"
 import { vfmGenerator } from "../latent/vfm.ts"
 import { latentOf, type Method } from "../methods.ts"
+
+export const latent = vfmFormat
 
 export const generator: Method["generator"] = (engine, model, shape, decoding) =>
   vfmGenerator(engine, model, latentOf(model, "vfm").architecture, shape, decoding)

@@ -6,7 +6,8 @@
  *                                                      ^ diffusion: noise -> z, given the states of the masked text
  */
 import { Schema } from "effect"
-import { Count, optional, PositiveInt, setting } from "../../data/setting.ts"
+import { Count, PositiveInt, setting } from "../../data/setting.ts"
+import { snakeKeys } from "../../data/snakeKeys.ts"
 import { bounded, type Gaussian } from "../../diffusion/latent/gaussian.ts"
 import { layerNorm, mean } from "../../tensor/composites.ts"
 import { add, broadcastTo, concat } from "../../tensor/ops.ts"
@@ -15,55 +16,42 @@ import type { ModelConfig } from "../config.ts"
 import type { ParameterSpec } from "../parameters.ts"
 import { blockCausal, type BlockCausalShape, blockCausalSpecs } from "./blockCausal.ts"
 import type { Prompt } from "./denoiser.ts"
-import { stateIndex } from "./ldlm.ts"
-import { layer, layerSpecs, linear, linearSpecs, type Weights, within, under } from "./parts.ts"
+import { latentFormat } from "./latentFormat.ts"
+import { layer, layerSpecs, linear, linearSpecs, stateIndex, under, type Weights, within } from "./parts.ts"
 import { type ContextOptions, perceiver, type PerceiverShape, perceiverSpecs } from "./perceiver.ts"
 
 /** What the networks are; a part of the model's `config.json`. */
 export const ColaArchitecture = Schema.Struct({
-  colaNumGlobal: setting(PositiveInt, 16, "Latents of the whole text"),
-  colaNumLocal: setting(PositiveInt, 64, "Latents of its parts"),
-  colaBlockSize: setting(PositiveInt, 16, "Local latents of a block"),
-  colaEncoderDepth: setting(PositiveInt, 2, "Layers of each of the two encoders"),
-  colaDiffusionDepth: setting(PositiveInt, 4, "Layers of the diffusion model"),
-  colaHeads: setting(PositiveInt, 8, "Attention heads"),
-  colaSourceLayer: setting(
-    Schema.Int,
-    -3,
-    "States of the student that are encoded: 0 is the embedding, 1 leaves the first layer; negative counts from the end"
-  ),
-  colaWidth: optional(PositiveInt, "Width of latents and networks; by default that of the student"),
-  colaPrediction: setting(
-    Schema.Literals(["v", "x0"]),
-    "v",
-    "What the diffusion model predicts: the velocity of a straight path, or the clean latents of one with signal share 1 - t^2"
-  ),
-  colaVariant: setting(
-    Schema.Literals(["block_causal", "card", "fast_block"]),
-    "block_causal",
-    "How latents are noised and see each other: blocks, all noised; strictly causal, a tail noised; blocks, a part noised and then its complement"
-  ),
-  colaVae: setting(
-    Schema.Boolean,
-    true,
-    "The encoder is variational and there is a decoder; false as in the seed, where latents are neither bounded nor used"
-  ),
-  colaDecoderLayers: setting(
-    PositiveInt,
-    2,
-    "Layers through which the last states of the student attend to the latents"
-  ),
-  colaCondition: setting(
-    Schema.Boolean,
-    true,
-    "The diffusion model attends to the student's states of the masked text; false as in the seed"
-  ),
-  colaPositions: setting(
-    Schema.Boolean,
-    true,
-    "Learned positions of text and latents; false as in the seed, whose diffusion model cannot tell the latents of a block apart"
-  ),
-  colaMaxLength: setting(Count, 2048, "Positions that the encoder knows; longer rows are refused")
+  /** Latents of the whole text */
+  colaNumGlobal: setting(PositiveInt, 16),
+  /** Latents of its parts */
+  colaNumLocal: setting(PositiveInt, 64),
+  /** Local latents of a block */
+  colaBlockSize: setting(PositiveInt, 16),
+  /** Layers of each of the two encoders */
+  colaEncoderDepth: setting(PositiveInt, 2),
+  /** Layers of the diffusion model */
+  colaDiffusionDepth: setting(PositiveInt, 4),
+  /** Attention heads */
+  colaHeads: setting(PositiveInt, 8),
+  /** States of the student that are encoded: 0 is the embedding, 1 leaves the first layer; negative counts from the end */
+  colaSourceLayer: setting(Schema.Int, -3),
+  /** Width of latents and networks; by default that of the student */
+  colaWidth: Schema.optionalKey(PositiveInt),
+  /** What the diffusion model predicts: the velocity of a straight path, or the clean latents of one with signal share 1 - t^2 */
+  colaPrediction: setting(Schema.Literals(["v", "x0"]), "v"),
+  /** How latents are noised and see each other: blocks, all noised; strictly causal, a tail noised; blocks, a part noised and then its complement */
+  colaVariant: setting(Schema.Literals(["block_causal", "card", "fast_block"]), "block_causal"),
+  /** The encoder is variational and there is a decoder; false as in the seed, where latents are neither bounded nor used */
+  colaVae: setting(Schema.Boolean, true),
+  /** Layers through which the last states of the student attend to the latents */
+  colaDecoderLayers: setting(PositiveInt, 2),
+  /** The diffusion model attends to the student's states of the masked text; false as in the seed */
+  colaCondition: setting(Schema.Boolean, true),
+  /** Learned positions of text and latents; false as in the seed, whose diffusion model cannot tell the latents of a block apart */
+  colaPositions: setting(Schema.Boolean, true),
+  /** Positions that the encoder knows; longer rows are refused */
+  colaMaxLength: setting(Count, 2048)
 })
 export type ColaArchitecture = typeof ColaArchitecture.Type
 
@@ -186,3 +174,10 @@ export const cola = (architecture: ColaArchitecture, config: ModelConfig, weight
       )
   }
 }
+
+export const colaFormat = latentFormat(colaPrefix, snakeKeys(ColaArchitecture), {
+  field: ({ architecture }) => architecture,
+  model: architecture => ({ method: "cola", architecture }),
+  check: ({ architecture }, config) => void colaShape(architecture, config, 0),
+  specs: ({ architecture }, config) => colaSpecs(architecture, config)
+})

@@ -6,7 +6,8 @@
  *                                  ^ denoiser: noise -> z0, given a prompt
  */
 import { Schema } from "effect"
-import { Count, optional, Positive, PositiveInt, setting, Share } from "../../data/setting.ts"
+import { Count, Positive, PositiveInt, setting, Share } from "../../data/setting.ts"
+import { snakeKeys } from "../../data/snakeKeys.ts"
 import { noiseSchedules } from "../../diffusion/latent/noiseSchedule.ts"
 import { reshape, rmsNorm, stopGradient } from "../../tensor/ops.ts"
 import type { Tensor } from "../../tensor/Tensor.ts"
@@ -14,51 +15,44 @@ import { attentionMask } from "../attention.ts"
 import { embeddingKey, headKey, type ModelConfig } from "../config.ts"
 import type { ParameterSpec } from "../parameters.ts"
 import { denoise, type DenoiserShape, denoiserSpecs, type Prompt } from "./denoiser.ts"
-import { layer, layerSpecs, linear, linearSpecs, under, type Weights, within } from "./parts.ts"
+import { latentFormat } from "./latentFormat.ts"
+import { layer, layerSpecs, linear, linearSpecs, stateIndex, under, type Weights, within } from "./parts.ts"
 import { perceiver, type PerceiverShape, perceiverSpecs } from "./perceiver.ts"
 
 /** What the networks are and how noise is added to latents; a part of the model's `config.json`. */
 export const LdlmArchitecture = Schema.Struct({
-  seqLen: setting(PositiveInt, 128, "Tokens that one set of latents stands for; longer texts are made piece by piece"),
-  numLatents: optional(PositiveInt, "How many latents there are; by default one a token"),
-  depth: setting(PositiveInt, 6, "Layers of the latent encoder, and of the latent decoder"),
-  heads: setting(PositiveInt, 8, "Attention heads of the latent encoder, the latent decoder and the denoiser"),
-  decoderNumLayers: setting(PositiveInt, 3, "Layers of the token decoder"),
-  diffusionHeadDepth: setting(PositiveInt, 12, "Layers of the denoiser"),
-  encoderHiddenLayer: setting(
-    Schema.Int,
-    -3,
-    "States of the language model that are encoded: 0 is the embedding, 1 leaves the first layer; negative counts from the end"
-  ),
-  latentDim: optional(PositiveInt, "Width of latents and networks; by default that of the language model"),
-  tieLmHead: setting(
-    Schema.Boolean,
-    false,
-    "Tokens are predicted by the language model's own final norm and head, which are not trained, instead of by a new head with a bias"
-  ),
-  latentPositions: setting(
-    Schema.Boolean,
-    true,
-    "Learned positions of states and latents; false as in the seed, whose denoiser cannot tell noised latents apart"
-  ),
-  promptLength: setting(
-    Count,
-    64,
-    "Tokens of a prompt that the denoiser attends to; 0 as in the seed, which knows no prompts"
-  ),
-  selfConditioning: setting(Schema.Boolean, true, "The denoiser reads its own earlier prediction"),
-  noiseSchedule: setting(
-    Schema.Literals(noiseSchedules),
-    "power",
-    "Share of the signal at time t: power, 1 - t^d, as in the seed; tangent, 1 / (1 + d^2 tan^2(pi t / 2))"
-  ),
-  tangentD: setting(Positive, 3, "d of the noise schedule"),
-  samplerDirection: setting(
-    Schema.Literals(["descending", "ascending"]),
-    "descending",
-    "Latents are drawn from noise to data; or, as in the seed's benchmark, the other way, which costs the same and draws nothing"
-  ),
-  samplerEta: setting(Share, 0, "Share of fresh noise in each step of drawing: 0 is DDIM")
+  /** Tokens that one set of latents stands for; longer texts are made piece by piece */
+  seqLen: setting(PositiveInt, 128),
+  /** How many latents there are; by default one a token */
+  numLatents: Schema.optionalKey(PositiveInt),
+  /** Layers of the latent encoder, and of the latent decoder */
+  depth: setting(PositiveInt, 6),
+  /** Attention heads of the latent encoder, the latent decoder and the denoiser */
+  heads: setting(PositiveInt, 8),
+  /** Layers of the token decoder */
+  decoderNumLayers: setting(PositiveInt, 3),
+  /** Layers of the denoiser */
+  diffusionHeadDepth: setting(PositiveInt, 12),
+  /** States of the language model that are encoded: 0 is the embedding, 1 leaves the first layer; negative counts from the end */
+  encoderHiddenLayer: setting(Schema.Int, -3),
+  /** Width of latents and networks; by default that of the language model */
+  latentDim: Schema.optionalKey(PositiveInt),
+  /** Tokens are predicted by the language model's own final norm and head, which are not trained, instead of by a new head with a bias */
+  tieLmHead: setting(Schema.Boolean, false),
+  /** Learned positions of states and latents; false as in the seed, whose denoiser cannot tell noised latents apart */
+  latentPositions: setting(Schema.Boolean, true),
+  /** Tokens of a prompt that the denoiser attends to; 0 as in the seed, which knows no prompts */
+  promptLength: setting(Count, 64),
+  /** The denoiser reads its own earlier prediction */
+  selfConditioning: setting(Schema.Boolean, true),
+  /** Share of the signal at time t: power, 1 - t^d, as in the seed; tangent, 1 / (1 + d^2 tan^2(pi t / 2)) */
+  noiseSchedule: setting(Schema.Literals(noiseSchedules), "power"),
+  /** d of the noise schedule */
+  tangentD: setting(Positive, 3),
+  /** Latents are drawn from noise to data; or, as in the seed's benchmark, the other way, which costs the same and draws nothing */
+  samplerDirection: setting(Schema.Literals(["descending", "ascending"]), "descending"),
+  /** Share of fresh noise in each step of drawing: 0 is DDIM */
+  samplerEta: setting(Share, 0)
 })
 export type LdlmArchitecture = typeof LdlmArchitecture.Type
 
@@ -105,13 +99,6 @@ export const ldlmShape = (architecture: LdlmArchitecture, { hiddenSize: d, layer
     },
     stateLayer: stateIndex(architecture.encoderHiddenLayer, layers)
   }
-}
-
-/** Counts a negative layer from the end of the list that begins with the embedding. */
-export const stateIndex = (layer: number, layers: number): number => {
-  const index = layer < 0 ? layers + 1 + layer : layer
-  if (index < 0 || index > layers) throw new RangeError(`there is no layer ${layer} of ${layers}`)
-  return index
 }
 
 const tokenLayer = (width: number) =>
@@ -182,3 +169,16 @@ export const ldlm = (architecture: LdlmArchitecture, config: ModelConfig, weight
         : { weight: own("lm_head.weight"), bias: own("lm_head.bias") }
   }
 }
+
+/** In `config.json`. The networks read states on the scale that they had in training. */
+const Field = Schema.Struct({
+  networks: snakeKeys(LdlmArchitecture),
+  state_statistics: Schema.Tuple([Schema.Finite, Schema.Finite, Schema.Finite])
+})
+
+export const ldlmFormat = latentFormat(ldlmPrefix, Field, {
+  field: ({ architecture, statistics }) => ({ networks: architecture, state_statistics: statistics }),
+  model: ({ networks, state_statistics: statistics }) => ({ method: "ldlm", architecture: networks, statistics }),
+  check: ({ architecture }, config) => void ldlmShape(architecture, config),
+  specs: ({ architecture }, config) => ldlmSpecs(architecture, config)
+})

@@ -178,3 +178,10 @@ export const withNull = (
   const visible = reshape(concat([always, seen], 1), [batch, 1, 1 + seen.shape[1]!])
   return { context: concat([first, rows], 1), contextMask: scoreMask(visible) }
 }
+
+/** Counts a negative layer from the end of the list that begins with the embedding. */
+export const stateIndex = (layer: number, layers: number): number => {
+  const index = layer < 0 ? layers + 1 + layer : layer
+  if (index < 0 || index > layers) throw new RangeError(`there is no layer ${layer} of ${layers}`)
+  return index
+}

@@ -6,6 +6,7 @@
  */
 import { Schema } from "effect"
 import { PositiveInt, setting } from "../../data/setting.ts"
+import { snakeKeys } from "../../data/snakeKeys.ts"
 import { bounded, type Gaussian, reparameterised } from "../../diffusion/latent/gaussian.ts"
 import { mean } from "../../tensor/composites.ts"
 import { add, equal, gather, mul, reshape, select, stopGradient, sub } from "../../tensor/ops.ts"
@@ -13,23 +14,24 @@ import type { Tensor } from "../../tensor/Tensor.ts"
 import { attentionMask } from "../attention.ts"
 import { embeddingKey, type ModelConfig } from "../config.ts"
 import type { ParameterSpec } from "../parameters.ts"
+import { latentFormat } from "./latentFormat.ts"
 import { layer, layerSpecs, linear, linearSpecs, norm, normSpecs, table, under, type Weights, within } from "./parts.ts"
 
 /** What the adapter is and what is done with its noise; a part of the model's `config.json`. */
 export const VfmArchitecture = Schema.Struct({
-  adapterLayers: setting(PositiveInt, 4, "Layers of the noise adapter"),
-  adapterHeads: setting(PositiveInt, 8, "Attention heads of the noise adapter"),
-  maxSeqLen: setting(PositiveInt, 512, "Positions that the adapter knows; longer sequences are refused"),
-  noiseInput: setting(
-    Schema.Literals(["added", "replacing"]),
-    "added",
-    "What the language model reads: at masks the mask's embedding plus a small map of the noise, elsewhere the tokens; or, as in the seed, a map of the noise everywhere, which begins as the mean embedding"
-  ),
-  tokenShift: setting(
-    Schema.Boolean,
-    true,
-    "Tokens are predicted from the state before them, as the language model does; false as in the seed's losses"
-  )
+  /** Layers of the noise adapter */
+  adapterLayers: setting(PositiveInt, 4),
+  /** Attention heads of the noise adapter */
+  adapterHeads: setting(PositiveInt, 8),
+  /** Positions that the adapter knows; longer sequences are refused */
+  maxSeqLen: setting(PositiveInt, 512),
+  /**
+   * What the language model reads: at masks the mask's embedding plus a small map of the noise, elsewhere the tokens; or, as in the seed, a map of
+   * the noise everywhere, which begins as the mean embedding
+   */
+  noiseInput: setting(Schema.Literals(["added", "replacing"]), "added"),
+  /** Tokens are predicted from the state before them, as the language model does; false as in the seed's losses */
+  tokenShift: setting(Schema.Boolean, true)
 })
 export type VfmArchitecture = typeof VfmArchitecture.Type
 
@@ -118,3 +120,9 @@ export const vfm = (architecture: VfmArchitecture, config: ModelConfig, weights:
         : add(linear(own, "input_proj", norm(own, "input_norm", z)), stopGradient(mean(weights(embeddingKey), 0)))
   }
 }
+
+export const vfmFormat = latentFormat(vfmPrefix, snakeKeys(VfmArchitecture), {
+  field: ({ architecture }) => architecture,
+  model: architecture => ({ method: "vfm", architecture }),
+  specs: ({ architecture }, config) => vfmSpecs(architecture, config)
+})

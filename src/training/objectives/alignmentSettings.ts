@@ -1,57 +1,37 @@
 /** Settings of representation alignment. */
 import { Schema } from "effect"
-import { NonNegative, optional, PositiveInt, setting } from "../../data/setting.ts"
+import { NonNegative, PositiveInt, setting } from "../../data/setting.ts"
 import type { ModelConfig } from "../../models/config.ts"
 import { ReplaySettings } from "./replay.ts"
 
 /** Fields of the field's training configurations, in our spelling. */
 export const AlignmentSettings = Schema.Struct({
-  reprAlignWt: setting(NonNegative, 0, "Weight of the alignment loss at the beginning; 0 turns it off"),
-  reprAlignWtFinal: optional(
-    NonNegative,
-    "Weight of the alignment loss at the end, reached along half a cosine; by default as at the beginning"
-  ),
-  alignLayers: optional(
-    Schema.Array(Schema.Int.check(Schema.isGreaterThanOrEqualTo(0))),
-    "Layers that are aligned: 0 is the embedding, 1 the output of the first layer; by default 1 to the last"
-  ),
-  reprAlignNumSampleLayers: optional(
-    PositiveInt,
-    "Layers that a step aligns, drawn anew, each as often as the others; by default all of `align_layers`"
-  ),
-  reprAlignSubSampleRatio: setting(
-    Schema.Finite.check(Schema.isGreaterThan(0), Schema.isLessThanOrEqualTo(1)),
-    1,
-    "Share of the positions that a step aligns, at least one, drawn anew"
-  ),
-  reprAlignLayerExp: setting(
-    Schema.Finite,
-    0,
-    "Weights of layers grow as exp(this x layer / number of layers); 0: all weigh the same"
-  ),
-  reprAlignPositions: setting(
-    Schema.Literals(["loss_columns", "unmasked", "all"]),
-    "loss_columns",
-    "Positions: `loss_columns` predict masked tokens, `unmasked` read a clean token, or `all`"
-  ),
-  reprAlignLossMode: setting(
-    Schema.Literals(["cosine", "angular"]),
-    "cosine",
-    "Distance of states: `cosine`, 1 minus the cosine, or `angular`, the angle in radians"
-  ),
-  reprAlignAngularMargin: setting(NonNegative, 0, "Of `angular`: angles below this, radians, cost nothing"),
-  reprAlignContrastive: setting(
-    Schema.Boolean,
-    false,
-    "InfoNCE in place of the distance: a state must tell its teacher's from those of the other positions"
-  ),
-  reprAlignContrastiveTemp: setting(Schema.Finite.check(Schema.isGreaterThan(0)), 0.07, "Temperature of InfoNCE"),
-  subgoalAlignWt: setting(
-    NonNegative,
-    0,
-    "Weight of the cosine distance between mean states of blocks of a sequence; 0 turns it off"
-  ),
-  subgoalAlignNBlocks: setting(PositiveInt, 4, "Contiguous blocks that a sequence is cut into for `subgoal_align_wt`"),
+  /** Weight of the alignment loss at the beginning; 0 turns it off */
+  reprAlignWt: setting(NonNegative, 0),
+  /** Weight of the alignment loss at the end, reached along half a cosine; by default as at the beginning */
+  reprAlignWtFinal: Schema.optionalKey(NonNegative),
+  /** Layers that are aligned: 0 is the embedding, 1 the output of the first layer; by default 1 to the last */
+  alignLayers: Schema.optionalKey(Schema.Array(Schema.Int.check(Schema.isGreaterThanOrEqualTo(0)))),
+  /** Layers that a step aligns, drawn anew, each as often as the others; by default all of `align_layers` */
+  reprAlignNumSampleLayers: Schema.optionalKey(PositiveInt),
+  /** Share of the positions that a step aligns, at least one, drawn anew */
+  reprAlignSubSampleRatio: setting(Schema.Finite.check(Schema.isGreaterThan(0), Schema.isLessThanOrEqualTo(1)), 1),
+  /** Weights of layers grow as exp(this x layer / number of layers); 0: all weigh the same */
+  reprAlignLayerExp: setting(Schema.Finite, 0),
+  /** Positions: `loss_columns` predict masked tokens, `unmasked` read a clean token, or `all` */
+  reprAlignPositions: setting(Schema.Literals(["loss_columns", "unmasked", "all"]), "loss_columns"),
+  /** Distance of states: `cosine`, 1 minus the cosine, or `angular`, the angle in radians */
+  reprAlignLossMode: setting(Schema.Literals(["cosine", "angular"]), "cosine"),
+  /** Of `angular`: angles below this, radians, cost nothing */
+  reprAlignAngularMargin: setting(NonNegative, 0),
+  /** InfoNCE in place of the distance: a state must tell its teacher's from those of the other positions */
+  reprAlignContrastive: setting(Schema.Boolean, false),
+  /** Temperature of InfoNCE */
+  reprAlignContrastiveTemp: setting(Schema.Finite.check(Schema.isGreaterThan(0)), 0.07),
+  /** Weight of the cosine distance between mean states of blocks of a sequence; 0 turns it off */
+  subgoalAlignWt: setting(NonNegative, 0),
+  /** Contiguous blocks that a sequence is cut into for `subgoal_align_wt` */
+  subgoalAlignNBlocks: setting(PositiveInt, 4),
   ...ReplaySettings.fields
 })
 export type AlignmentSettings = typeof AlignmentSettings.Type

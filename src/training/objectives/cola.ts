@@ -2,51 +2,22 @@
  * Masked diffusion with a latent model beside it: L = L_mdm (and what is aligned) + cola_wt (L_flow + beta KL + L_tokens). The student is trained by masked diffusion alone
  * unless `colaDetachStudent` is off; what the latents add is in modules of their own. Beside it stand the ways of the seed, as settings.
  */
-import { Effect, Schema } from "effect"
-import { NonNegative, setting, Share } from "../../data/setting.ts"
+import { Effect } from "effect"
 import { klPerElement, reparameterised } from "../../diffusion/latent/gaussian.ts"
 import type { ModelConfig } from "../../models/config.ts"
-import { cola, ColaArchitecture, colaShape } from "../../models/latent/cola.ts"
+import { cola, colaShape } from "../../models/latent/cola.ts"
 import { chunkedCrossEntropy, forward, type ForwardOptions, weightsOf } from "../../models/qwen.ts"
 import { columnsOf } from "../../models/shifted.ts"
 import { mean, square } from "../../tensor/composites.ts"
 import { add, concat, equal, mul, reshape, rmsNorm, sliceAxis, stopGradient, sub, sum } from "../../tensor/ops.ts"
 import type { Tensor } from "../../tensor/Tensor.ts"
 import type { Objective } from "../objective.ts"
+import type { ColaSettings } from "../settings/cola.ts"
 import type { Teacher } from "./alignment.ts"
 import { colaData } from "./colaData.ts"
 import type { DiffusionData } from "./corruptedRows.ts"
 import { diffusionObjective, type DiffusionSettings } from "./diffusion.ts"
 import type { TrajectorySettings } from "./trajectoryTerms.ts"
-
-export const ColaSettings = Schema.Struct({
-  ...ColaArchitecture.fields,
-  colaWt: setting(
-    NonNegative,
-    0,
-    "Weight of the latent model's losses: above 0 with the method `cola`, 0 with all others"
-  ),
-  colaDetachStudent: setting(Schema.Boolean, true, "The student is not trained by the latent model's losses"),
-  colaSource: setting(
-    Schema.Literals(["clean", "masked"]),
-    "clean",
-    "What the encoder reads the student's states of: the text; or, as in the seed, the masked text, from which latents can tell nothing new"
-  ),
-  colaStopGradient: setting(
-    Schema.Boolean,
-    true,
-    "The diffusion loss does not reach the encoder; false as in the seed, where it can make latents easy by emptying them"
-  ),
-  colaBeta: setting(NonNegative, 1e-3, "Weight of the latents' divergence from the standard normal distribution"),
-  colaLambdaTail: setting(Share, 0.6, "card with a coupled tail: share of it that is noised"),
-  colaTail: setting(
-    Schema.Literals(["drawn", "coupled"]),
-    "drawn",
-    "card: the length of the noised tail is drawn on its own; or, as in the seed, follows the noise and never reaches the beginning"
-  ),
-  colaConditionDropout: setting(Share, 0.1, "Share of the examples whose condition is hidden from the diffusion model")
-})
-export type ColaSettings = typeof ColaSettings.Type
 
 const parts = ["cola_flow", "cola_kl", "cola_tokens"] as const
 

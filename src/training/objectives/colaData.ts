@@ -10,7 +10,7 @@ import type { ModelConfig } from "../../models/config.ts"
 import { colaShape } from "../../models/latent/cola.ts"
 import { normals, randomKey, uniformAt } from "../../tensor/random.ts"
 import type { MicroBatch } from "../objective.ts"
-import type { ColaSettings } from "./cola.ts"
+import type { ColaSettings } from "../settings/cola.ts"
 import type { DiffusionData } from "./corruptedRows.ts"
 
 /** Standard deviations of signal and noise at a time: of the straight path, or with a signal share of 1 - t^2. */

@@ -3,7 +3,7 @@
  * i - 1, also where that token is masked itself.
  */
 import { Effect, Schema } from "effect"
-import { NonNegative, optional, setting } from "../../data/setting.ts"
+import { NonNegative, setting } from "../../data/setting.ts"
 import { CorruptionSettings } from "../../diffusion/corruption.ts"
 import type { ModelConfig } from "../../models/config.ts"
 import { work } from "../../models/flops.ts"
@@ -19,35 +19,21 @@ import { entropyTerms, meanEntropy, repetitions, type TrajectorySettings } from 
 
 export const DiffusionSettings = Schema.Struct({
   ...CorruptionSettings.fields,
-  lossNormType: setting(
-    Schema.Literals(["token", "sequence", "batch"]),
-    "token",
-    "Of `elbo`: losses are divided by the maskable tokens (`token`), by those of their sequence and the number of sequences (`sequence`), or by that number alone (`batch`)"
-  ),
-  lossWeightType: setting(
-    Schema.Literals(["scheduler", "uniform"]),
-    "scheduler",
-    "Of `elbo`: masked tokens weigh as the bound demands (`scheduler`), or all 1 (`uniform`)"
-  ),
-  pathWeight: setting(
-    NonNegative,
-    1,
-    "Weight of the path loss: each masked token's loss times the probability that the model gives it"
-  ),
-  pathRatioWeighting: setting(
-    Schema.Boolean,
-    false,
-    "Whether the path loss of a token is also divided by its sequence's share of masks"
-  ),
-  minSnrGamma: optional(
-    Schema.Finite.check(Schema.isGreaterThan(0)),
-    "Multiplies the losses of a micro-batch (not the entropy term and replay) by min(1 / its mean share of masks, this); by default by 1"
-  ),
-  antiRepWeight: setting(
-    NonNegative,
-    0,
-    "Weight of the probability that two adjacent masked tokens, which differ, are predicted to be the same"
-  )
+  /**
+   * Of `elbo`: losses are divided by the maskable tokens (`token`), by those of their sequence and the number of sequences (`sequence`), or by that
+   * number alone (`batch`)
+   */
+  lossNormType: setting(Schema.Literals(["token", "sequence", "batch"]), "token"),
+  /** Of `elbo`: masked tokens weigh as the bound demands (`scheduler`), or all 1 (`uniform`) */
+  lossWeightType: setting(Schema.Literals(["scheduler", "uniform"]), "scheduler"),
+  /** Weight of the path loss: each masked token's loss times the probability that the model gives it */
+  pathWeight: setting(NonNegative, 1),
+  /** Whether the path loss of a token is also divided by its sequence's share of masks */
+  pathRatioWeighting: setting(Schema.Boolean, false),
+  /** Multiplies the losses of a micro-batch (not the entropy term and replay) by min(1 / its mean share of masks, this); by default by 1 */
+  minSnrGamma: Schema.optionalKey(Schema.Finite.check(Schema.isGreaterThan(0))),
+  /** Weight of the probability that two adjacent masked tokens, which differ, are predicted to be the same */
+  antiRepWeight: setting(NonNegative, 0)
 })
 export type DiffusionSettings = typeof DiffusionSettings.Type
 

@@ -2,16 +2,15 @@
  * LDLM: latents and their diffusion model are learnt together (arXiv:2605.07933). L = L_diff + L_h + L_w: the denoiser's error, the error of the
  * states that are decoded from noised latents, and the cross-entropy of the tokens. Beside it stand the ways in which the seed departs from the paper, as settings.
  */
-import { Effect, Schema } from "effect"
+import { Effect } from "effect"
 import type { Epochs } from "../../data/epochs.ts"
-import { NonNegative, PositiveInt, setting, Share } from "../../data/setting.ts"
 import { type Window, windowArrays } from "../../data/windows.ts"
 import { emptyBins, observed, refreshed, type TimeBins, timeAt } from "../../diffusion/latent/adaptiveTimes.ts"
 import { alphaBar } from "../../diffusion/latent/noiseSchedule.ts"
 import { warmUpGamma } from "../../diffusion/latent/warmUp.ts"
 import type { ModelConfig } from "../../models/config.ts"
 import { cleanStates, rowInputs } from "../../models/latent/cleanStates.ts"
-import { ldlm, LdlmArchitecture, ldlmShape } from "../../models/latent/ldlm.ts"
+import { ldlm, ldlmShape } from "../../models/latent/ldlm.ts"
 import { merged, mergedStatistics, normalised, type Statistics, statisticsOf } from "../../models/latent/statistics.ts"
 import { chunkedCrossEntropy } from "../../models/qwen.ts"
 import { mean, square, zeros } from "../../tensor/composites.ts"
@@ -31,33 +30,7 @@ import {
 import { normals, randomKey, uniformAt } from "../../tensor/random.ts"
 import type { Tensor } from "../../tensor/Tensor.ts"
 import type { Memory, Objective } from "../objective.ts"
-
-export const LdlmSettings = Schema.Struct({
-  ...LdlmArchitecture.fields,
-  decoderNoiseStd: setting(
-    NonNegative,
-    3,
-    "Standard deviation of the noise on latents that are decoded in training: it keeps the latents large"
-  ),
-  warmupSteps: setting(PositiveInt, 50_000, "Steps after which the diffusion loss reaches the encoder in full"),
-  warmupGammaMin: setting(Share, 1e-3, "Share of it that reaches the encoder in the first step"),
-  warmupScales: setting(
-    Schema.Literals(["encoder", "loss"]),
-    "encoder",
-    "What the warm-up scales: the gradient of the diffusion loss into the encoder, as in the paper; or the whole loss, as in the seed"
-  ),
-  selfConditionProb: setting(Share, 0.5, "Probability that the denoiser is given its own earlier prediction"),
-  adaptiveBins: setting(PositiveInt, 100, "Bins of the times that are drawn where the loss grows"),
-  adaptiveDecay: setting(Share, 0.999, "Share of a bin's running mean that stays when a loss comes in"),
-  adaptiveRefresh: setting(PositiveInt, 5000, "Steps after which the bins' probabilities are computed anew"),
-  adaptiveLosses: setting(
-    Schema.Literals(["sample", "batch"]),
-    "sample",
-    "What a bin is told: the loss of the sample whose time it is; or the mean loss of the batch, as in the seed"
-  ),
-  promptDropout: setting(Share, 0.1, "Share of the examples whose prompt is hidden from the denoiser")
-})
-export type LdlmSettings = typeof LdlmSettings.Type
+import type { LdlmSettings } from "../settings/ldlm.ts"
 
 export interface LdlmData {
   readonly sequences: ReadonlyArray<{ readonly ids: Int32Array; readonly lossMask: ArrayLike<number> }>

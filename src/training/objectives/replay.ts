@@ -5,22 +5,14 @@ import { randomKey, uniformAt } from "../../tensor/random.ts"
 
 /** Names are those of the field's training configurations, in our spelling. */
 export const ReplaySettings = Schema.Struct({
-  replayBufferCapacity: setting(
-    Count,
-    0,
-    "How many of the newest micro-batches may be aligned again; 0 turns replay off"
-  ),
-  replayProb: setting(
-    Schema.Finite.check(Schema.isBetween({ minimum: 0, maximum: 1 })),
-    0.3,
-    "Probability that a micro-batch is followed by a replayed one"
-  ),
-  replayWarmupSteps: setting(Count, 50, "Micro-batches that the buffer must hold before the first is replayed"),
-  replayWeight: setting(
-    Schema.Finite.check(Schema.isGreaterThanOrEqualTo(0)),
-    0.1,
-    "Weight of the alignment loss of a replayed micro-batch"
-  )
+  /** How many of the newest micro-batches may be aligned again; 0 turns replay off */
+  replayBufferCapacity: setting(Count, 0),
+  /** Probability that a micro-batch is followed by a replayed one */
+  replayProb: setting(Schema.Finite.check(Schema.isBetween({ minimum: 0, maximum: 1 })), 0.3),
+  /** Micro-batches that the buffer must hold before the first is replayed */
+  replayWarmupSteps: setting(Count, 50),
+  /** Weight of the alignment loss of a replayed micro-batch */
+  replayWeight: setting(Schema.Finite.check(Schema.isGreaterThanOrEqualTo(0)), 0.1)
 })
 export type ReplaySettings = typeof ReplaySettings.Type
 

@@ -21,21 +21,12 @@ import type { Tensor } from "../../tensor/Tensor.ts"
 /** Names are those of the field's training configurations, in our spelling. They say nothing where there are no trajectories. */
 export const TrajectorySettings = Schema.Struct({
   ...TrajectoryMaskingSettings.fields,
-  trajectoryEntropyWeight: setting(
-    Schema.Finite.check(Schema.isGreaterThanOrEqualTo(0)),
-    1,
-    "Weight of the mean entropy, nats, of the predictions of masked tokens that are right; 0 turns it off"
-  ),
-  trajectoryTemperature: setting(
-    Schema.Finite.check(Schema.isGreaterThan(0)),
-    0.5,
-    "What logits are divided by before that entropy is taken"
-  ),
-  trajectoryComplementary: setting(
-    Schema.Boolean,
-    false,
-    "Reads every row a second time, with the other tokens of its block (or response) masked"
-  )
+  /** Weight of the mean entropy, nats, of the predictions of masked tokens that are right; 0 turns it off */
+  trajectoryEntropyWeight: setting(Schema.Finite.check(Schema.isGreaterThanOrEqualTo(0)), 1),
+  /** What logits are divided by before that entropy is taken */
+  trajectoryTemperature: setting(Schema.Finite.check(Schema.isGreaterThan(0)), 0.5),
+  /** Reads every row a second time, with the other tokens of its block (or response) masked */
+  trajectoryComplementary: setting(Schema.Boolean, false)
 })
 export type TrajectorySettings = typeof TrajectorySettings.Type
 

@@ -2,57 +2,19 @@
  * Variational flow maps for text: a noise adapter is trained so that a language model, which may stay as it is, fills in masked tokens from its noise in one pass. L =
  * L_data / tau^2 + L_obs / (2 sigma^2) + beta KL. Beside it stand the ways of the seed, as settings.
  */
-import { Effect, Schema } from "effect"
-import { Count, NonNegative, Positive, setting, Share } from "../../data/setting.ts"
+import { Effect } from "effect"
 import { klPerElement, withFreeBits } from "../../diffusion/latent/gaussian.ts"
 import { embeddingKey, type ModelConfig } from "../../models/config.ts"
-import { vfm, VfmArchitecture } from "../../models/latent/vfm.ts"
+import { vfm } from "../../models/latent/vfm.ts"
 import { columnsOf, shiftedInputs, shiftedLosses } from "../../models/shifted.ts"
 import { mean, square, zeros } from "../../tensor/composites.ts"
 import { add, cast, gather, lessEqual, mul, random, reshape, slice, stopGradient, sub, sum } from "../../tensor/ops.ts"
 import { randomKey } from "../../tensor/random.ts"
 import type { Tensor } from "../../tensor/Tensor.ts"
 import type { Objective } from "../objective.ts"
+import type { VfmSettings } from "../settings/vfm.ts"
 import type { DiffusionData } from "./corruptedRows.ts"
 import { vfmRows } from "./vfmRows.ts"
-
-export const VfmSettings = Schema.Struct({
-  ...VfmArchitecture.fields,
-  tau: setting(Positive, 1, "Deviation of the data term, and of pure noise"),
-  sigma: setting(Positive, 1, "Deviation of the term of the visible tokens"),
-  alpha: setting(Share, 0.5, "Share of the documents whose noise is the adapter's; of the others it is pure"),
-  freezeBase: setting(Schema.Boolean, true, "The language model is not trained"),
-  adapterDropout: setting(Share, 0.1, "Dropout in the adapter"),
-  beta: setting(NonNegative, 1, "Weight of the divergence from the standard normal distribution"),
-  klWarmupSteps: setting(Count, 0, "Steps over which this weight rises from 0"),
-  klFreeBits: setting(NonNegative, 0, "Nats of divergence of each element that cost nothing to have"),
-  klScale: setting(
-    Schema.Literals(["dimension", "sum"]),
-    "dimension",
-    "The divergence of a position is the mean over the width; or the sum, as in the seed, which outweighs all else"
-  ),
-  dataLoss: setting(
-    Schema.Literals(["categorical", "embedding"]),
-    "categorical",
-    "The data term: the cross-entropy of masked tokens; or, as in the seed, the squared distance of the last states from embeddings"
-  ),
-  targets: setting(
-    Schema.Literals(["clean", "masked"]),
-    "clean",
-    "Where targets are read: in the text; or, as in the seed, after masking, where they are masks"
-  ),
-  observed: setting(
-    Schema.Literals(["unmasked", "prefix"]),
-    "unmasked",
-    "Which tokens count as visible: those without a mask; or, as in the seed, as many from the beginning"
-  ),
-  pureNoiseEverywhere: setting(
-    Schema.Boolean,
-    false,
-    "Pure noise takes the place of visible tokens as well, as in the seed; matters where noise_input is replacing"
-  )
-})
-export type VfmSettings = typeof VfmSettings.Type
 
 /** Two parts of each layer have dropout. */
 const usesPerLayer = 2

@@ -3,7 +3,7 @@ import type { Rows } from "../../data/packing.ts"
 import { columnsOf, shiftedIds } from "../../models/shifted.ts"
 import { normals, randomKey, uniformAt } from "../../tensor/random.ts"
 import { type CorruptedRows, corruptRows, type DiffusionData } from "./corruptedRows.ts"
-import type { VfmSettings } from "./vfm.ts"
+import type { VfmSettings } from "../settings/vfm.ts"
 
 type Floats = Float32Array<ArrayBuffer>
 

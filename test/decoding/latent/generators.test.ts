@@ -5,7 +5,7 @@ import { makeEpochs } from "../../../src/data/epochs.ts"
 import { windowsOf } from "../../../src/data/windows.ts"
 import { DiffusionDecoding } from "../../../src/decoding/diffusion.ts"
 import type { Generator } from "../../../src/decoding/generator.ts"
-import { methodOf } from "../../../src/decoding/methods.ts"
+import { methodNamed } from "../../../src/decoding/methods.ts"
 import { drawnTogether } from "../../../src/decoding/latent/cola.ts"
 import { randomMasking } from "../../../src/diffusion/corruption.ts"
 import { makeOrt } from "../../../src/engines/ort/ort.ts"
@@ -16,10 +16,13 @@ import { colaSpecs } from "../../../src/models/latent/cola.ts"
 import type { LatentModel } from "../../../src/models/latent/latentModel.ts"
 import { ldlmSpecs } from "../../../src/models/latent/ldlm.ts"
 import { vfmSpecs } from "../../../src/models/latent/vfm.ts"
-import { colaObjective, ColaSettings } from "../../../src/training/objectives/cola.ts"
+import { colaObjective } from "../../../src/training/objectives/cola.ts"
+import { ColaSettings } from "../../../src/training/settings/cola.ts"
 import { DiffusionSettings } from "../../../src/training/objectives/diffusion.ts"
-import { ldlmObjective, LdlmSettings, statisticsIn } from "../../../src/training/objectives/ldlm.ts"
-import { vfmObjective, VfmSettings } from "../../../src/training/objectives/vfm.ts"
+import { ldlmObjective, statisticsIn } from "../../../src/training/objectives/ldlm.ts"
+import { LdlmSettings } from "../../../src/training/settings/ldlm.ts"
+import { vfmObjective } from "../../../src/training/objectives/vfm.ts"
+import { VfmSettings } from "../../../src/training/settings/vfm.ts"
 import { fit, type Fitted } from "../../support/latentTraining.ts"
 import { modelConfig } from "../../support/tinyModel.ts"
 
@@ -60,7 +63,9 @@ const generatorFor = (
     tokenizer: { maskId: mask, padId: pad }
   } as unknown as LoadedModel
   const shape = { prompts: rows, promptTokens: 12 - newTokens, newTokens }
-  return Effect.flatMap(methodOf(model), ({ generator }) => generator(engine, model, shape, decoding))
+  return Effect.flatMap(methodNamed(latent?.method ?? "masked"), ({ generator }) =>
+    generator(engine, model, shape, decoding)
+  )
 }
 const prompts = texts.map(ids => ids.subarray(0, 4))
 const texted = (generator: Generator<unknown>, steps: number, seed = 1) =>
