@@ -5,7 +5,9 @@ import { Effect, Schema } from "effect"
 export class FileError extends Schema.TaggedError<FileError>()("FileError", {
   class: Schema.Literals(["storage", "permanent"]),
   path: Schema.String,
-  message: Schema.String
+  message: Schema.String,
+  /** The system's name of the error. */
+  code: Schema.optionalKey(Schema.String)
 }) {}
 
 const storageAdvice: { readonly [code: string]: string } = {
@@ -29,6 +31,7 @@ export const onFile = <A>(path: string, doing: string, evaluate: () => Promise<A
       return new FileError({
         class: advice === undefined ? "permanent" : "storage",
         path,
+        ...(code === "" ? {} : { code }),
         message: `could not ${doing}: ${detail}${advice === undefined ? "" : ` (${code})`}`
       })
     }

@@ -1,7 +1,7 @@
-/** HTTP requests that follow redirects without leaking the token, notice silence, and try again when it can help. */
+/** HTTP requests that follow redirects without leaking the token, notice silence and trickles, and try again when it can help. */
 import { Effect, Random, Redacted, Result, Schema } from "effect"
 import { rememberSecret } from "../pipeline/Secrets.ts"
-import { fromCause, fromStatus, HttpError, interrupted, refused } from "./httpError.ts"
+import { fromCause, fromStatus, HttpError, interrupted, refused, tooSlow } from "./httpError.ts"
 import { printable } from "./printable.ts"
 import { webUrl } from "./url.ts"
 
@@ -20,6 +20,9 @@ export interface HttpOptions {
   readonly maxRetryAfterMillis?: number
   /** How long a server may be silent before we take the connection for dead. */
   readonly idleTimeoutMillis?: number
+  /** What a server must send while we wait for it, over any `rateWindowMillis`; less counts as broken off. */
+  readonly leastBytesPerSecond?: number
+  readonly rateWindowMillis?: number
   readonly fetch?: typeof globalThis.fetch
 }
 
@@ -29,7 +32,10 @@ export const httpDefaults = {
   baseDelayMillis: 500,
   maxDelayMillis: 30_000,
   maxRetryAfterMillis: 300_000,
-  idleTimeoutMillis: 60_000
+  idleTimeoutMillis: 60_000,
+  // Several connections may share a thin line.
+  leastBytesPerSecond: 128,
+  rateWindowMillis: 60_000
 } as const
 
 export interface HttpRequest {
@@ -64,33 +70,55 @@ export const exchange = <A, E>(
   use: (reply: HttpReply) => Effect.Effect<A, E>
 ): Effect.Effect<A, E | HttpError> =>
   Effect.acquireUseRelease(
-    Effect.sync(() => new Watchdog(options.idleTimeoutMillis ?? httpDefaults.idleTimeoutMillis)),
+    Effect.sync(() => new Watchdog({ ...httpDefaults, ...options })),
     watchdog => Effect.flatMap(follow(request, options, watchdog), use),
     watchdog => Effect.sync(() => watchdog.close())
   )
 
-/** Aborts an exchange when the server stays silent while we wait for it; our own slowness does not count. */
+type Patience = Pick<Required<HttpOptions>, "idleTimeoutMillis" | "leastBytesPerSecond" | "rateWindowMillis">
+
+/** Aborts an exchange when the server stays silent, or sends next to nothing, while we wait for it; our own slowness does not count. */
 class Watchdog {
   readonly controller = new AbortController()
-  readonly idleMillis: number
+  readonly patience: Patience
   barked = false
+  /** Since the window began. */
+  #waitedMillis = 0
+  #bytes = 0
 
-  constructor(idleMillis: number) {
-    this.idleMillis = idleMillis
+  constructor(patience: Patience) {
+    this.patience = patience
+  }
+
+  /** Counts bytes that came; true when they are too few for the time that we waited. */
+  trickles(bytes: number): boolean {
+    this.#bytes += bytes
+    const { leastBytesPerSecond, rateWindowMillis } = this.patience
+    if (this.#waitedMillis < rateWindowMillis) return false
+    const few = this.#bytes < (leastBytesPerSecond * this.#waitedMillis) / 1000
+    this.#waitedMillis = 0
+    this.#bytes = 0
+    return few
   }
 
   /** Waits for something of the server's. */
   readonly wait = <A>(url: string, evaluate: () => Promise<A>): Effect.Effect<A, HttpError> =>
     Effect.tryPromise({
       try: () => {
+        const started = performance.now()
         const timer = setTimeout(() => {
           this.barked = true
           this.controller.abort()
-        }, this.idleMillis)
-        return evaluate().finally(() => clearTimeout(timer))
+        }, this.patience.idleTimeoutMillis)
+        return evaluate().finally(() => {
+          clearTimeout(timer)
+          this.#waitedMillis += performance.now() - started
+        })
       },
       catch: cause =>
-        this.barked ? interrupted(url, `the server was silent for ${this.idleMillis / 1000} s`) : fromCause(url, cause)
+        this.barked
+          ? interrupted(url, `the server was silent for ${this.patience.idleTimeoutMillis / 1000} s`)
+          : fromCause(url, cause)
     })
 
   close() {
@@ -171,15 +199,20 @@ const checked = (target: string, from: string): Effect.Effect<URL, HttpError> =>
 const reader = (url: string, response: Response, watchdog: Watchdog): HttpReply["read"] => {
   const body = response.body?.getReader()
   if (body === undefined) return Effect.succeed(undefined)
-  return Effect.map(
+  return Effect.flatMap(
     watchdog.wait(url, () => body.read()),
-    chunk => (chunk.done ? undefined : chunk.value)
+    chunk => {
+      if (chunk.done) return Effect.succeed(undefined)
+      return watchdog.trickles(chunk.value.length)
+        ? Effect.fail(tooSlow(url, watchdog.patience))
+        : Effect.succeed(chunk.value)
+    }
   )
 }
 
 /**
  * Runs an exchange again while it fails with a transient error: after pauses that double, or as long as the server asks.
- * With `progress` (any number that grows), a try that got further than the one before starts the count anew.
+ * With `progress` (any number that grows), a try that got further than the one before starts the count anew, unless it was broken off for its slowness.
  */
 export const retrying = Effect.fnUntraced(function* <A, E>(
   effect: Effect.Effect<A, E | HttpError>,
@@ -194,7 +227,7 @@ export const retrying = Effect.fnUntraced(function* <A, E>(
     if (Result.isSuccess(result)) return result.success
     const error = result.failure
     if (!(error instanceof HttpError) || error.class === "permanent") return yield* Effect.fail(error)
-    if (progress() > reached) failures = 0
+    if (progress() > reached && error.slow !== true) failures = 0
     reached = progress()
     failures++
     if (failures >= patience.attempts || attempt >= patience.attemptsInAll) {

@@ -16,7 +16,9 @@ export class HttpError extends Schema.TaggedError<HttpError>()("HttpError", {
   /** The server's own name for what is wrong: the hub's `X-Error-Code`, for example `GatedRepo`. */
   code: Schema.optionalKey(Schema.String),
   /** How long the server asks us to wait, in milliseconds. */
-  retryAfterMillis: Schema.optionalKey(Schema.Finite)
+  retryAfterMillis: Schema.optionalKey(Schema.Finite),
+  /** The server sent, but next to nothing. */
+  slow: Schema.optionalKey(Schema.Boolean)
 }) {}
 
 /** A reply that breaks the protocol or our rules: nothing another try would change. */
@@ -26,6 +28,18 @@ export const refused = (url: string, what: string): HttpError =>
 /** The connection broke, or fell silent, in the middle of an exchange. */
 export const interrupted = (url: string, what: string): HttpError =>
   new HttpError({ class: "transient", url: displayUrl(url), message: `${displayUrl(url)}: ${redact(what)}` })
+
+/** The server sends so slowly that nobody would wait for the end. */
+export const tooSlow = (
+  url: string,
+  { leastBytesPerSecond, rateWindowMillis }: { readonly leastBytesPerSecond: number; readonly rateWindowMillis: number }
+): HttpError =>
+  new HttpError({
+    class: "transient",
+    url: displayUrl(url),
+    message: `${displayUrl(url)}: the server sent less than ${leastBytesPerSecond} bytes a second over ${rateWindowMillis / 1000} s`,
+    slow: true
+  })
 
 /** Codes of Node's TLS errors that mean "this certificate will not do", today and on the next try. */
 const certificateCodes = /^(ERR_TLS|CERT_|DEPTH_ZERO_|SELF_SIGNED_|UNABLE_TO_|ERR_SSL_)/

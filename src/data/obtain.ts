@@ -14,6 +14,7 @@ import { type HubClient, type HubCommit, makeHubClient } from "./hub/client.ts"
 import { hubConfig } from "./hub/config.ts"
 import { type HubFile, isCommit } from "./hub/listing.ts"
 import { type HttpsSource, type HubSource, parseSource, type Source } from "./source.ts"
+import { boundsOf } from "./room.ts"
 import { downloadVerified, type TransferProgress } from "./transfer.ts"
 
 /** One file of a source, on this machine. */
@@ -193,8 +194,10 @@ export const obtain = (request: Obtain): Effect.Effect<ReadonlyArray<ObtainedFil
           onFile(request.directory, `create ${request.directory}`, () => mkdir(request.directory, { recursive: true })),
           asStageError
         )
+        const bounds = yield* Effect.mapError(boundsOf(process.env), asStageError)
         const content = yield* Effect.mapError(
           downloadVerified({
+            bounds,
             url,
             to,
             expected: { sha256: request.sha256 ?? "" },
@@ -214,8 +217,9 @@ export const obtain = (request: Obtain): Effect.Effect<ReadonlyArray<ObtainedFil
               .map(({ path }) => path)
               .join(", ")}`
           )
+        const bounds = yield* Effect.mapError(boundsOf(process.env), asStageError)
         const done = yield* Effect.mapError(
-          client.download({ at, files: wanted, directory: request.directory, onProgress: request.onProgress }),
+          client.download({ at, files: wanted, directory: request.directory, onProgress: request.onProgress, bounds }),
           asStageError
         )
         return done.map(({ path, sha256, size }) => ({ path, file: join(request.directory, path), sha256, size }))

@@ -5,6 +5,7 @@ import type { FileError } from "./fileError.ts"
 import { exchange, type HttpError, type HttpOptions, type HttpReply, retrying } from "./http.ts"
 import { interrupted, refused } from "./httpError.ts"
 import type { PartFile } from "./partFile.ts"
+import { type Bounds, type Room, withRoom } from "./room.ts"
 
 export interface RangeOptions {
   /** Files of at least this many bytes are downloaded in ranges. */
@@ -27,6 +28,7 @@ interface RangeTransfer {
   readonly onProgress?: (progress: { readonly bytesDone: number; readonly bytesTotal: number }) => void
   readonly http?: HttpOptions
   readonly ranges?: RangeOptions
+  readonly bounds?: Bounds
 }
 
 /** The server sends no ranges, or the file changed between two of them. */
@@ -40,7 +42,8 @@ class RangesRefused extends Data.TaggedError("RangesRefused") {}
 export const downloadRanges = Effect.fnUntraced(function* (
   transfer: RangeTransfer,
   part: PartFile,
-  size: number
+  size: number,
+  room: Room
 ): Effect.fn.Return<boolean, HttpError | FileError> {
   const held = part.found?.ranges?.size === size && (yield* part.size) === size ? part.found : undefined
   const bytes = held?.ranges?.bytes ?? transfer.ranges?.rangeBytes ?? rangeDefaults.rangeBytes
@@ -51,6 +54,7 @@ export const downloadRanges = Effect.fnUntraced(function* (
   let bytesDone = 0
   for (const index of done) bytesDone += lengthOf(index)
   const report = () => transfer.onProgress?.({ bytesDone, bytesTotal: size })
+  yield* room.need(size - bytesDone)
 
   const note = Effect.suspend(() =>
     part.note({ version: 1, ...(etag === undefined ? {} : { etag }), ranges: { size, bytes, done: [...done] } })
@@ -83,7 +87,8 @@ export const downloadRanges = Effect.fnUntraced(function* (
       for (let chunk = yield* reply.read; chunk !== undefined; chunk = yield* reply.read) {
         if (at + chunk.length > end)
           return yield* refused(transfer.url, `got more bytes than the ${end - at} asked for`)
-        yield* part.write(chunk, at)
+        yield* room.before(chunk.length, size - bytesDone)
+        yield* withRoom(part.path, size - bytesDone, transfer.bounds)(part.write(chunk, at))
         at += chunk.length
         bytesDone += chunk.length
         report()

@@ -9,6 +9,7 @@ import { exchange, type HttpError, type HttpOptions, type HttpReply, retrying } 
 import { interrupted, refused } from "./httpError.ts"
 import { openPart, type PartFile, removePart } from "./partFile.ts"
 import { downloadRanges, type RangeOptions, rangeDefaults } from "./ranges.ts"
+import { type Bounds, type Room, roomFor, withRoom } from "./room.ts"
 import { displayUrl } from "./url.ts"
 
 export { type Content, DigestError, type Expected } from "./expected.ts"
@@ -32,6 +33,7 @@ export interface Transfer {
   readonly onProgress?: (progress: TransferProgress) => void
   readonly http?: HttpOptions
   readonly ranges?: RangeOptions
+  readonly bounds?: Bounds
 }
 
 /**
@@ -82,9 +84,13 @@ const downloadOnce = (transfer: Transfer) =>
     Effect.gen(function* () {
       const part = yield* openPart(partPath(transfer))
       const { size } = transfer.expected
+      const room = roomFor(part.path, transfer.bounds)
+      if (size !== undefined) yield* room.allow(size, transfer.url)
       const threshold = transfer.ranges?.thresholdBytes ?? rangeDefaults.thresholdBytes
-      const inRanges = size !== undefined && size >= threshold && (yield* downloadRanges(transfer, part, size))
-      const content = inRanges ? yield* verifyPart(transfer, part, size) : yield* downloadFromStart(transfer, part)
+      const inRanges = size !== undefined && size >= threshold && (yield* downloadRanges(transfer, part, size, room))
+      const content = inRanges
+        ? yield* verifyPart(transfer, part, size)
+        : yield* downloadFromStart(transfer, part, room)
       yield* part.publish(transfer.to)
       return content
     })
@@ -105,7 +111,8 @@ const verifyPart = Effect.fnUntraced(function* (
 /** Downloads from the first byte to the last over one connection at a time, continuing what the part file holds. */
 const downloadFromStart = Effect.fnUntraced(function* (
   transfer: Transfer,
-  part: PartFile
+  part: PartFile,
+  room: Room
 ): Effect.fn.Return<Content, HttpError | DigestError | FileError> {
   const { expected, url } = transfer
   let hasher = makeHasher(expected)
@@ -145,11 +152,17 @@ const downloadFromStart = Effect.fnUntraced(function* (
     etag = version
     yield* part.note({ version: 1, ...(etag === undefined ? {} : { etag }) })
     const size = expected.size ?? total
+    yield* room.allow(size ?? 0, url)
+    yield* room.need((size ?? 0) - hasher.size())
     for (let chunk = yield* reply.read; chunk !== undefined; chunk = yield* reply.read) {
       if (size !== undefined && hasher.size() + chunk.length > size) {
         return yield* digestError(url, { expected: `${size} bytes`, actual: "more bytes" })
       }
-      yield* part.write(chunk, hasher.size())
+      const left = Math.max((size ?? 0) - hasher.size(), chunk.length)
+      // A body without a declared length may have no end.
+      yield* Effect.tapError(room.allow(hasher.size() + chunk.length, url), () => part.truncate(0))
+      yield* room.before(chunk.length, left)
+      yield* withRoom(part.path, left, transfer.bounds)(part.write(chunk, hasher.size()))
       hasher.update(chunk)
       report(total)
     }

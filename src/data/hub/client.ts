@@ -7,6 +7,7 @@ import { type HttpError, type HttpRequest, requestJson } from "../http.ts"
 import { printable } from "../printable.ts"
 import { httpSource, type RandomAccess } from "../randomAccess.ts"
 import type { RangeOptions } from "../ranges.ts"
+import { type Bounds, heldBytes, roomFor } from "../room.ts"
 import { unsafePath } from "../../pipeline/SafePath.ts"
 import { encodePath, type RepoType } from "../source.ts"
 import { type DigestError, downloadVerified, type TransferProgress } from "../transfer.ts"
@@ -37,6 +38,7 @@ export interface HubDownload {
   /** Files at a time (default 4); each large one uses several connections. */
   readonly parallel?: number
   readonly ranges?: RangeOptions
+  readonly bounds?: Bounds
   /** Bytes of all the files together; `file` is the one that just advanced. */
   readonly onProgress?: (progress: TransferProgress) => void
 }
@@ -56,7 +58,10 @@ export interface HubClient {
   readonly open: (at: HubCommit, file: HubFile) => RandomAccess<HttpError | HubError>
 }
 
-export const makeHubClient = (config: HubConfig): HubClient => {
+/** Ten times what the largest repositories have. */
+const defaultLimits = { entries: 1_000_000, pages: 10_000 }
+
+export const makeHubClient = (config: HubConfig, limits = defaultLimits): HubClient => {
   const { endpoint, http, token } = config
   const hasToken = token !== undefined
 
@@ -90,16 +95,22 @@ export const makeHubClient = (config: HubConfig): HubClient => {
     const below = directory === undefined ? "" : `/${encodePath(directory)}`
     let url: string | undefined = `${endpoint}/api/${at.type}/${at.repo}/tree/${at.commit}${below}?recursive=true`
     const found: Array<Entry> = []
-    const seen = new Set<string>()
-    while (url !== undefined) {
-      if (seen.has(url)) {
-        return yield* hubError(`${page(at)}: the listing never ends: a page follows itself`)
-      }
-      seen.add(url)
+    const paths = new Set<string>()
+    for (let pages = 0; url !== undefined; pages++) {
       const { headers, value } = yield* entries({ url })
-      found.push(...value)
+      const before = paths.size
+      for (const entry of value) {
+        found.push(entry)
+        paths.add(entry.path)
+      }
       const link = nextLink(headers)
-      url = link === undefined ? undefined : yield* Effect.fromResult(nextPage(link, url))
+      if (link === undefined) return found
+      if (paths.size === before) return yield* hubError(`${page(at)}: the listing never ends: a page adds nothing`)
+      if (pages + 1 >= limits.pages || found.length >= limits.entries)
+        return yield* hubError(
+          `${page(at)}: the listing does not end after ${pages + 1} pages of ${found.length} entries`
+        )
+      url = yield* Effect.fromResult(nextPage(link, url))
     }
     return found
   })
@@ -182,6 +193,12 @@ export const makeHubClient = (config: HubConfig): HubClient => {
         return yield* hubError(message)
       }
       const bytesTotal = files.reduce((sum, file) => sum + file.size, 0)
+      // All or nothing: a disk that is filled by one of four files has no room for the ledger either.
+      const suffix = partSuffix(files)
+      const held = yield* heldBytes(
+        files.flatMap(({ path }) => [join(directory, path), join(directory, `${path}${suffix}`)])
+      )
+      yield* roomFor(join(directory, "files"), request.bounds).need(Math.max(0, bytesTotal - held))
       const doneOf = new Map<string, number>()
       let bytesDone = 0
       const advance = (file: string, done: number) => {
@@ -189,7 +206,6 @@ export const makeHubClient = (config: HubConfig): HubClient => {
         doneOf.set(file, done)
         onProgress?.({ bytesDone, bytesTotal, file })
       }
-      const suffix = partSuffix(files)
       const one = (file: HubFile) =>
         downloadVerified({
           url: fileUrl(at, file.path),
@@ -199,7 +215,8 @@ export const makeHubClient = (config: HubConfig): HubClient => {
           expected: file,
           onProgress: progress => advance(file.path, progress.bytesDone),
           http,
-          ...(request.ranges === undefined ? {} : { ranges: request.ranges })
+          ...(request.ranges === undefined ? {} : { ranges: request.ranges }),
+          ...(request.bounds === undefined ? {} : { bounds: request.bounds })
         }).pipe(
           Effect.mapError(error => (error._tag === "HttpError" ? withAdvice(subject(at, file.path))(error) : error)),
           Effect.map(content => ({ path: file.path, ...content }))
