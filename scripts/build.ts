@@ -24,6 +24,7 @@ const bundle = async (): Promise<ReadonlyArray<string>> => {
     input: {
       main: "src/cli/main.ts",
       worker: "src/cli/worker.ts",
+      guard: "src/executors/guard.ts",
       index: "src/index.ts",
       tokenizeWorker: "src/data/tokenizeWorker.ts",
       ortWorker: "src/engines/ort/worker.ts",
@@ -34,7 +35,7 @@ const bundle = async (): Promise<ReadonlyArray<string>> => {
     external,
     treeshake: {
       moduleSideEffects: [
-        { test: /src\/cli\/(main|worker)\.ts|tokenizeWorker\.ts|ort\/worker\.ts/, sideEffects: true },
+        { test: /src\/cli\/(main|worker)\.ts|executors\/guard\.ts|tokenizeWorker\.ts|ort\/worker\.ts/, sideEffects: true },
         { external: true, sideEffects: true },
         { test: /./, sideEffects: false }
       ]

@@ -15,6 +15,12 @@ export const assets = join(root, "assets")
 /** The module that action processes start with. */
 export const worker = dist === undefined ? join(root, "src", "cli", "worker.ts") : join(dist, "worker.js")
 
+/** The module of the process that cleans up after a runner that was killed. */
+export const guard = dist === undefined ? join(root, "src", "executors", "guard.ts") : join(dist, "guard.js")
+
+/** Where Node keeps compiled modules between processes; the launcher names the same place. */
+export const compiled = join(root, "node_modules", ".cache", "pipeline")
+
 let version: string | undefined
 
 export const programVersion = (): string =>

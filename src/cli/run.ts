@@ -1,12 +1,11 @@
 /** `pipeline run`: runs what a pipeline needs and has not computed yet. */
-import { join } from "node:path"
 import { Effect, Option } from "effect"
 import { Command, Flag } from "effect/cli"
 import { make as makeLocal } from "../executors/local.ts"
 import { pathsOf } from "../runner/Cache.ts"
 import * as Cache from "../runner/Cache.ts"
 import { redactCommand } from "../pipeline/Secrets.ts"
-import { capacity, isAlive, newOwner } from "../runner/Machine.ts"
+import { type Capacity, capacity, isAlive, newOwner } from "../runner/Machine.ts"
 import { plan as planRun } from "../runner/Planning.ts"
 import { ledgerOf, type Ports } from "../runner/Ports.ts"
 import { run } from "../runner/Run.ts"
@@ -16,10 +15,13 @@ import { nodeDisk } from "../store/NodeDisk.ts"
 import { displayFor } from "./display.ts"
 import { Exit, exitCodes } from "./failure.ts"
 import * as flags from "./flags.ts"
-import { dist, programVersion, worker } from "./home.ts"
+import { compiled, dist, guard, programVersion, worker } from "./home.ts"
 import { whileWorking } from "./interruption.ts"
 import { planOf } from "./pipelines.ts"
 import { showTargets } from "./targets.ts"
+
+/** Processes started ahead of need: one for each processor, in a twentieth of the memory at 64 MiB each. */
+const aheadOf = ({ cpus, memoryMiB }: Capacity): number => Math.min(cpus, Math.floor(memoryMiB / 20 / 64))
 
 export const command = Command.make(
   "run",
@@ -78,7 +80,7 @@ export const command = Command.make(
         gpus: Option.getOrUndefined(Option.map(args.gpus, text => text.split(",").filter(name => name !== "")))
       })
     )
-    const executor = makeLocal({ worker, strayLog: join(paths.logs, "workers.log") })
+    const executor = makeLocal({ worker, guard, compiled, logs: paths.logs, ahead: aheadOf(slots.capacity) })
     const display = displayFor({ json: args.json, cache: paths.root, plan, slots })
     whileWorking({
       announce: message => Effect.runSync(display.emit({ type: "warning", message })),

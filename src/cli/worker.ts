@@ -1,11 +1,10 @@
-/** The process of an action: waits for a job, runs it, says how it ended; ends with its parent. */
-import { openSync, writeSync } from "node:fs"
+/** The process of an action: waits for its one job, runs it, says how it ended; ends with its parent. */
 import { pathToFileURL } from "node:url"
-import { Worker } from "node:worker_threads"
 import { Effect, Fiber } from "effect"
 import type { FromWorker, ToWorker } from "../executors/Executor.ts"
 import { isStage } from "../pipeline/Stage.ts"
 import { execute, type LoadStage } from "../runner/Child.ts"
+import { compiled } from "./home.ts"
 import { resolveOurselves } from "./ourselves.ts"
 
 const say = (message: FromWorker) => process.send?.(message, undefined, undefined, () => undefined)
@@ -17,40 +16,25 @@ const load: LoadStage = async ({ export: name, module }) => {
   return stage
 }
 
-/** A kept process serves several jobs; what it prints belongs to the log of the current one. */
-const redirectTo = (log: string): void => {
-  const file = openSync(log, "a")
-  for (const stream of [process.stdout, process.stderr]) {
-    stream.write = ((chunk: string | Uint8Array) => {
-      if (typeof chunk === "string") writeSync(file, chunk)
-      else writeSync(file, chunk)
-      return true
-    }) as typeof stream.write
-  }
-}
-
 let current: Fiber.Fiber<unknown> | undefined
 
+// For us, not for the programs that a stage starts.
+if (process.env["NODE_COMPILE_CACHE"] === compiled) delete process.env["NODE_COMPILE_CACHE"]
+// A full disk below the log, or a log that cannot be written any more, must not end the work.
+for (const stream of [process.stdout, process.stderr]) stream.on("error", () => undefined)
 resolveOurselves()
-process.on("message", (message: ToWorker) => {
-  if (message.log !== undefined) redirectTo(message.log)
+process.once("message", (message: ToWorker) => {
+  say({ type: "begun" })
   const fiber = Effect.runFork(execute(message.directory, load, progress => say({ type: "progress", progress })))
   current = fiber
   fiber.addObserver(exit => {
-    current = undefined
     if (exit._tag === "Success") say({ type: "ended", ended: exit.value })
   })
 })
 
-// The runner is gone: nobody would publish the result.
+// The runner has heard how the action ended, or is gone, and nobody would publish the result.
 process.on("disconnect", () => process.exit(0))
-// A stage that computes without a pause hears no event; a thread of its own looks for the runner then.
-new Worker(
-  `const runner = process.ppid
-   setInterval(() => { if (process.ppid !== runner) process.kill(process.pid, "SIGKILL") }, 1000)`,
-  { eval: true, stdout: false, stderr: false }
-).unref()
-// Ctrl-C reaches the whole process group; the runner decides what becomes of us.
+// Ctrl-C is the runner's to pass on.
 process.on("SIGINT", () => undefined)
 process.on("SIGTERM", () => {
   if (current === undefined) process.exit(143)

@@ -8,10 +8,8 @@ export interface Job {
   readonly label: string
   /** Absolute path of the attempt's private directory. */
   readonly directory: string
-  /** Absolute path of the log; it exists already, and everything that the process prints is appended. */
-  readonly log: string
-  /** Whether the job may run in a process that is kept for the next one. */
-  readonly process: "own" | "shared"
+  /** Absolute path of the log; it exists already, and everything that the process prints is appended. Undefined where none could be made. */
+  readonly log: string | undefined
   readonly slots: Slots
 }
 
@@ -34,15 +32,22 @@ export type Ended =
 
 export interface Executor {
   readonly name: string
-  /** Interrupting asks the process to stop, and kills it when it does not. */
+  /**
+   * Interrupting asks the process to stop, and kills it when it does not. However a job ends, by then nothing lives any
+   * more that it started.
+   */
   readonly run: (job: Job, onProgress: (progress: Progress) => void) => Effect.Effect<Ended>
 }
 
-/** What the runner says to a worker process. */
-export type ToWorker = { readonly type: "run"; readonly directory: string; readonly log: string | undefined }
+/** What the runner says to a worker process, once. */
+export interface ToWorker {
+  readonly type: "run"
+  readonly directory: string
+}
 
 /** What a worker process says to the runner. */
 export type FromWorker =
-  | { readonly type: "ready" }
+  /** The job has arrived; from here on the end of the process is the end of the attempt. */
+  | { readonly type: "begun" }
   | { readonly type: "progress"; readonly progress: Progress }
   | { readonly type: "ended"; readonly ended: Exclude<Ended, { readonly _tag: "Died" }> }

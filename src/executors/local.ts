@@ -1,15 +1,25 @@
-/** Runs actions as processes of this machine. */
-import { type ChildProcess, fork } from "node:child_process"
-import { closeSync, openSync } from "node:fs"
+/** Runs actions as processes of this machine: each in one of its own, with which everything ends that it started. */
+import { type ChildProcess, spawn } from "node:child_process"
+import { readdirSync, readFileSync, writeFileSync } from "node:fs"
+import { basename, dirname, join } from "node:path"
 import { Effect } from "effect"
 import type { Progress } from "../pipeline/StageContext.ts"
+import { killAll, killOnce, type Wanted } from "./descendants.ts"
 import type { Ended, Executor, FromWorker, Job, ToWorker } from "./Executor.ts"
+import { isOrphaned, ours } from "./mark.ts"
+import { type OneUse, OneUses } from "./OneUse.ts"
 
 export interface LocalOptions {
   /** The worker's entry module. */
   readonly worker: string
-  /** Collects what kept processes print outside of any job. */
-  readonly strayLog: string
+  /** The entry module of the guard, which cleans up should this program be killed. */
+  readonly guard: string
+  /** Where processes print that have no action yet. */
+  readonly logs: string
+  /** Where Node keeps compiled modules between processes. */
+  readonly compiled: string
+  /** How many processes may be started ahead of need. */
+  readonly ahead: number
   /** Milliseconds between asking a process to stop and killing it. */
   readonly graceMs?: number
 }
@@ -18,101 +28,192 @@ export interface LocalOptions {
 export interface LocalExecutor extends Executor {
   /** Kills every process at once, without grace: for the second Ctrl-C. */
   readonly killAll: () => void
-  /** Ends the idle processes. */
+  /** Ends the processes that wait for an action, and the guard. */
   readonly close: Effect.Effect<void>
 }
 
+/** The file in an attempt's directory that holds the mark of its process. */
+const markFile = "mark"
+/** After actions that took longer, the start of a process does not matter, in milliseconds. */
+const shortMs = 2_000
+/** A process that has said how its action ended gets so long to exit by itself, in milliseconds. */
+const exitMs = 2_000
+
 export const make = (options: LocalOptions): LocalExecutor => {
-  const idle: Array<ChildProcess> = []
-  const living = new Set<ChildProcess>()
+  const living = new Map<number, OneUse>()
   const graceMs = options.graceMs ?? 10_000
+  let guard: ChildProcess | undefined
+  let swept: Promise<unknown> | undefined
 
-  const start = (job: Job): ChildProcess => {
-    const log = openSync(job.process === "own" ? job.log : options.strayLog, "a")
-    try {
-      const child = fork(options.worker, [], {
-        stdio: ["ignore", log, log, "ipc"],
-        serialization: "json",
-        execArgv: process.execArgv.filter(flag => !flag.startsWith("--inspect")),
-        env: environment(job)
-      })
-      living.add(child)
-      child.once("exit", () => {
-        living.delete(child)
-        const place = idle.indexOf(child)
-        if (place >= 0) idle.splice(place, 1)
-      })
-      return child
-    } finally {
-      closeSync(log)
+  const tellGuard = (sign: "+" | "-", pid: number): void => void guard?.stdin!.write(`${sign}${pid}\n`)
+  const processes = new OneUses({
+    worker: options.worker,
+    folder: options.logs,
+    compiled: options.compiled,
+    most: options.ahead,
+    onStart: started => {
+      if (started.pid === undefined) return
+      living.set(started.pid, started)
+      guard ??= startGuard(options.guard)
+      tellGuard("+", started.pid)
+    },
+    onExit: ({ pid }) => {
+      if (pid === undefined) return
+      living.delete(pid)
+      tellGuard("-", pid)
     }
+  })
+
+  /** What earlier runners left when they were killed, and what another attempt at the same action left. */
+  const sweep = async (job: Job): Promise<void> => {
+    await (swept ??= killAll({ marked: isOrphaned, leaders: new Set() }))
+    for (const mark of earlierMarks(job.directory)) await killAll({ marked: each => each === mark, leaders: new Set() })
   }
 
-  /** A process for the job. A kept one serves only jobs without devices, as its environment is fixed. */
-  const processFor = (job: Job): { readonly child: ChildProcess; readonly shared: boolean } => {
-    const shared = job.process === "shared" && job.slots.gpus.length === 0
-    return { child: (shared ? idle.pop() : undefined) ?? start(job), shared }
-  }
+  const runIn = (take: () => OneUse, job: Job, onProgress: (progress: Progress) => void): Effect.Effect<Attempted> =>
+    Effect.callback<Attempted>(resume => {
+      let use: OneUse
+      try {
+        use = take()
+      } catch (cause) {
+        return resume(Effect.succeed(unstartable(cause instanceof Error ? cause.message : String(cause))))
+      }
+      const { child } = use
+      let begun = false
+      let ended: Ended | undefined
+      const finish = (attempted: Attempted) => {
+        child.removeAllListeners("message").removeAllListeners("error").removeListener("exit", died)
+        child.on("error", () => undefined)
+        resume(Effect.succeed(attempted))
+      }
+      const died = (code: number | null, signal: NodeJS.Signals | null) => {
+        if (!begun && use.ahead) return finish("unborn")
+        void killAll(left(use, false)).then(() =>
+          finish(ended ?? { _tag: "Died", reason: describeExit(code, signal) })
+        )
+      }
+      const conclude = async (told: Ended) => {
+        ended = told
+        // While it lives, its descendants can be told by their parents, too.
+        const gone = await killAll(left(use, true))
+        if (!gone) ended = { _tag: "Died", reason: "processes that it started could not be killed" }
+        if (child.connected) child.disconnect()
+        setTimeout(() => child.kill("SIGKILL"), exitMs).unref()
+      }
+      child.ref()
+      child.channel?.ref()
+      child.on("exit", died)
+      child.on("error", cause => {
+        if (use.pid === undefined) finish(unstartable(cause.message))
+      })
+      child.on("message", (message: FromWorker) => {
+        if (message.type === "begun") begun = true
+        else if (message.type === "progress") onProgress(message.progress)
+        else if (ended === undefined) void conclude(message.ended)
+      })
+      writeMark(job.directory, use.mark)
+      const message: ToWorker = { type: "run", directory: job.directory }
+      child.send(message, () => undefined)
+      return Effect.promise(() => stop(use, graceMs))
+    })
 
   return {
     name: "local",
     run: (job, onProgress) =>
-      Effect.callback<Ended>(resume => {
-        const { child, shared } = processFor(job)
-        let finished = false
-        const finish = (ended: Ended) => {
-          if (finished) return
-          finished = true
-          child.removeAllListeners("message").removeAllListeners("error")
-          child.removeListener("exit", died)
-          if (shared && ended._tag !== "Died" && child.connected) {
-            child.unref()
-            child.channel?.unref()
-            idle.push(child)
-          } else if (child.connected) {
-            child.disconnect()
-          }
-          resume(Effect.succeed(ended))
-        }
-        const died = (code: number | null, signal: NodeJS.Signals | null) =>
-          finish({ _tag: "Died", reason: describeExit(code, signal) })
-        child.ref()
-        child.channel?.ref()
-        child.on("exit", died)
-        child.on("error", cause =>
-          finish({ _tag: "Died", reason: `the process could not be started: ${cause.message}` })
-        )
-        child.on("message", message => receive(message as FromWorker, onProgress, finish))
-        send(child, { type: "run", directory: job.directory, log: shared ? job.log : undefined })
-        return Effect.suspend(() => stop(child, graceMs))
+      Effect.gen(function* () {
+        const started = Date.now()
+        yield* Effect.promise(() => sweep(job))
+        let attempted = yield* runIn(() => processes.take(job), job, onProgress)
+        // One that waited may have been killed meanwhile; its action has not begun.
+        if (attempted === "unborn") attempted = yield* runIn(() => processes.takeNew(job), job, onProgress)
+        if (attempted === "unborn") return unstartable("it ended at once")
+        if (Date.now() - started < shortMs) processes.prepare(job)
+        return attempted
       }),
     killAll: () => {
-      for (const child of living) child.kill("SIGKILL")
+      const wanted: Wanted = { marked: mark => mark.startsWith(ours), leaders: new Set(living.keys()) }
+      for (let i = 0; i < 100 && killOnce(wanted) > 0; i++);
     },
-    close: Effect.sync(() => {
-      for (const child of idle.splice(0)) child.disconnect()
+    close: Effect.promise(async () => {
+      await processes.close()
+      if (guard === undefined) return
+      const gone = new Promise(resolve => guard!.once("exit", resolve))
+      if (guard.exitCode === null && guard.signalCode === null && guard.kill("SIGKILL")) await gone
+      guard = undefined
     })
   }
 }
 
-const receive = (message: FromWorker, onProgress: (progress: Progress) => void, finish: (ended: Ended) => void) => {
-  if (message.type === "progress") onProgress(message.progress)
-  else if (message.type === "ended") finish(message.ended)
+/** How a process ended; `unborn` when it did so before it was given its action. */
+type Attempted = Ended | "unborn"
+
+const unstartable = (why: string): Ended => ({ _tag: "Died", reason: `the process could not be started: ${why}` })
+
+/** What an action may have left. Ids are given anew in time: only for short actions, those of before need no look. */
+const left = ({ known, mark, pid, since }: OneUse, spareLeaders: boolean): Wanted => ({
+  marked: each => each === mark,
+  leaders: new Set(pid === undefined ? [] : [pid]),
+  spareLeaders,
+  ...(Date.now() - since < shortMs ? { known } : {})
+})
+
+const startGuard = (module: string): ChildProcess => {
+  const guard = spawn(process.execPath, [module, ours], {
+    stdio: ["pipe", "ignore", "ignore"],
+    detached: true,
+    env: {}
+  })
+  guard.unref()
+  guard.on("error", () => undefined)
+  guard.stdin!.on("error", () => undefined)
+  // It must not keep the runner from ending.
+  ;(guard.stdin as unknown as { unref?: () => void }).unref?.()
+  return guard
 }
 
-const send = (child: ChildProcess, message: ToWorker) => child.send(message, () => undefined)
+/** Where the directory cannot be written to, the action itself will say so. */
+const writeMark = (directory: string, mark: string): void => {
+  try {
+    writeFileSync(join(directory, markFile), mark)
+  } catch {
+    return
+  }
+}
 
-/** Asks the process to stop (a stage may write a checkpoint), then kills it. */
-const stop = (child: ChildProcess, graceMs: number): Effect.Effect<void> =>
-  Effect.callback<void>(resume => {
-    if (child.exitCode !== null || child.signalCode !== null) return resume(Effect.void)
-    const timer = setTimeout(() => child.kill("SIGKILL"), graceMs)
-    child.once("exit", () => {
-      clearTimeout(timer)
-      resume(Effect.void)
-    })
+/** Marks of other attempts at the action: their directories are named after its key. */
+const earlierMarks = (directory: string): ReadonlyArray<string> => {
+  const own = basename(directory)
+  const key = `${own.split(".")[0]!}.`
+  const read = (name: string) => {
+    try {
+      return [readFileSync(join(dirname(directory), name, markFile), "utf8")]
+    } catch {
+      return []
+    }
+  }
+  try {
+    return readdirSync(dirname(directory))
+      .filter(name => name.startsWith(key) && name !== own)
+      .flatMap(read)
+  } catch {
+    return []
+  }
+}
+
+/** Asks the process to stop (a stage may write a checkpoint), then kills it, and all that it started. */
+const stop = async (use: OneUse, graceMs: number): Promise<void> => {
+  const { child } = use
+  const isGone = () => child.exitCode !== null || child.signalCode !== null || use.pid === undefined
+  if (!isGone()) {
+    const gone = new Promise<boolean>(resolve => child.once("exit", () => resolve(true)))
+    const late = new Promise<boolean>(resolve => setTimeout(() => resolve(false), graceMs).unref())
     child.kill("SIGTERM")
-  })
+    if (!(await Promise.race([gone, late]))) await killAll(left(use, true))
+    child.kill("SIGKILL")
+    await gone
+  }
+  await killAll(left(use, false))
+}
 
 const describeExit = (code: number | null, signal: NodeJS.Signals | null): string => {
   if (signal === "SIGKILL") return "the process was killed (SIGKILL); the system does this when memory runs out"
@@ -120,10 +221,3 @@ const describeExit = (code: number | null, signal: NodeJS.Signals | null): strin
   if (code === 137) return "the process was killed (exit code 137); the system does this when memory runs out"
   return `the process ended with exit code ${code} before its work was done`
 }
-
-/** The environment of an action: ours, with exactly the devices that it holds. */
-const environment = (job: Job): NodeJS.ProcessEnv => ({
-  ...process.env,
-  CUDA_VISIBLE_DEVICES: job.slots.gpus.join(","),
-  PIPELINE_CPUS: String(job.slots.cpus)
-})

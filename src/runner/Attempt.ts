@@ -311,7 +311,7 @@ const prepare = (
       log,
       `# ${label}, attempt ${attempt}, key ${short(action.key)}\n# parameters ${canonical(request.parameters)}\n`
     )
-    return { label, directory, log, process: stage.process, slots }
+    return { label, directory, log, slots }
   })
 
 const runJob = (ports: Ports, timeout: number | undefined, job: Job, label: string): Effect.Effect<Ended> => {

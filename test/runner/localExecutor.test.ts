@@ -1,44 +1,75 @@
 /** The executor that runs actions as processes of this machine, with workers that do nothing but answer. */
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, readlinkSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
+import { fileURLToPath } from "node:url"
 import { Effect, Fiber } from "effect"
 import { assert, describe, it, onTestFinished } from "vitest"
-import type { Job } from "../../src/executors/Executor.ts"
+import { listProcesses } from "../../src/executors/descendants.ts"
+import type { Ended, Job } from "../../src/executors/Executor.ts"
 import { make } from "../../src/executors/local.ts"
+import { until } from "./processes.ts"
 
 const setUp = (worker: string, graceMs = 10_000) => {
   const folder = mkdtempSync(join(tmpdir(), "pipeline-local-"))
   onTestFinished(() => rmSync(folder, { recursive: true, force: true }))
   const file = join(folder, "worker.mjs")
   writeFileSync(file, worker)
-  const executor = make({ worker: file, strayLog: join(folder, "stray.log"), graceMs })
-  const job = (process: Job["process"]): Job => ({
-    label: "job",
-    directory: folder,
-    log: join(folder, "job.log"),
-    process,
-    slots: { cpus: 1, memoryMiB: 1, gpus: [] }
+  const executor = make({
+    worker: file,
+    guard: fileURLToPath(new URL("../../src/executors/guard.ts", import.meta.url)),
+    compiled: join(folder, "compiled"),
+    logs: join(folder, "logs"),
+    ahead: 2,
+    graceMs
   })
-  return { executor, folder, job }
+  onTestFinished(() => Effect.runPromise(executor.close))
+  let count = 0
+  const job = (gpus: ReadonlyArray<string> = []): Job => {
+    const directory = join(folder, "actions", `${"0".repeat(16)}.${++count}`)
+    mkdirSync(directory, { recursive: true })
+    const log = join(folder, `job.${count}.log`)
+    writeFileSync(log, "# job\n")
+    return { label: "job", directory, log, slots: { cpus: 1, memoryMiB: 1, gpus } }
+  }
+  const run = (job: Job) => Effect.runPromise(executor.run(job, () => undefined))
+  return { executor, folder, job, run }
 }
 
-const answering = `
-  process.on("message", () => process.send({ type: "ended", ended: { _tag: "Failed", class: "permanent", message: String(process.pid) } }))
+/** Answers with the text that an expression comes to. */
+const answering = (expression: string) => `
+  let seen = 0
+  process.on("message", message => {
+    process.send({ type: "begun" })
+    console.log("printed")
+    process.send({ type: "ended", ended: { _tag: "Failed", class: "permanent", message: String(${expression}) } })
+  })
   process.on("disconnect", () => process.exit(0))`
 
+const said = (ended: Ended) => (ended._tag === "Failed" ? ended.message : JSON.stringify(ended))
+
+/** Whether a process prints to a file of those that have no action yet. */
+const isWaiting = (pid: number, folder: string) => {
+  try {
+    return readlinkSync(`/proc/${pid}/fd/1`).startsWith(folder)
+  } catch {
+    return false
+  }
+}
+
 describe("the local executor", () => {
-  it("keeps a shared process for the next jobs, however many, without piling anything up", async () => {
+  it("gives every job a process of its own, however many, without piling anything up", async () => {
     const warnings: Array<Error> = []
     const listen = (warning: Error) => void warnings.push(warning)
     process.on("warning", listen)
     onTestFinished(() => void process.off("warning", listen))
-    const { executor, job } = setUp(answering)
-    const ends = await Effect.runPromise(
-      Effect.forEach(Array.from({ length: 40 }), () => executor.run(job("shared"), () => undefined))
-    )
-    await Effect.runPromise(executor.close)
-    assert.strictEqual(new Set(ends.map(end => (end._tag === "Failed" ? end.message : ""))).size, 1)
+    const { job, run } = setUp(answering("`${process.pid} ${seen++}`"))
+    const jobs = Array.from({ length: 14 }, () => job())
+    const ends: Array<string> = []
+    for (const each of jobs) ends.push(said(await run(each)))
+    assert.strictEqual(new Set(ends).size, jobs.length, "some were started ahead of need, none was used twice")
+    assert.deepStrictEqual([...new Set(ends.map(text => text.split(" ")[1]))], ["0"])
+    for (const { log } of jobs) assert.strictEqual(readFileSync(log!, "utf8").replace("# job\n", ""), "printed\n")
     await new Promise(resolve => setImmediate(resolve))
     assert.deepStrictEqual(
       warnings.map(warning => warning.name),
@@ -46,12 +77,18 @@ describe("the local executor", () => {
     )
   })
 
-  it("gives every other job a process of its own", async () => {
-    const { executor, job } = setUp(answering)
-    const ends = await Effect.runPromise(
-      Effect.forEach([1, 2, 3], () => executor.run(job("own"), () => undefined), { concurrency: 2 })
-    )
-    assert.strictEqual(new Set(ends.map(end => (end._tag === "Failed" ? end.message : ""))).size, 3)
+  it("replaces a process that died while it waited, and names its devices to each from its start", async () => {
+    const { folder, job, run } = setUp(answering("`${process.pid} [${process.env.CUDA_VISIBLE_DEVICES}]`"))
+    await run(job())
+    const waiting = await until(() => {
+      const found = listProcesses().filter(pid => isWaiting(pid, join(folder, "logs")))
+      return found.length === 2 ? found : undefined
+    })
+    for (const pid of waiting) process.kill(pid, "SIGKILL")
+    const [after] = said(await run(job())).split(" ")
+    assert.notInclude(waiting, Number(after))
+    assert.match(said(await run(job(["3"]))), /^\d+ \[3\]$/)
+    assert.match(said(await run(job())), /^\d+ \[\]$/)
   })
 
   it("says how a process ended that said nothing", async () => {
@@ -61,22 +98,24 @@ describe("the local executor", () => {
       ["process.exit(137)", /137.*memory/]
     ] as const) {
       const { executor, job } = setUp(`process.on("message", () => { ${code} })`)
-      const ended = await Effect.runPromise(executor.run(job("own"), () => undefined))
+      const ended = await Effect.runPromise(executor.run(job(), () => undefined))
       assert.match(ended._tag === "Died" ? ended.reason : "", expected)
     }
   })
 
   it("kills a process that does not stop when asked, and is done only when it is gone", async () => {
-    const { executor, folder, job } = setUp(
+    const { executor, job } = setUp(
       `import { writeFileSync } from "node:fs"
        process.on("SIGTERM", () => undefined)
        process.on("message", message => writeFileSync(message.directory + "/pid", String(process.pid)))`,
       50
     )
-    const fiber = Effect.runFork(executor.run(job("own"), () => undefined))
-    while (!existsSync(join(folder, "pid"))) await new Promise(resolve => setTimeout(resolve, 20))
+    const stubborn = job()
+    const pidFile = join(stubborn.directory, "pid")
+    const fiber = Effect.runFork(executor.run(stubborn, () => undefined))
+    while (!existsSync(pidFile)) await new Promise(resolve => setTimeout(resolve, 20))
     await Effect.runPromise(Fiber.interrupt(fiber))
-    const pid = Number(readFileSync(join(folder, "pid"), "utf8"))
+    const pid = Number(readFileSync(pidFile, "utf8"))
     assert.throws(() => process.kill(pid, 0), /ESRCH/)
   })
 })
