@@ -2,6 +2,7 @@
 import { type ChildProcess, fork } from "node:child_process"
 import { appendFileSync, closeSync, mkdirSync, openSync, readFileSync, renameSync, rmSync } from "node:fs"
 import { join } from "node:path"
+import { enclose } from "./controlGroups.ts"
 import { listProcesses } from "./descendants.ts"
 import type { Job } from "./Executor.ts"
 import { newMark, variable } from "./mark.ts"
@@ -127,6 +128,7 @@ export class OneUses {
           [variable]: value
         }
       })
+      if (child.pid !== undefined) enclose(child.pid, mark)
       const started: OneUse = { child, pid: child.pid, mark, since, known, ahead }
       this.#options.onStart(started)
       child.once("exit", () => this.#options.onExit(started))

@@ -1,5 +1,6 @@
-/** Finds and ends what descends from actions, whatever it did to get away: new groups, new sessions, parents that are gone. */
+/** Finds and ends what descends from actions, whatever it did to get away: new groups and sessions, parents that are gone. */
 import { readdirSync } from "node:fs"
+import { enclosed, release } from "./controlGroups.ts"
 import { marksOf, type Stat, statOf } from "./mark.ts"
 
 /** What is to be ended. */
@@ -26,7 +27,10 @@ export const listProcesses = (): ReadonlyArray<number> => {
   }
 }
 
-/** Those that carry the mark, belong to the group or session of a leader, or descend from one of these; living ones only. */
+/**
+ * Those that carry the mark, are in a control group of that name, belong to the group or session of a leader, or descend
+ * from one of these; living ones only.
+ */
 export const find = (wanted: Wanted): ReadonlyArray<number> => {
   const stats: Array<Stat> = []
   for (const pid of listProcesses()) {
@@ -35,7 +39,7 @@ export const find = (wanted: Wanted): ReadonlyArray<number> => {
     if (stat !== undefined && stat.state !== "Z" && stat.state !== "X") stats.push(stat)
   }
   const found = new Set<number>()
-  const meant = new Set(wanted.leaders)
+  const meant = new Set([...wanted.leaders, ...enclosed(wanted.marked)])
   let rest = stats
   for (;;) {
     const others: Array<Stat> = []
@@ -70,6 +74,7 @@ export const killAll = async (wanted: Wanted, timeoutMs = 10_000): Promise<boole
     if (Date.now() > until) return false
     await new Promise(resolve => setTimeout(resolve, 3))
   }
+  release(wanted.marked)
   return true
 }
 
