@@ -35,7 +35,10 @@ const bundle = async (): Promise<ReadonlyArray<string>> => {
     external,
     treeshake: {
       moduleSideEffects: [
-        { test: /src\/cli\/(main|worker)\.ts|executors\/guard\.ts|tokenizeWorker\.ts|ort\/worker\.ts/, sideEffects: true },
+        {
+          test: /src\/cli\/(main|worker)\.ts|executors\/guard\.ts|tokenizeWorker\.ts|ort\/worker\.ts/,
+          sideEffects: true
+        },
         { external: true, sideEffects: true },
         { test: /./, sideEffects: false }
       ]

@@ -98,7 +98,10 @@ export class OneUses {
   /** Ends those that wait. */
   async close(): Promise<void> {
     this.#closed = true
-    const ends = this.#spares.map(({ child }) => new Promise(resolve => child.once("exit", resolve)))
+    const ends = this.#spares.map(({ child }) => {
+      child.ref()
+      return new Promise(resolve => child.once("exit", resolve))
+    })
     for (const spare of [...this.#spares]) this.#end(spare)
     await Promise.all(ends)
   }

@@ -4,9 +4,12 @@ import { join } from "node:path"
 
 const prefix = "pipeline-"
 
+/** `off`: no groups are made. */
+const variable = "PIPELINE_CONTROL_GROUPS"
+
 /** The folder of the group that we belong to; undefined where we may not make groups in it. */
 const home: string | undefined = (() => {
-  if (process.platform !== "linux") return undefined
+  if (process.platform !== "linux" || process.env[variable] === "off") return undefined
   try {
     const path = /^0::(.*)$/m.exec(readFileSync("/proc/self/cgroup", "utf8"))?.[1]
     const mount = /^\S+ \S+ \S+ \S+ (\S+) .*- cgroup2 /m.exec(readFileSync("/proc/self/mountinfo", "utf8"))?.[1]

@@ -88,9 +88,7 @@ export const make = (options: LocalOptions): LocalExecutor => {
       }
       const died = (code: number | null, signal: NodeJS.Signals | null) => {
         if (!begun && use.ahead) return finish("unborn")
-        void killAll(left(use, false)).then(() =>
-          finish(ended ?? { _tag: "Died", reason: describeExit(code, signal) })
-        )
+        void killAll(left(use, false)).then(() => finish(ended ?? { _tag: "Died", reason: describeExit(code, signal) }))
       }
       const conclude = async (told: Ended) => {
         ended = told
@@ -138,6 +136,7 @@ export const make = (options: LocalOptions): LocalExecutor => {
       await processes.close()
       if (guard === undefined) return
       const gone = new Promise(resolve => guard!.once("exit", resolve))
+      guard.ref()
       if (guard.exitCode === null && guard.signalCode === null && guard.kill("SIGKILL")) await gone
       guard = undefined
     })
