@@ -102,7 +102,7 @@ export class OneUses {
       child.ref()
       return new Promise(resolve => child.once("exit", resolve))
     })
-    for (const spare of [...this.#spares]) this.#end(spare)
+    for (const spare of this.#spares.splice(0)) discard(spare)
     await Promise.all(ends)
   }
 
