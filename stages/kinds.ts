@@ -38,7 +38,7 @@ export const ModelFiles = Artifact.kind("model-files", {
   })
 })
 
-/** `metrics.jsonl`, one line per step with its time, and the same as an event file for TensorBoard. */
+/** `metrics.jsonl`, one line per step with its time, and the same as an event file for TensorBoard; where they were asked for, `generations.jsonl` and `panels.jsonl`. */
 export const TrainingLog = Artifact.kind("training-log", {
   description: "What was measured during a training: metrics.jsonl, and an event file for TensorBoard",
   metadata: Schema.Struct({ steps: Count })

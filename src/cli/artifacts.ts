@@ -39,9 +39,11 @@ export const artifactsOf = (database: Database, text: string): ReadonlyArray<Nam
   return found
 }
 
-/** The one artifact that a reference stands for. Throws ConfigError. */
-export const artifactOf = (database: Database, text: string): NamedArtifact => {
-  const [only, ...others] = artifactsOf(database, text)
+/** The one artifact that a reference stands for; where it stands for several, that of a kind. Throws ConfigError. */
+export const artifactOf = (database: Database, text: string, kind?: string): NamedArtifact => {
+  const all = artifactsOf(database, text)
+  const ofKind = all.filter(artifact => artifact.kind === kind)
+  const [only, ...others] = ofKind.length === 1 ? ofKind : all
   if (others.length === 0) return only!
   throw new ConfigError({
     at: text,

@@ -18,6 +18,7 @@ import { programText } from "../tensor/text.ts"
 import { elements } from "../tensor/Tensor.ts"
 import { artifactOf } from "./artifacts.ts"
 import { exportAnchors } from "./export/anchors.ts"
+import { exportPanels, logKind } from "./export/panels.ts"
 import { trajectoriesText } from "./export/trajectories.ts"
 import { fromHere } from "./eventText.ts"
 import * as flags from "./flags.ts"
@@ -35,14 +36,14 @@ export const command = Command.make(
         "An artifact: digits of its digest, or PIPELINE/STAGE; for onnx, program and text also embedded:NAME or a directory in Hugging Face layout"
       )
     ),
-    to: Flag.Literals("to", ["files", "onnx", "program", "text", "anchors", "trajectories"]).pipe(
+    to: Flag.Literals("to", ["files", "onnx", "program", "text", "anchors", "trajectories", "panels"]).pipe(
       Flag.withDescription(
-        "files: copies of the artifact's files (a model in Hugging Face layout, a TensorBoard directory, …); onnx: a model's forward pass as a graph; program: the same as engines are given it, in JSON; text: the same to be read, a line for each operation; anchors: a teacher's hidden states, a safetensors file per sequence; trajectories: the orders of revealing, JSON Lines in the field's format"
+        "files: copies of the artifact's files (a model in Hugging Face layout, a TensorBoard directory, …); onnx: a model's forward pass as a graph; program: the same as engines are given it, in JSON; text: the same to be read, a line for each operation; anchors: a teacher's hidden states, a safetensors file per sequence; trajectories: the orders of revealing, JSON Lines in the field's format; panels: pictures of a training, SVG files"
       )
     ),
     output: Flag.String("output").pipe(
       Flag.withAlias("o"),
-      Flag.withDescription("A new directory for files and anchors; else a new file"),
+      Flag.withDescription("A new directory for files, anchors and panels; else a new file"),
       Flag.withMetavar("PATH")
     ),
     length: Flag.Int("length").pipe(
@@ -65,7 +66,7 @@ export const command = Command.make(
   },
   Effect.fn("export")(function* (args) {
     const path = resolve(args.output)
-    const directory = args.to === "files" || args.to === "anchors"
+    const directory = args.to === "files" || args.to === "anchors" || args.to === "panels"
     if (existsSync(path) && (!directory || readdirSync(path).length > 0))
       return yield* new ConfigError({
         at: `--output ${args.output}`,
@@ -81,10 +82,11 @@ export const command = Command.make(
     else {
       const { database, store } = yield* needCache(args.cache)
       const name = yield* nameOf(args.reference)
-      const { digest } = yield* attempt(() => artifactOf(database, name))
+      const { digest } = yield* attempt(() => artifactOf(database, name, args.to === "panels" ? logKind : undefined))
       const manifest = yield* store.readManifest(digest)
       if (args.to === "files") yield* store.materialiseArtifact(manifest, path, { onto: nodeDisk })
       else if (args.to === "anchors") yield* exportAnchors(store, digest, manifest, path)
+      else if (args.to === "panels") yield* exportPanels(store, digest, manifest, path)
       else yield* write(yield* trajectoriesText(store, digest, manifest))
     }
     process.stderr.write(`wrote ${fromHere(path)}\n`)
@@ -111,6 +113,10 @@ export const command = Command.make(
     {
       command: "pipeline export compare-50x/trajectories/scheduled --to trajectories -o orders.jsonl",
       description: "idx, trajectory, nfe, prompt_len of each sequence"
+    },
+    {
+      command: "pipeline export compare-50x/train/with_trajectory --to panels -o panels",
+      description: "Orders, predictions and losses of a training, a picture each"
     }
   ])
 )

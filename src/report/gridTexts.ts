@@ -2,7 +2,8 @@
 import type { EvaluationResult } from "../evaluation/results.ts"
 import { count } from "../pipeline/units.ts"
 import { escape } from "./html.ts"
-import type { GridRow, Panel } from "./rows.ts"
+import { latestPanels, type Panel } from "./drawnPanels.ts"
+import type { GridRow } from "./rows.ts"
 
 /** What each row wrote behind the same prompt: at the grid's number of steps, or the largest; the others folded away. */
 export const samplesSection = (rows: ReadonlyArray<GridRow>, textSteps: number): string =>
@@ -40,15 +41,12 @@ const written = ({ prompt, text }: { readonly prompt: string; readonly text: str
 export const panelsSection = (rows: ReadonlyArray<GridRow>): string =>
   rows
     .flatMap(({ label, runs }, row) => {
-      const latest = new Map<string, Panel>()
-      for (const panel of runs[0]!.log?.content.panels ?? []) {
-        const known = latest.get(panel.name)
-        if (known === undefined || known.step < panel.step) latest.set(panel.name, panel)
-      }
-      return latest.size === 0
+      const { lines, panels } = runs[0]!.log?.content ?? { lines: [], panels: [] }
+      const latest = latestPanels(panels, lines)
+      return latest.length === 0
         ? []
         : [
-            `<details${row === 0 ? " open" : ""}><summary>${escape(label)}</summary>\n<div class="figures panels">\n${[...latest.values()].map(picture).join("\n")}\n</div></details>`
+            `<details${row === 0 ? " open" : ""}><summary>${escape(label)}</summary>\n<div class="figures panels">\n${latest.map(picture).join("\n")}\n</div></details>`
           ]
     })
     .join("\n")

@@ -1,5 +1,6 @@
-/** Pictures of a training at one step, as SVG files that need nothing else: a trajectory, a prediction, and the history of losses. */
+/** Pictures of a training at one step, as SVG that need nothing else: a trajectory, a prediction, and the history of losses. */
 import type { EChartsCoreOption } from "echarts/core"
+import type { Predicted } from "../training/panelFile.ts"
 import { type Coordinates, draw } from "./draw.ts"
 
 const colours = {
@@ -130,9 +131,6 @@ export const trajectoryPanel = ({ entropies, masked, step }: TrajectoryPanel): s
     ]
   })
 }
-
-/** What became of a position. */
-export type Predicted = "right" | "wrong" | "not masked"
 
 export interface PredictionPanel {
   readonly step: number

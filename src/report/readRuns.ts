@@ -6,8 +6,9 @@ import { canonical, short } from "../pipeline/Digest.ts"
 import type { ArtifactReader, ChunkReader } from "../pipeline/StageContext.ts"
 import { permanent, type StageError } from "../pipeline/StageError.ts"
 import { metricsFile, readLines } from "../training/log.ts"
+import { decodePanels, panelsFile } from "../training/panelFile.ts"
 import { recordFile, TrainingRecord } from "../training/record.ts"
-import type { Cached, Panel, Run } from "./rows.ts"
+import type { Cached, Run } from "./rows.ts"
 
 type Named = { readonly [name: string]: ArtifactReader<unknown> }
 
@@ -67,17 +68,15 @@ const readModel = (artifact: ArtifactReader<unknown>) =>
     return { training, architecture: canonical(config) }
   })
 
-/** `panels/step_200_trajectory.svg` and the like. */
-const panelName = /^panels\/step_(\d+)_(.+)\.svg$/
-
 const readLog = (artifact: ArtifactReader<unknown>) =>
   Effect.gen(function* () {
     const lines = readLines(yield* artifact.text(metricsFile))
-    const panels: Array<Panel> = []
-    for (const { path } of artifact.files) {
-      const match = panelName.exec(path)
-      if (match !== null) panels.push({ name: match[2]!, step: Number(match[1]), svg: yield* artifact.text(path) })
-    }
+    const looks = artifact.files.some(({ path }) => path === panelsFile)
+      ? readLines(yield* artifact.text(panelsFile))
+      : []
+    const panels = yield* Effect.mapError(decodePanels(looks), ({ message }) =>
+      permanent(`${panelsFile} of ${short(artifact.digest)}: ${message}`)
+    )
     return { lines, panels }
   })
 

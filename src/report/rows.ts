@@ -1,6 +1,7 @@
 /** The rows of the grid: what was given for each, as values. */
 import type { BenchmarkResult, EvaluationResult, Generation, Timing } from "../evaluation/results.ts"
 import type { Line } from "../training/log.ts"
+import type { PanelLine } from "../training/panelFile.ts"
 import type { TrainingRecord } from "../training/record.ts"
 
 /** One training of a row's method with one seed, and what was measured of its model. */
@@ -13,20 +14,13 @@ export interface Run {
   }>
   readonly evaluation?: Given<EvaluationResult>
   readonly benchmark?: Given<BenchmarkResult>
-  readonly log?: Given<{ readonly lines: ReadonlyArray<Line>; readonly panels: ReadonlyArray<Panel> }>
+  readonly log?: Given<{ readonly lines: ReadonlyArray<Line>; readonly panels: ReadonlyArray<PanelLine> }>
 }
 
 /** The content of an artifact, and its digest, by which it can be traced. */
 export interface Given<A> {
   readonly digest: string
   readonly content: A
-}
-
-/** A picture that the training made of itself. */
-export interface Panel {
-  readonly name: string
-  readonly step: number
-  readonly svg: string
 }
 
 export interface GridRow {

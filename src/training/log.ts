@@ -3,7 +3,7 @@
  * written as it goes. A resumed training goes on behind the step from which it resumes.
  */
 import { appendFileSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs"
-import { join, sep } from "node:path"
+import { dirname, join, sep } from "node:path"
 import { Effect } from "effect"
 import { type FileError, onFile } from "../data/fileError.ts"
 import { firstRecord, scalarsRecord } from "./tensorboard.ts"
@@ -80,6 +80,27 @@ export const readLines = (text: string, upTo = Infinity): ReadonlyArray<Line> =>
     const read = JSON.parse(line) as Line
     return read.step <= upTo ? [read] : []
   })
+
+/**
+ * A further file of lines with a step each, beside the log. With the first lines that are appended, those of their step and later ones go: a training that resumed
+ * from an earlier checkpoint has not seen them.
+ */
+export const lineFile = (path: string) => {
+  let begun = false
+  return (step: number, lines: ReadonlyArray<{ readonly step: number }>): Effect.Effect<void, FileError> =>
+    onFile(path, `write ${path}`, async () => {
+      const text = lines.map(line => `${JSON.stringify(line)}\n`).join("")
+      if (begun) return appendFileSync(path, text)
+      begun = true
+      mkdirSync(dirname(path), { recursive: true })
+      writeFileSync(
+        path,
+        readLines(textOf(path), step - 1)
+          .map(asText)
+          .join("") + text
+      )
+    })
+}
 
 /** What a file holds; nothing where there is none. */
 export const textOf = (path: string): string => (existsSync(path) ? readFileSync(path, "utf8") : "")

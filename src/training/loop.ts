@@ -50,11 +50,11 @@ const checkpointShare = 0.05
 export interface Observer<E> {
   /** Steps between two looks. */
   readonly every: number
-  /** Called before the first look. What is returned is called with the number of steps done and what was measured; it tells what to log. */
+  /** Called before the first look. What is returned is called with the number of steps done; it tells what to log. */
   readonly prepare: (
     buffers: TrainingBuffers,
     directory: string
-  ) => Effect.Effect<(step: number, measured: Scalars) => Effect.Effect<Scalars, E>, E, Scope.Scope>
+  ) => Effect.Effect<(step: number) => Effect.Effect<Scalars, E>, E, Scope.Scope>
 }
 
 export interface Training<E> {
@@ -195,7 +195,7 @@ export const train = <E>(
         ...(due ? prefixed("eval/", evaluated) : {})
       }
       const looking = observers.filter(({ every }) => state.step % every === 0)
-      const seen = yield* Effect.forEach(looking, ({ look }) => Effect.flatMap(look, use => use(state.step, measured)))
+      const seen = yield* Effect.forEach(looking, ({ look }) => Effect.flatMap(look, use => use(state.step)))
       yield* log.write(state.step, Object.assign({}, measured, ...seen) as Scalars)
       if (due || looking.length > 0) pace.pause()
       yield* training.progress({

@@ -1,31 +1,27 @@
-/** What the panels of a masked-diffusion training show, measured on the model as it is, and their files. */
-import { mkdirSync, writeFileSync } from "node:fs"
+/** What the panels of a masked-diffusion training show, measured on the model as it is. */
 import { join } from "node:path"
 import { Effect, Schema, type Scope } from "effect"
-import { type FileError, onFile } from "../data/fileError.ts"
+import type { FileError } from "../data/fileError.ts"
 import { Count, setting } from "../data/setting.ts"
 import { packedArrays } from "../data/packing.ts"
 import { maskedIn, statesOf, type Trajectory } from "../diffusion/trajectory.ts"
 import type { Buffers, Engine, EngineError } from "../engines/Engine.ts"
 import { type ModelConfig, parameterSpecs } from "../models/config.ts"
 import { columnsOf, shiftedData, shiftedInputs, shiftedLosses } from "../models/shifted.ts"
-import type { Predicted } from "../report/panels.ts"
 import { logSumExp } from "../tensor/composites.ts"
 import { exp, input, max, reshape, sub } from "../tensor/ops.ts"
 import { makeProgram } from "../tensor/Program.ts"
-import { metricsFile, readLines, type Scalars, textOf } from "./log.ts"
+import { lineFile } from "./log.ts"
 import type { Observer } from "./loop.ts"
 import type { DiffusionData } from "./objectives/corruptedRows.ts"
 import { entropyTerms } from "./objectives/trajectoryTerms.ts"
+import { type PanelLine, panelsFile, type Predicted } from "./panelFile.ts"
 
 export const PanelSettings = Schema.Struct({
   /** Steps between two sets of panels (a trajectory, a prediction, the history of losses); 0: none */
   panelEverySteps: setting(Count, 0)
 })
 export type PanelSettings = typeof PanelSettings.Type
-
-/** Steps that the scatter of the history shows. */
-const historyLength = 400
 
 export interface PanelData extends Pick<DiffusionData, "epochs" | "length" | "mask" | "masking" | "pad" | "sequences"> {
   /** Where masks follow them. */
@@ -42,20 +38,9 @@ export const trainingPanels = (
   prepare: ({ frozen, parameters }, directory) =>
     Effect.gen(function* () {
       const inspect = yield* makeInspection(engine, config, { ...frozen.views, ...parameters.views }, data)
-      // Loaded where there is something to draw.
-      const { historyPanel, predictionPanel, trajectoryPanel } = yield* Effect.promise(
-        () => import("../report/panels.ts")
-      )
-      const folder = join(directory, "panels")
-      return (step: number, measured: Scalars) =>
+      const append = lineFile(join(directory, panelsFile))
+      return (step: number) =>
         Effect.gen(function* () {
-          const write = (name: string, svg: string) => {
-            const path = join(folder, `step_${step}_${name}.svg`)
-            return onFile(path, `write ${path}`, async () => {
-              mkdirSync(folder, { recursive: true })
-              writeFileSync(path, svg)
-            })
-          }
           const examples = data.epochs.rows(step - 1).flat()
           const first = examples[0]!
           const { masked } = data.masking(first, step - 1)
@@ -64,35 +49,25 @@ export const trainingPanels = (
             if (i === 0 || masked[i] !== 1) return "not masked"
             return right === 1 ? "right" : "wrong"
           })
-          const confidences = seen.map(({ confidence }, i) => (i === 0 ? undefined : confidence))
-          yield* write("prediction", predictionPanel({ step, positions, confidences }))
-
+          const confidences = seen.map(({ confidence }, i) => (i === 0 ? null : rounded(confidence)))
           const followed = examples.find(example => data.trajectories?.has(example) === true)
-          if (followed !== undefined) {
-            const states = yield* statesAlong(inspect, data.sequences[followed]!, data.trajectories!.get(followed)!)
-            yield* write("trajectory", trajectoryPanel({ step, ...states }))
+          const line: PanelLine = {
+            step,
+            prediction: { positions, confidences },
+            ...(followed === undefined
+              ? {}
+              : {
+                  trajectory: yield* statesAlong(inspect, data.sequences[followed]!, data.trajectories!.get(followed)!)
+                })
           }
-
-          const earlier = readLines(textOf(join(directory, metricsFile)), step - 1)
-          const lines = [...earlier.map(line => ({ at: line.step, of: line })), { at: step, of: measured }]
-          const numbers = lines.flatMap(({ at, of }) => {
-            const [mdm, loss, ratio] = [of["losses/mdm"], of["training/loss"], of["training/mask_ratio"]]
-            return typeof mdm === "number" && typeof loss === "number" && typeof ratio === "number"
-              ? [{ at, mdm, loss, ratio }]
-              : []
-          })
-          yield* write(
-            "history",
-            historyPanel({
-              step,
-              points: numbers.slice(-historyLength).map(({ mdm, ratio }) => [ratio, mdm] as const),
-              losses: numbers.map(({ at, loss }) => [at, loss] as const)
-            })
-          )
+          yield* append(step, [line])
           return {}
         })
     })
 })
+
+/** More digits could not be seen. */
+const rounded = (x: number): number => Number(x.toPrecision(5))
 
 /** What a model makes of a token, given those that are not masked. */
 export interface Seen {
@@ -174,14 +149,15 @@ export const makeInspection = (
 /** The masks of each state of a trajectory, and the mean entropy of the predictions of what they mask. */
 const statesAlong = (inspect: Inspect, ids: Int32Array, trajectory: Trajectory) =>
   Effect.gen(function* () {
-    const masked: Array<Uint8Array> = []
+    const masked: Array<string> = []
     const entropies: Array<number> = []
     for (let state = 0; state < statesOf(trajectory); state++) {
       const mask = new Uint8Array(ids.length)
       mask.set(maskedIn(trajectory, state).subarray(0, ids.length - trajectory.promptLength), trajectory.promptLength)
-      masked.push(mask)
+      masked.push(mask.join(""))
       const seen = (yield* inspect(ids, mask)).filter((_, i) => i > 0 && mask[i] === 1)
-      entropies.push(seen.length === 0 ? 0 : seen.reduce((sum, { entropy }) => sum + entropy, 0) / seen.length)
+      const total = seen.reduce((sum, { entropy }) => sum + entropy, 0)
+      entropies.push(seen.length === 0 ? 0 : rounded(total / seen.length))
     }
     return { masked, entropies }
   })

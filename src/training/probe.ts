@@ -1,16 +1,15 @@
 /** Texts that a model writes while it learns: token by token, as the autoregressive model that it was, and from masks. */
-import { appendFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { Effect, Schema, Stream } from "effect"
 import { PositiveInt, setting } from "../data/setting.ts"
-import { type FileError, onFile } from "../data/fileError.ts"
+import type { FileError } from "../data/fileError.ts"
 import type { Tokenizer } from "../data/tokenizer.ts"
 import { makeDecoder } from "../decoding/autoregressive.ts"
 import { makeDenoiser } from "../decoding/denoiser.ts"
 import { DiffusionDecoding, diffusionGenerate, mdmDefaults } from "../decoding/diffusion.ts"
 import type { Engine, EngineError } from "../engines/Engine.ts"
 import type { ModelConfig } from "../models/config.ts"
-import { readLines, textOf } from "./log.ts"
+import { lineFile } from "./log.ts"
 import type { Observer } from "./loop.ts"
 
 export const ProbeSettings = Schema.Struct({
@@ -48,21 +47,7 @@ export const generationProbe = (
       const length = newTokens + prompts.reduce((most, { ids }) => Math.max(most, ids.length), 0)
       const decoder = yield* makeDecoder(engine, config, views, length)
       const denoiser = yield* makeDenoiser(engine, config, views, { rows: 1, length, wanted: newTokens })
-      const path = join(directory, generationsFile)
-      let begun = false
-      /** Forgets what was written after the checkpoint that a training resumed from. */
-      const begin = (step: number) =>
-        onFile(path, `open ${path}`, async () => {
-          if (begun) return
-          begun = true
-          writeFileSync(
-            path,
-            readLines(textOf(path), step - 1)
-              .map(line => `${JSON.stringify(line)}\n`)
-              .join("")
-          )
-        })
-
+      const append = lineFile(join(directory, generationsFile))
       const autoregressive = (prompt: Int32Array) =>
         Stream.runCollect(
           decoder.generate({
@@ -92,7 +77,7 @@ export const generationProbe = (
         )
       return (step: number) =>
         Effect.gen(function* () {
-          yield* begin(step)
+          const lines: Array<{ readonly step: number; readonly [field: string]: unknown }> = []
           const totals = { ar: { tokens: 0, seconds: 0 }, diff: { tokens: 0, seconds: 0 } }
           for (const { ids, text } of prompts) {
             const ar = yield* timed(autoregressive(ids))
@@ -104,16 +89,16 @@ export const generationProbe = (
               total.tokens += tokens.length
               total.seconds += seconds
             }
-            const line = {
+            lines.push({
               step,
               prompt: text,
               ar_text: tokenizer.decode(ar.tokens),
               diffusion_text: tokenizer.decode(diff.tokens),
               ar_tok_per_sec: ar.tokens.length / ar.seconds,
               diff_tok_per_sec: diff.tokens.length / diff.seconds
-            }
-            yield* onFile(path, `write ${path}`, async () => appendFileSync(path, `${JSON.stringify(line)}\n`))
+            })
           }
+          yield* append(step, lines)
           return {
             "inference/ar_tok_per_sec": totals.ar.tokens / totals.ar.seconds,
             "inference/diff_tok_per_sec": totals.diff.tokens / totals.diff.seconds

@@ -14,6 +14,7 @@ import { downloadDocuments, downloadModel, downloadTokenizer } from "../../stage
 import { tokenize } from "../../stages/tokenize.ts"
 import { trajectories } from "../../stages/trajectories.ts"
 import { pipeline } from "../support/commandLine.ts"
+import { fixtureModel } from "../support/gridFixtures.ts"
 import { runPipeline, temporaryDirectory } from "../support/inProcess.ts"
 import { tinyConfig, tinyLatent, tinyWeight, writeTinyModel } from "../support/tinyModel.ts"
 import { bruteForward } from "../models/bruteForce.ts"
@@ -55,7 +56,8 @@ describe("pipeline export --to files and anchors", () => {
         })
         return [
           anchor({ teacher, sequences, layers: [0, 2] }),
-          trajectories({ teacher, sequences, mode: "lr", numSteps: 2 })
+          trajectories({ teacher, sequences, mode: "lr", numSteps: 2 }),
+          fixtureModel({ row: "some", config: {} }).log
         ]
       }
     )
@@ -88,6 +90,16 @@ describe("pipeline export --to files and anchors", () => {
     assert.match(String(ids_sha), /^[0-9a-f]{16}/)
     const other = call("export", "states/anchor", "--to", "trajectories", "-o", "wrong.jsonl", "--cache", cache)
     assert.include(other.stderr, "is no set of trajectories, but anchors")
+    // Of an action's outputs the log has panels.
+    const drawn = call("export", "states/fixture-model", "--to", "panels", "-o", "panels", "--cache", cache)
+    assert.strictEqual(drawn.code, 0, drawn.stderr)
+    assert.deepStrictEqual(
+      readdirSync(join(directory.path, "panels")).sort(),
+      [100, 200].flatMap(step => ["history", "prediction", "trajectory"].map(name => `step_${step}_${name}.svg`))
+    )
+    assert.match(readFileSync(join(directory.path, "panels", "step_200_trajectory.svg"), "utf8"), /<svg [^]*step 200/)
+    const none = call("export", "states/anchor", "--to", "panels", "-o", "none", "--cache", cache)
+    assert.include(none.stderr, "is no log of a training, but anchors")
     const at = (name: string) => join(directory.path, "anchors", name)
     const manifest = JSON.parse(readFileSync(at("manifest.json"), "utf8")) as object
     assert.include(manifest, { format_version: 1, num_hidden_layers: 2, hidden_size: 8, dtype: "bfloat16" })

@@ -5,6 +5,7 @@ import type { GridRow, Run } from "../../src/report/rows.ts"
 import * as Stage from "../../src/pipeline/Stage.ts"
 import { sha256 } from "../../src/pipeline/Digest.ts"
 import { readLines } from "../../src/training/log.ts"
+import type { PanelLine } from "../../src/training/panelFile.ts"
 import { normals, randomKey } from "../../src/tensor/random.ts"
 import { Benchmark, Evaluation, ModelFiles, TrainingLog, Trajectories } from "../../stages/kinds.ts"
 
@@ -141,8 +142,12 @@ export const trainingRecord = {
   tokens: 400_000
 }
 
-/** A picture that would run a script if it became part of the page. */
-export const panelSvg = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 40 20"><script>alert(1)</script><rect width="40" height="20" fill="#0a0"/></svg>`
+/** A look at a training that follows trajectories. */
+const look = (step: number): PanelLine => ({
+  step,
+  prediction: { positions: ["not masked", "right", "wrong"], confidences: [null, 0.75, 0.25] },
+  trajectory: { masked: ["011", "001", "000"], entropies: [2, 1, 0] }
+})
 
 export interface FixtureRow {
   readonly name: string
@@ -189,7 +194,7 @@ export const fixtureModel = Stage.make("fixture-model", {
     yield* model.write("weights.txt", parameters.row)
     yield* model.metadata({ files: 3, tensors: 0, parameters: trainingRecord.parameters })
     yield* log.write("metrics.jsonl", metricsText({ aligned: parameters.row !== "baseline" }))
-    for (const step of [100, 200]) yield* log.write(`panels/step_${step}_trajectory.svg`, panelSvg)
+    yield* log.write("panels.jsonl", [100, 200].map(step => `${JSON.stringify(look(step))}\n`).join(""))
     yield* log.metadata({ steps: 200 })
   })
 })

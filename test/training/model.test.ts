@@ -12,7 +12,10 @@ import { languageModel, trainModel, TrainSettings } from "../../src/training/mod
 import { AlignmentSettings, isAligned } from "../../src/training/objectives/alignmentSettings.ts"
 import { diffusionObjective, DiffusionSettings } from "../../src/training/objectives/diffusion.ts"
 import { TrajectorySettings } from "../../src/training/objectives/trajectoryTerms.ts"
+import { drawnPanels } from "../../src/report/drawnPanels.ts"
+import { readLines } from "../../src/training/log.ts"
 import { diffusionObservers, ObserverSettings } from "../../src/training/observers.ts"
+import { decodePanels } from "../../src/training/panelFile.ts"
 import { temporaryDirectory } from "../support/inProcess.ts"
 import { tinyConfig } from "../support/tinyModel.ts"
 import { filesIn, loadFrom, shippedDirectory } from "../support/tokenizers.ts"
@@ -189,10 +192,7 @@ describe("a trained model", () => {
 describe("observers", () => {
   it("write texts of both kinds, and panels that need nothing else", async () => {
     const { files, linesOf, metrics, text } = await trained("seen", { observers: looks, trajectories: true })
-    const panels = [2, 4, 6].flatMap(step =>
-      ["history", "prediction", "trajectory"].map(name => `panels/step_${step}_${name}.svg`)
-    )
-    expect(files).toEqual(["events.out.tfevents.pipeline", "generations.jsonl", "metrics.jsonl", "panels", ...panels])
+    expect(files).toEqual(["events.out.tfevents.pipeline", "generations.jsonl", "metrics.jsonl", "panels.jsonl"])
     const lines = linesOf("generations.jsonl")
     expect(lines.map(({ prompt, step }) => [step, prompt])).toEqual(
       [3, 6].flatMap(step => ["The meaning of life is", "def fibonacci(n):"].map(prompt => [step, prompt]))
@@ -205,8 +205,12 @@ describe("observers", () => {
     expect(metrics.map(line => "inference/ar_tok_per_sec" in line)).toEqual([false, false, true, false, false, true])
     expect(metrics.map(line => "inference/diff_tok_per_sec" in line)).toEqual([false, false, true, false, false, true])
     expect(metrics.every(line => line["trajectory/fallback_frac"] === 0)).toBe(true)
-    for (const panel of panels) {
-      const svg = text(panel)
+    const drawable = await Effect.runPromise(decodePanels(linesOf("panels.jsonl")))
+    const panels = drawnPanels(drawable, readLines(text("metrics.jsonl")))
+    expect(panels.map(({ name, step }) => [step, name])).toEqual(
+      [2, 4, 6].flatMap(step => ["prediction", "trajectory", "history"].map(name => [step, name]))
+    )
+    for (const { svg } of panels) {
       expect(svg).toMatch(/^<svg [^>]*xmlns="http:\/\/www\.w3\.org\/2000\/svg"/)
       expect(svg.trimEnd()).toMatch(/<\/svg>$/)
       expect(svg).not.toMatch(/<(image|script|foreignObject)|url\(http/)
@@ -219,9 +223,19 @@ describe("observers", () => {
     const old = (step: number) => `${JSON.stringify({ step, prompt: "old", ar_text: "", diffusion_text: "" })}\n`
     // As if a process had been killed before its first checkpoint.
     writeFileSync(join(folder, "generations.jsonl"), `${old(3)}${old(6)}{"step":9,"pro`)
-    const { linesOf } = await trained("again", { observers: { ...looks, panelEverySteps: 0 } })
+    const look = { step: 4, prediction: { positions: [], confidences: [] } }
+    writeFileSync(
+      join(folder, "panels.jsonl"),
+      [2, 4, 6].map(step => `${JSON.stringify({ ...look, step })}\n`).join("")
+    )
+    const { linesOf } = await trained("again", { observers: { ...looks, panelEverySteps: 4 } })
     expect(linesOf("generations.jsonl").map(({ prompt, step }) => [step, prompt])).toEqual(
       [3, 6].flatMap(step => ["The meaning of life is", "def fibonacci(n):"].map(prompt => [step, prompt]))
     )
+    const panels = await Effect.runPromise(decodePanels(linesOf("panels.jsonl")))
+    expect(panels.map(({ prediction, step }) => [step, prediction.positions.length > 0])).toEqual([
+      [2, false],
+      [4, true]
+    ])
   })
 })
