@@ -59,26 +59,24 @@ const bundle = async (): Promise<ReadonlyArray<string>> => {
 
 /** Fingerprints of every stage that ships, for each of its methods. */
 const fingerprints = async (): Promise<Record<string, Record<string, Fingerprint.Fingerprint>>> => {
-  const found: Record<string, Record<string, Fingerprint.Fingerprint>> = {}
+  const session = new Fingerprint.Session()
+  const found: Record<string, Record<string, Fingerprint.Fingerprint>> = {
+    [Fingerprint.ownPackage]: { [noMethod]: await session.ours() }
+  }
   for (const file of stageFiles) {
     const path = join(root, file)
     const module = (await import(pathToFileURL(path).href)) as Record<string, unknown>
     for (const [name, stage] of Object.entries(module)) {
       if (!isStage(stage)) continue
       if (found[stage.name] !== undefined) throw new Error(`two stages are named ${stage.name}`)
-      const methods = stage.methods === undefined ? [noMethod] : Object.keys(stage.methods.modules)
-      found[stage.name] = Object.fromEntries(
-        await Promise.all(
-          methods.map(async method => [
-            method,
-            await Effect.runPromise(
-              Fingerprint.compute(
-                Fingerprint.targetOf(stage, { file: path, export: name }, method === noMethod ? undefined : method)
-              )
-            )
-          ])
+      const ofMethods: Record<string, Fingerprint.Fingerprint> = {}
+      for (const method of stage.methods === undefined ? [noMethod] : Object.keys(stage.methods.modules)) {
+        const target = { file: path, export: name, methods: stage.methods, files: stage.files }
+        ofMethods[method] = await Effect.runPromise(
+          Fingerprint.compute(method === noMethod ? target : { ...target, method }, session)
         )
-      )
+      }
+      found[stage.name] = ofMethods
     }
   }
   return found

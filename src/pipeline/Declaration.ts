@@ -16,6 +16,7 @@ const known: { readonly [option in keyof StageOptions<{}, never, {}>]-?: true } 
   outputs: true,
   items: true,
   methods: true,
+  files: true,
   identity: true,
   resources: true,
   retries: true,
@@ -67,6 +68,7 @@ const wrongOptions = (name: string, options: Readonly<Record<string, unknown>>):
     wrongPorts(name, "input", inputs) ??
     wrongPorts(name, "output", outputs) ??
     wrongItems(name, options["items"], inputs) ??
+    wrongFiles(name, options["files"]) ??
     wrongFunction(name, "run", options["run"]) ??
     wrongFunction(name, "identity", options["identity"]) ??
     (typeof options["resources"] === "function" ? undefined : wrongResources(`stage ${name}`, options["resources"])) ??
@@ -96,6 +98,11 @@ const wrongItems = (name: string, items: unknown, inputs: ReadonlyArray<string>)
     ? undefined
     : [`items of stage ${name} depend on input ${String(strange)}, which it does not have`]
 }
+
+const wrongFiles = (name: string, files: unknown): Wrong | undefined =>
+  files === undefined || (Array.isArray(files) && files.every(file => typeof file === "string" && file !== ""))
+    ? undefined
+    : [`files of stage ${name} must be a list of paths relative to its module, got ${Problem.describe(files)}`]
 
 const wrongFunction = (name: string, option: string, value: unknown): Wrong | undefined =>
   value === undefined || typeof value === "function"

@@ -29,6 +29,9 @@ export interface IdentityContext {
   readonly remember: (name: string, compute: Effect.Effect<string, StageError>) => Effect.Effect<string, StageError>
 }
 
+/** A module, relative to the one that declares the stage. */
+type MethodPath = `.${string}`
+
 type RecordOf<T> = { readonly [name: string]: T }
 
 export interface StageOptions<
@@ -52,14 +55,17 @@ export interface StageOptions<
     readonly inputs?: ReadonlyArray<keyof Inputs & string>
   }
   /**
-   * A stage whose parameter chooses a method: the code fingerprint covers the chosen method's modules only. Modules are named as this file imports them:
-   * `{ fast: "./fast.ts" }` for `import("./fast.ts")`; a method may have several. `dispatch` names further modules that import methods to choose among them.
+   * A stage whose parameter chooses a method: the code fingerprint covers the modules of the chosen one only. They are named relative to the
+   * module that declares the stage: `{ fast: "./fast.ts" }` for `import("./fast.ts")`, or a list. Imports of another method's module are left
+   * out where they are written in the declaring module, or in a module that `dispatch` names; all other imports count.
    */
   readonly methods?: {
     readonly by: keyof P["Type"] & string
-    readonly modules: RecordOf<`.${string}` | ReadonlyArray<`.${string}`>>
-    readonly dispatch?: ReadonlyArray<`.${string}`>
+    readonly modules: RecordOf<MethodPath | ReadonlyArray<MethodPath>>
+    readonly dispatch?: ReadonlyArray<MethodPath>
   }
+  /** Files (or directories) that `run` reads beside its inputs, relative to the module that declares the stage: their content is part of the key. */
+  readonly files?: ReadonlyArray<string>
   /**
    * Replaces the parameters in the key by what they stand for. For example the content of a file instead of its path.
    * The stage receives the parameters as written, and what this returned as `identity` beside them in the ledger.
@@ -92,6 +98,7 @@ export interface AnyStage {
         readonly dispatch?: ReadonlyArray<string>
       }
     | undefined
+  readonly files: ReadonlyArray<string>
   readonly identity: ((parameters: unknown, context: IdentityContext) => Effect.Effect<Json, StageError>) | undefined
   /** Throws where the stage asks for what cannot be. */
   readonly resources: (parameters: unknown) => Required<Resources>
@@ -181,6 +188,7 @@ export const make = <
     parameters: options.parameters,
     items: options.items,
     methods: options.methods,
+    files: options.files ?? [],
     identity: options.identity as AnyStage["identity"],
     resources: typeof resources === "function" ? parameters => asked(resources(parameters)) : () => fixed,
     retries: {

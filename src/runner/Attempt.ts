@@ -290,7 +290,7 @@ const prepare = (
       key: action.key,
       label,
       attempt,
-      stage: { name: stage.name, ...ports.locate(stage) },
+      stage: { name: stage.name, ...ports.locate(action.node) },
       parameters: JSON.parse(action.node.parametersText),
       ...(stage.identity === undefined ? {} : { identity: JSON.parse(action.components.parameters) }),
       inputs: action.components.inputs.map(({ digest, name, port }) => ({

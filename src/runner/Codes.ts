@@ -3,7 +3,7 @@ import { existsSync, readFileSync } from "node:fs"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { Effect } from "effect"
-import { canonical } from "../pipeline/Digest.ts"
+import { canonical, type Digest } from "../pipeline/Digest.ts"
 import type { PlanNode } from "../pipeline/Plan.ts"
 import type { AnyStage } from "../pipeline/Stage.ts"
 import { permanent, type StageError } from "../pipeline/StageError.ts"
@@ -14,6 +14,8 @@ import type { CodeOf } from "./Resolver.ts"
 export interface StageLocation {
   readonly module: string
   readonly export: string
+  /** The modules that it may load, with their content; left out for stages of the built program, which does not change. */
+  readonly loadable?: ReadonlyArray<readonly [path: string, digest: Digest]>
 }
 
 /** What the build knows of a stage: its fingerprint, or one for each method. */
@@ -30,13 +32,20 @@ export interface Memory {
 
 export interface Codes {
   readonly codeOf: (node: PlanNode) => CodeOf
-  readonly locate: (stage: AnyStage) => StageLocation
+  readonly locate: (node: PlanNode) => StageLocation
   /** For `why`: what a stage's fingerprint consists of. */
   readonly fingerprintOf: (node: PlanNode) => Fingerprint.Fingerprint
+  /** Whether all that the node's fingerprint was made from is on disk as it was. */
+  readonly isCurrent: (node: PlanNode) => boolean
+  /** Computes the node's code anew where it changed; from then on the others answer with that. */
+  readonly refresh: (node: PlanNode) => Effect.Effect<void, StageError>
 }
 
 /** The name under which a stage's fingerprint is kept when it chooses no method. */
 export const noMethod = ""
+
+/** Changes with what is remembered, and with how fingerprints are made: older memory is not asked. */
+const memoryVersion = 2
 
 /** Fingerprints for all stages among these nodes, each computed at most once. */
 export const load = (
@@ -46,52 +55,90 @@ export const load = (
 ): Effect.Effect<Codes, StageError> =>
   Effect.gen(function* () {
     const found = new Map<AnyStage, Map<string, Known>>()
-    const locations = new Map<AnyStage, StageLocation>()
-    for (const node of nodes) {
-      const { stage } = node
-      const method = Fingerprint.chosenMethod(stage, node.parameters) ?? noMethod
+    const source: Source = { memory, dist, session: new Fingerprint.Session(builtOurs(dist)) }
+    for (const { parameters, stage } of nodes) {
+      const method = Fingerprint.chosenMethod(stage, parameters) ?? noMethod
       let methods = found.get(stage)
-      if (methods === undefined) {
-        found.set(stage, (methods = new Map()))
-        const { export: name, file } = yield* Fingerprint.locate(stage)
-        locations.set(stage, { module: file, export: name })
-      }
+      if (methods === undefined) found.set(stage, (methods = new Map()))
       if (methods.has(method)) continue
-      const fingerprint = yield* fingerprintOf(stage, method, locations.get(stage)!, memory, dist)
-      methods.set(method, {
-        fingerprint,
-        code: {
-          digest: fingerprint.digest,
-          detail: canonical({ modules: fingerprint.modules, packages: fingerprint.packages })
-        }
-      })
+      const [sibling] = methods.values()
+      const location = sibling ?? (yield* Fingerprint.locate(stage))
+      methods.set(method, yield* known(stage, method, location, source))
     }
+    const methodsOf = (stage: AnyStage) => found.get(stage)!
     const of = ({ parameters, stage }: PlanNode) =>
-      found.get(stage)!.get(Fingerprint.chosenMethod(stage, parameters) ?? noMethod)!
+      methodsOf(stage).get(Fingerprint.chosenMethod(stage, parameters) ?? noMethod)!
     return {
       codeOf: node => of(node).code,
       fingerprintOf: node => of(node).fingerprint,
-      locate: stage => locations.get(stage)!
+      locate: node => {
+        const { built, export: name, file, fingerprint } = of(node)
+        return { module: file, export: name, ...(built ? {} : { loadable: fingerprint.loadable }) }
+      },
+      isCurrent: node => of(node).built || Fingerprint.isCurrent(of(node).fingerprint),
+      refresh: node =>
+        Effect.suspend(() => {
+          const before = of(node)
+          if (before.built || Fingerprint.isCurrent(before.fingerprint)) return Effect.void
+          const method = Fingerprint.chosenMethod(node.stage, node.parameters) ?? noMethod
+          const fresh = { ...source, session: new Fingerprint.Session(builtOurs(dist)) }
+          return Effect.map(
+            known(node.stage, method, before, fresh),
+            now => void methodsOf(node.stage).set(method, now)
+          )
+        })
     }
   })
 
-interface Known {
-  readonly fingerprint: Fingerprint.Fingerprint
-  readonly code: CodeOf
+interface Source {
+  readonly memory: Memory
+  readonly dist: string | undefined
+  readonly session: Fingerprint.Session
 }
 
-const fingerprintOf = (
+interface Location {
+  readonly file: string
+  readonly export: string
+}
+
+interface Known extends Location {
+  readonly fingerprint: Fingerprint.Fingerprint
+  readonly code: CodeOf
+  /** Whether it is part of the built program, whose files nobody edits. */
+  readonly built: boolean
+}
+
+const known = (
   stage: AnyStage,
   method: string,
-  location: StageLocation,
-  memory: Memory,
-  dist: string | undefined
+  { export: name, file }: Location,
+  source: Source
+): Effect.Effect<Known, StageError> =>
+  Effect.gen(function* () {
+    const built = builtFor(stage, method, file, source.dist)
+    const fingerprint = built ?? (yield* computed(stage, method, { export: name, file }, source))
+    return {
+      file,
+      export: name,
+      fingerprint,
+      built: built !== undefined,
+      code: {
+        digest: fingerprint.digest,
+        detail: canonical({ modules: fingerprint.modules, packages: fingerprint.packages })
+      }
+    }
+  })
+
+const builtFor = (stage: AnyStage, method: string, file: string, dist: string | undefined) =>
+  dist === undefined || !file.startsWith(dist) ? undefined : builtFingerprints(dist)[stage.name]?.[method]
+
+const computed = (
+  stage: AnyStage,
+  method: string,
+  location: Location,
+  { memory, session }: Source
 ): Effect.Effect<Fingerprint.Fingerprint, StageError> =>
   Effect.gen(function* () {
-    if (dist !== undefined && location.module.startsWith(dist)) {
-      const built = builtFingerprints(dist)[stage.name]?.[method]
-      if (built !== undefined) return built
-    }
     const specifiers = stage.methods?.modules ?? {}
     if (method !== noMethod && specifiers[method] === undefined) {
       return yield* permanent(
@@ -99,22 +146,32 @@ const fingerprintOf = (
         `its methods: ${Object.keys(specifiers).join(", ")}`
       )
     }
-    const name = `fingerprint ${location.module}#${location.export}#${method}`
-    const remembered = memory.get(name)
-    if (remembered !== undefined) {
-      const fingerprint = JSON.parse(remembered) as Fingerprint.Fingerprint
-      if (Fingerprint.isCurrent(fingerprint)) return fingerprint
+    const declared = canonical({ methods: stage.methods ?? null, files: stage.files })
+    const name = `fingerprint ${memoryVersion} ${location.file}#${location.export}#${method}`
+    const remembered = recall(memory.get(name), declared)
+    const renewed = remembered === undefined ? undefined : Fingerprint.renewed(remembered)
+    if (renewed !== undefined) {
+      if (renewed !== remembered) memory.set(name, JSON.stringify({ declared, fingerprint: renewed }))
+      return renewed
     }
     const fingerprint = yield* Fingerprint.compute(
-      Fingerprint.targetOf(
-        stage,
-        { file: location.module, export: location.export },
-        method === noMethod ? undefined : method
-      )
+      Fingerprint.targetOf(stage, location, method === noMethod ? undefined : method),
+      session
     )
-    memory.set(name, JSON.stringify(fingerprint))
+    memory.set(name, JSON.stringify({ declared, fingerprint }))
     return fingerprint
   })
+
+/** What is remembered, if it was made for the same declaration. */
+const recall = (text: string | undefined, declared: string): Fingerprint.Fingerprint | undefined => {
+  if (text === undefined) return undefined
+  try {
+    const value = JSON.parse(text) as { readonly declared?: string; readonly fingerprint?: Fingerprint.Fingerprint }
+    return value.declared === declared && Array.isArray(value.fingerprint?.seen) ? value.fingerprint : undefined
+  } catch {
+    return undefined
+  }
+}
 
 let built: BuiltFingerprints | undefined
 
@@ -123,6 +180,10 @@ const builtFingerprints = (dist: string): BuiltFingerprints => {
   built ??= existsSync(file) ? (JSON.parse(readFileSync(file, "utf8")) as BuiltFingerprints) : {}
   return built
 }
+
+/** What users' stages import of the built program. */
+const builtOurs = (dist: string | undefined): Fingerprint.Fingerprint | undefined =>
+  dist === undefined ? undefined : builtFingerprints(dist)[Fingerprint.ownPackage]?.[noMethod]
 
 /** The directory of the built program, when this is it; undefined when it runs from its sources. */
 export const distDirectory = (moduleUrl: string): string | undefined =>

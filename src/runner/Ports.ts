@@ -5,11 +5,12 @@ import type { Database } from "../ledger/Database.ts"
 import { fromCause, LedgerError } from "../ledger/LedgerError.ts"
 import type { Owner } from "../ledger/Leases.ts"
 import type { Digest } from "../pipeline/Digest.ts"
-import type { AnyStage } from "../pipeline/Stage.ts"
+import type { PlanNode } from "../pipeline/Plan.ts"
 import type { Disk } from "../store/Disk.ts"
 import type { Faults } from "../store/Faults.ts"
 import type { ObjectDamaged, StagedChanged } from "../store/ObjectError.ts"
 import type { StorageError } from "../store/StorageError.ts"
+import type { StageLocation } from "./Codes.ts"
 import type { RunEvent } from "./Events.ts"
 import type { Slots } from "./Slots.ts"
 
@@ -50,7 +51,7 @@ export interface Ports {
   /** Directories of the read-only layers, for the processes of actions. */
   readonly layers: ReadonlyArray<string>
   /** How an action's process finds a stage. */
-  readonly locate: (stage: AnyStage) => { readonly module: string; readonly export: string }
+  readonly locate: (node: PlanNode) => StageLocation
 }
 
 /** Points between the steps of publishing an action, beside those of the store. */

@@ -9,8 +9,13 @@ export const Request = Schema.Struct({
   key: Hex,
   label: Schema.String,
   attempt: Schema.Int,
-  /** Where the stage is: `builtin` by name, or a module and its export. */
-  stage: Schema.Struct({ name: Schema.String, module: Schema.String, export: Schema.String }),
+  /** The stage's module and export; and all modules of the user's that it may load, with the content that the key was made from. */
+  stage: Schema.Struct({
+    name: Schema.String,
+    module: Schema.String,
+    export: Schema.String,
+    loadable: Schema.optionalKey(Schema.Array(Schema.Tuple([Schema.String, Hex])))
+  }),
   /** Encoded as written. */
   parameters: Schema.Unknown,
   identity: Schema.optionalKey(Schema.Unknown),

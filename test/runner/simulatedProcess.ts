@@ -229,7 +229,7 @@ export class SimulatedProcess {
       faults: () => this.#gate,
       paths,
       layers: [],
-      locate: stage => ({ module: "simulated", export: stage.name })
+      locate: ({ stage }) => ({ module: "simulated", export: stage.name })
     }
   }
 

@@ -1,0 +1,69 @@
+/** Calls of libraries that do nothing but return a value: what they are given to call is called later, if at all. */
+
+/** Namespaces of effect, and of this program, whose functions declare: a function among their arguments is not called at once. */
+const lazy: Readonly<Record<string, RegExp | undefined>> = {
+  // All but those that run, or whose name warns.
+  Effect: /^(?!run|.*Unsafe)/,
+  Schema: /^(?!assert|.*Unsafe)/,
+  SchemaTransformation: /^transform/,
+  Stage: /^make$/,
+  Artifact: /^(?:kind|chunkSet|optional|many|named)$/,
+  Pipeline: /^make$/,
+  Layer: /^(?!launch|build|.*Unsafe)/,
+  Context: /^(?:Service|Reference|Tag|Key|make|empty)$/,
+  Data: /^(?:Error|TaggedError|Class|TaggedClass)$/,
+  Stream: /^(?!run|.*Unsafe)/,
+  Schedule: /^(?!.*Unsafe)/
+}
+
+/** Namespaces whose functions call what they are given at once: pure as long as that is no function. */
+const eager: Readonly<Record<string, RegExp | undefined>> = {
+  Option: /^(?:some|none|fromNullishOr|fromUndefinedOr)$/,
+  Result: /^(?:succeed|fail)$/,
+  Duration: /^(?:millis|seconds|minutes|hours|days|weeks)$/
+}
+
+/** Functions whose result is called once more with what they declare: `Effect.fn("name")(body)`, `Schema.Class("Name")(fields)`. */
+const curried: Readonly<Record<string, RegExp | undefined>> = {
+  Effect: /^fn$/,
+  Schema: /^(?:Class|TaggedClass|Error|ErrorClass|TaggedError|TaggedErrorClass|Opaque|brand)$/,
+  Context: /^(?:Service|Tag|Reference)$/,
+  Data: /^(?:TaggedError|TaggedClass)$/
+}
+
+/** Methods of values that these libraries made, with values that they made as arguments. */
+export const pureMethods: ReadonlySet<string> = new Set(["pipe", "check", "annotate", "annotateKey", "extend"])
+
+/** Single functions that are imported by their own name. */
+const functions: ReadonlySet<string> = new Set(["permanent"])
+
+/** Where a namespace of effect is imported from: `effect`, `effect/Schema`. */
+export const isEffect = (specifier: string): boolean => specifier === "effect" || /^effect\/[A-Z]\w*$/.test(specifier)
+
+/** The path of names from a library's import to what is meant: `["Schema", "Struct"]`. */
+export type LibraryPath = ReadonlyArray<string>
+
+export const isPureCall = ([namespace, name, ...more]: LibraryPath, passesFunction: boolean): boolean => {
+  if (namespace === undefined || more.length > 0) return false
+  if (name === undefined) return functions.has(namespace)
+  return lazy[namespace]?.test(name) === true || (eager[namespace]?.test(name) === true && !passesFunction)
+}
+
+export const isPureCurriedCall = ([namespace, name, ...more]: LibraryPath): boolean =>
+  namespace !== undefined && name !== undefined && more.length === 0 && curried[namespace]?.test(name) === true
+
+/** Constructors of the language that neither fail nor do anything, given members that are written out. */
+export const collections: ReadonlySet<string> = new Set(["Map", "Set", "WeakMap", "WeakSet"])
+export const codecs: ReadonlySet<string> = new Set(["TextEncoder", "TextDecoder"])
+export const isTypedArray = (name: string): boolean =>
+  /^(?:(?:Big)?(?:Int|Uint)\d+(?:Clamped)?|Float\d+)Array$|^ArrayBuffer$/.test(name)
+/** Holders of numbers: `Math.PI`, `Number.MAX_SAFE_INTEGER`. */
+export const numberHolders: ReadonlySet<string> = new Set(["Math", "Number"])
+/** Names that every module can read without more; what they hold is a constructor. */
+export const constructors: ReadonlySet<string> = new Set(
+  (
+    "Array ArrayBuffer BigInt BigInt64Array BigUint64Array Boolean Buffer DataView Date Error EvalError Float32Array Float64Array " +
+    "Int16Array Int32Array Int8Array Map Number Object Promise RangeError RegExp Set SharedArrayBuffer String SyntaxError TextDecoder " +
+    "TextEncoder TypeError URL URLSearchParams Uint16Array Uint32Array Uint8Array Uint8ClampedArray WeakMap WeakSet"
+  ).split(" ")
+)

@@ -1,0 +1,188 @@
+/** The modules of a stage as Node would load them: parsed once, resolved by its rules, and followed from a name to what it is. */
+import { dirname, extname, join, relative, sep } from "node:path"
+import { type Binding, type Format, type Item, type Module, type Parse, parseModule } from "./Module.ts"
+import { packageRootOf, Packages } from "./Packages.ts"
+import { packageScope, resolve, type Resolved, type Via } from "./Resolve.ts"
+import { type SourceFile, type Sources, Trail } from "./Sources.ts"
+
+/** A module with its file, and every look at the disk that it took to understand it. */
+export interface Loaded {
+  readonly module: Module
+  readonly file: SourceFile
+  readonly looks: Trail
+  readonly resolved: Map<string, Resolved>
+}
+
+/** What a name turns out to be after all re-exports. */
+export type Origin =
+  | { readonly _tag: "item"; readonly loaded: Loaded; readonly item: Item; readonly name: string }
+  /** All exports of a module, as an object. */
+  | { readonly _tag: "namespace"; readonly loaded: Loaded }
+  /** Of a module that is not an ES module, which counts as a whole. */
+  | { readonly _tag: "whole"; readonly loaded: Loaded; readonly name: string }
+  | { readonly _tag: "package"; readonly root: string; readonly specifier: string; readonly name: string }
+  /** Of this program: what declares stages, or what a user's stage imports of it. */
+  | { readonly _tag: "ours"; readonly module: string; readonly name: string }
+  | { readonly _tag: "other"; readonly specifier: string; readonly name: string }
+
+/** Where this program lies: its declarations compute nothing. */
+export interface Ours {
+  readonly root: string
+  readonly packageName: string
+}
+
+export class Program {
+  readonly sources: Sources
+  readonly packages: Packages
+  readonly ours: Ours
+  readonly #parse: Parse
+  readonly #loaded = new Map<string, Loaded>()
+  readonly #declarations: string
+
+  constructor(sources: Sources, parse: Parse, ours: Ours) {
+    this.sources = sources
+    this.packages = new Packages(sources)
+    this.ours = ours
+    this.#parse = parse
+    this.#declarations = join(ours.root, "src", "pipeline") + sep
+  }
+
+  isDeclaration(path: string): boolean {
+    return path.startsWith(this.#declarations)
+  }
+
+  /** Whether a module is one that ships with this program. */
+  isOurs(path: string): boolean {
+    return ["src", "stages"].some(folder => path.startsWith(join(this.ours.root, folder) + sep))
+  }
+
+  load(path: string): Loaded {
+    let loaded = this.#loaded.get(path)
+    if (loaded === undefined) {
+      const looks = new Trail(this.sources)
+      const file = looks.file(path)
+      if (file === undefined) throw new Error(`${path}: there is no such file`)
+      loaded = { module: this.#moduleOf(file, looks), file, looks, resolved: new Map() }
+      this.#loaded.set(path, loaded)
+    }
+    return loaded
+  }
+
+  #moduleOf(file: SourceFile, looks: Trail): Module {
+    const { path } = file
+    const plain = (format: "json" | "file"): Module => ({
+      path,
+      format,
+      items: [],
+      imports: new Map(),
+      exports: new Map(),
+      stars: [],
+      requests: [],
+      waits: false,
+      line: () => 1
+    })
+    switch (extname(path)) {
+      case ".mjs":
+      case ".mts":
+        return this.#parsed(file, "esm")
+      case ".cjs":
+      case ".cts":
+        return this.#parsed(file, "commonjs")
+      case ".js":
+      case ".ts": {
+        const type = packageScope(looks, path)?.manifest["type"]
+        return this.#parsed(file, type === "module" ? "esm" : type === "commonjs" ? "commonjs" : "detect")
+      }
+      case ".json":
+        return plain("json")
+      default:
+        return plain("file")
+    }
+  }
+
+  #parsed(file: SourceFile, format: Format): Module {
+    return parseModule(this.#parse, file.path, file.bytes.toString("utf8"), format)
+  }
+
+  resolve(from: Loaded, specifier: string, via: Via): Resolved {
+    const key = `${via} ${specifier}`
+    let resolved = from.resolved.get(key)
+    if (resolved === undefined) {
+      resolved = resolve(from.looks, specifier, from.module.path, via)
+      from.resolved.set(key, resolved)
+    }
+    return resolved
+  }
+
+  /** What stands at a specifier: a module to look into, or one that is only named. */
+  at(from: Loaded, specifier: string, via: Via, name: string): Loaded | Exclude<Origin, { readonly loaded: Loaded }> {
+    // Stages import this program by name wherever they lie.
+    if (specifier === this.ours.packageName) return { _tag: "ours", module: "", name }
+    const resolved = this.resolve(from, specifier, via)
+    if (resolved._tag === "missing") return { _tag: "other", specifier: `${specifier} (${resolved._tag})`, name }
+    if (resolved._tag !== "file") return { _tag: "other", specifier, name }
+    const { path } = resolved
+    if (this.isDeclaration(path)) return { _tag: "ours", module: relative(this.#declarations, path), name }
+    const root = packageRootOf(path)
+    return root === undefined ? this.load(path) : { _tag: "package", root, specifier, name }
+  }
+
+  /** The module at a specifier, also one of a package; undefined for what is not ours to look into. */
+  into(from: Loaded, specifier: string): Loaded | "ours" | undefined {
+    if (specifier === this.ours.packageName) return "ours"
+    const resolved = this.resolve(from, specifier, "import")
+    if (resolved._tag !== "file") return undefined
+    return this.isDeclaration(resolved.path) ? "ours" : this.load(resolved.path)
+  }
+
+  /** What a binding means: usually one thing; several where `export *` meets packages, whose names are not known. */
+  origins(from: Loaded, { name, source }: Binding, seen: Set<string> = new Set()): ReadonlyArray<Origin> {
+    const target = this.at(from, source, "import", name)
+    if ("_tag" in target) return [target]
+    if (target.module.format !== "esm") return [{ _tag: "whole", loaded: target, name }]
+    return name === "*" ? [{ _tag: "namespace", loaded: target }] : this.exported(target, name, seen)
+  }
+
+  exported(loaded: Loaded, name: string, seen: Set<string> = new Set()): ReadonlyArray<Origin> {
+    const { module } = loaded
+    const mark = `${module.path}\0${name}`
+    if (seen.has(mark)) return []
+    seen.add(mark)
+    const found = module.exports.get(name)
+    if (found !== undefined)
+      return "local" in found ? this.local(loaded, found.local, seen) : this.origins(loaded, found, seen)
+    if (name === "default") return []
+    return module.stars.flatMap(source => this.origins(loaded, { source, name }, seen))
+  }
+
+  /** What a name at the top level of a module is. */
+  local(loaded: Loaded, name: string, seen: Set<string> = new Set()): ReadonlyArray<Origin> {
+    const { imports, items } = loaded.module
+    const imported = imports.get(name)
+    if (imported !== undefined) return this.origins(loaded, imported, seen)
+    return items.filter(item => item.names.includes(name)).map(item => ({ _tag: "item", loaded, item, name }) as const)
+  }
+
+  /** Every name that a module exports, its stars included. */
+  exportedNames(loaded: Loaded, seen: Set<string> = new Set()): ReadonlyArray<string> {
+    if (seen.has(loaded.module.path)) return []
+    seen.add(loaded.module.path)
+    const names = new Set(loaded.module.exports.keys())
+    for (const source of loaded.module.stars) {
+      const target = this.at(loaded, source, "import", "*")
+      if ("_tag" in target) continue
+      for (const name of this.exportedNames(target, seen)) if (name !== "default") names.add(name)
+    }
+    return [...names].sort()
+  }
+
+  /** A path as a fingerprint may hold it: relative to the package that holds the stage. */
+  static place(root: string, path: string): string {
+    return relative(root, path).split(sep).join("/")
+  }
+
+  /** The directory of the nearest package.json above a file. */
+  rootOf(file: string): string {
+    return packageScope(new Trail(this.sources), file)?.root ?? dirname(file)
+  }
+}

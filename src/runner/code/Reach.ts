@@ -1,0 +1,432 @@
+/** What a stage can reach, item by item, and the digest of that. */
+import { canonical, type Digest, sha256 } from "../../pipeline/Digest.ts"
+import type { Item } from "./Module.ts"
+import { type Loaded, type Origin, Program } from "./Program.ts"
+import { Purity } from "./Purity.ts"
+import { Trail } from "./Sources.ts"
+import type { Load } from "./Text.ts"
+
+export interface ReachOptions {
+  readonly program: Program
+  /** The package that holds the stage: paths in a fingerprint are relative to it. */
+  readonly root: string
+  /** Whether an import written in one module is of a method that was not chosen. */
+  readonly isCut: (from: string, to: string) => boolean
+}
+
+export class Reach {
+  /** Every look at the disk on the way. */
+  readonly looks: Trail
+  readonly #program: Program
+  readonly #options: ReachOptions
+  /** In the order in which they are reached: their place is their name in the digest. */
+  readonly #kept = new Map<Loaded, Set<Item>>()
+  readonly #links = new Map<Loaded, Map<string, ReadonlyArray<string>>>()
+  /** Modules that Node evaluates, with what each loads first. */
+  readonly #evaluated = new Map<Loaded, ReadonlyArray<Loaded>>()
+  readonly #cyclic = new Set<Loaded>()
+  /** Modules that Node evaluates for another method only. */
+  readonly #others = new Set<Loaded>()
+  /** What evaluates: the entry, and each module that is loaded later; with the order of its modules. */
+  readonly #roots: Array<readonly [root: Loaded, order: ReadonlyArray<Loaded | string>]> = []
+  readonly #packages = new Set<string>()
+  readonly #silent = new Map<string, boolean>()
+  readonly #pending: Array<() => void> = []
+  readonly #numbers = new Map<Loaded, number>()
+  readonly #files = new Map<string, string>()
+  /** Where something is loaded that the text does not name. */
+  readonly computed = new Set<string>()
+  #ours = false
+  #purity: Purity
+
+  constructor(options: ReachOptions) {
+    this.#options = options
+    this.#program = options.program
+    this.looks = new Trail(options.program.sources)
+    this.#purity = new Purity(options.program, false)
+  }
+
+  /** An export of a module, or with `*` all of them. */
+  add(path: string, name: string): void {
+    const loaded = this.#program.load(path)
+    this.#evaluate(loaded)
+    this.#later(() => this.#keepExports(loaded, name === "*" ? this.#program.exportedNames(loaded) : [name]))
+  }
+
+  /** A file that counts by its content, or a directory by all that is in it. */
+  addFile(name: string, digest: string): void {
+    this.#files.set(name, digest)
+  }
+
+  #later(work: () => void): void {
+    this.#pending.push(work)
+  }
+
+  // ——— What Node evaluates ———
+
+  /** Follows the imports that Node follows before anything runs, in its order; modules of one cycle are marked. */
+  #evaluate(root: Loaded): void {
+    const order: Array<Loaded | string> = []
+    const index = new Map<Loaded, number>()
+    const low = new Map<Loaded, number>()
+    const stack: Array<Loaded> = []
+    const visit = (loaded: Loaded) => {
+      index.set(loaded, index.size)
+      low.set(loaded, index.get(loaded)!)
+      stack.push(loaded)
+      const first: Array<Loaded> = []
+      for (const specifier of loaded.module.requests) {
+        const target = this.#program.at(loaded, specifier, "import", "*")
+        if ("_tag" in target) {
+          const mark = this.#evaluateOther(loaded, target)
+          if (mark !== undefined && !order.includes(mark)) order.push(mark)
+          continue
+        }
+        if (this.#options.isCut(loaded.module.path, target.module.path)) {
+          this.#passOver(target)
+          continue
+        }
+        first.push(target)
+        if (!index.has(target)) {
+          visit(target)
+          low.set(loaded, Math.min(low.get(loaded)!, low.get(target)!))
+        } else if (stack.includes(target)) {
+          low.set(loaded, Math.min(low.get(loaded)!, index.get(target)!))
+        }
+      }
+      this.#evaluated.set(loaded, first)
+      order.push(loaded)
+      if (low.get(loaded) === index.get(loaded)) {
+        const members = stack.splice(stack.indexOf(loaded))
+        if (members.length > 1 || first.includes(loaded)) for (const member of members) this.#cyclic.add(member)
+      }
+    }
+    if (this.#roots.some(([known]) => known === root)) return
+    visit(root)
+    this.#roots.push([root, order])
+  }
+
+  /** Modules of another method are loaded, but count for nothing: that is what declaring them says. */
+  #passOver(loaded: Loaded): void {
+    if (this.#others.has(loaded)) return
+    this.#others.add(loaded)
+    for (const specifier of loaded.module.requests) {
+      const target = this.#program.at(loaded, specifier, "import", "*")
+      if (!("_tag" in target)) this.#passOver(target)
+    }
+  }
+
+  /** Evaluating a package counts unless all of it is proven to do nothing; its name, where it counts. */
+  #evaluateOther(from: Loaded, target: Exclude<Origin, { readonly loaded: Loaded }>): string | undefined {
+    switch (target._tag) {
+      case "package": {
+        this.looks.join(this.#program.packages.facts(target.root).looks)
+        if (this.#isSilent(from, target.specifier)) return undefined
+        this.#packages.add(target.root)
+        return `package ${target.specifier}`
+      }
+      case "other":
+        return target.specifier.startsWith("data:") || target.specifier.endsWith("(missing)")
+          ? target.specifier
+          : undefined
+      case "ours":
+        return undefined
+    }
+  }
+
+  /** Whether loading a package's module can have no effect. */
+  #isSilent(from: Loaded, specifier: string): boolean {
+    const entry = this.#program.into(from, specifier)
+    if (entry === "ours") return true
+    if (entry === undefined) return false
+    const known = this.#silent.get(entry.module.path)
+    if (known !== undefined) return known
+    const purity = new Purity(this.#program, true)
+    const seen = new Set<Loaded>()
+    const look = (loaded: Loaded): boolean => {
+      if (seen.has(loaded)) return true
+      seen.add(loaded)
+      if (loaded.module.format === "json") return true
+      if (loaded.module.format !== "esm" || !purity.isPure(loaded)) return false
+      return loaded.module.requests.every(request => {
+        const next = this.#program.resolve(loaded, request, "import")
+        if (next._tag === "builtin") return true
+        const module = this.#program.into(loaded, request)
+        return module === "ours" || (module !== undefined && look(module))
+      })
+    }
+    const silent = look(entry)
+    this.#silent.set(entry.module.path, silent)
+    return silent
+  }
+
+  // ——— What is reached ———
+
+  /** Keeps all that is reached; afterwards `digest` and the rest can be asked. */
+  finish(): void {
+    for (;;) {
+      // Modules with effects first, in the order in which they run: it counts, too.
+      if (this.#keepEffects()) continue
+      const work = this.#pending.shift()
+      if (work !== undefined) {
+        work()
+        continue
+      }
+      // What is loaded under a name that nobody knows may be any of the modules that are known.
+      if (this.computed.size === 0 || !this.#keepEverything()) break
+    }
+    for (const loaded of this.#evaluated.keys()) this.looks.join(loaded.looks)
+    for (const loaded of [...this.#kept.keys(), ...this.#others]) this.looks.join(loaded.looks)
+  }
+
+  #keepEffects(): boolean {
+    const all = [...this.#evaluated.keys()]
+    const isWhole = (loaded: Loaded) => this.#cyclic.has(loaded) || !this.#purity.isPure(loaded)
+    let whole = all.filter(isWhole)
+    if (whole.some(loaded => !isInert(loaded))) {
+      this.#purity = this.#strict()
+      whole = all.filter(isWhole)
+    }
+    let changed = false
+    for (const loaded of whole) {
+      if (this.#isWhole(loaded)) continue
+      changed = true
+      this.#keepWhole(loaded)
+    }
+    return changed
+  }
+
+  #strictPurity: Purity | undefined
+
+  #strict(): Purity {
+    return (this.#strictPurity ??= new Purity(this.#program, true))
+  }
+
+  #isWhole(loaded: Loaded): boolean {
+    const kept = this.#kept.get(loaded)
+    return kept !== undefined && kept.size === loaded.module.items.length
+  }
+
+  #keepEverything(): boolean {
+    let changed = false
+    for (const loaded of this.#evaluated.keys()) {
+      if (this.#isWhole(loaded)) continue
+      changed = true
+      this.#keepWhole(loaded)
+    }
+    return changed
+  }
+
+  #keepWhole(loaded: Loaded): void {
+    this.#touch(loaded)
+    for (const item of loaded.module.items) this.#keep(loaded, item)
+  }
+
+  #touch(loaded: Loaded): Set<Item> {
+    let items = this.#kept.get(loaded)
+    if (items === undefined) {
+      items = new Set()
+      this.#kept.set(loaded, items)
+      this.#numbers.set(loaded, this.#numbers.size)
+    }
+    return items
+  }
+
+  #keepExports(loaded: Loaded, names: ReadonlyArray<string>): void {
+    if (loaded.module.format !== "esm") return this.#keepWhole(loaded)
+    for (const name of names) this.#link(loaded, `export ${name}`, this.#program.exported(loaded, name))
+  }
+
+  #keep(loaded: Loaded, item: Item): void {
+    const items = this.#touch(loaded)
+    if (items.has(item)) return
+    items.add(item)
+    const { computed, loads, names } = item.references
+    const { module } = loaded
+    for (const [name, members] of names) {
+      const imported = module.imports.get(name)
+      if (imported === undefined) {
+        for (const other of module.items) if (other.names.includes(name)) this.#keep(loaded, other)
+        continue
+      }
+      const target = this.#program.at(loaded, imported.source, "import", imported.name)
+      if (!("_tag" in target) && this.#options.isCut(module.path, target.module.path)) {
+        this.#note(loaded, name, ["another method"])
+        continue
+      }
+      const origins = this.#program.origins(loaded, imported)
+      const isSpace = origins.length === 1 && origins[0]!._tag === "namespace"
+      if (!isSpace || members === "whole") this.#link(loaded, name, origins)
+      else
+        for (const member of members)
+          this.#link(
+            loaded,
+            `${name}.${member}`,
+            this.#program.exported((origins[0] as { readonly loaded: Loaded }).loaded, member)
+          )
+    }
+    for (const load of loads) this.#load(loaded, load)
+    // Our own loads of this kind are looked at by people.
+    if (!this.#program.isOurs(module.path))
+      for (const at of computed) this.computed.add(`${module.path}:${module.line(at)}`)
+  }
+
+  /** A module that the code loads while it runs. */
+  #load(loaded: Loaded, { kind, specifier }: Load): void {
+    const via = kind === "require" ? "require" : "import"
+    const mark = `${kind} ${specifier}`
+    // A URL may point to anything that is no code.
+    if (kind === "url" && !/\.(?:[cm]?[jt]s|wasm|node|py|sh)$/.test(specifier)) return
+    const resolved = this.#program.resolve(loaded, specifier, via)
+    if (resolved._tag === "file" && this.#options.isCut(loaded.module.path, resolved.path))
+      return this.#note(loaded, mark, ["another method"])
+    const target = this.#program.at(loaded, specifier, via, "*")
+    if ("_tag" in target) {
+      if (kind === "url") return
+      return this.#link(loaded, mark, [target])
+    }
+    this.#evaluate(target)
+    this.#link(loaded, mark, [{ _tag: "namespace", loaded: target }])
+  }
+
+  /** Notes what a name of a module means, and keeps that. */
+  #link(loaded: Loaded, name: string, origins: ReadonlyArray<Origin>): void {
+    this.#touch(loaded)
+    if (this.#links.get(loaded)?.has(name) === true) return
+    this.#note(loaded, name, [])
+    this.#note(
+      loaded,
+      name,
+      origins.map(origin => this.#reach(origin))
+    )
+  }
+
+  #note(loaded: Loaded, name: string, meanings: ReadonlyArray<string>): void {
+    this.#touch(loaded)
+    let links = this.#links.get(loaded)
+    if (links === undefined) this.#links.set(loaded, (links = new Map()))
+    links.set(name, meanings)
+  }
+
+  #reach(origin: Origin): string {
+    switch (origin._tag) {
+      case "item":
+        this.#keep(origin.loaded, origin.item)
+        return `${this.#number(origin.loaded)}#${origin.name}`
+      case "namespace": {
+        const { loaded } = origin
+        this.#keepExports(loaded, this.#program.exportedNames(loaded))
+        return `${this.#number(loaded)}#*`
+      }
+      case "whole":
+        this.#keepWhole(origin.loaded)
+        return `${this.#number(origin.loaded)}#${origin.name}`
+      case "package":
+        this.#packages.add(origin.root)
+        return `${origin.specifier}#${origin.name}`
+      case "ours":
+        if (origin.module === "") this.#ours = true
+        return `ours ${origin.module}#${origin.name}`
+      case "other":
+        return `${origin.specifier}#${origin.name}`
+    }
+  }
+
+  #number(loaded: Loaded): number {
+    this.#touch(loaded)
+    return this.#numbers.get(loaded)!
+  }
+
+  // ——— What came of it ———
+
+  /** Packages that are reached, with all that they depend on, by name. */
+  packages(): {
+    readonly versions: { readonly [name: string]: string }
+    readonly checksums: ReadonlyArray<string>
+    readonly ours: boolean
+  } {
+    const { packages } = this.#program
+    const roots = new Set<string>()
+    for (const root of this.#packages) for (const each of packages.closure(root)) roots.add(each)
+    const versions = new Map<string, Set<string>>()
+    const checksums: Array<string> = []
+    for (const root of roots) {
+      const { checksum, looks, name, version } = packages.facts(root)
+      this.looks.join(looks)
+      versions.set(name, (versions.get(name) ?? new Set()).add(version))
+      checksums.push(`${name} ${version} ${checksum}`)
+    }
+    return {
+      versions: Object.fromEntries(
+        [...versions].sort(([a], [b]) => (a < b ? -1 : 1)).map(([name, found]) => [name, [...found].sort().join(", ")])
+      ),
+      checksums: [...new Set(checksums)].sort(),
+      ours: this.#ours
+    }
+  }
+
+  /** The code of each module that is reached. */
+  modules(): { readonly [path: string]: string } {
+    const found: Record<string, string> = {}
+    for (const loaded of this.#kept.keys()) {
+      const code = this.#codeOf(loaded)
+      if (code !== "") found[Program.place(this.#options.root, loaded.module.path)] = sha256(code)
+    }
+    for (const [name, digest] of this.#files) found[name] = digest
+    return found
+  }
+
+  #codeOf(loaded: Loaded): string {
+    const { module } = loaded
+    if (module.format === "json" || module.format === "file") return loaded.file.digest
+    const items = [...(this.#kept.get(loaded) ?? [])].sort((a, b) => a.index - b.index)
+    return items.map(item => item.text).join("\n")
+  }
+
+  /** The digest of all code that is reached, and of how it is connected. */
+  code(): Digest {
+    const modules = [...this.#numbers].map(([loaded, number]) => {
+      const usesPlace = [...(this.#kept.get(loaded) ?? [])].some(item => item.references.usesPlace)
+      return {
+        number,
+        code: this.#codeOf(loaded),
+        links: [...(this.#links.get(loaded) ?? [])]
+          .sort(([a], [b]) => (a < b ? -1 : 1))
+          .map(([name, to]) => [name, ...to]),
+        // One that knows where it lies may say so.
+        ...(usesPlace ? { place: Program.place(this.#options.root, loaded.module.path) } : {})
+      }
+    })
+    const waits = [...this.#evaluated.keys()].some(({ module }) => module.waits)
+    const place = (loaded: Loaded) => Program.place(this.#options.root, loaded.module.path)
+    return sha256(
+      canonical({
+        modules,
+        order: this.#roots.map(([root, order]) => [
+          this.#numbers.get(root) ?? "",
+          ...order.flatMap((each): ReadonlyArray<string | number> =>
+            typeof each === "string" ? [each] : this.#isEffect(each) ? [this.#numbers.get(each)!] : []
+          )
+        ]),
+        // Where a module waits, others run meanwhile: which ones is decided by all imports.
+        ...(waits
+          ? { graph: [...this.#evaluated].map(([loaded, first]) => [place(loaded), ...first.map(place)]) }
+          : {}),
+        files: Object.fromEntries(this.#files)
+      })
+    )
+  }
+
+  #isEffect(loaded: Loaded): boolean {
+    return !isInert(loaded) && (this.#cyclic.has(loaded) || !this.#purity.isPure(loaded))
+  }
+
+  /** Modules that the stage's process may load, with what they held. */
+  loadable(): ReadonlyArray<readonly [path: string, digest: Digest]> {
+    const all = new Set([...this.#evaluated.keys(), ...this.#kept.keys(), ...this.#others])
+    return [...all].map(({ file, module }) => [module.path, file.digest] as const)
+  }
+}
+
+/** Data: loading it does nothing. */
+const isInert = ({ module }: Loaded): boolean => module.format === "json" || module.format === "file"

@@ -1,0 +1,248 @@
+/** Files as fingerprints see them: each read once, its stat taken before, and every look at the disk kept on a trail. */
+import { createHash } from "node:crypto"
+import { closeSync, lstatSync, openSync, readdirSync, readFileSync, readSync, realpathSync, statSync } from "node:fs"
+import { join } from "node:path"
+import { type Digest, sha256 } from "../../pipeline/Digest.ts"
+
+/**
+ * What was seen at a path, so that it can be looked at again: a file's stat and digest, a directory's, that nothing was there, or where a link led.
+ * While all that was looked at stands, a fingerprint is what it was.
+ */
+export type Seen = readonly [path: string, state: string, digest: string]
+
+export interface SourceFile {
+  readonly path: string
+  readonly bytes: Buffer
+  readonly digest: Digest
+  readonly stat: string
+}
+
+const missing = "missing"
+const linkMark = "-> "
+
+/** Changes whenever the file's content may have changed. */
+export const statText = (path: string): string => {
+  const stat = statSync(path, { bigint: true, throwIfNoEntry: false })
+  return stat === undefined ? missing : `${stat.dev}:${stat.ino}:${stat.size}:${stat.mtimeNs}:${stat.ctimeNs}`
+}
+
+/** The clock of a file system is coarse: what changed this shortly before the look (milliseconds) may change again without another time. */
+const coarseMs = 2500
+
+/** A stat that a later edit could leave as it is: such a file is compared by its content. */
+const unsettled = "unsettled "
+
+const settled = (path: string): string => {
+  const text = statText(path)
+  if (text === missing) return text
+  const changed = Number(BigInt(text.slice(text.lastIndexOf(":") + 1)) / 1_000_000n)
+  return changed > Date.now() - coarseMs ? `${unsettled}${text}` : text
+}
+
+/** Reads of one session of computing; what was read once is not read again. */
+export class Sources {
+  readonly #files = new Map<string, SourceFile | undefined>()
+  readonly #data = new Map<string, Omit<SourceFile, "bytes">>()
+  readonly #real = new Map<string, string>()
+  readonly #json = new Map<SourceFile, Readonly<Record<string, unknown>>>()
+
+  file(path: string): SourceFile | undefined {
+    if (this.#files.has(path)) return this.#files.get(path)
+    const stat = settled(path)
+    // A pipe or a device would be waited for.
+    const file = statSync(path, { throwIfNoEntry: false })?.isFile() === true ? this.#read(path, stat) : undefined
+    this.#files.set(path, file)
+    return file
+  }
+
+  #read(path: string, stat: string): SourceFile | undefined {
+    try {
+      const bytes = readFileSync(path)
+      return { path, bytes, digest: sha256(bytes), stat }
+    } catch (cause) {
+      if ((cause as NodeJS.ErrnoException).code === "ENOENT") return undefined
+      throw cause
+    }
+  }
+
+  /** Stat and digest of a file that is not kept: data may be large. */
+  data(path: string): Omit<SourceFile, "bytes"> | undefined {
+    const known = this.#files.get(path) ?? this.#data.get(path)
+    if (known !== undefined) return known
+    const stat = settled(path)
+    if (statSync(path, { throwIfNoEntry: false })?.isFile() !== true) return undefined
+    const data = { path, stat, digest: digestOf(path)! }
+    this.#data.set(path, data)
+    return data
+  }
+
+  json(file: SourceFile): Readonly<Record<string, unknown>> {
+    let value = this.#json.get(file)
+    if (value === undefined) {
+      value = parseJson(file)
+      this.#json.set(file, value)
+    }
+    return value
+  }
+
+  real(path: string): string {
+    let real = this.#real.get(path)
+    if (real === undefined) {
+      real = realPath(path)
+      this.#real.set(path, real)
+    }
+    return real
+  }
+}
+
+const parseJson = (file: SourceFile): Readonly<Record<string, unknown>> => {
+  try {
+    const value: unknown = JSON.parse(file.bytes.toString("utf8"))
+    return typeof value === "object" && value !== null ? (value as Record<string, unknown>) : {}
+  } catch {
+    throw new Error(`${file.path} is not JSON`)
+  }
+}
+
+const realPath = (path: string): string => {
+  try {
+    return realpathSync(path)
+  } catch {
+    return path
+  }
+}
+
+const listing = (path: string): Digest | undefined => {
+  try {
+    return sha256(readdirSync(path).sort().join("\0"))
+  } catch {
+    return undefined
+  }
+}
+
+/** One computation's looks at the disk. */
+export class Trail {
+  readonly seen = new Map<string, Seen>()
+  readonly sources: Sources
+
+  constructor(sources: Sources) {
+    this.sources = sources
+  }
+
+  /** The file, or undefined where there is none. */
+  file(path: string): SourceFile | undefined {
+    const file = this.sources.file(path)
+    if (file !== undefined) this.seen.set(path, [path, file.stat, file.digest])
+    else if (!this.seen.has(path)) this.seen.set(path, this.#directoryOrNothing(path))
+    return file
+  }
+
+  /** The digest of a file's content. */
+  digest(path: string): Digest | undefined {
+    const data = this.sources.data(path)
+    if (data !== undefined) this.seen.set(path, [path, data.stat, data.digest])
+    return data?.digest
+  }
+
+  /** Whether there is a file, without its content. */
+  isFile(path: string): boolean {
+    return this.file(path) !== undefined
+  }
+
+  /** Whether there is a directory; only that it is there counts. */
+  isDirectory(path: string): boolean {
+    const there = lstatSync(path, { throwIfNoEntry: false }) !== undefined && listing(path) !== undefined
+    if (!this.seen.has(path)) this.seen.set(path, [path, there ? "directory" : missing, ""])
+    return there
+  }
+
+  /** Names in a directory. */
+  entries(path: string): ReadonlyArray<string> {
+    const stat = settled(path)
+    const names = readdirSync(path).sort()
+    this.seen.set(path, [path, stat, sha256(names.join("\0"))])
+    return names
+  }
+
+  /** Where a path leads after all links. */
+  real(path: string): string {
+    const real = this.sources.real(path)
+    if (real !== path) this.seen.set(`${linkMark}${path}`, [path, `${linkMark}${real}`, ""])
+    return real
+  }
+
+  join(other: Trail): void {
+    for (const [key, seen] of other.seen) this.seen.set(key, seen)
+  }
+
+  json(path: string): Readonly<Record<string, unknown>> | undefined {
+    const file = this.file(path)
+    return file === undefined ? undefined : this.sources.json(file)
+  }
+
+  #directoryOrNothing(path: string): Seen {
+    const digest = listing(path)
+    return [path, digest === undefined ? missing : "directory", ""]
+  }
+}
+
+/** Whether nothing has changed since; a file with another stat, or one that cannot be trusted, is compared by its content. */
+export const stands = ([path, state, digest]: Seen): boolean => {
+  if (state.startsWith(linkMark)) return realPath(path) === state.slice(linkMark.length)
+  const stat = statText(path)
+  if (state === missing) return stat === missing
+  if (stat === missing) return false
+  if (state === "directory") return listing(path) !== undefined
+  if (stat === state) return true
+  return (listing(path) ?? digestOf(path)) === digest
+}
+
+const digestOf = (path: string): Digest | undefined => {
+  try {
+    const hash = createHash("sha256")
+    const piece = Buffer.allocUnsafe(1 << 18)
+    const file = openSync(path, "r")
+    try {
+      for (;;) {
+        const size = readSync(file, piece)
+        if (size === 0) return hash.digest("hex") as Digest
+        hash.update(piece.subarray(0, size))
+      }
+    } finally {
+      closeSync(file)
+    }
+  } catch {
+    return undefined
+  }
+}
+
+/** The same with the stats of now, where the content still is what it was; undefined when something changed. */
+export const standing = (all: ReadonlyArray<Seen>): ReadonlyArray<Seen> | undefined => {
+  if (!all.every(stands)) return undefined
+  if (all.every(([path, state]) => state.startsWith(linkMark) || state === "directory" || statText(path) === state))
+    return all
+  return all.map((seen): Seen => {
+    const [path, state, digest] = seen
+    if (state.startsWith(linkMark) || state === "directory" || state === missing) return seen
+    const stat = settled(path)
+    // Between the comparison and this stat the file may have changed once more: it must be the one that was compared.
+    return stands([path, "", digest]) ? [path, stat, digest] : seen
+  })
+}
+
+/** Every file below a directory by its content, but for packages inside it, which are counted by themselves. */
+export const contentOf = (trail: Trail, root: string): Digest => {
+  const lines: Array<string> = []
+  const walk = (directory: string, below: string) => {
+    for (const name of trail.entries(directory)) {
+      if (name === "node_modules") continue
+      const path = join(directory, name)
+      const stat = lstatSync(path, { throwIfNoEntry: false })
+      if (stat?.isDirectory() === true) walk(path, `${below}${name}/`)
+      else if (stat?.isFile() === true || statSync(path, { throwIfNoEntry: false })?.isFile() === true)
+        lines.push(`${below}${name} ${trail.digest(path) ?? ""}`)
+    }
+  }
+  walk(root, "")
+  return sha256(lines.join("\n"))
+}
