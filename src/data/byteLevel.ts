@@ -1,5 +1,6 @@
 /** Byte-level BPE as GPT-2 and Qwen use it: split by a pattern, then bytes, then merges; with a memory of words seen. */
 import type { AddedToken } from "./tokenizerFile.ts"
+import { gpt2Pattern } from "./tokenizerPatterns.ts"
 
 type Json = Readonly<Record<string, unknown>>
 
@@ -27,9 +28,6 @@ interface LibraryPreTokenizer {
   /** Of a `Split`. */
   readonly pattern?: unknown
 }
-
-/** The pattern that a `ByteLevel` pre-tokenizer with `use_regex` stands for. */
-const gpt2Pattern = String.raw`'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`
 
 const gpt2Split = { type: "Split", pattern: { Regex: gpt2Pattern }, behavior: "Isolated", invert: false } as const
 

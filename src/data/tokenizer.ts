@@ -10,6 +10,8 @@ import { Tokenizer as Library } from "@huggingface/tokenizers"
 import { Effect, Result } from "effect"
 import { readFile } from "node:fs/promises"
 import { byteLevelEncoder, type Encode, type LibraryTokenizer, spellOutByteLevel } from "./byteLevel.ts"
+import { makeAllowance, TooLong } from "./timeBound.ts"
+import { isHarmless, patternsIn } from "./tokenizerPatterns.ts"
 import {
   parseTokenizerConfig,
   parseTokenizerJson,
@@ -53,6 +55,8 @@ export interface TokenizerOptions {
   readonly eosToken?: string | undefined
   readonly padToken?: string | undefined
   readonly maskToken?: string | undefined
+  /** Milliseconds that patterns other than those of the known families may take, beside what they take in proportion to the text. */
+  readonly patience?: number | undefined
 }
 
 /** The contents of a tokenizer's files; `file` is how messages call the first one. */
@@ -99,6 +103,28 @@ export const loadTokenizer = Effect.fn("loadTokenizer")(function* (
   const config = paths.config === undefined ? undefined : yield* read(paths.config)
   return yield* Effect.fromResult(parseTokenizer({ json, config, file: paths.json }, options))
 })
+
+/** Characters that a token stands for, where time is bounded by them. */
+const longToken = 16
+
+type Bounded = <A>(characters: number, compute: () => A) => A
+
+const unbounded: Bounded = (_, compute) => compute()
+
+/** Where the file brings patterns of its own, which may backtrack for ever. */
+const boundedBy =
+  (allowance: Bounded, file: string): Bounded =>
+  (characters, compute) => {
+    try {
+      return allowance(characters, compute)
+    } catch (cause) {
+      if (!(cause instanceof TooLong)) throw cause
+      throw new Error(
+        `${file}: its patterns take too long on a text of ${characters} characters; one of them backtracks too much (catastrophically), such as (a+)+`,
+        { cause }
+      )
+    }
+  }
 
 const build = (
   definition: TokenizerDefinition,
@@ -167,14 +193,20 @@ const build = (
     const encode =
       (definition.type === "BPE" ? byteLevelEncoder(library, source.pre_tokenizer, addedTokens) : undefined) ?? generic
 
+    const parts = [source.normalizer, source.pre_tokenizer, source.decoder]
+    const bounded = patternsIn(parts).every(isHarmless) ? unbounded : boundedBy(makeAllowance(options.patience), file)
     const known = (id: number) => model.vocab[id] !== undefined
     return {
-      encode: text => encode(text.toWellFormed()),
+      encode: text => bounded(text.length, () => encode(text.toWellFormed())),
       decode: (ids, { skipSpecialTokens = false } = {}) => {
         let text = ""
         let run: Array<number> = []
         const flush = () => {
-          if (run.length > 0) text += library.decode(run, { skip_special_tokens: skipSpecialTokens })
+          const held = run
+          if (held.length > 0)
+            text += bounded(held.length * longToken, () =>
+              library.decode(held, { skip_special_tokens: skipSpecialTokens })
+            )
           run = []
         }
         for (const id of ids) {
