@@ -13,6 +13,7 @@ import * as Stage from "../src/pipeline/Stage.ts"
 import { permanent, StageError } from "../src/pipeline/StageError.ts"
 import { decodingMethods, method, modelOf } from "./decodingMethods.ts"
 import { Benchmark, ModelFiles } from "./kinds.ts"
+import { least } from "../src/pipeline/lists.ts"
 
 export const benchmark = Stage.make("benchmark", {
   description: "Times the decoding of a diffusion model",
@@ -75,7 +76,7 @@ export const benchmark = Stage.make("benchmark", {
           return { ms, forwardMs, forwards, flops, usefulTokens } satisfies TimedCall as TimedCall
         })
       const before = yield* matmulPeak(engine)
-      const fewest = Math.min(...parameters.steps)
+      const fewest = least(parameters.steps)
       for (let i = 0; i < warmUp; i++) yield* call(fewest)
 
       const wanted = parameters.steps.map(steps => Math.max(repeats, Math.ceil(timedForwards / steps)))

@@ -9,6 +9,7 @@ import { trainNgram } from "../src/evaluation/ngram.ts"
 import { filesOf, loadModel } from "../src/models/artifact.ts"
 import * as Stage from "../src/pipeline/Stage.ts"
 import { StageError } from "../src/pipeline/StageError.ts"
+import { markdownTable, plain } from "../src/report/markdown.ts"
 import { ModelFiles, Report, TokenSequences } from "./kinds.ts"
 
 const Order = Schema.Int.check(Schema.isGreaterThan(0))
@@ -87,16 +88,20 @@ const markdown = (
   { documents, sequences }: { readonly documents: number; readonly sequences: number }
 ): string =>
   [
-    `# ${title}`,
+    `# ${plain(title)}`,
     "",
     `${documents} documents in ${sequences} sequences; the first token of a sequence is given, not predicted.`,
     "The n-gram models (modified Kneser-Ney) were trained on the same sequences as the model.",
     "",
-    "| | tokens | nats per token | perplexity | bits per byte |",
-    "|---|---:|---:|---:|---:|",
-    ...rows.map(
-      ({ bitsPerByte: bits, loss, name, perplexity: ppl, tokens }) =>
-        `| ${name} | ${tokens} | ${loss.toFixed(4)} | ${ppl.toFixed(2)} | ${bits.toFixed(4)} |`
+    markdownTable(
+      ["", "tokens", "nats per token", "perplexity", "bits per byte"],
+      rows.map(({ bitsPerByte: bits, loss, name, perplexity: ppl, tokens }) => [
+        name,
+        String(tokens),
+        loss.toFixed(4),
+        ppl.toFixed(2),
+        bits.toFixed(4)
+      ])
     ),
     ""
   ].join("\n")

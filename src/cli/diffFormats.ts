@@ -2,6 +2,7 @@
 import { type DiffRow, type RunDiff, type Section, sections } from "../ledger/Diff.ts"
 import { count, duration } from "../pipeline/units.ts"
 import { type Style, table } from "./style.ts"
+import { markdownCell } from "../report/markdown.ts"
 
 /** Rows printed of a section; --format json has all. */
 const printed = 40
@@ -95,14 +96,6 @@ export const diffText = (diff: RunDiff, style: Style): ReadonlyArray<string> => 
   return lines
 }
 
-/** A cell: one line, and nothing that Markdown would take for its own. */
-const cell = (text: string): string =>
-  text
-    .replaceAll(/\s*\n\s*/g, " ")
-    .replaceAll("\\", "\\\\")
-    .replaceAll("|", "\\|")
-    .replaceAll("<", "&lt;")
-
 const code = (text: string): string =>
   text === ""
     ? ""
@@ -116,13 +109,18 @@ export const diffMarkdown = (diff: RunDiff): ReadonlyArray<string> => {
   const rule = (columns: ReadonlyArray<string>) => `|${columns.map(() => " --- |").join("")}`
   const row = (columns: ReadonlyArray<string>) => `| ${columns.join(" | ")} |`
   const lines = [
-    `### ${names.join(" vs ")} of ${cell([...new Set(diff.runs.map(run => run.pipeline))].join(", "))}`,
+    `### ${names.join(" vs ")} of ${markdownCell([...new Set(diff.runs.map(run => run.pipeline))].join(", "))}`,
     ""
   ]
   const about = heads(diff).filter(([name]) => name !== "pipeline")
   if (about.length > 0) {
     const header = ["", ...names]
-    lines.push(row(header), rule(header), ...about.map(([name, values]) => row([name, ...values.map(cell)])), "")
+    lines.push(
+      row(header),
+      rule(header),
+      ...about.map(([name, values]) => row([name, ...values.map(markdownCell)])),
+      ""
+    )
   }
   for (const section of sections) {
     const rows = diff.rows.filter(each => each.section === section)
@@ -134,7 +132,7 @@ export const diffMarkdown = (diff: RunDiff): ReadonlyArray<string> => {
       .map(each =>
         row([
           code(named(each)),
-          ...each.values.map(value => cell(clip(valueText(value)))),
+          ...each.values.map(value => markdownCell(clip(valueText(value)))),
           ...(metrics ? [change(each)] : [])
         ])
       )

@@ -7,6 +7,7 @@ import type { Collected, CollectOptions, Survey } from "../runner/Collect.ts"
 import type { Leftover } from "../runner/Leftovers.ts"
 import { plural } from "./amounts.ts"
 import { styleOf, table } from "./style.ts"
+import { append } from "../pipeline/lists.ts"
 
 export type Told = { readonly planned: Survey } | { readonly applied: Collected }
 
@@ -99,7 +100,7 @@ export const asText = (told: Told, context: Context): string => {
       `${moved}: ${plural(plan.orphans.length, "object")} of no artifact, ${bytes(orphanBytes(plan))}, left by crashes or earlier collections`
     )
   else if (orphansKept !== undefined) blocks.push(`objects of no artifact are left alone: ${orphansKept}`)
-  blocks.push(...leftoverLines(leftovers, applied, context))
+  append(blocks, leftoverLines(leftovers, applied, context))
   blocks.push(keptLine(plan, context))
   if (plan.excess > 0)
     blocks.push(
@@ -109,7 +110,10 @@ export const asText = (told: Told, context: Context): string => {
     blocks.push(
       `${style.yellow("warning")} the store stays ${bytes(plan.after - context.options.maxBytes)} above --max-size: nothing else may go under these options`
     )
-  blocks.push(...notes.map(note => `${style.yellow("warning")} ${note}`))
+  append(
+    blocks,
+    notes.map(note => `${style.yellow("warning")} ${note}`)
+  )
   const idle = plan.objects.length === 0 && leftovers.every(({ kept }) => kept)
   if (applied === undefined) blocks.push(idle ? "nothing to collect" : "nothing was changed; `--apply` does it")
   else if (applied.folder === undefined) blocks.push(idle ? "nothing to collect" : "done")

@@ -15,6 +15,7 @@ import { autoregressive, diffusion, type Task } from "./generate/texts.ts"
 import { printJson } from "./look.ts"
 import { findModel } from "./modelSource.ts"
 import { redraws, styleOf } from "./style.ts"
+import { greatest } from "../pipeline/lists.ts"
 
 const defaultModel = "embedded:teacher"
 
@@ -122,7 +123,7 @@ export const command = Command.make(
         const prompts = asked.map(tokenizer.encode)
         if (prompts.some(({ length }) => length === 0))
           return yield* new ConfigError({ at: "prompt", message: "is empty", advice: "a model goes on from a text" })
-        const longest = Math.max(...prompts.map(({ length }) => length))
+        const longest = greatest(prompts.map(({ length }) => length))
         const newTokens = yield* roomFor(longest, model.json["max_position_embeddings"], args.maxNewTokens)
         const task: Task = { engine, model, prompts, newTokens, seed: args.seed }
         const begun = performance.now()

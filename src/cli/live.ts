@@ -7,6 +7,7 @@ import { bar, progressText } from "./eventText.ts"
 import { lineOf } from "./lines.ts"
 import { Pace } from "./pace.ts"
 import { styleOf, width } from "./style.ts"
+import { greatest } from "../pipeline/lists.ts"
 
 interface Running {
   readonly since: number
@@ -25,7 +26,13 @@ export const live = ({ cache, plan, slots }: DisplayOptions): Display => {
   const waiting = new Map<string, string>()
   let drawn = 0
   let done = 0
-  const labelWidth = Math.min(36, Math.max(...plan.nodes.slice(0, 200).map(node => node.label.length), 0))
+  const labelWidth = Math.min(
+    36,
+    greatest(
+      plan.nodes.slice(0, 200).map(node => node.label.length),
+      0
+    )
+  )
 
   const erase = () => (drawn === 0 ? "" : `\u001B[${drawn}A\u001B[0J`)
 

@@ -5,6 +5,7 @@ import type { StageError } from "../pipeline/StageError.ts"
 import { asStageError } from "./obtain.ts"
 import { decodeSequences } from "./sequenceCodec.ts"
 import type { Sequence } from "./sequences.ts"
+import { append } from "../pipeline/lists.ts"
 
 /** The sequences of each record, in the order of the corpus. */
 export const sequencesOfRecords = (set: ChunkReader<unknown>): Stream.Stream<ReadonlyArray<Sequence>, StageError> => {
@@ -22,7 +23,7 @@ export const allSequences = (set: ChunkReader<unknown>): Effect.Effect<ReadonlyA
     sequencesOfRecords(set),
     (): Array<Sequence> => [],
     (all, sequences) => {
-      all.push(...sequences)
+      append(all, sequences)
       return all
     }
   )

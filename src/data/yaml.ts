@@ -3,6 +3,7 @@ import { constructFromEvents, parseEvents, YAMLException } from "js-yaml"
 import * as Origin from "../pipeline/Origin.ts"
 import { excerpt, type Problem, visible } from "../pipeline/Problem.ts"
 import { composeTree, type TreeProblem, type YamlEntry, yamlLimits, type YamlNode, yamlSchema } from "./yamlTree.ts"
+import { append } from "../pipeline/lists.ts"
 
 /** A problem as people read it, and the numbers of its place to sort by. */
 export interface YamlProblem extends Problem {
@@ -135,7 +136,7 @@ const readText = (text: string): YamlReading => {
     // The parser counts one level more; what it lets through is checked again, with aliases followed.
     const events = parseEvents(text, { maxDepth: yamlLimits.depth + 2 })
     const tree = composeTree(events, text)
-    problems.push(...tree.problems)
+    append(problems, tree.problems)
     root = tree.root
     if (tree.sound) {
       // `json` lets the last of repeated keys stand: they are reported already, and the rest is still worth checking.

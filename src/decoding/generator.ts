@@ -8,6 +8,7 @@ import type { LoadedModel } from "../models/artifact.ts"
 import { trainingFlops } from "../models/flops.ts"
 import { type DenoiserExtension, makeDenoiser } from "./denoiser.ts"
 import { type Denoiser, type DiffusionDecoding, diffusionGenerate, stepsThatCount } from "./diffusion.ts"
+import { append } from "../pipeline/lists.ts"
 
 export interface GenerationRequest {
   readonly prompts: ReadonlyArray<ArrayLike<number>>
@@ -121,7 +122,7 @@ export const maskedGenerator = (
               settings: { ...decoding, steps },
               ...(onStep === undefined ? {} : { onStep: (step, texts) => onStep(step, texts, first) })
             })
-            sequences.push(...made.sequences)
+            append(sequences, made.sequences)
             forwards = Math.max(forwards, begun.forwards + made.forwards)
             flops += begun.flops + made.forwards * flopsPerForward
             forwardMs += begun.forwardMs

@@ -1,5 +1,6 @@
 /** Figures of repeated, timed calls of a generator. */
 import type { Timing } from "./results.ts"
+import { greatest } from "../pipeline/lists.ts"
 
 export interface TimedCall {
   /** Of the whole call, and of its forward passes alone. */
@@ -35,7 +36,7 @@ const mean = (values: ReadonlyArray<number>): number => values.reduce((sum, valu
 export const timingOf = (calls: ReadonlyArray<TimedCall>, { batch, newTokens, peak, steps }: Timed): Timing => {
   const milliseconds = calls.map(({ ms }) => ms).toSorted((a, b) => a - b)
   const median = quantile(milliseconds, 0.5)
-  const forwards = Math.max(...calls.map(each => each.forwards))
+  const forwards = greatest(calls.map(each => each.forwards))
   const forwardSeconds = mean(calls.map(({ forwardMs }) => forwardMs)) / 1000
   return {
     steps,

@@ -5,6 +5,7 @@ import type { ArtifactId } from "./Actions.ts"
 import type { Database } from "./Database.ts"
 import { Counted, Needs } from "./Needs.ts"
 import type { Protection } from "./Protection.ts"
+import { append } from "../pipeline/lists.ts"
 
 /** An artifact whose bytes may be dropped, unless it is protected. */
 export interface Candidate {
@@ -205,7 +206,7 @@ export const choose = (holdings: Holdings, options: CollectionOptions): Collecti
     const freed = needs.drop(candidate)
     let bytes = 0
     for (const digest of freed) bytes += stored.get(digest)!.size
-    objects.push(...freed)
+    append(objects, freed)
     after -= bytes
     dropped.push({ ...candidate, bytes })
   }

@@ -2,6 +2,7 @@
 import { type Digest, fromBytes, sha256, toBytes } from "../pipeline/Digest.ts"
 import { type ActionId, generation } from "./Actions.ts"
 import type { Database } from "./Database.ts"
+import { append } from "../pipeline/lists.ts"
 
 /** A node of a finished or stopped run. Without a key it was never reached. */
 export interface ResolvedNode {
@@ -117,7 +118,7 @@ const encodeSnapshot = (nodes: ReadonlyArray<ResolvedNode>): Buffer => {
   // A node without known results takes one place, its key left blank: no key is all zeros.
   for (const node of nodes) {
     if (node.key === undefined || node.outputs.length === 0) parts.push(nothing)
-    else parts.push(node.key, ...node.outputs)
+    else append(parts, [node.key, ...node.outputs])
   }
   return Buffer.from(parts.join(""), "hex")
 }

@@ -3,6 +3,7 @@ import { toBytes } from "../pipeline/Digest.ts"
 import type { ArtifactId } from "./Actions.ts"
 import type { Database } from "./Database.ts"
 import { type Here, liveLeases, liveRuns } from "./Liveness.ts"
+import { least } from "../pipeline/lists.ts"
 
 /** In the order of precedence: an artifact that is kept for several reasons is listed under the first. */
 export type Protection = "pinned" | "in-use" | "last-runs"
@@ -64,8 +65,7 @@ const inUse = (database: Database, here: Here): ReadonlySet<ArtifactId> => {
     )
     if (plan !== undefined) for (const artifact of ofPlan(database, plan.plan, [], false)) used.add(artifact)
   }
-  if (running.length > 0)
-    add("SELECT id FROM artifact WHERE created_ms >= ?", Math.min(...running.map(run => run.startedMs)))
+  if (running.length > 0) add("SELECT id FROM artifact WHERE created_ms >= ?", least(running.map(run => run.startedMs)))
   return used
 }
 

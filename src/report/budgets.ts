@@ -7,6 +7,7 @@ import { absent, type Column, type Figure, ofRuns, whyNoBound } from "./column.t
 import { fixed, significant } from "./format.ts"
 import { mean } from "./lines.ts"
 import type { GridRow, Run } from "./rows.ts"
+import { greatest, least as lowest } from "../pipeline/lists.ts"
 
 /** A step of a training: what was spent until it ended, and the held-out bound where it was measured then, nats per token. */
 export interface Spent {
@@ -45,7 +46,7 @@ export const budgetOf = (rows: ReadonlyArray<GridRow>): Budget | undefined => {
     const runs = row.runs.map(spent)
     if (whyNoBound(row) !== undefined || runs.some(steps => steps.every(({ bound }) => bound === undefined))) return []
     const ends = runs.map(steps => steps.at(-1)!.teraflops)
-    return [{ row, teraflops: Math.min(...ends), most: Math.max(...ends) }]
+    return [{ row, teraflops: lowest(ends), most: greatest(ends) }]
   })
   if (totals.length < 2) return undefined
   const least = totals.reduce((known, each) => (each.teraflops < known.teraflops ? each : known))
@@ -203,6 +204,6 @@ const noiseText = (rows: ReadonlyArray<GridRow>): string => {
     return each.length === 0 ? [] : [mean(each)]
   })
   if (gaps.length === 0) return ""
-  const [least, most] = [Math.min(...gaps), Math.max(...gaps)].map(fixed(3))
+  const [least, most] = [lowest(gaps), greatest(gaps)].map(fixed(3))
   return `: of the same final weights they are off by ${least === most ? least : `${least} to ${most}`} nats per token`
 }

@@ -2,6 +2,7 @@
 import type { TextQuality } from "../evaluation/results.ts"
 import { mean } from "./lines.ts"
 import type { GridRow, Run } from "./rows.ts"
+import { greatest, least } from "../pipeline/lists.ts"
 
 /** A number, perhaps with an interval or a spread, and with what must be known of it; or why there is none. */
 export type Figure =
@@ -33,7 +34,7 @@ export const ofRuns =
       if ("absent" in found || runs.length === 1) return found
       values.push(found.value)
     }
-    const [low, high] = [Math.min(...values), Math.max(...values)]
+    const [low, high] = [least(values), greatest(values)]
     return low === high ? { value: low } : { value: mean(values), low, high }
   }
 

@@ -3,6 +3,7 @@ import { count } from "../pipeline/units.ts"
 import { escape, htmlPage, htmlTable } from "./html.ts"
 import { type Bin, histogram, type LengthSummary } from "./lengths.ts"
 import { markdownTable, plain } from "./markdown.ts"
+import { greatest } from "../pipeline/lists.ts"
 
 export interface CorpusReport {
   readonly name: string
@@ -53,7 +54,10 @@ const chart = { width: 560, height: 120, bins: 28 } as const
 
 /** Bars of a histogram, the x axis in tokens. */
 const bars = (bins: ReadonlyArray<Bin>): string => {
-  const highest = Math.max(1, ...bins.map(bin => bin.count))
+  const highest = greatest(
+    bins.map(bin => bin.count),
+    1
+  )
   const width = chart.width / bins.length
   const rects = bins.map((bin, i) => {
     const height = (bin.count / highest) * chart.height

@@ -4,6 +4,7 @@ import { lineChart, type Series } from "./charts.ts"
 import { spent } from "./budgets.ts"
 import { linesOf, thinned } from "./lines.ts"
 import { everyNumber, type GridRow, type Run } from "./rows.ts"
+import { greatest, least } from "../pipeline/lists.ts"
 
 export interface Chart {
   readonly caption: string
@@ -33,7 +34,10 @@ export const trainingFigures = (rows: ReadonlyArray<GridRow>): ReadonlyArray<Cha
   const metrics = new Set(
     rows.flatMap(({ runs }) => runs.flatMap(run => (run.log?.content.lines ?? []).flatMap(line => Object.keys(line))))
   )
-  const end = Math.max(0, ...everyNumber(rows, run => (run.log?.content.lines ?? []).slice(-1).map(({ step }) => step)))
+  const end = greatest(
+    everyNumber(rows, run => (run.log?.content.lines ?? []).slice(-1).map(({ step }) => step)),
+    0
+  )
   const shown = [...metrics].filter(name => name.startsWith("losses/"))
   const known = Object.keys(curves)
   const place = (name: string) => (known.includes(name) ? known.indexOf(name) : known.length)
@@ -45,7 +49,10 @@ export const trainingFigures = (rows: ReadonlyArray<GridRow>): ReadonlyArray<Cha
           const value = line[metric]
           return typeof value === "number" ? [[line.step, value] as const] : []
         })
-      const longest = Math.max(0, ...rows.flatMap(({ runs }) => runs.map(run => whole(run).length)))
+      const longest = greatest(
+        rows.flatMap(({ runs }) => runs.map(run => whole(run).length)),
+        0
+      )
       // One point is no curve.
       if (longest < 2) return []
       const size = Math.ceil(longest / mostPoints)
@@ -69,7 +76,10 @@ export const budgetFigures = (rows: ReadonlyArray<GridRow>): ReadonlyArray<Chart
         spent(run).flatMap(each => (each.bound === undefined ? [] : [[each.step, each.bound, each[field]] as const])),
       () => ({ marks: true })
     )
-    const end = Math.max(0, ...rows.flatMap(({ runs }) => runs.map(run => spent(run).at(-1)?.[field] ?? 0)))
+    const end = greatest(
+      rows.flatMap(({ runs }) => runs.map(run => spent(run).at(-1)?.[field] ?? 0)),
+      0
+    )
     return series.some(({ points }) => points.length > 1)
       ? [chart(`budget-${field}`, caption, { x: { label, end }, series })]
       : []
@@ -99,7 +109,7 @@ export const textFigures = (rows: ReadonlyArray<GridRow>, reference?: TextQualit
         : [
             {
               row: "reference",
-              points: [Math.min(...xs), Math.max(...xs)].map(x => [x, reference[quality]] as const)
+              points: [least(xs), greatest(xs)].map(x => [x, reference[quality]] as const)
             }
           ]
     return [

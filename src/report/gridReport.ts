@@ -8,6 +8,7 @@ import { type Grid, makeGrid } from "./grid.ts"
 import type { Cached, GridRow } from "./rows.ts"
 import { level, makeResampler, resampleCount } from "./statistics.ts"
 import { type Tie, ties, tieText } from "./ties.ts"
+import { greatest } from "../pipeline/lists.ts"
 
 export interface ReportSettings {
   readonly title: string
@@ -64,7 +65,10 @@ export const makeGridReport = (
 export const method = ({ baseline, comparisons, settings }: GridReport): ReadonlyArray<string> => {
   const { benchmark, evaluation } = baseline.runs[0]!
   const bound = evaluation?.content.bound
-  const runs = Math.max(...comparisons.map(({ row }) => row.runs.length), baseline.runs.length)
+  const runs = greatest(
+    comparisons.map(({ row }) => row.runs.length),
+    baseline.runs.length
+  )
   return [
     ...(bound === undefined
       ? []

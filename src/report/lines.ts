@@ -1,6 +1,7 @@
 /** Lines of charts: one for each row, over all of its runs. */
 import type { Series } from "./charts.ts"
 import type { GridRow, Run } from "./rows.ts"
+import { greatest, least } from "../pipeline/lists.ts"
 
 /** `at` is what runs share: a step, say. `x` is where it is drawn, if elsewhere. */
 export type Point = readonly [at: number, y: number, x?: number]
@@ -39,9 +40,7 @@ export const linesOf = (
       {
         row: i,
         points: found.map(({ x, ys }) => [x, mean(ys)] as const),
-        ...(runs.length === 1
-          ? {}
-          : { band: found.map(({ x, ys }) => [x, Math.min(...ys), Math.max(...ys)] as const) }),
+        ...(runs.length === 1 ? {} : { band: found.map(({ x, ys }) => [x, least(ys), greatest(ys)] as const) }),
         ...more(row)
       }
     ]

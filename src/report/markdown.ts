@@ -1,13 +1,35 @@
 /** Tables in Markdown that read well on a terminal, too. */
 import { visible } from "../pipeline/Problem.ts"
+import { greatest } from "../pipeline/lists.ts"
 
-/** Text from outside on one line, without anything that a terminal would obey. */
-export const plain = (text: string): string => visible(text.replaceAll(/\s+/g, " ").trim())
+/** What of a text Markdown or HTML would obey: code, emphasis (an underscore inside a word is none), strikes, links and pictures, tags, entities. */
+const markup = /[\\`*]|~~|(?<!\w)_|_(?!\w)|(?<=\])[([:]|!(?=\[)/g
+const tag = /<(?=[A-Za-z/!?])/g
+const entity = /&(?=#?\w+;)/g
+
+/** What begins a heading, a quotation, a list or a rule at the beginning of a line. */
+const block = /^(?:[#>+=-]|\d+[.)])(?=\s|$|[-=])/
+
+/** Text from outside on one line, as it is: without anything that a terminal, Markdown or HTML would obey. */
+export const plain = (text: string): string =>
+  visible(text.replaceAll(/\s+/g, " ").trim())
+    .replaceAll(entity, "&amp;")
+    .replaceAll(tag, "&lt;")
+    .replaceAll(markup, found => `\\${found}`)
+    .replace(block, found => `${found.slice(0, -1)}\\${found.slice(-1)}`)
+
+/** A cell of a table. */
+export const markdownCell = (cell: string): string => plain(cell).replaceAll("|", "\\|")
 
 /** The first column to the left, the others to the right. */
 export const markdownTable = (columns: ReadonlyArray<string>, lines: ReadonlyArray<ReadonlyArray<string>>): string => {
-  const texts = [columns, ...lines].map(cells => cells.map(cell => plain(cell).replaceAll("|", "\\|")))
-  const widths = columns.map((_, i) => Math.max(3, ...texts.map(cells => [...cells[i]!].length)))
+  const texts = [columns, ...lines].map(cells => cells.map(cell => markdownCell(cell)))
+  const widths = columns.map((_, i) =>
+    greatest(
+      texts.map(cells => [...cells[i]!].length),
+      3
+    )
+  )
   const line = (cells: ReadonlyArray<string>) =>
     `| ${cells
       .map((cell, i) => {

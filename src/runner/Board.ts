@@ -6,6 +6,7 @@ import type { ReadyAction, Settled } from "./Action.ts"
 import type { RunEvent } from "./Events.ts"
 import type { Resolver } from "./Resolver.ts"
 import { Twins } from "./Twins.ts"
+import { append } from "../pipeline/lists.ts"
 
 export interface BoardOptions {
   readonly resolver: Resolver
@@ -273,7 +274,7 @@ export class Board {
       this.#remake.delete(id)
       this.#status[id] = "done"
       this.#twins.hold(key, id)
-      pending.push(...this.#news(key, outputs))
+      append(pending, this.#news(key, outputs))
       const free = new Set<NodeId>()
       for (const consumer of this.#blocked.get(id) ?? []) {
         const blockers = this.#blockers.get(consumer)
@@ -345,7 +346,7 @@ export class Board {
         label: this.#resolver.plan.nodes[id]!.label,
         because: this.#resolver.plan.nodes[of]!.label
       })
-      pending.push(...this.#consumers[id]!)
+      append(pending, this.#consumers[id]!)
     }
   }
 

@@ -3,6 +3,7 @@ import { Schema } from "effect"
 import { countElements, type ParameterSpec } from "../models/parameters.ts"
 import { visible } from "../pipeline/Problem.ts"
 import { layerwiseFactor } from "./schedule.ts"
+import { append } from "../pipeline/lists.ts"
 
 /** A pattern that freezes nothing: most likely misspelt. */
 export class FreezeError extends Schema.TaggedError<FreezeError>()("FreezeError", {
@@ -93,7 +94,7 @@ export const groupParameters = (
   const groups: Array<Group> = []
   for (const { decays, rateFactor, specs: members } of byKey.values()) {
     groups.push({ offset: countElements(ordered), size: countElements(members), rateFactor, decays })
-    ordered.push(...members)
+    append(ordered, members)
   }
   return { specs: ordered, groups }
 }

@@ -4,6 +4,7 @@ import { memoryUsage } from "node:process"
 import type { Scalars } from "./log.ts"
 import type { MicroBatch } from "./objective.ts"
 import type { StepOutcome } from "./trainer.ts"
+import { greatest, least } from "../pipeline/lists.ts"
 
 /** Operations of all matrix products since the beginning of the training, in 10^12: counted on the programs, and so in the same way for every method. */
 export const computeMeasure = "consume_flops(T)"
@@ -36,7 +37,7 @@ export const updateMeasures = (
   "training/lr": lr,
   ...(rateFactors.every(factor => factor === 1)
     ? {}
-    : { "llrd/lr_min": lr * Math.min(...rateFactors), "llrd/lr_max": lr * Math.max(...rateFactors) })
+    : { "llrd/lr_min": lr * least(rateFactors), "llrd/lr_max": lr * greatest(rateFactors) })
 })
 
 export const workMeasures = (

@@ -8,6 +8,7 @@ import type { Sampling } from "../../decoding/sampling.ts"
 import type { Engine } from "../../engines/Engine.ts"
 import type { LoadedModel } from "../../models/artifact.ts"
 import type { Steps } from "./steps.ts"
+import { greatest } from "../../pipeline/lists.ts"
 
 export interface Task {
   readonly engine: Engine
@@ -31,7 +32,7 @@ export const autoregressive = Effect.fn("autoregressive")(function* (
   print: (piece: string) => void
 ) {
   const { config, parameters, tokenizer } = model
-  const longest = Math.max(...prompts.map(({ length }) => length))
+  const longest = greatest(prompts.map(({ length }) => length))
   const decoder = yield* makeDecoder(engine, config, parameters, longest + newTokens)
   const texts: Array<Made> = []
   for (const [number, prompt] of prompts.entries()) {
@@ -68,7 +69,7 @@ export const diffusion = Effect.fn("diffusion")(function* (
   watchers: ReadonlyArray<Steps>
 ) {
   const { tokenizer } = model
-  const promptTokens = Math.max(...prompts.map(({ length }) => length))
+  const promptTokens = greatest(prompts.map(({ length }) => length))
   const method = yield* methodNamed(model.method)
   const shape = { prompts: prompts.length, promptTokens, newTokens }
   const generator = yield* method.generator(engine, model, shape, decoding)

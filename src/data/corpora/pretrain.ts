@@ -3,6 +3,7 @@ import { Schema } from "effect"
 import { makeProblems, withSolver } from "./equations.ts"
 import { openPackage, solverPackages, textPackages, type UnpackedPackage } from "./packages.ts"
 import { factbook, mobyDick, sha256, sotu } from "./sources.ts"
+import { append } from "../../pipeline/lists.ts"
 
 const Sha256 = Schema.String.check(Schema.isPattern(/^[0-9a-f]{64}$/))
 const Count = Schema.Int.check(Schema.isGreaterThanOrEqualTo(0))
@@ -66,7 +67,7 @@ export const pretrainTexts = async (
     const digest = sha256(jsonLines(generated.map(({ text }) => text)))
     if (digest !== textSha256)
       throw new Error(`the generated texts ${id} have the SHA-256 ${digest}, pinned is ${textSha256}`)
-    texts.push(...generated)
+    append(texts, generated)
   }
   return texts
 }

@@ -1,4 +1,5 @@
 /** Random choices that are the same on every machine. */
+import { append } from "../../pipeline/lists.ts"
 
 /** A generator of numbers in [0, 1) from a seed (mulberry32). */
 export type Random = () => number
@@ -27,6 +28,6 @@ export const pick = <A>(random: Random, from: ReadonlyArray<A>): A => {
 export const shuffled = <A>(random: Random, items: ReadonlyArray<A>): Array<A> => {
   const rest = [...items]
   const result: Array<A> = []
-  while (rest.length > 0) result.push(...rest.splice(integer(random, 0, rest.length - 1), 1))
+  while (rest.length > 0) append(result, rest.splice(integer(random, 0, rest.length - 1), 1))
   return result
 }

@@ -8,6 +8,7 @@ import type { Chunk } from "./footer.ts"
 import { Damage } from "./parquetError.ts"
 import { bitWidth, checkDeltas, checkRuns } from "./runs.ts"
 import { structEnd } from "./thrift.ts"
+import { append } from "../../pipeline/lists.ts"
 
 /** A page as stored and as decompressed: the decoder looks up what the check has decompressed already. */
 export interface UnpackedPage {
@@ -55,7 +56,7 @@ export const walkPages = (chunk: Chunk, rows: number): PageWalk => {
     if (header.crc !== undefined && crc32(packed) !== header.crc >>> 0)
       throw new Damage("a page does not have its checksum")
     const checked = checkPage(chunk, header, packed, dictionary, valueCount - values)
-    pages.push(...checked.pages)
+    append(pages, checked.pages)
     dictionary = checked.dictionary ?? dictionary
     values += checked.values
     rowsBegun += checked.rows

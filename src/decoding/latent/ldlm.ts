@@ -16,6 +16,7 @@ import { constant, input, lessEqual } from "../../tensor/ops.ts"
 import { normals, randomKey, uniformAt } from "../../tensor/random.ts"
 import { type Generator, type GeneratorShape, rowsThatFit } from "../generator.ts"
 import { type Sampling, sampleToken } from "../sampling.ts"
+import { append } from "../../pipeline/lists.ts"
 
 /** A prompt's last tokens, padded on the left. */
 const promptArrays = (
@@ -138,7 +139,10 @@ export const ldlmGenerator = (
               })
               if (onStep !== undefined) yield* onStep((number + 1) * steps, shown, first)
             }
-            sequences.push(...texts.map((text, r) => text.slice(0, lengths[r])))
+            append(
+              sequences,
+              texts.map((text, r) => text.slice(0, lengths[r]))
+            )
           }
           return { sequences, forwards: pieces * steps, forwardMs: performance.now() - begun, flops }
         })

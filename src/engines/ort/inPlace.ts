@@ -1,5 +1,6 @@
 /** When an output may be written over the memory of an input. */
 import type { Program, ProgramOp, ValueId } from "../../tensor/Program.ts"
+import { append } from "../../pipeline/lists.ts"
 
 /** Ops that read each element just before they write the one at the same place. */
 const elementwise = new Set<ProgramOp>([
@@ -38,7 +39,7 @@ export const mayOverwrite = (program: Program, outputName: string, inputName: st
     const maker = makers.get(value)
     if (maker === undefined || before.has(maker)) continue
     before.add(maker)
-    pending.push(...program.instructions[maker]!.inputs)
+    append(pending, program.instructions[maker]!.inputs)
   }
   const alsoElsewhere = program.outputs.some(
     ({ name, value }) => name !== outputName && (value === output || value === input)

@@ -3,6 +3,7 @@
  * may run in any order, sessions run one after the other, so that no optimiser can undo a recomputation.
  */
 import type { Instruction, Program, ValueId } from "../../tensor/Program.ts"
+import { greatest } from "../../pipeline/lists.ts"
 
 export interface Segment {
   readonly instructions: ReadonlyArray<Instruction>
@@ -30,8 +31,14 @@ export const segmentsOf = (program: Program): Segments => {
     const [value, ...dependencies] = inputs
     const at =
       op === "after"
-        ? Math.max(stage[value!]!, ...dependencies.map(dependency => stage[dependency]! + 1))
-        : Math.max(0, ...inputs.map(input => stage[input]!))
+        ? greatest(
+            dependencies.map(dependency => stage[dependency]! + 1),
+            stage[value!]!
+          )
+        : greatest(
+            inputs.map(input => stage[input]!),
+            0
+          )
     for (const output of outputs) stage[output] = at
     if (op === "after") {
       renamed.set(outputs[0]!, real(value!))

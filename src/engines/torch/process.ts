@@ -5,6 +5,7 @@ import { Effect } from "effect"
 import { EngineError } from "../Engine.ts"
 import { FrameReader, frame, type Header } from "./frames.ts"
 import { pythonVariable } from "./python.ts"
+import { append } from "../../pipeline/lists.ts"
 
 /** What the process said of itself. */
 export interface TorchInfo {
@@ -84,7 +85,10 @@ export class TorchProcess {
     this.#child.stdout.on("data", (chunk: Uint8Array) => frames.push(chunk))
     this.#child.stderr.setEncoding("utf8")
     this.#child.stderr.on("data", (text: string) => {
-      this.#said.push(...text.split("\n").filter(line => line.trim() !== ""))
+      append(
+        this.#said,
+        text.split("\n").filter(line => line.trim() !== "")
+      )
       this.#said.splice(0, Math.max(0, this.#said.length - shownLines))
     })
     // A pipe that breaks is told of by the end of the process.
