@@ -63,7 +63,9 @@ export const lineOf = (event: RunEvent, style: Style, cache: string): string | u
     case "diverged":
       return `  ${style.yellow("!")} ${event.label}  output ${event.port} is not reproducible: it was ${short(event.before)}, now it is ${short(event.after)}`
     case "damaged":
-      return `  ${style.yellow("!")} ${event.label}  object ${short(event.digest)} of ${event.producer} is missing or damaged; it is made again`
+      return `  ${style.yellow("!")} ${event.label}  object ${short(event.digest)}${event.others === undefined ? "" : ` and ${event.others} more`} of ${event.producer} ${event.others === undefined ? "is missing or damaged; it is" : "are missing or damaged; they are"} made again`
+    case "changed":
+      return `  ${style.yellow("!")} ${event.label}  ${event.what} ${event.dropped ? "while it ran: its result is dropped, and it is planned anew" : "since the run was planned: it is planned anew"}`
     case "warning":
       return `  ${style.yellow("!")} ${event.message}`
     case "run-ended":

@@ -97,10 +97,11 @@ export const live = ({ cache, plan, slots }: DisplayOptions): Display => {
         return redraw()
       case "finished":
       case "failed":
+      case "changed":
       case "reused":
         running.delete(event.label)
         waiting.delete(event.label)
-        if (event.type !== "failed") done++
+        if (event.type === "finished" || event.type === "reused") done++
         break
       case "run-ended":
         running.clear()

@@ -6,6 +6,7 @@ import { pathsOf } from "../runner/Cache.ts"
 import * as Cache from "../runner/Cache.ts"
 import { redactCommand } from "../pipeline/Secrets.ts"
 import { type Capacity, capacity, isAlive, newOwner } from "../runner/Machine.ts"
+import { objectPorts } from "../runner/Objects.ts"
 import { plan as planRun } from "../runner/Planning.ts"
 import { ledgerOf, type Ports } from "../runner/Ports.ts"
 import { run } from "../runner/Run.ts"
@@ -65,7 +66,7 @@ export const command = Command.make(
     const location = flags.locationOf(args.cache)
     const cache = yield* Effect.sync(() => Cache.open(location))
     const paths = pathsOf(location.root)
-    const { codes, resolver } = yield* planRun({
+    const { codes, look, resolver } = yield* planRun({
       plan,
       database: cache.database,
       writable: true,
@@ -89,8 +90,8 @@ export const command = Command.make(
     const ports: Ports = {
       ledger: ledgerOf(cache.database),
       disk: nodeDisk,
-      publish: cache.store.publish,
-      check: digest => Effect.map(Effect.result(cache.store.verify(digest)), result => result._tag === "Success"),
+      ...objectPorts(cache.store, nodeDisk),
+      look,
       executor,
       owner: newOwner(),
       alive: isAlive,

@@ -96,6 +96,12 @@ export const artifactOf = (
   return row === undefined ? undefined : { metadata: JSON.parse(row.metadata) as Json, bytes: row.bytes }
 }
 
+/** Those of these artifacts whose bytes are not in the store, as far as the ledger knows. */
+export const notPresent = (database: Database, artifacts: ReadonlyArray<Digest>): ReadonlyArray<Digest> =>
+  [...new Set(artifacts)].filter(
+    digest => database.get("SELECT 1 FROM artifact WHERE digest = ? AND state <> 0", toBytes(digest)) !== undefined
+  )
+
 /** Finds or adds the row of an action with its inputs. Runs inside a transaction. */
 export const ensureAction = (database: Database, record: ActionRecord, now: number): ActionId => {
   const known = database.get<{ id: number }>("SELECT id FROM action WHERE key = ?", toBytes(record.key))

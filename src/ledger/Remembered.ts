@@ -8,6 +8,9 @@ export const name = (database: Database, key: string): string | undefined =>
 export const rememberName = (database: Database, key: string, value: string, now: number): void =>
   void database.run("INSERT OR REPLACE INTO remembered (name, value, at_ms) VALUES (?, ?, ?)", key, value, now)
 
+export const forgetName = (database: Database, key: string): void =>
+  void database.run("DELETE FROM remembered WHERE name = ?", key)
+
 /** `stat` holds device, inode, size, modification and change time: a file whose stat is unchanged is not read again. */
 export const fileDigest = (
   database: Database,

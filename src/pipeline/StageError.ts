@@ -7,6 +7,7 @@ import { Schema } from "effect"
  * - `damaged`: an input's object is missing or has other bytes than its digest; the runner re-makes it, then tries again.
  * - `crashed`: the process died or was killed, for example for its memory.
  * - `timeout`: it ran longer than the stage allows.
+ * - `stale`: what its key was made from changed while it ran; it is planned anew.
  * - `interrupted`: the user stopped the run.
  * - `storage`: the disk is full, read-only or forbidden.
  */
@@ -16,6 +17,7 @@ export const ErrorClass = Schema.Literals([
   "damaged",
   "crashed",
   "timeout",
+  "stale",
   "interrupted",
   "storage"
 ])

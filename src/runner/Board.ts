@@ -2,7 +2,9 @@
 import type { KnownOutput } from "../ledger/Actions.ts"
 import type { Digest } from "../pipeline/Digest.ts"
 import { consumers as consumersOf, type NodeId } from "../pipeline/Plan.ts"
-import type { ReadyAction, Settled } from "./Action.ts"
+import { actionKey } from "../pipeline/Key.ts"
+import type { ErrorClass } from "../pipeline/StageError.ts"
+import type { Loss, ReadyAction, Settled } from "./Action.ts"
 import type { RunEvent } from "./Events.ts"
 import type { Resolver } from "./Resolver.ts"
 import { Twins } from "./Twins.ts"
@@ -34,8 +36,11 @@ type Status = "waiting" | "ready" | "running" | "done" | "failed" | "skipped"
 /** A node, its key, and what the action of that key returned. */
 type Result = readonly [NodeId, Digest, ReadonlyArray<KnownOutput>]
 
-/** Times that a node may find an input damaged. More means a disk that damages whatever is written, or a stage that is mistaken. */
+/** Times that a node may find the same object damaged. More means a disk that damages whatever is written, or a stage that is mistaken. */
 const mostLosses = 3
+
+/** Times that a node may be planned anew because what its key is made from changed. More means that something never comes to rest. */
+const mostChanges = 3
 
 const isPresent = (outputs: ReadonlyArray<KnownOutput>) => outputs.every(output => output.state === "present")
 
@@ -53,8 +58,12 @@ export class Board {
   readonly #blocked = new Map<NodeId, Set<NodeId>>()
   /** Running nodes whose inputs changed meanwhile: their result answers a question nobody asks any more. */
   readonly #stale = new Set<NodeId>()
-  /** How often a node found an input damaged. */
-  readonly #losses = new Map<NodeId, number>()
+  /** How often a node found an object damaged, by both. */
+  readonly #losses = new Map<string, number>()
+  /** How often a node was planned anew because its key changed. */
+  readonly #changes = new Map<NodeId, number>()
+  /** Attempts that were made at a node which is to be tried again. */
+  readonly #attempts = new Map<NodeId, number>()
   /** The key that each running node was started with. */
   readonly #started = new Map<NodeId, Digest>()
   readonly #twins: Twins
@@ -172,6 +181,11 @@ export class Board {
         this.#askAgain(id)
         continue
       }
+      if (actionKey(components) !== state.key) {
+        // Code that it shares with another node was found changed when that one started.
+        this.#planAnew(id)
+        continue
+      }
       if (!this.#twins.begin(state.key, id)) {
         // The same action stands in the plan twice; it is computed once.
         this.#status[id] = "waiting"
@@ -187,7 +201,8 @@ export class Board {
         codeDetail: this.#resolver.codeDetail(node),
         families: this.#resolver.families(node, components),
         remake: this.#remake.get(id),
-        estimateMs: this.#options.estimate(id)
+        estimateMs: this.#options.estimate(id),
+        attempts: this.#attempts.get(id) ?? 0
       }
     }
     return undefined
@@ -205,19 +220,24 @@ export class Board {
   #settleNode(id: NodeId, key: Digest, result: Settled): void {
     const { label } = this.#resolver.plan.nodes[id]!
     const stale = this.#stale.delete(id)
+    if ("attempt" in result) this.#attempts.set(id, result.attempt)
     if (result._tag === "InputLost") {
-      this.#forgetBytes(result.artifact)
-      const losses = (this.#losses.get(id) ?? 0) + 1
-      this.#losses.set(id, losses)
-      if (losses > mostLosses) {
-        const { advice, attempt, log } = result
-        const message = `${result.message} (for the ${losses}th time: making it again does not help)`
-        this.#events.push({ type: "failed", label, class: "damaged", message, advice, log, attempt })
-        this.#fail(id)
-      } else if (stale) this.#askAgain(id)
+      const losses = this.#countLosses(id, result.losses)
+      if (losses > mostLosses) this.#failAfter(losses, "making it again does not help", id, "damaged", result)
+      else if (stale) this.#askAgain(id)
       else this.#enqueue(id)
       return
     }
+    if (result._tag === "Changed") {
+      const changes = (this.#changes.get(id) ?? 0) + 1
+      this.#changes.set(id, changes)
+      const { dropped, log, what } = result
+      if (changes > mostChanges)
+        return this.#failAfter(changes, "it does not come to rest", id, "stale", { ...result, message: what })
+      this.#events.push({ type: "changed", label, what, dropped, log })
+      return this.#planAnew(id)
+    }
+    if (result._tag === "Outdated") return this.#askAgain(id)
     if (result._tag === "NotStarted") {
       this.#status[id] = "waiting"
       return
@@ -233,6 +253,52 @@ export class Board {
       // What it returned answers the question that it was started with: others may have that still.
       this.#arrive(this.#news(key, result.outputs))
     } else this.#arrive([[id, key, result.outputs]])
+  }
+
+  /** Whether the inputs of a node that was handed out have been replaced since. */
+  isOutdated(id: NodeId): boolean {
+    return this.#stale.has(id)
+  }
+
+  /** Notes which objects a node found lost; returns how often it found the one that it found most often. */
+  #countLosses(id: NodeId, losses: ReadonlyArray<Loss>): number {
+    let most = 0
+    for (const { artifact, objects } of losses) {
+      this.#forgetBytes(artifact)
+      for (const object of objects) {
+        const place = `${id} ${object}`
+        const count = (this.#losses.get(place) ?? 0) + 1
+        this.#losses.set(place, count)
+        most = Math.max(most, count)
+      }
+    }
+    return most
+  }
+
+  /** The same happened to a node once too often. */
+  #failAfter(
+    times: number,
+    why: string,
+    id: NodeId,
+    kind: ErrorClass,
+    said: {
+      readonly message: string
+      readonly advice?: string | undefined
+      readonly log: string
+      readonly attempt: number
+    }
+  ): void {
+    const { label } = this.#resolver.plan.nodes[id]!
+    const { advice, attempt, log } = said
+    const message = `${said.message} (for the ${times}th time: ${why})`
+    this.#events.push({ type: "failed", label, class: kind, message, advice, log, attempt: Math.max(1, attempt) })
+    this.#fail(id)
+  }
+
+  /** What its key is made from changed: it gets another one, of which nothing is known that its old one was to be made again for. */
+  #planAnew(id: NodeId): void {
+    this.#remake.delete(id)
+    this.#askAgain(id)
   }
 
   #fail(id: NodeId): void {

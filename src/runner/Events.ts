@@ -61,7 +61,22 @@ export type RunEvent =
       readonly before: string
       readonly after: string
     }
-  | { readonly type: "damaged"; readonly digest: string; readonly label: string; readonly producer: string }
+  | {
+      readonly type: "damaged"
+      readonly digest: string
+      readonly label: string
+      readonly producer: string
+      /** How many more objects of the same input are. */
+      readonly others?: number
+    }
+  /** What an action's key was made from is something else now: it is planned anew. If it had run already, its result is dropped. */
+  | {
+      readonly type: "changed"
+      readonly label: string
+      readonly what: string
+      readonly dropped: boolean
+      readonly log: string
+    }
   | { readonly type: "warning"; readonly message: string }
   | {
       readonly type: "run-ended"

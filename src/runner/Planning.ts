@@ -11,6 +11,7 @@ import type { StageError } from "../pipeline/StageError.ts"
 import type { Store } from "../store/Store.ts"
 import * as Codes from "./Codes.ts"
 import * as Identities from "./Identities.ts"
+import type { Ports } from "./Ports.ts"
 import { Resolver } from "./Resolver.ts"
 
 export interface PlanningOptions {
@@ -31,6 +32,8 @@ export interface PlanningOptions {
 export interface Planned {
   readonly resolver: Resolver
   readonly codes: Codes.Codes
+  /** For the run: looks again at what a node's key is made from besides its inputs; the resolver derives keys from what it found. */
+  readonly look: Ports["look"]
 }
 
 /** Identities ask the network at most this many times at once. */
@@ -63,7 +66,7 @@ export const plan = (options: PlanningOptions): Effect.Effect<Planned, StageErro
       catch: cause => (cause instanceof LedgerError ? cause : fromCause(cause, database?.file ?? "the ledger", "plan"))
     })
     yield* missTargets(options, resolver)
-    return { resolver, codes }
+    return { resolver, codes, look: lookAgain(codes, evaluate, identities) }
   })
 
 /** Results that people want on disk are looked at, each time: without them a run that finds everything would be a lie. */
@@ -106,6 +109,16 @@ const isThere = (store: Store, artifact: Digest): Effect.Effect<boolean> =>
     const objects = [...files, ...(items?.pages ?? [])].map(({ sha256 }) => sha256)
     return (yield* store.has(objects)).size === new Set(objects).size
   }).pipe(Effect.orElseSucceed(() => false))
+
+const lookAgain =
+  (codes: Codes.Codes, evaluate: Identities.Evaluate, identities: Map<NodeId, Identities.Identity>): Ports["look"] =>
+  node =>
+    Effect.gen(function* () {
+      if (!codes.isCurrent(node)) yield* codes.refresh(node)
+      const identity = node.stage.identity === undefined ? undefined : yield* evaluate(node)
+      if (identity !== undefined) identities.set(node.id, identity)
+      return { code: codes.codeOf(node), identity: identity?.text, files: identity?.files ?? [] }
+    })
 
 const resolveIdentities = (
   nodes: ReadonlyArray<PlanNode>,

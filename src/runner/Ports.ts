@@ -6,12 +6,14 @@ import { fromCause, LedgerError } from "../ledger/LedgerError.ts"
 import type { Owner } from "../ledger/Leases.ts"
 import type { Digest } from "../pipeline/Digest.ts"
 import type { PlanNode } from "../pipeline/Plan.ts"
+import type { StageError } from "../pipeline/StageError.ts"
 import type { Disk } from "../store/Disk.ts"
 import type { Faults } from "../store/Faults.ts"
 import type { ObjectDamaged, StagedChanged } from "../store/ObjectError.ts"
 import type { StorageError } from "../store/StorageError.ts"
 import type { StageLocation } from "./Codes.ts"
 import type { RunEvent } from "./Events.ts"
+import type { CodeOf } from "./Resolver.ts"
 import type { Slots } from "./Slots.ts"
 
 /** Where things lie below the cache root. */
@@ -31,6 +33,21 @@ export interface StagedFile {
   readonly size: number
 }
 
+/** An object as a manifest lists it. */
+export interface Sized {
+  readonly sha256: Digest
+  readonly size: number
+}
+
+/** What a node's key is made from, besides its inputs. */
+export interface Seen {
+  readonly code: CodeOf
+  /** Canonical JSON; undefined where the stage has no identity. */
+  readonly identity: string | undefined
+  /** The files that the identity was made from, with their stat. */
+  readonly files: ReadonlyArray<readonly [path: string, stat: string]>
+}
+
 export interface Ports {
   readonly ledger: <A>(use: (database: Database) => A) => Effect.Effect<A, LedgerError>
   readonly disk: Disk
@@ -38,8 +55,12 @@ export interface Ports {
   readonly publish: (
     staged: ReadonlyArray<StagedFile>
   ) => Effect.Effect<unknown, StorageError | ObjectDamaged | StagedChanged>
-  /** Checks an object; moves it aside when its bytes are not those of its digest. Tells whether it is sound. */
-  readonly check: (digest: Digest) => Effect.Effect<boolean, StorageError>
+  /** The objects of an artifact that are missing or have other bytes than their digest, looked at in full; what is damaged is moved aside. */
+  readonly ailing: (artifact: Digest) => Effect.Effect<ReadonlyArray<Digest>, StorageError>
+  /** Which of these objects the store does not have, or not with this size. */
+  readonly lacking: (objects: ReadonlyArray<Sized>) => Effect.Effect<ReadonlyArray<Sized>, { readonly message: string }>
+  /** Looks again at what a node's key is made from besides its inputs. From then on its key is derived from what was found. */
+  readonly look: (node: PlanNode) => Effect.Effect<Seen, StageError>
   readonly executor: Executor
   readonly owner: Owner
   /** Whether a process of this machine lives. */

@@ -1,17 +1,16 @@
 /** Publishes what an action's process left: objects into the store, then one transaction that makes the result visible. */
-import { join } from "node:path"
 import { Clock, Effect } from "effect"
 import * as Actions from "../ledger/Actions.ts"
 import type { LedgerError } from "../ledger/LedgerError.ts"
 import * as Leases from "../ledger/Leases.ts"
 import * as Metrics from "../ledger/Metrics.ts"
+import * as Remembered from "../ledger/Remembered.ts"
 import * as Runs from "../ledger/Runs.ts"
-import { decodeManifest, manifestBytes, manifestDigest } from "../pipeline/Artifact.ts"
-import { canonical, type Digest, short } from "../pipeline/Digest.ts"
-import type { StorageError } from "../store/StorageError.ts"
+import { manifestBytes } from "../pipeline/Artifact.ts"
 import { type Busy, type Failure, type ReadyAction, recordOf, storageFailure } from "./Action.ts"
 import type { Ports } from "./Ports.ts"
-import { decodeResult, resultFile, type ResultRecord } from "./Request.ts"
+import { filesSeen } from "./Looks.ts"
+import { readResult } from "./Result.ts"
 import { describe } from "./summary.ts"
 
 /** A result that is there for everyone. */
@@ -32,11 +31,9 @@ export const commit = (
 ): Effect.Effect<Committed | Failure | Busy, LedgerError> =>
   Effect.gen(function* () {
     const read = yield* Effect.result(readResult(ports, action, directory))
-    if (read._tag === "Failure") return storageFailure(read.failure)
-    const { outputs, result } = read.success
-    const published = yield* Effect.result(
-      ports.publish(result.staged as ReadonlyArray<{ path: string; sha256: Digest; size: number }>)
-    )
+    if (read._tag === "Failure") return read.failure
+    const { outputs, result, staged } = read.success
+    const published = yield* Effect.result(ports.publish(staged))
     if (published._tag === "Failure") return storageFailure(published.failure)
     yield* ports.faults("action.published")
     const now = yield* Clock.currentTimeMillis
@@ -52,6 +49,7 @@ export const commit = (
           result.metrics.map(metric => ({ ...metric, value: metric.value ?? Number.NaN }))
         )
         Runs.finishExecution(database, execution, { status: "done", now, cpuMs: result.cpuMs, peakKib: result.peakKib })
+        Remembered.forgetName(database, filesSeen(action.key))
         Leases.release(database, lease)
         return divergences
       })
@@ -68,37 +66,4 @@ export const commit = (
         .join("; "),
       divergences: recorded
     }
-  })
-
-/** Reads what the process left. It is somebody else's code that wrote it: nothing is taken on trust. */
-const readResult = (
-  ports: Ports,
-  action: ReadyAction,
-  directory: string
-): Effect.Effect<
-  { readonly result: ResultRecord; readonly outputs: ReadonlyArray<Actions.OutputRecord> },
-  StorageError | { readonly message: string }
-> =>
-  Effect.gen(function* () {
-    const bytes = yield* ports.disk.read(join(directory, resultFile))
-    return yield* Effect.try({
-      try: () => {
-        const result = decodeResult(Buffer.from(bytes).toString("utf8"))
-        if (result.key !== action.key) throw new Error(`its result is for key ${short(result.key)}`)
-        const outputs = Object.entries(action.node.stage.outputs).map(([port, kind]): Actions.OutputRecord => {
-          const output = result.outputs.find(candidate => candidate.port === port)
-          if (output === undefined) throw new Error(`its result lacks output ${port}`)
-          const manifest = decodeManifest(canonical(output.manifest))
-          if (manifestDigest(manifest) !== output.digest)
-            throw new Error(`the manifest of output ${port} does not have its digest`)
-          if (manifest.kind !== kind.name)
-            throw new Error(`output ${port} is of kind ${manifest.kind} instead of ${kind.name}`)
-          return { port, digest: output.digest as Digest, manifest, family: action.families[port] }
-        })
-        return { result, outputs }
-      },
-      catch: cause => ({
-        message: `${join(directory, resultFile)}: ${cause instanceof Error ? cause.message : String(cause)}`
-      })
-    })
   })

@@ -1,5 +1,5 @@
 /** One run: plan, schedule, and a record in the ledger from its first moment to its last. */
-import { Clock, Effect, Exit } from "effect"
+import { Cause, Clock, Effect, Exit } from "effect"
 import * as Actions from "../ledger/Actions.ts"
 import { history, planCost } from "../ledger/History.ts"
 import type { LedgerError } from "../ledger/LedgerError.ts"
@@ -59,8 +59,10 @@ export const run = (options: RunOptions): Effect.Effect<RunResult, LedgerError> 
       const journal = eventJournal(options.ports, id)
       const ports = { ...options.ports, emit: journal.emit }
       const clock = yield* Clock.Clock
-      const beat = ports.ledger(database =>
-        database.immediate(() => Leases.heartbeat(database, owner.id, clock.currentTimeMillisUnsafe() + leaseMs))
+      const beat = Effect.suspend(() =>
+        ports.ledger(database =>
+          database.immediate(() => Leases.heartbeat(database, owner.id, clock.currentTimeMillisUnsafe() + leaseMs))
+        )
       )
       let soFar: () => ScheduleSummary | undefined = () => undefined
       return yield* restore(
@@ -69,7 +71,7 @@ export const run = (options: RunOptions): Effect.Effect<RunResult, LedgerError> 
             const estimate = yield* ports.ledger(database => estimator(resolver, history(database)))
             yield* announce(ports, id, resolver, estimate)
             yield* Effect.forkScoped(
-              Effect.forever(Effect.delay(Effect.andThen(Effect.ignore(beat), journal.flush), heartbeatMs))
+              Effect.forever(Effect.delay(Effect.andThen(Effect.ignoreCause(beat), journal.flush), heartbeatMs))
             )
             return yield* schedule({
               run: id,
@@ -88,11 +90,13 @@ export const run = (options: RunOptions): Effect.Effect<RunResult, LedgerError> 
         Effect.onExit(exit =>
           Exit.isSuccess(exit)
             ? Effect.void
-            : Effect.ignore(conclude(ports, id, resolver, started, soFar(), "interrupted"))
+            : Effect.ignoreCause(conclude(ports, id, resolver, started, soFar(), "interrupted"))
         ),
         Effect.flatMap(summary => conclude(ports, id, resolver, started, summary, undefined)),
-        Effect.ensuring(Effect.ignore(journal.flush)),
-        Effect.ensuring(Effect.ignore(ports.ledger(database => Leases.releaseAll(database, owner.id))))
+        Effect.ensuring(Effect.ignoreCause(journal.flush)),
+        Effect.ensuring(
+          Effect.ignoreCause(Effect.suspend(() => ports.ledger(database => Leases.releaseAll(database, owner.id))))
+        )
       )
     })
   )
@@ -140,7 +144,10 @@ const announce = (
     }
   })
 
-/** Passes events on, and keeps the lasting ones for the ledger; written in batches, as a transaction each would cost more than the work. */
+/**
+ * Passes events on, and keeps the lasting ones for the ledger; written in batches, as a transaction each would cost more than the
+ * work. A display that fails, or an event that cannot be written, is no reason for the work to end.
+ */
 const eventJournal = (ports: Ports, run: Runs.RunId) => {
   let pending: Array<Runs.EventRow> = []
   const emit = (event: RunEvent) =>
@@ -151,14 +158,16 @@ const eventJournal = (ports: Ports, run: Runs.RunId) => {
           pending.push({ atMs, type: event.type, label: labelOf(event), data: JSON.stringify(event) })
         return ports.emit(event)
       })
+    ).pipe(
+      Effect.catchCause(cause =>
+        Cause.hasInterrupts(cause) ? Effect.failCause(cause as Cause.Cause<never>) : Effect.void
+      )
     )
   const flush = Effect.suspend(() => {
     const events = pending
     pending = []
-    return events.length === 0
-      ? Effect.void
-      : Effect.ignore(ports.ledger(database => Runs.recordEvents(database, run, events)))
-  })
+    return events.length === 0 ? Effect.void : ports.ledger(database => Runs.recordEvents(database, run, events))
+  }).pipe(Effect.ignoreCause)
   return { emit, flush }
 }
 

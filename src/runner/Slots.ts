@@ -64,7 +64,7 @@ export class Slots {
     return Effect.uninterruptibleMask(restore =>
       Effect.flatMap(restore(this.#take(fitted)), held =>
         Effect.ensuring(
-          restore(body(held)),
+          restore(Effect.suspend(() => body(held))),
           Effect.sync(() => this.#giveBack(held))
         )
       )

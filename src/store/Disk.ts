@@ -15,6 +15,8 @@ export interface FileStat {
   readonly dev: bigint
   /** Permission bits. */
   readonly mode: number
+  /** Names of the same file. More than one: somebody else has it, too, and may write to it. */
+  readonly nlink: number
 }
 
 export interface DirectoryEntry {

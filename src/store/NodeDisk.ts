@@ -113,7 +113,8 @@ export const nodeDisk: Disk = {
         ctimeNs: stat.ctimeNs,
         ino: stat.ino,
         dev: stat.dev,
-        mode: Number(stat.mode) & 0o7777
+        mode: Number(stat.mode) & 0o7777,
+        nlink: Number(stat.nlink)
       })
     ),
   readdir: path =>

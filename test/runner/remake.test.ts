@@ -106,3 +106,72 @@ describe("a result that is made again and comes out different", () => {
     assert.deepStrictEqual(labelsOf(play(world, plan, obey)), [], "the next run has nothing to do")
   })
 })
+
+describe("an action of which many inputs are gone or damaged", () => {
+  const places = [0, 1, 2, 3, 4, 5]
+  const plan = planOf("six", [...places.map(n => part("source", n)), part("mix", 0, places)], 1)
+  /** The objects of six sources: those that are not what all of them share. */
+  const objectsOf = (world: World) =>
+    [...world.disk.files()].flatMap(([path, bytes]) =>
+      path.includes("/objects/") && Buffer.from(bytes).toString().startsWith("source ") ? [path] : []
+    )
+
+  for (const [how, harm] of [
+    ["deleted", (world: World, path: string) => Effect.runSync(world.disk.unlink(path))],
+    ["damaged", (world: World, path: string) => world.disk.corrupt(path, bytes => bytes.fill(0))]
+  ] as const)
+    it(`is computed by one run, which makes all again that is ${how}, each once`, () => {
+      const world = newWorld()
+      play(world, plan, obey)
+      const objects = objectsOf(world)
+      assert.strictEqual(objects.length, 6)
+      for (const path of objects) harm(world, path)
+      Actions.markArtifacts(world.database, [outputOf(world, "mix")], "collected")
+      const played = play(world, plan, obey)
+      assert.isTrue(Exit.isSuccess(played.process.exit!) && played.process.exit.value.status === "done")
+      const sources = places.map(n => (n === 0 ? "source" : `source/${n + 1}`))
+      assert.deepStrictEqual(labelsOf(played), ["mix", "mix", ...sources], "read in vain, all made again, read")
+      assert.strictEqual(played.events.filter(event => event.type === "damaged").length, 6)
+      world.checkPresent("afterwards")
+      assert.deepStrictEqual(world.violations, [])
+    })
+
+  it("one of which is lost again as often as it is made: ends in a failure that names it", () => {
+    const world = newWorld()
+    play(world, plan, obey)
+    Actions.markArtifacts(world.database, [outputOf(world, "mix")], "collected")
+    const [first] = objectsOf(world)
+    const played = play(world, plan, (job, work) =>
+      job.label === "mix"
+        ? Effect.andThen(
+            Effect.sync(() => world.disk.corrupt(first!, bytes => bytes.fill(0))),
+            work
+          )
+        : work
+    )
+    const failures = played.events.flatMap(event => (event.type === "failed" ? [event.message] : []))
+    assert.strictEqual(failures.length, 1)
+    assert.match(failures[0]!, /\(for the 4th time: making it again does not help\)/)
+  })
+
+  it("of which another run has said that they are lost: no process is started before they are made again", () => {
+    const world = newWorld()
+    play(world, plan, obey)
+    Actions.markArtifacts(world.database, [outputOf(world, "mix")], "collected")
+    const gone = world.database.column<Buffer>(
+      "SELECT artifact.digest FROM artifact JOIN output ON output.artifact = artifact.id JOIN action ON action.id = output.action JOIN stage ON stage.id = action.stage WHERE stage.name = 'source' LIMIT 2"
+    )
+    const played = play(world, plan, obey, {
+      ports: ports => {
+        Actions.markArtifacts(
+          world.database,
+          gone.map(digest => Buffer.from(digest).toString("hex") as Digest),
+          "lost"
+        )
+        return ports
+      }
+    })
+    assert.strictEqual(labelsOf(played).length, 3, "two sources, and one mix")
+    assert.isTrue(Exit.isSuccess(played.process.exit!) && played.process.exit.value.status === "done")
+  })
+})

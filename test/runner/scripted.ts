@@ -2,6 +2,7 @@
 import { Deferred, Effect } from "effect"
 import type { Ended, Job } from "../../src/executors/Executor.ts"
 import type { Plan } from "../../src/pipeline/Plan.ts"
+import type { Ports } from "../../src/runner/Ports.ts"
 import type { RunEvent } from "../../src/runner/Events.ts"
 import { seeded } from "../support/random.ts"
 import { SimulatedProcess } from "./simulatedProcess.ts"
@@ -24,6 +25,7 @@ export const newWorld = (seed = 1): World => {
   world.calm = true
   stages.world.nonce = world.nonce
   stages.world.pauseMs = () => 1000
+  stages.world.version = () => ""
   return world
 }
 
@@ -40,6 +42,7 @@ export const play = (
   options: {
     readonly keepGoing?: boolean
     readonly meanwhile?: (process: SimulatedProcess) => Effect.Effect<void>
+    readonly ports?: (ports: Ports) => Ports
   } = {}
 ): Played => {
   const attempts: Array<Attempted> = []
@@ -47,18 +50,21 @@ export const play = (
     world,
     plan,
     {
-      ports: ports => ({
-        ...ports,
-        executor: {
-          name: "scripted",
-          run: (job, onProgress) =>
-            Effect.suspend(() => {
-              attempts.push({ label: job.label, startedMs: world.time.now })
-              const nth = attempts.filter(({ label }) => label === job.label).length
-              return script(job, ports.executor.run(job, onProgress), nth)
-            })
+      ports: real => {
+        const ports = options.ports?.(real) ?? real
+        return {
+          ...ports,
+          executor: {
+            name: "scripted",
+            run: (job, onProgress) =>
+              Effect.suspend(() => {
+                attempts.push({ label: job.label, startedMs: world.time.now })
+                const nth = attempts.filter(({ label }) => label === job.label).length
+                return script(job, ports.executor.run(job, onProgress), nth)
+              })
+          }
         }
-      })
+      }
     },
     options.keepGoing ?? true
   )

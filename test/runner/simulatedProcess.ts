@@ -7,14 +7,15 @@ import { LedgerError } from "../../src/ledger/LedgerError.ts"
 import type { Owner } from "../../src/ledger/Leases.ts"
 import { latestSnapshot } from "../../src/ledger/Plans.ts"
 import { type Digest, sha256 } from "../../src/pipeline/Digest.ts"
-import type { Plan } from "../../src/pipeline/Plan.ts"
+import type { Plan, PlanNode } from "../../src/pipeline/Plan.ts"
 import type { AnyStage } from "../../src/pipeline/Stage.ts"
 import { StageError } from "../../src/pipeline/StageError.ts"
 import type { RunEvent } from "../../src/runner/Events.ts"
-import { ledgerOf, type Ports } from "../../src/runner/Ports.ts"
+import { objectPorts } from "../../src/runner/Objects.ts"
+import { ledgerOf, type Ports, type Seen } from "../../src/runner/Ports.ts"
 import { readers } from "../../src/runner/Readers.ts"
 import { decodeRequest, encodeResult, requestFile, resultFile } from "../../src/runner/Request.ts"
-import { Resolver } from "../../src/runner/Resolver.ts"
+import { type CodeOf, Resolver } from "../../src/runner/Resolver.ts"
 import { run, type RunResult } from "../../src/runner/Run.ts"
 import { Slots } from "../../src/runner/Slots.ts"
 import { outputWriter } from "../../src/runner/Writers.ts"
@@ -34,11 +35,38 @@ const stageNamed: { readonly [name: string]: AnyStage } = Object.fromEntries(
   [stages.source, stages.mix, stages.pair, stages.split, stages.fold].map(stage => [stage.name, stage as AnyStage])
 )
 
-/** One code for all stages: what code does to keys is tested with real files. */
-const code = { digest: sha256("code"), detail: '{"modules":{},"packages":{}}' }
+/** The code of a stage in one of its versions: a name and a number, as what code does to keys is tested with real files. */
+const codeOf = (version: number): CodeOf => ({
+  digest: sha256(`code ${version}`),
+  detail: JSON.stringify({ modules: { "stage.ts": String(version) }, packages: {} })
+})
 
 /** How long after a disturbance an expired lease surprises nobody: a lease's life and some. */
 const memoryMs = 60_000
+
+/** Slots that may fail before they are taken, and while they are held. */
+class DefectiveSlots extends Slots {
+  readonly #defect: <A, E>(operate: () => Effect.Effect<A, E>) => Effect.Effect<A, E>
+  constructor(defect: <A, E>(operate: () => Effect.Effect<A, E>) => Effect.Effect<A, E>, capacity: Slots["capacity"]) {
+    super(capacity)
+    this.#defect = defect
+  }
+  override with: Slots["with"] = (wanted, body) =>
+    this.#defect(() => super.with(wanted, held => this.#defect(() => body(held) as never))) as never
+}
+
+export const defectivePorts = [
+  "disk",
+  "ledger",
+  "look",
+  "executor",
+  "work",
+  "emit",
+  "locate",
+  "faults",
+  "slots"
+] as const
+export type DefectivePort = (typeof defectivePorts)[number]
 
 export class SimulatedProcess {
   readonly name: string
@@ -56,11 +84,15 @@ export class SimulatedProcess {
   frozenUntil = 0
   /** Calls of ports that it makes before it crashes. */
   stepsLeft = Number.POSITIVE_INFINITY
+  /** A port that throws, or dies of what nobody foresaw, and the share of its calls that do. */
+  defects: { readonly port: DefectivePort; readonly share: number } | undefined
   /** Shares of the calls that are refused. */
   diskTrouble = 0
   ledgerTrouble = 0
   readonly ended = Deferred.makeUnsafe<void>()
   readonly #world: World
+  /** The code of each stage, as this process knows it. */
+  readonly #versions = new Map<string, number>()
   readonly #ports: Ports
   #fiber: Fiber.Fiber<unknown, unknown> | undefined
   #goneAt = Number.POSITIVE_INFINITY
@@ -78,12 +110,17 @@ export class SimulatedProcess {
     }
     this.plan = plan
     this.keepGoing = keepGoing
-    const slots = new Slots({ cpus: world.between(1, 4), memoryMiB: world.between(300, 2000), gpus: [] })
+    const slots = new DefectiveSlots(operate => this.#defect("slots", operate), {
+      cpus: world.between(1, 4),
+      memoryMiB: world.between(300, 2000),
+      gpus: []
+    })
     this.slots = plant?.slots?.(slots) ?? slots
     const { database } = world
+    for (const { name } of Object.values(stageNamed)) this.#versions.set(name, world.versionOf(name).version)
     this.resolver = new Resolver({
       plan,
-      codeOf: () => code,
+      codeOf: node => codeOf(this.#versions.get(node.stage.name)!),
       identityOf: () => undefined,
       engine: "none",
       lookup: keys => Actions.lookup(database, keys),
@@ -158,17 +195,28 @@ export class SimulatedProcess {
     return Effect.void
   })
 
+  /** Throws where a defect is due: half of the time before there is an effect, half of the time within it. */
+  #defect<A, E>(port: DefectivePort, operate: () => Effect.Effect<A, E>): Effect.Effect<A, E> {
+    const { defects } = this
+    if (this.#world.calm || defects?.port !== port || !this.#world.chance(defects.share)) return operate()
+    this.#world.tell(this.name, () => `meets a defect of ${port}`)
+    const defect = new Error(`simulated defect of ${port}`)
+    if (this.#world.chance(0.5)) throw defect
+    return Effect.die(defect)
+  }
+
   /** Passed by the processes of actions: they do not freeze with the runner, but die with it. */
   readonly #childGate: Effect.Effect<void> = Effect.suspend(() => (this.crashed ? Effect.never : Effect.void))
 
-  #guarded(gate: Effect.Effect<void>): Disk {
+  #guarded(gate: Effect.Effect<void>, port: DefectivePort): Disk {
     const { disk } = this.#world
     const trouble = Effect.suspend(() => {
       if (this.#world.calm || !this.#world.chance(this.diskTrouble)) return Effect.void
       const code = this.#world.chance(0.5) ? "ENOSPC" : "EIO"
       return Effect.fail(new StorageError({ code, path: root, operation: "use", detail: "simulated" }))
     })
-    const before = <A, E>(operate: Effect.Effect<A, E>) => Effect.andThen(gate, Effect.andThen(trouble, operate))
+    const before = <A, E>(operate: Effect.Effect<A, E>) =>
+      this.#defect(port, () => Effect.andThen(gate, Effect.andThen(trouble, operate)))
     return {
       write: (path, content) => before(disk.write(path, content)),
       append: (path, options) =>
@@ -195,10 +243,17 @@ export class SimulatedProcess {
     }
   }
 
+  #look({ stage }: PlanNode): Seen {
+    const { edits, version } = this.#world.versionOf(stage.name)
+    this.#versions.set(stage.name, version)
+    // As a file beside the code would be: every write is seen, also one that brings back what was there.
+    return { code: codeOf(version), identity: undefined, files: [[`${stage.name}.ts`, String(edits)]] }
+  }
+
   #makePorts(): Ports {
     const world = this.#world
     const ledger = ledgerOf(world.database)
-    const disk = this.#guarded(this.#gate)
+    const disk = this.#guarded(this.#gate, "disk")
     const store = Store.make({ root, disk })
     const busy = Effect.suspend(() => {
       if (world.calm || !world.chance(this.ledgerTrouble)) return Effect.void
@@ -207,16 +262,24 @@ export class SimulatedProcess {
     })
     return {
       ledger: use =>
-        Effect.andThen(
-          this.#gate,
+        this.#defect("ledger", () =>
           Effect.andThen(
-            busy,
-            ledger(database => world.watch(this, () => use(database)))
+            this.#gate,
+            Effect.andThen(
+              busy,
+              ledger(database => world.watch(this, () => use(database)))
+            )
           )
         ),
       disk,
-      publish: store.publish,
-      check: digest => Effect.map(Effect.result(store.verify(digest)), result => result._tag === "Success"),
+      ...objectPorts(store, disk),
+      look: node =>
+        this.#defect("look", () =>
+          Effect.andThen(
+            this.#gate,
+            Effect.sync(() => this.#look(node))
+          )
+        ),
       executor: this.#executor(),
       owner: this.owner,
       alive: pid => !(world.processes[pid - 1]?.isGone() ?? true),
@@ -225,11 +288,12 @@ export class SimulatedProcess {
         Effect.sync(() => {
           this.events.push(event)
           if (event.type !== "progress") world.tell(this.name, () => JSON.stringify(event))
-        }),
-      faults: () => this.#gate,
+        }).pipe(Effect.andThen(Effect.suspend(() => this.#defect("emit", () => Effect.void)))),
+      faults: () => this.#defect("faults", () => this.#gate),
       paths,
       layers: [],
-      locate: ({ stage }) => ({ module: "simulated", export: stage.name })
+      locate: ({ stage }) =>
+        Effect.runSync(this.#defect("locate", () => Effect.succeed({ module: "simulated", export: stage.name })))
     }
   }
 
@@ -238,21 +302,25 @@ export class SimulatedProcess {
     return {
       name: "simulated",
       run: (job, onProgress) =>
-        Effect.suspend(() => {
-          const execution: SimulatedExecution = {
-            process: this,
-            label: job.label,
-            token: Number(job.directory.split(".").at(-1)),
-            running: true
-          }
-          world.executions.push(execution)
-          return this.#act(job, onProgress).pipe(
-            // It is asked to stop, and takes its time.
-            Effect.onInterrupt(() => Effect.sleep(world.between(0, 9000))),
-            Effect.ensuring(Effect.sync(() => void (execution.running = false))),
-            Effect.tap(() => this.#gate)
+        this.#defect("executor", () => Effect.void).pipe(
+          Effect.andThen(
+            Effect.suspend(() => {
+              const execution: SimulatedExecution = {
+                process: this,
+                label: job.label,
+                token: Number(job.directory.split(".").at(-1)),
+                running: true
+              }
+              world.executions.push(execution)
+              return this.#act(job, onProgress).pipe(
+                // It is asked to stop, and takes its time.
+                Effect.onInterrupt(() => Effect.sleep(world.between(0, 9000))),
+                Effect.ensuring(Effect.sync(() => void (execution.running = false))),
+                Effect.tap(() => this.#gate)
+              )
+            })
           )
-        })
+        )
     }
   }
 
@@ -280,14 +348,14 @@ export class SimulatedProcess {
   }
 
   #request(job: Job) {
-    return Effect.map(this.#guarded(this.#childGate).read(join(job.directory, requestFile)), bytes =>
+    return Effect.map(this.#guarded(this.#childGate, "work").read(join(job.directory, requestFile)), bytes =>
       decodeRequest(Buffer.from(bytes).toString())
     )
   }
 
   /** What src/runner/Child.ts does, on this disk. */
   #work(job: Job, onProgress: Parameters<Executor["run"]>[1]): Effect.Effect<Ended> {
-    const disk = this.#guarded(this.#childGate)
+    const disk = this.#guarded(this.#childGate, "work")
     const store = Store.make({ root, disk })
     return Effect.gen({ self: this }, function* () {
       const request = yield* Effect.mapError(this.#request(job), storage)

@@ -11,7 +11,11 @@ const Text = Artifact.kind("text", { description: "Lines.", metadata: Schema.Str
 const Items = Artifact.chunkSet("items", { description: "Numbers.", metadata: Schema.Struct({}) })
 
 /** What stages take from the simulated world. */
-export const world: { pauseMs: () => number; nonce: () => number } = { pauseMs: () => 0, nonce: () => 0 }
+export const world: { pauseMs: () => number; nonce: () => number; version: (stage: string) => string } = {
+  pauseMs: () => 0,
+  nonce: () => 0,
+  version: () => ""
+}
 
 const pause = Effect.suspend(() => Effect.sleep(world.pauseMs()))
 
@@ -28,7 +32,10 @@ export const source = Stage.make("source", {
   outputs: { text: Text },
   run: Effect.fn("source")(function* ({ outputs, parameters }) {
     yield* pause
-    yield* outputs.text.write("a", `source ${parameters.n} ${parameters.noise ? world.nonce() : ""}`)
+    yield* outputs.text.write(
+      "a",
+      `source${world.version("source")} ${parameters.n} ${parameters.noise ? world.nonce() : ""}`
+    )
     // Shared by all of them: the object exists already when the second one publishes it.
     yield* outputs.text.write("common/header", "the same everywhere")
     yield* outputs.text.metadata({ lines: 1 })
@@ -48,7 +55,10 @@ export const mix = Stage.make("mix", {
       yield* progress({ done: i + 1, total: inputs.texts.length })
     }
     yield* pause
-    yield* outputs.text.write("a", `mix ${parameters.n} ${parameters.noise ? world.nonce() : ""}\n${read.join("\n")}`)
+    yield* outputs.text.write(
+      "a",
+      `mix${world.version("mix")} ${parameters.n} ${parameters.noise ? world.nonce() : ""}\n${read.join("\n")}`
+    )
     yield* outputs.text.metadata({ lines: read.length })
   })
 })
@@ -62,7 +72,7 @@ export const pair = Stage.make("pair", {
     yield* outputs.left.write("a", `left ${parameters.n}`)
     yield* pause
     // The text of only one side depends on the inputs: the other cuts off what lies below.
-    yield* outputs.right.write("a", `right ${parameters.n}\n${read.join("\n")}`)
+    yield* outputs.right.write("a", `right${world.version("pair")} ${parameters.n}\n${read.join("\n")}`)
     yield* outputs.left.metadata({ lines: 1 })
     yield* outputs.right.metadata({ lines: read.length })
     yield* metric("inputs", read.length)
@@ -82,7 +92,10 @@ export const split = Stage.make("split", {
       if (!outputs.items.has(key)) {
         yield* pause
         // Every third one is too large for a page.
-        yield* outputs.items.put(key, Buffer.alloc(i % 3 === 2 ? 5000 + i : 10 + i, `item ${i} `))
+        yield* outputs.items.put(
+          key,
+          Buffer.alloc(i % 3 === 2 ? 5000 + i : 10 + i, `item${world.version("split")} ${i} `)
+        )
       }
       order.push(key)
     }
@@ -99,7 +112,7 @@ export const fold = Stage.make("fold", {
       Stream.mapEffect(item => Effect.map(item.bytes, bytes => bytes.length)),
       Stream.runCollect
     )
-    yield* outputs.text.write("a", `fold ${parameters.n} ${sizes.join(" ")}`)
+    yield* outputs.text.write("a", `fold${world.version("fold")} ${parameters.n} ${sizes.join(" ")}`)
     yield* outputs.text.metadata({ lines: 1 })
   })
 })

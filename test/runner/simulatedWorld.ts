@@ -64,6 +64,7 @@ export class World {
   calm = false
   boot = 1
   #nonce = 0
+  readonly #code = new Map<string, { readonly version: number; readonly edits: number }>()
   readonly #done = new Set<number>()
   #leases: ReadonlyMap<string, LeaseRow> = new Map()
   #changes = -1
@@ -76,6 +77,22 @@ export class World {
   }
 
   nonce = (): number => this.#nonce++
+
+  /** The code of a stage as it is on disk just now, and how often it was written to. */
+  versionOf(stage: string): { readonly version: number; readonly edits: number } {
+    return this.#code.get(stage) ?? { version: 0, edits: 0 }
+  }
+
+  /** Somebody edits the code of a stage. */
+  edit(stage: string, version: number): void {
+    this.tell("editor", () => `writes version ${version} of ${stage}`)
+    this.#code.set(stage, { version, edits: this.versionOf(stage).edits + 1 })
+  }
+
+  /** Puts all code back to what it was at the beginning. */
+  undoEdits(): void {
+    for (const [stage, { version }] of this.#code) if (version !== 0) this.edit(stage, 0)
+  }
 
   chance(probability: number): boolean {
     return this.random() < probability

@@ -35,6 +35,14 @@ describe.skipIf(process.env["PIPELINE_SIM_SEED"] !== undefined)("the simulation 
       sum(outcome => outcome.executions),
       300
     )
+    assert.isAbove(
+      sum(outcome => outcome.dropped),
+      3
+    )
+    assert.isAbove(
+      sum(outcome => outcome.defects),
+      10
+    )
   })
 
   for (const { finding, name, plant } of plants) {

@@ -5,7 +5,7 @@ import { actionKey } from "../../src/pipeline/Key.ts"
 import { ancestors, type Plan } from "../../src/pipeline/Plan.ts"
 import * as Actions from "../../src/ledger/Actions.ts"
 import { below, seeded } from "../support/random.ts"
-import { type Plant, SimulatedProcess } from "./simulatedProcess.ts"
+import { defectivePorts, type Plant, SimulatedProcess } from "./simulatedProcess.ts"
 import * as stages from "./simulatedStages.ts"
 import { paths, World } from "./simulatedWorld.ts"
 import { Stuck } from "./virtualTime.ts"
@@ -20,6 +20,9 @@ export interface Outcome {
   readonly interruptions: number
   readonly executions: number
   readonly failures: number
+  /** Results that were dropped because what they were made from had changed. */
+  readonly dropped: number
+  readonly defects: number
 }
 
 export interface SimulationOptions {
@@ -54,6 +57,11 @@ export const simulate = ({ plant, seed, trace = false }: SimulationOptions): Out
     crashes: world.processes.filter(process => process.crashed).length,
     interruptions: world.processes.filter(wasInterrupted).length,
     executions: world.executions.length,
+    dropped: world.processes.flatMap(({ events }) => events).filter(event => event.type === "changed" && event.dropped)
+      .length,
+    defects: world.processes
+      .flatMap(({ events }) => events)
+      .filter(event => event.type === "failed" && event.message.includes("simulated defect")).length,
     failures: world.processes.filter(({ exit }) => exit !== undefined && Exit.isSuccess(exit) && exit.value.failed > 0)
       .length
   }
@@ -62,9 +70,16 @@ export const simulate = ({ plant, seed, trace = false }: SimulationOptions): Out
 const wasInterrupted = ({ exit }: SimulatedProcess) =>
   exit !== undefined && Exit.isFailure(exit) && Cause.hasInterruptsOnly(exit.cause)
 
+/** Stages whose code may be edited while runs are under way. */
+const stageNames = ["source", "mix", "pair", "split", "fold"]
+
 const useWorld = (world: World) => {
   stages.world.nonce = world.nonce
   stages.world.pauseMs = () => world.between(0, 4000)
+  stages.world.version = stage => {
+    const { version } = world.versionOf(stage)
+    return version === 0 ? "" : ` v${version}`
+  }
 }
 
 /** One pipeline, and half of the time a second one that shares its beginning. */
@@ -102,12 +117,14 @@ const history = (
 ): Effect.Effect<void> =>
   Effect.gen(function* () {
     yield* Effect.forkChild(mischief(world))
+    yield* Effect.forkChild(editing(world))
     yield* Effect.forEach(
       Array.from({ length: world.between(1, 4) }),
       () => lifetime(world, plans[below(world.random, plans.length)]!, plant),
       { concurrency: "unbounded", discard: true }
     )
     world.calm = true
+    world.undoEdits()
     world.checkPresent("after the disturbed runs")
     world.repair()
     // The leases of the dead on another host end by time only.
@@ -136,6 +153,11 @@ const disturb = (world: World, process: SimulatedProcess): Effect.Effect<void> =
     if (world.chance(0.35)) process.stepsLeft = world.between(1, 600)
     if (world.chance(0.05)) process.diskTrouble = 0.005
     if (world.chance(0.05)) process.ledgerTrouble = 0.02
+    if (world.chance(0.3))
+      process.defects = {
+        port: defectivePorts[world.between(0, defectivePorts.length - 1)]!,
+        share: world.random() / 8
+      }
     for (;;) {
       yield* Effect.sleep(world.between(1, 40_000))
       if (world.chance(0.3)) process.freeze(world.between(1000, 45_000))
@@ -160,6 +182,18 @@ const mischief = (world: World): Effect.Effect<void> =>
         world.checkPresent("after a power cut")
       } else if (fate < 0.3) world.rot()
       else if (fate < 0.6) world.collect()
+    }
+  })
+
+/** Somebody works on the code of a stage or two while runs are under way, and often puts back what was there. */
+const editing = (world: World): Effect.Effect<void> =>
+  Effect.gen(function* () {
+    if (world.chance(0.6)) return
+    const stage = stageNames[world.between(0, stageNames.length - 1)]!
+    for (;;) {
+      yield* Effect.sleep(world.between(100, 10_000))
+      if (world.calm) return
+      world.edit(world.chance(0.8) ? stage : "mix", world.between(0, 1))
     }
   })
 
@@ -227,7 +261,9 @@ const checkEnd = (world: World, process: SimulatedProcess): void => {
   if (used.cpus !== 0 || used.memoryMiB !== 0 || slots.waiting !== 0) world.violate(`${name} did not return its slots`)
   checkReports(world, process)
   // Where the ledger itself failed, not everything could be written down.
-  if (process.ledgerTrouble > 0) return
+  if (process.ledgerTrouble > 0 || process.defects?.port === "ledger") return
+  if (Exit.isFailure(exit) && !wasInterrupted(process))
+    world.violate(`${name} ended with a defect: ${Cause.pretty(exit.cause)}`)
   const { database } = world
   const leases = database.get<{ n: number }>("SELECT count(*) AS n FROM lease WHERE owner = ?", owner.id)!.n
   if (leases > 0) world.violate(`${name} left ${leases} leases`)
@@ -244,7 +280,7 @@ const checkEnd = (world: World, process: SimulatedProcess): void => {
   )!.n
   if (open > 0) world.violate(`${name} left ${open} executions that seem to run`)
   // After a power cut, names come back whose removal was not synced.
-  if (process.diskTrouble > 0 || world.boot > 1) return
+  if (process.diskTrouble > 0 || process.defects?.port === "disk" || world.boot > 1) return
   const tokens = new Set(world.executions.filter(one => one.process === process).map(one => String(one.token)))
   for (const path of world.disk.files().keys()) {
     if (!path.startsWith(`${paths.actions}/`)) continue

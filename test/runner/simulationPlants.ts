@@ -1,7 +1,7 @@
 /** Defects that are planted into the ports of simulated runners, to see whether the simulation would find them. */
 import { Effect } from "effect"
 import type { Database, Value } from "../../src/ledger/Database.ts"
-import type { Ports } from "../../src/runner/Ports.ts"
+import type { Ports, Seen } from "../../src/runner/Ports.ts"
 import { Slots } from "../../src/runner/Slots.ts"
 import type { Plant } from "./simulatedProcess.ts"
 
@@ -52,6 +52,18 @@ class LeakySlots extends Slots {
     )
 }
 
+/** Waits for ever where the work ended with a defect. */
+class PatientSlots extends Slots {
+  override with: Slots["with"] = (wanted, body) =>
+    super.with(wanted, held =>
+      Effect.flatMap(body(held), tried =>
+        (tried as { readonly message?: string }).message?.includes("a defect that is kept") === true
+          ? Effect.never
+          : Effect.succeed(tried)
+      )
+    )
+}
+
 export const plants: ReadonlyArray<PlantedDefect> = [
   {
     name: "leases are taken whoever holds them",
@@ -89,6 +101,34 @@ export const plants: ReadonlyArray<PlantedDefect> = [
     name: "slots are kept after an interruption",
     plant: { slots: slots => new LeakySlots(slots.capacity) },
     finding: /did not return its slots|not ended/
+  },
+  {
+    name: "code is looked at when an action starts, not before its result is published",
+    plant: {
+      ports: ports => {
+        const seen = new Map<number, Seen>()
+        return {
+          ...ports,
+          look: node =>
+            seen.has(node.id)
+              ? Effect.succeed(seen.get(node.id)!)
+              : Effect.tap(ports.look(node), now => Effect.sync(() => void seen.set(node.id, now)))
+        }
+      }
+    },
+    finding: /is [0-9a-f]{8} instead of [0-9a-f]{8}/
+  },
+  {
+    name: "an action whose fiber ends with a defect is waited for",
+    plant: {
+      slots: slots => new PatientSlots(slots.capacity),
+      ports: ports => ({
+        ...ports,
+        faults: point =>
+          point === "action.leased" ? Effect.die(new Error("a defect that is kept")) : ports.faults(point)
+      })
+    },
+    finding: /nothing goes on any more|not at its end/
   },
   {
     name: "failures are reported twice",

@@ -12,6 +12,7 @@ import * as Cache from "../../src/runner/Cache.ts"
 import { execute } from "../../src/runner/Child.ts"
 import type { RunEvent } from "../../src/runner/Events.ts"
 import { isAlive, newOwner } from "../../src/runner/Machine.ts"
+import { objectPorts } from "../../src/runner/Objects.ts"
 import { plan as planRun } from "../../src/runner/Planning.ts"
 import { ledgerOf } from "../../src/runner/Ports.ts"
 import { run } from "../../src/runner/Run.ts"
@@ -75,7 +76,7 @@ export const runPipeline = async (pipeline: Pipeline, options: RunPipelineOption
   const cache = Cache.open({ root: options.cache, layers })
   const events: Array<RunEvent> = []
   const plan = evaluate(pipeline, { profile: options.profile, overrides: options.overrides ?? [] })
-  const { codes, resolver } = await Effect.runPromise(
+  const { codes, look, resolver } = await Effect.runPromise(
     planRun({
       plan,
       database: cache.database,
@@ -92,8 +93,8 @@ export const runPipeline = async (pipeline: Pipeline, options: RunPipelineOption
       ports: {
         ledger: ledgerOf(cache.database),
         disk: nodeDisk,
-        publish: cache.store.publish,
-        check: digest => Effect.map(Effect.result(cache.store.verify(digest)), checked => checked._tag === "Success"),
+        ...objectPorts(cache.store, nodeDisk),
+        look,
         executor: inThisProcess,
         owner: newOwner(),
         alive: isAlive,

@@ -171,6 +171,18 @@ export const memoryDisk = (options: MemoryDiskOptions = {}): MemoryDisk => {
     walk(root, "")
     return found
   }
+  const namesOf = (inode: Inode): number => {
+    if (inode.kind === "directory") return 2
+    let names = 0
+    const walk = (directory: Directory) => {
+      for (const child of directory.entries.values()) {
+        if (child === inode) names++
+        else if (child.kind === "directory") walk(child)
+      }
+    }
+    walk(root)
+    return names
+  }
   const free = () => {
     if (options.capacity === undefined) return Number.MAX_SAFE_INTEGER
     let used = 0
@@ -299,7 +311,10 @@ export const memoryDisk = (options: MemoryDiskOptions = {}): MemoryDisk => {
           ctimeNs: inode.ctimeNs,
           ino: inode.ino,
           dev: BigInt(device(path)),
-          mode: inode.mode
+          mode: inode.mode,
+          get nlink() {
+            return namesOf(inode)
+          }
         }
       }),
     readdir: path =>

@@ -1,0 +1,223 @@
+/** One attempt under its lease: a private directory, a process, another look at the key, and what it left is published or dropped. */
+import { dirname, join } from "node:path"
+import { Cause, Clock, Effect, Option } from "effect"
+import type { Ended, Job } from "../executors/Executor.ts"
+import * as Actions from "../ledger/Actions.ts"
+import type { LedgerError } from "../ledger/LedgerError.ts"
+import * as Leases from "../ledger/Leases.ts"
+import * as Remembered from "../ledger/Remembered.ts"
+import * as Runs from "../ledger/Runs.ts"
+import { canonical, type Digest, short } from "../pipeline/Digest.ts"
+import type { Slots } from "../pipeline/StageContext.ts"
+import type { StorageError } from "../store/StorageError.ts"
+import {
+  type Busy,
+  defectFailure,
+  type Failure,
+  failureOf,
+  type ReadyAction,
+  recordOf,
+  storageFailure,
+  type Tried
+} from "./Action.ts"
+import { note } from "./Logs.ts"
+import { difference, filesSeen } from "./Looks.ts"
+import type { Ports, Seen } from "./Ports.ts"
+import { commit } from "./Publication.ts"
+import { encodeRequest, type Request, requestFile } from "./Request.ts"
+import { removeTree } from "./removeTree.ts"
+
+/** An attempt that has its slots and its lease. */
+export interface Leased {
+  readonly run: Runs.RunId
+  readonly action: ReadyAction
+  readonly attempt: number
+  readonly slots: Slots
+  readonly lease: Leases.Lease
+  /** What its key was made from, as it was seen a moment ago. */
+  readonly seen: Seen
+  readonly log: string
+  /** Makes interruptible again what may be cut off. */
+  readonly restore: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+}
+
+export const executeLeased = (ports: Ports, leased: Leased): Effect.Effect<Tried, LedgerError> =>
+  Effect.gen(function* () {
+    const { action, attempt, lease, log, run } = leased
+    const { label } = action.node
+    const started = yield* Clock.currentTimeMillis
+    const directory = join(ports.paths.actions, `${action.key.slice(0, 16)}.${lease.token}`)
+    const checkpoint = join(ports.paths.checkpoints, action.key)
+    const { candidates, execution, outdated } = yield* ports.ledger(database =>
+      database.immediate(() => {
+        const id = Actions.ensureAction(database, recordOf(action), started)
+        return {
+          outdated: isOutdated(database, action.key, leased.seen, started),
+          candidates: Object.fromEntries(
+            Object.entries(action.families).map(([output, family]) => [
+              output,
+              Actions.setsOfFamily(database, family, candidateSets)
+            ])
+          ),
+          execution: Runs.beginExecution(database, { action: id, run, label, attempt, now: started, log })
+        }
+      })
+    )
+    const end = (status: "done" | "failed" | "interrupted", failure?: Pick<Failure, "class" | "message">) =>
+      Effect.flatMap(Clock.currentTimeMillis, now =>
+        ports.ledger(database =>
+          Runs.finishExecution(database, execution, { status, now, class: failure?.class, message: failure?.message })
+        )
+      )
+    const clean = Effect.ignoreCause(removeTree(ports.disk, directory))
+    /** Thought dead, we lost the lease: another has begun anew, and may have cleared away what we needed. Then it is that one's word which counts. */
+    const failed = <T extends Tried>(tried: T, failure: Pick<Failure, "class" | "message">) =>
+      Effect.gen(function* (): Effect.fn.Return<T | Busy, LedgerError> {
+        const ours = yield* ports.ledger(database => Leases.held(database, lease))
+        yield* ours ? end("failed", failure) : end("interrupted")
+        yield* clean
+        return ours ? tried : { _tag: "Busy", holder: undefined }
+      })
+    const fails = (failure: Failure) => failed(failure, failure)
+    const changes = (what: string) =>
+      Effect.gen(function* (): Effect.fn.Return<Tried, LedgerError> {
+        yield* note(ports, log, `# ${what} while it ran: its result is dropped`)
+        const changed: Tried = { _tag: "Changed", what, dropped: true, log, attempt }
+        const tried = yield* failed(changed, { class: "stale", message: `${what} while it ran` })
+        if (tried !== changed) return tried
+        // What it left for another attempt was made from the same things.
+        yield* Effect.ignoreCause(removeTree(ports.disk, checkpoint))
+        yield* ports.ledger(database => Remembered.forgetName(database, filesSeen(action.key)))
+        return tried
+      })
+
+    const body = Effect.gen(function* (): Effect.fn.Return<Tried, LedgerError> {
+      if (outdated) yield* Effect.ignoreCause(removeTree(ports.disk, checkpoint))
+      const prepared = yield* Effect.result(prepare(ports, leased, directory, checkpoint, candidates))
+      if (prepared._tag === "Failure") return yield* fails(storageFailure(prepared.failure))
+      yield* ports.faults("action.requested")
+      yield* ports.emit({
+        type: "started",
+        label,
+        attempt,
+        log,
+        gpus: leased.slots.gpus,
+        estimateMs: action.estimateMs,
+        ...(action.remake === undefined ? {} : { remake: action.remake })
+      })
+      const ended = yield* leased.restore(runJob(ports, action.node.stage.timeout, prepared.success, label))
+      if (ended._tag !== "Done" && !(ended._tag === "Failed" && ended.class === "stale"))
+        return yield* fails(failureOfEnd(ended))
+      yield* ports.faults("action.executed")
+      const again = yield* leased.restore(Effect.result(ports.look(action.node)))
+      if (again._tag === "Failure") return yield* fails(failureOf(again.failure))
+      const what = ended._tag === "Done" ? difference(action, again.success, leased.seen) : ended.message
+      if (what !== undefined) return yield* changes(what)
+      const committed = yield* commit(ports, action, lease, execution, directory)
+      if (committed._tag === "Failure") return yield* fails(committed)
+      if (committed._tag === "Busy") yield* end("interrupted")
+      yield* clean
+      if (committed._tag === "Busy") return committed
+      yield* Effect.ignoreCause(removeTree(ports.disk, checkpoint))
+      yield* ports.faults("action.cleaned")
+      const ms = (yield* Clock.currentTimeMillis) - started
+      yield* ports.emit({ type: "finished", label, ms, summary: committed.summary })
+      for (const { after, before, port } of committed.divergences)
+        yield* ports.emit({ type: "diverged", label, port, before, after })
+      return { _tag: "Executed", outputs: committed.outputs, ms }
+    })
+    return yield* Effect.catchCause(body, (cause): Effect.Effect<Tried, LedgerError> => {
+      if (Cause.hasInterrupts(cause))
+        return Effect.andThen(Effect.andThen(Effect.ignoreCause(end("interrupted")), clean), Effect.failCause(cause))
+      const failure = defectFailure(cause)
+      if (!Cause.hasFails(cause)) return fails(failure)
+      return Effect.andThen(Effect.andThen(Effect.ignoreCause(end("failed", failure)), clean), Effect.failCause(cause))
+    })
+  })
+
+/** Earlier sets whose items an action may use again. */
+const candidateSets = 8
+
+/**
+ * Whether the checkpoint of a key may hold what was read from files that were written to since: an attempt that was cut off had seen
+ * others. Remembers what this one sees. Runs inside a transaction.
+ */
+const isOutdated = (
+  database: Parameters<typeof Remembered.name>[0],
+  key: Digest,
+  { files }: Seen,
+  now: number
+): boolean => {
+  if (files.length === 0) return false
+  const name = filesSeen(key)
+  const text = canonical(files)
+  const before = Remembered.name(database, name)
+  if (before !== text) Remembered.rememberName(database, name, text, now)
+  return before !== undefined && before !== text
+}
+
+/** Makes the attempt's private directory, its request and its log, before anything runs. */
+const prepare = (
+  ports: Ports,
+  { action, attempt, log: logName, slots }: Leased,
+  directory: string,
+  checkpoint: string,
+  candidates: { readonly [output: string]: ReadonlyArray<Digest> }
+): Effect.Effect<Job, StorageError> =>
+  Effect.gen(function* () {
+    const { disk, paths } = ports
+    const { label, stage } = action.node
+    const staging = join(directory, "staging")
+    const scratch = join(directory, "scratch")
+    const log = join(paths.root, logName)
+    for (const made of [staging, scratch, checkpoint, dirname(log)]) yield* disk.mkdir(made)
+    const request: Request = {
+      version: 1,
+      key: action.key,
+      label,
+      attempt,
+      stage: { name: stage.name, ...ports.locate(action.node) },
+      parameters: JSON.parse(action.node.parametersText),
+      ...(stage.identity === undefined ? {} : { identity: JSON.parse(action.components.parameters) }),
+      inputs: action.components.inputs.map(({ digest, name, port }) => ({
+        port,
+        digest,
+        ...(name === undefined ? {} : { name })
+      })),
+      candidates,
+      engine: action.components.engine,
+      store: { root: paths.root, layers: ports.layers },
+      staging,
+      scratch,
+      checkpoint,
+      slots: { cpus: slots.cpus, memoryMiB: slots.memoryMiB, gpus: slots.gpus }
+    }
+    yield* disk.write(join(directory, requestFile), encodeRequest(request))
+    yield* disk.write(
+      log,
+      `# ${label}, attempt ${attempt}, key ${short(action.key)}\n# parameters ${canonical(request.parameters)}\n`
+    )
+    return { label, directory, log, slots }
+  })
+
+const runJob = (ports: Ports, timeout: number | undefined, job: Job, label: string): Effect.Effect<Ended> => {
+  // A display that fails must not end the process that reports to it.
+  const report = ports.executor.run(
+    job,
+    progress => void Effect.runSyncExit(ports.emit({ type: "progress", label, progress }))
+  )
+  if (timeout === undefined) return report
+  return Effect.map(
+    Effect.timeoutOption(report, timeout * 1000),
+    Option.getOrElse((): Ended => ({
+      _tag: "Failed",
+      class: "timeout",
+      message: `took longer than its limit of ${timeout} s`
+    }))
+  )
+}
+
+const failureOfEnd = (ended: Exclude<Ended, { readonly _tag: "Done" }>): Failure =>
+  ended._tag === "Died"
+    ? { _tag: "Failure", class: "crashed", message: ended.reason, advice: "its log holds what it printed last" }
+    : { ...ended, _tag: "Failure" }

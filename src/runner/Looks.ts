@@ -1,0 +1,78 @@
+/** What a key is made from, looked at a second time: whether it is still the same, and in words what is not. */
+import { relative } from "node:path"
+import { actionKey } from "../pipeline/Key.ts"
+import type { Digest, Json } from "../pipeline/Digest.ts"
+import type { ReadyAction } from "./Action.ts"
+import type { Seen } from "./Ports.ts"
+
+/** The key that an action has by what was seen. */
+export const keyOf = ({ components, node }: ReadyAction, { code, identity }: Seen): Digest =>
+  actionKey({ ...components, code: code.digest, parameters: identity ?? node.parametersText })
+
+/**
+ * What is not any more what an action's key was made from; undefined if all is. A file that was written to between two looks counts,
+ * also if it has its old content again: what was read in between is not known.
+ */
+export const difference = (action: ReadyAction, now: Seen, before: Seen = now): string | undefined => {
+  const found: Array<string> = []
+  if (now.code.digest !== action.components.code)
+    found.push(`its code changed${inParentheses(changedModules(action.codeDetail, now.code.detail))}`)
+  const parameters = now.identity ?? action.node.parametersText
+  const written = writtenFiles(before.files, now.files)
+  if (parameters !== action.components.parameters) {
+    const names = written.length > 0 ? written : now.files.map(([path]) => fromHere(path))
+    const places = changedPlaces(JSON.parse(action.components.parameters) as Json, JSON.parse(parameters) as Json)
+    found.push(`what its parameters stand for changed${inParentheses(names.length > 0 ? names : places)}`)
+  } else if (written.length > 0) found.push(`${some(written)} ${written.length === 1 ? "was" : "were"} written to`)
+  return found.length === 0 ? undefined : found.join(", and ")
+}
+
+/** The name under which the ledger remembers which files an attempt at a key saw. */
+export const filesSeen = (key: Digest): string => `files seen for ${key}`
+
+/** How many names a message has room for. */
+const shown = 3
+
+const some = (names: ReadonlyArray<string>): string =>
+  names.length <= shown ? names.join(", ") : `${names.slice(0, shown).join(", ")} and ${names.length - shown} more`
+
+const inParentheses = (names: ReadonlyArray<string>): string => (names.length === 0 ? "" : ` (${some(names)})`)
+
+const fromHere = (path: string): string => {
+  const shorter = relative(process.cwd(), path)
+  return shorter.startsWith("..") || shorter === "" ? path : shorter
+}
+
+const writtenFiles = (before: Seen["files"], now: Seen["files"]): ReadonlyArray<string> => {
+  const known = new Map(before)
+  const still = new Set(now.map(([path]) => path))
+  return [
+    ...now.flatMap(([path, stat]) => (known.get(path) === stat ? [] : [path])),
+    ...before.flatMap(([path]) => (still.has(path) ? [] : [path]))
+  ].map(fromHere)
+}
+
+/** Modules and packages that differ, from the two details as the ledger keeps them. */
+const changedModules = (before: string, now: string): ReadonlyArray<string> => {
+  const [old, fresh] = [before, now].map(
+    text => JSON.parse(text) as { readonly [part: string]: { readonly [name: string]: unknown } | undefined }
+  )
+  return ["modules", "packages"].flatMap(part => {
+    const [was, is] = [old?.[part] ?? {}, fresh?.[part] ?? {}]
+    return [...new Set([...Object.keys(was), ...Object.keys(is)])].filter(
+      name => JSON.stringify(was[name]) !== JSON.stringify(is[name])
+    )
+  })
+}
+
+/** Paths of the values that differ. */
+const changedPlaces = (before: Json, now: Json, path = ""): ReadonlyArray<string> => {
+  if (!isRecord(before) || !isRecord(now))
+    return JSON.stringify(before) === JSON.stringify(now) ? [] : path === "" ? [] : [path]
+  return [...new Set([...Object.keys(before), ...Object.keys(now)])].flatMap(name =>
+    changedPlaces(before[name] ?? null, now[name] ?? null, path === "" ? name : `${path}.${name}`)
+  )
+}
+
+const isRecord = (value: Json): value is { readonly [name: string]: Json } =>
+  typeof value === "object" && value !== null && !Array.isArray(value)
