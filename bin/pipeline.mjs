@@ -49,7 +49,8 @@ if (node === undefined) {
   process.exit(2)
 }
 
-if (isStale()) {
+// A launcher in an older Node has looked already.
+if (process.env["PIPELINE_LAUNCHER"] === undefined && isStale()) {
   const built = spawnSync(node, [join(root, "scripts", "build.ts")], {
     stdio: ["ignore", "ignore", "inherit"],
     env: { ...process.env, PIPELINE_BUILD_QUIET: "1" }
@@ -69,7 +70,11 @@ if (suits) {
   if (enableCompileCache !== undefined) enableCompileCache(join(root, "node_modules", ".cache", "pipeline"))
   await import(pathToFileURL(entry).href)
 } else {
-  const child = spawn(node, [fileURLToPath(import.meta.url), ...process.argv.slice(2)], { stdio: "inherit" })
+  // The pipe ends with us, however we end: the program stops then.
+  const child = spawn(node, [fileURLToPath(import.meta.url), ...process.argv.slice(2)], {
+    stdio: ["inherit", "inherit", "inherit", "pipe"],
+    env: { ...process.env, PIPELINE_LAUNCHER: "3" }
+  })
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) {
     // The terminal sends Ctrl-C to the whole group; passing it on would count as pressing it twice.
     process.on(signal, () => (signal === "SIGINT" && process.stdin.isTTY ? undefined : child.kill(signal)))

@@ -1,5 +1,6 @@
 /** Progress of work that is measured in bytes: one line on a terminal, now and then a line in a log. On stderr. */
 import { bytes, duration } from "../pipeline/units.ts"
+import { control } from "./terminal.ts"
 
 export interface ByteProgress {
   readonly update: (done: { readonly count: number; readonly bytes: number }) => void
@@ -9,6 +10,9 @@ export interface ByteProgress {
 /** Milliseconds between two updates of the terminal, and between two lines of a log. */
 const terminalMs = 200
 const logMs = 10_000
+
+/** Goes back to where the line begins, and clears it. */
+const startOfLine = () => control("G") + control("K")
 
 export const byteProgress = (options: { readonly total: number; readonly verb: string }): ByteProgress => {
   const { total, verb } = options
@@ -24,11 +28,11 @@ export const byteProgress = (options: { readonly total: number; readonly verb: s
       const rate = done.bytes / Math.max(1, now - started)
       const left = rate > 0 && total > done.bytes ? `, ${duration((total - done.bytes) / rate)} left` : ""
       const text = `${verb} ${bytes(done.bytes)} of ${bytes(Math.max(total, done.bytes))}, ${bytes(Math.round(rate * 1000))}/s${left}`
-      process.stderr.write(live ? `\r\u001B[K${text}` : `${text}\n`)
+      process.stderr.write(live ? `${startOfLine()}${text}` : `${text}\n`)
       shown = true
     },
     end: () => {
-      if (live && shown) process.stderr.write("\r\u001B[K")
+      if (live && shown) process.stderr.write(startOfLine())
     }
   }
 }

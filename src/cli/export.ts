@@ -22,6 +22,7 @@ import { exportPanels, logKind } from "./export/panels.ts"
 import { trajectoriesText } from "./export/trajectories.ts"
 import { fromHere } from "./eventText.ts"
 import * as flags from "./flags.ts"
+import { stoppable } from "./interruption.ts"
 import { nodeDisk } from "../store/NodeDisk.ts"
 import { attempt, nameOf, needCache } from "./look.ts"
 import { findModel } from "./modelSource.ts"
@@ -90,7 +91,7 @@ export const command = Command.make(
       else yield* write(yield* trajectoriesText(store, digest, manifest))
     }
     process.stderr.write(`wrote ${fromHere(path)}\n`)
-  })
+  }, stoppable())
 ).pipe(
   Command.withDescription("Write a result in a format of other tools"),
   Command.withExamples([

@@ -6,6 +6,7 @@ import * as Collect from "../runner/Collect.ts"
 import * as Faults from "../store/Faults.ts"
 import { parseBytes, parseDuration } from "./amounts.ts"
 import * as flags from "./flags.ts"
+import { stoppable } from "./interruption.ts"
 import { asJson, asText, type Told } from "./gcText.ts"
 import { nothingYet, openHouse } from "./house.ts"
 import { emptyTrash } from "./trash.ts"
@@ -73,7 +74,7 @@ export const command = Command.make(
       : { planned: yield* Collect.survey(house, options, now) }
     const context = { root: house.paths.root, options, now }
     process.stdout.write(args.json ? asJson(told, context) : asText(told, context))
-  })
+  }, stoppable())
 ).pipe(
   Command.withDescription("Make room: show what would leave the store and why, then move it to the trash with --apply"),
   Command.withExamples([

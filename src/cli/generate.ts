@@ -16,6 +16,7 @@ import { printJson } from "./look.ts"
 import { findModel } from "./modelSource.ts"
 import { redraws, styleOf } from "./style.ts"
 import { greatest } from "../pipeline/lists.ts"
+import { endWithReader, printData } from "./terminal.ts"
 
 const defaultModel = "embedded:teacher"
 
@@ -96,6 +97,7 @@ export const command = Command.make(
       return yield* new ConfigError({ at: "--num-return-sequences", message: "must be a whole number from 1 on" })
     // Wrong numbers are refused before a model is read.
     yield* Effect.all([samplingOf(args, "ar"), diffusionOf(args, 1)])
+    endWithReader()
     const { files, name } = yield* findModel(args.model, args.cache)
     const engine = yield* makeEngine(yield* flags.engineClass(args), { threads: availableParallelism() })
     const opened = yield* openModel(files)
@@ -129,7 +131,7 @@ export const command = Command.make(
         const begun = performance.now()
         const made = yield* mode === "ar"
           ? autoregressive(task, yield* samplingOf(args, mode), piece => {
-              if (!args.json) process.stdout.write(piece)
+              if (!args.json) printData(piece)
             })
           : diffusion(task, yield* diffusionOf(args, newTokens), [
               ...(redraws(process.stderr) && !args.json && !args.verbose ? [redrawn(tokenizer, process.stderr)] : []),
@@ -141,7 +143,7 @@ export const command = Command.make(
           const results = made.texts.map((text, i) => ({ prompt: asked[i]!, ...text }))
           return printJson({ model: name, mode, seed: args.seed, seconds, forwards: made.forwards, texts: results })
         }
-        if (mode === "diffusion") for (const { text } of made.texts) process.stdout.write(`${text}\n`)
+        if (mode === "diffusion") for (const { text } of made.texts) printData(`${text}\n`)
         const tokens = made.texts.reduce((sum, text) => sum + text.tokens.length, 0)
         const passes =
           made.forwards === undefined ? "" : `, ${made.forwards} forward ${made.forwards === 1 ? "pass" : "passes"}`

@@ -8,6 +8,7 @@ import { lineOf } from "./lines.ts"
 import { Pace } from "./pace.ts"
 import { styleOf, width } from "./style.ts"
 import { greatest } from "../pipeline/lists.ts"
+import { control, withoutColours } from "./terminal.ts"
 
 interface Running {
   readonly since: number
@@ -17,8 +18,6 @@ interface Running {
 
 const redrawMs = 100
 const barCells = 12
-const hideCursor = "\u001B[?25l"
-const showCursor = "\u001B[?25h"
 
 export const live = ({ cache, plan, slots }: DisplayOptions): Display => {
   const style = styleOf(process.stderr)
@@ -34,11 +33,11 @@ export const live = ({ cache, plan, slots }: DisplayOptions): Display => {
     )
   )
 
-  const erase = () => (drawn === 0 ? "" : `\u001B[${drawn}A\u001B[0J`)
+  const erase = () => (drawn === 0 ? "" : `${control(`${drawn}A`)}${control("0J")}`)
 
   const fit = (line: string): string => {
     const columns = process.stderr.columns || 80
-    return width(line) < columns ? line : `${line.replace(/\u001B\[\d+m/g, "").slice(0, columns - 2)}…`
+    return width(line) < columns ? line : `${withoutColours(line).slice(0, columns - 2)}…`
   }
 
   const body = (): ReadonlyArray<string> => {
@@ -77,8 +76,8 @@ export const live = ({ cache, plan, slots }: DisplayOptions): Display => {
 
   const timer = setInterval(redraw, redrawMs)
   timer.unref()
-  process.stderr.write(hideCursor)
-  const restore = () => void process.stderr.write(showCursor)
+  process.stderr.write(control("?25l"))
+  const restore = () => void process.stderr.write(control("?25h"))
   process.once("exit", restore)
 
   const update = (event: RunEvent): void => {

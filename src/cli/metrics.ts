@@ -13,6 +13,7 @@ import * as flags from "./flags.ts"
 import { attempt, nameOf, needCache, print, printJson } from "./look.ts"
 import { formatRows } from "./rows.ts"
 import { type Style, styleOf, table } from "./style.ts"
+import { printData } from "./terminal.ts"
 
 export const command = Command.make(
   "metrics",
@@ -59,7 +60,8 @@ export const command = Command.make(
       process.stderr.write(`${count(series.length)} series drawn to ${file}\n`)
     }
     if (args.json) return printJson(metrics)
-    if (args.csv) return print(...formatRows(["label", "name", "step", "value"], rowsOf(metrics), "csv"))
+    if (args.csv)
+      return printData(`${formatRows(["label", "name", "step", "value"], rowsOf(metrics), "csv").join("\n")}\n`)
     if (metrics.length === 0) return print(args.name === "*" ? "no metrics" : `no metric matches ${args.name}`)
     print(renderMetrics(metrics, styleOf(process.stdout)))
   })

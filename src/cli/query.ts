@@ -10,9 +10,11 @@ import { ConfigError } from "../pipeline/ConfigError.ts"
 import { closest } from "../pipeline/Suggestion.ts"
 import { Exit, exitCodes } from "./failure.ts"
 import * as flags from "./flags.ts"
+import { followLauncherFromThread } from "./launcher.ts"
 import { attempt, needCache, print, printJson } from "./look.ts"
 import { csv, formatRows } from "./rows.ts"
 import { styleOf, table } from "./style.ts"
+import { printData } from "./terminal.ts"
 
 export const command = Command.make(
   "query",
@@ -61,8 +63,7 @@ export const command = Command.make(
     if (Option.isSome(args.run) && (named === undefined || !needsRun(named)))
       return yield* new ConfigError({ at: "--run", message: "this query is not about a run" })
     const { database } = yield* needCache(args.cache)
-    // SQLite works in one long call in which no handler of ours could run: an interrupt must end the process by itself.
-    process.removeAllListeners("SIGINT")
+    followLauncherFromThread()
     const { columns, rows } = yield* attempt(() => {
       if (named === undefined) return ask(database, Option.getOrThrow(args.sql))
       return ask(
@@ -76,7 +77,8 @@ export const command = Command.make(
           : named.sql
       )
     })
-    print(...formatRows(columns, rows, format))
+    const lines = formatRows(columns, rows, format)
+    return format === "csv" ? printData(`${lines.join("\n")}\n`) : print(...lines)
   })
 ).pipe(
   Command.withDescription("Ask the ledger with SQL, or with a named query; changes nothing"),

@@ -17,7 +17,7 @@ import { displayFor } from "./display.ts"
 import { Exit, exitCodes } from "./failure.ts"
 import * as flags from "./flags.ts"
 import { compiled, dist, guard, programVersion, worker } from "./home.ts"
-import { whileWorking } from "./interruption.ts"
+import { stoppable } from "./interruption.ts"
 import { planOf } from "./pipelines.ts"
 import { showTargets } from "./targets.ts"
 
@@ -83,10 +83,6 @@ export const command = Command.make(
     )
     const executor = makeLocal({ worker, guard, compiled, logs: paths.logs, ahead: aheadOf(slots.capacity) })
     const display = displayFor({ json: args.json, cache: paths.root, plan, slots })
-    whileWorking({
-      announce: message => Effect.runSync(display.emit({ type: "warning", message })),
-      kill: executor.killAll
-    })
     const ports: Ports = {
       ledger: ledgerOf(cache.database),
       disk: nodeDisk,
@@ -108,7 +104,13 @@ export const command = Command.make(
       keepGoing: args.keepGoing,
       command: redactCommand(["pipeline", ...process.argv.slice(2)]),
       program: programVersion()
-    }).pipe(Effect.ensuring(Effect.andThen(executor.close, display.close)))
+    }).pipe(
+      Effect.ensuring(Effect.andThen(executor.close, display.close)),
+      stoppable({
+        announce: message => Effect.runSync(display.emit({ type: "warning", message })),
+        kill: executor.killAll
+      })
+    )
     if (result.status === "failed") return yield* Effect.fail(new Exit(exitCodes.failed))
     yield* showTargets({ cache, resolver, json: args.json, run: result.run })
   })

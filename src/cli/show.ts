@@ -23,6 +23,7 @@ import { itemsOfManifest } from "./items.ts"
 import { attempt, nameOf, needCache, print, printJson } from "./look.ts"
 import { showAction, showArtifact, showObject, showRun } from "./showText.ts"
 import { styleOf } from "./style.ts"
+import { printData } from "./terminal.ts"
 
 /** Items of a chunk set that are shown. */
 const shownItems = 5
@@ -134,6 +135,6 @@ const printLogs = (
   for (const { label, log, text } of logs) {
     if (logs.length > 1) print(style.bold(`==> ${label}  ${log}`))
     if (text === undefined) print(style.yellow(`the log ${log} is gone`))
-    else process.stdout.write(text.endsWith("\n") || text === "" ? text : `${text}\n`)
+    else printData(text.endsWith("\n") || text === "" ? text : `${text}\n`)
   }
 }

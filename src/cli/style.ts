@@ -1,4 +1,5 @@
 /** Colours and signs of the terminal; plain text where colours are not wanted. */
+import { control, withoutColours } from "./terminal.ts"
 
 const wantsColour = (stream: NodeJS.WriteStream): boolean =>
   process.env["NO_COLOR"] === undefined &&
@@ -13,7 +14,7 @@ const painter =
   (enabled: boolean) =>
   (code: number) =>
   (text: string): string =>
-    enabled ? `\u001B[${code}m${text}\u001B[0m` : text
+    enabled ? `${control(`${code}m`)}${text}${control("0m")}` : text
 
 export interface Style {
   readonly bold: (text: string) => string
@@ -47,4 +48,4 @@ export const table = (rows: ReadonlyArray<ReadonlyArray<string>>, right: Readonl
 }
 
 /** Columns that a text takes, without its colours. */
-export const width = (text: string): number => [...text.replace(/\u001B\[\d+m/g, "")].length
+export const width = (text: string): number => [...withoutColours(text)].length

@@ -14,6 +14,7 @@ import * as Store from "../../store/Store.ts"
 import { plural } from "../amounts.ts"
 import { artifactOf } from "../artifacts.ts"
 import * as flags from "../flags.ts"
+import { stoppable } from "../interruption.ts"
 import { attempt, nothingYet, openHouse } from "../house.ts"
 
 const embedded = "embedded:"
@@ -84,7 +85,7 @@ export const restore = Command.make(
     }
     const parts = [plural(manifest.files.length, "file"), ...(items === 0 ? [] : [plural(items, "item")])]
     process.stdout.write(`${manifest.kind}: ${parts.join(" and ")}, ${bytes(total)}, in ${directory}\n`)
-  })
+  }, stoppable())
 ).pipe(
   Command.withDescription("Copy an artifact's files out of the store, checked on the way"),
   Command.withExamples([

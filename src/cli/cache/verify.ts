@@ -13,6 +13,7 @@ import type { Stored } from "../../store/Writing.ts"
 import { Exit, exitCodes } from "../failure.ts"
 import { plural } from "../amounts.ts"
 import * as flags from "../flags.ts"
+import { stoppable } from "../interruption.ts"
 import { attempt, nothingYet, openHouse } from "../house.ts"
 import { styleOf, table } from "../style.ts"
 import { byteProgress } from "../byteProgress.ts"
@@ -149,7 +150,7 @@ export const verify = Command.make(
       process.stdout.write(`${lines.join("\n")}\n`)
     }
     if (failed) return yield* Effect.fail(new Exit(exitCodes.failed))
-  })
+  }, stoppable())
 ).pipe(
   Command.withDescription("Hash every object; move damaged ones aside, so that the next run makes them again"),
   Command.withExamples([

@@ -3,6 +3,7 @@ import { appendFileSync, writeFileSync } from "node:fs"
 import { Effect } from "effect"
 import type { Tokenizer } from "../../data/tokenizer.ts"
 import { styleOf, width } from "../style.ts"
+import { control } from "../terminal.ts"
 
 /** How a mask is shown. */
 export const maskSign = "▁"
@@ -23,7 +24,7 @@ export const redrawn = (tokenizer: Pick<Tokenizer, "decode" | "maskToken">, stre
   const { dim } = styleOf(stream)
   const lines = new Map<number, string>()
   let drawn = 0
-  const erase = (): string => (drawn === 0 ? "" : `\u001B[${drawn}A\u001B[0J`)
+  const erase = (): string => (drawn === 0 ? "" : `${control(`${drawn}A`)}${control("0J")}`)
   return {
     show: (step, text, tokens) => {
       const columns = stream.columns || 80

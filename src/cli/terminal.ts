@@ -1,0 +1,57 @@
+/** What leaves for a terminal: text that cannot disturb it, and our own colours. A reader that is gone never ends work. */
+import { Effect } from "effect"
+
+/** Characters that move the cursor, ring, recolour or reorder. Lines and tabs are text. */
+const disturbing = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/g
+
+/** What our own control sequences begin with: inside of the program, a mark that nothing stored or written elsewhere can hold. */
+let introducer = "\u001B["
+let ours: RegExp | undefined
+let trusted = 0
+
+/** A control sequence of our own, such as `31m` or `2A`. */
+export const control = (sequence: string): string => `${introducer}${sequence}`
+
+/** The text without our colours. */
+export const withoutColours = (text: string): string =>
+  text
+    .split(introducer)
+    .map((part, i) => (i === 0 ? part : part.replace(/^\d+m/, "")))
+    .join("")
+
+/** Escapes what would disturb a terminal, and lets our own sequences pass. In JSON the escaped text means the same. */
+const clean = (text: string): string => {
+  const harmless = text
+    .replaceAll(/\r\n?/g, "\n")
+    .replaceAll(disturbing, character => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`)
+  return ours === undefined ? harmless : harmless.replaceAll(ours, "\u001B[$1")
+}
+
+/** From here on, all text that is printed goes through `clean`; what cannot be printed any more is dropped. */
+export const protectOutput = (): void => {
+  introducer = `\uFDD0${Math.random().toString(36).slice(2)}\uFDD1`
+  ours = new RegExp(`${introducer}(\\??\\d*[A-Za-z])`, "g")
+  for (const stream of [process.stdout, process.stderr]) {
+    // Closed pipes, terminals that hung up, full disks: the exit code says what was done.
+    stream.on("error", () => undefined)
+    const write = stream.write.bind(stream) as (...all: ReadonlyArray<unknown>) => boolean
+    stream.write = ((chunk: unknown, ...rest: ReadonlyArray<unknown>) =>
+      write(typeof chunk === "string" && trusted === 0 ? clean(chunk) : chunk, ...rest)) as typeof stream.write
+  }
+}
+
+/** Prints data for another program as they are; on a terminal, as text. */
+export const printData = (text: string): void => {
+  process.stdout.write(process.stdout.isTTY ? text : Buffer.from(text))
+}
+
+/** Lets an effect print control sequences that are not made by `control`: the pages of help, which hold no text of others. */
+export const asItIs = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  Effect.acquireUseRelease(
+    Effect.sync(() => void trusted++),
+    () => effect,
+    () => Effect.sync(() => void trusted--)
+  )
+
+/** For verbs whose work is nothing but what they print: ends the program when nobody reads it any more. */
+export const endWithReader = (): void => void process.stdout.once("error", () => process.exit(0))
