@@ -14,7 +14,6 @@ import { Anchors, ModelFiles, TokenSequences } from "./kinds.ts"
 const tokensPerPass = 1024
 
 export const anchor = Stage.make("anchor", {
-  description: "Caches a teacher's hidden states of token sequences",
   inputs: { teacher: ModelFiles, sequences: TokenSequences },
   parameters: Schema.Struct({
     /** 0 is the embedding, 1 the output of the first layer, before any norm; `all` of them. */

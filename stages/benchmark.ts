@@ -16,7 +16,6 @@ import { Benchmark, ModelFiles } from "./kinds.ts"
 import { least } from "../src/pipeline/lists.ts"
 
 export const benchmark = Stage.make("benchmark", {
-  description: "Times the decoding of a diffusion model",
   inputs: { model: ModelFiles },
   // The defaults are for the small models of the embedded profile: about ten seconds on two processors.
   parameters: Schema.Struct({

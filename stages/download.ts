@@ -99,7 +99,6 @@ const adopt = (
 
 /** Documents, read once to the end: what a later stage could not use is an error here, with its place in the file. */
 export const downloadDocuments = Stage.make("download-documents", {
-  description: "Brings documents into the store",
   inputs: {},
   parameters: Schema.Struct({
     ...fromSource,
@@ -140,7 +139,6 @@ export const downloadDocuments = Stage.make("download-documents", {
 
 /** A tokenizer; it is built once, so that a broken one is found here. */
 export const downloadTokenizer = Stage.make("download-tokenizer", {
-  description: "Brings a tokenizer into the store",
   inputs: {},
   parameters: Schema.Struct(fromSource),
   outputs: { tokenizer: Tokenizer },
@@ -173,7 +171,6 @@ export const downloadTokenizer = Stage.make("download-tokenizer", {
 
 /** The pins of a corpus, from the program itself. */
 export const downloadPins = Stage.make("download-pins", {
-  description: "Brings the list that pins a corpus into the store",
   inputs: {},
   parameters: Schema.Struct(fromSource),
   outputs: { pins: CorpusPins },
@@ -193,7 +190,6 @@ const modelFile = /\.(safetensors|json|txt|model|jinja)$/
 
 /** A model's files; the header of every safetensors file is checked. */
 export const downloadModel = Stage.make("download-model", {
-  description: "Brings the files of a model into the store",
   inputs: {},
   parameters: Schema.Struct(fromSource),
   outputs: { model: ModelFiles },

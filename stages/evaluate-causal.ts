@@ -15,7 +15,6 @@ import { ModelFiles, Report, TokenSequences } from "./kinds.ts"
 const Order = Schema.Int.check(Schema.isGreaterThan(0))
 
 export const evaluateCausal = Stage.make("evaluate-causal", {
-  description: "Measures a causal model's perplexity and bits per byte on held-out text, beside n-gram models",
   inputs: { model: ModelFiles, heldOut: TokenSequences, training: TokenSequences },
   parameters: Schema.Struct({
     /** Of the n-gram models, trained on `training`. */

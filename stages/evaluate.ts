@@ -21,7 +21,6 @@ import { type HeldOutResult, measureHeldOut } from "./evaluate/heldOut.ts"
 import { Evaluation, ModelFiles, TokenSequences } from "./kinds.ts"
 
 export const evaluate = Stage.make("evaluate", {
-  description: "Measures a diffusion model: likelihood bound and losses on held-out text, its texts, and its answers",
   inputs: {
     model: ModelFiles,
     /** Judges what the model writes; the autoregressive model that it came from. */

@@ -7,7 +7,6 @@ const Count = Schema.Int.check(Schema.isGreaterThanOrEqualTo(0))
 
 /** Text documents, prompts with responses, or conversations, as JSON Lines, JSON or Parquet files. */
 export const Documents = Artifact.kind("documents", {
-  description: "Documents, prompts with responses, or conversations, in JSON Lines, JSON or Parquet files",
   metadata: Schema.Struct({
     documents: Count,
     /** UTF-8 bytes of their text. */
@@ -17,19 +16,16 @@ export const Documents = Artifact.kind("documents", {
 
 /** `pins.json`: which texts a corpus consists of, by package, file and SHA-256; see assets/README.md. */
 export const CorpusPins = Artifact.kind("corpus-pins", {
-  description: "The list that pins the texts of a corpus",
   metadata: Schema.Struct({ texts: Count, bytes: Count, tokens: Count })
 })
 
 /** `tokenizer.json`, with `tokenizer_config.json` where there is one. */
 export const Tokenizer = Artifact.kind("tokenizer", {
-  description: "A tokenizer in Hugging Face format",
   metadata: Schema.Struct({ vocabSize: Count })
 })
 
 /** The files of a model repository: configuration, safetensors, tokenizer. */
 export const ModelFiles = Artifact.kind("model-files", {
-  description: "The files of a model in Hugging Face layout",
   metadata: Schema.Struct({
     files: Count,
     /** Tensors in the safetensors files. */
@@ -40,13 +36,11 @@ export const ModelFiles = Artifact.kind("model-files", {
 
 /** `metrics.jsonl`, one line per step with its time, and the same as an event file for TensorBoard; where they were asked for, `generations.jsonl` and `panels.jsonl`. */
 export const TrainingLog = Artifact.kind("training-log", {
-  description: "What was measured during a training: metrics.jsonl, and an event file for TensorBoard",
   metadata: Schema.Struct({ steps: Count })
 })
 
 /** One item per document, encoded by src/data/sequenceCodec.ts; the unit by which every later stage is keyed. */
 export const TokenSequences = Artifact.chunkSet("token-sequences", {
-  description: "Token sequences, one item per document",
   summary: ["documents", "sequences", "tokens"],
   metadata: Schema.Struct({
     documents: Count,
@@ -64,7 +58,6 @@ export const TokenSequences = Artifact.chunkSet("token-sequences", {
  * src/diffusion/anchors.ts.
  */
 export const Anchors = Artifact.chunkSet("anchors", {
-  description: "A teacher's hidden states of token sequences: one item per sequence and layer, and one with its ids",
   summary: ["sequences", "tokens"],
   metadata: Schema.Struct({
     sequences: Count,
@@ -79,7 +72,6 @@ export const Anchors = Artifact.chunkSet("anchors", {
 
 /** One item per sequence: the order in which a model would reveal its response; see src/diffusion/trajectories.ts. */
 export const Trajectories = Artifact.chunkSet("trajectories", {
-  description: "The order in which a model would reveal the tokens of given responses, one item per sequence",
   summary: ["trajectories", "tokens"],
   metadata: Schema.Struct({
     trajectories: Count,
@@ -96,7 +88,6 @@ export const Trajectories = Artifact.chunkSet("trajectories", {
 
 /** `evaluation.json`: what was measured of a diffusion model. */
 export const Evaluation = Artifact.kind("evaluation", {
-  description: "What was measured of a diffusion model on held-out text",
   metadata: Schema.Struct({
     /** Nats per token; left out where the method has no bound. */
     nllBound: Schema.optionalKey(Schema.Finite),
@@ -106,7 +97,6 @@ export const Evaluation = Artifact.kind("evaluation", {
 
 /** `benchmark.json`: how fast a model decodes. */
 export const Benchmark = Artifact.kind("benchmark", {
-  description: "How fast a model decodes",
   metadata: Schema.Struct({
     /** Digest of the model that was timed. */
     weights: Schema.String
@@ -115,6 +105,5 @@ export const Benchmark = Artifact.kind("benchmark", {
 
 /** Files for people: `report.md`, `report.html`, `report.json`. */
 export const Report = Artifact.kind("report", {
-  description: "A report: Markdown, HTML and JSON",
   metadata: Schema.Struct({ title: Schema.String })
 })

@@ -6,7 +6,6 @@ import { permanent, StageError } from "../src/pipeline/StageError.ts"
 import { CorpusPins, Documents } from "./kinds.ts"
 
 export const pretrainText = Stage.make("pretrain-text", {
-  description: "Makes a corpus from published packages, text by text as its pins say",
   inputs: { pins: CorpusPins },
   parameters: Schema.Struct({}),
   outputs: { documents: Documents },

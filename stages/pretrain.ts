@@ -21,7 +21,6 @@ export const PretrainSettings = Schema.Struct({
 })
 
 export const pretrain = Stage.make("pretrain", {
-  description: "Pre-trains a causal language model from random weights",
   inputs: { sequences: TokenSequences, heldOut: TokenSequences, tokenizer: Tokenizer },
   parameters: PretrainSettings,
   outputs: { model: ModelFiles, log: TrainingLog },

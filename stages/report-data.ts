@@ -9,7 +9,6 @@ import { summarise } from "../src/report/lengths.ts"
 import { Report, TokenSequences } from "./kinds.ts"
 
 export const reportData = Stage.make("report-data", {
-  description: "Reports documents, tokens and sequence lengths",
   inputs: { sequences: Artifact.named(TokenSequences) },
   parameters: Schema.Struct({ title: Schema.String }),
   outputs: { report: Report },

@@ -34,7 +34,6 @@ const Row = Schema.Struct({
 })
 
 export const reportGrid = Stage.make("report-grid", {
-  description: "Reports a grid of methods: table, paired differences, charts, samples, origins",
   inputs: {
     evaluations: Artifact.named(Evaluation),
     benchmarks: Artifact.named(Benchmark),

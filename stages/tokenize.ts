@@ -20,7 +20,6 @@ const batchSize = 32
 const bytesPerThread = 2_000_000
 
 export const tokenize = Stage.make("tokenize", {
-  description: "Cuts documents into token sequences",
   inputs: { corpus: Documents, tokenizer: Tokenizer },
   parameters: Schema.Struct({
     /** Only the first so many documents. */

@@ -37,7 +37,6 @@ const methods: { readonly [name in TrainConfig["method"]]: () => Promise<Method<
 }
 
 export const train = Stage.make("train", {
-  description: "Trains a diffusion model from an autoregressive one",
   inputs,
   parameters: TrainParameters,
   outputs,

@@ -24,7 +24,6 @@ const rows = 8
 const leastTokens = 8
 
 export const trajectories = Stage.make("trajectories", {
-  description: "Finds in which order a model would reveal the tokens of given responses",
   inputs: {
     /** Asked with all positions in sight, as a diffusion model is. */
     teacher: ModelFiles,

@@ -14,7 +14,7 @@ import { DiffusionSettings } from "../../src/training/objectives/diffusion.ts"
 import { ObserverSettings } from "../../src/training/observers.ts"
 import { trainMethods } from "../../src/training/parameters.ts"
 import { ColaSettings } from "../../src/training/settings/cola.ts"
-import { boundFields, commonFields } from "../../src/training/settings/common.ts"
+import { boundFields } from "../../src/training/settings/common.ts"
 import { LdlmSettings } from "../../src/training/settings/ldlm.ts"
 import { alignmentFields, trajectoryFields } from "../../src/training/settings/masked.ts"
 import { VfmSettings } from "../../src/training/settings/vfm.ts"
@@ -35,7 +35,7 @@ const objectives = (...names: ReadonlyArray<string>) => names.map(name => `train
 /** Fields of the group `train`, by what they are about. */
 const trainSections: { readonly [title: string]: Section } = {
   "The training": {
-    fields: { method: setting(Schema.Literals(methodNames), "masked"), ...commonFields, ...boundFields },
+    fields: { method: setting(Schema.Literals(methodNames), "masked"), ...boundFields },
     modules: [
       "training/schedule",
       "training/adamw",

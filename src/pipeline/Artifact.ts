@@ -22,7 +22,8 @@ export declare namespace Kind {
 }
 
 export interface KindOptions<Meta> {
-  readonly description: string
+  /** For readers of the declaration. It is a part of the code of every stage with a port of this kind; a comment is not. */
+  readonly description?: string
   readonly metadata: Schema.Codec<Meta>
   /** Default: the first three counts of the metadata. */
   readonly summary?: ReadonlyArray<keyof Meta & string>
@@ -30,7 +31,7 @@ export interface KindOptions<Meta> {
 
 const declare = <Name extends string, Meta, Chunked extends boolean>(
   name: Name,
-  { description, metadata, summary }: KindOptions<Meta>,
+  { description = "", metadata, summary }: KindOptions<Meta>,
   chunked: Chunked
 ): Kind<Name, Meta, Chunked> => ({
   _tag: "Kind",

@@ -39,7 +39,7 @@ export interface StageOptions<
   P extends Schema.Codec<unknown, unknown>,
   Outputs extends RecordOf<Kind.Any>
 > {
-  /** One sentence for `pipeline list` and the docs. */
+  /** For readers of the declaration. It is a part of the stage's code; a comment is not. */
   readonly description?: string
   /** `{}` for a stage that takes no artifact. */
   readonly inputs: Inputs

@@ -30,6 +30,6 @@ export type ColaSettings = typeof ColaSettings.Type
 
 /** Parameters of the stage `train` with this method. */
 export const ColaParameters = snakeKeys(
-  Schema.Struct({ method: Schema.Literal("cola"), ...maskedFields, ...ColaSettings.fields }),
+  Schema.Struct({ ...ColaSettings.fields, method: Schema.Literal("cola"), ...maskedFields }),
   trainNames
 ).check(needs("cola", ({ colaWt }) => (colaWt === 0 ? "a weight: set cola_wt above 0" : undefined)))

@@ -4,7 +4,7 @@ import { NonNegative, PositiveInt, setting, Share } from "../../data/setting.ts"
 import { snakeKeys } from "../../data/snakeKeys.ts"
 import { LdlmArchitecture } from "../../models/latent/ldlm.ts"
 import { trainNames } from "../model.ts"
-import { commonFields, needs } from "./common.ts"
+import { needs, unboundFields } from "./common.ts"
 
 export const LdlmSettings = Schema.Struct({
   ...LdlmArchitecture.fields,
@@ -35,7 +35,7 @@ export type LdlmSettings = typeof LdlmSettings.Type
 export const LdlmParameters = snakeKeys(
   Schema.Struct({
     method: Schema.Literal("ldlm"),
-    ...commonFields,
+    ...unboundFields,
     /** Of the method `ldlm`; fields as below */
     ldlm: Schema.optionalKey(snakeKeys(LdlmSettings))
   }),

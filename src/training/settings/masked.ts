@@ -9,7 +9,7 @@ import { AlignmentSettings } from "../objectives/alignmentSettings.ts"
 import { DiffusionSettings } from "../objectives/diffusion.ts"
 import { TrajectorySettings } from "../objectives/trajectoryTerms.ts"
 import { ObserverSettings } from "../observers.ts"
-import { boundFields, commonFields } from "./common.ts"
+import { boundFields } from "./common.ts"
 
 /** Fields of representation alignment. */
 export const alignmentFields = {
@@ -33,7 +33,6 @@ export const trajectoryFields = {
 
 /** All fields but the method's name. */
 export const maskedFields = {
-  ...commonFields,
   ...boundFields,
   ...ObserverSettings.fields,
   ...DiffusionSettings.fields,

@@ -5,7 +5,7 @@ import { snakeKeys } from "../../data/snakeKeys.ts"
 import { CorruptionSettings } from "../../diffusion/corruption.ts"
 import { VfmArchitecture } from "../../models/latent/vfm.ts"
 import { trainNames } from "../model.ts"
-import { boundFields, commonFields, needs } from "./common.ts"
+import { boundFields, needs } from "./common.ts"
 
 export const VfmSettings = Schema.Struct({
   ...VfmArchitecture.fields,
@@ -42,7 +42,6 @@ export type VfmSettings = typeof VfmSettings.Type
 export const VfmParameters = snakeKeys(
   Schema.Struct({
     method: Schema.Literal("vfm"),
-    ...commonFields,
     ...boundFields,
     ...CorruptionSettings.fields,
     /** Of the method `vfm`; fields as below */
