@@ -1,7 +1,7 @@
 /** A noise adapter, trained beside a base that stays as it is, or with it. */
 import { Effect } from "effect"
 import { randomMasking } from "../../src/diffusion/corruption.ts"
-import { vfmTokenLosses } from "../../src/decoding/latent/tokenLosses.ts"
+import { vfmTokenLosses } from "../../src/decoding/latent/vfmTokenLosses.ts"
 import { vfmFormat, vfmSpecs } from "../../src/models/latent/vfm.ts"
 import { permanent } from "../../src/pipeline/StageError.ts"
 import { languageModel, trainModel } from "../../src/training/model.ts"

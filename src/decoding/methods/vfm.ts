@@ -1,6 +1,6 @@
 /** A noise adapter: the masks carry noise that it draws, in decoding and in the bound. */
 import { vfmFormat } from "../../models/latent/vfm.ts"
-import { vfmTokenLosses } from "../latent/tokenLosses.ts"
+import { vfmTokenLosses } from "../latent/vfmTokenLosses.ts"
 import { vfmGenerator } from "../latent/vfm.ts"
 import { latentOf, type Method } from "../methods.ts"
 

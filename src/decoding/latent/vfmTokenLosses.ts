@@ -1,4 +1,4 @@
-/** Losses of every token of packed rows, with the noise of an adapter. */
+/** Losses of every token of packed rows, with the noise of an adapter (VFM). */
 import { Effect, type Scope } from "effect"
 import type { Buffers, Engine, EngineError } from "../../engines/Engine.ts"
 import { inputsOf, parameterInputs, prepare } from "../../engines/prepared.ts"

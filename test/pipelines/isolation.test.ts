@@ -1,0 +1,292 @@
+/**
+ * Methods are isolated in the shipped grid: in copies of the sources each method's code, words and settings are edited, a chart's colour, a library's version, a text of
+ * the command line; and exactly the actions that depend on it get other keys.
+ */
+import { execFileSync } from "node:child_process"
+import { cpSync, globSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs"
+import { join } from "node:path"
+import { fileURLToPath } from "node:url"
+import { Effect } from "effect"
+import { parseSync } from "rolldown/utils"
+import { afterAll, assert, beforeAll, describe, it } from "vitest"
+import { rows } from "../../pipelines/grid.ts"
+import { compute, type Fingerprint, Session } from "../../src/runner/Fingerprint.ts"
+import { temporaryDirectory } from "../support/inProcess.ts"
+import type { Probed } from "../support/planProbe.ts"
+
+const root = fileURLToPath(new URL("../..", import.meta.url))
+const folders = ["src", "stages", "pipelines", "configs"]
+
+let directory: ReturnType<typeof temporaryDirectory>
+let actions: ReadonlyArray<Probed>
+/** The fingerprint of each different code, by its target. */
+const codes = new Map<string, Fingerprint>()
+
+const tree = () => join(directory.path, "tree")
+const idOf = ({ target }: Probed): string => JSON.stringify(target)
+const bytesOf = (file: string): string => readFileSync(join(tree(), file), "utf8")
+
+/** A copy of the sources, with links to the packages. */
+const copySources = (to: string): void => {
+  for (const folder of folders) cpSync(join(root, folder), join(to, folder), { recursive: true })
+  cpSync(join(root, "package.json"), join(to, "package.json"))
+  symlinkSync(join(root, "node_modules"), join(to, "node_modules"))
+}
+
+/** A copy in which chart library is a copy, too, as far as it is looked at. */
+const copyTo = (to: string): void => {
+  copySources(to)
+  rmSync(join(to, "node_modules"))
+  mkdirSync(join(to, "node_modules"))
+  for (const name of readdirSync(join(root, "node_modules")))
+    if (name !== charts) symlinkSync(join(root, "node_modules", name), join(to, "node_modules", name))
+  const library = join("node_modules", charts)
+  for (const name of readdirSync(join(root, library)))
+    if (/^(?:lib|node_modules|\w+\.js|package\.json)$/.test(name))
+      cpSync(join(root, library, name), join(to, library, name), { recursive: true })
+}
+const charts = "echarts"
+
+const probe = (...trees: ReadonlyArray<string>): ReadonlyArray<ReadonlyArray<Probed>> =>
+  JSON.parse(
+    execFileSync(process.execPath, [join(root, "test", "support", "planProbe.ts"), ...trees], {
+      encoding: "utf8",
+      maxBuffer: 2 ** 26
+    })
+  ) as ReadonlyArray<ReadonlyArray<Probed>>
+
+const fingerprint = (id: string, session: Session) =>
+  Effect.runPromise(compute(JSON.parse(id) as Probed["target"], session))
+
+beforeAll(async () => {
+  directory = temporaryDirectory()
+  copyTo(tree())
+  ;[actions = []] = probe(tree())
+  const session = new Session()
+  for (const id of new Set(actions.map(idOf))) codes.set(id, await fingerprint(id, session))
+})
+afterAll(() => directory.remove())
+
+/** What an edit of some files changes: labels of actions, and of each such action the files whose code is another one. */
+const changedBy = async (
+  edits: { readonly [file: string]: (text: string) => string },
+  within: (action: Probed) => boolean = () => true
+): Promise<{ readonly [label: string]: ReadonlyArray<string> }> => {
+  const before = Object.keys(edits).map(file => [file, bytesOf(file)] as const)
+  for (const [file, text] of before) {
+    const edited = edits[file]!(text)
+    assert.notStrictEqual(edited, text, file)
+    writeFileSync(join(tree(), file), edited)
+  }
+  try {
+    const paths = new Set(Object.keys(edits).map(file => join(tree(), file)))
+    const session = new Session()
+    const changed = new Map<string, ReadonlyArray<string>>()
+    for (const id of new Set(actions.filter(within).map(idOf))) {
+      const { digest, modules, seen } = codes.get(id)!
+      // What does not look at a file cannot change with it.
+      if (!seen.some(([path]) => paths.has(path))) continue
+      const after = await fingerprint(id, session)
+      if (after.digest === digest) continue
+      changed.set(
+        id,
+        Object.keys(edits).filter(file => after.modules[file] !== modules[file])
+      )
+    }
+    return Object.fromEntries(
+      actions.flatMap(action => {
+        const files = changed.get(idOf(action))
+        return files === undefined ? [] : [[action.label, files] as const]
+      })
+    )
+  } finally {
+    for (const [file, text] of before) writeFileSync(join(tree(), file), text)
+  }
+}
+
+/** Every value that a module exports passes through a function: the same value by other code. */
+const otherCode = (text: string): string => {
+  const { program } = parseSync("module.ts", text)
+  const values = program.body.flatMap(statement =>
+    statement.type === "ExportNamedDeclaration" && statement.declaration?.type === "VariableDeclaration"
+      ? statement.declaration.declarations.flatMap(({ init }) => init ?? [])
+      : []
+  )
+  return values.reduceRight(
+    (edited, { end, start }) =>
+      `${edited.slice(0, start)}((edited) => edited)(${edited.slice(start, end)})${edited.slice(end)}`,
+    text
+  )
+}
+
+const maskedRows = ["no_align", "with_align", "with_align_all_layers", "with_trajectory"]
+const measured = ["evaluate", "benchmark"]
+const all = ["train", ...measured]
+
+/** Files, with the stages that reach them: what an edit of all of them at once must change in these rows, and nothing in others. */
+type Reached = ReadonlyArray<readonly [file: string, stages: ReadonlyArray<string>]>
+const changesOf = (files: Reached, names: ReadonlyArray<string>) =>
+  Object.fromEntries(
+    all.flatMap(stage => {
+      const own = files.filter(([, stages]) => stages.includes(stage)).map(([file]) => file)
+      return own.length === 0 ? [] : names.map(name => [`${stage}/${name}`, own] as const)
+    })
+  )
+const edited = (files: Reached) => Object.fromEntries(files.map(([file]) => [file, otherCode] as const))
+
+/** The modules that bear a method's name, and the stages that reach what lies in their folders. */
+const modulesOf = (method: string): Reached =>
+  globSync(`{src,stages}/**/${method}*.ts`, { cwd: root })
+    .sort()
+    .map(file => {
+      // What survives in latents is measured by a training, too, as is the loss of masks with noise.
+      if (/^src\/models\/|Reconstruction|TokenLosses/.test(file)) return [file, all] as const
+      return [file, file.startsWith("src/decoding/") ? measured : ["train"]] as const
+    })
+
+describe("the code of a method", () => {
+  it.each(["ldlm", "vfm", "cola"])("%s, any module of it, changes this row alone", async method => {
+    const modules = modulesOf(method)
+    for (const folder of [
+      "decoding/latent",
+      "decoding/methods",
+      "models/latent",
+      "training/objectives",
+      "training/settings"
+    ])
+      assert.include(
+        modules.map(([file]) => file),
+        `src/${folder}/${method}.ts`
+      )
+    assert.deepStrictEqual(await changedBy(edited(modules)), changesOf(modules, [method]))
+  })
+
+  it("of masked diffusion changes the rows that are trained by masks", async () => {
+    const shared: Reached = [
+      ["stages/train/maskedTraining.ts", ["train"]],
+      ["src/training/settings/masked.ts", ["train"]],
+      ["src/training/objectives/diffusion.ts", ["train"]],
+      ["src/training/objectives/alignment.ts", ["train"]],
+      ["src/training/panels.ts", ["train"]],
+      ["src/decoding/methods/masked.ts", measured]
+    ]
+    const own: Reached = [["stages/train/masked.ts", ["train"]]]
+    assert.deepStrictEqual(await changedBy(edited([...own, ...shared])), {
+      ...changesOf([...own, ...shared], maskedRows),
+      ...changesOf(shared, ["cola"])
+    })
+    assert.deepStrictEqual(await changedBy(edited(own)), changesOf(own, maskedRows))
+  })
+
+  it("that another method takes over changes that one, too: Cola's bound is that of masked diffusion", async () => {
+    const file = "src/decoding/methods/masked.ts"
+    const causal = (text: string) => text.replace("causal: false", "causal: true")
+    const changed = await changedBy({ [file]: causal }, ({ label }) => label.startsWith("evaluate/"))
+    assert.deepStrictEqual(changed, changesOf([[file, ["evaluate"]]], [...maskedRows, "cola"]))
+  })
+
+  it("of all methods changes all rows, and nothing that stands before a training", async () => {
+    const loop: Reached = [["src/training/loop.ts", ["train"]]]
+    assert.deepStrictEqual(
+      await changedBy(edited(loop)),
+      changesOf(
+        loop,
+        rows.map(({ name }) => name)
+      )
+    )
+  })
+})
+
+describe("what determines no result", () => {
+  it("changes nothing: any comment anywhere, what fields mean among them", async () => {
+    const files = globSync("{src,stages,pipelines}/**/*.ts", { cwd: root }).filter(file =>
+      bytesOf(file).includes("/**")
+    )
+    const reworded = (text: string) => text.replaceAll(/\/\*\*(?=[^/])/g, "/** In other words:")
+    assert.isAbove(files.length, 300)
+    assert.deepStrictEqual(await changedBy(Object.fromEntries(files.map(file => [file, reworded]))), {})
+  })
+
+  it("is not looked at: reasons of refusals, the command line, the runner, the ledger, pages, other methods' settings", () => {
+    const below = (folder: string) =>
+      [...codes].filter(([, { seen }]) => seen.some(([path]) => path.startsWith(folder)))
+    for (const folder of ["src/cli/", "src/runner/", "src/ledger/", "src/training/unsupported.ts", "pipelines/"])
+      assert.isEmpty(below(join(tree(), folder)), folder)
+    const drawing = below(join(tree(), "src/report/")).map(([id]) => id)
+    assert.deepStrictEqual(drawing, [...new Set(actions.filter(({ label }) => label === "report-grid").map(idOf))])
+  })
+
+  it.each(["src/report/panels.ts", "src/report/html.ts"])("a colour of %s changes the report alone", async file => {
+    const otherColour = (text: string) => text.replace(/#[0-9a-f]{6}/, "#123456")
+    assert.deepStrictEqual(await changedBy({ [file]: otherColour }), { "report-grid": [file] })
+  })
+
+  it("another version of the chart library changes the report alone", async () => {
+    const drawing = actions.filter(action => charts in codes.get(idOf(action))!.packages)
+    assert.deepStrictEqual(
+      drawing.map(({ label }) => label),
+      ["report-grid"]
+    )
+    const [report] = drawing.map(idOf)
+    const manifest = join(tree(), "node_modules", charts, "package.json")
+    writeFileSync(manifest, readFileSync(manifest, "utf8").replace(/"version": "[^"]*"/, '"version": "99.0.0"'))
+    const { digest } = await fingerprint(report!, new Session())
+    assert.notStrictEqual(digest, codes.get(report!)!.digest)
+  })
+})
+
+describe("the settings of a method", () => {
+  /** A field more, and another default. */
+  const edits = [
+    ["common", "const commonFields = {", "seedOffset: setting(Count, 0)", "seedOffset: setting(Count, 1)"],
+    ["masked", "export const maskedFields = {", "setting(Schema.Boolean, false)", "setting(Schema.Boolean, true)"],
+    ["ldlm", "...LdlmArchitecture.fields,", "promptDropout: setting(Share, 0.1)", "promptDropout: setting(Share, 0.2)"],
+    ["vfm", "...VfmArchitecture.fields,", "adapterDropout: setting(Share, 0.1)", "adapterDropout: setting(Share, 0.2)"],
+    [
+      "cola",
+      "...ColaArchitecture.fields,",
+      "colaConditionDropout: setting(Share, 0.1)",
+      "colaConditionDropout: setting(Share, 0.2)"
+    ]
+  ] as const
+  const common = ["common", "seed_offset"]
+  const masked = [...common, "masked", "shuffle_teacher"]
+  const fields: { readonly [row: string]: ReadonlyArray<string> } = {
+    ...Object.fromEntries(maskedRows.map(row => [row, masked])),
+    cola: [...masked, "cola", "cola_condition_dropout"],
+    ldlm: [...common, "ldlm.ldlm", "ldlm.prompt_dropout"],
+    vfm: [...common, "vfm.vfm", "vfm.adapter_dropout"]
+  }
+
+  /** Names of what is other in one record than in another, groups by their fields. */
+  const differing = (one: object, other: object): ReadonlyArray<string> =>
+    Object.entries(other).flatMap(([name, value]: readonly [string, unknown]) => {
+      const before = (one as { readonly [name: string]: unknown })[name]
+      if (JSON.stringify(before) === JSON.stringify(value)) return []
+      const isGroup = (group: unknown): group is object => typeof group === "object" && group !== null
+      return isGroup(before) && isGroup(value) ? differing(before, value).map(below => `${name}.${below}`) : [name]
+    })
+
+  it("enter the keys of its rows alone: another default, a field more", () => {
+    const other = join(directory.path, "settings")
+    copySources(other)
+    for (const [method, begin, found, by] of edits) {
+      const file = join("src", "training", "settings", `${method}.ts`)
+      const text = bytesOf(file)
+      for (const part of [begin, found]) assert.include(text, part)
+      const added = `${begin}\n  ${method}: setting(Schema.Literal("added"), "added"),`
+      writeFileSync(join(other, file), text.replace(found, by).replace(begin, added))
+    }
+    const [after = []] = probe(other)
+    for (const [n, { label, parameters }] of after.entries()) {
+      const before = actions[n]!
+      assert.strictEqual(label, before.label)
+      const row = label.startsWith("train/") ? label.slice("train/".length) : undefined
+      assert.sameMembers(
+        [...differing(JSON.parse(before.parameters) as object, JSON.parse(parameters) as object)],
+        row === undefined ? [] : [...fields[row]!],
+        label
+      )
+    }
+  })
+})
