@@ -1,5 +1,4 @@
 /** Brings data into the store: documents, tokenizers and models, from the program itself, this machine, the web or the hub. */
-import { readFile } from "node:fs/promises"
 import { join } from "node:path"
 import { Effect, Schema, Stream } from "effect"
 import { PositiveInt } from "../src/data/setting.ts"
@@ -16,6 +15,7 @@ import {
 import { firstRows } from "../src/data/parquet.ts"
 import { type DataRecord, DataType } from "../src/data/records.ts"
 import { recordsOfFile, recordsOfRows } from "../src/data/recordsOfArtifact.ts"
+import { readText } from "../src/data/textFile.ts"
 import { parseTokenizer } from "../src/data/tokenizer.ts"
 import { readHeader } from "../src/data/safetensors.ts"
 import { fileSource, type RandomAccess } from "../src/data/randomAccess.ts"
@@ -150,7 +150,7 @@ export const downloadTokenizer = Stage.make("download-tokenizer", {
     const files = yield* fetch(context, path => path === "tokenizer.json" || path === "tokenizer_config.json")
     const read = (name: string) => {
       const found = files.find(({ path }) => path === name)
-      return found === undefined ? Effect.succeed(undefined) : Effect.promise(() => readFile(found.file, "utf8"))
+      return found === undefined ? Effect.succeed(undefined) : Effect.mapError(readText(found.file, name), asStageError)
     }
     const json = yield* read("tokenizer.json")
     if (json === undefined) return yield* permanent(`${context.parameters.source} holds no tokenizer.json`)

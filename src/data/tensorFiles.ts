@@ -1,5 +1,5 @@
 /** The tensors of a model's safetensors files, one or several (shards): read by ranges, and written. */
-import { open, readFile, writeFile } from "node:fs/promises"
+import { open, writeFile } from "node:fs/promises"
 import { Effect, Schema } from "effect"
 import { visible } from "../pipeline/Problem.ts"
 import { elements, type Shape } from "../tensor/Tensor.ts"
@@ -7,6 +7,7 @@ import { type FileError, onFile } from "./fileError.ts"
 import { decodeFloats, encodeFloats, floatBytes, type FloatFormat, isFloatFormat } from "./floats.ts"
 import { fileSource } from "./randomAccess.ts"
 import { encodeHeader, readHeader, shorten, type TensorInfo } from "./safetensors.ts"
+import { readText } from "./textFile.ts"
 
 /** Tensors that are not what a model needs, or an index that does not fit its files. */
 export class TensorFilesError extends Schema.TaggedError<TensorFilesError>()("TensorFilesError", {
@@ -74,7 +75,7 @@ export const openTensors = Effect.fn("openTensors")(function* (files: ReadonlyAr
   }
   const index = files.find(({ name }) => name === indexFile)
   if (index !== undefined) {
-    const text = yield* onFile(index.path, `read ${indexFile}`, () => readFile(index.path, "utf8"))
+    const text = yield* readText(index.path, indexFile)
     const { weight_map: places } = yield* Effect.mapError(
       Schema.decodeUnknownEffect(Schema.fromJsonString(Index))(text),
       ({ message }) => refuse(`${indexFile}: ${message}`)

@@ -8,8 +8,8 @@
  */
 import { Tokenizer as Library } from "@huggingface/tokenizers"
 import { Effect, Result } from "effect"
-import { readFile } from "node:fs/promises"
 import { byteLevelEncoder, type Encode, type LibraryTokenizer, spellOutByteLevel } from "./byteLevel.ts"
+import { readText } from "./textFile.ts"
 import { makeAllowance, TooLong } from "./timeBound.ts"
 import { isHarmless, patternsIn } from "./tokenizerPatterns.ts"
 import {
@@ -91,14 +91,14 @@ export const loadTokenizer = Effect.fn("loadTokenizer")(function* (
   options: TokenizerOptions = {}
 ) {
   const read = (path: string) =>
-    Effect.tryPromise({
-      try: () => readFile(path, "utf8"),
-      catch: cause =>
+    Effect.mapError(
+      readText(path, path),
+      ({ message }) =>
         new TokenizerError({
           file: path,
-          message: `${path}: could not be read: ${cause instanceof Error ? cause.message : String(cause)}`
+          message: `${path}: could not be read: ${message.replace(`could not read ${path}: `, "")}`
         })
-    })
+    )
   const json = yield* read(paths.json)
   const config = paths.config === undefined ? undefined : yield* read(paths.config)
   return yield* Effect.fromResult(parseTokenizer({ json, config, file: paths.json }, options))

@@ -1,5 +1,6 @@
 /** The files that define a tokenizer, `tokenizer.json` and `tokenizer_config.json`: read, checked and typed. */
 import { Result, Schema } from "effect"
+import { describe } from "../pipeline/Problem.ts"
 import { type JsonFault, lineAndColumn, parseJson } from "./jsonText.ts"
 
 /** A tokenizer file that cannot be used. `message` begins with the file and the place in it. */
@@ -41,12 +42,6 @@ export interface TokenizerConfig {
 const greatestId = 2 ** 24
 
 const isObject = (value: unknown): value is Json => typeof value === "object" && value !== null && !Array.isArray(value)
-
-const describe = (value: unknown): string => {
-  if (value === undefined) return "nothing"
-  const text = JSON.stringify(value) ?? String(value)
-  return text.length > 40 ? `${text.slice(0, 40)}…` : text
-}
 
 const fail = (file: string, what: string) => Result.fail(new TokenizerError({ file, message: `${file}: ${what}` }))
 

@@ -1,13 +1,13 @@
 /** Models as artifacts: configuration, weights and tokenizer in Hugging Face layout. */
-import { readFile } from "node:fs/promises"
 import { Effect } from "effect"
-import { onFile } from "../data/fileError.ts"
 import { asStageError } from "../data/obtain.ts"
 import { type NamedFile, openTensors, type SaveOptions } from "../data/tensorFiles.ts"
+import { readText } from "../data/textFile.ts"
 import { parseTokenizer, type TokenizerFiles } from "../data/tokenizer.ts"
 import { tokenizerConfigFile, tokenizerFile } from "../data/tokenizerOfArtifact.ts"
 import type { Buffers, Engine } from "../engines/Engine.ts"
 import type { ArtifactReader, ArtifactWriter } from "../pipeline/StageContext.ts"
+import { describe } from "../pipeline/Problem.ts"
 import { permanent, StageError } from "../pipeline/StageError.ts"
 import type { LatentModel } from "./latent/latentModel.ts"
 import { methodNameOf } from "./latent/methodName.ts"
@@ -20,9 +20,7 @@ export const openModel = Effect.fn("openModel")(
   function* (files: ReadonlyArray<NamedFile>) {
     const read = (name: string) => {
       const file = files.find(each => each.name === name)
-      return file === undefined
-        ? Effect.succeed(undefined)
-        : onFile(file.path, `read ${name}`, () => readFile(file.path, "utf8"))
+      return file === undefined ? Effect.succeed(undefined) : readText(file.path, name)
     }
     const needed = (name: string) =>
       Effect.flatMap(read(name), text =>
@@ -46,7 +44,7 @@ export const openModel = Effect.fn("openModel")(
     const tensors = yield* openTensors(files)
     const tokenShift = json["token_shift"]
     if (tokenShift !== undefined && typeof tokenShift !== "boolean")
-      return yield* permanent(`config.json: token_shift is ${JSON.stringify(tokenShift)}; it must be true or false`)
+      return yield* permanent(`config.json: token_shift is ${describe(tokenShift)}; it must be true or false`)
     return {
       config,
       /** Of this method's networks beside the language model this knows nothing but the name. */

@@ -1,9 +1,12 @@
 /** `config.json` of Hugging Face models of the Qwen2 and Qwen3 families: the fields that decide what is computed. */
 import { Effect, Schema } from "effect"
+import { describe } from "../pipeline/Problem.ts"
 import { layerOf } from "./layer.ts"
 import { countElements, type ParameterSpec } from "./parameters.ts"
 
-const Size = Schema.Int.check(Schema.isGreaterThan(0))
+const upTo = (maximum: number) => Schema.Int.check(Schema.isBetween({ minimum: 1, maximum }))
+/** Sizes of several times the largest models that are published; more is damage, or an attempt to take all memory. */
+const Size = upTo(2 ** 20)
 const Positive = Schema.Finite.check(Schema.isGreaterThan(0))
 const withDefault = <S extends Schema.Top>(schema: S, value: S["Encoded"]) =>
   schema.pipe(Schema.withDecodingDefaultKey(Effect.succeed(value)))
@@ -11,16 +14,19 @@ const withDefault = <S extends Schema.Top>(schema: S, value: S["Encoded"]) =>
 /** Several times what the deepest models have: parameters are listed layer by layer before a file is looked at. */
 const mostLayers = 1000
 
+/** Ten times the largest models that are published. */
+export const mostParameters = 2e13
+
 /** The fields of `config.json` that are read. */
 export const ModelConfigFields = Schema.Struct({
   model_type: Schema.Literals(["qwen2", "qwen3"]),
   hidden_size: Size,
   intermediate_size: Size,
-  num_hidden_layers: Size.check(Schema.isLessThanOrEqualTo(mostLayers)),
+  num_hidden_layers: upTo(mostLayers),
   num_attention_heads: Size,
   num_key_value_heads: Schema.optionalKey(Schema.NullOr(Size)),
   head_dim: Schema.optionalKey(Size),
-  vocab_size: Size,
+  vocab_size: upTo(2 ** 24),
   rms_norm_eps: withDefault(Positive, 1e-6),
   rope_theta: Schema.optionalKey(Positive),
   rope_scaling: Schema.optionalKey(Schema.NullOr(Schema.Unknown)),
@@ -36,7 +42,7 @@ export const ModelConfigFields = Schema.Struct({
   layer_types: Schema.optionalKey(Schema.NullOr(Schema.Array(Schema.String))),
   initializer_range: withDefault(Positive, 0.02),
   /** This program's own. */
-  attention_block_size: Schema.optionalKey(Size)
+  attention_block_size: Schema.optionalKey(upTo(2 ** 31 - 1))
 })
 
 /** What a model is, with every default filled in. */
@@ -77,7 +83,7 @@ export class ModelConfigError extends Schema.TaggedError<ModelConfigError>()("Mo
 }) {}
 
 const refuse = (field: string, value: unknown, supported: string): ModelConfigError =>
-  new ModelConfigError({ message: `config.json: ${field} is ${JSON.stringify(value)}; supported is ${supported}` })
+  new ModelConfigError({ message: `config.json: ${field} is ${describe(value)}; supported is ${supported}` })
 
 /** Reads the content of `config.json`. Fields that do not change what is computed are passed over; those that would are refused. */
 export const decodeModelConfig = Effect.fn("decodeModelConfig")(function* (json: unknown) {
@@ -125,6 +131,13 @@ export const modelConfigOf = Effect.fn("modelConfigOf")(function* (fields: typeo
     initializerRange: fields.initializer_range,
     ...(fields.attention_block_size === undefined ? {} : { attentionBlockSize: fields.attention_block_size })
   }
+  const parameters = countParameters(config)
+  if (parameters > mostParameters)
+    return yield* refuse(
+      "hidden_size, with intermediate_size, num_hidden_layers, num_attention_heads, head_dim and vocab_size,",
+      [config.hiddenSize, config.intermediateSize, config.layers, heads, headDim, config.vocabSize],
+      `a model of at most ${mostParameters.toExponential()} parameters; these make ${parameters.toExponential(1)}`
+    )
   return config
 })
 

@@ -3,12 +3,12 @@ import { visible } from "../pipeline/Problem.ts"
 import { greatest } from "../pipeline/lists.ts"
 
 /** What of a text Markdown or HTML would obey: code, emphasis (an underscore inside a word is none), strikes, links and pictures, tags, entities. */
-const markup = /[\\`*]|~~|(?<!\w)_|_(?!\w)|(?<=\])[([:]|!(?=\[)/g
+const markup = /[\\`*]|~(?=~)|(?<=~)~|(?<!\w)_|_(?!\w)|(?<=\])[([:]|!(?=\[)/g
 const tag = /<(?=[A-Za-z/!?])/g
 const entity = /&(?=#?\w+;)/g
 
 /** What begins a heading, a quotation, a list or a rule at the beginning of a line. */
-const block = /^(?:[#>+=-]|\d+[.)])(?=\s|$|[-=])/
+const block = /^(?:(?=>)|(?=[#+=-]+(?:\s|$))|\d+(?=[.)](?:\s|$)))/
 
 /** Text from outside on one line, as it is: without anything that a terminal, Markdown or HTML would obey. */
 export const plain = (text: string): string =>
@@ -16,7 +16,7 @@ export const plain = (text: string): string =>
     .replaceAll(entity, "&amp;")
     .replaceAll(tag, "&lt;")
     .replaceAll(markup, found => `\\${found}`)
-    .replace(block, found => `${found.slice(0, -1)}\\${found.slice(-1)}`)
+    .replace(block, found => `${found}\\`)
 
 /** A cell of a table. */
 export const markdownCell = (cell: string): string => plain(cell).replaceAll("|", "\\|")

@@ -369,3 +369,40 @@ describe("any bytes", () => {
     )
   )
 })
+
+describe("files that are there to fill our memory", () => {
+  it.live("are refused by how much their pages decompress to, before they are", () =>
+    Effect.gen(function* () {
+      const bytes = parquetWriteBuffer({
+        columnData: [{ name: "text", data: ["a".repeat(70 * 2 ** 20)], type: "STRING", nullable: false }],
+        compressors: { ZSTD: input => zstdCompressSync(input) },
+        codec: "ZSTD"
+      })
+      assert.isBelow(bytes.byteLength, 20_000)
+      assert.match(
+        (yield* problemOf(new Uint8Array(bytes))).message,
+        /pages of \d+ bytes are said to decompress to 7340\d+/
+      )
+    })
+  )
+
+  it.live("a footer has a bound, however large the file", () =>
+    Effect.gen(function* () {
+      const ending = Buffer.alloc(8)
+      ending.writeUInt32LE(2 ** 31, 0)
+      ending.write("PAR1", 4)
+      const size = 2 ** 33
+      const file: RandomAccess = {
+        name: "x.parquet",
+        size: Effect.succeed(size),
+        read: (start, end) =>
+          Effect.sync(() => {
+            const found = new Uint8Array(end - start)
+            if (end === size) found.set(ending, found.length - 8)
+            return found
+          })
+      }
+      assert.include((yield* Effect.flip(parquetShape(file))).message, "more than 268435456")
+    })
+  )
+})

@@ -13,7 +13,7 @@ describe("plain", () => {
     ["[text](https://x)", "[text]\\(https://x)"],
     ["![a][b]", "\\![a]\\[b]"],
     ["[a]: https://x", "[a]\\: https://x"],
-    ["*bold* _it_ ~~no~~ `code`", "\\*bold\\* \\_it\\_ \\~~no\\~~ \\`code\\`"],
+    ["*bold* _it_ ~~no~~ `code`", "\\*bold\\* \\_it\\_ \\~\\~no\\~\\~ \\`code\\`"],
     ["back\\slash\\*", "back\\\\slash\\\\\\*"],
     ["# heading", "\\# heading"],
     ["1. item", "1\\. item"],

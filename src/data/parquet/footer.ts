@@ -47,6 +47,9 @@ const magicOfEncrypted = 0x45524150 // PARE
 /** Usually enough for the whole footer, so that one read suffices. */
 const firstRead = 64 * 1024
 
+/** Far longer than a footer of 100,000 columns. */
+const longestFooter = 2 ** 28
+
 /** The most values of a column that we take from one row group, and rows from a row group: more would not fit into memory. */
 const maxValues = 2 ** 27
 
@@ -70,6 +73,12 @@ export const readFooter = Effect.fnUntraced(function* <E>(
   if (length > size - 12) {
     return yield* parquetError(place, `the footer is said to have ${length} bytes, more than the file`, size - 8)
   }
+  if (length > longestFooter)
+    return yield* parquetError(
+      place,
+      `the footer is said to have ${length} bytes, more than ${longestFooter}`,
+      size - 8
+    )
   const start = size - 8 - length
   const footer = start >= tailStart ? tail.subarray(start - tailStart) : yield* file.read(start, size)
   const metadata = yield* guarded(place, start, () => parseMetadata(footer, length))

@@ -27,8 +27,13 @@ export interface PageWalk {
   readonly pages: ReadonlyArray<UnpackedPage>
 }
 
-/** No page that we decompress is larger, in bytes. */
+/** No page that we decompress is larger, in bytes; and no column of a row group, whose pages are in memory together. */
 const maxPageBytes = 2 ** 30
+const maxChunkBytes = 2 ** 32
+
+/** Up to so many bytes any ratio is taken; beyond, pages that decompress to so many times their size are there to fill our memory. */
+const harmlessBytes = 2 ** 26
+const largestRatio = 2000
 
 export const walkPages = (chunk: Chunk, rows: number): PageWalk => {
   const { leaf, valueCount } = chunk
@@ -38,6 +43,8 @@ export const walkPages = (chunk: Chunk, rows: number): PageWalk => {
   let values = 0
   let rowsBegun = 0
   let dictionary: number | undefined
+  let packedBytes = 0
+  let unpackedBytes = 0
 
   /** A row of a flat column is complete with its value; a list may continue in the next page, so one more row must have begun. */
   const enough = () => values === valueCount || (leaf.flat ? rowsBegun >= rows : rowsBegun > rows)
@@ -52,6 +59,12 @@ export const walkPages = (chunk: Chunk, rows: number): PageWalk => {
     const packedSize = integer(header.compressed_page_size, size - headerEnd, "the size of a page")
     integer(header.uncompressed_page_size, maxPageBytes, "the decompressed size of a page")
     if (headerEnd + packedSize > bytes.length) return headerEnd + packedSize
+    unpackedBytes += header.uncompressed_page_size
+    packedBytes += packedSize
+    if (unpackedBytes > maxChunkBytes)
+      throw new Damage(`the pages of a column decompress to more than ${maxChunkBytes} bytes`)
+    if (unpackedBytes > harmlessBytes && unpackedBytes > largestRatio * packedBytes)
+      throw new Damage(`pages of ${packedBytes} bytes are said to decompress to ${unpackedBytes}`)
     const packed = bytes.subarray(headerEnd, headerEnd + packedSize)
     if (header.crc !== undefined && crc32(packed) !== header.crc >>> 0)
       throw new Damage("a page does not have its checksum")

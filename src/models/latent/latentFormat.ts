@@ -1,7 +1,7 @@
 /** How a method's own module describes its networks in a checkpoint: a field of `config.json` that bears the method's name, and parameters whose names begin with it. */
 import { Effect, Schema } from "effect"
-import type { ModelConfig } from "../config.ts"
-import type { ParameterSpec } from "../parameters.ts"
+import { type ModelConfig, mostParameters } from "../config.ts"
+import { countElements, type ParameterSpec } from "../parameters.ts"
 import type { LatentModel, LatentModelOf } from "./latentModel.ts"
 
 export interface LatentFormat<Model extends LatentModel = LatentModel> {
@@ -16,6 +16,19 @@ export interface LatentFormat<Model extends LatentModel = LatentModel> {
 export class LatentModelError extends Schema.TaggedError<LatentModelError>()("LatentModelError", {
   message: Schema.String
 }) {}
+
+/** Far above any network beside a language model: lists are made by these before a file is looked at. */
+const largestSize = 2 ** 20
+const mostLayers = 1000
+
+/** Throws where a number of the field could not be a size, and names it. */
+const checkSizes = (value: unknown, path: ReadonlyArray<string> = []): void => {
+  if (typeof value === "object" && value !== null)
+    for (const [name, below] of Object.entries(value)) checkSizes(below, [...path, name])
+  const largest = path.some(name => /layers/.test(name)) ? mostLayers : largestSize
+  if (Number.isInteger(value) && Math.abs(Number(value)) > largest)
+    throw new Error(`${path.join(".")} is ${String(value)}; at most ${largest} is supported`)
+}
 
 export const latentFormat = <Method extends LatentModel["method"], Field>(
   method: Method,
@@ -38,8 +51,12 @@ export const latentFormat = <Method extends LatentModel["method"], Field>(
       Effect.flatMap(Effect.mapError(Schema.decodeUnknownEffect(schema)(json[method]), wrong), field =>
         Effect.try({
           try: () => {
+            checkSizes(json[method])
             const model = form.model(field)
             form.check?.(model, config)
+            const parameters = countElements(form.specs(model, config))
+            if (parameters > mostParameters)
+              throw new Error(`these sizes make ${parameters.toExponential(1)} parameters`)
             return model
           },
           catch: wrong

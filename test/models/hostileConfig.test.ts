@@ -1,0 +1,127 @@
+/** A model's files come from outside: sizes that no model has are refused by name before memory is asked for, and nothing in them ends the program. */
+import { Effect, Result } from "effect"
+import { mkdtempSync, rmSync, truncateSync, writeFileSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { afterAll, describe, expect, it } from "vitest"
+import { readText } from "../../src/data/textFile.ts"
+import { parseTokenizer } from "../../src/data/tokenizer.ts"
+import { decodeModelConfig, type ModelConfig } from "../../src/models/config.ts"
+import { ldlmFormat } from "../../src/models/latent/ldlm.ts"
+import { vfmFormat } from "../../src/models/latent/vfm.ts"
+
+const base = {
+  model_type: "qwen3",
+  hidden_size: 64,
+  intermediate_size: 128,
+  num_hidden_layers: 2,
+  num_attention_heads: 4,
+  num_key_value_heads: 2,
+  head_dim: 16,
+  vocab_size: 100
+}
+
+const sizes = [
+  "hidden_size",
+  "intermediate_size",
+  "num_hidden_layers",
+  "num_attention_heads",
+  "num_key_value_heads",
+  "head_dim",
+  "vocab_size",
+  "attention_block_size"
+]
+
+const problem = <A, E extends { readonly message: string }>(effect: Effect.Effect<A, E>): string => {
+  const result = Effect.runSync(Effect.result(effect))
+  return Result.isFailure(result) ? result.failure.message : "accepted"
+}
+
+/** A list in a list in a list …, deeper than the stack. */
+const deep = (depth: number): unknown => JSON.parse(`${"[".repeat(depth)}${"]".repeat(depth)}`)
+
+describe("config.json", () => {
+  it.each(sizes)("%s has bounds", field => {
+    for (const value of [1e15, Number.MAX_SAFE_INTEGER, 1e300, 2 ** 31, 0, -1, 1.5, "64", null, [64]]) {
+      if (field === "num_key_value_heads" && value === null) continue
+      expect(problem(decodeModelConfig({ ...base, [field]: value }))).toContain(field)
+    }
+  })
+
+  it("sizes that are possible one by one, but not together, are refused with what they make", () => {
+    const message = problem(
+      decodeModelConfig({ ...base, hidden_size: 2 ** 20, intermediate_size: 2 ** 20, num_hidden_layers: 1000 })
+    )
+    expect(message).toMatch(/hidden_size.*at most 2e\+13 parameters; these make \d\.\de\+15/)
+  })
+
+  it("the largest models that are published are none too large", () => {
+    const largest = { hidden_size: 16_384, intermediate_size: 53_248, num_hidden_layers: 126, num_attention_heads: 128 }
+    expect(problem(decodeModelConfig({ ...base, ...largest, vocab_size: 262_144 }))).toBe("accepted")
+  })
+
+  it("networks beside the language model have bounds, too", () => {
+    const config: ModelConfig = Effect.runSync(decodeModelConfig(base))
+    const vfm = { adapter_layers: 2, adapter_heads: 4, max_seq_len: 64, noise_input: "added", token_shift: true }
+    expect(problem(vfmFormat.decode({ vfm }, config))).toBe("accepted")
+    for (const field of ["adapter_layers", "max_seq_len"] as const)
+      for (const value of [1e15, 2 ** 30, 2 ** 21])
+        expect(problem(vfmFormat.decode({ vfm: { ...vfm, [field]: value } }, config))).toContain(field)
+    expect(problem(ldlmFormat.decode({ ldlm: deep(100_000) }, config))).not.toBe("accepted")
+  })
+
+  it("values nested without end are shown by their beginning", () => {
+    for (const field of ["rope_scaling", "model_type", "layer_types", "hidden_size"])
+      expect(problem(decodeModelConfig({ ...base, [field]: deep(100_000) }))).toContain(field)
+  })
+})
+
+describe("tokenizer.json", () => {
+  const definition = {
+    added_tokens: [{ id: 3, content: "</s>", special: true }],
+    pre_tokenizer: { type: "ByteLevel", add_prefix_space: false },
+    model: { type: "BPE", vocab: { a: 0, b: 1, ab: 2 }, merges: ["a b"] }
+  }
+
+  it.each(["added_tokens", "pre_tokenizer", "normalizer", "decoder", "post_processor", "model"])(
+    "nesting without end in %s is an error of the file",
+    field => {
+      for (const value of [
+        deep(100_000),
+        { type: "Sequence", pretokenizers: deep(100_000), normalizers: deep(100_000) }
+      ]) {
+        const result = parseTokenizer({
+          json: text({ ...definition, [field]: field === "model" ? { vocab: value } : value })
+        })
+        if (Result.isFailure(result)) expect(result.failure.message).toMatch(/^tokenizer\.json/)
+      }
+    }
+  )
+})
+
+/** `JSON.stringify`, for any depth. */
+const text = (value: unknown): string => {
+  let depth = 0
+  for (let at: unknown = value; Array.isArray(at) && at.length === 1; at = at[0]) depth++
+  if (depth > 1000) return `${"[".repeat(depth)}[]${"]".repeat(depth)}`
+  if (Array.isArray(value)) return `[${value.map(text).join(",")}]`
+  if (typeof value === "object" && value !== null)
+    return `{${Object.entries(value)
+      .map(([key, below]) => `${JSON.stringify(key)}:${text(below)}`)
+      .join(",")}}`
+  return JSON.stringify(value)
+}
+
+describe("texts that are read whole", () => {
+  const directory = mkdtempSync(join(tmpdir(), "text-test-"))
+  afterAll(() => rmSync(directory, { recursive: true }))
+
+  it("are refused before they are read, where they are far too large", async () => {
+    const path = join(directory, "config.json")
+    writeFileSync(path, "{}")
+    expect(await Effect.runPromise(readText(path, "config.json"))).toBe("{}")
+    truncateSync(path, 2 ** 40)
+    const error = await Effect.runPromise(Effect.flip(readText(path, "config.json")))
+    expect(error.message).toMatch(/^config\.json has more than 268435456 bytes/)
+  })
+})
