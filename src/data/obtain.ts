@@ -183,8 +183,13 @@ export const obtain = (request: Obtain): Effect.Effect<ReadonlyArray<ObtainedFil
       case "Embedded":
         return yield* permanent(`${request.source} has no files on disk`)
       case "File": {
-        const found = (yield* localFiles(from.path)).filter(({ path }) => accepts(path))
-        return yield* Effect.forEach(found, entry => copyIn(entry, request))
+        const listed = yield* localFiles(from.path)
+        yield* sameListing(from.path, listed, request.identity)
+        const wanted = listed.filter(({ path }) => accepts(path))
+        const copied = yield* Effect.forEach(wanted, entry => copyIn(entry, request))
+        // A file that came or went while the others were copied is not part of what was keyed.
+        yield* sameListing(from.path, yield* localFiles(from.path), request.identity)
+        return copied
       }
       case "Https": {
         const path = basename(new URL(from.url).pathname) || "file"
@@ -248,17 +253,39 @@ const copyIn = (
       }),
       asStageError
     )
-    const planned = plannedFiles(request.identity).find(entry => entry.path === path)
-    if (planned !== undefined && planned.sha256 !== content.sha256) {
-      return yield* permanent(
-        `${file} was changed while the run was under way`,
-        "run again: the new content gets its own key"
-      )
-    }
+    const planned = plannedFiles(request.identity)?.find(entry => entry.path === path)
+    if (planned !== undefined && planned.sha256 !== content.sha256) return yield* changed(`${file} was changed`)
     return { path, file: to, ...content }
   })
 
-const plannedFiles = (identity: Json | undefined): ReadonlyArray<{ readonly path?: Json; readonly sha256?: Json }> => {
-  const files = typeof identity === "object" && identity !== null && "files" in identity ? identity["files"] : []
-  return Array.isArray(files) ? (files as ReadonlyArray<{ readonly path?: Json; readonly sha256?: Json }>) : []
+/** What is there is not what the key was made from: the action is planned anew, and the new content gets its own key. */
+const changed = (what: string) =>
+  new StageError({
+    class: "stale",
+    message: `${what} while the run was under way`,
+    advice: "run again: the new content gets its own key"
+  })
+
+/** Fails when other files are there than those that the run was planned with. */
+const sameListing = (
+  root: string,
+  listed: ReadonlyArray<{ readonly path: string }>,
+  identity: Json | undefined
+): Effect.Effect<void, StageError> => {
+  const planned = plannedFiles(identity)
+  if (planned === undefined) return Effect.void
+  const [now, then] = [new Set(listed.map(({ path }) => path)), new Set(planned.map(({ path }) => String(path)))]
+  const added = [...now].filter(path => !then.has(path))
+  const removed = [...then].filter(path => !now.has(path))
+  if (added.length === 0 && removed.length === 0) return Effect.void
+  const told = [...added.map(path => `${path} was added`), ...removed.map(path => `${path} was removed`)]
+  return Effect.fail(changed(`${root}: ${told.slice(0, 3).join(", ")}${told.length > 3 ? ", …" : ""}`))
+}
+
+/** The files that the key was made from; undefined where there was no key. */
+const plannedFiles = (
+  identity: Json | undefined
+): ReadonlyArray<{ readonly path?: Json; readonly sha256?: Json }> | undefined => {
+  const files = typeof identity === "object" && identity !== null && "files" in identity ? identity["files"] : undefined
+  return Array.isArray(files) ? (files as ReadonlyArray<{ readonly path?: Json; readonly sha256?: Json }>) : undefined
 }

@@ -3,9 +3,9 @@ import type { KnownOutput } from "../ledger/Actions.ts"
 import type { Digest } from "../pipeline/Digest.ts"
 import { consumers as consumersOf, type NodeId } from "../pipeline/Plan.ts"
 import { actionKey } from "../pipeline/Key.ts"
-import type { ErrorClass } from "../pipeline/StageError.ts"
-import type { Loss, ReadyAction, Settled } from "./Action.ts"
+import type { ReadyAction, Settled } from "./Action.ts"
 import type { RunEvent } from "./Events.ts"
+import { Patience } from "./Patience.ts"
 import type { Resolver } from "./Resolver.ts"
 import { Twins } from "./Twins.ts"
 import { append } from "../pipeline/lists.ts"
@@ -36,12 +36,6 @@ type Status = "waiting" | "ready" | "running" | "done" | "failed" | "skipped"
 /** A node, its key, and what the action of that key returned. */
 type Result = readonly [NodeId, Digest, ReadonlyArray<KnownOutput>]
 
-/** Times that a node may find the same object damaged. More means a disk that damages whatever is written, or a stage that is mistaken. */
-const mostLosses = 3
-
-/** Times that a node may be planned anew because what its key is made from changed. More means that something never comes to rest. */
-const mostChanges = 3
-
 const isPresent = (outputs: ReadonlyArray<KnownOutput>) => outputs.every(output => output.state === "present")
 
 /** The state of every node, and the rules by which it changes. Synchronous. */
@@ -58,12 +52,7 @@ export class Board {
   readonly #blocked = new Map<NodeId, Set<NodeId>>()
   /** Running nodes whose inputs changed meanwhile: their result answers a question nobody asks any more. */
   readonly #stale = new Set<NodeId>()
-  /** How often a node found an object damaged, by both. */
-  readonly #losses = new Map<string, number>()
-  /** How often a node was planned anew because its key changed. */
-  readonly #changes = new Map<NodeId, number>()
-  /** Attempts that were made at a node which is to be tried again. */
-  readonly #attempts = new Map<NodeId, number>()
+  readonly #patience = new Patience()
   /** The key that each running node was started with. */
   readonly #started = new Map<NodeId, Digest>()
   readonly #twins: Twins
@@ -202,7 +191,7 @@ export class Board {
         families: this.#resolver.families(node, components),
         remake: this.#remake.get(id),
         estimateMs: this.#options.estimate(id),
-        attempts: this.#attempts.get(id) ?? 0
+        attempts: this.#patience.attempts(id)
       }
     }
     return undefined
@@ -220,22 +209,19 @@ export class Board {
   #settleNode(id: NodeId, key: Digest, result: Settled): void {
     const { label } = this.#resolver.plan.nodes[id]!
     const stale = this.#stale.delete(id)
-    if ("attempt" in result) this.#attempts.set(id, result.attempt)
-    if (result._tag === "InputLost") {
-      const losses = this.#countLosses(id, result.losses)
-      if (losses > mostLosses) this.#failAfter(losses, "making it again does not help", id, "damaged", result)
-      else if (stale) this.#askAgain(id)
-      else this.#enqueue(id)
-      return
-    }
-    if (result._tag === "Changed") {
-      const changes = (this.#changes.get(id) ?? 0) + 1
-      this.#changes.set(id, changes)
-      const { dropped, log, what } = result
-      if (changes > mostChanges)
-        return this.#failAfter(changes, "it does not come to rest", id, "stale", { ...result, message: what })
-      this.#events.push({ type: "changed", label, what, dropped, log })
-      return this.#planAnew(id)
+    if (result._tag === "InputLost" || result._tag === "Changed") {
+      if (result._tag === "InputLost") for (const { artifact } of result.losses) this.#forgetBytes(artifact)
+      const failed = this.#patience.note(id, label, result)
+      if (failed !== undefined) {
+        this.#events.push(failed)
+        return this.#fail(id)
+      }
+      if (result._tag === "Changed") {
+        const { dropped, log, what } = result
+        this.#events.push({ type: "changed", label, what, dropped, log })
+        return this.#planAnew(id)
+      }
+      return stale ? this.#askAgain(id) : this.#enqueue(id)
     }
     if (result._tag === "Outdated") return this.#askAgain(id)
     if (result._tag === "NotStarted") {
@@ -258,41 +244,6 @@ export class Board {
   /** Whether the inputs of a node that was handed out have been replaced since. */
   isOutdated(id: NodeId): boolean {
     return this.#stale.has(id)
-  }
-
-  /** Notes which objects a node found lost; returns how often it found the one that it found most often. */
-  #countLosses(id: NodeId, losses: ReadonlyArray<Loss>): number {
-    let most = 0
-    for (const { artifact, objects } of losses) {
-      this.#forgetBytes(artifact)
-      for (const object of objects) {
-        const place = `${id} ${object}`
-        const count = (this.#losses.get(place) ?? 0) + 1
-        this.#losses.set(place, count)
-        most = Math.max(most, count)
-      }
-    }
-    return most
-  }
-
-  /** The same happened to a node once too often. */
-  #failAfter(
-    times: number,
-    why: string,
-    id: NodeId,
-    kind: ErrorClass,
-    said: {
-      readonly message: string
-      readonly advice?: string | undefined
-      readonly log: string
-      readonly attempt: number
-    }
-  ): void {
-    const { label } = this.#resolver.plan.nodes[id]!
-    const { advice, attempt, log } = said
-    const message = `${said.message} (for the ${times}th time: ${why})`
-    this.#events.push({ type: "failed", label, class: kind, message, advice, log, attempt: Math.max(1, attempt) })
-    this.#fail(id)
   }
 
   /** What its key is made from changed: it gets another one, of which nothing is known that its old one was to be made again for. */
@@ -387,31 +338,25 @@ export class Board {
   }
 
   #skip(id: NodeId, because: NodeId): void {
+    this.#giveUp(id, this.#resolver.plan.nodes[because]!.label)
+    this.#skipConsumers(id)
+  }
+
+  #giveUp(id: NodeId, because: string): void {
     this.#status[id] = "skipped"
     this.#skipped.add(id)
     this.#blockers.delete(id)
-    this.#events.push({
-      type: "skipped",
-      label: this.#resolver.plan.nodes[id]!.label,
-      because: this.#resolver.plan.nodes[because]!.label
-    })
-    this.#skipConsumers(id)
+    this.#events.push({ type: "skipped", label: this.#resolver.plan.nodes[id]!.label, because })
   }
 
   /** Everything below a failed node that is not done or running will not run. */
   #skipConsumers(of: NodeId): void {
+    const because = this.#resolver.plan.nodes[of]!.label
     const pending = [...this.#consumers[of]!]
     while (pending.length > 0) {
       const id = pending.pop()!
       if (this.#status[id] !== "waiting" && this.#status[id] !== "ready") continue
-      this.#status[id] = "skipped"
-      this.#skipped.add(id)
-      this.#blockers.delete(id)
-      this.#events.push({
-        type: "skipped",
-        label: this.#resolver.plan.nodes[id]!.label,
-        because: this.#resolver.plan.nodes[of]!.label
-      })
+      this.#giveUp(id, because)
       append(pending, this.#consumers[id]!)
     }
   }
@@ -419,14 +364,7 @@ export class Board {
   /** At the end of a stopped run: what never started. */
   skipRest(): void {
     this.#status.forEach((status, id) => {
-      if (status !== "waiting" && status !== "ready") return
-      this.#status[id] = "skipped"
-      this.#skipped.add(id)
-      this.#events.push({
-        type: "skipped",
-        label: this.#resolver.plan.nodes[id]!.label,
-        because: "the run stopped after a failure"
-      })
+      if (status === "waiting" || status === "ready") this.#giveUp(id, "the run stopped after a failure")
     })
   }
 

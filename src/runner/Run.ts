@@ -101,10 +101,16 @@ export const run = (options: RunOptions): Effect.Effect<RunResult, LedgerError> 
     })
   )
 
-/** Expected milliseconds of a node. */
-const estimator = (resolver: Resolver, past: ReturnType<typeof history>) => (id: number) => {
-  const node = resolver.plan.nodes[id]!
-  return past(node.label, node.stage.name)?.ms
+/** Expected milliseconds of a node; asked for once, as all that is said of one run should come from one past. */
+const estimator = (resolver: Resolver, past: ReturnType<typeof history>) => {
+  const known = new Map<number, number | undefined>()
+  return (id: number) => {
+    if (!known.has(id)) {
+      const node = resolver.plan.nodes[id]!
+      known.set(id, past(node.label, node.stage.name)?.ms)
+    }
+    return known.get(id)
+  }
 }
 
 const announce = (

@@ -3,6 +3,7 @@ import { existsSync, readFileSync, statSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { Effect, Exit, Scope } from "effect"
+import { identify, obtain } from "../../src/data/obtain.ts"
 import { afterEach, assert, beforeEach, describe, it } from "vitest"
 import * as Pipeline from "../../src/pipeline/Pipeline.ts"
 import { downloadDocuments, downloadModel, downloadTokenizer } from "../../stages/download.ts"
@@ -68,14 +69,72 @@ describe("documents from a file", () => {
     assert.match(ran.failures[0]!.message, /^texts\.jsonl:2:\d+: /)
   })
 
-  it("that change between planning and running are noticed, not mixed up", async () => {
+  it("that change between planning and running get their own key", async () => {
     const file = join(directory.path, "texts.jsonl")
-    writeFileSync(file, `{"text":"one"}\n`)
-    const ran = await runPipeline(documents({ source: `file:${file}` }), {
+    const [one, two] = [`{"text":"one"}\n`, `{"text":"and two"}\n`]
+    writeFileSync(file, one)
+    const pipeline = documents({ source: `file:${file}` })
+    const ran = await runPipeline(pipeline, { cache, afterPlanning: () => writeFileSync(file, two) })
+    assert.strictEqual(ran.status, "done")
+    assert.deepStrictEqual(
+      ran.events.flatMap(event => (event.type === "changed" ? [event.dropped] : [])),
+      [false]
+    )
+    assert.match(ran.text("download-documents", "texts.jsonl"), /two/)
+    assert.strictEqual((await runPipeline(pipeline, { cache })).executed, 0)
+    writeFileSync(file, one)
+    const again = await runPipeline(pipeline, { cache })
+    assert.strictEqual(again.executed, 1, "nothing lies under the key of what was there when the first run was planned")
+    assert.match(again.text("download-documents", "texts.jsonl"), /one/)
+  })
+
+  it("of a directory: one that came and one that went count like one that changed", async () => {
+    const folder = join(directory.path, "texts")
+    const { mkdirSync, rmSync } = await import("node:fs")
+    mkdirSync(folder)
+    for (const name of ["a", "b"]) writeFileSync(join(folder, `${name}.jsonl`), `{"text":"${name}"}\n`)
+    const pipeline = documents({ source: `file:${folder}` })
+    const ran = await runPipeline(pipeline, {
       cache,
-      afterPlanning: () => writeFileSync(file, `{"text":"two"}\n`)
+      afterPlanning: () => {
+        rmSync(join(folder, "b.jsonl"))
+        writeFileSync(join(folder, "c.jsonl"), `{"text":"c"}\n`)
+      }
     })
-    assert.match(ran.failures[0]!.message, /was changed while the run was under way/)
+    assert.strictEqual(ran.status, "done")
+    const names = (of: typeof ran) => of.manifest("download-documents").files.map(({ path }) => path)
+    assert.deepStrictEqual(names(ran), ["a.jsonl", "c.jsonl"])
+    rmSync(join(folder, "c.jsonl"))
+    writeFileSync(join(folder, "b.jsonl"), `{"text":"b"}\n`)
+    const again = await runPipeline(pipeline, { cache })
+    assert.deepStrictEqual([again.executed, ...names(again)], [1, "a.jsonl", "b.jsonl"])
+  })
+
+  it("of a directory in which a file comes and goes while it is read are not read", async () => {
+    const folder = join(directory.path, "texts")
+    const { mkdirSync } = await import("node:fs")
+    mkdirSync(folder)
+    writeFileSync(join(folder, "a.jsonl"), `{"text":"a"}\n`)
+    const identity = await Effect.runPromise(
+      identify(`file:${folder}`, undefined, {
+        fileDigest: () => Effect.succeed({ sha256: "0".repeat(64), size: 1 })
+      } as never)
+    )
+    writeFileSync(join(folder, "b.jsonl"), `{"text":"b"}\n`)
+    const refused = await Effect.runPromise(
+      Effect.flip(
+        obtain({
+          source: `file:${folder}`,
+          identity,
+          directory: join(directory.path, "files"),
+          onProgress: () => undefined
+        })
+      )
+    )
+    assert.deepStrictEqual(
+      [refused.class, refused.message],
+      ["stale", `${folder}: b.jsonl was added while the run was under way`]
+    )
   })
 
   it("that do not exist are an error before anything runs", async () => {
