@@ -118,6 +118,11 @@ describe("compare-50x", () => {
       return rendered(() => decodeConfig(RowConfig, file.join("\n"), "row.yaml"))
     }
     assert.match(refused("ldlm: {}"), /row\.yaml:7:9\b[^]*train\.ldlm: belongs to the method ldlm, .* is masked/)
+    assert.match(
+      refused("cola_beta: 0.1"),
+      /row\.yaml:7:14\b[^]*train\.cola_beta: belongs to the method cola, .* is masked/
+    )
+    assert.match(refused("rmpad: true"), /row\.yaml:7:10\b[^]*train\.rmpad: not supported: rows are always packed/)
     assert.match(refused("cola_wt: 0", "method: cola"), /row\.yaml:8:11\b[^]*train\.method: cola needs a weight/)
   })
 
