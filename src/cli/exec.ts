@@ -1,15 +1,15 @@
 /** `pipeline exec`: runs one prepared action in this process, as remote executors and people who debug do. */
 import { isAbsolute, join, resolve } from "node:path"
 import { readdirSync } from "node:fs"
-import { pathToFileURL } from "node:url"
 import { Effect } from "effect"
 import { Argument, Command } from "effect/cli"
 import { ConfigError } from "../pipeline/ConfigError.ts"
-import { isStage } from "../pipeline/Stage.ts"
 import { pathsOf } from "../runner/Cache.ts"
 import { execute } from "../runner/Child.ts"
+import { makeLoad } from "../runner/Loading.ts"
 import { Exit, exitCodes } from "./failure.ts"
 import * as flags from "./flags.ts"
+import { root } from "./home.ts"
 import { resolveOurselves } from "./ourselves.ts"
 
 export const command = Command.make(
@@ -23,14 +23,8 @@ export const command = Command.make(
   Effect.fn("exec")(function* ({ cache, key }) {
     const directory = yield* findRequest(pathsOf(flags.locationOf(cache).root).actions, key)
     resolveOurselves()
-    const ended = yield* execute(
-      directory,
-      async ({ export: name, module }) => {
-        const stage = ((await import(pathToFileURL(module).href)) as Record<string, unknown>)[name]
-        if (!isStage(stage)) throw new Error(`its export ${name} is no stage`)
-        return stage
-      },
-      progress => process.stderr.write(`${JSON.stringify(progress)}\n`)
+    const ended = yield* execute(directory, makeLoad(root), progress =>
+      process.stderr.write(`${JSON.stringify(progress)}\n`)
     )
     process.stdout.write(`${JSON.stringify(ended)}\n`)
     if (ended._tag === "Failed") return yield* Effect.fail(new Exit(exitCodes.failed))

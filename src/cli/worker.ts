@@ -1,20 +1,12 @@
 /** The process of an action: waits for its one job, runs it, says how it ended; ends with its parent. */
-import { pathToFileURL } from "node:url"
 import { Effect, Fiber } from "effect"
 import type { FromWorker, ToWorker } from "../executors/Executor.ts"
-import { isStage } from "../pipeline/Stage.ts"
-import { execute, type LoadStage } from "../runner/Child.ts"
-import { compiled } from "./home.ts"
+import { execute } from "../runner/Child.ts"
+import { makeLoad } from "../runner/Loading.ts"
+import { compiled, root } from "./home.ts"
 import { resolveOurselves } from "./ourselves.ts"
 
 const say = (message: FromWorker) => process.send?.(message, undefined, undefined, () => undefined)
-
-const load: LoadStage = async ({ export: name, module }) => {
-  const loaded = (await import(pathToFileURL(module).href)) as Record<string, unknown>
-  const stage = loaded[name]
-  if (!isStage(stage)) throw new Error(`its export ${name} is no stage`)
-  return stage
-}
 
 let current: Fiber.Fiber<unknown> | undefined
 
@@ -25,7 +17,9 @@ for (const stream of [process.stdout, process.stderr]) stream.on("error", () => 
 resolveOurselves()
 process.once("message", (message: ToWorker) => {
   say({ type: "begun" })
-  const fiber = Effect.runFork(execute(message.directory, load, progress => say({ type: "progress", progress })))
+  const fiber = Effect.runFork(
+    execute(message.directory, makeLoad(root), progress => say({ type: "progress", progress }))
+  )
   current = fiber
   fiber.addObserver(exit => {
     if (exit._tag === "Success") say({ type: "ended", ended: exit.value })

@@ -17,7 +17,11 @@ import { decodeRequest, encodeResult, type Request, requestFile, resultFile, typ
 import { outputWriter } from "./Writers.ts"
 
 /** Finds a stage by what the request says of it. */
-export type LoadStage = (stage: Request["stage"]) => Promise<AnyStage>
+export interface LoadStage {
+  (stage: Request["stage"]): Promise<AnyStage>
+  /** Why a module was not loaded, whether or not the stage caught that: its result is not what the key says. */
+  readonly refused?: () => StageError | undefined
+}
 
 /** How often progress leaves the process, in milliseconds. */
 const progressEveryMs = 100
@@ -38,9 +42,12 @@ export const execute = (
     const stage = yield* Effect.tryPromise({
       try: () => load(request.stage),
       catch: cause =>
+        load.refused?.() ??
         permanent(`stage ${request.stage.name} could not be loaded from ${request.stage.module}: ${messageOf(cause)}`)
     })
     const result = yield* runStage(request, stage, onProgress)
+    const refused = load.refused?.()
+    if (refused !== undefined) return yield* refused
     yield* Effect.mapError(
       nodeDisk.write(join(directory, resultFile), encodeResult(result)),
       error => new StageError({ class: "storage", message: error.message, advice: error.advice })

@@ -108,7 +108,11 @@ const analyse = async (target: FingerprintTarget, session: Session): Promise<Fin
     throw new Error(`it has no export ${target.export}`)
   reach.add(file, target.export)
   for (const module of chosen) reach.add(program.sources.real(module), "*")
-  for (const name of target.files ?? []) reach.addFile(name, fileDigest(reach, absolute(name), name))
+  for (const name of target.files ?? []) {
+    // One that is a module may be loaded under a name that the code computes.
+    if (/\.[cm]?[jt]s$/.test(name)) reach.add(program.sources.real(absolute(name)), "*")
+    reach.addFile(name, fileDigest(reach, absolute(name), name))
+  }
   reach.finish()
   const { checksums, ours, versions } = reach.packages()
   const own = ours ? await session.ours() : undefined

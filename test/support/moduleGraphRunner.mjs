@@ -11,4 +11,4 @@ for (const entry of workerData) {
     answers.push({ failed: String(cause) })
   }
 }
-parentPort.postMessage(answers)
+parentPort.postMessage(answers, [])

@@ -1,0 +1,422 @@
+/** What a fingerprint covers, one kind of import after the other: each edit that changes what runs, and edits that change nothing. */
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  renameSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync
+} from "node:fs"
+import { tmpdir } from "node:os"
+import { dirname, join } from "node:path"
+import { Effect } from "effect"
+import { assert, describe, it, onTestFinished } from "vitest"
+import * as Fingerprint from "../../src/runner/Fingerprint.ts"
+
+const head = `import { Artifact, Effect, Schema, Stage } from "dllm-pipeline"
+const T = Artifact.kind("text", { description: "t", metadata: Schema.Struct({}) })`
+
+/** A stage in \`w.ts\`, as people write it. */
+const stage = (imports: string, value: string, options = "", name = "say") => `${head}
+${imports}
+export const ${name} = Stage.make("say", { inputs: {}, parameters: Schema.Struct({ method: Schema.String }), outputs: { t: T }, ${options}
+  run: Effect.fn("say")(function* ({ outputs }) {
+    yield* outputs.t.write("t.txt", String(${value})); yield* outputs.t.metadata({}) }) })`
+
+interface Folder {
+  readonly root: string
+  readonly write: (files: { readonly [path: string]: string }) => void
+  readonly link: (path: string, to: string) => void
+}
+
+const folder = (files: { readonly [path: string]: string }): Folder => {
+  const root = mkdtempSync(join(tmpdir(), "fingerprint-"))
+  onTestFinished(() => rmSync(root, { recursive: true, force: true }))
+  const write: Folder["write"] = all => {
+    for (const [path, text] of Object.entries(all)) {
+      mkdirSync(dirname(join(root, path)), { recursive: true })
+      writeFileSync(join(root, path), text)
+    }
+  }
+  write({ "package.json": `{ "type": "module", "imports": { "#lib/*": "./lib/*.ts" } }`, ...files })
+  const link: Folder["link"] = (path, to) => {
+    mkdirSync(dirname(join(root, path)), { recursive: true })
+    rmSync(join(root, path), { force: true })
+    symlinkSync(to, join(root, path))
+  }
+  return { root, write, link }
+}
+
+const compute = (
+  { root }: Folder,
+  more: Partial<Fingerprint.FingerprintTarget> = {},
+  session?: Fingerprint.Session
+): Promise<Fingerprint.Fingerprint> =>
+  Effect.runPromise(Fingerprint.compute({ file: join(root, "w.ts"), export: "say", ...more }, session))
+
+/** Edits, and tells whether what was remembered still holds, and whether the digest is another one. */
+const after = async (
+  project: Folder,
+  edit: () => void,
+  more: Partial<Fingerprint.FingerprintTarget> = {}
+): Promise<{ readonly noticed: boolean; readonly changed: boolean }> => {
+  const before = await compute(project, more)
+  edit()
+  const noticed = Fingerprint.renewed(before) === undefined
+  return { noticed, changed: (await compute(project, more)).digest !== before.digest }
+}
+
+const changes = async (
+  project: Folder,
+  files: { readonly [path: string]: string },
+  more: Partial<Fingerprint.FingerprintTarget> = {}
+) => assert.deepStrictEqual(await after(project, () => project.write(files), more), { noticed: true, changed: true })
+
+const changesNothing = async (
+  project: Folder,
+  files: { readonly [path: string]: string },
+  more: Partial<Fingerprint.FingerprintTarget> = {}
+) => assert.isFalse((await after(project, () => project.write(files), more)).changed)
+
+describe("a change of it is seen:", () => {
+  it("a constant, of the same length, in a module that a bundler would inline", () =>
+    changes(folder({ "w.ts": stage(`import { v } from "./c.ts"`, "v"), "c.ts": "export const v = 4" }), {
+      "c.ts": "export const v = 8"
+    }))
+
+  it("where a barrel leads", () =>
+    changes(
+      folder({
+        "w.ts": stage(`import { v } from "./barrel.ts"`, "v"),
+        "barrel.ts": `export * from "./a.ts"`,
+        "a.ts": "export const v = 4",
+        "b.ts": "export const v = 8"
+      }),
+      { "barrel.ts": `export * from "./b.ts"` }
+    ))
+
+  it("a module below the user's own src/pipeline", () =>
+    changes(
+      folder({
+        "w.ts": stage(`import { v } from "./src/pipeline/c.ts"`, "v"),
+        "src/pipeline/c.ts": "export const v = () => 4"
+      }),
+      { "src/pipeline/c.ts": "export const v = () => 8" }
+    ))
+
+  it("what # leads to: the module, and the map", async () => {
+    const project = folder({
+      "w.ts": stage(`import { v } from "#lib/c"`, "v"),
+      "lib/c.ts": "export const v = 4",
+      "other/c.ts": "export const v = 9"
+    })
+    await changes(project, { "lib/c.ts": "export const v = 8" })
+    await changes(project, { "package.json": `{ "type": "module", "imports": { "#lib/*": "./other/*.ts" } }` })
+  })
+
+  it("a module that is imported for its effect, and what it imports", async () => {
+    const project = folder({
+      "w.ts": stage(`import "./setup.ts"`, "globalThis.v"),
+      "setup.ts": `import { v } from "./c.ts"\nglobalThis.v = v`,
+      "c.ts": "export const v = 4"
+    })
+    await changes(project, { "c.ts": "export const v = 8" })
+    await changes(project, { "setup.ts": `import { v } from "./c.ts"\nglobalThis.v = v + 1` })
+  })
+
+  it("a module that is loaded for a type alone, when it has effects", () =>
+    changes(
+      folder({
+        "w.ts": stage(`import { type T as U } from "./t.ts"`, "globalThis.v"),
+        "t.ts": "export type T = 1; globalThis.v = 4"
+      }),
+      {
+        "t.ts": "export type T = 1; globalThis.v = 8"
+      }
+    ))
+
+  it("the order of effects", () =>
+    changes(
+      folder({
+        "w.ts": stage(`import "./a.ts"\nimport "./b.ts"`, "globalThis.v"),
+        "a.ts": "globalThis.v = 1",
+        "b.ts": "globalThis.v = 2"
+      }),
+      { "w.ts": stage(`import "./b.ts"\nimport "./a.ts"`, "globalThis.v") }
+    ))
+
+  it("JSON, CommonJS by createRequire, and what that requires", async () => {
+    const project = folder({
+      "w.ts": stage(
+        `import { createRequire } from "node:module"\nimport data from "./d.json" with { type: "json" }`,
+        `data.v + createRequire(import.meta.url)("./old").v`
+      ),
+      "d.json": `{ "v": 4 }`,
+      "old/package.json": `{ "main": "main.cjs" }`,
+      "old/main.cjs": `exports.v = require("./t.json").v`,
+      "old/t.json": `{ "v": 1 }`
+    })
+    await changes(project, { "d.json": `{ "v": 8 }` })
+    await changes(project, { "old/t.json": `{ "v": 2 }` })
+    await changes(project, { "old.js": "export const v = 7" })
+  })
+
+  it("the module of a worker", () =>
+    changes(
+      folder({
+        "w.ts": stage(
+          `import { Worker } from "node:worker_threads"`,
+          `new Worker(new URL("./thread.ts", import.meta.url))`
+        ),
+        "thread.ts": `import { v } from "./c.ts"\nconsole.log(v)`,
+        "c.ts": "export const v = 4"
+      }),
+      { "c.ts": "export const v = 8" }
+    ))
+
+  it("names of classes and functions, getters, thrown texts", async () => {
+    const project = folder({
+      "w.ts": stage(`import { Foo, o } from "./c.ts"`, "Foo.name + o.g"),
+      "c.ts": "export class Foo {}\nexport const o = { get g() { return 4 } }"
+    })
+    await changes(project, { "c.ts": "class Bar {}\nexport { Bar as Foo }\nexport const o = { get g() { return 4 } }" })
+    await changes(project, { "c.ts": "class Bar {}\nexport { Bar as Foo }\nexport const o = { get g() { return 8 } }" })
+  })
+
+  it("code that a declaration calls, although the caller is a name like Data", () =>
+    changes(
+      folder({
+        "w.ts": stage(`import { Data } from "./c.ts"\nconst made = Data.of(4)`, "globalThis.v"),
+        "c.ts": "export const Data = { of: x => { globalThis.v = x } }"
+      }),
+      { "c.ts": "export const Data = { of: x => { globalThis.v = 2 * x } }" }
+    ))
+
+  it("what an own data object's accessor does, although nobody uses its value", () =>
+    changes(
+      folder({
+        "w.ts": stage(`import { y } from "./y.ts"\nimport "./e.ts"`, "globalThis.v"),
+        "o.ts": "export const o = { x: 1 }",
+        "e.ts": `import { o } from "./o.ts"\nObject.defineProperty(o, "x", { get: () => { globalThis.v = 1 } })`,
+        "y.ts": `import "./e.ts"\nimport { o } from "./o.ts"\nexport const y = o.x`
+      }),
+      { "y.ts": `import "./e.ts"\nexport const y = 1` }
+    ))
+
+  it("modules of a cycle, whose values depend on who comes first", () =>
+    changes(
+      folder({
+        "w.ts": stage(`import { a } from "./a.ts"`, "a"),
+        "a.ts": `import { b } from "./b.ts"\nexport var v = 1\nexport const a = b`,
+        "b.ts": `import { v } from "./a.ts"\nexport const b = v`
+      }),
+      { "w.ts": stage(`import "./b.ts"\nimport { a } from "./a.ts"`, "a") }
+    ))
+
+  it("a declared file, and one of a declared directory", async () => {
+    const project = folder({ "w.ts": stage("", "1"), "prompt.txt": "a", "data/b.txt": "b" })
+    await changes(project, { "prompt.txt": "b" }, { files: ["./prompt.txt"] })
+    await changes(project, { "data/c.txt": "" }, { files: ["./data"] })
+  })
+})
+
+const packages = (version: string, more: object = {}) => ({
+  [`node_modules/p/package.json`]: JSON.stringify({ name: "p", version, type: "module", exports: "./i.js", ...more }),
+  [`node_modules/p/i.js`]: `export const v = "${version}"`
+})
+
+describe("a package counts", () => {
+  const using = { "w.ts": stage(`import { v } from "p"`, "v") }
+
+  it("by its content where no lock covers it, every file of it", async () => {
+    const project = folder({ ...using, ...packages("1.0.0") })
+    await changes(project, { "node_modules/p/i.js": "export const v = 2" })
+    await changes(project, { "node_modules/p/native.node": "" })
+  })
+
+  it("by its locked version, wherever the lock of whatever package manager lies", async () => {
+    const npm = (version: string) =>
+      JSON.stringify({ packages: { "node_modules/p": { version, integrity: `sha512-${version}` } } })
+    const locks: { readonly [file: string]: (version: string) => string } = {
+      "node_modules/.package-lock.json": npm,
+      "package-lock.json": npm,
+      "pnpm-lock.yaml": version => `packages:\n\n  p@${version}:\n    resolution: {integrity: sha512-${version}}\n`,
+      "yarn.lock": version =>
+        `# yarn\n\np@^1.0.0:\n  version "${version}"\n  resolved "https://r/p/-/p-${version}.tgz#1"\n  integrity sha512-${version}\n`,
+      "bun.lock": version => `{ "packages": {\n    "p": ["p@${version}", "", {}, "sha512-${version}"],\n} }`
+    }
+    for (const [file, text] of Object.entries(locks)) {
+      // The stage lies in a member of a workspace, the packages above it.
+      const project = folder({
+        ...packages("1.0.0"),
+        [file]: text("1.0.0"),
+        "member/package.json": `{ "type": "module" }`,
+        "member/w.ts": using["w.ts"]
+      })
+      const target = { file: join(project.root, "member", "w.ts") }
+      assert.deepStrictEqual((await compute(project, target)).packages["p"], "1.0.0", file)
+      await changes(project, { ...packages("1.0.1"), [file]: text("1.0.1") }, target)
+      assert.deepStrictEqual((await compute(project, target)).packages["p"], "1.0.1", file)
+      // Installed by hand over what the lock says, it counts by its content.
+      await changes(project, packages("1.0.2"), target)
+      assert.include((await compute(project, target)).packages["p"], "content", file)
+      // Another archive under the same version.
+      await changes(
+        project,
+        { ...packages("1.0.1"), [file]: text("1.0.1").replace("sha512-1.0.1", "sha512-other") },
+        target
+      )
+    }
+  })
+
+  it("with its peers and its installed optional dependencies", async () => {
+    for (const field of ["peerDependencies", "optionalDependencies", "dependencies"]) {
+      const project = folder({
+        ...using,
+        ...packages("1.0.0", { [field]: { q: "*", absent: "*" } }),
+        "node_modules/q/package.json": `{ "name": "q", "version": "1.0.0" }`,
+        "node_modules/q/index.js": "module.exports = 1"
+      })
+      await changes(project, { "node_modules/q/index.js": "module.exports = 2" })
+    }
+  })
+
+  it("by its modules when it is a link to somewhere else, wherever the link leads", async () => {
+    const project = folder({ ...using })
+    for (const place of ["one", "two"])
+      project.write({
+        [`${place}/package.json`]: `{ "name": "p", "version": "1.0.0", "type": "module", "exports": "./i.ts" }`,
+        [`${place}/i.ts`]: `import { c } from "./c.ts"\nexport const v = c`,
+        [`${place}/c.ts`]: `export const c = "${place}"`
+      })
+    project.link("node_modules/p", "../one")
+    await changes(project, { "one/c.ts": "export const c = 8" })
+    assert.deepStrictEqual(await after(project, () => project.link("node_modules/p", "../two")), {
+      noticed: true,
+      changed: true
+    })
+  })
+
+  it("by the one that is nearest", async () => {
+    const project = folder({ "a/package.json": `{ "type": "module" }`, "a/w.ts": using["w.ts"], ...packages("1.0.0") })
+    const nearer = Object.fromEntries(Object.entries(packages("2.0.0")).map(([path, text]) => [`a/${path}`, text]))
+    await changes(project, nearer, { file: join(project.root, "a", "w.ts") })
+  })
+
+  it("only where it is reached, if loading it does nothing", async () => {
+    const files = { "w.ts": stage(`import { v } from "p"\nexport const other = () => v`, "1"), ...packages("1.0.0") }
+    await changesNothing(folder(files), packages("1.0.1"))
+    const effect = { "node_modules/p/i.js": "export const v = 1; globalThis.v = 1" }
+    await changes(folder({ ...files, ...effect }), { "node_modules/p/i.js": "export const v = 1; globalThis.v = 2" })
+  })
+})
+
+describe("nothing changes with", () => {
+  const project = () =>
+    folder({
+      "w.ts": stage(`import { v } from "./c.ts"`, "v()"),
+      "c.ts":
+        "export const v = () => { return 4 }\nexport const unused = 1\n/** Seven. */\nclass Unused { readonly x = 7 }"
+    })
+
+  it("comments, layout, types, code that is never reached, the order of imports, a touched file", async () => {
+    await changesNothing(project(), { "c.ts": "// A comment.\nexport const v = () => { return 4 }" })
+    await changesNothing(project(), { "c.ts": "export const v =\n\n () => {\n  return (4);\n}" })
+    await changesNothing(project(), {
+      "c.ts": "export const v = (): number => { return 4 as number }\nexport type T = 1"
+    })
+    await changesNothing(project(), {
+      "c.ts": "export const v = () => { return 4; console.log(1) }\nexport const other = () => 9"
+    })
+    await changesNothing(project(), { "c.ts": "export const v = () => { if (false) return 5; return 4 }" })
+    const both = folder({
+      "w.ts": stage(`import { a } from "./a.ts"\nimport { b } from "./b.ts"`, "a + b"),
+      "a.ts": "export const a = 1",
+      "b.ts": "export const b = 2"
+    })
+    await changesNothing(both, { "w.ts": stage(`import { b } from "./b.ts"\nimport { a } from "./a.ts"`, "a + b") })
+    const touched = project()
+    const { noticed } = await after(touched, () => utimesSync(join(touched.root, "c.ts"), new Date(), new Date(0)))
+    assert.isFalse(noticed)
+  })
+
+  it("the place of the folder", async () => {
+    const one = project()
+    const before = await compute(one)
+    const moved = `${one.root}-moved`
+    onTestFinished(() => rmSync(moved, { recursive: true, force: true }))
+    cpSync(one.root, moved, { recursive: true })
+    assert.strictEqual((await compute({ ...one, root: moved })).digest, before.digest)
+  })
+
+  it("what another stage of the file does, in a file of schemas, helpers and a pipeline", async () => {
+    const file = (value: number) => `${stage("", "1")}
+const Fields = { a: Schema.String.check(Schema.isPattern(/x/)), b: Schema.optionalKey(Schema.Int) }
+const field = (schema, text) => schema.annotate({ description: text })
+export class Wrong extends Schema.TaggedError()("Wrong", { message: Schema.String }) {}
+export const Settings = Schema.Struct({ ...Fields, c: field(Schema.Int, "A number") })
+export const other = Stage.make("other", { inputs: {}, parameters: Settings, outputs: { t: T }, resources: () => ({ cpus: 1 }),
+  run: Effect.fn("other")(function* () { yield* Effect.succeed(${value}) }) })`
+    await changesNothing(folder({ "w.ts": file(1) }), { "w.ts": file(2) })
+  })
+})
+
+describe("methods", () => {
+  const methods = { by: "method", modules: { a: "./a.ts", b: ["./b.ts", "./settings.ts"] } }
+  const files = {
+    "w.ts": stage(
+      `import { describe } from "./settings.ts"\nconst all = { a: () => import("./a.ts"), b: () => import("./b.ts") }`,
+      "[all, describe]",
+      "",
+      "method"
+    ),
+    "a.ts": "export const run = () => 1",
+    "b.ts": `import { x } from "./shared.ts"\nexport const run = () => x`,
+    "settings.ts": "export const describe = () => 1",
+    "shared.ts": "export const x = 2"
+  }
+  const of = (method: string) => ({ export: "method", methods, method })
+
+  it("count where they are chosen, also of a stage that is exported as `method`", async () => {
+    await changes(folder(files), { "b.ts": "export const run = () => 3" }, of("b"))
+    await changes(folder(files), { "settings.ts": "export const describe = () => 3" }, of("b"))
+    await changesNothing(folder(files), { "b.ts": "export const run = () => 3" }, of("a"))
+    await changesNothing(folder(files), { "settings.ts": "export const describe = () => 3" }, of("a"))
+  })
+
+  it("count where another method's module imports them", async () => {
+    const crossed = { ...files, "a.ts": `export { run } from "./b.ts"` }
+    await changes(folder(crossed), { "b.ts": "export const run = () => 3" }, of("a"))
+    await changes(folder(crossed), { "shared.ts": "export const x = 3" }, of("a"))
+  })
+})
+
+it("an edit that keeps size and time is seen, and one right after the look as well", async () => {
+  const project = folder({ "w.ts": stage(`import { v } from "./c.ts"`, "v"), "c.ts": "export const v = 4" })
+  const path = join(project.root, "c.ts")
+  const { mtime } = statSync(path)
+  const before = await compute(project)
+  writeFileSync(`${path}.new`, "export const v = 8")
+  utimesSync(`${path}.new`, mtime, mtime)
+  renameSync(`${path}.new`, path)
+  assert.isUndefined(Fingerprint.renewed(before))
+  for (let i = 0; i < 20; i++) {
+    const fingerprint = await compute(project)
+    writeFileSync(path, `export const v = ${2 * i + 10}`)
+    assert.isUndefined(Fingerprint.renewed(fingerprint))
+    writeFileSync(path, `export const v = ${2 * i + 11}`)
+  }
+})
+
+it("a module that cannot be read is named with its line", async () => {
+  const project = folder({ "w.ts": stage(`import "./c.ts"`, "1"), "c.ts": "export const v = 4\nexport const = 5" })
+  const error = await Effect.runPromise(
+    Effect.flip(Fingerprint.compute({ file: join(project.root, "w.ts"), export: "say" }))
+  )
+  assert.include(error.message, `${join(project.root, "c.ts")}:2`)
+  assert.isTrue(existsSync(project.root))
+})
