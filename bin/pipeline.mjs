@@ -2,7 +2,8 @@
 // The launcher: plain JavaScript for any Node >= 16. Finds a Node that can run the program (its own, or the one that npm
 // installed with it), rebuilds `dist/` when a source changed, and starts the program.
 import { spawn, spawnSync } from "node:child_process"
-import { existsSync, readFileSync, statSync } from "node:fs"
+import { createHash } from "node:crypto"
+import { existsSync, readdirSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs"
 import { createRequire } from "node:module"
 import { dirname, join } from "node:path"
 import { fileURLToPath, pathToFileURL } from "node:url"
@@ -29,16 +30,60 @@ const bundledNode = () => {
 /** In a checkout: whether a source is not the one that `dist/` was built from. An installed package has no sources to compare. */
 const isStale = () => {
   if (!existsSync(join(root, "scripts", "build.ts"))) return false
+  const list = join(root, "dist", "sources.json")
   let sources
   try {
-    sources = JSON.parse(readFileSync(join(root, "dist", "sources.json"), "utf8"))
+    sources = JSON.parse(readFileSync(list, "utf8"))
   } catch {
     return true
   }
-  return sources.some(([path, size, mtime]) => {
-    const stat = statSync(join(root, path), { throwIfNoEntry: false })
-    return stat === undefined || stat.mtimeMs !== mtime || (size !== 0 && stat.size !== size)
-  })
+  // A stat tells cheaply that a file is the same; where it is another one (a fresh copy, another branch and back), the content decides.
+  const moved = []
+  for (const source of sources) {
+    const [path, stat, content] = source
+    const file = join(root, path)
+    if (stat === "directory") {
+      if (namesIn(file) !== content) return true
+    } else if (statOf(file) !== stat) moved.push(source)
+  }
+  if (moved.length === 0) return false
+  if (!moved.every(([path, , content]) => digestOf(join(root, path)) === content)) return true
+  noteStats(list, sources, moved)
+  return false
+}
+
+const namesIn = directory => (existsSync(directory) ? readdirSync(directory).sort().join("\n") : "")
+
+/** As src/runner/code/Sources.ts writes it. */
+const statOf = file => {
+  const stat = statSync(file, { bigint: true, throwIfNoEntry: false })
+  return stat && `${stat.dev}:${stat.ino}:${stat.size}:${stat.mtimeNs}:${stat.ctimeNs}`
+}
+
+const digestOf = file => {
+  try {
+    return createHash("sha256").update(readFileSync(file)).digest("hex")
+  } catch {
+    return undefined
+  }
+}
+
+/** Spares the next start the reading. What changed within the last seconds may change again without another time. */
+const noteStats = (list, sources, moved) => {
+  const before = new Map(moved.map(source => [source, statOf(join(root, source[0]))]))
+  const settled = Number(BigInt(Date.now() - 2500) * 1_000_000n)
+  try {
+    const noted = sources.map(source => {
+      const stat = before.get(source)
+      if (stat === undefined || Number(stat.slice(stat.lastIndexOf(":") + 1)) > settled) return source
+      return digestOf(join(root, source[0])) === source[2] ? [source[0], stat, source[2]] : source
+    })
+    if (noted.every((source, i) => source === sources[i])) return
+    writeFileSync(`${list}.${process.pid}`, JSON.stringify(noted))
+    renameSync(`${list}.${process.pid}`, list)
+  } catch {
+    // A checkout that cannot be written is compared by its content each time.
+  }
 }
 
 const node = suits ? process.execPath : bundledNode()

@@ -5,8 +5,10 @@ import type { Schema } from "effect"
 import { decodeAssembled, loadConfig, readConfig } from "../src/data/config.ts"
 import * as Origin from "../src/pipeline/Origin.ts"
 
-/** `configs/`: beside `pipelines/` in a checkout, beside `dist/` when this is the built program. */
-const directory = fileURLToPath(new URL("../configs", import.meta.url))
+/** `configs/`: beside `pipelines/` in a checkout, beside `dist/`, which holds the build, when this is the built program. */
+const directory = fileURLToPath(
+  new URL(import.meta.url.endsWith(".ts") ? "../configs" : "../../configs", import.meta.url)
+)
 
 const pathOf = (name: string): string => {
   const path = join(directory, `${name}.yaml`)

@@ -1,6 +1,18 @@
 /** Builds `dist/`: the bundled program, and the code fingerprints of the stages that ship with it. Run by `npm ci`, and by the launcher when a source changed. */
-import { globSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs"
-import { basename, join, relative } from "node:path"
+import { createHash } from "node:crypto"
+import {
+  existsSync,
+  globSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeFileSync
+} from "node:fs"
+import { basename, extname, join, relative } from "node:path"
 import { fileURLToPath, pathToFileURL } from "node:url"
 import { Effect } from "effect"
 import { rolldown } from "rolldown"
@@ -10,15 +22,20 @@ import * as Fingerprint from "../src/runner/Fingerprint.ts"
 
 const root = fileURLToPath(new URL("..", import.meta.url))
 const dist = join(root, "dist")
-/** Written beside each other by builds that overlap; moved into place file by file, the entry last. */
-const fresh = join(root, `dist.${process.pid}`)
+/** Where a build is made; renamed to its content's digest when it is complete. */
+const fresh = join(dist, `fresh.${process.pid}`)
+/** Every source is read once: what is bundled is what is fingerprinted, and what the launcher compares with. */
+const session = new Fingerprint.Session()
+const { sources } = session
 
 const stageFiles = globSync("stages/*.ts", { cwd: root }).sort()
 
 /** What stays outside of the bundle: native code, and the bundler, which is only needed for a user's own stages. */
 const external = ["better-sqlite3", "onnxruntime-node", "rolldown", /^node:/]
 
-const bundle = async (): Promise<ReadonlyArray<string>> => {
+const isOurs = (path: string): boolean => path.startsWith(root) && !path.includes("node_modules")
+
+const bundle = async (): Promise<void> => {
   const build = await rolldown({
     cwd: root,
     input: {
@@ -43,9 +60,15 @@ const bundle = async (): Promise<ReadonlyArray<string>> => {
         { test: /./, sideEffects: false }
       ]
     },
-    logLevel: "warn"
+    logLevel: "warn",
+    plugins: [
+      {
+        name: "sources",
+        load: id => (isOurs(id) && /^\.[cm]?[jt]s$/.test(extname(id)) ? sources.file(id)!.bytes.toString("utf8") : null)
+      }
+    ]
   })
-  const { output } = await build.write({
+  await build.write({
     dir: fresh,
     format: "esm",
     entryFileNames: "[name].js",
@@ -54,18 +77,17 @@ const bundle = async (): Promise<ReadonlyArray<string>> => {
     comments: false
   })
   await build.close()
-  return output.flatMap(chunk => (chunk.type === "chunk" ? chunk.moduleIds : []))
 }
 
 /** Fingerprints of every stage that ships, for each of its methods. */
 const fingerprints = async (): Promise<Record<string, Record<string, Fingerprint.Fingerprint>>> => {
-  const session = new Fingerprint.Session()
   const found: Record<string, Record<string, Fingerprint.Fingerprint>> = {
     [Fingerprint.ownPackage]: { [noMethod]: await session.ours() }
   }
   for (const file of stageFiles) {
     const path = join(root, file)
-    const module = (await import(pathToFileURL(path).href)) as Record<string, unknown>
+    const bundled = join(fresh, `stage-${basename(file, ".ts")}.js`)
+    const module = (await import(pathToFileURL(bundled).href)) as Record<string, unknown>
     for (const [name, stage] of Object.entries(module)) {
       if (!isStage(stage)) continue
       if (found[stage.name] !== undefined) throw new Error(`two stages are named ${stage.name}`)
@@ -82,44 +104,81 @@ const fingerprints = async (): Promise<Record<string, Record<string, Fingerprint
   return found
 }
 
-/** Everything whose change makes `dist/` stale, with its stat. The launcher compares them; see bin/pipeline.mjs. */
-const sourcesOf = (modules: ReadonlyArray<string>): ReadonlyArray<readonly [string, number, number]> => {
-  const own = modules
-    .filter(path => path.startsWith(root) && !path.includes("node_modules"))
-    .map(path => relative(root, path))
-  const others = ["package.json", "scripts/build.ts", "node_modules/.package-lock.json", "stages", "pipelines"]
-  return [...new Set([...own, ...others])].sort().flatMap(path => {
-    const stat = statSync(join(root, path), { throwIfNoEntry: false })
-    return stat === undefined ? [] : [[path, stat.isDirectory() ? 0 : stat.size, stat.mtimeMs] as const]
-  })
+/**
+ * Everything whose change makes `dist/` stale: files with their stat and digest, directories with their names. The launcher compares them; see bin/pipeline.mjs.
+ */
+const sourcesOf = (): ReadonlyArray<readonly [path: string, stat: string, content: string]> => [
+  ...sources
+    .files()
+    .filter(({ path }) => isOurs(path) || path === lock)
+    .map(({ digest, path, stat }) => [relative(root, path), stat, digest] as const),
+  ...["stages", "pipelines"].map(
+    directory => [directory, "directory", readdirSync(join(root, directory)).sort().join("\n")] as const
+  )
+]
+
+/** The digest of all files of a build. */
+const nameOf = (directory: string): string => {
+  const hash = createHash("sha256")
+  for (const file of readdirSync(directory).sort())
+    hash.update(`${file}\0`).update(
+      createHash("sha256")
+        .update(readFileSync(join(directory, file)))
+        .digest()
+    )
+  return hash.digest("hex").slice(0, 16)
 }
 
-const install = (): void => {
-  mkdirSync(dist, { recursive: true })
-  const files = readdirSync(fresh).sort((a, b) => rank(a) - rank(b))
-  // Chunks carry a hash of their content in their names: a running program keeps finding the ones it was built with.
-  for (const file of files) renameSync(join(fresh, file), join(dist, file))
-  rmSync(fresh, { recursive: true, force: true })
-  const current = new Set(files)
-  const yesterday = Date.now() - 86_400_000
-  for (const file of readdirSync(dist)) {
-    if (!current.has(file) && statSync(join(dist, file)).mtimeMs < yesterday) rmSync(join(dist, file))
+/** A file that is there as a whole or not at all. */
+const replace = (path: string, text: string): void => {
+  writeFileSync(`${path}.${process.pid}`, text)
+  renameSync(`${path}.${process.pid}`, path)
+}
+
+/** Builds stay for so long after they were replaced: programs that run may still load from them. */
+const keptMs = 30 * 86_400_000
+
+/** A build never changes once it is there: a new one lies beside it, and the entries lead to that. */
+const install = (compared: string): string => {
+  const name = nameOf(fresh)
+  const place = join(dist, name)
+  if (existsSync(place)) rmSync(fresh, { recursive: true })
+  else renameSync(fresh, place)
+  const before = current()
+  replace(join(dist, "index.js"), `export * from "./${name}/index.js"\n`)
+  replace(join(dist, "main.js"), `import "./${name}/main.js"\n`)
+  replace(join(dist, "sources.json"), compared)
+  const now = new Date()
+  if (before !== undefined && before !== name && existsSync(join(dist, before)))
+    utimesSync(join(dist, before), now, now)
+  for (const each of readdirSync(dist)) {
+    const path = join(dist, each)
+    if (each === name || ["index.js", "main.js", "sources.json"].includes(each)) continue
+    if (statSync(path).mtimeMs < now.getTime() - keptMs) rmSync(path, { recursive: true, force: true })
   }
+  return name
 }
 
-const rank = (file: string) => (file === "sources.json" ? 2 : file === "main.js" ? 1 : 0)
+/** The build that the entries lead to. */
+const current = (): string | undefined => {
+  const entry = join(dist, "main.js")
+  return existsSync(entry) ? /"\.\/([0-9a-f]+)\/main\.js"/.exec(readFileSync(entry, "utf8"))?.[1] : undefined
+}
 
+const lock = join(root, "node_modules", ".package-lock.json")
+for (const path of [join(root, "package.json"), join(root, "scripts", "build.ts"), lock]) sources.file(path)
+mkdirSync(dist, { recursive: true })
 rmSync(fresh, { recursive: true, force: true })
 try {
-  const modules = await bundle()
+  await bundle()
+  for (const script of globSync("src/**/*.py", { cwd: root }))
+    writeFileSync(join(fresh, basename(script)), sources.file(join(root, script))!.bytes)
   writeFileSync(join(fresh, builtFile), JSON.stringify(await fingerprints()))
-  writeFileSync(join(fresh, "sources.json"), JSON.stringify(sourcesOf(modules)))
-  install()
+  const name = install(JSON.stringify(sourcesOf()))
+  if (process.env["PIPELINE_BUILD_QUIET"] === undefined) {
+    const { version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as { readonly version: string }
+    console.log(`dist/${name} built: ${readdirSync(join(dist, name)).length} files, version ${version}`)
+  }
 } finally {
   rmSync(fresh, { recursive: true, force: true })
 }
-const size = statSync(join(dist, "main.js")).size
-if (process.env["PIPELINE_BUILD_QUIET"] === undefined)
-  console.log(
-    `dist/ built: ${readdirSync(dist).length} files, main.js ${Math.round(size / 1000)} kB, version ${(JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as { version: string }).version}`
-  )

@@ -7,8 +7,8 @@ import { distDirectory } from "../runner/Codes.ts"
 /** Directory of the built program; undefined when it runs from its sources. */
 export const dist = distDirectory(import.meta.url)
 
-/** The package's root: above `dist/`, or above `src/cli/`. */
-export const root = fileURLToPath(new URL(dist === undefined ? "../.." : "..", import.meta.url))
+/** The package's root: above `src/cli/`, or above `dist/` and the build in it. */
+export const root = fileURLToPath(new URL("../..", import.meta.url))
 
 export const assets = join(root, "assets")
 

@@ -27,7 +27,11 @@ export const makeLoad = (root: string): LoadStage => {
 }
 
 /** Node reads a module once; what it read is compared before it runs, and handed on as it is. */
-const watchLoads = (ours: ReadonlyArray<string>, known: ReadonlyMap<string, string>, onRefused: (error: StageError) => void): void => {
+const watchLoads = (
+  ours: ReadonlyArray<string>,
+  known: ReadonlyMap<string, string>,
+  onRefused: (error: StageError) => void
+): void => {
   const refuse = (error: StageError): never => {
     onRefused(error)
     throw error

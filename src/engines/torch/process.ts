@@ -22,10 +22,8 @@ const startSeconds = 180
 /** Lines of a dead process that are shown. */
 const shownLines = 8
 
-/** Beside this file in a checkout; the built program reaches it in the package's sources. */
-const workerPath = fileURLToPath(
-  new URL(import.meta.url.endsWith(".ts") ? "./worker.py" : "../src/engines/torch/worker.py", import.meta.url)
-)
+/** Beside this file; a build has a copy. */
+const workerPath = fileURLToPath(new URL("./worker.py", import.meta.url))
 
 export const torchFailed = (message: string): EngineError => new EngineError({ engine: "torch", message })
 /** It may have been its memory, or the machine: the runner tries such an action again. */

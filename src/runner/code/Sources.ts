@@ -65,6 +65,11 @@ export class Sources {
     }
   }
 
+  /** All files that were read. */
+  files(): ReadonlyArray<SourceFile> {
+    return [...this.#files.values()].filter(file => file !== undefined)
+  }
+
   /** Stat and digest of a file that is not kept: data may be large. */
   data(path: string): Omit<SourceFile, "bytes"> | undefined {
     const known = this.#files.get(path) ?? this.#data.get(path)
