@@ -81,6 +81,7 @@ export class OneUses {
       try {
         mkdirSync(this.#options.folder, { recursive: true })
         const spare: Spare = { ...this.#start(job, file, true), file, setting }
+        if (spare.pid === undefined) throw new Error("it could not be started")
         this.#spares.push(spare)
         spare.child.once("exit", () => {
           if (this.#spares.includes(spare)) this.#end(spare)
@@ -131,9 +132,17 @@ export class OneUses {
           [variable]: value
         }
       })
-      if (child.pid !== undefined) enclose(child.pid, mark)
+      // That it could not be started is said by an event, which would end us if nobody listened; whoever took the process listens, too.
+      child.on("error", () => undefined)
       const started: OneUse = { child, pid: child.pid, mark, since, known, ahead }
-      this.#options.onStart(started)
+      try {
+        if (child.pid !== undefined) enclose(child.pid, mark)
+        this.#options.onStart(started)
+      } catch (cause) {
+        // Nobody gets it, so nobody would end it.
+        child.kill("SIGKILL")
+        throw cause
+      }
       child.once("exit", () => this.#options.onExit(started))
       return started
     } finally {

@@ -45,7 +45,7 @@ export const make = (options: LocalOptions): LocalExecutor => {
   let guard: ChildProcess | undefined
   let swept: Promise<unknown> | undefined
 
-  const tellGuard = (sign: "+" | "-", pid: number): void => void guard?.stdin!.write(`${sign}${pid}\n`)
+  const tellGuard = (sign: "+" | "-", pid: number): void => void guard?.stdin?.write(`${sign}${pid}\n`)
   const processes = new OneUses({
     worker: options.worker,
     folder: options.logs,
@@ -54,7 +54,7 @@ export const make = (options: LocalOptions): LocalExecutor => {
     onStart: started => {
       if (started.pid === undefined) return
       living.set(started.pid, started)
-      guard ??= startGuard(options.guard)
+      if (guard?.pid === undefined) guard = startGuard(options.guard)
       tellGuard("+", started.pid)
     },
     onExit: ({ pid }) => {
@@ -111,7 +111,8 @@ export const make = (options: LocalOptions): LocalExecutor => {
       })
       writeMark(job.directory, use.mark)
       const message: ToWorker = { type: "run", directory: job.directory }
-      child.send(message, () => undefined)
+      // Where it could not be started there is no channel, and an event that says why.
+      if (child.connected) child.send(message, () => undefined)
       return Effect.promise(() => stop(use, graceMs))
     })
 
@@ -164,9 +165,9 @@ const startGuard = (module: string): ChildProcess => {
   })
   guard.unref()
   guard.on("error", () => undefined)
-  guard.stdin!.on("error", () => undefined)
+  guard.stdin?.on("error", () => undefined)
   // It must not keep the runner from ending.
-  ;(guard.stdin as unknown as { unref?: () => void }).unref?.()
+  ;(guard.stdin as unknown as { unref?: () => void } | undefined)?.unref?.()
   return guard
 }
 

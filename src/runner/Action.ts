@@ -90,21 +90,23 @@ export const defectFailure = (cause: Cause.Cause<unknown>): Failure => {
   const message = Cause.hasInterruptsOnly(cause)
     ? "its work was cut off from within"
     : `unexpected error: ${error instanceof Error ? error.message : Problem.describe(error)}`
-  const advice = adviceFor(error)
   return {
     _tag: "Failure",
     class: "permanent",
     message,
-    ...(advice === undefined ? {} : { advice }),
+    advice: adviceFor(error),
     note: Cause.pretty(cause)
   }
 }
 
-const adviceFor = (error: unknown): string | undefined => {
-  const code = error instanceof Error && "code" in error ? error.code : undefined
-  if (code === "EMFILE" || code === "ENFILE") return "there are too few file descriptors: raise the limit (`ulimit -n`)"
-  if (code === "EAGAIN" || code === "ENOMEM") return "the system has no room for another process: use fewer --jobs"
-  return "its log holds the stack"
+const adviceFor = (error: unknown): string =>
+  adviceAgainst(error instanceof Error && "code" in error ? String(error.code) : "") ?? "its log holds the stack"
+
+/** What to do where the system has run out of something, as its code in a text tells. */
+export const adviceAgainst = (text: string): string | undefined => {
+  if (/\b(EMFILE|ENFILE)\b/.test(text)) return "there are too few file descriptors: raise the limit (`ulimit -n`)"
+  if (/\b(EAGAIN|ENOMEM)\b/.test(text)) return "the system has no room for another process: use fewer --jobs"
+  return undefined
 }
 
 /** The failure that an error of a stage, or of what stands before it, means. */

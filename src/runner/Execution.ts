@@ -11,6 +11,7 @@ import { canonical, type Digest, short } from "../pipeline/Digest.ts"
 import type { Slots } from "../pipeline/StageContext.ts"
 import type { StorageError } from "../store/StorageError.ts"
 import {
+  adviceAgainst,
   type Busy,
   defectFailure,
   type Failure,
@@ -219,5 +220,10 @@ const runJob = (ports: Ports, timeout: number | undefined, job: Job, label: stri
 
 const failureOfEnd = (ended: Exclude<Ended, { readonly _tag: "Done" }>): Failure =>
   ended._tag === "Died"
-    ? { _tag: "Failure", class: "crashed", message: ended.reason, advice: "its log holds what it printed last" }
+    ? {
+        _tag: "Failure",
+        class: "crashed",
+        message: ended.reason,
+        advice: adviceAgainst(ended.reason) ?? "its log holds what it printed last"
+      }
     : { ...ended, _tag: "Failure" }

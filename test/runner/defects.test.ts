@@ -101,7 +101,7 @@ describe("the real program", () => {
     assert.strictEqual((await fixture.run()).code, 0)
     // As many as the program itself has open, found by trying: from too few to open the ledger, to enough for all.
     const codes: Array<number | null> = []
-    for (const limit of [26, 29, 32]) {
+    for (const limit of [28, 30, 31]) {
       const child = spawn(
         "sh",
         [
