@@ -9,9 +9,10 @@
 import { Tokenizer as Library } from "@huggingface/tokenizers"
 import { Effect, Result } from "effect"
 import { byteLevelEncoder, type Encode, type LibraryTokenizer, spellOutByteLevel } from "./byteLevel.ts"
+import { printable } from "./printable.ts"
 import { readText } from "./textFile.ts"
 import { makeAllowance, TooLong } from "./timeBound.ts"
-import { isHarmless, patternsIn } from "./tokenizerPatterns.ts"
+import { excess, isHarmless, patternsIn } from "./tokenizerPatterns.ts"
 import {
   parseTokenizerConfig,
   parseTokenizerJson,
@@ -149,6 +150,9 @@ const build = (
       added_tokens: addedTokens.map(token => ({ ...token, single_word: token.singleWord })),
       pre_tokenizer: spellOutByteLevel(definition.json["pre_tokenizer"] ?? null)
     }
+    const parts = [source.normalizer, source.pre_tokenizer, source.decoder]
+    const tooMuch = excess(patternsIn(parts, ["Regex", "String"]))
+    if (tooMuch !== undefined) return yield* fail(tooMuch)
     const library = yield* Result.mapError(
       Result.try((): LibraryTokenizer => {
         return new Library(source, { clean_up_tokenization_spaces: false })
@@ -156,7 +160,7 @@ const build = (
       cause =>
         new TokenizerError({
           file,
-          message: `${file}: not a tokenizer that can be used: ${cause instanceof Error ? cause.message : String(cause)}`
+          message: `${file}: not a tokenizer that can be used: ${printable(cause instanceof Error ? cause.message : String(cause))}`
         })
     )
     const { model } = library
@@ -193,7 +197,6 @@ const build = (
     const encode =
       (definition.type === "BPE" ? byteLevelEncoder(library, source.pre_tokenizer, addedTokens) : undefined) ?? generic
 
-    const parts = [source.normalizer, source.pre_tokenizer, source.decoder]
     const bounded = patternsIn(parts).every(isHarmless) ? unbounded : boundedBy(makeAllowance(options.patience), file)
     const known = (id: number) => model.vocab[id] !== undefined
     return {

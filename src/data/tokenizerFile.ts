@@ -41,6 +41,9 @@ export interface TokenizerConfig {
 /** No published vocabulary comes near; a larger id is damage, and would make arrays of its size. */
 const greatestId = 2 ** 24
 
+/** Characters of all tokens together, several times what published tokenizers have: trees and patterns are made of them. */
+const mostCharacters = { added: 2 ** 18, unigram: 2 ** 23, others: 2 ** 26 }
+
 const isObject = (value: unknown): value is Json => typeof value === "object" && value !== null && !Array.isArray(value)
 
 const fail = (file: string, what: string) => Result.fail(new TokenizerError({ file, message: `${file}: ${what}` }))
@@ -79,12 +82,26 @@ const addedToken = (value: unknown, file: string, i: number): Result.Result<Adde
   })
 }
 
+const tooMany = (field: string, characters: number, most: number): string =>
+  `${field} has tokens of ${characters} characters together; at most ${most} are supported`
+
 /** The greatest id of `model.vocab`: an object from token to id, or (Unigram) a list of [token, score]. */
 const checkVocab = (vocab: unknown, file: string): Result.Result<number, TokenizerError> => {
-  if (Array.isArray(vocab)) return Result.succeed(vocab.length - 1)
+  if (Array.isArray(vocab)) {
+    let characters = 0
+    for (const entry of vocab as ReadonlyArray<unknown>) {
+      const token: unknown = Array.isArray(entry) ? entry[0] : undefined
+      characters += typeof token === "string" ? token.length : 0
+    }
+    return characters > mostCharacters.unigram
+      ? fail(file, tooMany("model.vocab", characters, mostCharacters.unigram))
+      : Result.succeed(vocab.length - 1)
+  }
   if (!isObject(vocab)) return fail(file, `model.vocab must be an object from token to id, got ${describe(vocab)}`)
   let greatest = -1
+  let characters = 0
   for (const token of Object.keys(vocab)) {
+    characters += token.length
     const id = vocab[token]
     if (!isId(id)) {
       return fail(file, `model.vocab[${describe(token)}] must be a whole number from 0, got ${describe(id)}`)
@@ -92,6 +109,7 @@ const checkVocab = (vocab: unknown, file: string): Result.Result<number, Tokeniz
     if (id > greatest) greatest = id
   }
   if (greatest === -1) return fail(file, "model.vocab is empty")
+  if (characters > mostCharacters.others) return fail(file, tooMany("model.vocab", characters, mostCharacters.others))
   const seen = new Uint8Array(greatest + 1)
   for (const token of Object.keys(vocab)) {
     const id = Number(vocab[token])
@@ -151,11 +169,15 @@ export const parseTokenizerJson = (text: string, file: string): Result.Result<To
     const added = json["added_tokens"] ?? []
     if (!Array.isArray(added)) return yield* fail(file, `added_tokens must be a list, got ${describe(added)}`)
     const addedTokens: Array<AddedToken> = []
+    let characters = 0
     for (const [i, value] of added.entries()) {
       const token = yield* addedToken(value, file, i)
       addedTokens.push(token)
+      characters += token.content.length
       if (token.id > greatest) greatest = token.id
     }
+    if (characters > mostCharacters.added)
+      return yield* fail(file, tooMany("added_tokens", characters, mostCharacters.added))
     return { json: { ...json, model: { ...model, type } }, type, addedTokens, size: greatest + 1 }
   })
 

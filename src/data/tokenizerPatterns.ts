@@ -11,15 +11,26 @@ const harmless: ReadonlySet<string> = new Set([gpt2Pattern, family(String.raw`\p
 
 export const isHarmless = (pattern: string): boolean => harmless.has(pattern)
 
-/** Every `{"Regex": …}` below a part of the file. */
-export const patternsIn = (part: unknown): ReadonlyArray<string> => {
+/** Many times what published tokenizers have: the platform takes time and memory for each when it compiles them, which nothing can stop. */
+const longestPattern = 10_000
+const mostPatterns = 100
+
+/** What is wrong with the number or the length of patterns. */
+export const excess = (patterns: ReadonlyArray<string>): string | undefined => {
+  if (patterns.length > mostPatterns) return `it has ${patterns.length} patterns; at most ${mostPatterns} are supported`
+  const long = patterns.find(({ length }) => length > longestPattern)
+  return long && `it has a pattern of ${long.length} characters; at most ${longestPattern} are supported`
+}
+
+/** Every `{"Regex": …}` below a part of the file; with `String`, those that stand for themselves. */
+export const patternsIn = (part: unknown, kinds = ["Regex"]): ReadonlyArray<string> => {
   const found: Array<string> = []
   const pending = [part]
   while (pending.length > 0) {
     const value = pending.pop()
     if (typeof value !== "object" || value === null) continue
     for (const [name, below] of Object.entries(value)) {
-      if (name === "Regex" && typeof below === "string") found.push(below)
+      if (kinds.includes(name) && typeof below === "string") found.push(below)
       else pending.push(below)
     }
   }

@@ -46,18 +46,22 @@ export const rememberSecret = (secret: string): void => {
     if (form.length >= shortestSecret) known.add(form)
 }
 
-/** The same for the parts of an address that are secrets: what stands before its host, and in its query. */
-export const rememberAddress = (text: string): void => {
+/** What stands before the host of an address, and in its query. */
+const secretsOfAddress = (text: string): ReadonlyArray<string> => {
   const url = URL.parse(text)
-  if (url === null) return
-  for (const part of [url.username, url.password]) rememberSecret(part)
-  rememberQuery(url.search)
+  return url === null ? [] : [url.username, url.password, ...secretsOfQuery(url.search)]
+}
+
+const secretsOfQuery = (query: string): ReadonlyArray<string> =>
+  queryKind(query) === "secret" ? [query.replace(/^\?/, ""), ...new URLSearchParams(query).values()] : []
+
+/** The same for the parts of an address that are secrets. */
+export const rememberAddress = (text: string): void => {
+  for (const secret of secretsOfAddress(text)) rememberSecret(secret)
 }
 
 export const rememberQuery = (query: string): void => {
-  if (queryKind(query) !== "secret") return
-  rememberSecret(query.replace(/^\?/, ""))
-  for (const value of new URLSearchParams(query).values()) rememberSecret(value)
+  for (const secret of secretsOfQuery(query)) rememberSecret(secret)
 }
 
 const safelyDecoded = (text: string): string => {
@@ -68,21 +72,29 @@ const safelyDecoded = (text: string): string => {
   }
 }
 
-const tokens = ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"]
-const addresses = ["HF_ENDPOINT", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"]
+type Environment = { readonly [name: string]: string | undefined }
+
+/** Variables that hold nothing but a secret; those that name where one lies, or whose it is, hold none. */
+const secretVariable =
+  /(?:^|_)(?:TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|SIGNATURE|CREDENTIALS?)(?:_|$)(?!.*(?:PATH|FILE|DIR|NAME|ID|URL|TYPE|PARALLELISM)$)/i
+const addressVariable = /^(?:HF_ENDPOINT|(?:HTTPS?|ALL)_PROXY)$/i
 /** A part of a mirror's path that is no name: some mirrors take their token there. */
 const tokenInPath = /(?<=\/)(?=[^/]*\d)[A-Za-z0-9_-]{20,}(?=\/|$)/g
+
+/** What an environment holds of secrets. */
+export const secretsOf = (environment: Environment): ReadonlyArray<string> =>
+  Object.entries(environment).flatMap(([name, text]) => {
+    const value = text?.trim() ?? ""
+    if (secretVariable.test(name)) return /^(?:\d*|true|false|none|null|disabled|enabled)$/i.test(value) ? [] : [value]
+    if (!addressVariable.test(name)) return []
+    return [...secretsOfAddress(value), ...(value.match(tokenInPath) ?? [])]
+  })
 
 let environmentRead = false
 const readEnvironment = (): void => {
   if (environmentRead) return
   environmentRead = true
-  for (const name of tokens) rememberSecret(process.env[name]?.trim() ?? "")
-  for (const name of addresses) {
-    const value = process.env[name] ?? ""
-    rememberAddress(value)
-    for (const [part] of value.matchAll(tokenInPath)) rememberSecret(part)
-  }
+  for (const secret of secretsOf(process.env)) rememberSecret(secret)
 }
 
 export interface RedactOptions {

@@ -112,6 +112,44 @@ const text = (value: unknown): string => {
   return JSON.stringify(value)
 }
 
+describe("tokenizer.json that would take all time or memory before a text is read", () => {
+  const message = (parts: object): string => {
+    const json = JSON.stringify({
+      added_tokens: [{ id: 3, content: "</s>", special: true }],
+      model: { type: "BPE", vocab: { a: 0, b: 1, ab: 2 }, merges: ["a b"] },
+      ...parts
+    })
+    const result = parseTokenizer({ json })
+    return Result.isFailure(result) ? result.failure.message : "accepted"
+  }
+  const added = (count: number, length: number) => ({
+    added_tokens: Array.from({ length: count }, (_, i) => ({ id: i, content: String(i).padEnd(length, "x") }))
+  })
+  const split = (Regex: string) => ({ pre_tokenizer: { type: "Split", pattern: { Regex }, behavior: "Isolated" } })
+
+  it.each([
+    ["many added tokens", added(100_000, 50), /added_tokens has tokens of 5000000 characters/],
+    ["one long added token", added(1, 300_000), /added_tokens has tokens of 300000 characters/],
+    ["a long pattern", split("\\p{L}".repeat(20_000)), /a pattern of 100000 characters; at most 10000/],
+    [
+      "a long text to be replaced",
+      { normalizer: { type: "Replace", pattern: { String: "x".repeat(20_000) }, content: "" } },
+      /a pattern of 20000 characters/
+    ],
+    [
+      "many patterns",
+      { pre_tokenizer: Array.from({ length: 200 }, () => split("a")) },
+      /pre_tokenizer must be|200 patterns/
+    ],
+    ["a pattern that is none", split("(".repeat(5000)), /Invalid regular expression.{0,300}$/],
+    [
+      "long tokens of a unigram model",
+      { model: { type: "Unigram", vocab: Array.from({ length: 90 }, (_, i) => [`${i}`.padEnd(100_000, "x"), 0]) } },
+      /model\.vocab has tokens of 9000000 characters/
+    ]
+  ] as const)("%s", (_, parts, what) => expect(message(parts)).toMatch(what))
+})
+
 describe("texts that are read whole", () => {
   const directory = mkdtempSync(join(tmpdir(), "text-test-"))
   afterAll(() => rmSync(directory, { recursive: true }))

@@ -3,7 +3,7 @@ import { Schema } from "effect"
 import * as fc from "fast-check"
 import { describe, expect, it } from "vitest"
 import { render } from "../../src/pipeline/ConfigError.ts"
-import { redact, redactCommand, rememberSecret, secretIn } from "../../src/pipeline/Secrets.ts"
+import { redact, redactCommand, rememberSecret, secretIn, secretsOf } from "../../src/pipeline/Secrets.ts"
 import * as Stage from "../../src/pipeline/Stage.ts"
 import { configError } from "../support/configErrors.ts"
 import { planOf, Tokens } from "../support/stages.ts"
@@ -56,6 +56,25 @@ describe("redact", () => {
       )
     )
   })
+})
+
+describe("the environment", () => {
+  it.each([
+    [{ HF_TOKEN: "verysecret" }, ["verysecret"]],
+    [{ AWS_SESSION_TOKEN: "a", WANDB_API_KEY: "b ", AWS_SECRET_ACCESS_KEY: "c" }, ["a", "b", "c"]],
+    [{ DB_PASSWORD: "pw", MY_SECRET: "s" }, ["pw", "s"]],
+    [{ HTTPS_PROXY: "http://user:pass@proxy:80", http_proxy: "http://proxy" }, ["user", "pass", "", ""]],
+    [{ HF_ENDPOINT: "https://mirror/x?token=abc" }, ["", "", "token=abc", "abc"]],
+    [{ HF_ENDPOINT: "https://mirror/huggingface/abcdefghij0123456789/x" }, ["", "", "abcdefghij0123456789"]]
+  ] as ReadonlyArray<readonly [Record<string, string>, ReadonlyArray<string>]>)(
+    "%j has secrets",
+    (environment, secrets) => expect(secretsOf(environment)).toEqual(secrets)
+  )
+
+  it.each(["HF_TOKEN_PATH", "AWS_ACCESS_KEY_ID", "PATH", "HOME", "TOKENIZERS_PARALLELISM", "SECRET_FILE", "KEYBOARD"])(
+    "%s is none",
+    name => expect(secretsOf({ [name]: "somevalue" })).toEqual([])
+  )
 })
 
 describe("parameters", () => {
