@@ -2,7 +2,7 @@
 import { Effect, Result } from "effect"
 import { createHash } from "node:crypto"
 import { createReadStream } from "node:fs"
-import { copyFile, mkdir, readdir } from "node:fs/promises"
+import { copyFile, mkdir, readdir, stat } from "node:fs/promises"
 import { basename, dirname, join, resolve } from "node:path"
 import type { Manifest } from "../pipeline/Artifact.ts"
 import type { Json } from "../pipeline/Digest.ts"
@@ -14,7 +14,7 @@ import { type HubClient, type HubCommit, makeHubClient } from "./hub/client.ts"
 import { hubConfig } from "./hub/config.ts"
 import { type HubFile, isCommit } from "./hub/listing.ts"
 import { type HttpsSource, type HubSource, parseSource, type Source } from "./source.ts"
-import { boundsOf } from "./room.ts"
+import { boundsOf, roomFor, withRoom } from "./room.ts"
 import { downloadVerified, type TransferProgress } from "./transfer.ts"
 
 /** One file of a source, on this machine. */
@@ -239,20 +239,22 @@ const copyIn = (
 ): Effect.Effect<ObtainedFile, StageError> =>
   Effect.gen(function* () {
     const to = join(request.directory, path)
-    const content = yield* Effect.mapError(
-      onFile(file, `copy ${file}`, async () => {
-        await mkdir(dirname(to), { recursive: true })
-        await copyFile(file, to)
-        const hash = createHash("sha256")
-        let size = 0
-        for await (const chunk of createReadStream(to, { highWaterMark: 1 << 20 }) as AsyncIterable<Uint8Array>) {
-          hash.update(chunk)
-          size += chunk.length
-        }
-        return { sha256: hash.digest("hex"), size }
-      }),
+    const { size: needed } = yield* Effect.mapError(
+      onFile(file, `look at ${file}`, () => stat(file)),
       asStageError
     )
+    yield* Effect.mapError(roomFor(to).need(needed), asStageError)
+    const content = yield* onFile(file, `copy ${file}`, async () => {
+      await mkdir(dirname(to), { recursive: true })
+      await copyFile(file, to)
+      const hash = createHash("sha256")
+      let size = 0
+      for await (const chunk of createReadStream(to, { highWaterMark: 1 << 20 }) as AsyncIterable<Uint8Array>) {
+        hash.update(chunk)
+        size += chunk.length
+      }
+      return { sha256: hash.digest("hex"), size }
+    }).pipe(withRoom(to, needed), Effect.mapError(asStageError))
     const planned = plannedFiles(request.identity)?.find(entry => entry.path === path)
     if (planned !== undefined && planned.sha256 !== content.sha256) return yield* changed(`${file} was changed`)
     return { path, file: to, ...content }
