@@ -79,10 +79,17 @@ const bundle = async (): Promise<void> => {
   await build.close()
 }
 
+/** A build does not change: nothing of it is looked at again. */
+const settled = (fingerprint: Fingerprint.Fingerprint): Fingerprint.Fingerprint => ({
+  ...fingerprint,
+  seen: [],
+  loadable: []
+})
+
 /** Fingerprints of every stage that ships, for each of its methods. */
 const fingerprints = async (): Promise<Record<string, Record<string, Fingerprint.Fingerprint>>> => {
   const found: Record<string, Record<string, Fingerprint.Fingerprint>> = {
-    [Fingerprint.ownPackage]: { [noMethod]: await session.ours() }
+    [Fingerprint.ownPackage]: { [noMethod]: settled(await session.ours()) }
   }
   for (const file of stageFiles) {
     const path = join(root, file)
@@ -94,9 +101,8 @@ const fingerprints = async (): Promise<Record<string, Record<string, Fingerprint
       const ofMethods: Record<string, Fingerprint.Fingerprint> = {}
       for (const method of stage.methods === undefined ? [noMethod] : Object.keys(stage.methods.modules)) {
         const target = { file: path, export: name, methods: stage.methods, files: stage.files }
-        ofMethods[method] = await Effect.runPromise(
-          Fingerprint.compute(method === noMethod ? target : { ...target, method }, session)
-        )
+        const computed = Fingerprint.compute(method === noMethod ? target : { ...target, method }, session)
+        ofMethods[method] = settled(await Effect.runPromise(computed))
       }
       found[stage.name] = ofMethods
     }

@@ -146,7 +146,7 @@ const computed = (
         `its methods: ${Object.keys(specifiers).join(", ")}`
       )
     }
-    const declared = canonical({ methods: stage.methods ?? null, files: stage.files })
+    const declared = canonical({ methods: stage.methods ?? null, files: stage.files, ours: session.built?.digest })
     const name = `fingerprint ${memoryVersion} ${location.file}#${location.export}#${method}`
     const remembered = recall(memory.get(name), declared)
     const renewed = remembered === undefined ? undefined : Fingerprint.renewed(remembered)

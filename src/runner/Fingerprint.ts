@@ -57,11 +57,11 @@ export class Session {
   #program: Program | undefined
   #ours: Promise<Fingerprint> | undefined
 
-  readonly #built: Fingerprint | undefined
+  /** What a user's stage imports of this program, when the build knows that. */
+  readonly built: Fingerprint | undefined
 
-  /** `built`: what a user's stage imports of this program, when the build knows that. */
   constructor(built?: Fingerprint) {
-    this.#built = built
+    this.built = built
   }
 
   /** The parser is loaded only here: a run whose fingerprints are remembered does without it. */
@@ -74,7 +74,7 @@ export class Session {
   }
 
   ours(): Promise<Fingerprint> {
-    if (this.#built !== undefined) return Promise.resolve(this.#built)
+    if (this.built !== undefined) return Promise.resolve(this.built)
     return (this.#ours ??= analyse({ file: join(ownRoot, "src", "index.ts"), export: "*" }, this))
   }
 }

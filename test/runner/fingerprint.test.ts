@@ -165,6 +165,42 @@ describe("a change of it is seen:", () => {
     await changes(project, { "old.js": "export const v = 7" })
   })
 
+  it("each instance of a module, as Node makes one for every query", () =>
+    changes(
+      folder({
+        "w.ts": stage(`import { a } from "./c.ts"\nimport { set } from "./c.ts?other"`, "[set(), a()]"),
+        "c.ts": "let v = 1\nexport const a = () => v\nexport const set = () => { v = 2 }"
+      }),
+      { "w.ts": stage(`import { a } from "./c.ts"\nimport { set } from "./c.ts"`, "[set(), a()]") }
+    ))
+
+  it("what createRequire loads under another name, and what may be loaded under a computed one", async () => {
+    const files = { "m.mjs": "export const a = 1\nexport const b = 1" }
+    const edited = { "m.mjs": "export const a = 1\nexport const b = 2" }
+    const uses = (imports: string, value: string) =>
+      changes(folder({ ...files, "w.ts": stage(`import { a } from "./m.mjs"\n${imports}`, `[a, ${value}]`) }), edited)
+    const module = `import { createRequire as make } from "node:module"`
+    await uses(module, `make(import.meta.url)("./m.mjs").b`)
+    await uses(`${module}\nconst load = make(import.meta.url)`, `load("./m.mjs").b`)
+    await uses(`${module}\nconst another = make`, `another(import.meta.url)("./m.mjs").b`)
+    await uses(`import * as module from "node:module"`, `module.createRequire(import.meta.url)("./m.mjs").b`)
+    await uses("", `import("./" + "m.mjs")`)
+    await uses("", `eval("import('./m.mjs')")`)
+    await uses("const f = Function", `f("return import('./m.mjs')")`)
+  })
+
+  it("the module of a worker, or of a program, beside the stage", async () => {
+    for (const [imports, value] of [
+      ["", `new URL("thread.ts", import.meta.url)`],
+      [`import { join } from "node:path"`, `join(import.meta.dirname, "thread.ts")`],
+      ["", "`${import.meta.dirname}/thread.ts`"],
+      ["", `import.meta.dirname + "/thread.ts"`]
+    ] as const)
+      await changes(folder({ "w.ts": stage(imports, value), "thread.ts": "console.log(1)" }), {
+        "thread.ts": "console.log(2)"
+      })
+  })
+
   it("the module of a worker", () =>
     changes(
       folder({

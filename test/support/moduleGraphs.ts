@@ -190,7 +190,7 @@ export const makeWorld = (random: Random): World => {
         how: random.pick(["effect", "type", "inline type", "unused"] as const)
       })
   }
-  for (let i = 1 + random.below(4); i > 0; i--) {
+  for (let i = 2 + random.below(5); i > 0; i--) {
     const module = random.below(count)
     world.shown.push({
       module,

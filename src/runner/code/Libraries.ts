@@ -4,7 +4,7 @@
 const lazy: Readonly<Record<string, RegExp | undefined>> = {
   // All but those that run, or whose name warns.
   Effect: /^(?!run|.*Unsafe)/,
-  Schema: /^(?!assert|.*Unsafe)/,
+  Schema: /^(?!assert|to(?!Type$|Encoded$)|.*Unsafe)/,
   SchemaTransformation: /^transform/,
   Stage: /^make$/,
   Artifact: /^(?:kind|chunkSet|optional|many|named)$/,

@@ -92,24 +92,37 @@ const isModuleSyntax = (body: ReadonlyArray<Node>, text: string): boolean =>
   body.some(({ type }) => /^(?:Import|ExportNamed|ExportDefault|ExportAll)Declaration$/.test(type)) ||
   /\bimport\s*\.\s*meta\b/.test(text)
 
-/** Names of `require` functions anywhere in the module. */
-const requiresOf = (value: unknown, found: Set<string> = new Set()): Set<string> => {
-  if (Array.isArray(value)) for (const each of value) requiresOf(each, found)
+const eachNode = (value: unknown, look: (node: Node) => void): void => {
+  if (Array.isArray(value)) for (const each of value) eachNode(each, look)
   else if (isNode(value)) {
-    if (value.type === "VariableDeclarator" && isNode(value["init"]) && isCreateRequire(bare(value["init"]))) {
-      const name = identifierName(value["id"])
-      if (name !== undefined) found.add(name)
-    }
-    for (const child of Object.values(value)) if (typeof child === "object" && child !== null) requiresOf(child, found)
+    look(value)
+    for (const child of Object.values(value)) if (typeof child === "object" && child !== null) eachNode(child, look)
   }
-  return found
+}
+
+/** Names under which `createRequire` is known anywhere in the module, and of the functions that it returned. */
+const requiresOf = (body: ReadonlyArray<Node>): { readonly makers: Set<string>; readonly requires: Set<string> } => {
+  const makers = new Set(["createRequire"])
+  const requires = new Set<string>()
+  eachNode(body, node => {
+    const isImport = node.type === "ImportSpecifier" && exportedName(node["imported"]) === "createRequire"
+    const isTaken = node.type === "Property" && identifierName(node["key"]) === "createRequire"
+    const name = identifierName(isImport ? node["local"] : isTaken ? node["value"] : undefined)
+    if (name !== undefined) makers.add(name)
+  })
+  eachNode(body, node => {
+    if (node.type !== "VariableDeclarator" || !isNode(node["init"])) return
+    const name = identifierName(node["id"])
+    if (name !== undefined && isCreateRequire(bare(node["init"]), makers)) requires.add(name)
+  })
+  return { makers, requires }
 }
 
 const commonJsModule = (path: string, body: ReadonlyArray<Node>, line: Module["line"]): Module => {
   const program: Node = { type: "Program", start: 0, end: 0, body }
   const references = emptyReferences()
-  const requires = requiresOf(body).add("require")
-  const text = textOf(program, { requires, commonJs: true }, references)
+  const { makers, requires } = requiresOf(body)
+  const text = textOf(program, { makers, requires: requires.add("require"), commonJs: true }, references)
   references.names.clear()
   return {
     path,
@@ -130,7 +143,7 @@ const esModule = (path: string, body: ReadonlyArray<Node>, line: Module["line"])
   const exports = new Map<string, { readonly local: string } | Binding>()
   const stars: Array<string> = []
   const requests = new Set<string>()
-  const context = { requires: requiresOf(body), commonJs: false }
+  const context = { ...requiresOf(body), commonJs: false }
 
   const add = (node: Node, names: ReadonlyArray<string>, kind: Item["kind"], prefix = "") => {
     const references = emptyReferences()

@@ -56,14 +56,14 @@ export class Program {
     return ["src", "stages"].some(folder => path.startsWith(join(this.ours.root, folder) + sep))
   }
 
-  load(path: string): Loaded {
-    let loaded = this.#loaded.get(path)
+  load(path: string, instance = ""): Loaded {
+    let loaded = this.#loaded.get(path + instance)
     if (loaded === undefined) {
       const looks = new Trail(this.sources)
       const file = looks.file(path)
       if (file === undefined) throw new Error(`${path}: there is no such file`)
       loaded = { module: this.#moduleOf(file, looks), file, looks, resolved: new Map() }
-      this.#loaded.set(path, loaded)
+      this.#loaded.set(path + instance, loaded)
     }
     return loaded
   }
@@ -124,7 +124,7 @@ export class Program {
     const { path } = resolved
     if (this.isDeclaration(path)) return { _tag: "ours", module: relative(this.#declarations, path), name }
     const root = packageRootOf(path)
-    return root === undefined ? this.load(path) : { _tag: "package", root, specifier, name }
+    return root === undefined ? this.load(path, resolved.instance) : { _tag: "package", root, specifier, name }
   }
 
   /** The module at a specifier, also one of a package; undefined for what is not ours to look into. */
@@ -132,7 +132,7 @@ export class Program {
     if (specifier === this.ours.packageName) return "ours"
     const resolved = this.resolve(from, specifier, "import")
     if (resolved._tag !== "file") return undefined
-    return this.isDeclaration(resolved.path) ? "ours" : this.load(resolved.path)
+    return this.isDeclaration(resolved.path) ? "ours" : this.load(resolved.path, resolved.instance)
   }
 
   /** What a binding means: usually one thing; several where `export *` meets packages, whose names are not known. */

@@ -19,10 +19,10 @@ import type { Loaded, Origin, Program } from "./Program.ts"
 import { bare, identifierName, isErased, isImportMeta, isNode, literalText, memberName, type Node } from "./Text.ts"
 
 /**
- * What is known of a value: `plain` (a primitive), `data` (an object or array of such, without accessors), `function`, `library` (made by
+ * What is known of a value: `plain` (a primitive), `data` (an object or array of such, without accessors), `function`, `class`, `library` (made by
  * a library that we know), `opaque` (anything; it may be passed on, and nothing else).
  */
-type Kind = "plain" | "data" | "function" | "library" | "opaque"
+type Kind = "plain" | "data" | "function" | "class" | "library" | "opaque"
 
 /** Names of a function's parameters and constants, while its body is looked at. */
 type Scope = ReadonlyMap<string, Kind>
@@ -102,8 +102,8 @@ export class Purity {
 
   #classKind(at: At, node: Node): Kind | undefined {
     if ((node["decorators"] as ReadonlyArray<unknown> | undefined)?.length) return undefined
-    const parent = isNode(node["superClass"]) ? this.#kind(at, node["superClass"]) : "function"
-    if (parent !== "function" && parent !== "library") return undefined
+    const parent = isNode(node["superClass"]) ? this.#kind(at, node["superClass"]) : "class"
+    if (parent !== "class" && parent !== "library") return undefined
     for (const member of (node["body"] as Node)["body"] as ReadonlyArray<Node>) {
       if (isErased(member)) continue
       if (member.type === "StaticBlock" || (member["decorators"] as ReadonlyArray<unknown> | undefined)?.length)
@@ -218,7 +218,7 @@ export class Purity {
       return name === "undefined" || name === "NaN" || name === "Infinity"
         ? "plain"
         : constructors.has(name)
-          ? "function"
+          ? "class"
           : undefined
     return this.#joined(this.#program.local(at.loaded, name), at)
   }
@@ -328,7 +328,7 @@ export class Purity {
     if (kinds.includes(undefined)) return undefined
     const known = kinds as ReadonlyArray<Kind>
     const path = this.#libraryPath(at, callee)
-    if (path !== undefined && isPureCall(path, known.includes("function")))
+    if (path !== undefined && isPureCall(path, known.includes("function") || known.includes("class")))
       return known.includes("opaque") ? undefined : "library"
     if (callee.type === "CallExpression") {
       const inner = this.#libraryPath(at, callee["callee"] as Node)

@@ -2,6 +2,7 @@
 import { canonical, type Digest, sha256 } from "../../pipeline/Digest.ts"
 import type { Item } from "./Module.ts"
 import { type Loaded, type Origin, Program } from "./Program.ts"
+import { Evaluation } from "./Evaluation.ts"
 import { Purity } from "./Purity.ts"
 import { Trail } from "./Sources.ts"
 import type { Load } from "./Text.ts"
@@ -14,6 +15,9 @@ export interface ReachOptions {
   readonly isCut: (from: string, to: string) => boolean
 }
 
+/** What a name of a module means: something of a module, or of what is only named. */
+type Meaning = readonly [of: Loaded | undefined, name: string]
+
 export class Reach {
   /** Every look at the disk on the way. */
   readonly looks: Trail
@@ -21,16 +25,9 @@ export class Reach {
   readonly #options: ReachOptions
   /** In the order in which they are reached: their place is their name in the digest. */
   readonly #kept = new Map<Loaded, Set<Item>>()
-  readonly #links = new Map<Loaded, Map<string, ReadonlyArray<string>>>()
-  /** Modules that Node evaluates, with what each loads first. */
-  readonly #evaluated = new Map<Loaded, ReadonlyArray<Loaded>>()
-  readonly #cyclic = new Set<Loaded>()
-  /** Modules that Node evaluates for another method only. */
-  readonly #others = new Set<Loaded>()
-  /** What evaluates: the entry, and each module that is loaded later; with the order of its modules. */
-  readonly #roots: Array<readonly [root: Loaded, order: ReadonlyArray<Loaded | string>]> = []
+  readonly #links = new Map<Loaded, Map<string, ReadonlyArray<Meaning>>>()
+  readonly #evaluation: Evaluation
   readonly #packages = new Set<string>()
-  readonly #silent = new Map<string, boolean>()
   readonly #pending: Array<() => void> = []
   readonly #numbers = new Map<Loaded, number>()
   readonly #files = new Map<string, string>()
@@ -43,13 +40,14 @@ export class Reach {
     this.#options = options
     this.#program = options.program
     this.looks = new Trail(options.program.sources)
+    this.#evaluation = new Evaluation(options, this.looks, root => this.#packages.add(root))
     this.#purity = new Purity(options.program, false)
   }
 
   /** An export of a module, or with `*` all of them. */
   add(path: string, name: string): void {
     const loaded = this.#program.load(path)
-    this.#evaluate(loaded)
+    this.#evaluation.add(loaded)
     this.#later(() => this.#keepExports(loaded, name === "*" ? this.#program.exportedNames(loaded) : [name]))
   }
 
@@ -60,104 +58,6 @@ export class Reach {
 
   #later(work: () => void): void {
     this.#pending.push(work)
-  }
-
-  // ——— What Node evaluates ———
-
-  /** Follows the imports that Node follows before anything runs, in its order; modules of one cycle are marked. */
-  #evaluate(root: Loaded): void {
-    const order: Array<Loaded | string> = []
-    const index = new Map<Loaded, number>()
-    const low = new Map<Loaded, number>()
-    const stack: Array<Loaded> = []
-    const visit = (loaded: Loaded) => {
-      index.set(loaded, index.size)
-      low.set(loaded, index.get(loaded)!)
-      stack.push(loaded)
-      const first: Array<Loaded> = []
-      for (const specifier of loaded.module.requests) {
-        const target = this.#program.at(loaded, specifier, "import", "*")
-        if ("_tag" in target) {
-          const mark = this.#evaluateOther(loaded, target)
-          if (mark !== undefined && !order.includes(mark)) order.push(mark)
-          continue
-        }
-        if (this.#options.isCut(loaded.module.path, target.module.path)) {
-          this.#passOver(target)
-          continue
-        }
-        first.push(target)
-        if (!index.has(target)) {
-          visit(target)
-          low.set(loaded, Math.min(low.get(loaded)!, low.get(target)!))
-        } else if (stack.includes(target)) {
-          low.set(loaded, Math.min(low.get(loaded)!, index.get(target)!))
-        }
-      }
-      this.#evaluated.set(loaded, first)
-      order.push(loaded)
-      if (low.get(loaded) === index.get(loaded)) {
-        const members = stack.splice(stack.indexOf(loaded))
-        if (members.length > 1 || first.includes(loaded)) for (const member of members) this.#cyclic.add(member)
-      }
-    }
-    if (this.#roots.some(([known]) => known === root)) return
-    visit(root)
-    this.#roots.push([root, order])
-  }
-
-  /** Modules of another method are loaded, but count for nothing: that is what declaring them says. */
-  #passOver(loaded: Loaded): void {
-    if (this.#others.has(loaded)) return
-    this.#others.add(loaded)
-    for (const specifier of loaded.module.requests) {
-      const target = this.#program.at(loaded, specifier, "import", "*")
-      if (!("_tag" in target)) this.#passOver(target)
-    }
-  }
-
-  /** Evaluating a package counts unless all of it is proven to do nothing; its name, where it counts. */
-  #evaluateOther(from: Loaded, target: Exclude<Origin, { readonly loaded: Loaded }>): string | undefined {
-    switch (target._tag) {
-      case "package": {
-        this.looks.join(this.#program.packages.facts(target.root).looks)
-        if (this.#isSilent(from, target.specifier)) return undefined
-        this.#packages.add(target.root)
-        return `package ${target.specifier}`
-      }
-      case "other":
-        return target.specifier.startsWith("data:") || target.specifier.endsWith("(missing)")
-          ? target.specifier
-          : undefined
-      case "ours":
-        return undefined
-    }
-  }
-
-  /** Whether loading a package's module can have no effect. */
-  #isSilent(from: Loaded, specifier: string): boolean {
-    const entry = this.#program.into(from, specifier)
-    if (entry === "ours") return true
-    if (entry === undefined) return false
-    const known = this.#silent.get(entry.module.path)
-    if (known !== undefined) return known
-    const purity = new Purity(this.#program, true)
-    const seen = new Set<Loaded>()
-    const look = (loaded: Loaded): boolean => {
-      if (seen.has(loaded)) return true
-      seen.add(loaded)
-      if (loaded.module.format === "json") return true
-      if (loaded.module.format !== "esm" || !purity.isPure(loaded)) return false
-      return loaded.module.requests.every(request => {
-        const next = this.#program.resolve(loaded, request, "import")
-        if (next._tag === "builtin") return true
-        const module = this.#program.into(loaded, request)
-        return module === "ours" || (module !== undefined && look(module))
-      })
-    }
-    const silent = look(entry)
-    this.#silent.set(entry.module.path, silent)
-    return silent
   }
 
   // ——— What is reached ———
@@ -175,13 +75,13 @@ export class Reach {
       // What is loaded under a name that nobody knows may be any of the modules that are known.
       if (this.computed.size === 0 || !this.#keepEverything()) break
     }
-    for (const loaded of this.#evaluated.keys()) this.looks.join(loaded.looks)
-    for (const loaded of [...this.#kept.keys(), ...this.#others]) this.looks.join(loaded.looks)
+    for (const loaded of this.#evaluation.modules.keys()) this.looks.join(loaded.looks)
+    for (const loaded of [...this.#kept.keys(), ...this.#evaluation.others]) this.looks.join(loaded.looks)
   }
 
   #keepEffects(): boolean {
-    const all = [...this.#evaluated.keys()]
-    const isWhole = (loaded: Loaded) => this.#cyclic.has(loaded) || !this.#purity.isPure(loaded)
+    const all = [...this.#evaluation.modules.keys()]
+    const isWhole = (loaded: Loaded) => this.#evaluation.cyclic.has(loaded) || !this.#purity.isPure(loaded)
     let whole = all.filter(isWhole)
     if (whole.some(loaded => !isInert(loaded))) {
       this.#purity = this.#strict()
@@ -209,7 +109,7 @@ export class Reach {
 
   #keepEverything(): boolean {
     let changed = false
-    for (const loaded of this.#evaluated.keys()) {
+    for (const loaded of this.#evaluation.modules.keys()) {
       if (this.#isWhole(loaded)) continue
       changed = true
       this.#keepWhole(loaded)
@@ -251,7 +151,7 @@ export class Reach {
       }
       const target = this.#program.at(loaded, imported.source, "import", imported.name)
       if (!("_tag" in target) && this.#options.isCut(module.path, target.module.path)) {
-        this.#note(loaded, name, ["another method"])
+        this.#note(loaded, name, [[undefined, "another method"]])
         continue
       }
       const origins = this.#program.origins(loaded, imported)
@@ -279,13 +179,13 @@ export class Reach {
     if (kind === "url" && !/\.(?:[cm]?[jt]s|wasm|node|py|sh)$/.test(specifier)) return
     const resolved = this.#program.resolve(loaded, specifier, via)
     if (resolved._tag === "file" && this.#options.isCut(loaded.module.path, resolved.path))
-      return this.#note(loaded, mark, ["another method"])
+      return this.#note(loaded, mark, [[undefined, "another method"]])
     const target = this.#program.at(loaded, specifier, via, "*")
     if ("_tag" in target) {
       if (kind === "url") return
       return this.#link(loaded, mark, [target])
     }
-    this.#evaluate(target)
+    this.#evaluation.add(target)
     this.#link(loaded, mark, [{ _tag: "namespace", loaded: target }])
   }
 
@@ -301,40 +201,35 @@ export class Reach {
     )
   }
 
-  #note(loaded: Loaded, name: string, meanings: ReadonlyArray<string>): void {
+  #note(loaded: Loaded, name: string, meanings: ReadonlyArray<Meaning>): void {
     this.#touch(loaded)
     let links = this.#links.get(loaded)
     if (links === undefined) this.#links.set(loaded, (links = new Map()))
     links.set(name, meanings)
   }
 
-  #reach(origin: Origin): string {
+  #reach(origin: Origin): Meaning {
     switch (origin._tag) {
       case "item":
         this.#keep(origin.loaded, origin.item)
-        return `${this.#number(origin.loaded)}#${origin.name}`
+        return [origin.loaded, origin.name]
       case "namespace": {
         const { loaded } = origin
         this.#keepExports(loaded, this.#program.exportedNames(loaded))
-        return `${this.#number(loaded)}#*`
+        return [loaded, "*"]
       }
       case "whole":
         this.#keepWhole(origin.loaded)
-        return `${this.#number(origin.loaded)}#${origin.name}`
+        return [origin.loaded, origin.name]
       case "package":
         this.#packages.add(origin.root)
-        return `${origin.specifier}#${origin.name}`
+        return [undefined, `${origin.specifier}#${origin.name}`]
       case "ours":
         if (origin.module === "") this.#ours = true
-        return `ours ${origin.module}#${origin.name}`
+        return [undefined, `ours ${origin.module}#${origin.name}`]
       case "other":
-        return `${origin.specifier}#${origin.name}`
+        return [undefined, `${origin.specifier}#${origin.name}`]
     }
-  }
-
-  #number(loaded: Loaded): number {
-    this.#touch(loaded)
-    return this.#numbers.get(loaded)!
   }
 
   // ——— What came of it ———
@@ -370,11 +265,14 @@ export class Reach {
     const found: Record<string, string> = {}
     for (const loaded of this.#kept.keys()) {
       const code = this.#codeOf(loaded)
-      if (code !== "") found[Program.place(this.#options.root, loaded.module.path)] = sha256(code)
+      const links = this.#linksOf(loaded, this.#place)
+      if (code !== "") found[this.#place(loaded)] = sha256(canonical([code, links]))
     }
     for (const [name, digest] of this.#files) found[name] = digest
     return found
   }
+
+  #place = (loaded: Loaded): string => Program.place(this.#options.root, loaded.module.path)
 
   #codeOf(loaded: Loaded): string {
     const { module } = loaded
@@ -383,47 +281,46 @@ export class Reach {
     return items.map(item => item.text).join("\n")
   }
 
-  /** The digest of all code that is reached, and of how it is connected. */
+  /** What the names of a module mean, the modules named in one way or another. */
+  #linksOf(loaded: Loaded, nameOf: (of: Loaded) => string | number): ReadonlyArray<ReadonlyArray<string>> {
+    return [...(this.#links.get(loaded) ?? [])]
+      .sort(([a], [b]) => (a < b ? -1 : 1))
+      .map(([name, to]) => [name, ...to.map(([of, each]) => (of === undefined ? each : `${nameOf(of)}#${each}`))])
+  }
+
+  /** The digest of all code that is reached, and of how it is connected. Modules are numbered as they are reached: a renamed file is the same. */
   code(): Digest {
-    const modules = [...this.#numbers].map(([loaded, number]) => {
+    const numberOf = (loaded: Loaded): number => this.#numbers.get(loaded)!
+    const modules = [...this.#numbers.keys()].map(loaded => {
       const usesPlace = [...(this.#kept.get(loaded) ?? [])].some(item => item.references.usesPlace)
       return {
-        number,
         code: this.#codeOf(loaded),
-        links: [...(this.#links.get(loaded) ?? [])]
-          .sort(([a], [b]) => (a < b ? -1 : 1))
-          .map(([name, to]) => [name, ...to]),
+        links: this.#linksOf(loaded, numberOf),
         // One that knows where it lies may say so.
-        ...(usesPlace ? { place: Program.place(this.#options.root, loaded.module.path) } : {})
+        ...(usesPlace ? { place: this.#place(loaded) } : {})
       }
     })
-    const waits = [...this.#evaluated.keys()].some(({ module }) => module.waits)
-    const place = (loaded: Loaded) => Program.place(this.#options.root, loaded.module.path)
-    return sha256(
-      canonical({
-        modules,
-        order: this.#roots.map(([root, order]) => [
-          this.#numbers.get(root) ?? "",
-          ...order.flatMap((each): ReadonlyArray<string | number> =>
-            typeof each === "string" ? [each] : this.#isEffect(each) ? [this.#numbers.get(each)!] : []
-          )
-        ]),
-        // Where a module waits, others run meanwhile: which ones is decided by all imports.
-        ...(waits
-          ? { graph: [...this.#evaluated].map(([loaded, first]) => [place(loaded), ...first.map(place)]) }
-          : {}),
-        files: Object.fromEntries(this.#files)
-      })
-    )
+    const order = this.#evaluation.roots.map(([root, modulesInOrder]) => [
+      this.#numbers.get(root) ?? "",
+      ...modulesInOrder
+        .filter(each => typeof each === "string" || this.#isEffect(each))
+        .map(each => (typeof each === "string" ? each : numberOf(each)))
+    ])
+    // Where a module waits, others run meanwhile: which ones is decided by all imports.
+    const waits = [...this.#evaluation.modules.keys()].some(({ module }) => module.waits)
+    const graph = waits
+      ? [...this.#evaluation.modules].map(([loaded, first]) => [loaded, ...first].map(this.#place))
+      : undefined
+    return sha256(canonical({ modules, order, graph, files: Object.fromEntries(this.#files) }))
   }
 
   #isEffect(loaded: Loaded): boolean {
-    return !isInert(loaded) && (this.#cyclic.has(loaded) || !this.#purity.isPure(loaded))
+    return !isInert(loaded) && (this.#evaluation.cyclic.has(loaded) || !this.#purity.isPure(loaded))
   }
 
   /** Modules that the stage's process may load, with what they held. */
   loadable(): ReadonlyArray<readonly [path: string, digest: Digest]> {
-    const all = new Set([...this.#evaluated.keys(), ...this.#kept.keys(), ...this.#others])
+    const all = new Set([...this.#evaluation.modules.keys(), ...this.#kept.keys(), ...this.#evaluation.others])
     return [...all].map(({ file, module }) => [module.path, file.digest] as const)
   }
 }

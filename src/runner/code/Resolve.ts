@@ -6,8 +6,8 @@ import type { Trail } from "./Sources.ts"
 
 export type Resolved =
   | { readonly _tag: "builtin" }
-  /** A file, after all links. */
-  | { readonly _tag: "file"; readonly path: string }
+  /** A file, after all links. `instance`: the query behind it; Node makes a module of its own for each. */
+  | { readonly _tag: "file"; readonly path: string; readonly instance?: string }
   /** `data:`: its code is its name. */
   | { readonly _tag: "data" }
   | { readonly _tag: "missing"; readonly why: string }
@@ -16,7 +16,14 @@ export type Via = "import" | "require"
 
 const builtins = new Set(builtinModules)
 
-const conditionsOf = (via: Via): ReadonlySet<string> => new Set([via, "node", "node-addons", "module-sync", "default"])
+/** Conditions that this process was started with, as the processes of actions are. */
+const ownConditions = [...process.execArgv, ...(process.env["NODE_OPTIONS"] ?? "").split(/\s+/)].flatMap(
+  (word, i, words) =>
+    /^(?:-C|--conditions)$/.test(word) ? (words[i + 1] ?? []) : (/^(?:-C|--conditions)=(.*)$/.exec(word)?.[1] ?? [])
+)
+
+const conditionsOf = (via: Via): ReadonlySet<string> =>
+  new Set([via, "node", "node-addons", "module-sync", "default", ...ownConditions])
 
 const missing = (why: string): Resolved => ({ _tag: "missing", why })
 
@@ -25,13 +32,19 @@ export const resolve = (trail: Trail, specifier: string, importer: string, via: 
   if (specifier.startsWith("data:")) return { _tag: "data" }
   if (/^(?:\.{0,2}\/|\.{1,2}$)/.test(specifier)) {
     return via === "import"
-      ? exact(trail, fileURLToPath(new URL(specifier, pathToFileURL(importer))))
+      ? atUrl(trail, new URL(specifier, pathToFileURL(importer)))
       : probe(trail, join(specifier.startsWith("/") ? "/" : dirname(importer), specifier))
   }
-  if (specifier.startsWith("file:")) return exact(trail, fileURLToPath(specifier))
+  if (specifier.startsWith("file:")) return atUrl(trail, new URL(specifier))
   if (specifier.startsWith("#")) return internal(trail, specifier, importer, via)
   if (/^[a-z][a-z0-9+.-]+:/i.test(specifier)) return missing("Node loads no such URL")
   return external(trail, specifier, importer, via)
+}
+
+const atUrl = (trail: Trail, url: URL): Resolved => {
+  const found = exact(trail, fileURLToPath(url))
+  const instance = url.search + url.hash
+  return found._tag === "file" && instance !== "" ? { ...found, instance } : found
 }
 
 /** ES modules are named exactly. */

@@ -28,6 +28,8 @@ export interface References {
 export interface TextContext {
   /** Names of `require` functions: Node's own in CommonJS, and what `createRequire` returned. */
   readonly requires: ReadonlySet<string>
+  /** Names under which `createRequire` is known. */
+  readonly makers: ReadonlySet<string>
   readonly commonJs: boolean
 }
 
@@ -125,10 +127,37 @@ export const isImportMeta = (node: Node): boolean =>
   node.type === "MetaProperty" && identifierName(node["meta"]) === "import"
 
 /** A call of `createRequire`, however it was imported. */
-export const isCreateRequire = (node: Node): boolean => {
+export const isCreateRequire = (node: Node, makers: ReadonlySet<string>): boolean => {
   if (node.type !== "CallExpression") return false
   const callee = bare(node["callee"] as Node)
-  return (callee.type === "MemberExpression" ? memberName(callee) : identifierName(callee)) === "createRequire"
+  return callee.type === "MemberExpression"
+    ? memberName(callee) === "createRequire"
+    : makers.has(identifierName(callee) ?? "")
+}
+
+const isOwnFolder = (node: Node): boolean =>
+  identifierName(node) === "__dirname" ||
+  (node.type === "MemberExpression" && isImportMeta(bare(node["object"] as Node)) && memberName(node) === "dirname")
+
+/** A path that is written as the module's folder and what follows; relative to it. */
+const pathBelow = (node: Node): string | undefined => {
+  if (node.type === "BinaryExpression" && node["operator"] === "+" && isOwnFolder(bare(node["left"] as Node))) {
+    const rest = literalText(bare(node["right"] as Node))
+    return rest === undefined ? undefined : `.${rest}`
+  }
+  if (node.type === "TemplateLiteral") {
+    const [first, ...more] = node["expressions"] as ReadonlyArray<Node>
+    const [before, after] = node["quasis"] as ReadonlyArray<{ readonly value: { readonly cooked: string } }>
+    return first !== undefined && more.length === 0 && before!.value.cooked === "" && isOwnFolder(bare(first))
+      ? `.${after!.value.cooked}`
+      : undefined
+  }
+  if (node.type !== "CallExpression") return undefined
+  const [first, ...rest] = (node["arguments"] as ReadonlyArray<Node>).map(bare)
+  const texts = rest.map(literalText)
+  return first !== undefined && isOwnFolder(first) && texts.length > 0 && !texts.includes(undefined)
+    ? `./${texts.join("/")}`
+    : undefined
 }
 
 /** Whether `createRequire` resolves from the module that calls it. */
@@ -189,26 +218,30 @@ export const textOf = (node: Node, context: TextContext, references: References)
     const [first] = call["arguments"] as ReadonlyArray<Node>
     const called = identifierName(callee)
     if (called !== undefined && context.requires.has(called)) loaded("require", first, call.start)
-    if (isCreateRequire(callee)) loaded("require", first, call.start)
+    if (isCreateRequire(callee, context.makers)) loaded("require", first, call.start)
     if (callee.type === "MemberExpression" && memberName(callee) === "require") loaded("require", first, call.start)
-    if (isCreateRequire(call) && !isOfThisModule(call)) references.computed.push(call.start)
-    if (called === "eval" || called === "Function") references.computed.push(call.start)
+    if (isCreateRequire(call, context.makers) && !isOfThisModule(call)) references.computed.push(call.start)
     if (callee.type === "MemberExpression" && memberName(callee) === "resolve") {
       const of = bare(callee["object"] as Node)
       if (isImportMeta(of)) loaded("import", first, call.start)
-      else if (isCreateRequire(of) || context.requires.has(identifierName(of) ?? ""))
+      else if (isCreateRequire(of, context.makers) || context.requires.has(identifierName(of) ?? ""))
         loaded("require", first, call.start)
     }
     // A worker, or a program of the stage's own, is named by a URL relative to the module.
     if (call.type === "NewExpression" && called === "URL" && first !== undefined) {
       for (const text of stringsIn(first))
-        if (text.startsWith(".")) references.loads.push({ kind: "url", specifier: text })
+        if (!/^[a-z][a-z0-9+.-]+:/i.test(text))
+          references.loads.push({ kind: "url", specifier: /^\.{0,2}\//.test(text) ? text : `./${text}` })
     }
   }
 
   const visitCallee = (value: Node): string => {
     const callee = bare(value)
     const called = identifierName(callee)
+    if (called !== undefined && context.makers.has(called)) {
+      name(called)
+      return called
+    }
     // As the function that is called, or asked where something lies, `require` stays what it is.
     if (called !== undefined && context.requires.has(called)) return `(require ${JSON.stringify(called)})`
     if (callee.type === "MemberExpression") {
@@ -317,10 +350,13 @@ export const textOf = (node: Node, context: TextContext, references: References)
     if (isErased(node)) return ""
     const simpler = folded(node)
     if (simpler !== undefined) return simpler
+    const below = pathBelow(node)
+    if (below !== undefined) references.loads.push({ kind: "url", specifier: below })
     switch (node.type) {
       case "Identifier": {
         const text = node["name"] as string
-        if (context.requires.has(text)) references.computed.push(node.start)
+        if (context.requires.has(text) || context.makers.has(text) || text === "eval" || text === "Function")
+          references.computed.push(node.start)
         if (text === "__filename" || text === "__dirname") references.usesPlace = true
         name(text)
         return text
@@ -338,7 +374,7 @@ export const textOf = (node: Node, context: TextContext, references: References)
         // What `createRequire` returned is known by its name; only the calls of it count.
         if (
           node["init"] !== null &&
-          isCreateRequire(bare(node["init"] as Node)) &&
+          isCreateRequire(bare(node["init"] as Node), context.makers) &&
           identifierName(node["id"]) !== undefined
         )
           return `(createRequire ${identifierName(node["id"])} ${visit(node["init"] as Node)})`
