@@ -24,6 +24,16 @@ import { showTargets } from "./targets.ts"
 /** Processes started ahead of need: one for each processor, in a twentieth of the memory at 64 MiB each. */
 const aheadOf = ({ cpus, memoryMiB }: Capacity): number => Math.min(cpus, Math.floor(memoryMiB / 20 / 64))
 
+/** The devices that a list names, each once: a device is held by one action. */
+const namesIn = (list: string): ReadonlyArray<string> => [
+  ...new Set(
+    list
+      .split(",")
+      .map(name => name.trim())
+      .filter(name => name !== "")
+  )
+]
+
 export const command = Command.make(
   "run",
   {
@@ -78,7 +88,7 @@ export const command = Command.make(
     const slots = new Slots(
       capacity({
         jobs: Option.getOrUndefined(args.jobs),
-        gpus: Option.getOrUndefined(Option.map(args.gpus, text => text.split(",").filter(name => name !== "")))
+        gpus: Option.getOrUndefined(Option.map(args.gpus, text => namesIn(text)))
       })
     )
     const executor = makeLocal({ worker, guard, compiled, logs: paths.logs, ahead: aheadOf(slots.capacity) })
