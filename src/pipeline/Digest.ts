@@ -1,5 +1,5 @@
 /** SHA-256 digests and the canonical text they are taken over. */
-import { hash } from "node:crypto"
+import { createHash, hash } from "node:crypto"
 
 /** The SHA-256 of some bytes, as 64 lower-case hexadecimal digits. */
 export type Digest = string & { readonly "~Digest": true }
@@ -7,7 +7,22 @@ export type Digest = string & { readonly "~Digest": true }
 /** A value that canonical JSON can hold. */
 export type Json = null | boolean | number | string | ReadonlyArray<Json> | { readonly [key: string]: Json }
 
-export const sha256 = (bytes: string | Uint8Array): Digest => hash("sha256", bytes, "hex") as Digest
+export const sha256 = (bytes: string | Uint8Array): Digest =>
+  typeof bytes === "string" || bytes.length <= largestPiece
+    ? (hash("sha256", bytes, "hex") as Digest)
+    : (updateAll(createHash("sha256"), bytes).digest("hex") as Digest)
+
+/** Hashers take less than 2 GiB at once. */
+const largestPiece = 2 ** 30
+
+/** Gives a hasher bytes of any number. */
+export const updateAll = <H extends { readonly update: (bytes: Uint8Array) => unknown }>(
+  hasher: H,
+  bytes: Uint8Array
+): H => {
+  for (let from = 0; from < bytes.length; from += largestPiece) hasher.update(bytes.subarray(from, from + largestPiece))
+  return hasher
+}
 
 const digestPattern = /^[0-9a-f]{64}$/
 

@@ -2,7 +2,7 @@
 import { join } from "node:path"
 import { Clock, Effect, Stream } from "effect"
 import { type Digest, isDigest } from "../pipeline/Digest.ts"
-import { type Ground, makerOf, type Maker, orMissing, parallel, self } from "./Ground.ts"
+import { type Ground, isDirectory, makerOf, type Maker, orMissing, parallel, self, setAside } from "./Ground.ts"
 import type { LayerInvalid, ObjectDamaged } from "./ObjectError.ts"
 import { has, verify } from "./Reading.ts"
 import type { StorageError } from "./StorageError.ts"
@@ -31,16 +31,23 @@ const listShard = Effect.fnUntraced(function* (ground: Ground, shard: string) {
   return found
 })
 
-/** The objects of the writable store in the order of their digests. Files with other names are not ours, and are passed over. */
+/** The folders of the objects, and what has the name of one without being one. */
+const shards = Effect.fnUntraced(function* (ground: Ground) {
+  const good: Array<string> = []
+  const odd: Array<string> = []
+  for (const entry of (yield* orMissing(ground.disk.readdir(ground.objects))) ?? []) {
+    if (!/^[0-9a-f]{2}$/.test(entry.name)) continue
+    ;((yield* isDirectory(ground, ground.objects, entry)) ? good : odd).push(entry.name)
+  }
+  return { good: good.sort(), odd }
+})
+
+/**
+ * The objects of the writable store in the order of their digests, whatever kind of file has their name. Files with other names are not
+ * ours, and are passed over.
+ */
 export const list = (ground: Ground): Stream.Stream<Stored, StorageError> =>
-  Stream.fromIterableEffect(
-    Effect.map(orMissing(ground.disk.readdir(ground.objects)), entries =>
-      (entries ?? [])
-        .filter(entry => entry.kind === "directory" && /^[0-9a-f]{2}$/.test(entry.name))
-        .map(entry => entry.name)
-        .sort()
-    )
-  ).pipe(
+  Stream.fromIterableEffect(Effect.map(shards(ground), ({ good }) => good)).pipe(
     Stream.mapEffect(shard => listShard(ground, shard)),
     Stream.flattenIterable
   )
@@ -107,6 +114,8 @@ export interface Verification {
   readonly bytes: number
   readonly damaged: ReadonlyArray<ObjectDamaged>
   readonly missing: ReadonlyArray<Digest>
+  /** Files that had the names of folders, and where they are now. */
+  readonly odd: ReadonlyArray<string>
 }
 
 /** Hashes every object of the store and of its layers. Damaged ones are moved aside and listed; the rest of the store goes on working. */
@@ -135,6 +144,11 @@ export const verifyAll = Effect.fnUntraced(function* (ground: Ground, options: V
       })
     )
 
+  const odd: Array<string> = []
+  for (const name of (yield* shards(ground)).odd) {
+    const to = yield* setAside(ground, join(ground.objects, name))
+    if (to !== undefined) odd.push(to)
+  }
   const seen = new Set<string>()
   const below: Array<Stored> = []
   const own = Stream.map(list(ground), object => {
@@ -160,7 +174,7 @@ export const verifyAll = Effect.fnUntraced(function* (ground: Ground, options: V
   yield* run(Stream.fromIterable(below))
   // What appeared while we were reading is not missing.
   for (const digest of yield* has(ground, missing)) missing.delete(digest)
-  return { checked: done.count, bytes: done.bytes, damaged, missing: [...missing] } satisfies Verification
+  return { checked: done.count, bytes: done.bytes, damaged, missing: [...missing], odd } satisfies Verification
 }) as (ground: Ground, options?: VerifyAllOptions) => Effect.Effect<Verification, StorageError | LayerInvalid>
 
 const alive = (pid: number): boolean => {
@@ -184,21 +198,30 @@ export interface SweepOptions {
 }
 
 /**
- * Removes what dead processes left in `tmp/`: files untouched for `olderThanMs` milliseconds whose maker is not alive on this host.
- * On a disk that several hosts share, the age must be longer than any single file takes to write.
+ * Removes what dead processes left: temporary files untouched for `olderThanMs` milliseconds whose maker is not alive on this host. They lie in
+ * `tmp/`; a copy from one file system to another is made in the folder that it is for. On a disk that several hosts share, the age must be longer
+ * than any single file takes to write.
  */
 export const sweep = Effect.fnUntraced(function* (ground: Ground, options: SweepOptions) {
   const { disk } = ground
   const before = (yield* Clock.currentTimeMillis) - options.olderThanMs
+  const places = [
+    ground.tmp,
+    ground.quarantine,
+    ...(yield* folders(ground)).map(({ path }) => path),
+    ...(yield* shards(ground)).good.map(name => join(ground.objects, name))
+  ]
   let removed = none
-  for (const entry of (yield* orMissing(disk.readdir(ground.tmp))) ?? []) {
-    const maker = makerOf(entry.name)
-    if (entry.kind !== "file" || maker === undefined || atWork(maker)) continue
-    const path = join(ground.tmp, entry.name)
-    const stat = yield* orMissing(disk.stat(path))
-    if (stat === undefined || Number(stat.mtimeNs / 1_000_000n) > before) continue
-    if (options.dryRun !== true) yield* orMissing(disk.unlink(path))
-    removed = plus(removed, { count: 1, bytes: stat.size })
+  for (const place of places) {
+    for (const entry of (yield* orMissing(disk.readdir(place))) ?? []) {
+      const maker = makerOf(entry.name)
+      if (entry.kind === "directory" || maker === undefined || atWork(maker)) continue
+      const path = join(place, entry.name)
+      const stat = yield* orMissing(disk.stat(path))
+      if (stat === undefined || Number(stat.mtimeNs / 1_000_000n) > before) continue
+      if (options.dryRun !== true) yield* orMissing(disk.unlink(path))
+      removed = plus(removed, { count: 1, bytes: stat.size })
+    }
   }
   return removed
 })

@@ -2,6 +2,9 @@
 import { Effect } from "effect"
 import { StorageError } from "./StorageError.ts"
 
+/** Code of the error for what is no regular file; the system has several for it, and for some it just waits. */
+export const notRegular = "ENOTREGULAR"
+
 export type FileKind = "file" | "directory" | "other"
 
 export interface FileStat {
@@ -19,6 +22,10 @@ export interface FileStat {
   readonly nlink: number
 }
 
+/** A file that has the same of all these has the same bytes, unless the disk itself lost them. */
+export const identity = (stat: FileStat): string =>
+  `${stat.dev}.${stat.ino}.${stat.size}.${stat.mtimeNs}.${stat.ctimeNs}`
+
 export interface DirectoryEntry {
   readonly name: string
   readonly kind: FileKind
@@ -34,6 +41,8 @@ export interface Appender {
 
 /**
  * A file system. An operation that has begun is not cut off by an interruption: it ends, and then its fiber does.
+ * What is read, written, synced or copied must be a regular file (or a link to one): a FIFO, a device or a directory fails with the code
+ * `notRegular`, and never makes anyone wait.
  * Data survive a power cut after `syncFile`, names (created, renamed, removed) after `syncDirectory` of their folder.
  */
 export interface Disk {
@@ -44,7 +53,7 @@ export interface Disk {
   readonly read: (path: string) => Effect.Effect<Uint8Array, StorageError>
   /** Up to `length` bytes from `offset`; fewer where the file ends. */
   readonly readRange: (path: string, offset: number, length: number) => Effect.Effect<Uint8Array, StorageError>
-  /** The SHA-256 (64 hexadecimal digits) and the size of what is really there, read to the end in constant memory. */
+  /** The SHA-256 (64 hexadecimal digits) and the size of what is really there, read to the end in constant memory, large files beside us. */
   readonly hash: (path: string) => Effect.Effect<{ readonly sha256: string; readonly size: number }, StorageError>
   /** Does not follow a symbolic link at the end of the path, unless told to. */
   readonly stat: (path: string, options?: { readonly follow?: boolean }) => Effect.Effect<FileStat, StorageError>

@@ -3,7 +3,8 @@ import { hostname } from "node:os"
 import { randomBytes } from "node:crypto"
 import { dirname, join } from "node:path"
 import { Effect } from "effect"
-import type { Disk } from "./Disk.ts"
+import type { Checks } from "./Checks.ts"
+import type { DirectoryEntry, Disk } from "./Disk.ts"
 import type { Faults } from "./Faults.ts"
 import type { Layer } from "./Layer.ts"
 import { isFull, StorageError } from "./StorageError.ts"
@@ -12,8 +13,6 @@ export interface Ground {
   readonly disk: Disk
   readonly faults: Faults
   readonly layers: ReadonlyArray<Layer>
-  /** Share of large objects that are hashed when they are opened, from 0 to 1. */
-  readonly sampling: number
   readonly root: string
   readonly objects: string
   readonly tmp: string
@@ -21,8 +20,7 @@ export interface Ground {
   readonly trash: string
   /** Directories that this process has seen become durable. */
   readonly durable: Set<string>
-  /** Large objects that this process has hashed already, by digest; the value tells whether the file is still the same. */
-  readonly sound: Map<string, string>
+  readonly checks: Checks
 }
 
 export const ground = (options: {
@@ -30,15 +28,14 @@ export const ground = (options: {
   readonly disk: Disk
   readonly layers: ReadonlyArray<Layer>
   readonly faults: Faults
-  readonly sampling: number
+  readonly checks: Checks
 }): Ground => ({
   ...options,
   objects: join(options.root, "objects"),
   tmp: join(options.root, "tmp"),
   quarantine: join(options.root, "quarantine"),
   trash: join(options.root, "trash"),
-  durable: new Set(),
-  sound: new Map()
+  durable: new Set()
 })
 
 export const shardOf = (ground: Ground, digest: string): string => join(ground.objects, digest.slice(0, 2))
@@ -74,7 +71,9 @@ export const makerOf = (name: string): Maker | undefined => {
   return match === null ? undefined : { host: match[1]!, pid: Number(match[2]), incarnation: match[3]! }
 }
 
-export const isMissing = (error: StorageError): boolean => error.code === "ENOENT" || error.code === "ENOTDIR"
+/** Nothing can be there: no such name, or on the way to it something that is no directory, or a loop of links. */
+export const isMissing = (error: StorageError): boolean =>
+  error.code === "ENOENT" || error.code === "ENOTDIR" || error.code === "ELOOP"
 
 /** Succeeds with undefined where there is nothing. */
 export const orMissing = <A, E>(effect: Effect.Effect<A, E | StorageError>) =>
@@ -83,6 +82,12 @@ export const orMissing = <A, E>(effect: Effect.Effect<A, E | StorageError>) =>
     (error): error is E & StorageError => error instanceof StorageError && isMissing(error),
     () => Effect.void
   )
+
+/** Whether an entry is a directory, or a link to one: any folder of the cache may lie on another disk. */
+export const isDirectory = (ground: Ground, folder: string, { kind, name }: DirectoryEntry) =>
+  kind === "other"
+    ? Effect.map(orMissing(ground.disk.stat(join(folder, name), { follow: true })), stat => stat?.kind === "directory")
+    : Effect.succeed(kind === "directory")
 
 /**
  * Makes sure that a directory below the root exists and would survive a power cut. Its parent is synced by the first call of
@@ -112,12 +117,28 @@ export const ensureDirectories = Effect.fnUntraced(function* (ground: Ground, pa
     [...parents].filter(path => path !== root)
   )
   for (const path of missing) {
-    yield* disk.mkdir(path)
+    yield* Effect.catchIf(
+      disk.mkdir(path),
+      error => notDirectory.has(error.code),
+      () => Effect.andThen(setAside(ground, path), disk.mkdir(path))
+    )
     yield* faults("directory.created")
   }
   for (const path of parents) yield* disk.syncDirectory(path)
   for (const path of missing) durable.add(path)
 }) as (ground: Ground, paths: Iterable<string>) => Effect.Effect<void, StorageError>
+
+/** What the system says when a name that a directory must have is taken by something else. */
+const notDirectory = new Set(["EEXIST", "ENOTDIR", "ELOOP"])
+
+/** Something else has the name of a directory of ours: it is moved out of the way, beside it, and kept. Returns where to. */
+export const setAside = Effect.fnUntraced(function* (ground: Ground, path: string) {
+  const to = `${path}.odd.${uniqueName()}`
+  const odd = yield* orMissing(ground.disk.stat(path))
+  if (odd === undefined || odd.kind === "directory") return undefined
+  yield* orMissing(ground.disk.rename(path, to))
+  return to
+})
 
 /** Adds to the error of a full disk how much is free and, if that is known, how much was needed. */
 export const explainFull =
@@ -128,7 +149,7 @@ export const explainFull =
       (error): error is E & StorageError => error instanceof StorageError && isFull(error),
       (error: StorageError) =>
         Effect.flatMap(
-          Effect.orElseSucceed(ground.disk.free(ground.root), () => undefined),
+          freeAt(ground.disk, dirname(error.path)),
           free =>
             Effect.fail(
               new StorageError({
@@ -142,3 +163,13 @@ export const explainFull =
             )
         )
     )
+
+/** What is free where a path lies, or would: folders of the cache may be on other disks. Undefined where nobody can tell. */
+export const freeAt = (disk: Disk, path: string): Effect.Effect<number | undefined> =>
+  disk.free(path).pipe(
+    Effect.catch(error =>
+      isMissing(error) && dirname(path) !== path
+        ? freeAt(disk, dirname(path))
+        : Effect.succeed(undefined)
+    )
+  )

@@ -4,8 +4,8 @@ import { Effect } from "effect"
 import type { Manifest } from "../pipeline/Artifact.ts"
 import type { Disk } from "./Disk.ts"
 import { explainFull, type Ground, objectMode, objectPath, uniqueName } from "./Ground.ts"
-import { UnsafePath } from "./ObjectError.ts"
-import { openVerified, type ReadOptions } from "./Reading.ts"
+import { ObjectDamaged, type ReadError, UnsafePath } from "./ObjectError.ts"
+import { openEarly, openVerified, type ReadOptions, verify } from "./Reading.ts"
 import { unsafeTogether } from "../pipeline/SafePath.ts"
 
 export interface MaterialiseOptions extends ReadOptions {
@@ -36,29 +36,46 @@ export const materialise = Effect.fnUntraced(function* (
 ) {
   const { faults } = ground
   const disk = options.onto ?? ground.disk
-  const from = yield* openVerified(ground, digest, options)
   const directory = dirname(to)
   const beside = join(directory, `.${basename(to)}.${uniqueName()}`)
   const linked = options.mode === "hardlink"
 
+  /** Whether the copy has the right bytes. It is the copy that leaves the store, so it is the copy that is hashed. */
+  const copyOnce = Effect.gen(function* () {
+    const { path } = yield* openEarly(ground, digest, options)
+    yield* disk.copy(path, beside)
+    return (yield* disk.hash(beside)).sha256 === digest
+  })
+  /** Says whether it is the object that is damaged; then a sound one below may have come into its place. */
+  const blame = Effect.catchTag(Effect.asVoid(verify(ground, digest, options)), "ObjectDamaged", error =>
+    error.quarantined === undefined || ground.layers.length === 0 ? Effect.fail(error) : Effect.void
+  )
   const copy = Effect.gen(function* () {
-    yield* disk.copy(from, beside)
+    const first = yield* Effect.tapError(copyOnce, error =>
+      error._tag === "StorageError" && error.code === "EIO" ? blame : Effect.void
+    )
+    if (!first) {
+      yield* blame
+      if (!(yield* copyOnce)) return yield* new ObjectDamaged({ digest, path: beside, reason: "changed" })
+    }
     yield* disk.chmod(beside, linked ? objectMode : fileMode)
     yield* faults("materialise.after-copy")
     yield* disk.syncFile(beside)
     return "copy" as const
   })
   // Only our own objects are known to be read-only; the files of a layer may be a working copy of somebody.
-  const place =
-    linked && from === objectPath(ground, digest)
-      ? disk.link(from, beside).pipe(
-          Effect.as("hardlink" as const),
-          Effect.catchIf(
-            error => unlinkable.has(error.code),
-            () => copy
-          )
-        )
-      : copy
+  const link = Effect.gen(function* () {
+    const from = yield* openVerified(ground, digest, options)
+    if (from !== objectPath(ground, digest)) return yield* copy
+    return yield* disk.link(from, beside).pipe(
+      Effect.as("hardlink" as const),
+      Effect.catchIf(
+        error => unlinkable.has(error.code),
+        () => copy
+      )
+    )
+  })
+  const place: Effect.Effect<"copy" | "hardlink", ReadError> = linked ? link : copy
 
   return yield* Effect.gen(function* () {
     yield* disk.mkdir(directory)

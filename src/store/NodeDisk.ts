@@ -2,8 +2,9 @@
 import { createHash } from "node:crypto"
 import * as fs from "node:fs"
 import { Effect } from "effect"
-import type { Appender, Disk, FileKind } from "./Disk.ts"
-import { fromCause, type StorageError } from "./StorageError.ts"
+import { type Appender, type Disk, type FileKind, notRegular } from "./Disk.ts"
+import { type Hashed, hashBeside } from "./hashing.ts"
+import { fromCause, StorageError } from "./StorageError.ts"
 
 type Callback<A> = (error: NodeJS.ErrnoException | null, value?: A) => void
 
@@ -21,85 +22,152 @@ const attempt = <A>(operation: string, path: string, start: (done: Callback<A>) 
     })
   )
 
-/** Large files are hashed in pieces of this size. WebCrypto, which takes whole buffers on other threads, was slower: it copies them. */
-const bufferSize = 1024 * 1024
+/** The largest piece that is read or written in one call. The system takes at most 2 GiB; a smaller piece keeps its thread free for others. */
+const defaultPiece = 64 * 1024 * 1024
 
-const open = (operation: string, path: string, flags: string) =>
+const { O_APPEND, O_CREAT, O_EXCL, O_NONBLOCK, O_RDONLY, O_TRUNC, O_WRONLY } = fs.constants
+/** Nobody waits for the other end of a FIFO. Of regular files O_NONBLOCK changes nothing. */
+const reading = O_RDONLY | O_NONBLOCK
+const writing = O_WRONLY | O_CREAT | O_NONBLOCK
+
+const open = (operation: string, path: string, flags: number) =>
   attempt<number>(operation, path, done => fs.open(path, flags, 0o666, done))
 
 const close = (descriptor: number) => Effect.ignore(attempt<void>("close", "", done => fs.close(descriptor, done)))
 
+const irregular = (operation: string, path: string) =>
+  new StorageError({ code: notRegular, path, operation, detail: "it is no regular file" })
+
+/** An open regular file; whatever else has the name is closed again. A FIFO without readers (ENXIO) cannot even be opened for writing. */
+const openRegular = (operation: string, path: string, flags: number) =>
+  open(operation, path, flags).pipe(
+    Effect.mapError(error => (error.code === "ENXIO" ? irregular(operation, path) : error)),
+    Effect.flatMap(descriptor =>
+      attempt<fs.Stats>(operation, path, done => fs.fstat(descriptor, done)).pipe(
+        Effect.filterOrFail(
+          stat => stat.isFile(),
+          () => irregular(operation, path)
+        ),
+        Effect.map(({ size }) => ({ descriptor, size })),
+        Effect.onError(() => close(descriptor))
+      )
+    )
+  )
+
 const withFile = <A>(
   operation: string,
   path: string,
-  flags: string,
-  use: (descriptor: number) => Effect.Effect<A, StorageError>
-) => Effect.acquireUseRelease(open(operation, path, flags), use, close)
-
-/** Fills the buffer as far as the file goes; returns how far. */
-const fill = Effect.fnUntraced(function* (descriptor: number, path: string, buffer: Uint8Array, offset: number) {
-  let filled = 0
-  while (filled < buffer.length) {
-    const count = yield* attempt<number>("read", path, done =>
-      fs.read(descriptor, buffer, filled, buffer.length - filled, offset + filled, done)
-    )
-    if (count === 0) break
-    filled += count
-  }
-  return filled
-})
-
-const writeAll = Effect.fnUntraced(function* (descriptor: number, path: string, bytes: Uint8Array) {
-  let written = 0
-  while (written < bytes.length) {
-    written += yield* attempt<number>("write", path, done =>
-      fs.write(descriptor, bytes, written, bytes.length - written, null, done)
-    )
-  }
-})
-
-const kindOf = (entry: { isFile(): boolean; isDirectory(): boolean }): FileKind =>
-  entry.isFile() ? "file" : entry.isDirectory() ? "directory" : "other"
+  flags: number,
+  use: (file: { readonly descriptor: number; readonly size: number }) => Effect.Effect<A, StorageError>
+) => Effect.acquireUseRelease(openRegular(operation, path, flags), use, ({ descriptor }) => close(descriptor))
 
 /** Where directories cannot be opened or synced (Windows, some network file systems), names are as durable as they get. */
 const noDirectorySync = new Set(["EINVAL", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EISDIR", "EBADF"])
 const cannotSyncDirectory = (error: StorageError) =>
   noDirectorySync.has(error.code) || (process.platform === "win32" && error.code === "EPERM")
 
-const hashFile = (path: string) =>
-  withFile("read", path, "r", descriptor =>
+const kindOf = (entry: { isFile(): boolean; isDirectory(): boolean }): FileKind =>
+  entry.isFile() ? "file" : entry.isDirectory() ? "directory" : "other"
+
+/** The real disk. `piece` is for tests: with a small one every file is large. */
+export const makeNodeDisk = ({ piece = defaultPiece }: { readonly piece?: number } = {}): Disk => {
+  /** Fills the buffer as far as the file goes; returns how far. */
+  const fill = Effect.fnUntraced(function* (descriptor: number, path: string, buffer: Uint8Array, offset: number) {
+    let filled = 0
+    while (filled < buffer.length) {
+      const length = Math.min(piece, buffer.length - filled)
+      const count = yield* attempt<number>("read", path, done =>
+        fs.read(descriptor, buffer, filled, length, offset + filled, done)
+      )
+      if (count === 0) break
+      filled += count
+    }
+    return filled
+  })
+
+  const writeAll = Effect.fnUntraced(function* (descriptor: number, path: string, bytes: Uint8Array) {
+    let written = 0
+    while (written < bytes.length) {
+      const length = Math.min(piece, bytes.length - written)
+      written += yield* attempt<number>("write", path, done =>
+        fs.write(descriptor, bytes, written, length, null, done)
+      )
+    }
+  })
+
+  /** The whole file, also one that grows meanwhile. */
+  const readAll = (descriptor: number, path: string, size: number) =>
     Effect.gen(function* () {
-      const { size } = yield* attempt<fs.Stats>("read", path, done => fs.fstat(descriptor, done))
-      const hasher = createHash("sha256")
-      // One byte more than a small file has, to see its end.
-      const buffer = Buffer.allocUnsafeSlow(Math.min(bufferSize, size + 1))
-      let total = 0
+      let buffer = yield* allocate(path, size + 1)
+      let filled = 0
       for (;;) {
-        const filled = yield* fill(descriptor, path, buffer, total)
-        hasher.update(buffer.subarray(0, filled))
-        total += filled
-        if (filled < buffer.length) return { sha256: hasher.digest("hex"), size: total }
+        filled += yield* fill(descriptor, path, buffer.subarray(filled), filled)
+        if (filled < buffer.length) return buffer.subarray(0, filled)
+        const larger = yield* allocate(path, 2 * buffer.length)
+        larger.set(buffer)
+        buffer = larger
       }
     })
+
+  return {
+    ...operations,
+    write: (path, content) =>
+      withFile("write", path, writing | O_TRUNC, ({ descriptor }) =>
+        writeAll(descriptor, path, typeof content === "string" ? Buffer.from(content) : content)
+      ),
+    append: Effect.fnUntraced(function* (path, options) {
+      const flags = writing | O_APPEND | (options?.exclusive === true ? O_EXCL : 0)
+      const { descriptor } = yield* openRegular("write", path, flags)
+      const appender: Appender = {
+        write: bytes => writeAll(descriptor, path, bytes),
+        sync: attempt("sync", path, done => fs.fsync(descriptor, done)),
+        close: close(descriptor)
+      }
+      return appender
+    }),
+    read: path => withFile("read", path, reading, ({ descriptor, size }) => readAll(descriptor, path, size)),
+    readRange: (path, offset, length) =>
+      withFile("read", path, reading, ({ descriptor, size }) =>
+        Effect.gen(function* () {
+          const buffer = yield* allocate(path, Math.max(0, Math.min(length, size - offset)))
+          return buffer.subarray(0, yield* fill(descriptor, path, buffer, offset))
+        })
+      )
+  }
+}
+
+/** Memory for a file's bytes, without pooling: they may stay for long. */
+const allocate = (path: string, size: number) =>
+  Effect.try({
+    try: () => Buffer.allocUnsafeSlow(size),
+    catch: () =>
+      new StorageError({ code: "ENOMEM", path, operation: "read", detail: `${size} bytes are too many to be held at once` })
+  })
+
+/** Files above this size are hashed on another thread. */
+const inline = 1024 * 1024
+
+const hashFile = (path: string) =>
+  withFile("read", path, reading, ({ descriptor, size }) =>
+    size > inline
+      ? attempt<Hashed>("read", path, done => hashBeside(descriptor, done))
+      : Effect.gen(function* () {
+          const hasher = createHash("sha256")
+          // One byte more than the file has, to see its end.
+          const buffer = Buffer.allocUnsafeSlow(size + 1)
+          let total = 0
+          for (;;) {
+            const count = yield* attempt<number>("read", path, done =>
+              fs.read(descriptor, buffer, 0, buffer.length, total, done)
+            )
+            if (count === 0) return { sha256: hasher.digest("hex"), size: total }
+            hasher.update(buffer.subarray(0, count))
+            total += count
+          }
+        })
   )
 
-export const nodeDisk: Disk = {
-  write: (path, content) => attempt("write", path, done => fs.writeFile(path, content, done)),
-  append: Effect.fnUntraced(function* (path, options) {
-    const descriptor = yield* open("write", path, options?.exclusive === true ? "ax" : "a")
-    const appender: Appender = {
-      write: bytes => writeAll(descriptor, path, bytes),
-      sync: attempt("sync", path, done => fs.fsync(descriptor, done)),
-      close: close(descriptor)
-    }
-    return appender
-  }),
-  read: path => attempt<Uint8Array>("read", path, done => fs.readFile(path, done)),
-  readRange: (path, offset, length) =>
-    withFile("read", path, "r", descriptor => {
-      const buffer = new Uint8Array(length)
-      return Effect.map(fill(descriptor, path, buffer, offset), filled => buffer.subarray(0, filled))
-    }),
+const operations: Omit<Disk, "write" | "append" | "read" | "readRange"> = {
   hash: hashFile,
   stat: (path, options) =>
     Effect.map(
@@ -125,18 +193,33 @@ export const nodeDisk: Disk = {
   mkdir: path => attempt<string | undefined>("create", path, done => fs.mkdir(path, { recursive: true }, done)),
   rename: (from, to) => attempt("rename", to, done => fs.rename(from, to, done)),
   link: (from, to) => attempt("link", to, done => fs.link(from, to, done)),
-  copy: (from, to) => attempt("copy to", to, done => fs.copyFile(from, to, fs.constants.COPYFILE_FICLONE, done)),
+  // The system's own copy would wait for a FIFO.
+  copy: (from, to) =>
+    attempt<fs.Stats>("read", from, done => fs.stat(from, done)).pipe(
+      Effect.filterOrFail(
+        stat => stat.isFile(),
+        () => irregular("read", from)
+      ),
+      Effect.andThen(
+        attempt<void>("copy to", to, done => fs.copyFile(from, to, fs.constants.COPYFILE_FICLONE, done))
+      )
+    ),
   unlink: path => attempt("remove", path, done => fs.unlink(path, done)),
   rmdir: path => attempt("remove", path, done => fs.rmdir(path, done)),
   chmod: (path, mode) => attempt("change the mode of", path, done => fs.chmod(path, mode, done)),
-  syncFile: path => withFile("sync", path, "r", file => attempt<void>("sync", path, done => fs.fsync(file, done))),
+  syncFile: path =>
+    withFile("sync", path, reading, ({ descriptor }) => attempt<void>("sync", path, done => fs.fsync(descriptor, done))),
   syncDirectory: path =>
-    withFile("sync", path, "r", directory => attempt<void>("sync", path, done => fs.fsync(directory, done))).pipe(
-      Effect.catchIf(cannotSyncDirectory, () => Effect.void)
-    ),
+    Effect.acquireUseRelease(
+      open("sync", path, reading),
+      directory => attempt<void>("sync", path, done => fs.fsync(directory, done)),
+      close
+    ).pipe(Effect.catchIf(cannotSyncDirectory, () => Effect.void)),
   free: path =>
     Effect.map(
       attempt<fs.BigIntStatsFs>("read", path, done => fs.statfs(path, { bigint: true }, done)),
       stat => Number(stat.bavail * stat.bsize)
     )
 }
+
+export const nodeDisk: Disk = makeNodeDisk()

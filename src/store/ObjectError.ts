@@ -22,8 +22,11 @@ export class ObjectMissing extends Schema.TaggedError<ObjectMissing>()("ObjectMi
 export class ObjectDamaged extends Schema.TaggedError<ObjectDamaged>()("ObjectDamaged", {
   digest: Schema.String,
   path: Schema.String,
-  /** `size`: too short or too long; `bytes`: another SHA-256; `unreadable`: the disk cannot read it. */
-  reason: Schema.Literals(["size", "bytes", "unreadable"]),
+  /**
+   * `size`: too short or too long; `bytes`: another SHA-256; `unreadable`: the disk cannot read it; `kind`: a directory, a pipe, a link that
+   * leads nowhere …; `changed`: its file was touched while it was in use, so that nobody knows which bytes were read.
+   */
+  reason: Schema.Literals(["size", "bytes", "unreadable", "kind", "changed"]),
   expectedSize: Schema.optionalKey(Schema.Number),
   actualSize: Schema.optionalKey(Schema.Number),
   actualDigest: Schema.optionalKey(Schema.String),
@@ -31,13 +34,22 @@ export class ObjectDamaged extends Schema.TaggedError<ObjectDamaged>()("ObjectDa
   quarantined: Schema.optionalKey(Schema.String)
 }) {
   override get message(): string {
-    const what =
-      this.reason === "size"
-        ? `has ${this.actualSize} bytes instead of ${this.expectedSize}`
-        : this.reason === "bytes"
-          ? `has other bytes than its name says (SHA-256 ${short(this.actualDigest ?? "")}…)`
-          : "cannot be read from the disk"
-    return `object ${short(this.digest)} is damaged: ${this.path} ${what}`
+    return `object ${short(this.digest)} is damaged: ${this.path} ${this.what}`
+  }
+
+  private get what(): string {
+    switch (this.reason) {
+      case "size":
+        return `has ${this.actualSize} bytes instead of ${this.expectedSize}`
+      case "bytes":
+        return `has other bytes than its name says (SHA-256 ${short(this.actualDigest ?? "")}…)`
+      case "unreadable":
+        return "cannot be read from the disk"
+      case "kind":
+        return "is no regular file"
+      case "changed":
+        return "was changed while it was in use"
+    }
   }
 
   get advice(): string {

@@ -3,6 +3,7 @@ import { basename, join } from "node:path"
 import { Clock, Effect } from "effect"
 import type { FileStat } from "./Disk.ts"
 import { ensureDirectories, type Ground, objectPath, orMissing, shardOf, uniqueName } from "./Ground.ts"
+import { move } from "./Moving.ts"
 
 /**
  * Moves an object of the writable store into `quarantine/`. Returns its new path, or undefined if there was none.
@@ -23,10 +24,10 @@ export const quarantine = Effect.fn("Store.quarantine")(function* (
   yield* ensureDirectories(ground, [ground.quarantine])
   const to = join(ground.quarantine, `${digest}.${uniqueName()}`)
   yield* faults("quarantine.before-rename")
-  const moved = yield* orMissing(Effect.as(disk.rename(from, to), true))
+  const moved = yield* orMissing(Effect.as(move(ground, from, to), true))
   if (moved === undefined) return undefined
   yield* faults("quarantine.after-rename")
-  ground.sound.delete(digest)
+  ground.checks.forget(digest)
   const at = new Date(yield* Clock.currentTimeMillis).toISOString()
   const note = { digest, file: basename(to), reason, size: now.size, at }
   // The note is for people; the move counts even if a full disk has no room for the note.

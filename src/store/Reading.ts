@@ -1,7 +1,8 @@
 /** How objects are found and handed out: never without a check that their bytes are those of their name. */
-import { Effect } from "effect"
+import { Clock, Effect } from "effect"
 import { type Digest, sha256 } from "../pipeline/Digest.ts"
-import type { FileStat } from "./Disk.ts"
+import { hashUnchanged } from "./Checks.ts"
+import { type FileStat, identity, notRegular } from "./Disk.ts"
 import { type Ground, isMissing, objectPath, orMissing, parallel, shardOf } from "./Ground.ts"
 import { ObjectDamaged, ObjectMissing, type ReadError } from "./ObjectError.ts"
 import { quarantine } from "./Quarantine.ts"
@@ -9,37 +10,46 @@ import type { StorageError } from "./StorageError.ts"
 import { put } from "./Writing.ts"
 
 export interface ReadOptions {
-  /** Bytes that the object must have, as its manifest says. Without it, a large object that was cut short may go unnoticed. */
+  /** Bytes that the object must have, as its manifest says: one that was cut short is found without reading it. */
   readonly size?: number
-  /** Decides, with the digest, which large objects are hashed; another one for every run spreads the checks over all of them. */
-  readonly seed?: string
 }
 
-/** Up to this size an object is hashed whenever it is read; beyond, by sampling. */
+/** Up to this size an object is hashed whenever it is read; beyond, whenever its file is not known to be sound. */
 export const alwaysHashed = 1024 * 1024
 
-/** Remembering more sound objects than this is not worth the memory. */
-const soundLimit = 65_536
+interface FoundFile {
+  readonly _tag: "own" | "layer"
+  readonly path: string
+  /** Of what the name leads to; undefined where that is no regular file. */
+  readonly stat: FileStat | undefined
+  /** Of the name itself, which may be a link. */
+  readonly entry: FileStat
+  /** As the layer's index says; of our own, as found. */
+  readonly size: number
+}
 
-type Found =
-  | { readonly _tag: "own" | "layer"; readonly path: string; readonly stat: FileStat; readonly size: number }
-  | { readonly _tag: "memory"; readonly bytes: Uint8Array; readonly size: number }
+type Found = FoundFile | { readonly _tag: "memory"; readonly bytes: Uint8Array; readonly size: number }
+
+/** What stands under a name: undefined if nothing does. */
+const lookAt = Effect.fnUntraced(function* (ground: Ground, path: string) {
+  const entry = yield* orMissing(ground.disk.stat(path))
+  if (entry === undefined) return undefined
+  const stat = entry.kind === "other" ? yield* orMissing(ground.disk.stat(path, { follow: true })) : entry
+  return { path, entry, stat: stat?.kind === "file" ? stat : undefined }
+})
 
 const find = Effect.fnUntraced(function* (ground: Ground, digest: string) {
-  const path = objectPath(ground, digest)
-  const stat = yield* orMissing(ground.disk.stat(path, { follow: true }))
-  if (stat !== undefined) return { _tag: "own", path, stat, size: stat.size } satisfies Found
+  const own = yield* lookAt(ground, objectPath(ground, digest))
+  if (own !== undefined) return { _tag: "own", ...own, size: own.stat?.size ?? 0 } satisfies Found
   for (const layer of ground.layers) {
     const object = (yield* layer.content).objects.get(digest)
     if (object === undefined) continue
     if (object._tag === "memory") return object
-    const stat = yield* orMissing(ground.disk.stat(object.path, { follow: true }))
-    if (stat !== undefined) return { _tag: "layer", path: object.path, stat, size: object.size } satisfies Found
+    const there = yield* lookAt(ground, object.path)
+    if (there !== undefined) return { _tag: "layer", ...there, size: object.size } satisfies Found
   }
   return yield* new ObjectMissing({ digest, root: ground.root })
 }) as (ground: Ground, digest: string) => Effect.Effect<Found, ReadError>
-
-type FoundFile = Exclude<Found, { readonly _tag: "memory" }>
 
 /** The error for a damaged object, after it was moved aside; where that is not possible, it stays and the error says so. */
 const damaged = Effect.fnUntraced(function* (
@@ -48,18 +58,19 @@ const damaged = Effect.fnUntraced(function* (
   found: FoundFile,
   what: Pick<ObjectDamaged, "reason"> & { actualSize?: number; actualDigest?: string; expectedSize?: number }
 ) {
+  ground.checks.forget(digest)
   const fields = { digest, path: found.path, ...what }
   const to =
     found._tag === "own"
       ? yield* Effect.orElseSucceed(
-          quarantine(ground, digest, new ObjectDamaged(fields).message, found.stat),
+          quarantine(ground, digest, new ObjectDamaged(fields).message, found.entry),
           () => undefined
         )
       : undefined
   return yield* new ObjectDamaged(to === undefined ? fields : { ...fields, quarantined: to })
 })
 
-/** What a failing read says about an object: gone meanwhile, on a bad sector, or nothing in particular. */
+/** What a failing read says about an object: gone meanwhile, on a bad sector, no file any more, or nothing in particular. */
 const explained =
   (ground: Ground, digest: string, found: FoundFile) =>
   <A>(effect: Effect.Effect<A, StorageError>): Effect.Effect<A, ReadError> =>
@@ -67,26 +78,29 @@ const explained =
       Effect.catch((error): Effect.Effect<never, ReadError> => {
         if (isMissing(error)) return Effect.fail(new ObjectMissing({ digest, root: ground.root }))
         if (error.code === "EIO") return damaged(ground, digest, found, { reason: "unreadable" })
+        if (error.code === notRegular) return damaged(ground, digest, found, { reason: "kind" })
         return Effect.fail(error)
       })
     )
 
-const checkSize = (ground: Ground, digest: string, found: FoundFile, options: ReadOptions) => {
+/** The state of the object's file, after a look at its kind and its size. */
+const checkShape = (
+  ground: Ground,
+  digest: string,
+  found: FoundFile,
+  options: ReadOptions
+): Effect.Effect<FileStat, ReadError> => {
+  const { stat } = found
+  if (stat === undefined) return damaged(ground, digest, found, { reason: "kind" })
   const expectedSize = options.size ?? found.size
-  const actualSize = found.stat.size
-  return actualSize === expectedSize
-    ? Effect.void
-    : damaged(ground, digest, found, { reason: "size", expectedSize, actualSize })
+  return stat.size === expectedSize
+    ? Effect.succeed(stat)
+    : damaged(ground, digest, found, { reason: "size", expectedSize, actualSize: stat.size })
 }
 
-const chosen = (ground: Ground, digest: string, seed: string | undefined): boolean =>
-  ground.sampling > 0 && Number.parseInt(sha256(`${digest} ${seed ?? ""}`).slice(0, 8), 16) < ground.sampling * 2 ** 32
-
-/** A file that has the same of all these has the same bytes, unless the disk itself lost them. */
-const identity = (stat: FileStat) => `${stat.dev}.${stat.ino}.${stat.size}.${stat.mtimeNs}.${stat.ctimeNs}`
-
 const checkWhole = Effect.fnUntraced(function* (ground: Ground, digest: string, found: FoundFile) {
-  const actual = yield* ground.disk.hash(found.path).pipe(explained(ground, digest, found))
+  const atMs = yield* Clock.currentTimeMillis
+  const actual = yield* hashUnchanged(ground.disk, found.path, atMs).pipe(explained(ground, digest, found))
   if (actual.sha256 !== digest) {
     return yield* damaged(ground, digest, found, {
       reason: "bytes",
@@ -94,18 +108,14 @@ const checkWhole = Effect.fnUntraced(function* (ground: Ground, digest: string, 
       actualDigest: actual.sha256
     })
   }
-  if (found.size > alwaysHashed) {
-    if (ground.sound.size >= soundLimit) ground.sound.clear()
-    ground.sound.set(digest, identity(found.stat))
-  }
+  if (actual.file !== undefined && actual.size > alwaysHashed)
+    ground.checks.add({ digest, file: actual.file, atMs })
 })
 
-/** The check before an object is used in place: small ones in full; large ones by size, and in full once per process if chosen. */
+/** The check before an object is used in place: in full, unless it is large and the same file was checked before. */
 const check = Effect.fnUntraced(function* (ground: Ground, digest: string, found: FoundFile, options: ReadOptions) {
-  yield* checkSize(ground, digest, found, options)
-  if (found.size > alwaysHashed) {
-    if (!chosen(ground, digest, options.seed) || ground.sound.get(digest) === identity(found.stat)) return
-  }
+  const stat = yield* checkShape(ground, digest, found, options)
+  if (stat.size > alwaysHashed && ground.checks.has(digest, stat)) return
   yield* checkWhole(ground, digest, found)
 })
 
@@ -119,20 +129,19 @@ const orBelow = <A>(ground: Ground, effect: Effect.Effect<A, ReadError>): Effect
           : Effect.catchTag(effect, "ObjectMissing", () => Effect.fail(error))
       )
 
+/** The very bytes that are handed out are hashed. */
 const bytesOf = Effect.fnUntraced(function* (ground: Ground, digest: string, options: ReadOptions) {
   const found = yield* find(ground, digest)
   if (found._tag === "memory") return found.bytes
-  yield* checkSize(ground, digest, found, options)
+  yield* checkShape(ground, digest, found, options)
   const bytes = yield* ground.disk.read(found.path).pipe(explained(ground, digest, found))
-  if (bytes.length <= alwaysHashed || chosen(ground, digest, options.seed)) {
-    const actual = sha256(bytes)
-    if (actual !== digest) {
-      return yield* damaged(ground, digest, found, {
-        reason: "bytes",
-        actualSize: bytes.length,
-        actualDigest: actual
-      })
-    }
+  const actual = sha256(bytes)
+  if (actual !== digest) {
+    return yield* damaged(ground, digest, found, {
+      reason: "bytes",
+      actualSize: bytes.length,
+      actualDigest: actual
+    })
   }
   return bytes
 })
@@ -148,7 +157,7 @@ const rangeOf = Effect.fnUntraced(function* (
   options: ReadOptions
 ) {
   const found = yield* find(ground, digest)
-  if (found._tag === "memory" || found.stat.size <= alwaysHashed) {
+  if (found._tag === "memory" || found.size <= alwaysHashed) {
     return (yield* bytesOf(ground, digest, options)).subarray(offset, offset + length)
   }
   yield* check(ground, digest, found, options)
@@ -178,11 +187,45 @@ const openOnce = Effect.fnUntraced(function* (ground: Ground, digest: string, op
 export const openVerified = (ground: Ground, digest: string, options: ReadOptions = {}) =>
   orBelow(ground, openOnce(ground, digest, options))
 
-/** Reads the object in full, whatever its size and the sampling, and compares. */
+/** An object whose bytes may be used already, but not believed before the check has ended well. */
+export interface Opened {
+  readonly path: string
+  /** The full check, where it is not done yet. */
+  readonly pending: Effect.Effect<void, ReadError> | undefined
+  /** Fails if the file is not the one that was opened, or was touched since: asked when the bytes have been used. */
+  readonly unchanged: Effect.Effect<void, ReadError>
+}
+
+const openEarlyOnce = Effect.fnUntraced(function* (ground: Ground, digest: string, options: ReadOptions) {
+  const found = yield* find(ground, digest)
+  if (found._tag === "memory") {
+    const path = yield* pathOf(ground, digest, found)
+    return { path, pending: undefined, unchanged: Effect.asVoid(openVerified(ground, digest)) } satisfies Opened
+  }
+  const stat = yield* checkShape(ground, digest, found, options)
+  const small = stat.size <= alwaysHashed
+  if (small) yield* checkWhole(ground, digest, found)
+  return {
+    path: found.path,
+    pending: small || ground.checks.has(digest, stat) ? undefined : checkWhole(ground, digest, found),
+    unchanged: Effect.gen(function* () {
+      const now = yield* orMissing(ground.disk.stat(found.path, { follow: true }))
+      if (now !== undefined && identity(now) === identity(stat)) return
+      ground.checks.forget(digest)
+      return yield* new ObjectDamaged({ digest, path: found.path, reason: "changed" })
+    })
+  } satisfies Opened
+}) as (ground: Ground, digest: string, options: ReadOptions) => Effect.Effect<Opened, ReadError>
+
+/** Opens an object at once: small ones are checked before, large ones while they are used. */
+export const openEarly = (ground: Ground, digest: string, options: ReadOptions = {}) =>
+  orBelow(ground, openEarlyOnce(ground, digest, options))
+
+/** Reads the object in full, whatever is known of it, and compares. */
 export const verify = Effect.fnUntraced(function* (ground: Ground, digest: string, options: ReadOptions = {}) {
   const found = yield* find(ground, digest)
   if (found._tag !== "memory") {
-    yield* checkSize(ground, digest, found, options)
+    yield* checkShape(ground, digest, found, options)
     yield* checkWhole(ground, digest, found)
   }
   return { sha256: digest as Digest, size: found.size }

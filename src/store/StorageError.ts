@@ -34,6 +34,10 @@ export class StorageError extends Schema.TaggedError<StorageError>()("StorageErr
       case "EMFILE":
       case "ENFILE":
         return `${attempt}: too many open files`
+      case "ENOTREGULAR":
+        return `${attempt}: it is no regular file, but a directory, a device, a pipe or a socket`
+      case "ENOMEM":
+        return `${attempt} as a whole: ${this.detail}`
       default:
         return `${attempt}: ${this.detail}`
     }
@@ -62,6 +66,8 @@ export class StorageError extends Schema.TaggedError<StorageError>()("StorageErr
       case "EMFILE":
       case "ENFILE":
         return "raise the limit of open files (ulimit -n), or run with fewer --jobs"
+      case "ENOMEM":
+        return "read it in parts: a stage asks for its `path`, and reads from there"
       default:
         return `see whether ${this.path} can be used, or ${elsewhere}`
     }

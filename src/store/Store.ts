@@ -4,6 +4,7 @@ import { decodeManifest, encodeManifest, type Manifest } from "../pipeline/Artif
 import type { Digest } from "../pipeline/Digest.ts"
 import type { Content } from "../pipeline/StageContext.ts"
 import * as Census from "./Census.ts"
+import { type Check, Checks } from "./Checks.ts"
 import { type Disk, readOnly } from "./Disk.ts"
 import { type Faults, none } from "./Faults.ts"
 import { ground } from "./Ground.ts"
@@ -41,8 +42,8 @@ export interface Store {
   /** Which of the objects exist. One call for many digests costs a listing of the store, not a look at each. */
   readonly has: (digests: Iterable<Digest>) => Effect.Effect<ReadonlySet<Digest>, StorageError | LayerInvalid>
   /**
-   * The bytes of an object. Up to 1 MiB they are always hashed; beyond, the size is compared with `size`, and a sample is hashed in
-   * full. A damaged object is moved to `quarantine/` before the error is returned; a sound copy in a layer takes its place.
+   * The bytes of an object, hashed. A damaged object is moved to `quarantine/` before the error is returned; a sound copy in a layer takes
+   * its place.
    */
   readonly read: (digest: Digest, options?: Reading.ReadOptions) => Effect.Effect<Uint8Array, ReadError>
   /** As `read`, for `length` bytes from `offset`; fewer at the end. */
@@ -52,8 +53,12 @@ export interface Store {
     length: number,
     options?: Reading.ReadOptions
   ) => Effect.Effect<Uint8Array, ReadError>
-  /** The path of an object after the checks of `read`. Large objects are hashed at most once per process. */
+  /** The path of an object after it was hashed; above 1 MiB only if the same unchanged file was not hashed before. */
   readonly openVerified: (digest: Digest, options?: Reading.ReadOptions) => Effect.Effect<string, ReadError>
+  /** As `openVerified`, without waiting for the hash of a large object: whoever opens it must see to it that its check ends well. */
+  readonly openEarly: (digest: Digest, options?: Reading.ReadOptions) => Effect.Effect<Reading.Opened, ReadError>
+  /** The full checks of large objects that were made through this store. */
+  readonly checks: () => ReadonlyArray<Check>
 
   /** Hashes an object in full, whatever its size. */
   readonly verify: (digest: Digest, options?: Reading.ReadOptions) => Effect.Effect<Writing.Stored, ReadError>
@@ -106,8 +111,8 @@ export interface StoreOptions {
   /** Searched in order for what the writable store does not have. */
   readonly layers?: ReadonlyArray<Layer>
   readonly faults?: Faults
-  /** Share of the objects above 1 MiB that are hashed when they are read; 1/16 by default. */
-  readonly sampling?: number
+  /** Full checks that earlier processes have made. */
+  readonly checked?: Iterable<Pick<Check, "digest" | "file">>
 }
 
 /**
@@ -117,8 +122,9 @@ export interface StoreOptions {
 export const untouched = ({ layers, root }: Store, disk: Disk): Store => make({ root, layers, disk: readOnly(disk) })
 
 export const make = (options: StoreOptions): Store => {
-  const { root, disk, layers = [], faults = none, sampling = 1 / 16 } = options
-  const on = ground({ root, disk, layers, faults, sampling })
+  const { root, disk, layers = [], faults = none } = options
+  const checks = new Checks(options.checked)
+  const on = ground({ root, disk, layers, faults, checks })
 
   const put = Effect.fn("Store.put")((content: Content) => Writing.put(on, content)) as Store["put"]
   const read: Store["read"] = Effect.fn("Store.read")((digest, options) => Reading.read(on, digest, options))
@@ -135,6 +141,8 @@ export const make = (options: StoreOptions): Store => {
       Reading.readRange(on, digest, offset, length, options)
     ),
     openVerified: Effect.fn("Store.openVerified")((digest, options) => Reading.openVerified(on, digest, options)),
+    openEarly: Effect.fn("Store.openEarly")((digest, options) => Reading.openEarly(on, digest, options)),
+    checks: () => checks.made,
     verify: Effect.fn("Store.verify")((digest, options) => Reading.verify(on, digest, options)),
     verifyAll: Effect.fn("Store.verifyAll")(options => Census.verifyAll(on, options)),
     quarantine: (digest, reason) => Quarantine.quarantine(on, digest, reason),

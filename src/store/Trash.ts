@@ -2,7 +2,8 @@
 import { basename, join } from "node:path"
 import { Clock, Effect } from "effect"
 import { type Digest, isDigest } from "../pipeline/Digest.ts"
-import { ensureDirectories, type Ground, objectPath, orMissing, parallel, shardOf } from "./Ground.ts"
+import { ensureDirectories, type Ground, isDirectory, objectPath, orMissing, parallel, shardOf } from "./Ground.ts"
+import { move } from "./Moving.ts"
 import { ObjectDamaged, ObjectMissing } from "./ObjectError.ts"
 
 /** What was moved or removed. */
@@ -26,19 +27,19 @@ export const trash = Effect.fnUntraced(function* (ground: Ground, digests: Itera
   const folder = join(ground.trash, stampOf(yield* Clock.currentTimeMillis))
   yield* ensureDirectories(ground, [folder])
   const shards = new Set<string>()
-  const move = Effect.fnUntraced(function* (digest: Digest) {
+  const discard = Effect.fnUntraced(function* (digest: Digest) {
     const from = objectPath(ground, digest)
     const stat = yield* orMissing(disk.stat(from))
     if (stat === undefined) return 0
     yield* faults("trash.before-rename")
-    const moved = yield* orMissing(Effect.as(disk.rename(from, join(folder, digest)), true))
+    const moved = yield* orMissing(Effect.as(move(ground, from, join(folder, digest)), true))
     if (moved === undefined) return 0
     yield* faults("trash.after-rename")
-    ground.sound.delete(digest)
+    ground.checks.forget(digest)
     shards.add(shardOf(ground, digest))
     return { bytes: stat.size }
   })
-  const moved = yield* Effect.forEach(new Set(digests), move, { concurrency: parallel })
+  const moved = yield* Effect.forEach(new Set(digests), discard, { concurrency: parallel })
   // The new names first, for file systems that may keep one half of a rename: better in both places than in none.
   yield* disk.syncDirectory(folder)
   yield* Effect.forEach(shards, shard => disk.syncDirectory(shard), { concurrency: parallel, discard: true })
@@ -59,7 +60,7 @@ export const folders = Effect.fnUntraced(function* (ground: Ground) {
   const found: Array<{ readonly path: string; readonly time: number }> = []
   for (const entry of entries) {
     const time = timeOf(entry.name)
-    if (entry.kind === "directory" && time !== undefined) found.push({ path: join(ground.trash, entry.name), time })
+    if (time !== undefined && (yield* isDirectory(ground, ground.trash, entry))) found.push({ path: join(ground.trash, entry.name), time })
   }
   return found.sort((a, b) => a.time - b.time)
 })
@@ -71,6 +72,7 @@ export const restoreFromTrash = Effect.fnUntraced(function* (ground: Ground, dig
   if ((yield* orMissing(disk.stat(to))) !== undefined) return
   for (const { path } of (yield* folders(ground)).reverse()) {
     const from = join(path, digest)
+    if ((yield* orMissing(disk.stat(from)))?.kind !== "file") continue
     const actual = yield* orMissing(disk.hash(from))
     if (actual === undefined) continue
     if (actual.sha256 !== digest) {
@@ -84,7 +86,7 @@ export const restoreFromTrash = Effect.fnUntraced(function* (ground: Ground, dig
     }
     yield* ensureDirectories(ground, [shardOf(ground, digest)])
     yield* faults("restore.before-rename")
-    yield* disk.rename(from, to)
+    yield* move(ground, from, to)
     yield* faults("restore.after-rename")
     yield* disk.syncDirectory(shardOf(ground, digest))
     yield* disk.syncDirectory(path)
@@ -133,7 +135,7 @@ export const emptyTrash = Effect.fnUntraced(function* (ground: Ground, options: 
     if (time > before) continue
     let foreign = false
     for (const entry of yield* disk.readdir(path)) {
-      if (entry.kind !== "file" || !isDigest(basename(entry.name))) {
+      if (entry.kind === "directory" || !isDigest(basename(entry.name))) {
         foreign = true
         continue
       }

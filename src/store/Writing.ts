@@ -2,7 +2,7 @@
 import { createHash } from "node:crypto"
 import { join } from "node:path"
 import { Effect } from "effect"
-import { type Digest, sha256 } from "../pipeline/Digest.ts"
+import { type Digest, sha256, updateAll } from "../pipeline/Digest.ts"
 import type { Content } from "../pipeline/StageContext.ts"
 import type { Appender } from "./Disk.ts"
 import {
@@ -17,6 +17,7 @@ import {
   shardOf,
   uniqueName
 } from "./Ground.ts"
+import { copyOver, move } from "./Moving.ts"
 import { ContentFailed, StagedChanged } from "./ObjectError.ts"
 import { quarantine } from "./Quarantine.ts"
 import type { StorageError } from "./StorageError.ts"
@@ -60,29 +61,18 @@ const exists = Effect.fnUntraced(function* (ground: Ground, digest: string, size
   return false
 })
 
-/** Gives a written and synced file its name, which is durable only once the shard is synced. */
-const moveIn = Effect.fnUntraced(function* (ground: Ground, from: string, digest: string) {
-  const { disk } = ground
-  const to = objectPath(ground, digest)
-  yield* Effect.catchIf(
-    disk.rename(from, to),
-    error => error.code === "EXDEV",
-    () => copyIn(ground, from, to)
+/**
+ * Makes a staged file ours alone. One that has another name as well is replaced by a copy, which is hashed: whoever has that name may
+ * have written to the file since it was, and could write to the object later.
+ */
+const makeOwn = (ground: Ground, { path, sha256: digest, size }: Staged) =>
+  copyOver(ground, path, path, copy =>
+    Effect.flatMap(ground.disk.hash(copy), actual =>
+      actual.sha256 === digest
+        ? Effect.void
+        : Effect.fail(new StagedChanged({ path, digest, expectedSize: size, actualSize: actual.size }))
+    )
   )
-})
-
-const copyIn = Effect.fnUntraced(function* (ground: Ground, from: string, to: string) {
-  const { disk } = ground
-  yield* ensureDirectories(ground, [ground.tmp])
-  const staging = join(ground.tmp, uniqueName())
-  yield* Effect.gen(function* () {
-    yield* disk.copy(from, staging)
-    yield* disk.chmod(staging, objectMode)
-    yield* disk.syncFile(staging)
-    yield* disk.rename(staging, to)
-  }).pipe(Effect.onError(() => Effect.ignore(disk.unlink(staging))))
-  yield* Effect.ignore(disk.unlink(from))
-})
 
 /** Writes to a new file in `tmp/`, syncs it, renames it; whatever goes wrong, nothing stays behind. */
 const writeObject = <E>(
@@ -111,7 +101,7 @@ const writeObject = <E>(
     yield* ensureDirectories(ground, [shardOf(ground, stored.sha256)])
     // A content of unknown digest can be told to exist only now.
     if (size === undefined && (yield* exists(ground, stored.sha256, stored.size))) yield* disk.unlink(staging)
-    else yield* disk.rename(staging, objectPath(ground, stored.sha256))
+    else yield* move(ground, staging, objectPath(ground, stored.sha256))
     yield* faults("put.after-rename")
     yield* disk.syncDirectory(shardOf(ground, stored.sha256))
     yield* faults("put.after-directory-sync")
@@ -164,7 +154,7 @@ const putStream = (ground: Ground, content: AsyncIterable<Uint8Array>) =>
             })
             if (next.done === true) return { sha256: hasher.digest("hex") as Digest, size }
             if (size > 0) yield* ground.faults("put.mid-write")
-            hasher.update(next.value)
+            updateAll(hasher, next.value)
             yield* file.write(next.value)
             size += next.value.length
           }
@@ -206,7 +196,9 @@ const inspect = Effect.fnUntraced(function* (ground: Ground, staged: Staged) {
       ...(stat?.kind === "file" ? { actualSize: stat.size } : {})
     })
   }
-  return known ? ("known" satisfies Fate) : ("new" satisfies Fate)
+  if (known) return "known" satisfies Fate
+  if (stat.nlink > 1) yield* makeOwn(ground, staged)
+  return "new" satisfies Fate
 })
 
 /**
@@ -249,7 +241,7 @@ export const publish = Effect.fnUntraced(function* (ground: Ground, staged: Read
       added,
       file =>
         faults("publish.before-rename").pipe(
-          Effect.andThen(moveIn(ground, file.path, file.sha256)),
+          Effect.andThen(move(ground, file.path, objectPath(ground, file.sha256))),
           Effect.andThen(faults("publish.after-rename"))
         ),
       { concurrency: parallel, discard: true }

@@ -8,7 +8,7 @@ import { manifestDigest } from "../../src/pipeline/Artifact.ts"
 import { type Digest, sha256 } from "../../src/pipeline/Digest.ts"
 import { readOnly } from "../../src/store/Disk.ts"
 import { nodeDisk } from "../../src/store/NodeDisk.ts"
-import { make } from "../../src/store/Store.ts"
+import { make, type Store } from "../../src/store/Store.ts"
 import { bytesOf, inMemory, objectAt, onDisk, root, stagedAs } from "../support/storeSetup.ts"
 
 const mebibyte = 1024 * 1024
@@ -362,25 +362,27 @@ describe("damage", () => {
     20_000
   )
 
-  it.effect("a large object is checked by its size, and in full by a sample that the seed moves", () =>
+  it.effect("one byte of a large object is found by every way out of the store, whichever byte it is", () =>
     Effect.gen(function* () {
-      const { disk, store } = inMemory({}, { sampling: 0.25 })
+      const { disk, store } = inMemory()
       const bytes = bytesOf(mebibyte + 1)
       const { sha256: digest } = yield* store.put(bytes)
       const path = objectAt(root, digest)
-
-      let caught = 0
-      for (let run = 0; run < 40; run++) {
-        disk.corrupt(path, () => flip(bytes, mebibyte))
-        const result = yield* Effect.result(store.openVerified(digest, { seed: `run ${run}`, size: bytes.length }))
-        if (result._tag === "Success") continue
-        caught++
-        assert.strictEqual(result.failure._tag, "ObjectDamaged")
-        yield* store.put(bytes)
+      for (const place of [0, 1000, mebibyte >> 1, mebibyte]) {
+        for (const way of [
+          store.read(digest),
+          store.readRange(digest, 5, 10),
+          store.openVerified(digest),
+          Effect.flatMap(store.openEarly(digest), ({ pending = Effect.void }) => pending),
+          store.materialise(digest, "/out/file"),
+          store.materialise(digest, "/out/file", { mode: "hardlink" })
+        ]) {
+          disk.corrupt(path, () => flip(bytes, place))
+          assert.strictEqual((yield* Effect.flip(way))._tag, "ObjectDamaged")
+          assert.isFalse(disk.files().has("/out/file"))
+          yield* store.put(bytes)
+        }
       }
-      assert.isAbove(caught, 2)
-      assert.isBelow(caught, 25)
-
       disk.corrupt(path, () => bytes.slice(0, mebibyte))
       const short = yield* Effect.flip(store.read(digest, { size: bytes.length }))
       assert.strictEqual(short._tag === "ObjectDamaged" ? short.reason : short._tag, "size")
@@ -388,37 +390,47 @@ describe("damage", () => {
     })
   )
 
-  it.effect("the sample is the same for the same digest and seed", () =>
+  it.effect("a large object is hashed once as long as its file stays the same, and by all who are told of that", () =>
     Effect.gen(function* () {
-      const { disk, store } = inMemory({}, { sampling: 0.5 })
-      const { sha256: digest } = yield* store.put(bytesOf(mebibyte + 1))
-      const hashed = Effect.fnUntraced(function* (seed: string) {
-        // A store of its own: one remembers what it has hashed.
-        const before = disk.log.length
-        yield* make({ root, disk, sampling: 0.5 }).openVerified(digest, { seed })
-        return disk.log.slice(before).some(operation => operation.name === "hash")
-      })
-      for (let run = 0; run < 20; run++) {
-        assert.strictEqual(yield* hashed(`${run}`), yield* hashed(`${run}`))
-      }
+      const { disk, store } = inMemory()
+      const bytes = bytesOf(2 * mebibyte)
+      const { sha256: digest } = yield* store.put(bytes)
+      const hashes = (by: Store) =>
+        Effect.gen(function* () {
+          const before = disk.log.length
+          assert.strictEqual(yield* by.openVerified(digest), objectAt(root, digest))
+          return disk.log.slice(before).filter(({ name }) => name === "hash").length
+        })
+      assert.deepStrictEqual([yield* hashes(store), yield* hashes(store)], [1, 1], "it has only just been written")
+      yield* TestClock.adjust("1 second")
+      assert.deepStrictEqual([yield* hashes(store), yield* hashes(store)], [1, 0])
+      const other = make({ root, disk, checked: store.checks() })
+      assert.deepStrictEqual([yield* hashes(other), other.checks().length], [0, 0])
+      // The same bytes at the same place, but not the same file any more.
+      yield* disk.write(objectAt(root, digest), bytes)
+      assert.strictEqual(yield* hashes(other), 1)
+      const range = yield* store.readRange(digest, mebibyte, 10)
+      assert.deepStrictEqual(Buffer.from(range), Buffer.from(bytes.subarray(mebibyte, mebibyte + 10)))
+      assert.strictEqual((yield* store.readRange(digest, 2 * mebibyte - 3, 10)).length, 3)
     })
   )
 
-  it.effect("a store hashes a chosen large object once, and again after it changed", () =>
+  it.effect("what is opened early says whether its file was touched since", () =>
     Effect.gen(function* () {
-      const { folder, store: seedStore } = yield* onDisk
-      const store = make({ root: seedStore.root, disk: nodeDisk, sampling: 1 })
-      const bytes = bytesOf(2 * mebibyte)
-      const { sha256: digest } = yield* store.put(bytes)
-      assert.strictEqual(yield* store.openVerified(digest), objectAt(store.root, digest))
-      assert.deepStrictEqual(
-        Buffer.from(yield* store.readRange(digest, mebibyte, 10)),
-        Buffer.from(bytes.subarray(mebibyte, mebibyte + 10))
-      )
-      assert.strictEqual((yield* store.readRange(digest, 2 * mebibyte - 3, 10)).length, 3)
-      overwrite(objectAt(store.root, digest), flip(bytes, 12))
-      assert.strictEqual((yield* Effect.flip(store.openVerified(digest)))._tag, "ObjectDamaged")
-      assert.isTrue(fs.existsSync(folder))
+      const { disk, store } = inMemory()
+      for (const size of [10, 2 * mebibyte]) {
+        const bytes = bytesOf(size)
+        const { sha256: digest } = yield* store.put(bytes)
+        const { path, pending = Effect.void, unchanged } = yield* store.openEarly(digest)
+        yield* pending
+        yield* unchanged
+        yield* disk.write(path, bytes)
+        const error = yield* Effect.flip(unchanged)
+        assert.strictEqual(error._tag === "ObjectDamaged" ? error.reason : error._tag, "changed")
+        assert.isTrue(disk.files().has(path), "its bytes may be right: it stays")
+        yield* disk.unlink(path)
+        assert.strictEqual((yield* Effect.flip(unchanged))._tag, "ObjectDamaged")
+      }
     })
   )
 
@@ -517,7 +529,7 @@ describe("verifyAll", () => {
   it.effect("of an empty store creates nothing", () =>
     Effect.gen(function* () {
       const { folder, store } = yield* onDisk
-      assert.deepStrictEqual(yield* store.verifyAll(), { checked: 0, bytes: 0, damaged: [], missing: [] })
+      assert.deepStrictEqual(yield* store.verifyAll(), { checked: 0, bytes: 0, damaged: [], missing: [], odd: [] })
       assert.deepStrictEqual(yield* Stream.runCollect(store.list), [])
       assert.strictEqual((yield* store.usage).objects.count, 0)
       assert.strictEqual((yield* store.has([sha256("a")])).size, 0)
