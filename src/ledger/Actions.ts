@@ -24,7 +24,7 @@ export interface KnownAction {
   readonly outputs: ReadonlyArray<KnownOutput>
 }
 
-/** The results of actions that were computed before, by key. Keys that are unknown are left out. */
+/** The results of actions that were computed before, by key. Keys that are unknown are left out, and those whose result is suspect. */
 export const lookup = (database: Database, keys: ReadonlyArray<Digest>): ReadonlyMap<Digest, KnownAction> => {
   const found = new Map<Digest, KnownAction>()
   for (let start = 0; start < keys.length; start += batchSize) {
@@ -53,7 +53,8 @@ const batchSize = 250
 
 const lookupWhere = (condition: string) =>
   `SELECT action.id, action.key, output.port, artifact.digest, artifact.state
-   FROM action JOIN output ON output.action = action.id JOIN artifact ON artifact.id = output.artifact WHERE action.key ${condition}`
+   FROM action JOIN output ON output.action = action.id JOIN artifact ON artifact.id = output.artifact
+   WHERE action.key ${condition} AND NOT EXISTS (SELECT 1 FROM suspect WHERE suspect.action = action.id)`
 const lookupOne = lookupWhere("= ?")
 const lookupMany = lookupWhere(`IN (${Array.from({ length: batchSize }, () => "?").join(",")})`)
 
@@ -259,12 +260,14 @@ export const markArtifacts = (
     return changed
   })
 
-/** The newest chunk sets of a family whose bytes are present: where items of the next set may be found. */
+/** The newest chunk sets of a family whose bytes are present, and not suspect: where items of the next set may be found. */
 export const setsOfFamily = (database: Database, family: Digest, limit: number): ReadonlyArray<Digest> =>
   database
     .column<Buffer>(
       `SELECT artifact.digest FROM output JOIN artifact ON artifact.id = output.artifact
-       WHERE output.family = ? AND artifact.state = 0 GROUP BY artifact.id ORDER BY artifact.id DESC LIMIT ?`,
+       WHERE output.family = ? AND artifact.state = 0
+         AND NOT EXISTS (SELECT 1 FROM output AS made JOIN suspect ON suspect.action = made.action WHERE made.artifact = artifact.id)
+       GROUP BY artifact.id ORDER BY artifact.id DESC LIMIT ?`,
       toBytes(family),
       limit
     )

@@ -3,6 +3,7 @@ import type { Digest } from "../pipeline/Digest.ts"
 import type { ErrorClass } from "../pipeline/StageError.ts"
 import { type ActionId, artifactId } from "./Actions.ts"
 import type { Database } from "./Database.ts"
+import * as Held from "./Held.ts"
 import type { Owner } from "./Leases.ts"
 import { ensurePlan, type ResolvedNode } from "./Plans.ts"
 
@@ -52,6 +53,7 @@ export interface RunEnd {
 
 export const finish = (database: Database, run: RunId, end: RunEnd): void =>
   database.immediate(() => {
+    Held.release(database, run)
     const plan = ensurePlan(database, end.pipeline, end.profile, end.nodes, end.generation)
     database.run(
       "UPDATE run SET plan = ?, status = ?, ended_ms = ?, executed = ?, reused = ?, failed = ?, skipped = ?, saved_ms = ? WHERE id = ?",
@@ -84,6 +86,7 @@ export const markCrashed = (database: Database, owner: Owner, alive: (pid: numbe
   database.immediate(() => {
     for (const { id } of dead) {
       database.run("UPDATE run SET status = 'crashed' WHERE id = ?", id)
+      Held.release(database, id)
       database.run("UPDATE execution SET status = 'lost' WHERE run = ? AND status = 'running'", id)
     }
   })

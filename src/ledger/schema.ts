@@ -119,5 +119,27 @@ export const migrations: ReadonlyArray<string> = [
   -- counter 'generation' grows whenever an artifact stops being present or an action's output changes.
   CREATE TABLE counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
   INSERT INTO counter VALUES ('generation', 0), ('token', 0);
+  `,
+  `
+  -- Full checks of objects above 1 MiB that ended well. file: device, inode, size and times of what was hashed; '' if it may have changed
+  -- meanwhile, or was found damaged since. at_ms: when the check began: what was computed from the object before that is accounted for.
+  CREATE TABLE checked (object BLOB PRIMARY KEY, file TEXT NOT NULL, at_ms INTEGER NOT NULL) WITHOUT ROWID;
+
+  -- Actions that read an object which turned out damaged: what they returned is no hit until they have run again.
+  -- execution: the last one when that was found. checkpoint: 1 until what they had kept for going on has been dropped.
+  CREATE TABLE suspect (
+    action INTEGER PRIMARY KEY REFERENCES action, object BLOB NOT NULL, execution INTEGER NOT NULL,
+    checkpoint INTEGER NOT NULL, at_ms INTEGER NOT NULL
+  );
+  -- Large objects that were found damaged before there was this table: nobody knows since when they were.
+  INSERT INTO suspect SELECT input.action, min(object.digest), (SELECT coalesce(max(id), 0) FROM execution), 1, 0
+    FROM artifact JOIN artifact_object ON artifact_object.artifact = artifact.id JOIN object ON object.id = artifact_object.object
+    JOIN input ON input.artifact = artifact.id
+    WHERE artifact.state = 2 AND object.size > 1048576 GROUP BY input.action;
+  UPDATE counter SET value = value + 1 WHERE name = 'generation';
+
+  -- What running runs count on: digests of artifacts, 32 bytes each.
+  CREATE TABLE held (id INTEGER PRIMARY KEY, run INTEGER NOT NULL REFERENCES run, artifacts BLOB NOT NULL);
+  CREATE INDEX held_by_run ON held (run);
   `
 ]

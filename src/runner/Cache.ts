@@ -1,9 +1,13 @@
 /** The cache: the store and the ledger below one directory, and the read-only layers beneath. */
 import { existsSync } from "node:fs"
 import { join, resolve } from "node:path"
+import { Effect } from "effect"
+import * as Actions from "../ledger/Actions.ts"
 import { Database } from "../ledger/Database.ts"
-import { readOnly } from "../store/Disk.ts"
+import * as Suspects from "../ledger/Suspects.ts"
+import { type Disk, readOnly } from "../store/Disk.ts"
 import * as Faults from "../store/Faults.ts"
+import type { Damage } from "../store/Ground.ts"
 import * as Layer from "../store/Layer.ts"
 import { nodeDisk } from "../store/NodeDisk.ts"
 import * as Store from "../store/Store.ts"
@@ -30,8 +34,33 @@ export interface Cache {
   readonly store: Store.Store
 }
 
-const storeAt = (location: CacheLocation, disk: typeof nodeDisk): Store.Store =>
+/** A damaged object: what it is part of is lost, and what was computed from it is suspect. */
+const note = (database: Database, { covered, digest, size }: Damage): void =>
+  database.immediate(() => {
+    Suspects.distrust(database, { digest, size }, Date.now())
+    if (!covered) Actions.markObjects(database, [digest], "lost")
+  })
+
+/** Verbs that only look have the ledger open for reading: to say that an object is damaged it is opened once more. */
+const noteBy = (paths: CachePaths, open: Database | undefined) => (damage: Damage) =>
+  Effect.try({
+    try: () => {
+      if (open !== undefined) return note(open, damage)
+      if (!existsSync(paths.ledger)) return
+      const database = Database.open(paths.ledger)
+      try {
+        note(database, damage)
+      } finally {
+        database.close()
+      }
+    },
+    catch: cause => cause
+  })
+
+/** A store below the cache root that tells the ledger what it finds damaged. */
+export const storeAt = (location: CacheLocation, disk: Disk, database?: Database): Store.Store =>
   Store.make({
+    aside: noteBy(pathsOf(location.root), database),
     root: resolve(location.root),
     disk,
     layers: location.layers.map(directory => Layer.make({ directory, disk })),
@@ -41,7 +70,8 @@ const storeAt = (location: CacheLocation, disk: typeof nodeDisk): Store.Store =>
 /** Opens for writing; creates what is missing. Throws LedgerError. */
 export const open = (location: CacheLocation): Cache => {
   const paths = pathsOf(location.root)
-  return { paths, database: Database.open(paths.ledger), store: storeAt(location, nodeDisk) }
+  const database = Database.open(paths.ledger)
+  return { paths, database, store: storeAt(location, nodeDisk, database) }
 }
 
 /** Opens for looking only: creates nothing, takes no lock. Undefined where nothing was ever run. Throws LedgerError. */

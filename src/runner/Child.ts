@@ -12,6 +12,7 @@ import { permanent, StageError } from "../pipeline/StageError.ts"
 import * as Layer from "../store/Layer.ts"
 import { nodeDisk } from "../store/NodeDisk.ts"
 import * as Store from "../store/Store.ts"
+import * as InputChecks from "./InputChecks.ts"
 import { readers } from "./Readers.ts"
 import { decodeRequest, encodeResult, type Request, requestFile, resultFile, type ResultRecord } from "./Request.ts"
 import { outputWriter } from "./Writers.ts"
@@ -62,11 +63,13 @@ const runStage = (
   Effect.gen(function* () {
     const cpuBefore = process.cpuUsage()
     const layers = request.store.layers.map(path => Layer.make({ directory: path, disk: nodeDisk }))
-    const store = Store.make({ root: request.store.root, disk: nodeDisk, layers })
+    // What is damaged stays where it is: the runner looks at it, and moves it aside when the ledger knows what it means.
+    const store = Store.make({ root: request.store.root, disk: nodeDisk, layers, checked: request.checked, aside: false })
+    const checks = InputChecks.make(store)
     const parameters = yield* Effect.mapError(Schema.decodeUnknownEffect(stage.parameters)(request.parameters), error =>
       permanent(`the parameters of ${request.label} do not fit stage ${stage.name}: ${error.message}`)
     )
-    const inputs = yield* readers(store, stage.inputs, request)
+    const inputs = yield* readers(store, stage.inputs, request, checks)
     const outputs = yield* Effect.forEach(Object.entries(stage.outputs), ([port, kind]) =>
       Effect.map(outputWriter(store, nodeDisk, kind, port, request), output => [port, output] as const)
     )
@@ -93,8 +96,12 @@ const runStage = (
       slots: request.slots,
       engine: request.engine
     }
-    yield* stage.run(context)
-    const written = yield* Effect.forEach(outputs, ([, output]) => output.finish)
+    const written = yield* checks.around(
+      Effect.andThen(
+        stage.run(context),
+        Effect.forEach(outputs, ([, output]) => output.finish)
+      )
+    )
     const cpu = process.cpuUsage(cpuBefore)
     return {
       version: 1,
@@ -102,6 +109,7 @@ const runStage = (
       outputs: written.map(({ digest, manifest, port }) => ({ port, digest, manifest })),
       staged: written.flatMap(({ staged }) => staged),
       metrics,
+      checked: store.checks(),
       cpuMs: Math.round((cpu.user + cpu.system) / 1000),
       peakKib: process.resourceUsage().maxRSS
     }

@@ -1,11 +1,13 @@
 /** Publishes what an action's process left: objects into the store, then one transaction that makes the result visible. */
 import { Clock, Effect } from "effect"
 import * as Actions from "../ledger/Actions.ts"
+import * as Checked from "../ledger/Checked.ts"
 import type { LedgerError } from "../ledger/LedgerError.ts"
 import * as Leases from "../ledger/Leases.ts"
 import * as Metrics from "../ledger/Metrics.ts"
 import * as Remembered from "../ledger/Remembered.ts"
 import * as Runs from "../ledger/Runs.ts"
+import * as Suspects from "../ledger/Suspects.ts"
 import { manifestBytes } from "../pipeline/Artifact.ts"
 import { type Busy, type Failure, type ReadyAction, recordOf, storageFailure } from "./Action.ts"
 import type { Ports } from "./Ports.ts"
@@ -41,7 +43,15 @@ export const commit = (
       database.immediate(() => {
         // Thought dead, we lost the lease: whoever has it publishes, and we reuse that.
         if (!Leases.held(database, lease)) return undefined
+        // It read what has turned out damaged since; the action is begun anew.
+        if (Suspects.taints(database, action.key, execution)) {
+          Runs.finishExecution(database, execution, { status: "interrupted", now })
+          Leases.release(database, lease)
+          return undefined
+        }
         const id = Actions.ensureAction(database, recordOf(action), now)
+        Checked.record(database, result.checked)
+        Suspects.trust(database, id)
         const divergences = Actions.recordOutputs(database, id, execution, outputs, now)
         Metrics.record(
           database,

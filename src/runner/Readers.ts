@@ -1,44 +1,32 @@
 /** Readers of an action's inputs: artifacts from the store, checked before their bytes are handed out. */
+import { constants } from "node:buffer"
 import { Effect, Schema, Stream } from "effect"
 import { type AnyPort, type Kind, type Manifest, portArity, portKind } from "../pipeline/Artifact.ts"
 import type { Digest } from "../pipeline/Digest.ts"
 import type { ArtifactReader, ChunkReader } from "../pipeline/StageContext.ts"
-import { StageError } from "../pipeline/StageError.ts"
+import { permanent, StageError } from "../pipeline/StageError.ts"
 import { decodePage } from "../store/Pages.ts"
 import type { Store } from "../store/Store.ts"
+import { type InputChecks, readFailed } from "./InputChecks.ts"
 import type { Request } from "./Request.ts"
 
-interface Described {
-  readonly _tag: string
-  readonly message: string
-  readonly advice?: string
-}
-
-const meansDamaged: ReadonlySet<string> = new Set(["ObjectMissing", "ObjectDamaged", "PageInvalid", "ManifestInvalid"])
-
-/** A read that failed. Where the object itself is at fault, the runner has it made again. */
-const readFailed =
-  (artifact: string, object: string) =>
-  (error: Described): StageError =>
-    new StageError({
-      class: meansDamaged.has(error._tag) ? "damaged" : error._tag === "StorageError" ? "storage" : "permanent",
-      message: error.message,
-      artifact,
-      object,
-      ...(error.advice === undefined ? {} : { advice: error.advice })
-    })
+/** JavaScript's strings are no longer, in UTF-16 units; of UTF-8 it takes at least as many bytes. */
+const longestText = constants.MAX_STRING_LENGTH
 
 /** The inputs as the stage's ports declare them. */
 export const readers = (
   store: Store,
   ports: { readonly [port: string]: AnyPort },
-  request: Request
+  request: Request,
+  checks: InputChecks
 ): Effect.Effect<Record<string, unknown>, StageError> =>
   Effect.gen(function* () {
     const inputs: Record<string, unknown> = {}
     for (const [port, declared] of Object.entries(ports)) {
       const given = request.inputs.filter(input => input.port === port)
-      const opened = yield* Effect.forEach(given, input => open(store, portKind(declared), input.digest as Digest))
+      const opened = yield* Effect.forEach(given, input =>
+        open(store, checks, portKind(declared), input.digest as Digest)
+      )
       switch (portArity(declared)) {
         case "one":
         case "optional":
@@ -56,6 +44,7 @@ export const readers = (
 
 const open = (
   store: Store,
+  checks: InputChecks,
   kind: Kind.Any,
   digest: Digest
 ): Effect.Effect<ArtifactReader<unknown> | ChunkReader<unknown>, StageError> =>
@@ -71,11 +60,12 @@ const open = (
     )
     return kind.chunked
       ? chunkReader(store, digest, manifest, metadata)
-      : artifactReader(store, digest, manifest, metadata)
+      : artifactReader(store, checks, digest, manifest, metadata)
   })
 
 const artifactReader = (
   store: Store,
+  checks: InputChecks,
   digest: Digest,
   manifest: Manifest,
   metadata: unknown
@@ -99,12 +89,19 @@ const artifactReader = (
     digest,
     metadata,
     files: manifest.files,
-    path: file =>
-      Effect.flatMap(entry(file), ({ sha256, size }) =>
-        Effect.mapError(store.openVerified(sha256, { size }), readFailed(digest, sha256))
-      ),
+    path: file => Effect.flatMap(entry(file), ({ sha256, size }) => checks.open(digest, sha256, size)),
     bytes,
-    text: file => Effect.map(bytes(file), content => Buffer.from(content).toString("utf8"))
+    text: file =>
+      Effect.flatMap(bytes(file), content =>
+        content.length > longestText
+          ? Effect.fail(
+              permanent(
+                `file ${file} of artifact ${digest.slice(0, 12)} has ${content.length} bytes, too many for one text`,
+                "read it in parts, from its `path`"
+              )
+            )
+          : Effect.succeed(Buffer.from(content.buffer, content.byteOffset, content.byteLength).toString("utf8"))
+      )
   }
 }
 

@@ -23,6 +23,8 @@ export const Request = Schema.Struct({
   /** For each chunk-set output: earlier sets of its family, which may hold items that are needed again. */
   candidates: Schema.Record(Schema.String, Schema.Array(Hex)),
   store: Schema.Struct({ root: Schema.String, layers: Schema.Array(Schema.String) }),
+  /** Files of large objects that were hashed before: as long as they are the same, they are not hashed again. */
+  checked: Schema.Array(Schema.Struct({ digest: Hex, file: Schema.String })),
   /** Numeric class of the engine, or `none`. */
   engine: Schema.String,
   /** Absolute paths. */
@@ -42,6 +44,8 @@ export const ResultRecord = Schema.Struct({
   metrics: Schema.Array(
     Schema.Struct({ name: Schema.String, step: Schema.optionalKey(Schema.Int), value: Schema.NullOr(Schema.Finite) })
   ),
+  /** Large objects that were hashed from end to end, and found sound. */
+  checked: Schema.Array(Schema.Struct({ digest: Hex, file: Schema.String, atMs: Schema.Finite })),
   cpuMs: Size,
   peakKib: Size
 })

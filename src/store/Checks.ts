@@ -6,7 +6,7 @@ import type { StorageError } from "./StorageError.ts"
 /** A full check that ended well. */
 export interface Check {
   readonly digest: string
-  /** Device, inode, size and times of the file, the same before and after. */
+  /** Device, inode, size and times of the file, the same before and after; empty where they were not, or might not be. */
   readonly file: string
   /** When it began, in milliseconds since 1970. */
   readonly atMs: number
@@ -30,8 +30,9 @@ export class Checks {
   }
 
   add(check: Check): void {
-    this.#known.set(check.digest, check.file)
-    this.#made.set(check.digest, check)
+    // That it was sound a moment ago is worth knowing, but not which file it was: one that is known stays.
+    if (check.file !== "") this.#known.set(check.digest, check.file)
+    this.#made.set(check.digest, { ...check, file: check.file || (this.#known.get(check.digest) ?? "") })
   }
 
   forget(digest: string): void {
@@ -53,11 +54,11 @@ export const hashUnchanged = (
   disk: Disk,
   path: string,
   now: number
-): Effect.Effect<{ readonly sha256: string; readonly size: number; readonly file: string | undefined }, StorageError> =>
+): Effect.Effect<{ readonly sha256: string; readonly size: number; readonly file: string }, StorageError> =>
   Effect.gen(function* () {
     const before = yield* disk.stat(path, { follow: true })
     const hashed = yield* disk.hash(path)
     const after = yield* disk.stat(path, { follow: true })
     const settled = Number(before.ctimeNs / 1_000_000n) + tickMs < now
-    return { ...hashed, file: settled && identity(before) === identity(after) ? identity(before) : undefined }
+    return { ...hashed, file: settled && identity(before) === identity(after) ? identity(before) : "" }
   })

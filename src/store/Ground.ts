@@ -3,6 +3,7 @@ import { hostname } from "node:os"
 import { randomBytes } from "node:crypto"
 import { dirname, join } from "node:path"
 import { Effect } from "effect"
+import type { Digest } from "../pipeline/Digest.ts"
 import type { Checks } from "./Checks.ts"
 import type { DirectoryEntry, Disk } from "./Disk.ts"
 import type { Faults } from "./Faults.ts"
@@ -21,7 +22,23 @@ export interface Ground {
   /** Directories that this process has seen become durable. */
   readonly durable: Set<string>
   readonly checks: Checks
+  readonly aside: Aside
 }
+
+/** A damaged object. */
+export interface Damage {
+  readonly digest: Digest
+  /** Bytes, as far as known: the most that it has or should have. */
+  readonly size: number
+  /** Whether a layer below offers the object, too. */
+  readonly covered: boolean
+}
+
+/**
+ * What happens before a damaged object is moved aside: whoever keeps books must know first, as nobody would learn it afterwards. If that fails, or
+ * with `false`, it stays where it is, to be found again.
+ */
+export type Aside = false | ((damage: Damage) => Effect.Effect<void, unknown>)
 
 export const ground = (options: {
   readonly root: string
@@ -29,6 +46,7 @@ export const ground = (options: {
   readonly layers: ReadonlyArray<Layer>
   readonly faults: Faults
   readonly checks: Checks
+  readonly aside: Aside
 }): Ground => ({
   ...options,
   objects: join(options.root, "objects"),

@@ -1,32 +1,32 @@
 /** Giving a file another name, also where that is on another file system: any folder of the cache may be a link or a mount. */
 import { dirname, join } from "node:path"
 import { Effect } from "effect"
-import { type Ground, uniqueName } from "./Ground.ts"
+import type { Disk } from "./Disk.ts"
+import { uniqueName } from "./Ground.ts"
 import type { StorageError } from "./StorageError.ts"
 
 /**
  * Moves a file; what is at `to` is replaced in one step. Between file systems the bytes are copied beside the new name, synced and renamed
  * there. The caller syncs the directories. A copy that a crash leaves has the name of a temporary file, and is swept like those in `tmp/`.
  */
-export const move = (ground: Ground, from: string, to: string): Effect.Effect<void, StorageError> =>
+export const move = (disk: Disk, from: string, to: string): Effect.Effect<void, StorageError> =>
   Effect.catchIf(
-    ground.disk.rename(from, to),
+    disk.rename(from, to),
     error => error.code === "EXDEV",
     () =>
       Effect.andThen(
-        copyOver(ground, from, to, () => Effect.void),
-        ground.disk.unlink(from)
+        copyOver(disk, from, to, () => Effect.void),
+        disk.unlink(from)
       )
   )
 
 /** As `move`, but with bytes of our own: nobody who has the file by another name can write to the new one. `check` sees the copy first. */
 export const copyOver = <E>(
-  ground: Ground,
+  disk: Disk,
   from: string,
   to: string,
   check: (copy: string) => Effect.Effect<void, E>
 ): Effect.Effect<void, E | StorageError> => {
-  const { disk } = ground
   const beside = join(dirname(to), uniqueName())
   return Effect.gen(function* () {
     const { mode } = yield* disk.stat(from)

@@ -1,9 +1,23 @@
 /** Moving damaged objects aside, with a note. Nothing is deleted: what is wrong with the bytes may tell about the disk. */
 import { basename, join } from "node:path"
 import { Clock, Effect } from "effect"
+import type { Digest } from "../pipeline/Digest.ts"
 import type { FileStat } from "./Disk.ts"
 import { ensureDirectories, type Ground, objectPath, orMissing, shardOf, uniqueName } from "./Ground.ts"
 import { move } from "./Moving.ts"
+
+/** Whether a damaged object may be moved aside now: if those who must know were told. */
+export const told = Effect.fnUntraced(function* (ground: Ground, digest: string, size: number) {
+  const { aside } = ground
+  if (aside === false) return false
+  let covered = false
+  for (const layer of ground.layers)
+    covered ||= (yield* Effect.orElseSucceed(layer.content, () => undefined))?.objects.has(digest) === true
+  return yield* Effect.match(aside({ digest: digest as Digest, size, covered }), {
+    onFailure: () => false,
+    onSuccess: () => true
+  })
+})
 
 /**
  * Moves an object of the writable store into `quarantine/`. Returns its new path, or undefined if there was none.
@@ -24,7 +38,7 @@ export const quarantine = Effect.fn("Store.quarantine")(function* (
   yield* ensureDirectories(ground, [ground.quarantine])
   const to = join(ground.quarantine, `${digest}.${uniqueName()}`)
   yield* faults("quarantine.before-rename")
-  const moved = yield* orMissing(Effect.as(move(ground, from, to), true))
+  const moved = yield* orMissing(Effect.as(move(ground.disk, from, to), true))
   if (moved === undefined) return undefined
   yield* faults("quarantine.after-rename")
   ground.checks.forget(digest)

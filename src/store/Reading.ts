@@ -5,7 +5,7 @@ import { hashUnchanged } from "./Checks.ts"
 import { type FileStat, identity, notRegular } from "./Disk.ts"
 import { type Ground, isMissing, objectPath, orMissing, parallel, shardOf } from "./Ground.ts"
 import { ObjectDamaged, ObjectMissing, type ReadError } from "./ObjectError.ts"
-import { quarantine } from "./Quarantine.ts"
+import { quarantine, told } from "./Quarantine.ts"
 import type { StorageError } from "./StorageError.ts"
 import { put } from "./Writing.ts"
 
@@ -60,8 +60,9 @@ const damaged = Effect.fnUntraced(function* (
 ) {
   ground.checks.forget(digest)
   const fields = { digest, path: found.path, ...what }
+  const size = Math.max(found.size, found.stat?.size ?? 0, what.actualSize ?? 0, what.expectedSize ?? 0)
   const to =
-    found._tag === "own"
+    (yield* told(ground, digest, size)) && found._tag === "own"
       ? yield* Effect.orElseSucceed(
           quarantine(ground, digest, new ObjectDamaged(fields).message, found.entry),
           () => undefined
@@ -108,8 +109,7 @@ const checkWhole = Effect.fnUntraced(function* (ground: Ground, digest: string, 
       actualDigest: actual.sha256
     })
   }
-  if (actual.file !== undefined && actual.size > alwaysHashed)
-    ground.checks.add({ digest, file: actual.file, atMs })
+  if (actual.size > alwaysHashed) ground.checks.add({ digest, file: actual.file, atMs })
 })
 
 /** The check before an object is used in place: in full, unless it is large and the same file was checked before. */
@@ -134,6 +134,7 @@ const bytesOf = Effect.fnUntraced(function* (ground: Ground, digest: string, opt
   const found = yield* find(ground, digest)
   if (found._tag === "memory") return found.bytes
   yield* checkShape(ground, digest, found, options)
+  const atMs = yield* Clock.currentTimeMillis
   const bytes = yield* ground.disk.read(found.path).pipe(explained(ground, digest, found))
   const actual = sha256(bytes)
   if (actual !== digest) {
@@ -143,6 +144,7 @@ const bytesOf = Effect.fnUntraced(function* (ground: Ground, digest: string, opt
       actualDigest: actual
     })
   }
+  if (bytes.length > alwaysHashed) ground.checks.add({ digest, file: "", atMs })
   return bytes
 })
 

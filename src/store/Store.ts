@@ -7,7 +7,7 @@ import * as Census from "./Census.ts"
 import { type Check, Checks } from "./Checks.ts"
 import { type Disk, readOnly } from "./Disk.ts"
 import { type Faults, none } from "./Faults.ts"
-import { ground } from "./Ground.ts"
+import { type Aside, ground } from "./Ground.ts"
 import type { Layer } from "./Layer.ts"
 import { type ContentFailed, ManifestInvalid, type LayerInvalid, type ObjectDamaged } from "./ObjectError.ts"
 import type { ObjectMissing, ReadError, StagedChanged, UnsafePath } from "./ObjectError.ts"
@@ -113,18 +113,21 @@ export interface StoreOptions {
   readonly faults?: Faults
   /** Full checks that earlier processes have made. */
   readonly checked?: Iterable<Pick<Check, "digest" | "file">>
+  /** What is done before a damaged object is moved aside; by default nothing. */
+  readonly aside?: Aside
 }
 
 /**
  * The same store for who cannot say that an artifact is lost, or does not care: damaged objects stay where they are. Moved aside
  * unseen, they would be missing while the ledger calls them present.
  */
-export const untouched = ({ layers, root }: Store, disk: Disk): Store => make({ root, layers, disk: readOnly(disk) })
+export const untouched = ({ layers, root }: Store, disk: Disk): Store => 
+  make({ root, layers, disk: readOnly(disk), aside: false })
 
 export const make = (options: StoreOptions): Store => {
   const { root, disk, layers = [], faults = none } = options
   const checks = new Checks(options.checked)
-  const on = ground({ root, disk, layers, faults, checks })
+  const on = ground({ root, disk, layers, faults, checks, aside: options.aside ?? (() => Effect.void) })
 
   const put = Effect.fn("Store.put")((content: Content) => Writing.put(on, content)) as Store["put"]
   const read: Store["read"] = Effect.fn("Store.read")((digest, options) => Reading.read(on, digest, options))

@@ -32,7 +32,7 @@ export const trash = Effect.fnUntraced(function* (ground: Ground, digests: Itera
     const stat = yield* orMissing(disk.stat(from))
     if (stat === undefined) return 0
     yield* faults("trash.before-rename")
-    const moved = yield* orMissing(Effect.as(move(ground, from, join(folder, digest)), true))
+    const moved = yield* orMissing(Effect.as(move(ground.disk, from, join(folder, digest)), true))
     if (moved === undefined) return 0
     yield* faults("trash.after-rename")
     ground.checks.forget(digest)
@@ -86,7 +86,7 @@ export const restoreFromTrash = Effect.fnUntraced(function* (ground: Ground, dig
     }
     yield* ensureDirectories(ground, [shardOf(ground, digest)])
     yield* faults("restore.before-rename")
-    yield* move(ground, from, to)
+    yield* move(ground.disk, from, to)
     yield* faults("restore.after-rename")
     yield* disk.syncDirectory(shardOf(ground, digest))
     yield* disk.syncDirectory(path)

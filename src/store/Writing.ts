@@ -19,7 +19,7 @@ import {
 } from "./Ground.ts"
 import { copyOver, move } from "./Moving.ts"
 import { ContentFailed, StagedChanged } from "./ObjectError.ts"
-import { quarantine } from "./Quarantine.ts"
+import { quarantine, told } from "./Quarantine.ts"
 import type { StorageError } from "./StorageError.ts"
 
 /** An object: its name and its size in bytes. */
@@ -46,8 +46,11 @@ const exists = Effect.fnUntraced(function* (ground: Ground, digest: string, size
   const path = objectPath(ground, digest)
   const stat = yield* orMissing(ground.disk.stat(path))
   if (stat === undefined) return false
+  const moveAside = Effect.fnUntraced(function* (reason: string) {
+    if (yield* told(ground, digest, Math.max(stat.size, size))) yield* quarantine(ground, digest, reason, stat)
+  })
   if (stat.kind !== "file" || stat.size !== size) {
-    yield* quarantine(ground, digest, `found ${stat.size} bytes where ${size} were to be stored`, stat)
+    yield* moveAside(`found ${stat.size} bytes where ${size} were to be stored`)
     return false
   }
   const found = yield* Effect.catchIf(
@@ -57,7 +60,7 @@ const exists = Effect.fnUntraced(function* (ground: Ground, digest: string, size
     () => Effect.void
   )
   if (found?.sha256 === digest) return true
-  if (found !== undefined) yield* quarantine(ground, digest, "found other bytes where these were to be stored", stat)
+  if (found !== undefined) yield* moveAside("found other bytes where these were to be stored")
   return false
 })
 
@@ -66,7 +69,7 @@ const exists = Effect.fnUntraced(function* (ground: Ground, digest: string, size
  * have written to the file since it was, and could write to the object later.
  */
 const makeOwn = (ground: Ground, { path, sha256: digest, size }: Staged) =>
-  copyOver(ground, path, path, copy =>
+  copyOver(ground.disk, path, path, copy =>
     Effect.flatMap(ground.disk.hash(copy), actual =>
       actual.sha256 === digest
         ? Effect.void
@@ -101,7 +104,7 @@ const writeObject = <E>(
     yield* ensureDirectories(ground, [shardOf(ground, stored.sha256)])
     // A content of unknown digest can be told to exist only now.
     if (size === undefined && (yield* exists(ground, stored.sha256, stored.size))) yield* disk.unlink(staging)
-    else yield* move(ground, staging, objectPath(ground, stored.sha256))
+    else yield* move(ground.disk, staging, objectPath(ground, stored.sha256))
     yield* faults("put.after-rename")
     yield* disk.syncDirectory(shardOf(ground, stored.sha256))
     yield* faults("put.after-directory-sync")
@@ -241,7 +244,7 @@ export const publish = Effect.fnUntraced(function* (ground: Ground, staged: Read
       added,
       file =>
         faults("publish.before-rename").pipe(
-          Effect.andThen(move(ground, file.path, objectPath(ground, file.sha256))),
+          Effect.andThen(move(ground.disk, file.path, objectPath(ground, file.sha256))),
           Effect.andThen(faults("publish.after-rename"))
         ),
       { concurrency: parallel, discard: true }

@@ -69,7 +69,7 @@ export const hashBeside = (descriptor: number, done: Done): void => {
 const assign = (thread: Thread, task: Task): void => {
   thread.task = task
   thread.worker.ref()
-  thread.worker.postMessage(task.descriptor)
+  thread.worker.postMessage(task.descriptor, [])
 }
 
 const start = (): Thread => {

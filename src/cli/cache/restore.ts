@@ -6,11 +6,11 @@ import { Argument, Command, Flag } from "effect/cli"
 import { ConfigError } from "../../pipeline/ConfigError.ts"
 import { short } from "../../pipeline/Digest.ts"
 import { bytes } from "../../pipeline/units.ts"
-import { pathsOf } from "../../runner/Cache.ts"
+import { storeAt } from "../../runner/Cache.ts"
 import * as Layer from "../../store/Layer.ts"
 import { nodeDisk } from "../../store/NodeDisk.ts"
 import { decodePage } from "../../store/Pages.ts"
-import * as Store from "../../store/Store.ts"
+import type * as Store from "../../store/Store.ts"
 import { plural } from "../amounts.ts"
 import { artifactOf } from "../artifacts.ts"
 import * as flags from "../flags.ts"
@@ -43,11 +43,7 @@ export const restore = Command.make(
   Effect.fn("cache restore")(function* (args) {
     const location = flags.locationOf(args.cache)
     // Writes to the given directory only; the cache is not changed, except that a damaged object is moved aside.
-    const store = Store.make({
-      root: pathsOf(location.root).root,
-      disk: nodeDisk,
-      layers: location.layers.map(directory => Layer.make({ directory, disk: nodeDisk }))
-    })
+    const store = storeAt(location, nodeDisk)
     const manifest = yield* args.reference.startsWith(embedded)
       ? embeddedManifest(store, args.reference.slice(embedded.length))
       : ledgerManifest(location, store, args.reference)

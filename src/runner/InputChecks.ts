@@ -1,0 +1,69 @@
+/**
+ * The checks of what an action reads. A stage loads large objects while they are hashed; its result counts only if all checks have ended well,
+ * and if no file was touched from the moment it was opened.
+ */
+import { Deferred, Effect, Fiber } from "effect"
+import type { Digest } from "../pipeline/Digest.ts"
+import { StageError } from "../pipeline/StageError.ts"
+import type { ReadError } from "../store/ObjectError.ts"
+import type { Opened } from "../store/Reading.ts"
+import type { Store } from "../store/Store.ts"
+
+export interface Described {
+  readonly _tag: string
+  readonly message: string
+  readonly advice?: string
+}
+
+const meansDamaged: ReadonlySet<string> = new Set(["ObjectMissing", "ObjectDamaged", "PageInvalid", "ManifestInvalid"])
+
+/** A read that failed. Where the object itself is at fault, the runner has it made again. */
+export const readFailed =
+  (artifact: string, object: string) =>
+  (error: Described): StageError =>
+    new StageError({
+      class: meansDamaged.has(error._tag) ? "damaged" : error._tag === "StorageError" ? "storage" : "permanent",
+      message: error.message,
+      artifact,
+      object,
+      ...(error.advice === undefined ? {} : { advice: error.advice })
+    })
+
+export interface InputChecks {
+  /** The path of an object of an artifact. Its check may still be under way. */
+  readonly open: (artifact: Digest, object: Digest, size: number) => Effect.Effect<string, StageError>
+  /**
+   * Does the work of a stage. A check that fails ends it at once; one that is not done yet is waited for. What a failed check says comes
+   * before what the stage says: from wrong bytes it may have come to any conclusion.
+   */
+  readonly around: <A>(work: Effect.Effect<A, StageError>) => Effect.Effect<A, StageError>
+}
+
+export const make = (store: Store): InputChecks => {
+  const opened = new Map<Digest, { readonly object: Opened; readonly failed: (error: ReadError) => StageError }>()
+  const checks: Array<Fiber.Fiber<void, StageError>> = []
+  const broken = Deferred.makeUnsafe<never, StageError>()
+
+  return {
+    open: (artifact, object, size) =>
+      Effect.gen(function* () {
+        const known = opened.get(object)
+        if (known !== undefined) return known.object.path
+        const failed = readFailed(artifact, object)
+        const found = yield* Effect.mapError(store.openEarly(object, { size }), failed)
+        opened.set(object, { object: found, failed })
+        if (found.pending !== undefined) {
+          const check = Effect.tapError(Effect.mapError(found.pending, failed), error => Deferred.fail(broken, error))
+          checks.push(yield* Effect.forkDetach(check))
+        }
+        return found.path
+      }),
+    around: work =>
+      Effect.gen(function* () {
+        const exit = yield* Effect.exit(Effect.raceFirst(work, Deferred.await(broken)))
+        for (const check of checks) yield* Fiber.join(check)
+        for (const { failed, object } of opened.values()) yield* Effect.mapError(object.unchanged, failed)
+        return yield* exit
+      }).pipe(Effect.onInterrupt(() => Fiber.interruptAll(checks)))
+  }
+}
