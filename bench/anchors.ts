@@ -43,6 +43,7 @@ const writer = (candidates: ReadonlyArray<Digest>) => {
     parameters: {},
     inputs: [],
     candidates: { anchors: candidates },
+    checked: [],
     store: { root, layers: [] },
     engine: "none",
     staging: join(own, "staging"),

@@ -136,7 +136,7 @@ export const migrations: ReadonlyArray<string> = [
     FROM artifact JOIN artifact_object ON artifact_object.artifact = artifact.id JOIN object ON object.id = artifact_object.object
     JOIN input ON input.artifact = artifact.id
     WHERE artifact.state = 2 AND object.size > 1048576 GROUP BY input.action;
-  UPDATE counter SET value = value + 1 WHERE name = 'generation';
+  UPDATE counter SET value = value + 1 WHERE name = 'generation' AND EXISTS (SELECT 1 FROM suspect);
 
   -- What running runs count on: digests of artifacts, 32 bytes each.
   CREATE TABLE held (id INTEGER PRIMARY KEY, run INTEGER NOT NULL REFERENCES run, artifacts BLOB NOT NULL);

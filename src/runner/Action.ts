@@ -53,6 +53,8 @@ export type Settled =
   | ({
       readonly _tag: "InputLost"
       readonly losses: ReadonlyArray<Loss>
+      /** Keys of actions whose results were computed from damaged bytes: they are to be made again, too. */
+      readonly suspects: ReadonlyArray<Digest>
       readonly message: string
       readonly advice: string | undefined
     } & Attempted)

@@ -190,6 +190,7 @@ const withLease = (
       return {
         _tag: "InputLost",
         losses: gone.map(artifact => ({ artifact, objects: [artifact] })),
+        suspects: [],
         message: "its inputs are gone from the store",
         advice: undefined,
         log,

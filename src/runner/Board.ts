@@ -221,7 +221,9 @@ export class Board {
         this.#events.push({ type: "changed", label, what, dropped, log })
         return this.#planAnew(id)
       }
-      return stale ? this.#askAgain(id) : this.#enqueue(id)
+      if (stale) this.#askAgain(id)
+      else this.#enqueue(id)
+      return this.#distrust(result.suspects)
     }
     if (result._tag === "Outdated") return this.#askAgain(id)
     if (result._tag === "NotStarted") {
@@ -239,6 +241,18 @@ export class Board {
       // What it returned answers the question that it was started with: others may have that still.
       this.#arrive(this.#news(key, result.outputs))
     } else this.#arrive([[id, key, result.outputs]])
+  }
+
+  /** Results were computed from damaged bytes: nodes that have one are asked anew, and find none. */
+  #distrust(suspects: ReadonlyArray<Digest>): void {
+    if (suspects.length === 0) return
+    const keys = new Set(suspects)
+    this.#resolver.states.forEach((state, id) => {
+      if (state._tag !== "known" || !keys.has(state.key) || this.#status[id] !== "done") return
+      this.#executed.delete(id)
+      this.#remake.set(id, "its result was computed from damaged bytes")
+      this.#askAgain(id)
+    })
   }
 
   /** Whether the inputs of a node that was handed out have been replaced since. */

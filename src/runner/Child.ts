@@ -64,7 +64,13 @@ const runStage = (
     const cpuBefore = process.cpuUsage()
     const layers = request.store.layers.map(path => Layer.make({ directory: path, disk: nodeDisk }))
     // What is damaged stays where it is: the runner looks at it, and moves it aside when the ledger knows what it means.
-    const store = Store.make({ root: request.store.root, disk: nodeDisk, layers, checked: request.checked, aside: false })
+    const store = Store.make({
+      root: request.store.root,
+      disk: nodeDisk,
+      layers,
+      checked: request.checked,
+      aside: false
+    })
     const checks = InputChecks.make(store)
     const parameters = yield* Effect.mapError(Schema.decodeUnknownEffect(stage.parameters)(request.parameters), error =>
       permanent(`the parameters of ${request.label} do not fit stage ${stage.name}: ${error.message}`)

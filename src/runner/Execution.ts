@@ -3,10 +3,12 @@ import { dirname, join } from "node:path"
 import { Cause, Clock, Effect, Option } from "effect"
 import type { Ended, Job } from "../executors/Executor.ts"
 import * as Actions from "../ledger/Actions.ts"
+import * as Checked from "../ledger/Checked.ts"
 import type { LedgerError } from "../ledger/LedgerError.ts"
 import * as Leases from "../ledger/Leases.ts"
 import * as Remembered from "../ledger/Remembered.ts"
 import * as Runs from "../ledger/Runs.ts"
+import * as Suspects from "../ledger/Suspects.ts"
 import { canonical, type Digest, short } from "../pipeline/Digest.ts"
 import type { Slots } from "../pipeline/StageContext.ts"
 import type { StorageError } from "../store/StorageError.ts"
@@ -49,11 +51,16 @@ export const executeLeased = (ports: Ports, leased: Leased): Effect.Effect<Tried
     const started = yield* Clock.currentTimeMillis
     const directory = join(ports.paths.actions, `${action.key.slice(0, 16)}.${lease.token}`)
     const checkpoint = join(ports.paths.checkpoints, action.key)
-    const { candidates, execution, outdated } = yield* ports.ledger(database =>
+    const { candidates, checked, execution, outdated } = yield* ports.ledger(database =>
       database.immediate(() => {
         const id = Actions.ensureAction(database, recordOf(action), started)
         return {
-          outdated: isOutdated(database, action.key, leased.seen, started),
+          outdated:
+            isOutdated(database, action.key, leased.seen, started) || Suspects.taintsCheckpoint(database, action.key),
+          checked: Checked.ofArtifacts(
+            database,
+            action.components.inputs.map(({ digest }) => digest)
+          ),
           candidates: Object.fromEntries(
             Object.entries(action.families).map(([output, family]) => [
               output,
@@ -93,8 +100,12 @@ export const executeLeased = (ports: Ports, leased: Leased): Effect.Effect<Tried
       })
 
     const body = Effect.gen(function* (): Effect.fn.Return<Tried, LedgerError> {
-      if (outdated) yield* Effect.ignoreCause(removeTree(ports.disk, checkpoint))
-      const prepared = yield* Effect.result(prepare(ports, leased, directory, checkpoint, candidates))
+      if (outdated) {
+        const dropped = yield* Effect.result(removeTree(ports.disk, checkpoint))
+        if (dropped._tag === "Failure") return yield* fails(storageFailure(dropped.failure))
+        yield* ports.ledger(database => Suspects.checkpointDropped(database, action.key))
+      }
+      const prepared = yield* Effect.result(prepare(ports, leased, directory, checkpoint, { candidates, checked }))
       if (prepared._tag === "Failure") return yield* fails(storageFailure(prepared.failure))
       yield* ports.faults("action.requested")
       yield* ports.emit({
@@ -163,7 +174,7 @@ const prepare = (
   { action, attempt, log: logName, slots }: Leased,
   directory: string,
   checkpoint: string,
-  candidates: { readonly [output: string]: ReadonlyArray<Digest> }
+  known: Pick<Request, "candidates" | "checked">
 ): Effect.Effect<Job, StorageError> =>
   Effect.gen(function* () {
     const { disk, paths } = ports
@@ -185,7 +196,7 @@ const prepare = (
         digest,
         ...(name === undefined ? {} : { name })
       })),
-      candidates,
+      ...known,
       engine: action.components.engine,
       store: { root: paths.root, layers: ports.layers },
       staging,

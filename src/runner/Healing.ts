@@ -2,6 +2,7 @@
 import { Effect } from "effect"
 import * as Actions from "../ledger/Actions.ts"
 import type { LedgerError } from "../ledger/LedgerError.ts"
+import * as Suspects from "../ledger/Suspects.ts"
 import type { Digest } from "../pipeline/Digest.ts"
 import type { Failure, Loss, ReadyAction, Settled } from "./Action.ts"
 import type { Ports } from "./Ports.ts"
@@ -38,7 +39,7 @@ export const loseInputs = (
         ...(others === 0 ? {} : { others })
       })
     }
-    yield* ports.ledger(database => {
+    const suspects = yield* ports.ledger(database => {
       Actions.markObjects(
         database,
         losses.flatMap(({ objects }) => objects),
@@ -49,6 +50,8 @@ export const loseInputs = (
         losses.map(({ artifact }) => artifact),
         "lost"
       )
+      // When the store found damage, it said so to the ledger, which found out what had been computed from it.
+      return Suspects.keys(database)
     })
-    return { _tag: "InputLost", losses, message: failure.message, advice: failure.advice, log, attempt }
+    return { _tag: "InputLost", losses, suspects, message: failure.message, advice: failure.advice, log, attempt }
   })

@@ -4,7 +4,7 @@
  */
 import { Deferred, Effect, Fiber } from "effect"
 import type { Digest } from "../pipeline/Digest.ts"
-import { StageError } from "../pipeline/StageError.ts"
+import { type ErrorClass, StageError } from "../pipeline/StageError.ts"
 import type { ReadError } from "../store/ObjectError.ts"
 import type { Opened } from "../store/Reading.ts"
 import type { Store } from "../store/Store.ts"
@@ -13,16 +13,24 @@ export interface Described {
   readonly _tag: string
   readonly message: string
   readonly advice?: string
+  readonly reason?: string
 }
 
 const meansDamaged: ReadonlySet<string> = new Set(["ObjectMissing", "ObjectDamaged", "PageInvalid", "ManifestInvalid"])
+
+const classOf = (error: Described): ErrorClass => {
+  // The next attempt finds out which bytes it has now.
+  if (error._tag === "ObjectDamaged" && error.reason === "changed") return "transient"
+  if (meansDamaged.has(error._tag)) return "damaged"
+  return error._tag === "StorageError" ? "storage" : "permanent"
+}
 
 /** A read that failed. Where the object itself is at fault, the runner has it made again. */
 export const readFailed =
   (artifact: string, object: string) =>
   (error: Described): StageError =>
     new StageError({
-      class: meansDamaged.has(error._tag) ? "damaged" : error._tag === "StorageError" ? "storage" : "permanent",
+      class: classOf(error),
       message: error.message,
       artifact,
       object,

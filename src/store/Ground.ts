@@ -166,28 +166,26 @@ export const explainFull =
       effect,
       (error): error is E & StorageError => error instanceof StorageError && isFull(error),
       (error: StorageError) =>
-        Effect.flatMap(
-          freeAt(ground.disk, dirname(error.path)),
-          free =>
-            Effect.fail(
-              new StorageError({
-                code: error.code,
-                path: error.path,
-                operation: error.operation,
-                detail: error.detail,
-                ...(needed === undefined ? {} : { needed }),
-                ...(free === undefined ? {} : { free })
-              })
-            )
+        Effect.flatMap(freeAt(ground.disk, dirname(error.path)), free =>
+          Effect.fail(
+            new StorageError({
+              code: error.code,
+              path: error.path,
+              operation: error.operation,
+              detail: error.detail,
+              ...(needed === undefined ? {} : { needed }),
+              ...(free === undefined ? {} : { free })
+            })
+          )
         )
     )
 
 /** What is free where a path lies, or would: folders of the cache may be on other disks. Undefined where nobody can tell. */
 export const freeAt = (disk: Disk, path: string): Effect.Effect<number | undefined> =>
-  disk.free(path).pipe(
-    Effect.catch(error =>
-      isMissing(error) && dirname(path) !== path
-        ? freeAt(disk, dirname(path))
-        : Effect.succeed(undefined)
+  disk
+    .free(path)
+    .pipe(
+      Effect.catch(error =>
+        isMissing(error) && dirname(path) !== path ? freeAt(disk, dirname(path)) : Effect.succeed(undefined)
+      )
     )
-  )

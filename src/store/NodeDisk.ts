@@ -89,9 +89,7 @@ export const makeNodeDisk = ({ piece = defaultPiece }: { readonly piece?: number
     let written = 0
     while (written < bytes.length) {
       const length = Math.min(piece, bytes.length - written)
-      written += yield* attempt<number>("write", path, done =>
-        fs.write(descriptor, bytes, written, length, null, done)
-      )
+      written += yield* attempt<number>("write", path, done => fs.write(descriptor, bytes, written, length, null, done))
     }
   })
 
@@ -141,7 +139,12 @@ const allocate = (path: string, size: number) =>
   Effect.try({
     try: () => Buffer.allocUnsafeSlow(size),
     catch: () =>
-      new StorageError({ code: "ENOMEM", path, operation: "read", detail: `${size} bytes are too many to be held at once` })
+      new StorageError({
+        code: "ENOMEM",
+        path,
+        operation: "read",
+        detail: `${size} bytes are too many to be held at once`
+      })
   })
 
 /** Files above this size are hashed on another thread. */
@@ -200,15 +203,15 @@ const operations: Omit<Disk, "write" | "append" | "read" | "readRange"> = {
         stat => stat.isFile(),
         () => irregular("read", from)
       ),
-      Effect.andThen(
-        attempt<void>("copy to", to, done => fs.copyFile(from, to, fs.constants.COPYFILE_FICLONE, done))
-      )
+      Effect.andThen(attempt<void>("copy to", to, done => fs.copyFile(from, to, fs.constants.COPYFILE_FICLONE, done)))
     ),
   unlink: path => attempt("remove", path, done => fs.unlink(path, done)),
   rmdir: path => attempt("remove", path, done => fs.rmdir(path, done)),
   chmod: (path, mode) => attempt("change the mode of", path, done => fs.chmod(path, mode, done)),
   syncFile: path =>
-    withFile("sync", path, reading, ({ descriptor }) => attempt<void>("sync", path, done => fs.fsync(descriptor, done))),
+    withFile("sync", path, reading, ({ descriptor }) =>
+      attempt<void>("sync", path, done => fs.fsync(descriptor, done))
+    ),
   syncDirectory: path =>
     Effect.acquireUseRelease(
       open("sync", path, reading),

@@ -121,7 +121,7 @@ export interface StoreOptions {
  * The same store for who cannot say that an artifact is lost, or does not care: damaged objects stay where they are. Moved aside
  * unseen, they would be missing while the ledger calls them present.
  */
-export const untouched = ({ layers, root }: Store, disk: Disk): Store => 
+export const untouched = ({ layers, root }: Store, disk: Disk): Store =>
   make({ root, layers, disk: readOnly(disk), aside: false })
 
 export const make = (options: StoreOptions): Store => {

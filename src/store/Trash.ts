@@ -60,7 +60,8 @@ export const folders = Effect.fnUntraced(function* (ground: Ground) {
   const found: Array<{ readonly path: string; readonly time: number }> = []
   for (const entry of entries) {
     const time = timeOf(entry.name)
-    if (time !== undefined && (yield* isDirectory(ground, ground.trash, entry))) found.push({ path: join(ground.trash, entry.name), time })
+    if (time !== undefined && (yield* isDirectory(ground, ground.trash, entry)))
+      found.push({ path: join(ground.trash, entry.name), time })
   }
   return found.sort((a, b) => a.time - b.time)
 })

@@ -225,6 +225,7 @@ describe("what an action comes to need while a collection is under way", () => {
                     outputs: [{ port: "out", digest: dropped.digest, manifest }],
                     staged: [],
                     metrics: [],
+                    checked: [],
                     cpuMs: 0,
                     peakKib: 0
                   })

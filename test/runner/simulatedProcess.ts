@@ -6,6 +6,7 @@ import * as Actions from "../../src/ledger/Actions.ts"
 import { LedgerError } from "../../src/ledger/LedgerError.ts"
 import type { Owner } from "../../src/ledger/Leases.ts"
 import { latestSnapshot } from "../../src/ledger/Plans.ts"
+import * as Suspects from "../../src/ledger/Suspects.ts"
 import { type Digest, sha256 } from "../../src/pipeline/Digest.ts"
 import type { Plan, PlanNode } from "../../src/pipeline/Plan.ts"
 import type { AnyStage } from "../../src/pipeline/Stage.ts"
@@ -13,6 +14,7 @@ import { StageError } from "../../src/pipeline/StageError.ts"
 import type { RunEvent } from "../../src/runner/Events.ts"
 import { objectPorts } from "../../src/runner/Objects.ts"
 import { ledgerOf, type Ports, type Seen } from "../../src/runner/Ports.ts"
+import * as InputChecks from "../../src/runner/InputChecks.ts"
 import { readers } from "../../src/runner/Readers.ts"
 import { decodeRequest, encodeResult, requestFile, resultFile } from "../../src/runner/Request.ts"
 import { type CodeOf, Resolver } from "../../src/runner/Resolver.ts"
@@ -254,7 +256,12 @@ export class SimulatedProcess {
     const world = this.#world
     const ledger = ledgerOf(world.database)
     const disk = this.#guarded(this.#gate, "disk")
-    const store = Store.make({ root, disk })
+    const store = Store.make({
+      root,
+      disk,
+      aside: damage =>
+        ledger(database => world.watch(this, () => void Suspects.distrust(database, damage, this.#world.time.now)))
+    })
     const busy = Effect.suspend(() => {
       if (world.calm || !world.chance(this.ledgerTrouble)) return Effect.void
       this.#disturbedAt = world.time.now
@@ -356,17 +363,18 @@ export class SimulatedProcess {
   /** What src/runner/Child.ts does, on this disk. */
   #work(job: Job, onProgress: Parameters<Executor["run"]>[1]): Effect.Effect<Ended> {
     const disk = this.#guarded(this.#childGate, "work")
-    const store = Store.make({ root, disk })
     return Effect.gen({ self: this }, function* () {
       const request = yield* Effect.mapError(this.#request(job), storage)
+      const store = Store.make({ root, disk, checked: request.checked, aside: false })
+      const checks = InputChecks.make(store)
       const stage = stageNamed[request.stage.name]!
       const parameters = yield* Effect.orDie(Schema.decodeUnknownEffect(stage.parameters)(request.parameters))
-      const inputs = yield* readers(store, stage.inputs, request)
+      const inputs = yield* readers(store, stage.inputs, request, checks)
       const outputs = yield* Effect.forEach(Object.entries(stage.outputs), ([port, kind]) =>
         Effect.map(outputWriter(store, disk, kind, port, request), output => [port, output] as const)
       )
       const metrics: Array<{ name: string; value: number }> = []
-      yield* stage.run({
+      const work = stage.run({
         inputs: inputs as never,
         outputs: Object.fromEntries(outputs.map(([port, output]) => [port, output.writer])) as never,
         parameters,
@@ -378,13 +386,19 @@ export class SimulatedProcess {
         engine: request.engine,
         identity: undefined
       })
-      const written = yield* Effect.forEach(outputs, ([, output]) => output.finish)
+      const written = yield* checks.around(
+        Effect.andThen(
+          work,
+          Effect.forEach(outputs, ([, output]) => output.finish)
+        )
+      )
       const result = encodeResult({
         version: 1,
         key: request.key,
         outputs: written.map(({ digest, manifest, port }) => ({ port, digest, manifest })),
         staged: written.flatMap(({ staged }) => staged),
         metrics,
+        checked: store.checks(),
         cpuMs: 1,
         peakKib: 1
       })
