@@ -1,8 +1,10 @@
 /**
  * Checkpoints of a training: parameters, moments and counters in `step-N/`. Written beside, flushed to the disk and renamed, so that a
- * directory with that name is whole; the two newest are kept, so that one that the disk lost can be done without.
+ * directory with that name is whole. Each carries the digests of all that a training goes on from, the log so far included, and is checked before;
+ * the two newest are kept, so that one of which the disk lost a byte can be done without.
  */
 import { createHash } from "node:crypto"
+import { createReadStream, existsSync } from "node:fs"
 import { mkdir, open, readdir, readFile, rename, rm, writeFile } from "node:fs/promises"
 import { join } from "node:path"
 import { Effect, Schema } from "effect"
@@ -11,6 +13,7 @@ import { openTensors, type TensorFilesError } from "../data/tensorFiles.ts"
 import type { Engine, EngineError } from "../engines/Engine.ts"
 import type { ParameterBuffers } from "../models/parameters.ts"
 import { loadWeights, matchWeights, saveWeights, type WeightsError } from "../models/weights.ts"
+import { metricsFile } from "./log.ts"
 import { LossScale } from "./lossScale.ts"
 import { Memory } from "./objective.ts"
 import type { TrainingBuffers } from "./trainer.ts"
@@ -34,7 +37,18 @@ export const TrainingState = Schema.Struct({
 })
 export type TrainingState = typeof TrainingState.Type
 
-const StateFile = Schema.fromJsonString(Schema.Struct({ layout: Schema.String, state: TrainingState }))
+const Content = Schema.Struct({ size: Schema.Int, sha256: Schema.String })
+
+const StateFile = Schema.fromJsonString(
+  Schema.Struct({
+    layout: Schema.String,
+    state: TrainingState,
+    /** By name. */
+    files: Schema.Record(Schema.String, Content),
+    /** Of the training's log as far as it was written. */
+    log: Content
+  })
+)
 
 /** A checkpoint that cannot be loaded. */
 export type RestoreError = FileError | EngineError | TensorFilesError | WeightsError
@@ -50,6 +64,7 @@ export interface Checkpoints {
 }
 
 const kept = 2
+/** One line of JSON, and its SHA-256. */
 const stateName = "state.json"
 const directoryOf = (step: number): string => `step-${String(step).padStart(8, "0")}`
 const complete = /^step-(\d{8,})$/
@@ -91,10 +106,14 @@ export const makeCheckpoints = (engine: Engine, directory: string, buffers: Trai
       await rm(temporary, { recursive: true, force: true })
       await mkdir(temporary, { recursive: true })
     })
-    const files = yield* saveWeights(engine, name => Effect.succeed(join(temporary, name)), tensors, { format: "F32" })
+    const names = yield* saveWeights(engine, name => Effect.succeed(join(temporary, name)), tensors, { format: "F32" })
     yield* onFile(temporary, `write ${temporary}`, async () => {
-      await writeFile(join(temporary, stateName), `${Schema.encodeSync(StateFile)({ layout, state })}\n`)
-      for (const file of [...files, stateName, "."]) await flush(join(temporary, file))
+      const files: Record<string, typeof Content.Type> = {}
+      for (const name of names) files[name] = await contentOf(join(temporary, name))
+      const log = await contentOf(join(directory, metricsFile))
+      const text = Schema.encodeSync(StateFile)({ layout, state, files, log })
+      await writeFile(join(temporary, stateName), `${text}\n${digestOf(text)}\n`)
+      for (const file of [...names, stateName, "."]) await flush(join(temporary, file))
       await rm(join(directory, name), { recursive: true, force: true })
       await rename(temporary, join(directory, name))
       await flush(directory)
@@ -111,8 +130,18 @@ export const makeCheckpoints = (engine: Engine, directory: string, buffers: Trai
         names: await readdir(path),
         text: await readFile(join(path, stateName), "utf8")
       }))
-      const decoded = yield* Schema.decodeUnknownEffect(StateFile)(text)
-      if (decoded.layout !== layout) return yield* Effect.fail("other")
+      const [json = "", check] = text.split("\n")
+      if (digestOf(json) !== check) return yield* Effect.fail("its state is damaged")
+      const decoded = yield* Schema.decodeUnknownEffect(StateFile)(json)
+      if (decoded.layout !== layout) return yield* Effect.fail("it is of another model")
+      const wanted = [
+        ...Object.entries(decoded.files).map(([file, content]) => [join(path, file), content] as const),
+        [join(directory, metricsFile), decoded.log] as const
+      ]
+      for (const [file, { sha256, size }] of wanted) {
+        const found = yield* onFile(file, `read ${file}`, () => contentOf(file, size))
+        if (found.sha256 !== sha256) return yield* Effect.fail(`${file} is damaged`)
+      }
       const stored = yield* openTensors(names.map(file => ({ name: file, path: join(path, file) })))
       yield* matchWeights(tensors.specs, stored)
       return { state: decoded.state, stored }
@@ -130,12 +159,28 @@ export const makeCheckpoints = (engine: Engine, directory: string, buffers: Trai
         const reason = found.failure
         // Too many open files, say: not the checkpoint's fault.
         if (reason instanceof FileError && reason.class === "storage") return yield* reason
-        console.error(`the checkpoint ${name} cannot be used; the one before it is tried`)
+        const why = typeof reason === "string" ? reason : reason.message
+        console.error(`the checkpoint ${name} cannot be used (${why}); the one before it is tried`)
         yield* remove(name)
       }
       return undefined
     })
   }
+}
+
+const digestOf = (text: string): string => createHash("sha256").update(text).digest("hex")
+
+/** The size and digest of a file's first bytes, all of them by default; of a file that is not there, as if it were empty. */
+const contentOf = async (path: string, first = Number.POSITIVE_INFINITY): Promise<typeof Content.Type> => {
+  const hasher = createHash("sha256")
+  let size = 0
+  if (existsSync(path) && first > 0) {
+    for await (const chunk of createReadStream(path, { end: first - 1, highWaterMark: 1024 * 1024 })) {
+      hasher.update(chunk as Uint8Array)
+      size += (chunk as Uint8Array).length
+    }
+  }
+  return { size, sha256: hasher.digest("hex") }
 }
 
 const flush = async (path: string): Promise<void> => {

@@ -73,12 +73,15 @@ const asText = (line: Line): string => `${JSON.stringify(line)}\n`
 const scalarsOf = ({ step: _step, time: _time, ...scalars }: Line): Scalars =>
   Object.fromEntries(Object.entries(scalars).map(([name, value]) => [name, value ?? NaN]))
 
-/** Whole lines of a file of JSON Lines with a step each; the last may be torn. `upTo` leaves out what a checkpoint has not seen. */
+/** The lines of a file of JSON Lines with a step each; the last may be torn, and others damaged: they are left out. `upTo` leaves out what a checkpoint has not seen. */
 export const readLines = (text: string, upTo = Infinity): ReadonlyArray<Line> =>
   text.split("\n").flatMap(line => {
-    if (!line.endsWith("}")) return []
-    const read = JSON.parse(line) as Line
-    return read.step <= upTo ? [read] : []
+    try {
+      const read = JSON.parse(line) as Line
+      return read.step <= upTo ? [read] : []
+    } catch {
+      return []
+    }
   })
 
 /**

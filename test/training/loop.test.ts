@@ -1,5 +1,5 @@
 /** The loop on small problems: what may not change the result, and what must. */
-import { mkdirSync, readdirSync, readFileSync, truncateSync, writeFileSync } from "node:fs"
+import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { afterEach, beforeEach, describe, expect, it } from "@effect/vitest"
 import { Effect, Fiber, Schema, type Scope } from "effect"
@@ -147,6 +147,53 @@ describe("training", () => {
         writeFileSync(join(root, "metrics.jsonl"), '{"step":1,"ti', { flag: "a" })
         expect(yield* trained("cut")).toEqual(whole)
         expect(losses("cut")).toEqual(losses("whole"))
+      })
+    )
+  )
+
+  it.live("goes on from no checkpoint that has other bytes than were written, wherever they are", () =>
+    inEngine(
+      Effect.gen(function* () {
+        const whole = yield* trained("whole")
+        const root = join(directory.path, "cut")
+        const begin = Effect.gen(function* () {
+          rmSync(root, { recursive: true, force: true })
+          const fiber = yield* Effect.forkChild(
+            trained("cut", {
+              checkpointSeconds: 0,
+              progress: ({ done }) =>
+                done === 5 ? Effect.sync(() => void Effect.runFork(Fiber.interrupt(fiber))) : Effect.void
+            })
+          )
+          yield* Fiber.await(fiber)
+          const kept = readdirSync(root).filter(name => name.startsWith("step-"))
+          expect(kept).toHaveLength(2)
+          return kept.sort().at(-1)!
+        })
+        const zero = (file: string, from: number, length: number) => {
+          const bytes = readFileSync(file)
+          const before = Buffer.from(bytes)
+          bytes.fill(0, from, from + length)
+          expect(bytes.equals(before)).toBe(false)
+          writeFileSync(file, bytes)
+        }
+        const damages: ReadonlyArray<(newest: string) => void> = [
+          newest => {
+            const file = join(root, newest, "model.safetensors")
+            zero(file, statSync(file).size >> 1, 256)
+          },
+          newest => {
+            // Still the state of a training, but of another one.
+            const file = join(root, newest, "state.json")
+            writeFileSync(file, readFileSync(file, "utf8").replace('"tokens":', '"tokens":1'))
+          },
+          () => zero(join(root, "metrics.jsonl"), 30, 100)
+        ]
+        for (const damage of damages) {
+          damage(yield* begin)
+          expect(yield* trained("cut")).toEqual(whole)
+          expect(losses("cut")).toEqual(losses("whole"))
+        }
       })
     )
   )

@@ -4,7 +4,9 @@ import { availableParallelism } from "node:os"
 import { Clock, Effect, Option } from "effect"
 import { Command, Flag } from "effect/cli"
 import * as Actions from "../../ledger/Actions.ts"
-import { type Candidate, candidates } from "../../ledger/Collection.ts"
+import * as Checked from "../../ledger/Checked.ts"
+import type { Candidate } from "../../ledger/Collection.ts"
+import * as Suspects from "../../ledger/Suspects.ts"
 import { ConfigError } from "../../pipeline/ConfigError.ts"
 import { type Digest, sha256, short } from "../../pipeline/Digest.ts"
 import { bytes, count } from "../../pipeline/units.ts"
@@ -68,6 +70,7 @@ export const verify = Command.make(
     for (const [digest, { size }] of known.stored) if (chosen(digest)) total += size
     const progress = byteProgress({ total, verb: "verified" })
     const started = yield* Clock.currentTimeMillis
+    const doubted = yield* attempt(database, () => Suspects.count(database))
     const found = yield* store
       .verifyAll({
         concurrency: Option.getOrElse(args.jobs, () => availableParallelism()),
@@ -79,8 +82,10 @@ export const verify = Command.make(
     const ms = (yield* Clock.currentTimeMillis) - started
 
     // What was collected while we were hashing is not missing.
-    const present = new Set((yield* attempt(database, () => candidates(database))).map(({ id }) => id))
-    const still = known.candidates.filter(({ id }) => present.has(id))
+    const collected = new Set(
+      yield* attempt(database, () => database.column<number>("SELECT id FROM artifact WHERE state = 1"))
+    )
+    const still = known.candidates.filter(({ id }) => !collected.has(id))
     const needed = new Set<Digest>()
     for (const candidate of still) {
       for (const object of known.objectsOf(candidate)) {
@@ -97,16 +102,18 @@ export const verify = Command.make(
       if (sound._tag === "Failure") bad.add(digest as Digest)
     }
     const lost = still.filter(candidate => isAmong(candidate, bad, known))
-    yield* attempt(database, () =>
+    const suspects = yield* attempt(database, () => {
+      Checked.record(database, store.checks())
       Actions.markArtifacts(
         database,
         lost.map(({ digest }) => digest),
         "lost"
       )
-    )
+      return Suspects.labels(database)
+    })
     const damaged = new Set<string>(found.damaged.map(({ digest }) => digest))
     const vanished = missing.filter(digest => !damaged.has(digest))
-    const failed = damaged.size + vanished.length > 0
+    const failed = damaged.size + vanished.length + found.odd.length > 0
     if (args.json) {
       process.stdout.write(
         `${JSON.stringify(
@@ -120,7 +127,9 @@ export const verify = Command.make(
               moved: error.quarantined
             })),
             missing: vanished,
-            lost: lost.map(({ digest, kind, label }) => ({ digest, kind, label }))
+            odd: found.odd,
+            lost: lost.map(({ digest, kind, label }) => ({ digest, kind, label })),
+            suspect: suspects
           },
           null,
           2
@@ -139,6 +148,8 @@ export const verify = Command.make(
         lines.push(
           `${style.red("missing")} ${plural(vanished.length, "object")}: ${vanished.slice(0, 8).map(short).join(", ")}`
         )
+      for (const path of found.odd)
+        lines.push(`${style.red("odd")} something that was no directory had the name of one: moved to ${path}`)
       if (lost.length > 0) {
         lines.push(
           `lost: ${plural(lost.length, "artifact")}; the next run makes again those that it needs`,
@@ -147,6 +158,12 @@ export const verify = Command.make(
         )
       } else if (failed) lines.push("no artifact is lost by it")
       else lines.push(sample < 1 ? "all of them are sound" : "everything is sound")
+      if (suspects.length > 0)
+        lines.push(
+          `suspect: ${plural(suspects.length, "result")}, computed from damaged bytes${suspects.length > doubted ? "" : " that were found before"}; the next run makes them again`,
+          table(suspects.slice(0, listed).map(label => [`  ${label}`])),
+          ...(suspects.length > listed ? [`  … and ${count(suspects.length - listed)} more; --json lists all`] : [])
+        )
       process.stdout.write(`${lines.join("\n")}\n`)
     }
     if (failed) return yield* Effect.fail(new Exit(exitCodes.failed))
