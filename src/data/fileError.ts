@@ -6,13 +6,21 @@ export class FileError extends Schema.TaggedError<FileError>()("FileError", {
   class: Schema.Literals(["storage", "permanent"]),
   path: Schema.String,
   message: Schema.String,
+  /** What to do about it. */
+  advice: Schema.optionalKey(Schema.String),
   /** The system's name of the error. */
   code: Schema.optionalKey(Schema.String)
 }) {}
 
+/** What to do about a full disk. */
+export const fullDiskAdvice =
+  "make room (`pipeline gc` says what could go), or point --cache (or PIPELINE_CACHE) elsewhere; what was downloaded so far is kept, and the same command continues from there"
+
+const fullDisk = new Set(["ENOSPC", "EDQUOT"])
+
 const storageAdvice: { readonly [code: string]: string } = {
-  ENOSPC: "the disk is full; free some space (what was downloaded so far is kept)",
-  EDQUOT: "your quota on this disk is used up; free some space (what was downloaded so far is kept)",
+  ENOSPC: "the disk is full",
+  EDQUOT: "your quota on this disk is used up",
   EROFS: "the disk is read-only",
   EACCES: "permission denied",
   EPERM: "the operation is not permitted",
@@ -32,6 +40,7 @@ export const onFile = <A>(path: string, doing: string, evaluate: () => Promise<A
         class: advice === undefined ? "permanent" : "storage",
         path,
         ...(code === "" ? {} : { code }),
+        ...(fullDisk.has(code) ? { advice: fullDiskAdvice } : {}),
         message: `could not ${doing}: ${detail}${advice === undefined ? "" : ` (${code})`}`
       })
     }

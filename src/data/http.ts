@@ -199,15 +199,17 @@ const checked = (target: string, from: string): Effect.Effect<URL, HttpError> =>
 const reader = (url: string, response: Response, watchdog: Watchdog): HttpReply["read"] => {
   const body = response.body?.getReader()
   if (body === undefined) return Effect.succeed(undefined)
-  return Effect.flatMap(
+  // What came is handed over first: the next try continues behind it.
+  let trickled = false
+  const next = Effect.map(
     watchdog.wait(url, () => body.read()),
     chunk => {
-      if (chunk.done) return Effect.succeed(undefined)
-      return watchdog.trickles(chunk.value.length)
-        ? Effect.fail(tooSlow(url, watchdog.patience))
-        : Effect.succeed(chunk.value)
+      if (chunk.done) return undefined
+      trickled = watchdog.trickles(chunk.value.length)
+      return chunk.value
     }
   )
+  return Effect.suspend(() => (trickled ? Effect.fail(tooSlow(url, watchdog.patience)) : next))
 }
 
 /**

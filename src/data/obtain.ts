@@ -28,11 +28,16 @@ export interface ObtainedFile {
 }
 
 /** A failure in its stage's terms: the class decides whether another attempt makes sense. */
-export const asStageError = (error: { readonly message: string; readonly class?: string }): StageError =>
+export const asStageError = (error: {
+  readonly message: string
+  readonly class?: string
+  readonly advice?: string
+}): StageError =>
   new StageError({
     class:
       error.class === "transient" || error.class === "storage" || error.class === "crashed" ? error.class : "permanent",
-    message: error.message
+    message: error.message,
+    ...(error.advice === undefined ? {} : { advice: error.advice })
   })
 
 /** Reads a source; what is wrong with it is shown with a caret. */

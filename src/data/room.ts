@@ -3,7 +3,7 @@ import { Effect } from "effect"
 import { stat, statfs } from "node:fs/promises"
 import { dirname } from "node:path"
 import { bytes } from "../pipeline/units.ts"
-import { FileError, onFile } from "./fileError.ts"
+import { FileError, fullDiskAdvice, onFile } from "./fileError.ts"
 import { type HttpError } from "./http.ts"
 import { refused } from "./httpError.ts"
 
@@ -101,9 +101,8 @@ const noRoom = (path: string, free: number, needed: number): Effect.Effect<never
     new FileError({
       class: "storage",
       path,
-      message:
-        `the disk that holds ${path} is full: ${bytes(free)} free, ${bytes(needed)} needed\n` +
-        "  make room (`pipeline gc` says what could go), or point --cache (or PIPELINE_CACHE) elsewhere; what was downloaded so far is kept, and the same command continues from there"
+      message: `the disk that holds ${path} is full: ${bytes(free)} free, ${bytes(needed)} needed`,
+      advice: fullDiskAdvice
     })
   )
 

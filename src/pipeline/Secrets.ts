@@ -36,6 +36,8 @@ export const variableOf = (query: string): string => query.replace(/[?${}]/g, ""
 
 /** Shorter values are words of other texts, too. */
 const shortestSecret = 6
+/** Shorter ones may be words that are meant: a password may be "postgres". */
+const shortestToken = 12
 
 /** Secrets that this process has come to know, as they may stand in a text. */
 const known = new Set<string>()
@@ -162,7 +164,8 @@ export const mayHoldSecrets = (text: string): boolean => {
 /** What of a text is a secret, in words; undefined where nothing is known to be one. */
 export const secretIn = (text: string): string | undefined => {
   readEnvironment()
-  for (const secret of known) if (text.includes(secret)) return "a secret of the environment"
+  for (const secret of known)
+    if (secret.length >= shortestToken && text.includes(secret)) return "a secret of the environment"
   if (new RegExp(hubToken.source).test(text)) return "a token of the hub"
   for (const [found] of text.matchAll(address)) {
     const url = URL.parse(found)

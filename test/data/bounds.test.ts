@@ -147,7 +147,7 @@ describe("a disk", () => {
         const error = yield* Effect.flip(downloadVerified(transfer))
         assert.strictEqual(error._tag === "FileError" && error.class, "storage")
         assert.match(error.message, /is full: 40\.0 kB free, 67\.2 MB needed/)
-        assert.match(error.message, /pipeline gc.*--cache.*is kept/)
+        assert.match(error._tag === "FileError" ? (error.advice ?? "") : "", /pipeline gc.*--cache.*is kept/)
         assert.strictEqual(statSync(`${transfer.to}.part`).size, 0)
       })
   )
@@ -155,15 +155,16 @@ describe("a disk", () => {
   it.live("that fills while a file comes ends the download, which continues once there is room", () =>
     Effect.gen(function* () {
       const ranges: Array<string | undefined> = []
+      let looks = 0
       const url = yield* serving((request, response) => {
         ranges.push(request.headers.range)
         const from = Number(/bytes=(\d+)-/.exec(request.headers.range ?? "")?.[1] ?? 0)
         if (from > 0) response.writeHead(206, { "content-range": `bytes ${from}-${bytes.length - 1}/${bytes.length}` })
         // Without a length, so that only a look at the disk can tell.
         response.write(bytes.subarray(from, from + 20_000))
-        setTimeout(() => response.end(bytes.subarray(from + 20_000)), 30)
+        const rest = () => (looks < 2 ? void setTimeout(rest, 1) : void response.end(bytes.subarray(from + 20_000)))
+        rest()
       })
-      let looks = 0
       const free = async () => (looks++ < 2 ? 1e9 : 1000)
       const transfer = yield* transferOf(url, { bounds: { free, lookAgainAfter: 1 } })
       assert.include((yield* Effect.flip(downloadVerified(transfer))).message, "1.00 kB free")
