@@ -1,12 +1,13 @@
 #!/usr/bin/env node
 // The launcher: plain JavaScript for any Node >= 16. Finds a Node that can run the program (its own, or the one that npm
 // installed with it), rebuilds `dist/` when a source changed, and starts the program.
-import { spawn, spawnSync } from "node:child_process"
-import { createHash } from "node:crypto"
-import { existsSync, readdirSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs"
 import { createRequire } from "node:module"
-import { dirname, join } from "node:path"
-import { fileURLToPath, pathToFileURL } from "node:url"
+import { fileURLToPath } from "node:url"
+
+// Taken when needed: an import evaluates all that a module offers, some milliseconds of each start.
+const require = createRequire(import.meta.url)
+const { existsSync, readdirSync, readFileSync, renameSync, statSync, writeFileSync } = require("node:fs")
+const { dirname, join } = require("node:path")
 
 // ONNX Runtime looks here before it sends anything (docs/decisions/020-telemetry.md). Its engine sees to this, too; this is for all that a user's stages load.
 process.env.ORT_DISABLE_TELEMETRY = "1"
@@ -20,7 +21,7 @@ const suits = major > 22 || (major === 22 && minor >= 19)
 const bundledNode = () => {
   const platform = process.platform === "win32" ? "win" : process.platform
   try {
-    const manifest = createRequire(import.meta.url).resolve(`node-${platform}-${process.arch}/package.json`)
+    const manifest = require.resolve(`node-${platform}-${process.arch}/package.json`)
     return join(dirname(manifest), "bin", process.platform === "win32" ? "node.exe" : "node")
   } catch {
     return undefined
@@ -41,7 +42,7 @@ const isStale = () => {
   const moved = []
   for (const source of sources) {
     const [path, stat, content] = source
-    const file = join(root, path)
+    const file = `${root}/${path}`
     if (stat === "directory") {
       if (namesIn(file) !== content) return true
     } else if (statOf(file) !== stat) moved.push(source)
@@ -62,7 +63,7 @@ const statOf = file => {
 
 const digestOf = file => {
   try {
-    return createHash("sha256").update(readFileSync(file)).digest("hex")
+    return require("node:crypto").createHash("sha256").update(readFileSync(file)).digest("hex")
   } catch {
     return undefined
   }
@@ -96,7 +97,7 @@ if (node === undefined) {
 
 // A launcher in an older Node has looked already.
 if (process.env["PIPELINE_LAUNCHER"] === undefined && isStale()) {
-  const built = spawnSync(node, [join(root, "scripts", "build.ts")], {
+  const built = require("node:child_process").spawnSync(node, [join(root, "scripts", "build.ts")], {
     stdio: ["ignore", "ignore", "inherit"],
     env: { ...process.env, PIPELINE_BUILD_QUIET: "1" }
   })
@@ -107,16 +108,12 @@ if (process.env["PIPELINE_LAUNCHER"] === undefined && isStale()) {
 }
 
 if (suits) {
-  // The program holds much for its whole life and little for a moment: a young generation that never grows costs it no
-  // time and saves about a sixth of its memory on large plans (bench/noop).
-  const { setFlagsFromString } = await import("node:v8")
-  setFlagsFromString("--semi-space-growth-factor=1")
-  const { enableCompileCache } = await import("node:module")
+  const { enableCompileCache } = require("node:module")
   if (enableCompileCache !== undefined) enableCompileCache(join(root, "node_modules", ".cache", "pipeline"))
-  await import(pathToFileURL(entry).href)
+  await import(require("node:url").pathToFileURL(entry).href)
 } else {
   // The pipe ends with us, however we end: the program stops then.
-  const child = spawn(node, [fileURLToPath(import.meta.url), ...process.argv.slice(2)], {
+  const child = require("node:child_process").spawn(node, [fileURLToPath(import.meta.url), ...process.argv.slice(2)], {
     stdio: ["inherit", "inherit", "inherit", "pipe"],
     env: { ...process.env, PIPELINE_LAUNCHER: "3" }
   })

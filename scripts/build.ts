@@ -19,6 +19,8 @@ import { rolldown } from "rolldown"
 import { isStage } from "../src/pipeline/Stage.ts"
 import { builtFile, noMethod } from "../src/runner/Codes.ts"
 import * as Fingerprint from "../src/runner/Fingerprint.ts"
+import { builtins } from "./builtins.ts"
+import { writePages } from "./pages.ts"
 
 const root = fileURLToPath(new URL("..", import.meta.url))
 const dist = join(root, "dist")
@@ -35,11 +37,30 @@ const external = ["better-sqlite3", "onnxruntime-node", "rolldown", /^node:/]
 
 const isOurs = (path: string): boolean => path.startsWith(root) && !path.includes("node_modules")
 
+/** The bundler reads our files through the same eyes as everything else here, so that what was compared is what was built. */
+const plugins = [
+  {
+    name: "sources",
+    load: (id: string) =>
+      isOurs(id) && /^\.[cm]?[jt]s$/.test(extname(id)) ? sources.file(id)!.bytes.toString("utf8") : null
+  },
+  builtins
+]
+
+const written = {
+  dir: fresh,
+  format: "esm",
+  entryFileNames: "[name].js",
+  minify: { compress: true, mangle: false, codegen: true },
+  comments: false
+} as const
+
 const bundle = async (): Promise<void> => {
   const build = await rolldown({
     cwd: root,
     input: {
       main: "src/cli/main.ts",
+      everything: "src/cli/everything.ts",
       worker: "src/cli/worker.ts",
       guard: "src/executors/guard.ts",
       index: "src/index.ts",
@@ -53,7 +74,7 @@ const bundle = async (): Promise<void> => {
     treeshake: {
       moduleSideEffects: [
         {
-          test: /src\/cli\/(main|worker)\.ts|executors\/guard\.ts|tokenizeWorker\.ts|ort\/worker\.ts/,
+          test: /src\/cli\/(main|everything|worker)\.ts|executors\/guard\.ts|tokenizeWorker\.ts|ort\/worker\.ts/,
           sideEffects: true
         },
         { external: true, sideEffects: true },
@@ -61,21 +82,31 @@ const bundle = async (): Promise<void> => {
       ]
     },
     logLevel: "warn",
-    plugins: [
-      {
-        name: "sources",
-        load: id => (isOurs(id) && /^\.[cm]?[jt]s$/.test(extname(id)) ? sources.file(id)!.bytes.toString("utf8") : null)
-      }
-    ]
+    plugins
   })
-  await build.write({
-    dir: fresh,
-    format: "esm",
-    entryFileNames: "[name].js",
-    chunkFileNames: "[name]-[hash].js",
-    minify: { compress: true, mangle: false, codegen: true },
-    comments: false
+  await build.write({ ...written, chunkFileNames: "[name]-[hash].js" })
+  await build.close()
+}
+
+/** The program for verbs that only look, apart: what they do not use of the libraries is left out, as no stage shares them. */
+const bundleLooking = async (): Promise<void> => {
+  const build = await rolldown({
+    cwd: root,
+    input: { looking: "src/cli/looking.ts" },
+    platform: "node",
+    // Asked for with the path of a user's file only, which is answered by the whole program.
+    external: [...external, /pipelines\.ts$/],
+    plugins,
+    treeshake: {
+      moduleSideEffects: [
+        { test: /src\/cli\/looking\.ts/, sideEffects: true },
+        { external: true, sideEffects: true },
+        { test: /./, sideEffects: false }
+      ]
+    },
+    logLevel: "warn"
   })
+  await build.write({ ...written, chunkFileNames: "looking-[name]-[hash].js" })
   await build.close()
 }
 
@@ -172,14 +203,17 @@ const current = (): string | undefined => {
 }
 
 const lock = join(root, "node_modules", ".package-lock.json")
-for (const path of [join(root, "package.json"), join(root, "scripts", "build.ts"), lock]) sources.file(path)
+for (const script of ["build.ts", "builtins.ts", "pages.ts"]) sources.file(join(root, "scripts", script))
+for (const path of [join(root, "package.json"), lock]) sources.file(path)
 mkdirSync(dist, { recursive: true })
 rmSync(fresh, { recursive: true, force: true })
 try {
   await bundle()
+  await bundleLooking()
   for (const script of globSync("src/**/*.py", { cwd: root }))
     writeFileSync(join(fresh, basename(script)), sources.file(join(root, script))!.bytes)
   writeFileSync(join(fresh, builtFile), JSON.stringify(await fingerprints()))
+  await writePages(fresh)
   const name = install(JSON.stringify(sourcesOf()))
   if (process.env["PIPELINE_BUILD_QUIET"] === undefined) {
     const { version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as { readonly version: string }

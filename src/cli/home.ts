@@ -2,10 +2,9 @@
 import { readFileSync } from "node:fs"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
-import { distDirectory } from "../runner/Codes.ts"
 
 /** Directory of the built program; undefined when it runs from its sources. */
-export const dist = distDirectory(import.meta.url)
+export const dist = import.meta.url.endsWith(".ts") ? undefined : fileURLToPath(new URL(".", import.meta.url))
 
 /** The package's root: above `src/cli/`, or above `dist/` and the build in it. */
 export const root = fileURLToPath(new URL("../..", import.meta.url))

@@ -1,6 +1,4 @@
 /** The launcher that started us in another Node, where there is one: when it is gone, we stop as if we had been asked to. */
-import { Worker } from "node:worker_threads"
-
 /** Names the descriptor of a pipe whose other end the launcher holds as long as it lives. */
 const variable = "PIPELINE_LAUNCHER"
 
@@ -20,6 +18,7 @@ export const followLauncher = (): void => {
 /** For verbs that compute without a pause and hear no event: a thread waits for the end of the pipe. */
 export const followLauncherFromThread = (): void => {
   if (descriptor === undefined) return
+  const { Worker } = process.getBuiltinModule("node:worker_threads")
   new Worker(
     `const { readSync } = require("node:fs")
      const look = () => {

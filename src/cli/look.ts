@@ -5,7 +5,6 @@ import { LedgerError } from "../ledger/LedgerError.ts"
 import { ConfigError } from "../pipeline/ConfigError.ts"
 import * as Cache from "../runner/Cache.ts"
 import * as flags from "./flags.ts"
-import { load } from "./pipelines.ts"
 
 /** Runs synchronous code that throws ConfigError or LedgerError. */
 export const attempt = <A>(run: () => A): Effect.Effect<A, ConfigError | LedgerError> =>
@@ -41,6 +40,8 @@ export const nameOf = (text: string): Effect.Effect<string, ConfigError> =>
   Effect.gen(function* () {
     const { path, rest } = splitPath(text)
     if (path === undefined) return text
+    // Loaded for files only: pipelines bring with them what they are made of.
+    const { load } = yield* Effect.promise(() => import("./pipelines.ts"))
     const pipeline = yield* load(path)
     return `${pipeline.name}${rest}`
   })

@@ -1,14 +1,12 @@
 /** The verbs of the command line. Only the one that is asked for is loaded, so that the program starts fast. */
 import { Effect } from "effect"
-import { Command } from "effect/cli"
-
-type AnyCommand = Command.Command<string, unknown, unknown, unknown, never>
+import { type AnyCommand, rootOf, type Verbs } from "./program.ts"
 
 const load = (module: Promise<{ readonly command: unknown }>): Promise<AnyCommand> =>
   module.then(({ command }) => command as AnyCommand)
 
 /** In the order of the help text. Each file is named after its verb. */
-const verbs: { readonly [verb: string]: () => Promise<AnyCommand> } = {
+const verbs: Verbs = {
   list: () => load(import("./list.ts")),
   run: () => load(import("./run.ts")),
   plan: () => load(import("./plan.ts")),
@@ -30,7 +28,7 @@ const verbs: { readonly [verb: string]: () => Promise<AnyCommand> } = {
 }
 
 /** Reached by processes, not by people. */
-const hidden: { readonly [verb: string]: () => Promise<AnyCommand> } = {
+const hidden: Verbs = {
   exec: () => load(import("./exec.ts"))
 }
 
@@ -42,14 +40,5 @@ export const commandFor = (words: ReadonlyArray<string>): Effect.Effect<AnyComma
     const named = words.find(word => !word.startsWith("-"))
     const one = named === undefined ? undefined : (verbs[named] ?? hidden[named])
     const loaded = one === undefined ? await Promise.all(Object.values(verbs).map(verb => verb())) : [await one()]
-    return root.pipe(Command.withSubcommands(loaded as [AnyCommand, ...Array<AnyCommand>])) as unknown as AnyCommand
+    return rootOf(loaded)
   })
-
-const root = Command.make("pipeline").pipe(
-  Command.withDescription("Turns autoregressive language models into diffusion language models, reproducibly."),
-  Command.withExamples([
-    { command: "pipeline run compare-50x", description: "Run the comparison grid on this machine, with no network" },
-    { command: "pipeline plan compare-50x", description: "What would run, and why; changes nothing" },
-    { command: "pipeline why compare-50x/tokenize", description: "Which part of a key changed" }
-  ])
-)

@@ -14,7 +14,11 @@ export const bytes = (value: number): string => {
 }
 
 /** Thousands separated by commas: `51,902`. */
-export const count = (value: number): string => value.toLocaleString("en-US")
+export const count = (value: number): string =>
+  // What `toLocaleString` writes, without loading its tables: 10 ms of a start.
+  Number.isInteger(value) && Math.abs(value) < 1e21
+    ? String(value).replaceAll(/\B(?=(\d{3})+$)/g, ",")
+    : value.toLocaleString("en-US")
 
 /** `0.4 s`, `12 s`, `2 min 3 s`, `5 h 12 min`, `3 d 4 h`. */
 export const duration = (ms: number): string => {

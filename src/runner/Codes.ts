@@ -1,7 +1,6 @@
 /** Fingerprints of the stages of a plan: from the build for stages that ship with the program, remembered or computed for others. */
 import { existsSync, readFileSync } from "node:fs"
 import { join } from "node:path"
-import { fileURLToPath } from "node:url"
 import { Effect } from "effect"
 import { canonical, type Digest } from "../pipeline/Digest.ts"
 import type { PlanNode } from "../pipeline/Plan.ts"
@@ -184,7 +183,3 @@ const builtFingerprints = (dist: string): BuiltFingerprints => {
 /** What users' stages import of the built program. */
 const builtOurs = (dist: string | undefined): Fingerprint.Fingerprint | undefined =>
   dist === undefined ? undefined : builtFingerprints(dist)[Fingerprint.ownPackage]?.[noMethod]
-
-/** The directory of the built program, when this is it; undefined when it runs from its sources. */
-export const distDirectory = (moduleUrl: string): string | undefined =>
-  moduleUrl.endsWith(".ts") ? undefined : fileURLToPath(new URL(".", moduleUrl))

@@ -1,5 +1,4 @@
 /** The machine that the program runs on: who we are on it, and what it offers. */
-import { execFileSync } from "node:child_process"
 import { randomUUID } from "node:crypto"
 import { existsSync, readFileSync } from "node:fs"
 import { availableParallelism, hostname, totalmem, uptime } from "node:os"
@@ -51,6 +50,8 @@ const detectGpus = (): ReadonlyArray<string> => {
       .map(name => name.trim())
       .filter(name => name !== "")
   if (!existsSync("/proc/driver/nvidia/version")) return []
+  // Not every start asks for GPUs.
+  const { execFileSync } = process.getBuiltinModule("node:child_process")
   try {
     const listed = execFileSync("nvidia-smi", ["--query-gpu=index", "--format=csv,noheader"], {
       encoding: "utf8",

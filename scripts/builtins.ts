@@ -1,0 +1,39 @@
+/**
+ * A plugin for the bundler: chunks take from Node's modules by `process.getBuiltinModule` what they use. An import would
+ * evaluate every name that a module has, `fs.promises` and with it streams and readline: some milliseconds of each start.
+ */
+import { isBuiltin } from "node:module"
+import type { Plugin } from "rolldown"
+
+/** Imports as the bundler writes them. */
+const statement = /^import (?:(?:\* as )?([\w$]+)|\{([^}]*)\}) from "(node:[\w/]+)";$/gm
+/** Imports for their effect, which Node's modules do not have. */
+const bare = /^import "node:[\w/]+";$/gm
+
+/** Modules that are large and seldom needed: libraries that take all of their names get them when they ask for one. */
+const large = new Set([
+  "child_process",
+  "http",
+  "https",
+  "net",
+  "readline",
+  "readline/promises",
+  "tls",
+  "worker_threads"
+])
+const lazily = (name: string, taken: string) =>
+  `const ${name} = /* @__PURE__ */ new Proxy({}, { get: (_, key) => ${taken}[key] });`
+
+export const builtins: Plugin = {
+  name: "builtins",
+  renderChunk: code => ({
+    code: code
+      .replace(bare, "")
+      .replace(statement, (whole, name: string | undefined, names: string | undefined, module: string) => {
+        if (!isBuiltin(module)) return whole
+        const taken = `process.getBuiltinModule(${JSON.stringify(module)})`
+        if (name !== undefined && large.has(module.slice("node:".length))) return lazily(name, taken)
+        return `const ${name ?? `{${names!.replaceAll(" as ", ": ")}}`} = ${taken};`
+      })
+  })
+}

@@ -1,0 +1,89 @@
+/** What a command line loads before it answers: a verb that only looks must not bring the whole program with it. */
+import { execFileSync } from "node:child_process"
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { basename, join } from "node:path"
+import { fileURLToPath } from "node:url"
+import { afterAll, assert, beforeAll, describe, it } from "vitest"
+import { pageFile } from "../../src/cli/pages.ts"
+
+const main = fileURLToPath(new URL("../../dist/main.js", import.meta.url))
+let folder: string
+
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), "pipeline-startup-"))
+  writeFileSync(
+    join(folder, "watch.mjs"),
+    `import { registerHooks } from "node:module"
+     import { writeFileSync } from "node:fs"
+     const files = []
+     registerHooks({ load: (url, context, next) => (files.push(url), next(url, context)) })
+     process.on("exit", () => {
+       const builtins = process.moduleLoadList.filter(name => name.startsWith("NativeModule ")).map(name => name.slice(13))
+       writeFileSync(process.env.LOADED, JSON.stringify({ files, builtins }))
+     })`
+  )
+})
+afterAll(() => rmSync(folder, { recursive: true, force: true }))
+
+/** Names of the files and of Node's modules that were loaded, and what was printed. */
+const loadedBy = (...words: ReadonlyArray<string>) => {
+  const loaded = join(folder, "loaded.json")
+  const printed = execFileSync(process.execPath, ["--import", join(folder, "watch.mjs"), main, ...words], {
+    cwd: folder,
+    encoding: "utf8",
+    env: { ...process.env, NO_COLOR: "1", LOADED: loaded }
+  })
+  const { builtins, files } = JSON.parse(execFileSync("cat", [loaded], { encoding: "utf8" })) as {
+    builtins: ReadonlyArray<string>
+    files: ReadonlyArray<string>
+  }
+  return { builtins, files: files.filter(url => url.startsWith("file:")), printed }
+}
+
+/** Large modules of Node that answering from the ledger needs none of. */
+const large = ["child_process", "http", "readline", "v8"]
+
+describe("start-up", () => {
+  it.each([
+    ["--help"],
+    ["-h"],
+    [],
+    ["run", "--help"],
+    ["cache", "usage", "--help"],
+    ["--version"],
+    ["completions", "bash"],
+    ["list"],
+    ["list", "--json"]
+  ])("prints what the build prepared: %s %s %s", (...words) => {
+    const { builtins, files, printed } = loadedBy(...words)
+    assert.isAtMost(files.length, 4, files.join("\n"))
+    assert.isNotEmpty(printed)
+    for (const module of large) assert.notInclude(builtins, module)
+  })
+
+  it.each(["runs", "status"])("answers %s by the small program", verb => {
+    const { builtins, files, printed } = loadedBy(verb)
+    assert.include(printed, "nothing was ever run")
+    const others = files.filter(
+      url => !/^(main|looking.*|rolldown-runtime-.*)\.js$/.test(basename(url)) && !url.includes("/better-sqlite3/")
+    )
+    assert.deepStrictEqual(others, [])
+    for (const module of large) assert.notInclude(builtins, module)
+  })
+
+  it("loads neither bundler nor engines for other verbs that look", () => {
+    for (const words of [["pin", "--list"], ["cache", "usage"], ["gc"]]) {
+      const { files } = loadedBy(...words)
+      assert.deepStrictEqual(
+        files.filter(url => /\/node_modules\/(rolldown|onnxruntime-node)\//.test(url)),
+        []
+      )
+    }
+  })
+
+  it("names the files of pages so that no words lead elsewhere", () => {
+    assert.strictEqual(pageFile(["run", "--help"], false), "page.run.--help.txt")
+    assert.notInclude(pageFile(["../../x", "a/b\\c"], true), "/")
+  })
+})
