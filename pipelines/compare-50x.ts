@@ -6,15 +6,15 @@ import * as Origin from "../src/pipeline/Origin.ts"
 import * as Pipeline from "../src/pipeline/Pipeline.ts"
 import { RowConfig } from "../src/training/configuration.ts"
 import { anchor } from "../stages/anchor.ts"
-import { benchmark } from "../stages/benchmark.ts"
+import { benchmark, benchmarkMethods } from "../stages/benchmark.ts"
 import { downloadDocuments, downloadModel, downloadTokenizer } from "../stages/download.ts"
-import { evaluate } from "../stages/evaluate.ts"
+import { evaluate, evaluateMethods } from "../stages/evaluate.ts"
 import { reportGrid } from "../stages/report-grid.ts"
 import { tokenize } from "../stages/tokenize.ts"
 import { train } from "../stages/train.ts"
 import { trajectories } from "../stages/trajectories.ts"
 import { config } from "./config.ts"
-import { ablations, configOf, controls, inCommon, quickly, rows, runsOf } from "./grid.ts"
+import { ablations, configOf, controls, inCommon, meantFor, quickly, rows, runsOf } from "./grid.ts"
 
 export default Pipeline.make(
   "compare-50x",
@@ -91,8 +91,8 @@ export default Pipeline.make(
             ...(mode === "none" ? {} : { trajectories: ordersOf(mode) })
           })
         )
-        const measured = Origin.overlay(profile.evaluate ?? {}, { name, method })
-        const timed = Origin.overlay(profile.benchmark ?? {}, { name, method })
+        const measured = Origin.overlay(meantFor(evaluateMethods, method, profile.evaluate ?? {}), { name, method })
+        const timed = Origin.overlay(meantFor(benchmarkMethods, method, profile.benchmark ?? {}), { name, method })
         follows(`evaluate/${name}.method`, evaluate.settings(measured).method, method, "method")
         follows(`benchmark/${name}.method`, benchmark.settings(timed).method, method, "method")
         return {

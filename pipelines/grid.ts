@@ -1,11 +1,13 @@
 /** The rows of the comparison grid: their names, and the configurations that make them what they are. */
 import { Array as Arr } from "effect"
+import { foreignIn, type Methods } from "../src/data/byMethod.ts"
 import type { ProfileConfig } from "../src/data/profile.ts"
 import { ConfigError } from "../src/pipeline/ConfigError.ts"
 import { canonical } from "../src/pipeline/Digest.ts"
 import * as Origin from "../src/pipeline/Origin.ts"
 import { type MethodName, methodNames } from "../src/models/latent/methodName.ts"
-import { foreignFields, RowConfig } from "../src/training/configuration.ts"
+import { RowConfig } from "../src/training/configuration.ts"
+import { trainMethods } from "../src/training/parameters.ts"
 import { readRow, written } from "./config.ts"
 
 type Settings = { readonly [field: string]: unknown }
@@ -148,9 +150,17 @@ export const configOf = (
 ) => {
   const own = Origin.overlay(row[against ?? name] ?? {}, over)
   const method = methodOf(Origin.overlay(readRow(config), Origin.overlay(all, own)))
-  const shared = all.train === undefined ? all : { ...all, train: Origin.without(all.train, foreignFields(method)) }
+  const shared = all.train === undefined ? all : { ...all, train: meantFor(trainMethods, method, all.train) }
   return written(RowConfig, config, Origin.overlay(shared, own))
 }
+
+/** What a profile lays on every row, without the fields that only other methods have. */
+export const meantFor = (methods: Methods, method: MethodName, fields: Settings): Settings =>
+  foreignIn(methods, method, fields).reduce<Settings>(
+    (rest, { path }) =>
+      Origin.overlay(rest, path.reduceRight<unknown>((below, field) => ({ [field]: below }), null) as Settings),
+    fields
+  )
 
 /** The method of a row; one that is not known is refused where the row is decoded. */
 const methodOf = (row: Settings): MethodName => {

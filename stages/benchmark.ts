@@ -1,8 +1,8 @@
 /** Times a diffusion model: the decoding loop on its own weights, warmed up and repeated. */
 import { Effect, Schema } from "effect"
+import { byMethod } from "../src/data/byMethod.ts"
 import { PositiveInt, setting } from "../src/data/setting.ts"
 import { asStageError } from "../src/data/obtain.ts"
-import { DiffusionDecoding } from "../src/decoding/diffusion.ts"
 import { untilEnd } from "../src/decoding/generator.ts"
 import { makeEngine } from "../src/engines/make.ts"
 import { matmulPeak } from "../src/engines/matmulPeak.ts"
@@ -11,34 +11,45 @@ import { type TimedCall, timingOf } from "../src/evaluation/timing.ts"
 import { filesOf } from "../src/models/artifact.ts"
 import * as Stage from "../src/pipeline/Stage.ts"
 import { permanent, StageError } from "../src/pipeline/StageError.ts"
+import * as latents from "./decoding/byLatents.ts"
+import * as masks from "./decoding/byMasks.ts"
 import { decodingMethods, method, modelOf } from "./decodingMethods.ts"
 import { Benchmark, ModelFiles } from "./kinds.ts"
 import { least } from "../src/pipeline/lists.ts"
 
+/** What is asked of every method. The defaults are for the small models of the embedded profile: about ten seconds on two processors. */
+const common = {
+  /** What the texts continue */
+  prompt: setting(Schema.String, "The future of the people lies in"),
+  /** Texts per call */
+  batch: setting(PositiveInt, 1),
+  /** Tokens of a text */
+  newTokens: setting(PositiveInt, 128),
+  /** Denoising steps of a call */
+  steps: setting(Schema.Array(PositiveInt), [8, 16, 32, 64, 128]),
+  /** Calls before the first that counts. All have the same shapes, so that those with the fewest steps warm up the others */
+  warmUp: setting(PositiveInt, 3),
+  /** Calls that count, of each number of steps at least. Calls of different steps take turns */
+  repeats: setting(PositiveInt, 2),
+  /** Forward passes that count, of each number of steps at least: few steps are called more often */
+  timedForwards: setting(PositiveInt, 32),
+  /** Of the texts */
+  seed: setting(Schema.Int, 0)
+} as const
+
+const byMasks = () => ({ ...common, decoding: masks.decoding({}) })
+const byLatents = () => ({ ...common, decoding: latents.decoding({}) })
+
+export const benchmarkMethods = {
+  masked: () => Schema.Struct({ method: method.masked, ...byMasks() }),
+  ldlm: () => Schema.Struct({ method: method.ldlm, ...byLatents() }),
+  vfm: () => Schema.Struct({ method: method.vfm, ...byMasks() }),
+  cola: () => Schema.Struct({ method: method.cola, ...byMasks() })
+} as const
+
 export const benchmark = Stage.make("benchmark", {
   inputs: { model: ModelFiles },
-  // The defaults are for the small models of the embedded profile: about ten seconds on two processors.
-  parameters: Schema.Struct({
-    method,
-    /** What the texts continue */
-    prompt: setting(Schema.String, "The future of the people lies in"),
-    /** Texts per call */
-    batch: setting(PositiveInt, 1),
-    /** Tokens of a text */
-    newTokens: setting(PositiveInt, 128),
-    /** Denoising steps of a call */
-    steps: setting(Schema.Array(PositiveInt), [8, 16, 32, 64, 128]),
-    /** Calls before the first that counts. All have the same shapes, so that those with the fewest steps warm up the others */
-    warmUp: setting(PositiveInt, 3),
-    /** Calls that count, of each number of steps at least. Calls of different steps take turns */
-    repeats: setting(PositiveInt, 2),
-    /** Forward passes that count, of each number of steps at least: few steps are called more often */
-    timedForwards: setting(PositiveInt, 32),
-    /** How texts are decoded */
-    decoding: setting(Schema.Struct({ ...DiffusionDecoding.fields, steps: Schema.optionalKey(Schema.Never) }), {}),
-    /** Of the texts */
-    seed: setting(Schema.Int, 0)
-  }),
+  parameters: byMethod("method", "masked", benchmarkMethods),
   outputs: { benchmark: Benchmark },
   methods: decodingMethods,
   engine: true,

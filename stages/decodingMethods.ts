@@ -4,26 +4,32 @@ import type { NamedFile } from "../src/data/tensorFiles.ts"
 import { loadWith, methodNamed } from "../src/decoding/methods.ts"
 import type { Engine } from "../src/engines/Engine.ts"
 import { openModel } from "../src/models/artifact.ts"
-import { type MethodName, methodNames } from "../src/models/latent/methodName.ts"
+import type { MethodName } from "../src/models/latent/methodName.ts"
 import { setting } from "../src/data/setting.ts"
 import { permanent } from "../src/pipeline/StageError.ts"
 
-/** The method by which the model was made, as `config.json` says. */
-export const method = setting(Schema.Literals(methodNames), "masked")
+/** The field that says by which method the model was made, as `config.json` does. */
+export const method = {
+  masked: setting(Schema.Literal("masked"), "masked"),
+  ldlm: Schema.Literal("ldlm"),
+  vfm: Schema.Literal("vfm"),
+  cola: Schema.Literal("cola")
+} as const satisfies { readonly [name in MethodName]: unknown }
 
+/** A method's module, and what is asked of methods of its kind. */
 export const decodingMethods = {
   by: "method",
   dispatch: ["../src/decoding/methods.ts"],
   modules: {
-    masked: "../src/decoding/methods/masked.ts",
-    ldlm: "../src/decoding/methods/ldlm.ts",
-    vfm: "../src/decoding/methods/vfm.ts",
-    cola: "../src/decoding/methods/cola.ts"
+    masked: ["../src/decoding/methods/masked.ts", "./decoding/byMasks.ts"],
+    ldlm: ["../src/decoding/methods/ldlm.ts", "./decoding/byLatents.ts"],
+    vfm: ["../src/decoding/methods/vfm.ts", "./decoding/byMasks.ts"],
+    cola: ["../src/decoding/methods/cola.ts", "./decoding/byMasks.ts"]
   }
 } as const satisfies {
   readonly by: string
   readonly dispatch: ReadonlyArray<string>
-  readonly modules: { readonly [name in MethodName]: `.${string}` }
+  readonly modules: { readonly [name in MethodName]: ReadonlyArray<`.${string}`> }
 }
 
 /** A model and its method, which must be the one that the key was made with. */

@@ -1,9 +1,9 @@
 /** Measures a diffusion model: its likelihood bound and losses on held-out text, what it writes, and the problems that it solves. */
 import { Effect, Schema, Stream } from "effect"
+import { byMethod } from "../src/data/byMethod.ts"
 import { PositiveInt, setting } from "../src/data/setting.ts"
 import { asStageError } from "../src/data/obtain.ts"
 import { allSequences, sequencesOfRecords } from "../src/data/sequencesOfArtifact.ts"
-import { DiffusionDecoding } from "../src/decoding/diffusion.ts"
 import type { GeneratedTexts } from "../src/decoding/generator.ts"
 import { makeEngine } from "../src/engines/make.ts"
 import { makeTokenLosses } from "../src/evaluation/losses.ts"
@@ -16,9 +16,51 @@ import { filesOf, loadModel } from "../src/models/artifact.ts"
 import * as Artifact from "../src/pipeline/Artifact.ts"
 import * as Stage from "../src/pipeline/Stage.ts"
 import { permanent, StageError } from "../src/pipeline/StageError.ts"
+import * as latents from "./decoding/byLatents.ts"
+import * as masks from "./decoding/byMasks.ts"
 import { decodingMethods, method, modelOf } from "./decodingMethods.ts"
 import { type HeldOutResult, measureHeldOut } from "./evaluate/heldOut.ts"
 import { Evaluation, ModelFiles, TokenSequences } from "./kinds.ts"
+
+/** What is asked of every method. The defaults are for the small models of the embedded profile: about ten seconds on two processors. */
+const common = {
+  /** How many held-out documents are measured, at even distances, or `all` */
+  documents: setting(Schema.Union([Schema.Literal("all"), PositiveInt]), "all"),
+  /** How many sequences of each held-out document are measured, from its beginning on, or `all` */
+  sequencesPerDocument: setting(Schema.Union([Schema.Literal("all"), PositiveInt]), 1),
+  /** Held-out sequences whose beginnings are the prompts */
+  prompts: setting(PositiveInt, 12),
+  /** Tokens of a prompt */
+  promptTokens: setting(PositiveInt, 16),
+  /** Tokens that are made behind a prompt */
+  newTokens: setting(PositiveInt, 32),
+  /** Denoising steps of these texts. More than there are new tokens give the same as that many, unless `decoding` says otherwise */
+  steps: setting(Schema.Array(PositiveInt), [1, 2, 4, 8, 16, 32, 64, 128]),
+  /** Order of the n-gram model that judges */
+  ngramOrder: setting(PositiveInt, 3),
+  /** Problems of the reasoning set that are asked, at even distances */
+  problems: setting(PositiveInt, 8),
+  /** Tokens of an answer, which is decoded greedily */
+  answerTokens: setting(PositiveInt, 96),
+  /** Denoising steps of an answer */
+  answerSteps: setting(PositiveInt, 8),
+  /** Rows of a pass that measures losses */
+  rows: setting(PositiveInt, 8),
+  /** Of masks and texts */
+  seed: setting(Schema.Int, 0)
+} as const
+
+/** Of the texts that are judged. */
+const decoding = { temperature: 0.7, topP: 0.95 } as const
+const byMasks = () => ({ ...masks.boundFields, ...common, decoding: masks.decoding(decoding) })
+const byLatents = () => ({ ...common, decoding: latents.decoding(decoding) })
+
+export const evaluateMethods = {
+  masked: () => Schema.Struct({ method: method.masked, ...byMasks() }),
+  ldlm: () => Schema.Struct({ method: method.ldlm, ...byLatents() }),
+  vfm: () => Schema.Struct({ method: method.vfm, ...byMasks() }),
+  cola: () => Schema.Struct({ method: method.cola, ...byMasks() })
+} as const
 
 export const evaluate = Stage.make("evaluate", {
   inputs: {
@@ -31,45 +73,7 @@ export const evaluate = Stage.make("evaluate", {
     /** Problems with answers that a program can check: prompts and responses. */
     reasoning: Artifact.optional(TokenSequences)
   },
-  // The defaults are for the small models of the embedded profile: about ten seconds on two processors.
-  parameters: Schema.Struct({
-    method,
-    /** How many held-out documents are measured, at even distances, or `all` */
-    documents: setting(Schema.Union([Schema.Literal("all"), PositiveInt]), "all"),
-    /** How many sequences of each held-out document are measured, from its beginning on, or `all` */
-    sequencesPerDocument: setting(Schema.Union([Schema.Literal("all"), PositiveInt]), 1),
-    /** Draws of masks per sequence for the bound. One would have no error */
-    draws: setting(Schema.Int.check(Schema.isGreaterThanOrEqualTo(2)), 3),
-    /** Shares of masks at which the loss is measured */
-    ratios: setting(Schema.Array(Schema.Finite), [0.1, 0.3, 0.5, 0.7, 0.9]),
-    /** Sequences that it is measured on, at even distances among those of the bound */
-    ratioSequences: setting(PositiveInt, 12),
-    /** Held-out sequences whose beginnings are the prompts */
-    prompts: setting(PositiveInt, 12),
-    /** Tokens of a prompt */
-    promptTokens: setting(PositiveInt, 16),
-    /** Tokens that are made behind a prompt */
-    newTokens: setting(PositiveInt, 32),
-    /** Denoising steps of these texts. More than there are new tokens give the same as that many, unless `decoding` says otherwise */
-    steps: setting(Schema.Array(PositiveInt), [1, 2, 4, 8, 16, 32, 64, 128]),
-    /** How these texts are decoded */
-    decoding: setting(Schema.Struct({ ...DiffusionDecoding.fields, steps: Schema.optionalKey(Schema.Never) }), {
-      temperature: 0.7,
-      topP: 0.95
-    }),
-    /** Order of the n-gram model that judges */
-    ngramOrder: setting(PositiveInt, 3),
-    /** Problems of the reasoning set that are asked, at even distances */
-    problems: setting(PositiveInt, 8),
-    /** Tokens of an answer, which is decoded greedily */
-    answerTokens: setting(PositiveInt, 96),
-    /** Denoising steps of an answer */
-    answerSteps: setting(PositiveInt, 8),
-    /** Rows of a pass that measures losses */
-    rows: setting(PositiveInt, 8),
-    /** Of masks and texts */
-    seed: setting(Schema.Int, 0)
-  }),
+  parameters: byMethod("method", "masked", evaluateMethods),
   outputs: { evaluation: Evaluation },
   methods: decodingMethods,
   engine: true,
@@ -96,6 +100,7 @@ export const evaluate = Stage.make("evaluate", {
         perDocument.map(sequences => sequences.slice(0, most)),
         {
           ...parameters,
+          ...("draws" in parameters ? { bound: parameters } : {}),
           length: inputs.heldOut.metadata.maxSeqLen,
           onRows: note => (done, total) => progress({ done, total, unit: "rows", note })
         }

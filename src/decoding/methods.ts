@@ -14,16 +14,21 @@ import type { BatchShape } from "../models/shifted.ts"
 import type { DiffusionDecoding } from "./diffusion.ts"
 import type { Generator, GeneratorShape } from "./generator.ts"
 import type { Reconstruction } from "./latent/reconstruction.ts"
+import type { Sampling } from "./sampling.ts"
+
+/** The settings of methods that decode by masks. */
+export type MaskDecoding = Omit<DiffusionDecoding, "steps">
 
 export interface Method {
   /** What stands beside the language model. Left out where nothing does. */
   readonly latent?: LatentFormat
-  readonly generator: (
+  /** `decoding`: the method's own settings; of all methods they say how tokens are drawn. */
+  generator(
     engine: Engine,
     model: LoadedModel,
     shape: GeneratorShape,
-    decoding: Omit<DiffusionDecoding, "steps">
-  ) => Effect.Effect<Generator<EngineError>, EngineError, Scope.Scope>
+    decoding: Sampling
+  ): Effect.Effect<Generator<EngineError>, EngineError, Scope.Scope>
   /** Losses of masked tokens, from which a bound of the likelihood follows. Left out where a method has no such bound. */
   readonly tokenLosses?: (
     engine: Engine,

@@ -3,14 +3,12 @@
  * program takes them. A field that it does not take is refused with the reason, never passed over. docs/configuration.md is made from this.
  */
 import { Schema } from "effect"
-import { fieldsOf } from "../data/byMethod.ts"
 import { DataType } from "../data/records.ts"
 import { refusing } from "../data/refusing.ts"
 import { ChatTemplate } from "../data/sequences.ts"
 import { PositiveInt, setting } from "../data/setting.ts"
 import { snakeKeys } from "../data/snakeKeys.ts"
-import type { MethodName } from "../models/latent/methodName.ts"
-import { trainMethods, TrainParameters } from "./parameters.ts"
+import { TrainParameters } from "./parameters.ts"
 import { unsupportedData, unsupportedModel, unsupportedTrain } from "./unsupported.ts"
 
 /** Fields of the group `model`. */
@@ -42,10 +40,3 @@ export const RowConfig = Schema.Struct({
   train: refusing(TrainParameters, unsupportedTrain)
 })
 export type RowConfig = typeof RowConfig.Type
-
-/** Fields of the group `train` that some method has, but not this one. */
-export const foreignFields = (method: MethodName): ReadonlyArray<string> => {
-  const own = new Set(fieldsOf(trainMethods[method]()))
-  const all = new Set(Object.values(trainMethods).flatMap(parameters => fieldsOf(parameters())))
-  return [...all].filter(field => !own.has(field))
-}

@@ -21,9 +21,12 @@ export interface HeldOutSettings {
   readonly rows: number
   readonly length: number
   readonly seed: number
-  readonly draws: number
-  readonly ratios: ReadonlyArray<number>
-  readonly ratioSequences: number
+  /** Of methods that have a bound. */
+  readonly bound?: {
+    readonly draws: number
+    readonly ratios: ReadonlyArray<number>
+    readonly ratioSequences: number
+  }
   readonly onRows: (note: string) => (done: number, total: number) => Effect.Effect<void>
 }
 
@@ -38,11 +41,14 @@ export const measureHeldOut = Effect.fn("measureHeldOut")(function* (
   model: LoadedModel,
   method: Method,
   documents: ReadonlyArray<ReadonlyArray<Sequence>>,
-  { draws, onRows, ratios, ratioSequences, seed, ...shape }: HeldOutSettings
+  { bound: asked, onRows, seed, ...shape }: HeldOutSettings
 ) {
   const { tokenizer } = model
   const sequences = documents.flat()
-  const likelihood = Effect.fn("likelihood")(function* (tokenLosses: NonNullable<Method["tokenLosses"]>) {
+  const likelihood = Effect.fn("likelihood")(function* (
+    tokenLosses: NonNullable<Method["tokenLosses"]>,
+    { draws, ratioSequences, ratios }: NonNullable<HeldOutSettings["bound"]>
+  ) {
     const setting: DiffusionEvaluation = {
       ...shape,
       losses: yield* tokenLosses(engine, model, { ...shape, seed }),
@@ -80,7 +86,9 @@ export const measureHeldOut = Effect.fn("measureHeldOut")(function* (
   const causal = yield* makeCausalEvaluator(engine, config, parameters, { ...shape, pad: tokenizer.padId })
   const autoregressive = yield* causal.measure(ids, onRows("autoregressive"))
   return {
-    ...(method.tokenLosses === undefined ? { documents: [], lossAtRatio: {} } : yield* likelihood(method.tokenLosses)),
+    ...(method.tokenLosses === undefined || asked === undefined
+      ? { documents: [], lossAtRatio: {} }
+      : yield* likelihood(method.tokenLosses, asked)),
     ...(reconstruction === undefined ? {} : { reconstruction }),
     autoregressiveLoss: autoregressive.nats / autoregressive.tokens
   } satisfies HeldOutResult as HeldOutResult

@@ -94,6 +94,25 @@ describe("compare-50x", () => {
     )
   })
 
+  it("asks of a measurement what the method has: no bound of LDLM, and no masks that it would reveal", () => {
+    const refused = (set: string) => rendered(() => planned({ set: [set] }))
+    const owners = "belongs to the methods masked, vfm and cola, but method is ldlm"
+    assert.include(refused("evaluate/ldlm.draws=5"), `evaluate/ldlm.draws: ${owners}`)
+    assert.include(refused("benchmark/ldlm.decoding.alg=origin"), `benchmark/ldlm.decoding.alg: ${owners}`)
+    assert.include(refused("evaluate.decoding.algo=origin"), "evaluate/no_align.decoding.algo is not known")
+    const before = textOf(planned())
+    const changed = (...set: ReadonlyArray<string>) => {
+      const after = textOf(planned({ set }))
+      return Object.keys(before).filter(label => before[label] !== after[label] && label !== "report-grid")
+    }
+    const others = rows.map(({ name }) => name).filter(name => name !== "ldlm")
+    assert.deepStrictEqual(
+      changed("evaluate.draws=5", "evaluate.decoding.alg=origin"),
+      others.map(name => `evaluate/${name}`)
+    )
+    assert.deepStrictEqual(changed("evaluate/ldlm.decoding.topP=0.5"), ["evaluate/ldlm"])
+  })
+
   it("keeps in the key of a training the fields of its method alone", () => {
     const nodes = planned()
     const fields = (row: string) =>

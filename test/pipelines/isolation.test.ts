@@ -185,6 +185,11 @@ describe("the code of a method", () => {
     assert.deepStrictEqual(changed, changesOf([[file, ["evaluate"]]], [...maskedRows, "cola"]))
   })
 
+  it("that methods share which decode by masks changes their measurements, and none of LDLM", async () => {
+    const asked: Reached = [["stages/decoding/byMasks.ts", measured]]
+    assert.deepStrictEqual(await changedBy(edited(asked)), changesOf(asked, [...maskedRows, "vfm", "cola"]))
+  })
+
   it("of all methods changes all rows, and nothing that stands before a training", async () => {
     const loop: Reached = [["src/training/loop.ts", ["train"]]]
     assert.deepStrictEqual(
@@ -277,14 +282,19 @@ describe("the settings of a method", () => {
       const added = `${begin}\n  ${method}: setting(Schema.Literal("added"), "added"),`
       writeFileSync(join(other, file), text.replace(found, by).replace(begin, added))
     }
+    const decoding = join("src", "decoding", "diffusion.ts")
+    const revealed = 'alg: setting(Schema.Literals(algorithms), "entropy")'
+    assert.include(bytesOf(decoding), revealed)
+    writeFileSync(join(other, decoding), bytesOf(decoding).replace(revealed, revealed.replace("entropy", "p2")))
     const [after = []] = probe(other)
     for (const [n, { label, parameters }] of after.entries()) {
       const before = actions[n]!
       assert.strictEqual(label, before.label)
-      const row = label.startsWith("train/") ? label.slice("train/".length) : undefined
+      const [stage, row] = label.split("/") as [string, string | undefined]
+      const measures = measured.includes(stage) && row !== "ldlm"
       assert.sameMembers(
         [...differing(JSON.parse(before.parameters) as object, JSON.parse(parameters) as object)],
-        row === undefined ? [] : [...fields[row]!],
+        stage === "train" ? [...fields[row!]!] : measures ? ["decoding.alg"] : [],
         label
       )
     }

@@ -3,13 +3,13 @@ import { Effect } from "effect"
 import { colaFormat } from "../../models/latent/cola.ts"
 import { colaGenerator } from "../latent/cola.ts"
 import { colaReconstruction } from "../latent/colaReconstruction.ts"
-import { latentOf, type Method } from "../methods.ts"
+import { latentOf, type MaskDecoding, type Method } from "../methods.ts"
 
 export { tokenLosses } from "./masked.ts"
 
 export const latent = colaFormat
 
-export const generator: Method["generator"] = (engine, model, shape, decoding) =>
+export const generator: Method["generator"] = (engine, model, shape, decoding: MaskDecoding) =>
   colaGenerator(engine, model, latentOf(model, "cola").architecture, shape, decoding)
 
 export const reconstruction: NonNullable<Method["reconstruction"]> = (engine, model, sequences, { length, rows }) => {

@@ -2,11 +2,11 @@
 import { vfmFormat } from "../../models/latent/vfm.ts"
 import { vfmTokenLosses } from "../latent/vfmTokenLosses.ts"
 import { vfmGenerator } from "../latent/vfm.ts"
-import { latentOf, type Method } from "../methods.ts"
+import { latentOf, type MaskDecoding, type Method } from "../methods.ts"
 
 export const latent = vfmFormat
 
-export const generator: Method["generator"] = (engine, model, shape, decoding) =>
+export const generator: Method["generator"] = (engine, model, shape, decoding: MaskDecoding) =>
   vfmGenerator(engine, model, latentOf(model, "vfm").architecture, shape, decoding)
 
 export const tokenLosses: NonNullable<Method["tokenLosses"]> = (engine, model, shape) =>
