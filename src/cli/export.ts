@@ -135,7 +135,6 @@ interface ForwardArguments {
  * beside it, the language model's alone.
  */
 const forwardPass = Effect.fn("forwardPass")(function* (args: ForwardArguments) {
-  if (args.length < 1) return yield* new ConfigError({ at: "--length", message: "must be a whole number from 1 on" })
   const { files } = yield* findModel(args.reference, args.cache)
   const model = yield* openModel(files)
   const { config, tensors } = model

@@ -198,7 +198,7 @@ describe("pipeline export --to onnx", () => {
     assert.strictEqual(again.code, 2)
     assert.include(again.stderr, "--output graph.onnx: is there already")
     const length = call("export", "tiny", "--to", "onnx", "-o", "x.onnx", "--length", "0")
-    assert.include(length.stderr, "--length: must be a whole number from 1 on")
+    assert.include(length.stderr, '--length: "0". Expected: at least 1')
     const nothing = call("export", "nothing", "--to", "files", "-o", "x")
     assert.strictEqual(nothing.code, 2)
     assert.include(nothing.stderr, "nothing was ever run with the cache")
