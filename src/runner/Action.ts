@@ -20,6 +20,8 @@ export interface ReadyAction {
   readonly estimateMs: number | undefined
   /** Attempts that this run made at the node before. */
   readonly attempts: number
+  /** What changed, where the node was planned anew. */
+  readonly changed: string | undefined
 }
 
 /** What an action and the run that it belongs to tell each other. */

@@ -90,6 +90,12 @@ export const compute = Effect.fn("compute")(function* (
         attempt++
         continue
       }
+      case "Changed":
+      case "InputLost":
+        // An attempt that began has said so in its log.
+        if (tried.attempt < attempt)
+          yield* note(ports, tried.log, `# ${tried._tag === "Changed" ? tried.what : tried.message}`)
+        return tried
       default:
         return tried
     }

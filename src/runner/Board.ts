@@ -191,7 +191,8 @@ export class Board {
         families: this.#resolver.families(node, components),
         remake: this.#remake.get(id),
         estimateMs: this.#options.estimate(id),
-        attempts: this.#patience.attempts(id)
+        attempts: this.#patience.attempts(id),
+        changed: this.#patience.changed(id)
       }
     }
     return undefined

@@ -207,7 +207,11 @@ const prepare = (
     yield* disk.write(join(directory, requestFile), encodeRequest(request))
     yield* disk.write(
       log,
-      `# ${label}, attempt ${attempt}, key ${short(action.key)}\n# parameters ${canonical(request.parameters)}\n`
+      [
+        `# ${label}, attempt ${attempt}, key ${short(action.key)}`,
+        ...(action.changed === undefined ? [] : [`# planned anew: ${action.changed}`]),
+        `# parameters ${canonical(request.parameters)}\n`
+      ].join("\n")
     )
     return { label, directory, log, slots }
   })

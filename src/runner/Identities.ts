@@ -50,7 +50,8 @@ export const make = (options: IdentityOptions): Evaluate => {
           )
     }).pipe(
       Effect.catchCause(cause => {
-        if (Cause.hasInterruptsOnly(cause)) return Effect.failCause(cause as Cause.Cause<never>)
+        // Where it is we who are interrupted, this is passed over.
+        if (Cause.hasInterrupts(cause)) return Effect.fail(permanent(`${whose} failed: it was cut off from within`))
         const error = Cause.squash(cause)
         if (!(error instanceof StageError)) return Effect.fail(permanent(`${whose} failed: ${messageOf(error)}`))
         const told = error.message.startsWith(`${node.label}: `) ? error.message : `${node.label}: ${error.message}`

@@ -15,12 +15,17 @@ type Setback = Extract<Settled, { readonly _tag: "InputLost" | "Changed" }>
 export class Patience {
   /** By node and object. */
   readonly #losses = new Map<string, number>()
-  readonly #changes = new Map<NodeId, number>()
+  readonly #changes = new Map<NodeId, readonly [times: number, what: string]>()
   readonly #attempts = new Map<NodeId, number>()
 
   /** Attempts that were made at a node which is to be tried again. */
   attempts(id: NodeId): number {
     return this.#attempts.get(id) ?? 0
+  }
+
+  /** What changed last, of what its key is made from. */
+  changed(id: NodeId): string | undefined {
+    return this.#changes.get(id)?.[1]
   }
 
   /** Notes what befell a node; returns the event of its failure when that was once too often. */
@@ -42,8 +47,8 @@ export class Patience {
         ? failed("damaged", result.message, losses, "making it again does not help")
         : undefined
     }
-    const changes = (this.#changes.get(id) ?? 0) + 1
-    this.#changes.set(id, changes)
+    const changes = (this.#changes.get(id)?.[0] ?? 0) + 1
+    this.#changes.set(id, [changes, result.what])
     return changes > mostChanges ? failed("stale", result.what, changes, "it does not come to rest") : undefined
   }
 

@@ -48,6 +48,8 @@ describe("code that changes", () => {
     )
     assert.deepStrictEqual(changes(played), ["mix: its code changed (stage.ts), false"])
     assert.deepStrictEqual(labelsOf(played), ["mix", "mix/2", "source"])
+    const log = world.disk.files().get("/cache/logs/1/mix.1.log")!
+    assert.match(Buffer.from(log).toString(), /^# mix, attempt 1, .*\n# planned anew: its code changed \(stage\.ts\)\n/)
     // What it computed is found under the key of the new code, and the old is not under its own.
     assert.deepStrictEqual(labelsOf(play(world, chain, obey)), [])
     world.edit("mix", 0)

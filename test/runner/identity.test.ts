@@ -32,6 +32,7 @@ const ways: { readonly [how: string]: (context: Stage.IdentityContext) => unknow
   },
   dies: () => Effect.die(new Error("oh no")),
   fails: () => Effect.fail("a text"),
+  interrupts: () => Effect.interrupt,
   errs: () => Effect.fail(new StageError({ class: "transient", message: "no network", advice: "wait" })),
   bigint: () => Effect.succeed({ size: 1n }),
   cycle: () => Effect.succeed(cycle),
@@ -64,6 +65,7 @@ describe("an identity that cannot enter a key", () => {
   const expected: { readonly [how: string]: RegExp } = {
     throws: /the identity of stage wrong failed: oh no$/,
     dies: /the identity of stage wrong failed: oh no$/,
+    interrupts: /the identity of stage wrong failed: it was cut off from within$/,
     fails: /the identity of stage wrong failed: "a text"$/,
     errs: /no network$/,
     bigint: /returned what cannot enter a key: size: a bigint has no JSON form$/,
