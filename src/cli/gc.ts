@@ -44,6 +44,10 @@ export const command = Command.make(
     ),
     logs: boolean("logs", "Also remove the logs of runs that are not among the last ones"),
     quarantine: boolean("quarantine", "Also remove damaged objects that were moved aside"),
+    checkpoints: boolean(
+      "checkpoints",
+      "Also remove what unfinished actions would go on from, such as trainings and downloads that were cut off"
+    ),
     emptyTrash: boolean("empty-trash", "Delete what earlier collections moved to the trash, and do nothing else"),
     cache: flags.cache,
     json: flags.json
@@ -67,7 +71,8 @@ export const command = Command.make(
       olderThanMs,
       maxBytes,
       logs: args.logs,
-      quarantine: args.quarantine
+      quarantine: args.quarantine,
+      checkpoints: args.checkpoints
     }
     const told: Told = args.apply
       ? { applied: yield* Collect.collect(house, options, Faults.fromEnvironment(process.env), now) }

@@ -146,7 +146,7 @@ const leftoverLines = (
   const rows = going
     .slice(0, listed)
     .map(({ bytes: size, kind, path, reason }) => [`  ${bytes(size)}`, names[kind], relative(root, path), reason])
-  const flagOf = { log: "--logs", quarantine: "--quarantine" } as const
+  const flagOf = { checkpoint: "--checkpoints", log: "--logs", quarantine: "--quarantine" } as const
   return [
     ...(going.length === 0
       ? []
@@ -155,7 +155,7 @@ const leftoverLines = (
           table(rows, new Set([0])),
           ...more(going.length)
         ]),
-    ...(["log", "quarantine"] as const).flatMap(kind => {
+    ...(["checkpoint", "log", "quarantine"] as const).flatMap(kind => {
       const some = kept.filter(leftover => leftover.kind === kind)
       return some.length === 0
         ? []

@@ -1,7 +1,8 @@
 /** What collection must keep, and why: pins, what running work uses or has just made, and what the last runs came to. */
-import { toBytes } from "../pipeline/Digest.ts"
+import { fromBytes, toBytes } from "../pipeline/Digest.ts"
 import type { ArtifactId } from "./Actions.ts"
 import type { Database } from "./Database.ts"
+import * as Held from "./Held.ts"
 import { type Here, liveLeases, liveRuns } from "./Liveness.ts"
 import { least } from "../pipeline/lists.ts"
 
@@ -31,10 +32,7 @@ export const protections = (
   return found
 }
 
-/**
- * What running work needs. A run that has not begun an action yet is not known to need its inputs: when those are dropped
- * under it, it makes them again.
- */
+/** What running work needs, and what running runs planned with, found later, or made. */
 const inUse = (database: Database, here: Here): ReadonlySet<ArtifactId> => {
   const used = new Set<ArtifactId>()
   const add = (sql: string, ...values: ReadonlyArray<number | string | Uint8Array>) => {
@@ -65,23 +63,37 @@ const inUse = (database: Database, here: Here): ReadonlySet<ArtifactId> => {
     )
     if (plan !== undefined) for (const artifact of ofPlan(database, plan.plan, [], false)) used.add(artifact)
   }
+  const held = Held.heldBy(
+    database,
+    running.map(({ id }) => id)
+  )
+  if (held.size > 0)
+    for (const { digest, id } of database.all<{ digest: Buffer; id: number }>("SELECT id, digest FROM artifact"))
+      if (held.has(fromBytes(digest))) used.add(id)
   if (running.length > 0) add("SELECT id FROM artifact WHERE created_ms >= ?", least(running.map(run => run.startedMs)))
   return used
 }
 
-/** The last runs of each pipeline under each profile, and the last one that succeeded. */
+/**
+ * The runs that count as the last ones of their pipeline and profile: those that succeeded, and, with places of their own, those that did not.
+ * Five failed attempts in a row do not make one forget what went well.
+ */
+export const lastRuns = (
+  database: Database,
+  keepRuns: number
+): ReadonlyArray<{ readonly id: number; readonly plan: number | null }> =>
+  database.all(
+    `SELECT id, plan FROM (
+       SELECT id, plan, row_number() OVER (PARTITION BY pipeline, profile, status = 'done' ORDER BY id DESC) AS place FROM run)
+     WHERE place <= ?`,
+    keepRuns
+  )
+
+/** What the last runs consist of. */
 const ofLastRuns = (database: Database, options: ProtectionOptions): ReadonlySet<ArtifactId> => {
   const kept = new Set<ArtifactId>()
-  if (options.keepRuns <= 0) return kept
-  const runs = database.all<{ id: number; plan: number | null }>(
-    `SELECT id, plan FROM (
-       SELECT id, plan, row_number() OVER (PARTITION BY pipeline, profile ORDER BY id DESC) AS place,
-         row_number() OVER (PARTITION BY pipeline, profile, status ORDER BY id DESC) AS alike, status FROM run)
-     WHERE place <= ? OR (status = 'done' AND alike = 1)`,
-    options.keepRuns
-  )
   const plans = new Map<number, Set<ArtifactId>>()
-  for (const run of runs) {
+  for (const run of lastRuns(database, options.keepRuns)) {
     const targets = database.column<number>("SELECT artifact FROM target WHERE run = ?", run.id)
     for (const artifact of targets) kept.add(artifact)
     if (run.plan === null) {

@@ -1,6 +1,8 @@
 /** Computes one action: slots, lease, a second look at its key, retries. Whoever loses the race for the lease waits and reuses. */
 import { Cause, Clock, Effect, Result } from "effect"
 import * as Actions from "../ledger/Actions.ts"
+import type { Database } from "../ledger/Database.ts"
+import * as Held from "../ledger/Held.ts"
 import { LedgerError } from "../ledger/LedgerError.ts"
 import * as Leases from "../ledger/Leases.ts"
 import type * as Runs from "../ledger/Runs.ts"
@@ -140,6 +142,22 @@ const isComplete = (known: Actions.KnownAction | undefined, action: ReadyAction)
   known.outputs.length === Object.keys(action.node.stage.outputs).length &&
   known.outputs.every(output => output.state === "present")
 
+/** The result of an action that another process has computed; from here on the run counts on it. */
+const findResult = (database: Database, run: Runs.RunId, action: ReadyAction) => {
+  const look = () => Actions.lookup(database, [action.key]).get(action.key)
+  if (!isComplete(look(), action)) return undefined
+  return database.immediate(() => {
+    const known = look()
+    if (!isComplete(known, action)) return undefined
+    Held.hold(
+      database,
+      run,
+      known.outputs.map(({ digest }) => digest)
+    )
+    return known.outputs
+  })
+}
+
 const attemptOnce = (
   ports: Ports,
   run: Runs.RunId,
@@ -154,8 +172,8 @@ const attemptOnce = (
       if (control.outdated(action.node.id)) return { _tag: "Outdated" }
       const clock = yield* Clock.Clock
       const acquired = yield* ports.ledger(database => {
-        const known = Actions.lookup(database, [action.key]).get(action.key)
-        if (isComplete(known, action)) return { _tag: "Reused", outputs: known.outputs } as const
+        const known = findResult(database, run, action)
+        if (known !== undefined) return { _tag: "Reused", outputs: known } as const
         // The time is taken once the ledger is ours: getting there may have lasted longer than a lease.
         return database.immediate(() => {
           const now = clock.currentTimeMillisUnsafe()
@@ -184,13 +202,13 @@ const withLease = (
     yield* ports.faults("action.leased")
     // Between the look and the lease, the previous holder may have published.
     const { gone, known } = yield* ports.ledger(database => ({
-      known: Actions.lookup(database, [action.key]).get(action.key),
+      known: findResult(database, run, action),
       gone: Actions.notPresent(
         database,
         action.components.inputs.map(({ digest }) => digest)
       )
     }))
-    if (isComplete(known, action)) return { _tag: "Reused", outputs: known.outputs }
+    if (known !== undefined) return { _tag: "Reused", outputs: known }
     const log = logPath(run, action.node.label, attempt)
     if (gone.length > 0)
       return {

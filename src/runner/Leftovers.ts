@@ -5,6 +5,7 @@ import type { Database } from "../ledger/Database.ts"
 import type { LedgerError } from "../ledger/LedgerError.ts"
 import * as Leases from "../ledger/Leases.ts"
 import { type Here, liveLeases, liveRuns } from "../ledger/Liveness.ts"
+import { lastRuns } from "../ledger/Protection.ts"
 import { type Digest, isDigest, short, toBytes } from "../pipeline/Digest.ts"
 import type { Disk } from "../store/Disk.ts"
 import type { StorageError } from "../store/StorageError.ts"
@@ -30,6 +31,8 @@ export interface LeftoverOptions {
   readonly logs: boolean
   /** Remove damaged objects that were moved aside. */
   readonly quarantine: boolean
+  /** Remove what unfinished actions go on from, downloads that are not complete among it, as far as no running run may need it. */
+  readonly checkpoints: boolean
   readonly keepRuns: number
 }
 
@@ -90,7 +93,7 @@ export const findLeftovers = Effect.fn("findLeftovers")(function* (
 ): Effect.fn.Return<ReadonlyArray<Leftover>, StorageError | LedgerError> {
   return [
     ...(yield* attempts(house, now)),
-    ...(yield* checkpoints(house, now)),
+    ...(yield* checkpoints(house, options, now)),
     ...(yield* temporary(house)),
     ...(yield* logs(house, options, now)),
     ...(yield* quarantined(house, options))
@@ -117,25 +120,46 @@ const attempts = Effect.fnUntraced(function* (house: House, now: number) {
   return found
 })
 
-const checkpoints = Effect.fnUntraced(function* (house: House, now: number) {
+const checkpoints = Effect.fnUntraced(function* (house: House, options: LeftoverOptions, now: number) {
   const entries = yield* orNone(house.disk.readdir(house.paths.checkpoints))
-  const live = new Set((yield* liveAmong(house, now)).map(({ key }) => key))
+  const { live, running } = yield* ledgerOf(house.database)(database => ({
+    live: new Set(liveLeases(database, hereOf(house, now)).map(({ key }) => key)),
+    running: new Set(liveRuns(database, hereOf(house, now)).map(({ id }) => id))
+  }))
   const found: Array<Leftover> = []
   for (const { name } of entries) {
     if (!isDigest(name) || live.has(name)) continue
     const path = join(house.paths.checkpoints, name)
-    const published = yield* ledgerOf(house.database)(
-      database =>
+    const { last, published } = yield* ledgerOf(house.database)(database => ({
+      published:
         database.get(
           "SELECT 1 FROM action JOIN output ON output.action = action.id WHERE action.key = ?",
           toBytes(name)
-        ) !== undefined
-    )
+        ) !== undefined,
+      last: database.get<{ label: string; run: number }>(
+        `SELECT label, run FROM execution JOIN action ON action.id = execution.action WHERE action.key = ?
+         ORDER BY execution.id DESC LIMIT 1`,
+        toBytes(name)
+      )
+    }))
+    // Between two attempts nobody holds the lease.
+    if (last !== undefined && running.has(last.run)) continue
     const { bytes, modifiedMs } = yield* measure(house.disk, path)
     const idle = modifiedMs + checkpointMs < now
-    if (!published && !idle) continue
-    const reason = published ? "its action has been published" : "nobody went on from it for 30 days"
-    found.push({ kind: "checkpoint", path, bytes, reason, key: name, kept: false })
+    const of = last === undefined ? "an unfinished action" : last.label
+    const reason = published
+      ? "its action has been published"
+      : idle
+        ? `of ${of}, from which nobody went on for 30 days`
+        : `of ${of}, which would begin anew`
+    found.push({
+      kind: "checkpoint",
+      path,
+      bytes,
+      reason,
+      key: name,
+      kept: !published && !idle && !options.checkpoints
+    })
   }
   return found
 })
@@ -152,11 +176,7 @@ const logs = Effect.fnUntraced(function* (house: House, options: LeftoverOptions
   const keep = yield* ledgerOf(house.database)(
     database =>
       new Set([
-        ...database.column<number>(
-          `SELECT id FROM (SELECT id, row_number() OVER (PARTITION BY pipeline, profile ORDER BY id DESC) AS place FROM run)
-           WHERE place <= ?`,
-          options.keepRuns
-        ),
+        ...lastRuns(database, options.keepRuns).map(({ id }) => id),
         ...liveRuns(database, hereOf(house, now)).map(({ id }) => id)
       ])
   )

@@ -41,14 +41,40 @@ const unknown: NodeState = { _tag: "unknown" }
 export class Resolver {
   readonly plan: Plan
   readonly states: Array<NodeState>
-  readonly generation: number
   readonly #options: ResolverOptions
+  #lookup: ResolverOptions["lookup"]
+  #generation: number
 
   constructor(options: ResolverOptions) {
     this.plan = options.plan
-    this.generation = options.generation
+    this.#generation = options.generation
+    this.#lookup = options.lookup
     this.#options = options
     this.states = Array.from(options.plan.nodes, () => unknown)
+  }
+
+  /** The ledger's generation when the first results were looked up. */
+  get generation(): number {
+    return this.#generation
+  }
+
+  /** Resolves everything anew: what was found before may be gone since. */
+  again(generation: number): void {
+    this.#generation = generation
+    this.states.fill(unknown)
+    this.#resolveWaves(this.#firstWave())
+  }
+
+  /** From now on results are looked up this way. */
+  lookUpBy(lookup: ResolverOptions["lookup"]): void {
+    this.#lookup = lookup
+  }
+
+  /** Digests of all results that were found, and whose bytes are there. */
+  found(): ReadonlyArray<Digest> {
+    return this.states.flatMap(state =>
+      state._tag === "known" ? state.outputs.flatMap(output => (output.state === "present" ? [output.digest] : [])) : []
+    )
   }
 
   /** All parts of a node's key; undefined while an input is unknown. */
@@ -129,6 +155,10 @@ export class Resolver {
     return unanswered
   }
 
+  #firstWave(): Array<NodeId> {
+    return this.plan.nodes.filter(node => node.wires.length === 0).map(({ id }) => id)
+  }
+
   #resolveWaves(first: Array<NodeId>): void {
     const { plan } = this.#options
     const waitingFor = new Map<NodeId, Array<NodeId>>()
@@ -166,7 +196,7 @@ export class Resolver {
       if (state._tag === "miss") keys.set(id, state.key)
       else if (components !== undefined) keys.set(id, actionKey(components))
     }
-    const found = this.#options.lookup([...keys.values()])
+    const found = this.#lookup([...keys.values()])
     const known: Array<NodeId> = []
     for (const [id, key] of keys) {
       const action = found.get(key)

@@ -1,6 +1,8 @@
 /** One run: plan, schedule, and a record in the ledger from its first moment to its last. */
 import { Cause, Clock, Effect, Exit } from "effect"
 import * as Actions from "../ledger/Actions.ts"
+import type { Database } from "../ledger/Database.ts"
+import * as Held from "../ledger/Held.ts"
 import { history, planCost } from "../ledger/History.ts"
 import type { LedgerError } from "../ledger/LedgerError.ts"
 import * as Leases from "../ledger/Leases.ts"
@@ -47,13 +49,17 @@ export const run = (options: RunOptions): Effect.Effect<RunResult, LedgerError> 
       const { owner } = options.ports
       const id = yield* options.ports.ledger(database => {
         Runs.markCrashed(database, owner, options.ports.alive)
-        return Runs.begin(database, {
-          pipeline: plan.pipeline,
-          profile: plan.profile,
-          command,
-          program,
-          owner,
-          now: started
+        return database.immediate(() => {
+          const run = Runs.begin(database, {
+            pipeline: plan.pipeline,
+            profile: plan.profile,
+            command,
+            program,
+            owner,
+            now: started
+          })
+          keepFound(database, run, resolver)
+          return run
         })
       })
       const journal = eventJournal(options.ports, id)
@@ -100,6 +106,28 @@ export const run = (options: RunOptions): Effect.Effect<RunResult, LedgerError> 
       )
     })
   )
+
+/**
+ * Tells collection what the run counts on: what it was planned with, and, from now on, what it finds, in the same moment in which it finds it.
+ * What was collected or lost since it was planned is looked up anew before.
+ */
+const keepFound = (database: Database, run: Runs.RunId, resolver: Resolver): void => {
+  const generation = Actions.generation(database)
+  if (generation !== resolver.generation) resolver.again(generation)
+  Held.hold(database, run, resolver.found())
+  resolver.lookUpBy(keys =>
+    database.immediate(() => {
+      const found = Actions.lookup(database, keys)
+      const outputs = [...found.values()].flatMap(action => action.outputs)
+      Held.hold(
+        database,
+        run,
+        outputs.flatMap(({ digest, state }) => (state === "present" ? [digest] : []))
+      )
+      return found
+    })
+  )
+}
 
 /** Expected milliseconds of a node; asked for once, as all that is said of one run should come from one past. */
 const estimator = (resolver: Resolver, past: ReturnType<typeof history>) => {

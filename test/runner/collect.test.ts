@@ -12,7 +12,7 @@ import { below, seeded } from "../support/random.ts"
 
 const day = 86_400_000
 
-const defaults: CollectOptions = { keepRuns: 5, finalOnly: false, logs: false, quarantine: false }
+const defaults: CollectOptions = { keepRuns: 5, finalOnly: false, logs: false, quarantine: false, checkpoints: false }
 
 /** The rules of protection once more, over the model; without those of --final-only. */
 const protectedBy = (world: HouseWorld, options: CollectOptions): ReadonlySet<Digest> => {
@@ -34,8 +34,9 @@ const protectedBy = (world: HouseWorld, options: CollectOptions): ReadonlySet<Di
   for (const pipeline of ["p0", "p1"]) {
     if (options.keepRuns <= 0) break
     const ours = world.runs.filter(run => run.pipeline === pipeline)
-    const done = ours.findLast(({ status }) => status === "done")
-    for (const run of [...ours.slice(-options.keepRuns), ...(done === undefined ? [] : [done])]) {
+    const done = ours.filter(({ status }) => status === "done")
+    const others = ours.filter(({ status }) => status !== "done")
+    for (const run of [...done.slice(-options.keepRuns), ...others.slice(-options.keepRuns)]) {
       for (const digest of run.targets) kept.add(digest)
       if (run.status === "running" || run.status === "crashed") {
         for (const { outputs } of run.actions) for (const digest of outputs) kept.add(digest)

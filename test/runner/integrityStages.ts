@@ -9,7 +9,7 @@ import * as Stage from "../../src/pipeline/Stage.ts"
 import { StageError } from "../../src/pipeline/StageError.ts"
 
 /** What a test does at a point of a stage, while it runs in the test's own process. */
-export const hooks: { reading?: ((path: string) => void) | undefined } = ((
+export const hooks: { reading?: ((path: string) => void | Promise<void>) | undefined } = ((
   globalThis as { integrityHooks?: object }
 ).integrityHooks ??= {})
 
@@ -49,7 +49,7 @@ export const read = Stage.make("read", {
     const value = existsSync(kept)
       ? Number(readFileSync(kept, "utf8"))
       : valueOf(way === "bytes" ? yield* inputs.blob.bytes("bytes") : readFileSync(path))
-    hooks.reading?.(path)
+    yield* Effect.promise(async () => hooks.reading?.(path))
     if (stumble && !existsSync(kept)) {
       writeFileSync(kept, String(value))
       return yield* new StageError({ class: "permanent", message: "stumbled" })
@@ -102,8 +102,8 @@ export type Way = "path" | "bytes" | "blind"
 const profiles = { only: { description: "", needs: "nothing", make: () => undefined } } as const
 
 /** Reads the blob in some ways; `collect` is of all of them. */
-export const readings = (of: ReadonlyArray<readonly [seed: number, way: Way]>, stumble = false) =>
-  Pipeline.make("readings", { description: "", profiles }, () => {
+export const readings = (of: ReadonlyArray<readonly [seed: number, way: Way]>, stumble = false, name = "readings") =>
+  Pipeline.make(name, { description: "", profiles }, () => {
     const from = blob({})
     return {
       all: collect({ notes: of.map(([seed, way]) => read({ name: `${way}-${seed}`, blob: from, seed, way, stumble })) })

@@ -100,9 +100,11 @@ const look = Effect.fnUntraced(function* (house: House, ledger: string, now: num
         : `${plural(state.running, "run")} at work, ${plural(state.leases, "action")} leased`
     )
   )
-  const leftovers = (yield* findLeftovers(house, { keepRuns: 5, logs: false, quarantine: false }, now)).filter(
-    ({ kind }) => kind !== "log"
-  )
+  const leftovers = (yield* findLeftovers(
+    house,
+    { keepRuns: 5, logs: false, quarantine: false, checkpoints: false },
+    now
+  )).filter(({ kind }) => kind !== "log")
   const going = leftovers.filter(({ kept }) => !kept)
   const total = bytes(going.reduce((sum, leftover) => sum + leftover.bytes, 0))
   findings.push(
@@ -114,7 +116,9 @@ const look = Effect.fnUntraced(function* (house: House, ledger: string, now: num
           "`pipeline gc` lists them, and with --apply removes them"
         )
   )
-  const damaged = leftovers.filter(({ kept, path }) => kept && !path.endsWith(".json")).length
+  const damaged = leftovers.filter(
+    ({ kind, kept, path }) => kind === "quarantine" && kept && !path.endsWith(".json")
+  ).length
   if (damaged > 0)
     findings.push(
       warning(
