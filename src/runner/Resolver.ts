@@ -61,7 +61,7 @@ export class Resolver {
   /** Resolves everything anew: what was found before may be gone since. */
   again(generation: number): void {
     this.#generation = generation
-    this.states.fill(unknown)
+    for (const { id } of this.plan.nodes) this.states[id] = unknown
     this.#resolveWaves(this.#firstWave())
   }
 
