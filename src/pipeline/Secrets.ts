@@ -3,8 +3,8 @@
  * what an address carries beside its place (user name and password, query), a token of the hub, and whatever the environment gives as one.
  */
 
-/** An address in a running text; the scheme may be missing. */
-const address = /(?:[A-Za-z][A-Za-z0-9+.-]*:)?\/\/[^\s"'`<>]+/g
+/** An address in a running text; the scheme may be missing. A scheme has few letters: a long word is not searched for one from each of its letters. */
+const address = /(?:[A-Za-z][A-Za-z0-9+.-]{0,30}:)?\/\/[^\s"'`<>]+/g
 
 /** Names of query parameters that hold secrets; those of signed addresses (S3, Google, Azure, CloudFront) among them. */
 const secretNames =

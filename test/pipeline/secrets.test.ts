@@ -36,6 +36,16 @@ describe("redact", () => {
     expect(redact("a s3cr3t/+=x b s3cr3t%2F%2B%3Dx c /dec/oded")).toBe("a … b … c …")
   })
 
+  it.each(["a", "?a", "&token", "//", "hf_", "a:", "Bearer ", "/@", "?$"])(
+    "takes time in proportion to a text of %j",
+    part => {
+      const long = part.repeat(1_000_000 / part.length)
+      expect(redact(`// ${long} = hf_`).length).toBeGreaterThan(0)
+      expect(redactCommand([`https://${long}`]).length).toBeGreaterThan(0)
+      secretIn(`// ${long}`)
+    }
+  )
+
   it("can keep the length of lines, for the carets below them", () => {
     fc.assert(
       fc.property(fc.string(), fc.webUrl({ withQueryParameters: true, withFragments: true }), (text, url) => {

@@ -239,7 +239,8 @@ export const makeHubClient = (config: HubConfig, limits = defaultLimits): HubCli
 
 /** The ending of unfinished files: one that no file of the repository has, so that none is taken for another's part. */
 export const partSuffix = (files: ReadonlyArray<{ readonly path: string }>): string => {
-  let suffix = ".part"
-  while (files.some(({ path }) => path.includes(suffix))) suffix += "_"
-  return suffix
+  let longest = -1
+  for (const { path } of files)
+    for (const [, underscores] of path.matchAll(/\.part(_*)/g)) longest = Math.max(longest, underscores!.length)
+  return `.part${"_".repeat(longest + 1)}`
 }
