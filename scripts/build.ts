@@ -20,6 +20,7 @@ import { isStage } from "../src/pipeline/Stage.ts"
 import { builtFile, noMethod } from "../src/runner/Codes.ts"
 import * as Fingerprint from "../src/runner/Fingerprint.ts"
 import { builtins } from "./builtins.ts"
+import { graphOf } from "./graph.ts"
 import { writePages } from "./pages.ts"
 
 const root = fileURLToPath(new URL("..", import.meta.url))
@@ -56,6 +57,7 @@ const written = {
 } as const
 
 const bundle = async (): Promise<void> => {
+  const core = graphOf(["src/cli/worker.ts", "src/index.ts"].map(path => join(root, path)))
   const build = await rolldown({
     cwd: root,
     input: {
@@ -82,9 +84,13 @@ const bundle = async (): Promise<void> => {
       ]
     },
     logLevel: "warn",
-    plugins
+    plugins: [...plugins, core.plugin]
   })
-  await build.write({ ...written, chunkFileNames: "[name]-[hash].js" })
+  await build.write({
+    ...written,
+    chunkFileNames: "[name]-[hash].js",
+    codeSplitting: { groups: [{ name: "core", test: core.has }] }
+  })
   await build.close()
 }
 
@@ -203,7 +209,7 @@ const current = (): string | undefined => {
 }
 
 const lock = join(root, "node_modules", ".package-lock.json")
-for (const script of ["build.ts", "builtins.ts", "pages.ts"]) sources.file(join(root, "scripts", script))
+for (const script of ["build.ts", "builtins.ts", "graph.ts", "pages.ts"]) sources.file(join(root, "scripts", script))
 for (const path of [join(root, "package.json"), lock]) sources.file(path)
 mkdirSync(dist, { recursive: true })
 rmSync(fresh, { recursive: true, force: true })
