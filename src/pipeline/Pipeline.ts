@@ -1,7 +1,8 @@
 /** Pipelines: named DAGs of stages, written as a function that calls stages under a profile. */
 import { isRef, type Ref } from "./Artifact.ts"
 import { ConfigError } from "./ConfigError.ts"
-import { type Explain, type Override, PlanBuilder } from "./PlanBuilder.ts"
+import type { Explain } from "./Parameters.ts"
+import { type Override, PlanBuilder } from "./PlanBuilder.ts"
 import type { Plan } from "./Plan.ts"
 
 /** What a pipeline's function may return: an artifact, or any nesting of records and lists of artifacts. */

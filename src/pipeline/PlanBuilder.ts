@@ -1,15 +1,14 @@
 /** Builds a plan while a pipeline's function runs: each call of a stage adds a node. */
-import { Result, Schema } from "effect"
+import { Result } from "effect"
 import { type AnyPort, isRef, portArity, portKind, type Ref } from "./Artifact.ts"
 import { ConfigError } from "./ConfigError.ts"
 import { longestName } from "./Declaration.ts"
-import { canonical } from "./Digest.ts"
 import * as Origin from "./Origin.ts"
 import { overrideProblem, pathBelow, touches } from "./OverrideProblem.ts"
+import { type Decoded, type Decoder, type Explain, makeDecoder } from "./Parameters.ts"
 import type { NodeId, PlanNode, Wire } from "./Plan.ts"
 import * as Problem from "./Problem.ts"
-import { fromIssue, placed, type SchemaProblem } from "./SchemaProblem.ts"
-import { mayHoldSecrets, secretIn } from "./Secrets.ts"
+import { placed, type SchemaProblem } from "./SchemaProblem.ts"
 import type { AnyStage } from "./Stage.ts"
 
 /** A parameter set from the command line: `--set train.lr=1e-4`, `--set train/with_align.lr=1e-4`. */
@@ -254,71 +253,6 @@ export class PlanBuilder {
       ...(advice === undefined ? {} : { advice })
     })
   }
-}
-
-/** By stage: a schema that refuses at least what the stage's own does, and says more of why. */
-export interface Explain {
-  readonly [stage: string]: Schema.Codec<unknown, unknown>
-}
-
-/** Parameters of a call, and as the text that enters its key. */
-interface Decoded {
-  readonly decoded: unknown
-  readonly text: string
-}
-
-type Decoder = (value: unknown, label: string) => Result.Result<Decoded, ReadonlyArray<SchemaProblem>>
-
-const strict = { errors: "all", onExcessProperty: "error" } as const
-
-/** Decodes and re-encodes, so that defaults are part of the text that enters the key. `explain` is asked where the stage's own schema refuses. */
-const makeDecoder = (stage: AnyStage, explain: Schema.Codec<unknown, unknown>): Decoder => {
-  const decode = Schema.decodeUnknownResult(stage.parameters, strict)
-  const encode = Schema.encodeUnknownSync(stage.parameters)
-  const takesNone = "fields" in stage.parameters && Object.keys(stage.parameters.fields as object).length === 0
-  return (value, label) => {
-    // The schema of an empty record lets every key pass.
-    if (takesNone && Object.keys(value as object).length > 0) {
-      return Result.fail(
-        Object.keys(value as object).map(key => ({
-          kind: "unknown",
-          path: [key],
-          message: `${label}.${key} is not known`,
-          advice: `stage ${stage.name} takes no parameters`
-        }))
-      )
-    }
-    const result = decode(value)
-    if (Result.isFailure(result)) {
-      const explained = Schema.decodeUnknownResult(explain, strict)(value)
-      const { issue } = Result.isFailure(explained) ? explained.failure : result.failure
-      return Result.fail(fromIssue(issue, value, label))
-    }
-    const decoded = result.success
-    try {
-      const encoded = encode(decoded)
-      const text = canonical(encoded)
-      const secrets = mayHoldSecrets(text) ? secretsIn(encoded, [], label) : []
-      return secrets.length > 0 ? Result.fail(secrets) : Result.succeed({ decoded, text })
-    } catch (cause) {
-      // A number that is none, or what the schema does not turn back into JSON: it cannot enter a key.
-      const why = cause instanceof Error ? cause.message : String(cause)
-      return Result.fail([{ kind: "value", path: [], message: `the parameters of ${label} have no key: ${why}` }])
-    }
-  }
-}
-
-/** Parameters are recorded as they are written: in the ledger, in logs, in requests. */
-const secretsIn = (value: unknown, path: ReadonlyArray<PropertyKey>, label: string): ReadonlyArray<SchemaProblem> => {
-  if (typeof value === "string") {
-    const found = secretIn(value)
-    if (found === undefined) return []
-    const message = `${label}.${path.join(".")} holds ${found}; parameters are recorded, so a secret cannot be one`
-    const advice = "give it in an environment variable: sources of downloads take https://HOST/PATH?$NAME"
-    return [{ kind: "value", path, message, advice }]
-  }
-  if (typeof value !== "object" || value === null) return []
-  return Object.entries(value).flatMap(([key, below]) => secretsIn(below, [...path, key], label))
 }
 
 const describe = (value: unknown): string => {
