@@ -14,7 +14,7 @@ export class FileError extends Schema.TaggedError<FileError>()("FileError", {
 
 /** What to do about a full disk. */
 export const fullDiskAdvice =
-  "make room (`pipeline gc` says what could go), or point --cache (or PIPELINE_CACHE) elsewhere; what was downloaded so far is kept, and the same command continues from there"
+  "make room (`pipeline gc` says what could go; with --checkpoints, unfinished downloads as well), or point --cache (or PIPELINE_CACHE) elsewhere; what was downloaded so far is kept, and the same command continues from there"
 
 const fullDisk = new Set(["ENOSPC", "EDQUOT"])
 

@@ -7,7 +7,9 @@ import { countElements, type ParameterSpec } from "./parameters.ts"
 const upTo = (maximum: number) => Schema.Int.check(Schema.isBetween({ minimum: 1, maximum }))
 /** Sizes of several times the largest models that are published; more is damage, or an attempt to take all memory. */
 const Size = upTo(2 ** 20)
-const Positive = Schema.Finite.check(Schema.isGreaterThan(0))
+const positiveUpTo = (maximum: number) =>
+  Schema.Finite.check(Schema.isGreaterThan(0), Schema.isLessThanOrEqualTo(maximum))
+const Theta = positiveUpTo(1e12)
 const withDefault = <S extends Schema.Top>(schema: S, value: S["Encoded"]) =>
   schema.pipe(Schema.withDecodingDefaultKey(Effect.succeed(value)))
 
@@ -27,12 +29,12 @@ export const ModelConfigFields = Schema.Struct({
   num_key_value_heads: Schema.optionalKey(Schema.NullOr(Size)),
   head_dim: Schema.optionalKey(Size),
   vocab_size: upTo(2 ** 24),
-  rms_norm_eps: withDefault(Positive, 1e-6),
-  rope_theta: Schema.optionalKey(Positive),
+  rms_norm_eps: withDefault(positiveUpTo(1), 1e-6),
+  rope_theta: Schema.optionalKey(Theta),
   rope_scaling: Schema.optionalKey(Schema.NullOr(Schema.Unknown)),
   /** The newer place of both. */
   rope_parameters: Schema.optionalKey(
-    Schema.Struct({ rope_type: withDefault(Schema.String, "default"), rope_theta: Schema.optionalKey(Positive) })
+    Schema.Struct({ rope_type: withDefault(Schema.String, "default"), rope_theta: Schema.optionalKey(Theta) })
   ),
   tie_word_embeddings: withDefault(Schema.Boolean, false),
   attention_bias: Schema.optionalKey(Schema.Boolean),
@@ -40,7 +42,7 @@ export const ModelConfigFields = Schema.Struct({
   use_sliding_window: withDefault(Schema.Boolean, false),
   /** The kind of each layer's attention, in newer files. */
   layer_types: Schema.optionalKey(Schema.NullOr(Schema.Array(Schema.String))),
-  initializer_range: withDefault(Positive, 0.02),
+  initializer_range: withDefault(positiveUpTo(100), 0.02),
   /** This program's own. */
   attention_block_size: Schema.optionalKey(upTo(2 ** 31 - 1))
 })

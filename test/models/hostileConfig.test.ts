@@ -48,6 +48,11 @@ describe("config.json", () => {
     }
   })
 
+  it.each(["rms_norm_eps", "rope_theta", "initializer_range"])("%s is a number that can be computed with", field => {
+    for (const value of [1e300, 0, -1, "1", null, Infinity, NaN])
+      expect(problem(decodeModelConfig({ ...base, [field]: value }))).toContain(field)
+  })
+
   it("sizes that are possible one by one, but not together, are refused with what they make", () => {
     const message = problem(
       decodeModelConfig({ ...base, hidden_size: 2 ** 20, intermediate_size: 2 ** 20, num_hidden_layers: 1000 })
