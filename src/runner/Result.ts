@@ -97,8 +97,8 @@ const checkManifest = (port: string, kind: Kind.Any, manifest: Manifest): void =
 }
 
 /**
- * Files that will be moved into the store lie below the action's own directories, on a way without links, and under no other name that
- * somebody else could write to.
+ * Files that will be moved into the store lie below the action's own directories, on a way without links. Of a file that has another
+ * name as well (a hard link), the store takes a copy.
  */
 const checkPlaces = (
   { disk }: Pick<Ports, "disk">,
@@ -107,8 +107,6 @@ const checkPlaces = (
 ): Effect.Effect<void, Wrong> =>
   Effect.gen(function* () {
     const directories = new Set<string>()
-    /** Names that the action itself has for a file. */
-    const names = new Map<string, { readonly paths: Set<string>; readonly nlink: number }>()
     for (const { path, size } of staged) {
       const root = roots.find(candidate => path.startsWith(candidate + sep))
       if (root === undefined || resolve(path) !== path)
@@ -128,17 +126,7 @@ const checkPlaces = (
       if (stat.kind !== "file")
         return yield* refuse(`${path} is no regular file`, "links, FIFOs and devices cannot be results")
       if (stat.size !== size) return yield* refuse(`${path} has ${stat.size} bytes instead of ${size}`)
-      const file = `${stat.dev}:${stat.ino}`
-      const known = names.get(file) ?? { paths: new Set(), nlink: stat.nlink }
-      known.paths.add(path)
-      names.set(file, known)
     }
-    for (const { nlink, paths } of names.values())
-      if (nlink > paths.size)
-        return yield* refuse(
-          `${[...paths][0]} has another name elsewhere (a hard link): who writes there would change the result`,
-          "copy the file"
-        )
   })
 
 /** Every object that an output lists comes from this attempt, or is in the store. */

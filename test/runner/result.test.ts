@@ -1,5 +1,5 @@
 /** What an action's process says that it left is not believed: it is looked at, and what is not so fails the action. */
-import { linkSync, mkdirSync, renameSync, symlinkSync, writeFileSync } from "node:fs"
+import { linkSync, mkdirSync, renameSync, statSync, symlinkSync, writeFileSync } from "node:fs"
 import { dirname, join } from "node:path"
 import { Effect, Exit, Schema } from "effect"
 import { assert, describe, it, onTestFinished } from "vitest"
@@ -141,13 +141,13 @@ const left = async (how: string) => {
     { description: "", profiles: { only: { description: "", needs: "nothing", make: () => undefined } } },
     () => leave({ how, outside: outside.path })
   )
-  return await runPipeline(pipeline, { cache: cache.path })
+  const ran = await runPipeline(pipeline, { cache: cache.path })
+  return { ...ran, secret: () => statSync(join(outside.path, "secret")) }
 }
 
 describe("a stage that leaves", () => {
   for (const [how, message] of [
     ["link", /below\/file is no regular file/],
-    ["hard link", /has another name elsewhere \(a hard link\)/],
     ["linked directory", /below, on the way to a file of the result, is no directory/]
   ] as const)
     it(`a ${how} to what lies outside of its directory fails`, async () => {
@@ -155,6 +155,14 @@ describe("a stage that leaves", () => {
       assert.strictEqual(status, "failed")
       assert.match(failures[0]!.message, message)
     })
+
+  it("a hard link to somebody's file is done, with a copy: that file stays what it was", async () => {
+    const { manifest, secret, status } = await left("hard link")
+    assert.strictEqual(status, "done")
+    assert.strictEqual(manifest("leave").files[0]!.sha256, sha256("secret"))
+    assert.strictEqual(secret().nlink, 1)
+    assert.strictEqual(secret().mode & 0o200, 0o200, "it may be written to")
+  })
 
   it("two names of one file of its own is as well as with two files", async () => {
     const { manifest, status } = await left("twice")
