@@ -70,6 +70,12 @@ export default Pipeline.make(
     const anchorsOf = () => (anchors ??= anchor({ teacher, sequences, layers: "all" }))
     const orders = new Map<string, ReturnType<typeof trajectories>>()
     const ordersOf = (mode: "scheduled" | "entropy" | "lr" | "random" | "free") => {
+      if (mode === "free")
+        throw new ConfigError({
+          message:
+            "trajectory_mode is free: such trajectories go over text of the model's own, and masks cannot follow them",
+          advice: "choose scheduled, entropy, lr or random"
+        })
       const settings = Origin.overlay(profile.trajectories ?? {}, { name: mode, mode })
       follows(`trajectories/${mode}.mode`, trajectories.settings(settings).mode, mode, "trajectory_mode")
       const known = orders.get(mode) ?? trajectories(Origin.overlay(settings, { teacher, sequences }))

@@ -198,6 +198,7 @@ describe("compare-50x", () => {
     const refused = (set: string) => rendered(() => planned({ set: [set] }))
     assert.match(refused("evaluate/vfm.method=cola"), /evaluate\/vfm\.method is cola, but the training's method is vfm/)
     assert.match(refused("benchmark.method=cola"), /benchmark\/no_align\.method is cola, .* is masked/)
+    assert.match(refused("train/no_align.trajectory_mode=free"), /trajectory_mode is free: .* masks cannot follow them/)
     assert.match(refused("trajectories.mode=lr"), /trajectories\/scheduled\.mode is lr, .* is scheduled/)
   })
 
