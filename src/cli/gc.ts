@@ -2,8 +2,12 @@
 import { Clock, Effect, Option } from "effect"
 import { Command, Flag } from "effect/cli"
 import { ConfigError } from "../pipeline/ConfigError.ts"
+import { bytes } from "../pipeline/units.ts"
+import type { CacheLocation } from "../runner/Cache.ts"
 import * as Collect from "../runner/Collect.ts"
+import { findLeftovers, removeLeftovers } from "../runner/Leftovers.ts"
 import * as Faults from "../store/Faults.ts"
+import { nodeDisk } from "../store/NodeDisk.ts"
 import { parseBytes, parseDuration } from "./amounts.ts"
 import * as flags from "./flags.ts"
 import { stoppable } from "./interruption.ts"
@@ -61,9 +65,6 @@ export const command = Command.make(
     }
     if (args.emptyTrash)
       return yield* emptyTrash({ location, apply: args.apply, json: args.json, olderThanMs: olderThanMs ?? 0 })
-    const house = yield* openHouse(location, args.apply ? "write" : "read")
-    if (house === undefined)
-      return void process.stdout.write(args.json ? `${JSON.stringify({ exists: false })}\n` : nothingYet(location))
     const now = yield* Clock.currentTimeMillis
     const options: Collect.CollectOptions = {
       keepRuns: args.keepRuns,
@@ -74,6 +75,9 @@ export const command = Command.make(
       quarantine: args.quarantine,
       checkpoints: args.checkpoints
     }
+    const house = args.apply ? yield* openInFullDisk(location, options, now) : yield* openHouse(location, "read")
+    if (house === undefined)
+      return void process.stdout.write(args.json ? `${JSON.stringify({ exists: false })}\n` : nothingYet(location))
     const told: Told = args.apply
       ? { applied: yield* Collect.collect(house, options, Faults.fromEnvironment(process.env), now) }
       : { planned: yield* Collect.survey(house, options, now) }
@@ -90,6 +94,29 @@ export const command = Command.make(
     { command: "pipeline gc --empty-trash --older-than 7d --apply", description: "Delete for good" }
   ])
 )
+
+/**
+ * Opens for writing. A disk without any room lets nobody open the ledger so; then what was left beside the store goes first, by what the
+ * ledger says when it is only read.
+ */
+const openInFullDisk = (location: CacheLocation, options: Collect.CollectOptions, now: number) =>
+  Effect.catchIf(
+    openHouse(location, "write"),
+    error => error.code === "SQLITE_FULL",
+    () =>
+      Effect.gen(function* () {
+        const looked = yield* openHouse(location, "read")
+        if (looked === undefined) return undefined
+        const house = { ...looked, disk: nodeDisk }
+        // What the store itself keeps has no part in this: it is opened for reading, too.
+        const found = (yield* findLeftovers(house, options, now)).filter(({ kind }) => kind !== "temporary")
+        const gone = yield* removeLeftovers(house, found, now)
+        looked.database.close()
+        const freed = gone.reduce((sum, leftover) => sum + leftover.bytes, 0)
+        process.stderr.write(`${bytes(freed)} of leftovers deleted, to make room for the ledger\n`)
+        return yield* openHouse(location, "write")
+      })
+  )
 
 const optional = <E>(flag: Option.Option<string>, parse: (text: string) => Effect.Effect<number, E>) =>
   Option.isNone(flag) ? Effect.succeed(undefined) : parse(flag.value)

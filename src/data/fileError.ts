@@ -1,5 +1,9 @@
 /** How work with files of this machine fails. */
+import { statfsSync } from "node:fs"
+import { dirname } from "node:path"
 import { Effect, Schema } from "effect"
+import { makeRoom } from "../pipeline/fullDisk.ts"
+import { bytes as bytesText } from "../pipeline/units.ts"
 
 /** A file that cannot be read or written. `storage`: the disk is full, read-only or forbidden; `permanent`: anything else. */
 export class FileError extends Schema.TaggedError<FileError>()("FileError", {
@@ -13,8 +17,7 @@ export class FileError extends Schema.TaggedError<FileError>()("FileError", {
 }) {}
 
 /** What to do about a full disk. */
-export const fullDiskAdvice =
-  "make room (`pipeline gc` says what could go; with --checkpoints, unfinished downloads as well), or point --cache (or PIPELINE_CACHE) elsewhere; what was downloaded so far is kept, and the same command continues from there"
+export const fullDiskAdvice = `${makeRoom}; what was downloaded so far is kept, and the same command continues from there`
 
 const fullDisk = new Set(["ENOSPC", "EDQUOT"])
 
@@ -35,13 +38,26 @@ export const onFile = <A>(path: string, doing: string, evaluate: () => Promise<A
     catch: cause => {
       const code = cause instanceof Error && "code" in cause && typeof cause.code === "string" ? cause.code : ""
       const advice = storageAdvice[code]
+      const room = fullDisk.has(code) ? freeAt(path) : undefined
       const detail = advice ?? (cause instanceof Error ? cause.message : String(cause))
       return new FileError({
         class: advice === undefined ? "permanent" : "storage",
         path,
         ...(code === "" ? {} : { code }),
         ...(fullDisk.has(code) ? { advice: fullDiskAdvice } : {}),
-        message: `could not ${doing}: ${detail}${advice === undefined ? "" : ` (${code})`}`
+        message: `could not ${doing}: ${detail}${advice === undefined ? "" : ` (${code})`}${room === undefined ? "" : `: ${bytesText(room)} free`}`
       })
     }
   })
+
+/** Bytes that are free where a path lies, or would; undefined where nobody can tell. */
+const freeAt = (path: string): number | undefined => {
+  for (let at = path; ; at = dirname(at)) {
+    try {
+      const { bavail, bsize } = statfsSync(at)
+      return bavail * bsize
+    } catch {
+      if (dirname(at) === at) return undefined
+    }
+  }
+}

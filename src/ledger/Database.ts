@@ -178,9 +178,10 @@ const looking = (file: string): Sqlite.Database => {
     sqlite.prepare("SELECT 1 FROM sqlite_schema").get()
     return sqlite
   } catch (cause) {
-    // On a read-only file system SQLite cannot make its shared-memory file.
+    // On a read-only file system, or a full one, SQLite cannot make its shared-memory file.
     const code = cause instanceof Sqlite.SqliteError ? cause.code : ""
-    if (!/^SQLITE_(READONLY|CANTOPEN)/.test(code)) throw cause
+    const pending = statSync(`${file}-wal`, { throwIfNoEntry: false })?.size ?? 0
+    if (!/^SQLITE_(READONLY|CANTOPEN)/.test(code) && !(/^SQLITE_(FULL|IOERR)/.test(code) && pending === 0)) throw cause
     return new Sqlite(withoutWal(readFileSync(file)), { readonly: true })
   }
 }

@@ -121,7 +121,7 @@ const addEarlierSet = (store: Store, digest: Digest, known: Map<Digest, PageItem
     for (const item of found) if (item.sha256 === undefined || there.has(item.sha256)) known.set(item.key, item)
   }).pipe(Effect.ignore)
 
-/** Adds what earlier attempts of this action had finished, up to the first torn line of each journal. */
+/** Adds what earlier attempts of this action had finished, as far as its bytes are those that were written. */
 const addJournals = (
   store: Store,
   disk: Disk,
@@ -138,10 +138,19 @@ const addJournals = (
     )
     for (const { name } of entries) {
       if (!name.endsWith(".journal")) continue
-      const text = Buffer.from(yield* disk.read(join(directory, name))).toString("utf8")
-      for (const line of text.split("\n")) {
+      const bytes = Buffer.from(yield* disk.read(join(directory, name)))
+      let damaged = false
+      // Line by line: all of them may be more than one string can hold.
+      for (let from = 0; from < bytes.length;) {
+        const end = bytes.indexOf(lineBreak, from)
+        const line = bytes.toString("utf8", from, end < 0 ? bytes.length : end)
+        from = end < 0 ? bytes.length : end + 1
         const item = decodeLine(line)
-        if (item === undefined) break
+        // The last line may be torn by a kill. Others are what the disk made of them; each stands for itself.
+        if (item === undefined) {
+          damaged ||= from < bytes.length
+          continue
+        }
         if (item.sha256 !== undefined) {
           const path = join(directory, payloads, item.sha256)
           const there = yield* Effect.result(disk.hash(path))
@@ -149,13 +158,18 @@ const addJournals = (
             own.set(item.sha256, { path, sha256: item.sha256, size: item.size })
           } else if (!(yield* store.has([item.sha256])).has(item.sha256)) {
             // Neither here nor published by an attempt that was killed right after.
+            damaged ||= there._tag === "Success"
             continue
           }
         }
         known.set(item.key, item)
       }
+      if (damaged)
+        console.error(`${join(directory, name)} is damaged: what was kept there of items is left out in part`)
     }
   }).pipe(Effect.mapError(failed))
+
+const lineBreak = "\n".charCodeAt(0)
 
 const decodeLine = (line: string): PageItem | undefined => {
   const [check, text] = [line.slice(0, 16), line.slice(17)]

@@ -77,7 +77,7 @@ export const survey = Effect.fn("Collect.survey")(function* (
 })
 
 /**
- * Collects. In this order: the artifacts are marked as collected in one transaction, together with the final decision; then their
+ * Collects. In this order: what was left beside the store is removed; the artifacts are marked as collected in one transaction, together with the final decision; then their
  * objects move to the trash; then whatever an action has come to need since is brought back. A crash in between leaves objects that
  * no artifact needs, which the next collection finds.
  */
@@ -90,6 +90,8 @@ export const collect = Effect.fn("Collect.collect")(function* (
   const { store } = house
   const gathered = yield* gather(house)
   const leftovers = yield* findLeftovers(house, options, now)
+  // First: on a full disk they make room for what the ledger has to note.
+  const removed = yield* removeLeftovers(house, leftovers, now)
   const { staying, ...decided } = yield* settled(house, gathered, database =>
     database.immediate(() => {
       const decision = decide(database, house, gathered, options, now)
@@ -110,7 +112,6 @@ export const collect = Effect.fn("Collect.collect")(function* (
     broughtBack = yield* bringBack(house, new Set(decided.plan.objects), staying)
     yield* faults("collect.checked")
   }
-  const removed = yield* removeLeftovers(house, leftovers, now)
   return { ...decided, leftovers, folder, broughtBack, removed }
 })
 

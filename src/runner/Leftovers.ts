@@ -195,7 +195,7 @@ const quarantined = Effect.fnUntraced(function* (house: House, options: Leftover
   const found: Array<Leftover> = []
   for (const entry of yield* orNone(house.disk.readdir(directory))) {
     const digest = entry.name.split(".")[0]!
-    if (entry.kind !== "file" || !isDigest(digest)) continue
+    if (!isDigest(digest)) continue
     const path = join(directory, entry.name)
     const { bytes } = yield* measure(house.disk, path)
     const what = entry.name.endsWith(".json") ? "note on" : "damaged bytes of"
@@ -227,7 +227,9 @@ export const removeLeftovers = Effect.fn("removeLeftovers")(function* (
         if (!(yield* removeCheckpoint(house, leftover.path, leftover.key!, now))) continue
         break
       case "quarantine":
-        yield* house.disk.unlink(leftover.path)
+        // Whatever had the name of an object may be there, a directory too.
+        if ((yield* house.disk.stat(leftover.path)).kind === "directory") yield* removeTree(house.disk, leftover.path)
+        else yield* house.disk.unlink(leftover.path)
         break
       case "attempt":
       case "log":
@@ -238,15 +240,29 @@ export const removeLeftovers = Effect.fn("removeLeftovers")(function* (
   return gone
 })
 
-/** With the lease of its key, so that no action begins to write into it meanwhile. */
+/**
+ * With the lease of its key, so that no action begins to write into it meanwhile. Where the disk has no room even for that, it goes without:
+ * nobody can begin anything there.
+ */
 const removeCheckpoint = (house: House, path: string, key: Digest, now: number) =>
   Effect.acquireUseRelease(
     ledgerOf(house.database)(database =>
       Leases.acquire(database, key, house.owner, { now, duration: leaseMs, alive: house.alive })
+    ).pipe(
+      Effect.catchIf(
+        error => noRoom.test(error.code),
+        () => Effect.succeed("no room" as const)
+      )
     ),
-    lease => (Leases.isLease(lease) ? Effect.as(removeTree(house.disk, path), true) : Effect.succeed(false)),
     lease =>
-      Leases.isLease(lease)
+      lease === "no room" || Leases.isLease(lease)
+        ? Effect.as(removeTree(house.disk, path), true)
+        : Effect.succeed(false),
+    lease =>
+      lease !== "no room" && Leases.isLease(lease)
         ? Effect.ignore(ledgerOf(house.database)(database => Leases.release(database, lease)))
         : Effect.void
   )
+
+/** What SQLite says when it cannot write, or could only be opened for reading. */
+const noRoom = /^SQLITE_(FULL|IOERR|READONLY)/

@@ -3,14 +3,17 @@ import { createHash } from "node:crypto"
 import { dirname, join } from "node:path"
 import { Effect, Schema } from "effect"
 import { encodeManifest, type FileEntry, type Kind, type Manifest, manifestDigest } from "../pipeline/Artifact.ts"
-import { type Digest, type Json, sha256 } from "../pipeline/Digest.ts"
+import { type Digest, type Json, sha256, updateAll } from "../pipeline/Digest.ts"
 import type { ArtifactWriter, ChunkWriter, Content } from "../pipeline/StageContext.ts"
 import { permanent, StageError } from "../pipeline/StageError.ts"
 import type { Disk } from "../store/Disk.ts"
+import { copyOver, move } from "../store/Moving.ts"
+import type { ReadError } from "../store/ObjectError.ts"
 import { unsafePath } from "../pipeline/SafePath.ts"
 import type { StorageError } from "../store/StorageError.ts"
 import type { Store } from "../store/Store.ts"
 import * as ChunkItems from "./ChunkItems.ts"
+import { readFailed } from "./InputChecks.ts"
 import type { StagedFile } from "./Ports.ts"
 import type { Request } from "./Request.ts"
 
@@ -68,7 +71,7 @@ const stage = (disk: Disk, path: string, content: Content): Effect.Effect<Staged
           for (;;) {
             const next = yield* Effect.tryPromise({ try: () => iterator.next(), catch: failedContent })
             if (next.done === true) return
-            hash.update(next.value)
+            updateAll(hash, next.value)
             size += next.value.length
             yield* Effect.mapError(file.write(next.value), storageFailed)
           }
@@ -119,13 +122,17 @@ const artifactWriter = (store: Store, disk: Disk, kind: Kind.Any, port: string, 
         const name = yield* claim(path)
         const to = join(root, name)
         yield* Effect.mapError(disk.mkdir(dirname(to)), storageFailed)
-        yield* Effect.mapError(disk.rename(from, to), storageFailed)
+        const { kind: what } = yield* Effect.mapError(disk.stat(from), storageFailed)
+        if (what !== "file") return yield* permanent(`output ${port}: ${from} is no regular file`, notAFile)
+        yield* Effect.mapError(move(disk, from, to), storageFailed)
         return keep(name, { path: to, sha256: content.sha256 as Digest, size: content.size })
       }),
     adopt: (path, object) =>
       Effect.flatMap(claim(path), name =>
-        store.locate(object.sha256).pipe(
-          Effect.mapError(error => permanent(`output ${port}: ${error.message}`)),
+        store.openVerified(object.sha256, { size: object.size }).pipe(
+          Effect.catch(error =>
+            Effect.flatMap(holderOf(store, request, object.sha256), adoptFailed(port, object, error))
+          ),
           Effect.map(() => void files.set(name, { path: name, ...object }))
         )
       ),
@@ -139,6 +146,18 @@ const artifactWriter = (store: Store, disk: Disk, kind: Kind.Any, port: string, 
 
   const finish = Effect.gen(function* () {
     for (const path of reserved) {
+      yield* makeOwn(disk, root, path).pipe(
+        Effect.mapError(error =>
+          error._tag === "StageError" ? permanent(`output ${port}: ${error.message}`, error.advice) : error
+        ),
+        Effect.catchTag("StorageError", error =>
+          Effect.fail(
+            error.code === "ENOENT"
+              ? permanent(`output ${port}: file ${path} was reserved but not written`)
+              : storageFailed(error)
+          )
+        )
+      )
       const { sha256: digest, size } = yield* Effect.mapError(disk.hash(join(root, path)), error =>
         error.code === "ENOENT"
           ? permanent(`output ${port}: file ${path} was reserved but not written`)
@@ -157,6 +176,47 @@ const artifactWriter = (store: Store, disk: Disk, kind: Kind.Any, port: string, 
 
   return { writer, finish }
 }
+
+const notAFile = "links, pipes and devices cannot be results: write a file there"
+
+/**
+ * A file that code wrote by itself becomes the action's alone before it is hashed: one that has another name elsewhere, where somebody could
+ * write to it, is replaced by a copy. A link is refused, also on the way to the file.
+ */
+const makeOwn = (disk: Disk, root: string, path: string): Effect.Effect<void, StorageError | StageError> =>
+  Effect.gen(function* () {
+    const parts = path.split("/")
+    for (let depth = 1; depth < parts.length; depth++) {
+      const { kind } = yield* disk.stat(join(root, ...parts.slice(0, depth)))
+      if (kind !== "directory")
+        return yield* permanent(
+          `${parts.slice(0, depth).join("/")}, on the way to its file ${path}, is no directory`,
+          notAFile
+        )
+    }
+    const file = join(root, path)
+    const { kind, nlink } = yield* disk.stat(file)
+    if (kind !== "file") return yield* permanent(`its file ${path} is no regular file`, notAFile)
+    if (nlink > 1) yield* copyOver(disk, file, file, () => Effect.void)
+  })
+
+/** The input that holds an object, if any does: only its producer could make the object again. */
+const holderOf = (store: Store, request: Request, object: Digest): Effect.Effect<string | undefined> =>
+  Effect.gen(function* () {
+    for (const { digest } of request.inputs) {
+      const manifest = yield* Effect.orElseSucceed(store.readManifest(digest as Digest), () => undefined)
+      if (manifest?.files.some(file => file.sha256 === object) === true) return digest
+    }
+    return undefined
+  })
+
+/** An adopted object is missing or damaged. */
+const adoptFailed =
+  (port: string, { sha256: object }: { readonly sha256: Digest }, error: ReadError) =>
+  (holder: string | undefined): Effect.Effect<never, StageError> =>
+    Effect.fail(
+      holder === undefined ? permanent(`output ${port}: ${error.message}`) : readFailed(holder, object)(error)
+    )
 
 /** The manifest is an object like any other: with it, the store explains itself even without the ledger. */
 const withManifest = (

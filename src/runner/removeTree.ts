@@ -13,8 +13,9 @@ export const removeTree = (disk: Disk, root: string): Effect.Effect<void, Storag
       const directory = pending.pop()!
       const entries = yield* disk.readdir(directory).pipe(
         Effect.catchIf(
-          error => error.code === "ENOENT",
-          () => Effect.succeed(undefined)
+          error => error.code === "ENOENT" || error.code === "ENOTDIR",
+          // Something else has the name.
+          error => (error.code === "ENOENT" ? Effect.succeed(undefined) : Effect.as(disk.unlink(directory), undefined))
         )
       )
       if (entries === undefined) continue

@@ -147,7 +147,7 @@ export const ensureDirectories = Effect.fnUntraced(function* (ground: Ground, pa
 }) as (ground: Ground, paths: Iterable<string>) => Effect.Effect<void, StorageError>
 
 /** What the system says when a name that a directory must have is taken by something else. */
-const notDirectory = new Set(["EEXIST", "ENOTDIR", "ELOOP"])
+const notDirectory = new Set(["EEXIST", "ENOTDIR", "ELOOP", "ENOENT"])
 
 /** Something else has the name of a directory of ours: it is moved out of the way, beside it, and kept. Returns where to. */
 export const setAside = Effect.fnUntraced(function* (ground: Ground, path: string) {

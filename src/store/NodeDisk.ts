@@ -1,10 +1,11 @@
 /** The real file system, by way of `node:fs`. */
 import { createHash } from "node:crypto"
 import * as fs from "node:fs"
+import { dirname } from "node:path"
 import { Effect } from "effect"
 import { type Appender, type Disk, type FileKind, notRegular } from "./Disk.ts"
 import { type Hashed, hashBeside } from "./hashing.ts"
-import { fromCause, StorageError } from "./StorageError.ts"
+import { fromCause, isFull, StorageError } from "./StorageError.ts"
 
 type Callback<A> = (error: NodeJS.ErrnoException | null, value?: A) => void
 
@@ -69,6 +70,24 @@ const cannotSyncDirectory = (error: StorageError) =>
 const kindOf = (entry: { isFile(): boolean; isDirectory(): boolean }): FileKind =>
   entry.isFile() ? "file" : entry.isDirectory() ? "directory" : "other"
 
+/** Says of a full disk what is left there, and what was to be written. */
+const explained =
+  (path: string, needed: number) =>
+  <A>(effect: Effect.Effect<A, StorageError>): Effect.Effect<A, StorageError> =>
+    Effect.catchIf(effect, isFull, ({ code, detail, operation }) =>
+      Effect.flatMap(freeAt(dirname(path)), free =>
+        Effect.fail(
+          new StorageError({ code, detail, operation, path, needed, ...(free === undefined ? {} : { free }) })
+        )
+      )
+    )
+
+const freeAt = (directory: string) =>
+  attempt<fs.StatsFs>("read", directory, done => fs.statfs(directory, done)).pipe(
+    Effect.map(({ bavail, bsize }) => bavail * bsize),
+    Effect.orElseSucceed(() => undefined)
+  )
+
 /** The real disk. `piece` is for tests: with a small one every file is large. */
 export const makeNodeDisk = ({ piece = defaultPiece }: { readonly piece?: number } = {}): Disk => {
   /** Fills the buffer as far as the file goes; returns how far. */
@@ -109,15 +128,17 @@ export const makeNodeDisk = ({ piece = defaultPiece }: { readonly piece?: number
 
   return {
     ...operations,
-    write: (path, content) =>
-      withFile("write", path, writing | O_TRUNC, ({ descriptor }) =>
-        writeAll(descriptor, path, typeof content === "string" ? Buffer.from(content) : content)
-      ),
+    write: (path, content) => {
+      const bytes = typeof content === "string" ? Buffer.from(content) : content
+      return withFile("write", path, writing | O_TRUNC, ({ descriptor }) => writeAll(descriptor, path, bytes)).pipe(
+        explained(path, bytes.length)
+      )
+    },
     append: Effect.fnUntraced(function* (path, options) {
       const flags = writing | O_APPEND | (options?.exclusive === true ? O_EXCL : 0)
       const { descriptor } = yield* openRegular("write", path, flags)
       const appender: Appender = {
-        write: bytes => writeAll(descriptor, path, bytes),
+        write: bytes => explained(path, bytes.length)(writeAll(descriptor, path, bytes)),
         sync: attempt("sync", path, done => fs.fsync(descriptor, done)),
         close: close(descriptor)
       }

@@ -1,5 +1,6 @@
 /** What a disk refuses: full, read-only, forbidden, failing; with the path, the operation and what to do about it. */
 import { Schema } from "effect"
+import { makeRoom } from "../pipeline/fullDisk.ts"
 
 /** A file-system operation failed. `message` says what and where, `advice` what to do. */
 export class StorageError extends Schema.TaggedError<StorageError>()("StorageError", {
@@ -50,8 +51,7 @@ export class StorageError extends Schema.TaggedError<StorageError>()("StorageErr
       case "ENOSPC":
       case "EDQUOT":
         return (
-          `run \`pipeline gc\`, make room, or ${elsewhere}; nothing was lost: ` +
-          `what was stored before is intact, and the same command continues from there` +
+          `${makeRoom}; nothing was lost: what was stored before is intact, and the same command continues from there` +
           (this.free !== undefined && this.needed !== undefined && this.free > this.needed
             ? " (bytes seem to be left: the disk may be out of inodes, or keep a reserve for root)"
             : "")
