@@ -107,7 +107,9 @@ export interface RedactOptions {
 /** The text without secrets. Texts without any come back as they are. */
 export const redact = (text: string, { keepLength = false }: RedactOptions = {}): string => {
   readEnvironment()
-  const hidden = (secret: string) => (keepLength ? "*".repeat(secret.length) : "…")
+  // What was hidden before stays as it is.
+  const hidden = (secret: string) =>
+    /^(?:\*+|…)$/.test(secret) ? secret : keepLength ? "*".repeat(secret.length) : "…"
   let clean = text
   for (const secret of known) if (clean.includes(secret)) clean = clean.replaceAll(secret, hidden(secret))
   if (clean.includes("//")) clean = clean.replaceAll(address, found => redactAddress(found, hidden))

@@ -46,6 +46,14 @@ describe("redact", () => {
     }
   )
 
+  it("leaves what was hidden before as it is", () => {
+    const line = "https://u:pw@h/p?sig=1 &token=2 Bearer abcdefgh12345678"
+    for (const options of [{}, { keepLength: true }]) {
+      const once = redact(line, options)
+      expect([redact(once), redact(once, { keepLength: true })]).toEqual([once, once])
+    }
+  })
+
   it("can keep the length of lines, for the carets below them", () => {
     fc.assert(
       fc.property(fc.string(), fc.webUrl({ withQueryParameters: true, withFragments: true }), (text, url) => {
