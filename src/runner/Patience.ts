@@ -37,7 +37,10 @@ export class Patience {
       label,
       class: kind,
       message: `${said} (for the ${times}th time: ${why})`,
-      advice: result._tag === "InputLost" ? result.advice : undefined,
+      advice:
+        result._tag === "InputLost"
+          ? result.advice
+          : "run again when it has come to rest; a stage must not write to what its key is made from, and an identity must return the same as long as nothing changes",
       log,
       attempt: Math.max(1, attempt)
     })
