@@ -99,6 +99,18 @@ describe("a change of it is seen:", () => {
       { "barrel.ts": `export * from "./b.ts"` }
     ))
 
+  it("where two barrels lead, when they change places", () =>
+    changes(
+      folder({
+        "w.ts": stage(`import { v as x } from "./one.ts"\nimport { v as y } from "./two.ts"`, "x - y"),
+        "one.ts": `export * from "./a.ts"`,
+        "two.ts": `export * from "./b.ts"`,
+        "a.ts": "export const v = 4",
+        "b.ts": "export const v = 8"
+      }),
+      { "one.ts": `export * from "./b.ts"`, "two.ts": `export * from "./a.ts"` }
+    ))
+
   it("a module below the user's own src/pipeline", () =>
     changes(
       folder({

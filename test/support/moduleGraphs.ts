@@ -140,6 +140,8 @@ const declare = (world: World, module: number, random: Random): Declared => {
 
 export const makeWorld = (random: Random): World => {
   const count = 3 + random.below(3)
+  /** Modules that do something when they are loaded are few in most programs, and many in some. */
+  const lively = random.pick([0.05, 0.1, 0.5])
   const world: World = {
     modules: Array.from({ length: count }, () => ({
       extension: random.pick(["ts", "ts", "mts", "js", "mjs"] as const),
@@ -183,7 +185,7 @@ export const makeWorld = (random: Random): World => {
   for (let module = count - 1; module >= 0; module--) {
     const own = world.modules[module]!
     for (let i = 1 + random.below(4); i > 0; i--) own.declared.push(declare(world, module, random))
-    if (random.chance(0.15)) own.effects.push(random.below(9), random.below(9))
+    if (random.chance(lively)) own.effects.push(random.below(9), random.below(9))
     if (module < count - 1 && random.chance(0.4))
       own.bare.push({
         module: module + 1 + random.below(count - 1 - module),
