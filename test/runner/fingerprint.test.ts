@@ -403,6 +403,7 @@ describe("nothing changes with", () => {
 
   it("what another stage of the file does, in a file of schemas, helpers and a pipeline", async () => {
     const file = (value: number) => `${stage("", "1")}
+const quick = process.env["QUICK"] === "1", many = Number(process.env.MANY ?? "3")
 const Fields = { a: Schema.String.check(Schema.isPattern(/x/)), b: Schema.optionalKey(Schema.Int) }
 const field = (schema, text) => schema.annotate({ description: text })
 export class Wrong extends Schema.TaggedError()("Wrong", { message: Schema.String }) {}

@@ -256,6 +256,13 @@ export class Purity {
     const name = memberName(node)
     if (name === undefined) return undefined
     const holder = identifierName(object)
+    // A variable of the environment is a text, or is not there.
+    if (
+      object.type === "MemberExpression" &&
+      memberName(object) === "env" &&
+      this.#isGlobal(at, object["object"], "process")
+    )
+      return "plain"
     if (holder !== undefined && !this.#isBound(at, holder)) {
       if (isTypedArray(holder) && name === "BYTES_PER_ELEMENT") return "plain"
       if (numberHolders.has(holder)) {
@@ -273,6 +280,10 @@ export class Purity {
       default:
         return undefined
     }
+  }
+
+  #isGlobal(at: At, node: unknown, name: string): boolean {
+    return identifierName(node) === name && !this.#isBound(at, name)
   }
 
   #isBound({ loaded: { module }, scope }: At, name: string): boolean {
@@ -350,6 +361,8 @@ export class Purity {
           return known[0]
       }
     }
+    const converts = ["Number", "String", "Boolean"].some(name => this.#isGlobal(at, callee, name))
+    if (converts && known.every(kind => kind === "plain")) return "plain"
     if (identifierName(callee) === "Symbol" && !this.#isBound(at, "Symbol") && known.every(kind => kind === "plain"))
       return "opaque"
     return this.#ownCall(at, callee, known)
