@@ -1,6 +1,7 @@
 /** The artifacts that a reference stands for, for verbs that act on artifacts but let people name runs and actions. */
 import type { ArtifactId, ArtifactState } from "../ledger/Actions.ts"
 import type { Database } from "../ledger/Database.ts"
+import * as Suspects from "../ledger/Suspects.ts"
 import { resolve } from "../ledger/References.ts"
 import { ConfigError } from "../pipeline/ConfigError.ts"
 import { type Digest, fromBytes, short } from "../pipeline/Digest.ts"
@@ -50,4 +51,13 @@ export const artifactOf = (database: Database, text: string, kind?: string): Nam
     message: `stands for ${others.length + 1} artifacts`,
     advice: `name one: ${[only!, ...others].map(({ digest, kind }) => `${short(digest)} (${kind})`).join(", ")}`
   })
+}
+
+/** Says on stderr if what is about to be handed out was computed from damaged bytes. It may be looked at; it is not to be relied on. */
+export const warnIfSuspect = (database: Database, { digest, id }: NamedArtifact): void => {
+  const object = Suspects.ofArtifact(database, id)
+  if (object !== undefined)
+    process.stderr.write(
+      `warning: ${short(digest)} was computed from damaged bytes (object ${short(object)}); the next run makes it again\n`
+    )
 }

@@ -7,13 +7,14 @@ import { disk } from "./checks/disk.ts"
 import { hub } from "./checks/hub.ts"
 import { engines } from "./checks/engines.ts"
 import { gpus, machine, program } from "./checks/machine.ts"
+import { permissions } from "./checks/permissions.ts"
 import { tools } from "./checks/tools.ts"
 import { Exit, exitCodes } from "./failure.ts"
 import * as flags from "./flags.ts"
 import { type Style, styleOf, table } from "./style.ts"
 
 /** In the order in which they are printed. */
-const checks: ReadonlyArray<Check> = [program, machine, gpus, engines, disk, cache, embedded, hub, tools]
+const checks: ReadonlyArray<Check> = [program, machine, gpus, engines, disk, cache, permissions, embedded, hub, tools]
 
 export const command = Command.make(
   "doctor",

@@ -16,7 +16,7 @@ import { encodeProgram } from "../tensor/encode.ts"
 import { makeProgram } from "../tensor/Program.ts"
 import { programText } from "../tensor/text.ts"
 import { elements } from "../tensor/Tensor.ts"
-import { artifactOf } from "./artifacts.ts"
+import { artifactOf, warnIfSuspect } from "./artifacts.ts"
 import { exportAnchors } from "./export/anchors.ts"
 import { exportPanels, logKind } from "./export/panels.ts"
 import { trajectoriesText } from "./export/trajectories.ts"
@@ -83,7 +83,11 @@ export const command = Command.make(
     else {
       const { database, store } = yield* needCache(args.cache)
       const name = yield* nameOf(args.reference)
-      const { digest } = yield* attempt(() => artifactOf(database, name, args.to === "panels" ? logKind : undefined))
+      const { digest } = yield* attempt(() => {
+        const artifact = artifactOf(database, name, args.to === "panels" ? logKind : undefined)
+        warnIfSuspect(database, artifact)
+        return artifact
+      })
       const manifest = yield* store.readManifest(digest)
       if (args.to === "files") yield* store.materialiseArtifact(manifest, path, { onto: nodeDisk })
       else if (args.to === "anchors") yield* exportAnchors(store, digest, manifest, path)

@@ -10,7 +10,7 @@ import { readOnly } from "../store/Disk.ts"
 import * as Layer from "../store/Layer.ts"
 import { nodeDisk } from "../store/NodeDisk.ts"
 import * as Store from "../store/Store.ts"
-import { artifactsOf } from "./artifacts.ts"
+import { artifactsOf, warnIfSuspect } from "./artifacts.ts"
 import * as flags from "./flags.ts"
 import { attempt, nameOf, needCache } from "./look.ts"
 
@@ -50,6 +50,7 @@ export const findModel = Effect.fn("findModel")(function* (reference: string, ca
           ? "name an action that returns a model, as in pretrain-teacher/pretrain, or a directory in Hugging Face layout"
           : `name one: ${models.map(({ digest }) => short(digest)).join(", ")}`
     })
+  yield* attempt(() => warnIfSuspect(database, model))
   const manifest = yield* store.readManifest(model.digest)
   return { name: `model ${short(model.digest)}`, files: yield* located(store, manifest.files) }
 })

@@ -117,6 +117,16 @@ export const showRun = (
   ]
 }
 
+/** What was computed from damaged bytes says so. */
+const suspicion = (object: string | undefined, style: Style): ReadonlyArray<string> =>
+  object === undefined
+    ? []
+    : [
+        style.red(
+          `suspect: it was computed from damaged bytes (object ${short(object)}), and the next run makes it again`
+        )
+      ]
+
 export const showAction = (details: ActionDetails, now: number, style: Style): ReadonlyArray<string> => {
   const { code, divergences, executions, inputs, labels, lease, metrics, outputs, usedBy } = details
   const packages = Object.entries(code.packages).map(([name, version]) => `${name} ${version}`)
@@ -130,6 +140,7 @@ export const showAction = (details: ActionDetails, now: number, style: Style): R
       ? "used by no run that ended"
       : `used by ${count(usedBy.runs)} ${usedBy.runs === 1 ? "run" : "runs"}, last by run ${usedBy.last}`,
     ...(complete ? [] : [style.yellow("it has no result: no execution of it succeeded")]),
+    ...(complete ? suspicion(details.suspect, style) : []),
     ...(lease !== undefined && lease.expiresMs > now
       ? [style.cyan(`being computed by process ${lease.pid} on ${lease.host}`)]
       : []),
@@ -184,6 +195,7 @@ export const showArtifact = (
   return [
     `${style.bold(details.kind)}  artifact ${style.cyan(details.digest)}`,
     `${details.items === null ? "" : `${count(details.items)} items in ${count(pages)} ${pages === 1 ? "page" : "pages"}, `}${bytes(details.bytes)}, ${state}, made ${date(details.createdMs)} UTC (${ago(now - details.createdMs)})`,
+    ...suspicion(details.suspect, style),
     ...(pin === undefined ? [] : [`pinned${pin === "" ? "" : `: ${pin}`}`]),
     ...section("metadata", fields(details.metadata), style),
     ...section(

@@ -3,6 +3,7 @@ import { relative } from "node:path"
 import { Effect, Option } from "effect"
 import { Argument, Command } from "effect/cli"
 import type { Database } from "../ledger/Database.ts"
+import * as Suspects from "../ledger/Suspects.ts"
 import { ConfigError } from "../pipeline/ConfigError.ts"
 import { type Digest, fromBytes, short } from "../pipeline/Digest.ts"
 import { ago, bytes, count, duration } from "../pipeline/units.ts"
@@ -65,6 +66,8 @@ interface Status {
   readonly actions: number
   readonly artifacts: number
   readonly artifactBytes: number
+  /** Labels of results that were computed from damaged bytes. */
+  readonly suspect: ReadonlyArray<string>
   readonly running: ReadonlyArray<RunLine>
   readonly working: ReadonlyArray<Working>
   /** The last run of each pipeline. */
@@ -95,6 +98,7 @@ export const statusOf = (database: Database, pipeline: string | undefined, now: 
     actions: one("SELECT count(*) AS n FROM action"),
     artifacts: one("SELECT count(*) AS n FROM artifact"),
     artifactBytes: one("SELECT coalesce(sum(bytes), 0) AS n FROM artifact WHERE state = 0"),
+    suspect: Suspects.labels(database),
     running,
     working: running.flatMap(run => workingOn(database, run.id, now)),
     last,
@@ -154,6 +158,15 @@ const render = (
     `${style.bold(below === "" || below.startsWith("..") ? root : below)}  ${bytes(usage.objects.bytes)} in ${plural(usage.objects.count, "object")}`,
     [plural(status.runs, "run"), plural(status.actions, "action"), plural(status.artifacts, "artifact")].join(", ")
   ]
+  if (status.suspect.length > 0) {
+    const more =
+      status.suspect.length > shownFailures ? ` and ${count(status.suspect.length - shownFailures)} more` : ""
+    lines.push(
+      style.red(
+        `suspect: ${plural(status.suspect.length, "result")}, computed from damaged bytes, which the next run makes again: ${status.suspect.slice(0, shownFailures).join(", ")}${more}`
+      )
+    )
+  }
   for (const run of running) {
     lines.push(
       "",

@@ -1,6 +1,7 @@
 /** Everything that the ledger holds about one run, action, artifact or object, as `pipeline show` prints it. */
 import { type Digest, fromBytes, type Json, toBytes } from "../pipeline/Digest.ts"
 import type { ActionId, ArtifactId, ArtifactState } from "./Actions.ts"
+import * as Suspects from "./Suspects.ts"
 import type { Database } from "./Database.ts"
 import { decodeDetail } from "./Difference.ts"
 import type { RunId } from "./Runs.ts"
@@ -139,6 +140,8 @@ export interface ActionDetails {
   }>
   /** Who computes it now; look at `expiresMs`. */
   readonly lease: { readonly host: string; readonly pid: number; readonly expiresMs: number } | undefined
+  /** The damaged object that it had read, or something above it: the next run makes its result again. */
+  readonly suspect: Digest | undefined
 }
 
 export const actionDetails = (database: Database, id: ActionId): ActionDetails => {
@@ -200,7 +203,8 @@ export const actionDetails = (database: Database, id: ActionId): ActionDetails =
     lease: database.get<{ host: string; pid: number; expiresMs: number }>(
       "SELECT host, pid, expires_ms AS expiresMs FROM lease WHERE key = ?",
       row.key
-    )
+    ),
+    suspect: Suspects.ofAction(database, id)
   }
 }
 
@@ -227,6 +231,8 @@ export interface ArtifactDetails {
   readonly targets: ReadonlyArray<{ readonly run: RunId; readonly name: string }>
   /** The note of its pin. */
   readonly pin: string | undefined
+  /** The damaged object from which it was computed, directly or by way of others. */
+  readonly suspect: Digest | undefined
 }
 
 const actionLines = (database: Database, sql: string, artifact: ArtifactId): ReadonlyArray<ActionLine> =>
@@ -258,6 +264,7 @@ export const artifactDetails = (database: Database, id: ArtifactId): ArtifactDet
     items: row.items,
     metadata: JSON.parse(row.metadata) as Json,
     createdMs: row.created,
+    suspect: Suspects.ofArtifact(database, id),
     files: objects.filter(object => !isPage(object)),
     pages: objects.filter(isPage).length,
     producers: actionLines(

@@ -109,22 +109,30 @@ export const checkpointDropped = (database: Database, key: Digest): void =>
     toBytes(key)
   )
 
-/** The damaged object that an action had read. */
-export const ofAction = (database: Database, action: ActionId): { readonly object: Digest } | undefined => {
-  const row = database.get<{ object: Buffer }>("SELECT object FROM suspect WHERE action = ?", action)
-  return row === undefined ? undefined : { object: fromBytes(row.object) }
+const first = (database: Database, sql: string, id: number): Digest | undefined => {
+  if (keys(database).length === 0) return undefined
+  const row = database.get<{ object: Buffer }>(sql, id)
+  return row === undefined ? undefined : fromBytes(row.object)
 }
 
+/** The damaged object that an action had read, or an action above it. */
+export const ofAction = (database: Database, action: ActionId): Digest | undefined =>
+  first(
+    database,
+    `WITH RECURSIVE above (id) AS (SELECT ? UNION SELECT output.action FROM above JOIN input ON input.action = above.id
+       JOIN output ON output.artifact = input.artifact)
+     SELECT object FROM above JOIN suspect ON suspect.action = above.id LIMIT 1`,
+    action
+  )
+
 /** The damaged object from which an artifact was computed, directly or by way of others. */
-export const ofArtifact = (database: Database, artifact: ArtifactId): { readonly object: Digest } | undefined => {
-  if (count(database) === 0) return undefined
-  const row = database.get<{ object: Buffer }>(
+export const ofArtifact = (database: Database, artifact: ArtifactId): Digest | undefined =>
+  first(
+    database,
     `WITH RECURSIVE above (id) AS (SELECT ? UNION SELECT parent FROM above JOIN edge ON child = id)
      SELECT object FROM above JOIN output ON output.artifact = above.id JOIN suspect ON suspect.action = output.action LIMIT 1`,
     artifact
   )
-  return row === undefined ? undefined : { object: fromBytes(row.object) }
-}
 
 /** The keys of all marked actions. */
 export const keys = (database: Database): ReadonlyArray<Digest> =>

@@ -262,9 +262,17 @@ const againBecause = (
      WHERE action.key = ? AND state <> 0`,
     toBytes(key)
   )
+  const suspect =
+    run === undefined
+      ? database.get("SELECT 1 FROM suspect JOIN action ON action.id = suspect.action WHERE key = ?", toBytes(key))
+      : undefined
+  if (suspect !== undefined) return fromDamaged
   if (run === undefined && gone !== undefined) return `the bytes of its output ${gone.port} are ${goneWord(gone.state)}`
   return "its result was asked for anew"
 }
+
+/** Why a suspect result is made again. */
+export const fromDamaged = "its result was computed from damaged bytes"
 
 const goneWord = (state: number) => (state === 1 ? "collected" : "lost")
 

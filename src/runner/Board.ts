@@ -1,5 +1,6 @@
 /** The state of every node of a run, and the rules by which it changes. Synchronous: no effect, no clock. */
 import type { KnownOutput } from "../ledger/Actions.ts"
+import { fromDamaged } from "../ledger/Why.ts"
 import type { Digest } from "../pipeline/Digest.ts"
 import { consumers as consumersOf, type NodeId } from "../pipeline/Plan.ts"
 import { actionKey } from "../pipeline/Key.ts"
@@ -251,7 +252,7 @@ export class Board {
     this.#resolver.states.forEach((state, id) => {
       if (state._tag !== "known" || !keys.has(state.key) || this.#status[id] !== "done") return
       this.#executed.delete(id)
-      this.#remake.set(id, "its result was computed from damaged bytes")
+      this.#remake.set(id, fromDamaged)
       this.#askAgain(id)
     })
   }

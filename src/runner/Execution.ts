@@ -9,6 +9,7 @@ import * as Leases from "../ledger/Leases.ts"
 import * as Remembered from "../ledger/Remembered.ts"
 import * as Runs from "../ledger/Runs.ts"
 import * as Suspects from "../ledger/Suspects.ts"
+import { fromDamaged } from "../ledger/Why.ts"
 import { canonical, type Digest, short } from "../pipeline/Digest.ts"
 import type { Slots } from "../pipeline/StageContext.ts"
 import type { StorageError } from "../store/StorageError.ts"
@@ -51,12 +52,13 @@ export const executeLeased = (ports: Ports, leased: Leased): Effect.Effect<Tried
     const started = yield* Clock.currentTimeMillis
     const directory = join(ports.paths.actions, `${action.key.slice(0, 16)}.${lease.token}`)
     const checkpoint = join(ports.paths.checkpoints, action.key)
-    const { candidates, checked, execution, outdated } = yield* ports.ledger(database =>
+    const { candidates, checked, execution, outdated, suspect } = yield* ports.ledger(database =>
       database.immediate(() => {
         const id = Actions.ensureAction(database, recordOf(action), started)
         return {
           outdated:
             isOutdated(database, action.key, leased.seen, started) || Suspects.taintsCheckpoint(database, action.key),
+          suspect: Suspects.keys(database).includes(action.key),
           checked: Checked.ofArtifacts(
             database,
             action.components.inputs.map(({ digest }) => digest)
@@ -108,6 +110,7 @@ export const executeLeased = (ports: Ports, leased: Leased): Effect.Effect<Tried
       const prepared = yield* Effect.result(prepare(ports, leased, directory, checkpoint, { candidates, checked }))
       if (prepared._tag === "Failure") return yield* fails(storageFailure(prepared.failure))
       yield* ports.faults("action.requested")
+      const remake = action.remake ?? (suspect ? fromDamaged : undefined)
       yield* ports.emit({
         type: "started",
         label,
@@ -115,7 +118,7 @@ export const executeLeased = (ports: Ports, leased: Leased): Effect.Effect<Tried
         log,
         gpus: leased.slots.gpus,
         estimateMs: action.estimateMs,
-        ...(action.remake === undefined ? {} : { remake: action.remake })
+        ...(remake === undefined ? {} : { remake })
       })
       const ended = yield* leased.restore(runJob(ports, action.node.stage.timeout, prepared.success, label))
       if (ended._tag !== "Done" && !(ended._tag === "Failed" && ended.class === "stale"))

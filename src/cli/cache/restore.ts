@@ -12,7 +12,7 @@ import { nodeDisk } from "../../store/NodeDisk.ts"
 import { decodePage } from "../../store/Pages.ts"
 import type * as Store from "../../store/Store.ts"
 import { plural } from "../amounts.ts"
-import { artifactOf } from "../artifacts.ts"
+import { artifactOf, warnIfSuspect } from "../artifacts.ts"
 import * as flags from "../flags.ts"
 import { stoppable } from "../interruption.ts"
 import { attempt, nothingYet, openHouse } from "../house.ts"
@@ -116,7 +116,8 @@ const ledgerManifest = Effect.fnUntraced(function* (
 ) {
   const house = yield* openHouse(location, "read")
   if (house === undefined) return yield* new ConfigError({ message: nothingYet(location).trim() })
-  const { digest, state } = yield* attempt(house.database, () => artifactOf(house.database, text))
+  const found = yield* attempt(house.database, () => artifactOf(house.database, text))
+  const { digest, state } = found
   if (state !== "present") {
     return yield* new ConfigError({
       at: text,
@@ -124,5 +125,6 @@ const ledgerManifest = Effect.fnUntraced(function* (
       advice: `\`pipeline cache trash --restore ${short(digest)}\` brings them back while the trash has them; else run the pipeline again`
     })
   }
+  yield* attempt(house.database, () => warnIfSuspect(house.database, found))
   return yield* store.readManifest(digest)
 })
