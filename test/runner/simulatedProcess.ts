@@ -176,6 +176,10 @@ export class SimulatedProcess {
     this.#fiber?.interruptUnsafe()
   }
 
+  isEnded(): boolean {
+    return this.crashed || this.exit !== undefined
+  }
+
   /** Whether the system knows no process of this id any more. */
   isGone(): boolean {
     return this.exit !== undefined || (this.crashed && this.#world.time.now >= this.#goneAt)

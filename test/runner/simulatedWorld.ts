@@ -149,7 +149,8 @@ export class World {
       return
     }
     const expired = lease.expires_ms <= this.time.now
-    if (holder.crashed) {
+    // One that has ended leaves leases only where the ledger failed it: then it counts as dead like one that crashed.
+    if (holder.isEnded()) {
       const seenDead = holder.owner.host === by.owner.host && (holder.owner.boot !== by.owner.boot || holder.isGone())
       if (!expired && !seenDead) this.violate(`${by.name} took the living lease of ${key} from ${holder.name}`)
     } else if (!expired) this.violate(`${by.name} took the living lease of ${key} from ${holder.name}`)
