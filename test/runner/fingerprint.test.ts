@@ -244,6 +244,26 @@ describe("a change of it is seen:", () => {
       { "c.ts": "export const Data = { of: x => { globalThis.v = 2 * x } }" }
     ))
 
+  it("what runs while a module is loaded, by way of a library that mostly declares", async () => {
+    for (const made of [
+      "Effect.runSync(Effect.sync(() => { globalThis.v = 1 }))",
+      "Effect.sync(() => { globalThis.v = 1 }).pipe(Effect.runSync)",
+      "Effect.sync(() => { globalThis.v = 1 }).pipe(Effect.map(x => x), Effect.runSync)",
+      "Schema.decodeUnknownSync(Schema.String.check(Schema.makeFilter(() => { globalThis.v = 1 })))('')",
+      "[1].map(() => { globalThis.v = 1 })",
+      "new (class { constructor() { globalThis.v = 1 } })()",
+      "(() => { globalThis.v = 1 })()",
+      "`${{ toString() { globalThis.v = 1 } }}`",
+      "({ ...{ get x() { globalThis.v = 1 } } })",
+      "class { static x = (globalThis.v = 1) }",
+      "class { static { globalThis.v = 1 } }",
+      "class { [(globalThis.v = 1, 'x')]() {} }"
+    ])
+      await changes(folder({ "w.ts": stage(`const made = ${made}`, "globalThis.v") }), {
+        "w.ts": stage(`const made = ${made.replace("globalThis.v = 1", "globalThis.v = 2")}`, "globalThis.v")
+      })
+  })
+
   it("what an own data object's accessor does, although nobody uses its value", () =>
     changes(
       folder({
@@ -349,6 +369,30 @@ describe("a package counts", () => {
     })
   })
 
+  it("by pnpm's lock and links", async () => {
+    const install = (project: Folder, version: string, peer: string) => {
+      const place = `node_modules/.pnpm/p@${version}(q@${peer})/node_modules/p`
+      for (const [path, text] of Object.entries(packages(version, { peerDependencies: { q: "*" } })))
+        project.write({ [path.replace("node_modules/p", place)]: text })
+      project.write({
+        [`${place}/../q/package.json`]: JSON.stringify({ name: "q", version: peer }),
+        "node_modules/.pnpm/lock.yaml": `packages:\n\n  p@${version}:\n    resolution: {integrity: sha512-${version}}\n\n  q@${peer}:\n    resolution: {integrity: sha512-${peer}}\n`
+      })
+      project.link("node_modules/p", place.slice("node_modules/".length))
+    }
+    const project = folder(using)
+    install(project, "1.0.0", "1.0.0")
+    assert.deepStrictEqual((await compute(project)).packages["p"], "1.0.0")
+    for (const [version, peer] of [
+      ["1.0.1", "1.0.0"],
+      ["1.0.1", "2.0.0"]
+    ] as const)
+      assert.deepStrictEqual(await after(project, () => install(project, version, peer)), {
+        noticed: true,
+        changed: true
+      })
+  })
+
   it("by the one that is nearest", async () => {
     const project = folder({ "a/package.json": `{ "type": "module" }`, "a/w.ts": using["w.ts"], ...packages("1.0.0") })
     const nearer = Object.fromEntries(Object.entries(packages("2.0.0")).map(([path, text]) => [`a/${path}`, text]))
@@ -402,8 +446,10 @@ describe("nothing changes with", () => {
   })
 
   it("what another stage of the file does, in a file of schemas, helpers and a pipeline", async () => {
-    const file = (value: number) => `${stage("", "1")}
+    const node = `import { createRequire } from "node:module"\nimport { dirname } from "node:path"\nimport { fileURLToPath } from "node:url"`
+    const file = (value: number) => `${stage(node, "1")}
 const quick = process.env["QUICK"] === "1", many = Number(process.env.MANY ?? "3")
+const here = dirname(fileURLToPath(import.meta.url)), beside = new URL("./x.txt", import.meta.url), load = createRequire(import.meta.url)
 const Fields = { a: Schema.String.check(Schema.isPattern(/x/)), b: Schema.optionalKey(Schema.Int) }
 const field = (schema, text) => schema.annotate({ description: text })
 export class Wrong extends Schema.TaggedError()("Wrong", { message: Schema.String }) {}

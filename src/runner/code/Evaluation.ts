@@ -1,4 +1,5 @@
 /** What Node evaluates when it loads a module: which modules, in which order, and which packages do something then. */
+import { packageRootOf } from "./Packages.ts"
 import type { Loaded, Origin, Program } from "./Program.ts"
 import { Purity } from "./Purity.ts"
 import type { ReachOptions } from "./Reach.ts"
@@ -109,6 +110,8 @@ export class Evaluation {
     const look = (loaded: Loaded): boolean => {
       if (seen.has(loaded)) return true
       seen.add(loaded)
+      const root = packageRootOf(loaded.module.path)
+      this.#looks.join(root === undefined ? loaded.looks : this.#program.packages.facts(root).looks)
       if (loaded.module.format === "json") return true
       if (loaded.module.format !== "esm" || !purity.isPure(loaded)) return false
       return loaded.module.requests.every(request => {

@@ -32,7 +32,22 @@ const curried: Readonly<Record<string, RegExp | undefined>> = {
 }
 
 /** Methods of values that these libraries made, with values that they made as arguments. */
-export const pureMethods: ReadonlySet<string> = new Set(["pipe", "check", "annotate", "annotateKey", "extend"])
+export const pureMethods: ReadonlySet<string> = new Set(["pipe", "check", "annotate", "annotateKey"])
+
+/** What `pipe` may be given: it calls it at once. `Effect.runSync` runs, and so does what `Schema.decodeSync(…)` returned. */
+const runs = /^(?:(?:decode|encode)(?!To$|Keys$|edTo$)|is(?=$|[A-Z])|make)/
+
+export const isPurePiped = (path: LibraryPath): boolean => isPureCall(path, false) && !runs.test(path[1] ?? "")
+
+/** Functions of Node that only compute with texts and URLs. */
+const ofNode: Readonly<Record<string, RegExp | undefined>> = {
+  path: /^(?:join|resolve|dirname|basename|extname|relative|normalize)$/,
+  url: /^(?:fileURLToPath|pathToFileURL)$/,
+  module: /^createRequire$/
+}
+
+export const isPureOfNode = (specifier: string, name: string): boolean =>
+  ofNode[specifier.replace(/^node:/, "")]?.test(name) === true
 
 /** Single functions that are imported by their own name. */
 const functions: ReadonlySet<string> = new Set(["permanent"])

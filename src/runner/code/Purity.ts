@@ -7,6 +7,8 @@ import {
   isEffect,
   isPureCall,
   isPureCurriedCall,
+  isPureOfNode,
+  isPurePiped,
   type LibraryPath,
   codecs,
   collections,
@@ -282,6 +284,17 @@ export class Purity {
     }
   }
 
+  /** `dirname(…)`, `path.join(…)` of Node's own modules. What `createRequire` returned is known by its name. */
+  #isOfNode(at: At, callee: Node): boolean {
+    const holder = callee.type === "MemberExpression" ? bare(callee["object"] as Node) : callee
+    const name = identifierName(holder)
+    if (name === undefined || at.scope.has(name)) return false
+    const [origin, ...more] = this.#program.local(at.loaded, name)
+    if (origin?._tag !== "other" || more.length > 0) return false
+    const isAll = origin.name === "*" || origin.name === "default"
+    return isPureOfNode(origin.specifier, isAll ? (memberName(callee) ?? "") : origin.name)
+  }
+
   #isGlobal(at: At, node: unknown, name: string): boolean {
     return identifierName(node) === name && !this.#isBound(at, name)
   }
@@ -348,12 +361,11 @@ export class Purity {
     }
     if (callee.type === "MemberExpression") {
       const name = memberName(callee)
-      if (name !== undefined && pureMethods.has(name) && this.#kind(at, callee["object"] as Node) === "library")
-        return known.every(
-          kind => kind === "library" || kind === "plain" || (kind === "data" && name.startsWith("annotate"))
-        )
-          ? "library"
-          : undefined
+      if (name !== undefined && pureMethods.has(name) && this.#kind(at, callee["object"] as Node) === "library") {
+        if (name === "pipe") return values.every(value => this.#isPurePiped(at, bare(value))) ? "library" : undefined
+        const isData = (kind: Kind) => kind === "data" && name.startsWith("annotate")
+        return known.every(kind => kind === "library" || kind === "plain" || isData(kind)) ? "library" : undefined
+      }
       const holder = identifierName(callee["object"])
       if (holder !== undefined && !this.#isBound(at, holder)) {
         if (holder === "Math" && name !== "random" && known.every(kind => kind === "plain")) return "plain"
@@ -361,11 +373,19 @@ export class Purity {
           return known[0]
       }
     }
+    if (this.#isOfNode(at, callee))
+      return known.every(kind => kind === "plain" || kind === "data") ? "plain" : undefined
     const converts = ["Number", "String", "Boolean"].some(name => this.#isGlobal(at, callee, name))
     if (converts && known.every(kind => kind === "plain")) return "plain"
     if (identifierName(callee) === "Symbol" && !this.#isBound(at, "Symbol") && known.every(kind => kind === "plain"))
       return "opaque"
     return this.#ownCall(at, callee, known)
+  }
+
+  /** A library's function, or what one of its functions returned, that only declares when it is called. */
+  #isPurePiped(at: At, value: Node): boolean {
+    const path = this.#libraryPath(at, value.type === "CallExpression" ? (value["callee"] as Node) : value)
+    return path !== undefined && isPurePiped(path)
   }
 
   /** A call of a function whose body is only constants and a result. */
@@ -437,6 +457,12 @@ export class Purity {
     if (collections.has(name) || codecs.has(name) || name === "ArrayBuffer") if (first === undefined) return "opaque"
     if (first === undefined || first.type === "SpreadElement") return undefined
     const given = bare(first)
+    if (name === "URL") {
+      const [base, ...others] = more
+      const isBeside =
+        base !== undefined && others.length === 0 && isImportMeta(bare((bare(base)["object"] ?? base) as Node))
+      return isBeside && this.#kind(at, given) === "plain" && this.#kind(at, base) === "plain" ? "data" : undefined
+    }
     if (name === "TextDecoder")
       return /^utf-?8$/.test(literalText(given) ?? "") && this.#all(at, more) !== undefined ? "opaque" : undefined
     if (name === "DataView")
