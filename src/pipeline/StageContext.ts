@@ -4,7 +4,10 @@ import type { AnyPort, FileEntry, Kind, Port } from "./Artifact.ts"
 import type { Digest, Json } from "./Digest.ts"
 import type { StageError } from "./StageError.ts"
 
-/** An input artifact. Every file is checked against its digest before its first byte is handed out (large ones by sampling). */
+/**
+ * An input artifact. Every file is hashed against its digest: `bytes` and `text` before they are handed out; large files of which the `path` was
+ * asked while the stage reads them. The stage's result counts only if that ends well.
+ */
 export interface ArtifactReader<Meta> {
   readonly digest: Digest
   readonly metadata: Meta
@@ -37,7 +40,7 @@ export type Content = string | Uint8Array | AsyncIterable<Uint8Array>
 export interface ArtifactWriter<Meta> {
   /** Writes a file of the artifact, hashing on the way. Paths are relative, with forward slashes. */
   readonly write: (path: string, content: Content) => Effect.Effect<FileEntry, StageError>
-  /** A path in the action's private directory for code that writes files by itself; hashed when the stage ends. */
+  /** A path in the action's private directory for code that writes files by itself; hashed when the stage ends. A link is refused; a file with another name elsewhere is copied. */
   readonly reserve: (path: string) => Effect.Effect<string, StageError>
   /** Moves a finished file from elsewhere below the cache (the checkpoint, say) into the artifact. Its digest must be known. */
   readonly place: (
