@@ -14,9 +14,9 @@ import * as Fingerprint from "../../src/runner/Fingerprint.ts"
 import { edits, filesOf, makeRandom, makeWorld, type World, writeFiles } from "../support/moduleGraphs.ts"
 
 const editsPerProgram = 6
-const programs = Math.ceil(Number(process.env["FINGERPRINT_EDITS"] ?? 240) / editsPerProgram)
+const programs = Math.ceil(Number(process.env["FINGERPRINT_EDITS"] ?? 150) / editsPerProgram)
 /** Of all edits that leave the output as it was, at most this share may change the fingerprint. */
-const unneededShare = 0.35
+const unneededShare = 0.25
 
 const runner = new URL("../support/moduleGraphRunner.mjs", import.meta.url)
 

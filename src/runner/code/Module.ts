@@ -1,16 +1,7 @@
 /** One module as its text says: what it declares, imports, exports and loads. */
 import type * as Rolldown from "rolldown/utils"
-import {
-  bare,
-  emptyReferences,
-  identifierName,
-  isCreateRequire,
-  isErased,
-  isNode,
-  type Node,
-  type References,
-  textOf
-} from "./Text.ts"
+import { bare, identifierName, isCreateRequire, isErased, isNode, type Node } from "./Syntax.ts"
+import { emptyReferences, type References, textOf } from "./Text.ts"
 
 /** A statement at the top level, or one declarator of it: what can be reached by itself. */
 export interface Item {

@@ -7,9 +7,7 @@ import {
   isEffect,
   isPureCall,
   isPureCurriedCall,
-  isPureOfNode,
   isPurePiped,
-  type LibraryPath,
   codecs,
   collections,
   constructors,
@@ -17,37 +15,23 @@ import {
   numberHolders,
   pureMethods
 } from "./Libraries.ts"
+import { type At, type Kind, Names, type Scope } from "./Names.ts"
 import type { Loaded, Origin, Program } from "./Program.ts"
-import { bare, identifierName, isErased, isImportMeta, isNode, literalText, memberName, type Node } from "./Text.ts"
-
-/**
- * What is known of a value: `plain` (a primitive), `data` (an object or array of such, without accessors), `function`, `class`, `library` (made by
- * a library that we know), `opaque` (anything; it may be passed on, and nothing else).
- */
-type Kind = "plain" | "data" | "function" | "class" | "library" | "opaque"
-
-/** Names of a function's parameters and constants, while its body is looked at. */
-type Scope = ReadonlyMap<string, Kind>
-
-interface At {
-  readonly loaded: Loaded
-  /** Items from this one on are not initialised yet when the code runs. */
-  readonly before: number
-  readonly scope: Scope
-  readonly depth: number
-}
+import { bare, identifierName, isErased, isImportMeta, isNode, literalText, memberName, type Node } from "./Syntax.ts"
 
 const deepest = 12
 const nothing: Scope = new Map()
 
 export class Purity {
   readonly #program: Program
+  readonly #names: Names
   /** Whether other modules have effects, which may have put accessors on anybody's data. */
   readonly #strict: boolean
   readonly #items = new Map<Item, Kind | undefined>()
 
   constructor(program: Program, strict: boolean) {
     this.#program = program
+    this.#names = new Names(program)
     this.#strict = strict
   }
 
@@ -137,7 +121,7 @@ export class Purity {
         const tag = bare(node["tag"] as Node)
         const isRaw =
           tag.type === "MemberExpression" && identifierName(tag["object"]) === "String" && memberName(tag) === "raw"
-        return isRaw && !this.#isBound(at, "String") ? this.#kind(at, node["quasi"] as Node) : undefined
+        return isRaw && !this.#names.isBound(at, "String") ? this.#kind(at, node["quasi"] as Node) : undefined
       }
       case "UnaryExpression":
         return node["operator"] !== "delete" && this.#kind(at, node["argument"] as Node) === "plain"
@@ -262,17 +246,17 @@ export class Purity {
     if (
       object.type === "MemberExpression" &&
       memberName(object) === "env" &&
-      this.#isGlobal(at, object["object"], "process")
+      this.#names.isGlobal(at, object["object"], "process")
     )
       return "plain"
-    if (holder !== undefined && !this.#isBound(at, holder)) {
+    if (holder !== undefined && !this.#names.isBound(at, holder)) {
       if (isTypedArray(holder) && name === "BYTES_PER_ELEMENT") return "plain"
       if (numberHolders.has(holder)) {
         const type = typeof (globalThis as unknown as Record<string, Record<string, unknown>>)[holder]![name]
         return type === "number" ? "plain" : type === "function" ? "function" : undefined
       }
     }
-    const origins = this.#namespaceMember(at, object, name)
+    const origins = this.#names.namespaceMember(at, object, name)
     if (origins !== undefined) return this.#joined(origins, at)
     switch (this.#kind(at, object)) {
       case "library":
@@ -284,78 +268,17 @@ export class Purity {
     }
   }
 
-  /** `dirname(…)`, `path.join(…)` of Node's own modules. What `createRequire` returned is known by its name. */
-  #isOfNode(at: At, callee: Node): boolean {
-    const holder = callee.type === "MemberExpression" ? bare(callee["object"] as Node) : callee
-    const name = identifierName(holder)
-    if (name === undefined || at.scope.has(name)) return false
-    const [origin, ...more] = this.#program.local(at.loaded, name)
-    if (origin?._tag !== "other" || more.length > 0) return false
-    const isAll = origin.name === "*" || origin.name === "default"
-    return isPureOfNode(origin.specifier, isAll ? (memberName(callee) ?? "") : origin.name)
-  }
-
-  #isGlobal(at: At, node: unknown, name: string): boolean {
-    return identifierName(node) === name && !this.#isBound(at, name)
-  }
-
-  #isBound({ loaded: { module }, scope }: At, name: string): boolean {
-    return scope.has(name) || module.imports.has(name) || module.items.some(item => item.names.includes(name))
-  }
-
-  /** What `ns.name` is, where `ns` is all of a module of the user's own. */
-  #namespaceMember(at: At, object: Node, name: string): ReadonlyArray<Origin> | undefined {
-    const holder = identifierName(object)
-    if (holder === undefined || at.scope.has(holder)) return undefined
-    const [origin, ...more] = this.#program.local(at.loaded, holder)
-    if (origin?._tag !== "namespace" || more.length > 0) return undefined
-    return this.#program.exported(origin.loaded, name)
-  }
-
-  /** The path to a library's function; undefined for anything else. */
-  #libraryPath(at: At, given: Node): LibraryPath | undefined {
-    const node = bare(given)
-    if (node.type === "MemberExpression") {
-      const above = this.#libraryPath(at, node["object"] as Node)
-      const name = memberName(node)
-      return above === undefined || name === undefined ? undefined : [...above, name]
-    }
-    const name = identifierName(node)
-    if (name === undefined || at.scope.has(name)) return undefined
-    const [origin, ...more] = this.#program.local(at.loaded, name)
-    if (more.length > 0) return undefined
-    if (origin?._tag === "ours") {
-      const namespace = /^(\w+)\.ts$/.exec(origin.module)?.[1]
-      return namespace === undefined
-        ? [origin.name]
-        : origin.name === "*"
-          ? [namespace]
-          : isOwnFunction(origin.name)
-            ? [origin.name]
-            : [namespace, origin.name]
-    }
-    if (origin?._tag !== "package" || !isEffect(origin.specifier)) return undefined
-    const namespace = origin.specifier.split("/")[1]
-    return namespace === undefined
-      ? origin.name === "*"
-        ? []
-        : [origin.name]
-      : origin.name === "*"
-        ? [namespace]
-        : [namespace, origin.name]
-  }
-
   #call(at: At, node: Node): Kind | undefined {
     const callee = bare(node["callee"] as Node)
     const values = node["arguments"] as ReadonlyArray<Node>
     const kinds = values.map(each => (each.type === "SpreadElement" ? undefined : this.#kind(at, each)))
     if (kinds.includes(undefined)) return undefined
     const known = kinds as ReadonlyArray<Kind>
-    const path = this.#libraryPath(at, callee)
+    const path = this.#names.libraryPath(at, callee)
     if (path !== undefined && isPureCall(path, known.includes("function") || known.includes("class")))
       return known.includes("opaque") ? undefined : "library"
     if (callee.type === "CallExpression") {
-      const inner = this.#libraryPath(at, callee["callee"] as Node)
+      const inner = this.#names.libraryPath(at, callee["callee"] as Node)
       if (inner !== undefined && isPureCurriedCall(inner))
         return this.#kind(at, callee) === "library" && !known.includes("opaque") ? "library" : undefined
     }
@@ -367,31 +290,35 @@ export class Purity {
         return known.every(kind => kind === "library" || kind === "plain" || isData(kind)) ? "library" : undefined
       }
       const holder = identifierName(callee["object"])
-      if (holder !== undefined && !this.#isBound(at, holder)) {
+      if (holder !== undefined && !this.#names.isBound(at, holder)) {
         if (holder === "Math" && name !== "random" && known.every(kind => kind === "plain")) return "plain"
         if (holder === "Object" && name === "freeze" && known.every(kind => kind === "data" || kind === "plain"))
           return known[0]
       }
     }
-    if (this.#isOfNode(at, callee))
+    if (this.#names.isOfNode(at, callee))
       return known.every(kind => kind === "plain" || kind === "data") ? "plain" : undefined
-    const converts = ["Number", "String", "Boolean"].some(name => this.#isGlobal(at, callee, name))
+    const converts = ["Number", "String", "Boolean"].some(name => this.#names.isGlobal(at, callee, name))
     if (converts && known.every(kind => kind === "plain")) return "plain"
-    if (identifierName(callee) === "Symbol" && !this.#isBound(at, "Symbol") && known.every(kind => kind === "plain"))
+    if (
+      identifierName(callee) === "Symbol" &&
+      !this.#names.isBound(at, "Symbol") &&
+      known.every(kind => kind === "plain")
+    )
       return "opaque"
     return this.#ownCall(at, callee, known)
   }
 
   /** A library's function, or what one of its functions returned, that only declares when it is called. */
   #isPurePiped(at: At, value: Node): boolean {
-    const path = this.#libraryPath(at, value.type === "CallExpression" ? (value["callee"] as Node) : value)
+    const path = this.#names.libraryPath(at, value.type === "CallExpression" ? (value["callee"] as Node) : value)
     return path !== undefined && isPurePiped(path)
   }
 
   /** A call of a function whose body is only constants and a result. */
   #ownCall(at: At, callee: Node, values: ReadonlyArray<Kind>): Kind | undefined {
     if (at.depth >= deepest) return undefined
-    const found = this.#functionAt(at, callee)
+    const found = this.#names.functionAt(at, callee)
     if (found === undefined) return undefined
     const { body, loaded, node } = found
     const before = loaded === at.loaded ? at.before : Number.POSITIVE_INFINITY
@@ -419,40 +346,10 @@ export class Purity {
     return "plain"
   }
 
-  #functionAt(
-    at: At,
-    callee: Node
-  ): { readonly loaded: Loaded; readonly node: Node; readonly body: Node; readonly inline: boolean } | undefined {
-    const usable = (loaded: Loaded, given: unknown, inline: boolean) => {
-      if (!isNode(given)) return undefined
-      const node = bare(given)
-      if (!/^(?:ArrowFunctionExpression|FunctionExpression|FunctionDeclaration)$/.test(node.type)) return undefined
-      if (node["async"] === true || node["generator"] === true) return undefined
-      return { loaded, node, body: node["body"] as Node, inline }
-    }
-    const inline = usable(at.loaded, callee, true)
-    if (inline !== undefined) return inline
-    const name = identifierName(callee)
-    const origins =
-      name !== undefined
-        ? at.scope.has(name)
-          ? []
-          : this.#program.local(at.loaded, name)
-        : callee.type === "MemberExpression"
-          ? (this.#namespaceMember(at, bare(callee["object"] as Node), memberName(callee) ?? "") ?? [])
-          : []
-    const [origin, ...more] = origins
-    if (origin?._tag !== "item" || more.length > 0) return undefined
-    const { item, loaded } = origin
-    if (item.kind === "let" || (loaded === at.loaded && item.kind !== "function" && item.index >= at.before))
-      return undefined
-    return usable(loaded, item.kind === "const" ? item.node["init"] : item.node, false)
-  }
-
   #construct(at: At, node: Node): Kind | undefined {
     const name = identifierName(node["callee"])
     const values = node["arguments"] as ReadonlyArray<Node>
-    if (name === undefined || this.#isBound(at, name)) return undefined
+    if (name === undefined || this.#names.isBound(at, name)) return undefined
     const [first, ...more] = values
     if (collections.has(name) || codecs.has(name) || name === "ArrayBuffer") if (first === undefined) return "opaque"
     if (first === undefined || first.type === "SpreadElement") return undefined
@@ -490,5 +387,3 @@ export class Purity {
     )
   }
 }
-
-const isOwnFunction = (name: string): boolean => name === "permanent"
