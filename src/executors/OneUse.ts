@@ -93,7 +93,7 @@ export class OneUses {
         spare.child.channel?.unref()
       } catch {
         // Nothing is lost: the next action starts its process itself, and says why that cannot be done.
-        rmSync(file, { force: true })
+        remove(file)
         return
       }
     }
@@ -156,7 +156,15 @@ export class OneUses {
 
 const discard = (spare: Spare): void => {
   spare.child.kill("SIGKILL")
-  rmSync(spare.file, { force: true })
+  remove(spare.file)
+}
+
+const remove = (file: string): void => {
+  try {
+    rmSync(file, { force: true })
+  } catch {
+    // Nothing depends on it.
+  }
 }
 
 /** Puts a file into the place of a log, after what that one says already. */

@@ -76,7 +76,7 @@ export interface StageOptions<
   readonly retries?: { readonly transient?: number; readonly crashed?: number; readonly timeout?: number }
   /** Seconds of one attempt. */
   readonly timeout?: number
-  /** `shared`: light work that may run in a process which is kept for the next such action. Default: a process of its own. */
+  /** Without effect: every action has a process of its own, and light ones find it started. Accepted, as older files say it. */
   readonly process?: "own" | "shared"
   /** Whether results depend on the numeric class of the engine (engine, device kind, precision). */
   readonly engine?: boolean
@@ -104,7 +104,6 @@ export interface AnyStage {
   readonly resources: (parameters: unknown) => Required<Resources>
   readonly retries: { readonly transient: number; readonly crashed: number; readonly timeout: number }
   readonly timeout: number | undefined
-  readonly process: "own" | "shared"
   readonly engine: boolean
   readonly run: (
     context: StageContext<RecordOf<AnyPort>, unknown, RecordOf<Kind.Any>>
@@ -197,7 +196,6 @@ export const make = <
       timeout: options.retries?.timeout ?? 0
     },
     timeout: options.timeout,
-    process: options.process ?? "own",
     engine: options.engine ?? false,
     run: options.run as unknown as AnyStage["run"],
     definedAt

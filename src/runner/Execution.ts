@@ -24,7 +24,7 @@ import {
   storageFailure,
   type Tried
 } from "./Action.ts"
-import { note } from "./Logs.ts"
+import { beginLog, note } from "./Logs.ts"
 import { difference, filesSeen } from "./Looks.ts"
 import type { Ports, Seen } from "./Ports.ts"
 import { commit } from "./Publication.ts"
@@ -184,8 +184,9 @@ const prepare = (
     const { label, stage } = action.node
     const staging = join(directory, "staging")
     const scratch = join(directory, "scratch")
-    const log = join(paths.root, logName)
-    for (const made of [staging, scratch, checkpoint, dirname(log)]) yield* disk.mkdir(made)
+    for (const made of [staging, scratch, checkpoint]) yield* disk.mkdir(made)
+    // Without it there is no log, which is told below.
+    yield* Effect.ignore(disk.mkdir(dirname(join(paths.root, logName))))
     const request: Request = {
       version: 1,
       key: action.key,
@@ -208,14 +209,11 @@ const prepare = (
       slots: { cpus: slots.cpus, memoryMiB: slots.memoryMiB, gpus: slots.gpus }
     }
     yield* disk.write(join(directory, requestFile), encodeRequest(request))
-    yield* disk.write(
-      log,
-      [
-        `# ${label}, attempt ${attempt}, key ${short(action.key)}`,
-        ...(action.changed === undefined ? [] : [`# planned anew: ${action.changed}`]),
-        `# parameters ${canonical(request.parameters)}\n`
-      ].join("\n")
-    )
+    const log = yield* beginLog(ports, logName, [
+      `# ${label}, attempt ${attempt}, key ${short(action.key)}`,
+      ...(action.changed === undefined ? [] : [`# planned anew: ${action.changed}`]),
+      `# parameters ${canonical(request.parameters)}`
+    ])
     return { label, directory, log, slots }
   })
 

@@ -15,6 +15,21 @@ export const logPath = (run: Runs.RunId, label: string, attempt: number): string
   return `logs/${run}/${short}.${attempt}.log`
 }
 
+/** Begins an attempt's log; undefined where none can be had. A full disk below the logs must not end the work. */
+export const beginLog = (
+  { disk, emit, paths }: Pick<Ports, "disk" | "emit" | "paths">,
+  log: string,
+  lines: ReadonlyArray<string>
+): Effect.Effect<string | undefined> => {
+  const path = join(paths.root, log)
+  return disk.write(path, `${lines.join("\n")}\n`).pipe(
+    Effect.as(path),
+    Effect.catchTag("StorageError", error =>
+      Effect.as(emit({ type: "warning", message: `what the action prints is lost: ${error.message}` }), undefined)
+    )
+  )
+}
+
 /** Appends to an attempt's log, which need not exist yet. That it cannot be written is no reason to fail. */
 export const note = (
   { disk, paths }: Pick<Ports, "disk" | "paths">,

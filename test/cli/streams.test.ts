@@ -1,6 +1,6 @@
 /** Readers that are gone, full disks, hang-ups, launchers that are killed, hostile text: what the program does with its streams and signals. */
 import { type ChildProcess, execFileSync, spawn } from "node:child_process"
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs"
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
@@ -107,6 +107,17 @@ describe.skipIf(process.platform !== "linux")("a lost reader", () => {
       assert.deepStrictEqual(runs(), ["done", "failed"])
     }
   )
+
+  it.concurrent("cannot be had at all, of what actions print: the work goes on, and that is said", async context => {
+    const { folder, runs, shell } = setUp(context)
+    mkdirSync(join(folder, "cache"))
+    // Below a file nothing can be written, not even by root.
+    writeFileSync(join(folder, "cache", "logs"), "")
+    const ended = await shell("$RUN")
+    assert.strictEqual(ended.code, 0, ended.out)
+    assert.include(ended.out, "what the action prints is lost")
+    assert.deepStrictEqual(runs(), ["done"])
+  })
 
   it.concurrent("of rows ends a query quietly", async context => {
     const { shell } = setUp(context)
