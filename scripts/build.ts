@@ -178,8 +178,8 @@ const replace = (path: string, text: string): void => {
   renameSync(`${path}.${process.pid}`, path)
 }
 
-/** Builds stay for so long after they were replaced: programs that run may still load from them. */
-const keptMs = 30 * 86_400_000
+/** Builds stay for so long after they were replaced: programs that run may still load from them. A package for others holds one build. */
+const keptMs = ["pack", "publish"].includes(process.env["npm_command"] ?? "") ? 0 : 30 * 86_400_000
 
 /** A build never changes once it is there: a new one lies beside it, and the entries lead to that. */
 const install = (compared: string): string => {
@@ -197,7 +197,7 @@ const install = (compared: string): string => {
   for (const each of readdirSync(dist)) {
     const path = join(dist, each)
     if (each === name || ["index.js", "main.js", "sources.json"].includes(each)) continue
-    if (statSync(path).mtimeMs < now.getTime() - keptMs) rmSync(path, { recursive: true, force: true })
+    if (statSync(path).mtimeMs <= now.getTime() - keptMs) rmSync(path, { recursive: true, force: true })
   }
   return name
 }

@@ -69,8 +69,18 @@ interface Declared {
   alias: boolean
 }
 
-type Form = "named" | "renamed" | "namespace" | "barrel" | "self" | "internal" | "reexported"
-const forms: ReadonlyArray<Form> = ["named", "renamed", "namespace", "barrel", "self", "internal", "reexported"]
+type Form = "query" | "required" | "named" | "renamed" | "namespace" | "barrel" | "self" | "internal" | "reexported"
+const forms: ReadonlyArray<Form> = [
+  "query",
+  "required",
+  "named",
+  "renamed",
+  "namespace",
+  "barrel",
+  "self",
+  "internal",
+  "reexported"
+]
 
 interface ModuleOf {
   extension: "ts" | "mts" | "js" | "mjs"
@@ -244,6 +254,12 @@ class Imports {
       case "named":
         this.lines.push(`import { ${exported} } from "${file}"`)
         return used(target.kind, exported)
+      case "query":
+        this.lines.push(`import { ${exported} as q_${exported} } from "${file}?again"`)
+        return used(target.kind, `q_${exported}`)
+      case "required":
+        this.lines.push(`import { createRequire as make } from "node:module"`)
+        return used(target.kind, `make(import.meta.url)("${file}").${exported}`)
       case "renamed":
         this.lines.push(`import { ${exported} as r_${exported} } from "${file}"`)
         return used(target.kind, `r_${exported}`)

@@ -51,18 +51,18 @@ export type Format = "esm" | "commonjs" | "detect"
 
 export const parseModule = (parse: Parse, path: string, text: string, format: Format): Module => {
   const typescript = /\.[cm]?ts$/.test(path)
-  const attempt = (sourceType: "module" | "script") =>
+  const attempt = (sourceType: "module" | "commonjs") =>
     parse(path, text, {
       lang: typescript ? "ts" : "js",
       astType: "ts",
       sourceType,
       preserveParens: false
     })
-  let result = attempt(format === "commonjs" ? "script" : "module")
+  let result = attempt(format === "commonjs" ? "commonjs" : "module")
   let body = (result.program as unknown as { readonly body: ReadonlyArray<Node> }).body
   let esm = format === "esm" || (format === "detect" && isModuleSyntax(body, text))
   if (!esm && format === "detect") {
-    result = attempt("script")
+    result = attempt("commonjs")
     // What is no script, but a module without imports (with `await` at its top), is a module.
     if (result.errors.length > 0) {
       result = attempt("module")
