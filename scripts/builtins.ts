@@ -13,6 +13,7 @@ const bare = /^import "node:[\w/]+";$/gm
 /** Modules that are large and seldom needed: libraries that take all of their names get them when they ask for one. */
 const large = new Set([
   "child_process",
+  "crypto",
   "http",
   "https",
   "net",
@@ -24,6 +25,19 @@ const large = new Set([
 const lazily = (name: string, taken: string) =>
   `const ${name} = /* @__PURE__ */ new Proxy({}, { get: (_, key) => ${taken}[key] });`
 
+/** Functions of it that are taken by name find it when they are first called. */
+const functionsOfCrypto = new Set(["createHash", "hash", "randomBytes", "randomUUID"])
+const lazyFunctions = (names: ReadonlyArray<string>): string | undefined => {
+  const pairs = names.map(each => each.trim().split(" as ") as [string, string?])
+  if (!pairs.every(([name]) => functionsOfCrypto.has(name))) return undefined
+  return pairs
+    .map(
+      ([name, local = name]) =>
+        `let ${local} = (...all) => (${local} = process.getBuiltinModule("node:crypto").${name})(...all);`
+    )
+    .join(" ")
+}
+
 export const builtins: Plugin = {
   name: "builtins",
   renderChunk: code => ({
@@ -32,6 +46,8 @@ export const builtins: Plugin = {
       .replace(statement, (whole, name: string | undefined, names: string | undefined, module: string) => {
         if (!isBuiltin(module)) return whole
         const taken = `process.getBuiltinModule(${JSON.stringify(module)})`
+        const later = module === "node:crypto" && names !== undefined ? lazyFunctions(names.split(",")) : undefined
+        if (later !== undefined) return later
         if (name !== undefined && large.has(module.slice("node:".length))) return lazily(name, taken)
         return `const ${name ?? `{${names!.replaceAll(" as ", ": ")}}`} = ${taken};`
       })

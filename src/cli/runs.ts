@@ -5,7 +5,7 @@ import type { Database } from "../ledger/Database.ts"
 import { type RunRow, rowColumns, statusOf } from "../ledger/RunRows.ts"
 import { ConfigError } from "../pipeline/ConfigError.ts"
 import { ago, count, duration } from "../pipeline/units.ts"
-import { isAlive, newOwner } from "../runner/Machine.ts"
+import { here, isAlive } from "../runner/Machine.ts"
 import * as flags from "./flags.ts"
 import { attempt, nothingYet, nothingYetAdvice, openCache, print, printJson } from "./look.ts"
 import { type Style, styleOf, table } from "./style.ts"
@@ -54,7 +54,7 @@ export interface RunLine extends RunRow {
 }
 
 export const listRuns = (database: Database, pipeline: string | undefined, limit: number): ReadonlyArray<RunLine> => {
-  const here = newOwner()
+  const machine = here()
   return database
     .all<RunRow>(
       `SELECT ${rowColumns} FROM run ${pipeline === undefined ? "" : "WHERE pipeline = ?"} ORDER BY id DESC LIMIT ?`,
@@ -63,7 +63,7 @@ export const listRuns = (database: Database, pipeline: string | undefined, limit
     )
     .map(row => ({
       ...row,
-      status: statusOf(row, here, isAlive),
+      status: statusOf(row, machine, isAlive),
       ms: row.endedMs === null ? undefined : row.endedMs - row.startedMs
     }))
 }

@@ -17,7 +17,7 @@ import { type Reference, resolve } from "../ledger/References.ts"
 import { statusOf } from "../ledger/RunRows.ts"
 import { ConfigError } from "../pipeline/ConfigError.ts"
 import type { Cache } from "../runner/Cache.ts"
-import { isAlive, newOwner } from "../runner/Machine.ts"
+import { here, isAlive } from "../runner/Machine.ts"
 import * as flags from "./flags.ts"
 import { itemsOfManifest } from "./items.ts"
 import { attempt, nameOf, needCache, print, printJson } from "./look.ts"
@@ -54,7 +54,7 @@ export const command = Command.make(
     switch (reference._tag) {
       case "run": {
         const details = yield* attempt(() => runDetails(database, reference.id))
-        const run = { ...details.run, status: statusOf(details.run, newOwner(), isAlive) }
+        const run = { ...details.run, status: statusOf(details.run, here(), isAlive) }
         return args.json ? printJson({ ...details, run }) : print(...showRun({ ...details, run }, now, style))
       }
       case "action": {

@@ -37,7 +37,7 @@ export const runRow = (database: Database, id: RunId): RunRow | undefined =>
  */
 export const statusOf = (
   run: Pick<RunRow, "status" | "host" | "boot" | "pid">,
-  here: Owner,
+  here: Pick<Owner, "host" | "boot">,
   alive: (pid: number) => boolean
 ): RunStatus =>
   run.status === "running" && run.host === here.host && (run.boot !== here.boot || !alive(run.pid))

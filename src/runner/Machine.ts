@@ -12,8 +12,11 @@ const bootId = (): string => {
   return `boot-${Math.round((Date.now() / 1000 - uptime()) / 60)}`
 }
 
+/** This machine since its start. */
+export const here = (): Pick<Owner, "host" | "boot"> => ({ host: hostname(), boot: bootId() })
+
 /** A new owner of leases: one for each run of the program. */
-export const newOwner = (): Owner => ({ id: randomUUID(), host: hostname(), boot: bootId(), pid: process.pid })
+export const newOwner = (): Owner => ({ id: randomUUID(), ...here(), pid: process.pid })
 
 /** Whether a process of this machine exists. One that belongs to someone else does, too. */
 export const isAlive = (pid: number): boolean => {

@@ -3,7 +3,7 @@
  * WebCrypto, which hashes beside us too, takes whole buffers and copies them; this reads into one small buffer.
  */
 import { availableParallelism } from "node:os"
-import { Worker } from "node:worker_threads"
+import type { Worker } from "node:worker_threads"
 
 export interface Hashed {
   /** 64 hexadecimal digits. */
@@ -74,7 +74,8 @@ const assign = (thread: Thread, task: Task): void => {
 
 const start = (): Thread => {
   threads++
-  const worker = new Worker(body, { eval: true, execArgv: [] })
+  // Not every start hashes beside its work.
+  const worker = new (process.getBuiltinModule("node:worker_threads").Worker)(body, { eval: true, execArgv: [] })
   const thread: Thread = { worker, task: undefined }
   worker.on("message", ({ code, hashed, message }: Answer) => {
     const { task } = thread
