@@ -40,6 +40,12 @@ export const ofArtifacts = (
       .map(({ file, object }) => ({ digest: fromBytes(object), file }))
   )
 
+/** What is known of all files. */
+export const all = (database: Database): ReadonlyArray<{ readonly digest: Digest; readonly file: string }> =>
+  database
+    .all<{ object: Buffer; file: string }>("SELECT object, file FROM checked WHERE file <> ''")
+    .map(({ file, object }) => ({ digest: fromBytes(object), file }))
+
 /** When an object was last known to be sound; undefined if nobody knows. */
 export const lastGood = (database: Database, object: Digest): number | undefined =>
   database.get<{ at_ms: number }>("SELECT at_ms FROM checked WHERE object = ?", toBytes(object))?.at_ms

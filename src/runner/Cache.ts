@@ -3,6 +3,7 @@ import { existsSync } from "node:fs"
 import { join, resolve } from "node:path"
 import { Effect } from "effect"
 import * as Actions from "../ledger/Actions.ts"
+import * as Checked from "../ledger/Checked.ts"
 import { Database } from "../ledger/Database.ts"
 import * as Suspects from "../ledger/Suspects.ts"
 import { type Disk, readOnly } from "../store/Disk.ts"
@@ -58,8 +59,14 @@ const noteBy = (paths: CachePaths, open: Database | undefined) => (damage: Damag
   })
 
 /** A store below the cache root that tells the ledger what it finds damaged. */
-export const storeAt = (location: CacheLocation, disk: Disk, database?: Database): Store.Store =>
+export const storeAt = (
+  location: CacheLocation,
+  disk: Disk,
+  database?: Database,
+  checked: Store.StoreOptions["checked"] = []
+): Store.Store =>
   Store.make({
+    checked,
     aside: noteBy(pathsOf(location.root), database),
     root: resolve(location.root),
     disk,
@@ -79,5 +86,7 @@ export const openReadonly = (location: CacheLocation): Cache | undefined => {
   const paths = pathsOf(location.root)
   if (!existsSync(paths.ledger)) return undefined
   const database = Database.openReadonly(paths.ledger)
-  return database === undefined ? undefined : { paths, database, store: storeAt(location, readOnly(nodeDisk)) }
+  return database === undefined
+    ? undefined
+    : { paths, database, store: storeAt(location, readOnly(nodeDisk), undefined, Checked.all(database)) }
 }

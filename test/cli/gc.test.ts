@@ -143,11 +143,16 @@ describe("pipeline gc", () => {
     const told = await house.json<GcJson>("gc", "--keep-runs", "1")
     const kinds = (kept: boolean) => told.leftovers.filter(each => each.kept === kept).map(({ kind }) => kind)
     assert.deepStrictEqual(kinds(false), ["attempt", "checkpoint"])
-    assert.deepStrictEqual(kinds(true), ["log", "quarantine", "quarantine"])
+    assert.deepStrictEqual(kinds(true), ["checkpoint", "log", "quarantine", "quarantine"])
     await house.text("gc", "--keep-runs", "1", "--apply")
     assert.deepStrictEqual([attempt, published, unfinished].map(existsSync), [false, false, true])
     assert.isTrue(existsSync(join(house.cache, "logs", "1")))
 
+    await house.text("gc", "--keep-runs", "1", "--checkpoints", "--apply")
+    assert.isFalse(existsSync(unfinished))
+
+    mkdirSync(unfinished)
+    writeFileSync(join(unfinished, "state"), "step 5")
     const old = new Date(Date.now() - 40 * 86_400_000)
     for (const path of [join(unfinished, "state"), unfinished]) utimesSync(path, old, old)
     await house.text("gc", "--keep-runs", "1", "--logs", "--quarantine", "--apply")
