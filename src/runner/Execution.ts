@@ -1,9 +1,10 @@
 /** One attempt under its lease: a private directory, a process, another look at the key, and what it left is published or dropped. */
 import { dirname, join } from "node:path"
-import { Cause, Clock, Effect, Option } from "effect"
+import { Cause, Clock, Effect, Exit, Option } from "effect"
 import type { Ended, Job } from "../executors/Executor.ts"
 import * as Actions from "../ledger/Actions.ts"
 import * as Checked from "../ledger/Checked.ts"
+import type { Database } from "../ledger/Database.ts"
 import type { LedgerError } from "../ledger/LedgerError.ts"
 import * as Leases from "../ledger/Leases.ts"
 import * as Remembered from "../ledger/Remembered.ts"
@@ -95,17 +96,23 @@ export const executeLeased = (ports: Ports, leased: Leased): Effect.Effect<Tried
         const changed: Tried = { _tag: "Changed", what, dropped: true, log, attempt }
         const tried = yield* failed(changed, { class: "stale", message: `${what} while it ran` })
         if (tried !== changed) return tried
-        // What it left for another attempt was made from the same things.
-        yield* Effect.ignoreCause(removeTree(ports.disk, checkpoint))
-        yield* ports.ledger(database => Remembered.forgetName(database, filesSeen(action.key)))
+        // What it left for another attempt was made from the same things. Until it is gone, the ledger knows that it must go.
+        const name = filesSeen(action.key)
+        const now = yield* Clock.currentTimeMillis
+        yield* ports.ledger(database => Remembered.rememberName(database, name, "of a dropped result", now))
+        const gone = yield* Effect.exit(removeForGood(ports, checkpoint))
+        if (Exit.isSuccess(gone)) yield* ports.ledger(database => Remembered.forgetName(database, name))
         return tried
       })
 
     const body = Effect.gen(function* (): Effect.fn.Return<Tried, LedgerError> {
       if (outdated) {
-        const dropped = yield* Effect.result(removeTree(ports.disk, checkpoint))
+        const dropped = yield* Effect.result(removeForGood(ports, checkpoint))
         if (dropped._tag === "Failure") return yield* fails(storageFailure(dropped.failure))
-        yield* ports.ledger(database => Suspects.checkpointDropped(database, action.key))
+        yield* ports.ledger(database => {
+          Suspects.checkpointDropped(database, action.key)
+          rememberFiles(database, action.key, leased.seen, started)
+        })
       }
       const prepared = yield* Effect.result(prepare(ports, leased, directory, checkpoint, { candidates, checked }))
       if (prepared._tag === "Failure") return yield* fails(storageFailure(prepared.failure))
@@ -155,21 +162,30 @@ const candidateSets = 8
 
 /**
  * Whether the checkpoint of a key may hold what was read from files that were written to since: an attempt that was cut off had seen
- * others. Remembers what this one sees. Runs inside a transaction.
+ * others. Where there was none, remembers what this one sees. Runs inside a transaction.
  */
-const isOutdated = (
-  database: Parameters<typeof Remembered.name>[0],
-  key: Digest,
-  { files }: Seen,
-  now: number
-): boolean => {
-  if (files.length === 0) return false
-  const name = filesSeen(key)
-  const text = canonical(files)
-  const before = Remembered.name(database, name)
-  if (before !== text) Remembered.rememberName(database, name, text, now)
-  return before !== undefined && before !== text
+const isOutdated = (database: Database, key: Digest, seen: Seen, now: number): boolean => {
+  const before = Remembered.name(database, filesSeen(key))
+  if (before === undefined) rememberFiles(database, key, seen, now)
+  return before !== undefined && before !== canonical(seen.files)
 }
+
+/** Removes a checkpoint so that a power cut does not bring it back. */
+const removeForGood = ({ disk, paths }: Ports, checkpoint: string): Effect.Effect<void, StorageError> =>
+  Effect.andThen(
+    removeTree(disk, checkpoint),
+    Effect.catchIf(
+      disk.syncDirectory(paths.checkpoints),
+      error => error.code === "ENOENT",
+      () => Effect.void
+    )
+  )
+
+/** Remembers what an attempt that begins with an empty checkpoint sees. */
+const rememberFiles = (database: Database, key: Digest, { files }: Seen, now: number): void =>
+  files.length === 0
+    ? Remembered.forgetName(database, filesSeen(key))
+    : Remembered.rememberName(database, filesSeen(key), canonical(files), now)
 
 /** Makes the attempt's private directory, its request and its log, before anything runs. */
 const prepare = (
