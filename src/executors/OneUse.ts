@@ -1,11 +1,11 @@
 /** Processes that serve exactly one action each; while actions are short, some are started ahead of need. */
 import { type ChildProcess, fork } from "node:child_process"
-import { appendFileSync, closeSync, mkdirSync, openSync, readFileSync, renameSync, rmSync } from "node:fs"
+import { appendFileSync, closeSync, mkdirSync, openSync, readdirSync, readFileSync, renameSync, rmSync } from "node:fs"
 import { join } from "node:path"
 import { enclose } from "./controlGroups.ts"
 import { listProcesses } from "./descendants.ts"
 import type { Job } from "./Executor.ts"
-import { newMark, variable } from "./mark.ts"
+import { newMark, statOf, variable } from "./mark.ts"
 
 /** A process that has not been given its action yet, or works on it. */
 export interface OneUse {
@@ -79,6 +79,7 @@ export class OneUses {
     const setting = JSON.stringify(environmentOf(job))
     for (const other of this.#spares.filter(spare => spare.setting !== setting)) this.#end(other)
     if (job.slots.gpus.length > 0) return
+    if (this.#started === 0) removeStale(this.#options.folder)
     while (!this.#closed && this.#spares.length < this.#options.most) {
       const file = join(this.#options.folder, `ahead.${process.pid}.${++this.#started}`)
       try {
@@ -157,6 +158,19 @@ export class OneUses {
 const discard = (spare: Spare): void => {
   spare.child.kill("SIGKILL")
   remove(spare.file)
+}
+
+/** What processes printed whose runner was killed before they had an action. */
+const removeStale = (folder: string): void => {
+  if (process.platform !== "linux") return
+  try {
+    for (const name of readdirSync(folder)) {
+      const pid = /^ahead\.(\d+)\.\d+$/.exec(name)?.[1]
+      if (pid !== undefined && statOf(Number(pid)) === undefined) remove(join(folder, name))
+    }
+  } catch {
+    // There is no such folder yet.
+  }
 }
 
 const remove = (file: string): void => {

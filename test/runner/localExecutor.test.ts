@@ -79,7 +79,10 @@ describe("the local executor", () => {
 
   it("replaces a process that died while it waited, and names its devices to each from its start", async () => {
     const { folder, job, run } = setUp(answering("`${process.pid} [${process.env.CUDA_VISIBLE_DEVICES}]`"))
+    mkdirSync(join(folder, "logs"))
+    writeFileSync(join(folder, "logs", "ahead.4194305.1"), "of a runner that was killed")
     await run(job())
+    assert.isFalse(existsSync(join(folder, "logs", "ahead.4194305.1")))
     const waiting = await until(() => {
       const found = listProcesses().filter(pid => isWaiting(pid, join(folder, "logs")))
       return found.length === 2 ? found : undefined
