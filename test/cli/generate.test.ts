@@ -217,9 +217,10 @@ describe("pipeline generate", () => {
       return call("-m", "broken", "The").stderr
     }
     // Found out from the files' headers, before memory is asked for.
-    assert.match(configured({ vocab_size: 1e12 }), /of another shape: model.embed_tokens.weight is/)
-    assert.match(configured({ hidden_size: 2 ** 50 }), /of another shape: model.embed_tokens.weight is/)
-    assert.match(configured({ num_hidden_layers: 1e9 }), /config.json: .*\n  at \["num_hidden_layers"\]/)
+    assert.match(configured({ vocab_size: 100_000 }), /of another shape: model.embed_tokens.weight is/)
+    assert.match(configured({ hidden_size: 4096 }), /of another shape: model.embed_tokens.weight is/)
+    for (const [field, size] of Object.entries({ vocab_size: 1e12, hidden_size: 2 ** 50, num_hidden_layers: 1e9 }))
+      assert.match(configured({ [field]: size }), new RegExp(`config.json: .*\\n  at \\["${field}"\\]`))
     writeFileSync(join(broken, "config.json"), "{")
     assert.match(call("-m", "broken", "The").stderr, /config.json: /)
     rmSync(join(broken, "config.json"))
