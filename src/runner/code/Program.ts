@@ -176,6 +176,22 @@ export class Program {
     return [...names].sort()
   }
 
+  /** What is behind the `export *` of a module, its own and those of others behind it, that is no module to look into. */
+  starsOf(
+    loaded: Loaded,
+    seen: Set<Loaded> = new Set()
+  ): ReadonlyArray<readonly [from: Loaded, specifier: string, target: Origin]> {
+    if (seen.has(loaded)) return []
+    seen.add(loaded)
+    return loaded.module.stars.flatMap(specifier => {
+      const target = this.at(loaded, specifier, "import", "*")
+      if ("_tag" in target) return [[loaded, specifier, target] as const]
+      if (target.module.format !== "esm")
+        return [[loaded, specifier, { _tag: "whole", loaded: target, name: "*" }] as const]
+      return this.starsOf(target, seen)
+    })
+  }
+
   /** A path as a fingerprint may hold it: relative to the package that holds the stage. */
   static place(root: string, path: string): string {
     return relative(root, path).split(sep).join("/")

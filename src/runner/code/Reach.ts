@@ -31,6 +31,8 @@ export class Reach {
   readonly #pending: Array<() => void> = []
   readonly #numbers = new Map<Loaded, number>()
   readonly #files = new Map<string, string>()
+  /** Modules that are kept with all that they import and export. */
+  readonly #complete = new Set<Loaded>()
   /** Where something is loaded that the text does not name. */
   readonly computed = new Set<string>()
   #ours = false
@@ -48,7 +50,7 @@ export class Reach {
   add(path: string, name: string): void {
     const loaded = this.#program.load(path)
     this.#evaluation.add(loaded)
-    this.#later(() => this.#keepExports(loaded, name === "*" ? this.#program.exportedNames(loaded) : [name]))
+    this.#later(() => (name === "*" ? this.#keepAllExports(loaded) : this.#keepExport(loaded, name)))
   }
 
   /** A file that counts by its content, or a directory by all that is in it. */
@@ -110,9 +112,13 @@ export class Reach {
   #keepEverything(): boolean {
     let changed = false
     for (const loaded of this.#evaluation.modules.keys()) {
-      if (this.#isWhole(loaded)) continue
+      if (this.#complete.has(loaded)) continue
+      this.#complete.add(loaded)
       changed = true
       this.#keepWhole(loaded)
+      this.#keepAllExports(loaded)
+      // `eval` sees names that no text uses.
+      for (const name of loaded.module.imports.keys()) this.#keepImport(loaded, name, "whole")
     }
     return changed
   }
@@ -132,9 +138,17 @@ export class Reach {
     return items
   }
 
-  #keepExports(loaded: Loaded, names: ReadonlyArray<string>): void {
+  #keepExport(loaded: Loaded, name: string): void {
     if (loaded.module.format !== "esm") return this.#keepWhole(loaded)
-    for (const name of names) this.#link(loaded, `export ${name}`, this.#program.exported(loaded, name))
+    this.#link(loaded, `export ${name}`, this.#program.exported(loaded, name))
+  }
+
+  /** Whoever has a module as an object has all its names, also those that nobody knows: of packages behind `export *`. */
+  #keepAllExports(loaded: Loaded): void {
+    if (loaded.module.format !== "esm") return this.#keepWhole(loaded)
+    for (const name of this.#program.exportedNames(loaded)) this.#keepExport(loaded, name)
+    for (const [from, specifier, target] of this.#program.starsOf(loaded))
+      this.#link(from, `export * ${specifier}`, [target])
   }
 
   #keep(loaded: Loaded, item: Item): void {
@@ -144,31 +158,26 @@ export class Reach {
     const { computed, loads, names } = item.references
     const { module } = loaded
     for (const [name, members] of names) {
-      const imported = module.imports.get(name)
-      if (imported === undefined) {
-        for (const other of module.items) if (other.names.includes(name)) this.#keep(loaded, other)
-        continue
-      }
-      const target = this.#program.at(loaded, imported.source, "import", imported.name)
-      if (!("_tag" in target) && this.#options.isCut(module.path, target.module.path)) {
-        this.#note(loaded, name, [[undefined, "another method"]])
-        continue
-      }
-      const origins = this.#program.origins(loaded, imported)
-      const isSpace = origins.length === 1 && origins[0]!._tag === "namespace"
-      if (!isSpace || members === "whole") this.#link(loaded, name, origins)
-      else
-        for (const member of members)
-          this.#link(
-            loaded,
-            `${name}.${member}`,
-            this.#program.exported((origins[0] as { readonly loaded: Loaded }).loaded, member)
-          )
+      if (module.imports.has(name)) this.#keepImport(loaded, name, members)
+      else for (const other of module.items) if (other.names.includes(name)) this.#keep(loaded, other)
     }
     for (const load of loads) this.#load(loaded, load)
     // Our own loads of this kind are looked at by people.
     if (!this.#program.isOurs(module.path))
       for (const at of computed) this.computed.add(`${module.path}:${module.line(at)}`)
+  }
+
+  #keepImport(loaded: Loaded, name: string, members: ReadonlySet<string> | "whole"): void {
+    const { module } = loaded
+    const imported = module.imports.get(name)!
+    const target = this.#program.at(loaded, imported.source, "import", imported.name)
+    if (!("_tag" in target) && this.#options.isCut(module.path, target.module.path))
+      return this.#note(loaded, name, [[undefined, "another method"]])
+    const origins = this.#program.origins(loaded, imported)
+    const [origin] = origins
+    if (origin?._tag !== "namespace" || origins.length > 1 || members === "whole")
+      return this.#link(loaded, name, origins)
+    for (const member of members) this.#link(loaded, `${name}.${member}`, this.#program.exported(origin.loaded, member))
   }
 
   /** A module that the code loads while it runs. */
@@ -214,9 +223,8 @@ export class Reach {
         this.#keep(origin.loaded, origin.item)
         return [origin.loaded, origin.name]
       case "namespace": {
-        const { loaded } = origin
-        this.#keepExports(loaded, this.#program.exportedNames(loaded))
-        return [loaded, "*"]
+        this.#keepAllExports(origin.loaded)
+        return [origin.loaded, "*"]
       }
       case "whole":
         this.#keepWhole(origin.loaded)
