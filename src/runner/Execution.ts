@@ -1,10 +1,9 @@
 /** One attempt under its lease: a private directory, a process, another look at the key, and what it left is published or dropped. */
 import { dirname, join } from "node:path"
-import { Cause, Clock, Effect, Exit, Option } from "effect"
+import { Cause, Clock, Effect, Option } from "effect"
 import type { Ended, Job } from "../executors/Executor.ts"
 import * as Actions from "../ledger/Actions.ts"
 import * as Checked from "../ledger/Checked.ts"
-import type { Database } from "../ledger/Database.ts"
 import type { LedgerError } from "../ledger/LedgerError.ts"
 import * as Leases from "../ledger/Leases.ts"
 import * as Remembered from "../ledger/Remembered.ts"
@@ -26,7 +25,7 @@ import {
   type Tried
 } from "./Action.ts"
 import { beginLog, note } from "./Logs.ts"
-import { difference, filesSeen } from "./Looks.ts"
+import { checkpointName, difference, droppedName } from "./Looks.ts"
 import type { Ports, Seen } from "./Ports.ts"
 import { commit } from "./Publication.ts"
 import { encodeRequest, type Request, requestFile } from "./Request.ts"
@@ -52,13 +51,12 @@ export const executeLeased = (ports: Ports, leased: Leased): Effect.Effect<Tried
     const { label } = action.node
     const started = yield* Clock.currentTimeMillis
     const directory = join(ports.paths.actions, `${action.key.slice(0, 16)}.${lease.token}`)
-    const checkpoint = join(ports.paths.checkpoints, action.key)
-    const { candidates, checked, execution, outdated, suspect } = yield* ports.ledger(database =>
+    const { candidates, checked, dropped, execution, suspect, tainted } = yield* ports.ledger(database =>
       database.immediate(() => {
         const id = Actions.ensureAction(database, recordOf(action), started)
         return {
-          outdated:
-            isOutdated(database, action.key, leased.seen, started) || Suspects.taintsCheckpoint(database, action.key),
+          dropped: Remembered.name(database, droppedName(action.key)),
+          tainted: Suspects.taintsCheckpoint(database, action.key),
           suspect: Suspects.keys(database).includes(action.key),
           checked: Checked.ofArtifacts(
             database,
@@ -74,6 +72,7 @@ export const executeLeased = (ports: Ports, leased: Leased): Effect.Effect<Tried
         }
       })
     )
+    const checkpoint = join(ports.paths.checkpoints, action.key, checkpointName(leased.seen, dropped))
     const end = (status: "done" | "failed" | "interrupted", failure?: Pick<Failure, "class" | "message">) =>
       Effect.flatMap(Clock.currentTimeMillis, now =>
         ports.ledger(database =>
@@ -93,26 +92,25 @@ export const executeLeased = (ports: Ports, leased: Leased): Effect.Effect<Tried
     const changes = (what: string) =>
       Effect.gen(function* (): Effect.fn.Return<Tried, LedgerError> {
         yield* note(ports, log, `# ${what} while it ran: its result is dropped`)
+        // What it left for another attempt was made from the same things.
+        const ours = yield* ports.ledger(database =>
+          database.immediate(() => {
+            const held = Leases.held(database, lease)
+            if (held) Remembered.rememberName(database, droppedName(action.key), String(lease.token), started)
+            return held
+          })
+        )
         const changed: Tried = { _tag: "Changed", what, dropped: true, log, attempt }
         const tried = yield* failed(changed, { class: "stale", message: `${what} while it ran` })
-        if (tried !== changed) return tried
-        // What it left for another attempt was made from the same things. Until it is gone, the ledger knows that it must go.
-        const name = filesSeen(action.key)
-        const now = yield* Clock.currentTimeMillis
-        yield* ports.ledger(database => Remembered.rememberName(database, name, "of a dropped result", now))
-        const gone = yield* Effect.exit(removeForGood(ports, checkpoint))
-        if (Exit.isSuccess(gone)) yield* ports.ledger(database => Remembered.forgetName(database, name))
+        if (ours) yield* forgetDropped(ports, action.key)
         return tried
       })
 
     const body = Effect.gen(function* (): Effect.fn.Return<Tried, LedgerError> {
-      if (outdated) {
-        const dropped = yield* Effect.result(removeForGood(ports, checkpoint))
-        if (dropped._tag === "Failure") return yield* fails(storageFailure(dropped.failure))
-        yield* ports.ledger(database => {
-          Suspects.checkpointDropped(database, action.key)
-          rememberFiles(database, action.key, leased.seen, started)
-        })
+      if (tainted) {
+        const gone = yield* Effect.result(removeForGood(ports, action.key))
+        if (gone._tag === "Failure") return yield* fails(storageFailure(gone.failure))
+        yield* ports.ledger(database => Suspects.checkpointDropped(database, action.key))
       }
       const prepared = yield* Effect.result(prepare(ports, leased, directory, checkpoint, { candidates, checked }))
       if (prepared._tag === "Failure") return yield* fails(storageFailure(prepared.failure))
@@ -140,7 +138,8 @@ export const executeLeased = (ports: Ports, leased: Leased): Effect.Effect<Tried
       if (committed._tag === "Busy") yield* end("interrupted")
       yield* clean
       if (committed._tag === "Busy") return committed
-      yield* Effect.ignoreCause(removeTree(ports.disk, checkpoint))
+      if (dropped !== undefined) yield* forgetDropped(ports, action.key)
+      else yield* Effect.ignoreCause(removeTree(ports.disk, join(ports.paths.checkpoints, action.key)))
       yield* ports.faults("action.cleaned")
       const ms = (yield* Clock.currentTimeMillis) - started
       yield* ports.emit({ type: "finished", label, ms, summary: committed.summary })
@@ -160,20 +159,10 @@ export const executeLeased = (ports: Ports, leased: Leased): Effect.Effect<Tried
 /** Earlier sets whose items an action may use again. */
 const candidateSets = 8
 
-/**
- * Whether the checkpoint of a key may hold what was read from files that were written to since: an attempt that was cut off had seen
- * others. Where there was none, remembers what this one sees. Runs inside a transaction.
- */
-const isOutdated = (database: Database, key: Digest, seen: Seen, now: number): boolean => {
-  const before = Remembered.name(database, filesSeen(key))
-  if (before === undefined) rememberFiles(database, key, seen, now)
-  return before !== undefined && before !== canonical(seen.files)
-}
-
-/** Removes a checkpoint so that a power cut does not bring it back. */
-const removeForGood = ({ disk, paths }: Ports, checkpoint: string): Effect.Effect<void, StorageError> =>
+/** Removes all checkpoints of a key so that a power cut does not bring them back. */
+const removeForGood = ({ disk, paths }: Ports, key: Digest): Effect.Effect<void, StorageError> =>
   Effect.andThen(
-    removeTree(disk, checkpoint),
+    removeTree(disk, join(paths.checkpoints, key)),
     Effect.catchIf(
       disk.syncDirectory(paths.checkpoints),
       error => error.code === "ENOENT",
@@ -181,11 +170,14 @@ const removeForGood = ({ disk, paths }: Ports, checkpoint: string): Effect.Effec
     )
   )
 
-/** Remembers what an attempt that begins with an empty checkpoint sees. */
-const rememberFiles = (database: Database, key: Digest, { files }: Seen, now: number): void =>
-  files.length === 0
-    ? Remembered.forgetName(database, filesSeen(key))
-    : Remembered.rememberName(database, filesSeen(key), canonical(files), now)
+/** That a result was dropped can be forgotten once the checkpoint is gone. Until then no attempt goes on from it. */
+const forgetDropped = (ports: Ports, key: Digest): Effect.Effect<void> =>
+  Effect.ignoreCause(
+    Effect.andThen(
+      removeForGood(ports, key),
+      ports.ledger(database => Remembered.forgetName(database, droppedName(key)))
+    )
+  )
 
 /** Makes the attempt's private directory, its request and its log, before anything runs. */
 const prepare = (

@@ -1,7 +1,7 @@
 /** What a key is made from, looked at a second time: whether it is still the same, and in words what is not. */
 import { relative } from "node:path"
 import { actionKey } from "../pipeline/Key.ts"
-import type { Digest, Json } from "../pipeline/Digest.ts"
+import { canonical, type Digest, type Json, sha256 } from "../pipeline/Digest.ts"
 import type { ReadyAction } from "./Action.ts"
 import type { Seen } from "./Ports.ts"
 
@@ -27,8 +27,16 @@ export const difference = (action: ReadyAction, now: Seen, before: Seen = now): 
   return found.length === 0 ? undefined : found.join(", and ")
 }
 
-/** The name under which the ledger remembers which files an attempt at a key saw. */
-export const filesSeen = (key: Digest): string => `files seen for ${key}`
+/**
+ * Name of the directory, below those of a key, from which an attempt goes on: other files, or the same ones written to, lead to another one.
+ * So nothing that was made from what an earlier attempt saw can be taken for this one's, whoever wrote it, and whenever. `dropped`: what
+ * the ledger remembers since a result of this key was dropped.
+ */
+export const checkpointName = ({ files }: Seen, dropped: string | undefined): string =>
+  sha256(canonical({ files, dropped: dropped ?? null })).slice(0, 16)
+
+/** The name under which the ledger remembers that a result of a key was dropped, and its checkpoint may still be there. */
+export const droppedName = (key: Digest): string => `dropped ${key}`
 
 /** How many names a message has room for. */
 const shown = 3

@@ -5,13 +5,11 @@ import * as Checked from "../ledger/Checked.ts"
 import type { LedgerError } from "../ledger/LedgerError.ts"
 import * as Leases from "../ledger/Leases.ts"
 import * as Metrics from "../ledger/Metrics.ts"
-import * as Remembered from "../ledger/Remembered.ts"
 import * as Runs from "../ledger/Runs.ts"
 import * as Suspects from "../ledger/Suspects.ts"
 import { manifestBytes } from "../pipeline/Artifact.ts"
 import { type Busy, type Failure, type ReadyAction, recordOf, storageFailure } from "./Action.ts"
 import type { Ports } from "./Ports.ts"
-import { filesSeen } from "./Looks.ts"
 import { readResult } from "./Result.ts"
 import { describe } from "./summary.ts"
 
@@ -59,7 +57,6 @@ export const commit = (
           result.metrics.map(metric => ({ ...metric, value: metric.value ?? Number.NaN }))
         )
         Runs.finishExecution(database, execution, { status: "done", now, cpuMs: result.cpuMs, peakKib: result.peakKib })
-        Remembered.forgetName(database, filesSeen(action.key))
         Leases.release(database, lease)
         return divergences
       })

@@ -1,6 +1,6 @@
 /** What was keyed is what ran: code and inputs that change after planning, before an action starts or while it runs. */
 import { existsSync, rmSync } from "node:fs"
-import { join } from "node:path"
+import { dirname, join } from "node:path"
 import { Effect, Exit } from "effect"
 import { assert, describe, it } from "vitest"
 import { StageError } from "../../src/pipeline/StageError.ts"
@@ -171,6 +171,32 @@ describe("code that changes", () => {
     const failures = played.events.flatMap(event => (event.type === "failed" ? [event.message] : []))
     assert.deepStrictEqual(failures, ["mix.ts:3:1: unexpected end of file"])
     assert.deepStrictEqual(labelsOf(played), ["source"])
+  })
+})
+
+describe("the checkpoint of a dropped result", () => {
+  it("is not gone on from, also if it comes back: by a power cut, or a process that went on writing", () => {
+    const items = planOf("items", [part("source", 0), part("fold", 0, [0])], 1)
+    const right = play(editable(), items, obey).process.outputs().get("split.items")
+    const world = editable()
+    const isKept = (path: string) => path.startsWith("/cache/checkpoints/")
+    let kept: ReadonlyArray<readonly [string, Uint8Array]> = []
+    play(world, items, (job, work, nth) =>
+      job.label !== "split" || nth > 1
+        ? work
+        : Effect.sync(() => world.edit("split", 1)).pipe(
+            Effect.andThen(work),
+            Effect.tap(() => Effect.sync(() => (kept = [...world.disk.files()].filter(([path]) => isKept(path)))))
+          )
+    )
+    assert.isNotEmpty(kept)
+    assert.isEmpty([...world.disk.files().keys()].filter(isKept))
+    for (const [path, bytes] of kept) {
+      Effect.runSync(world.disk.mkdir(dirname(path)))
+      Effect.runSync(world.disk.write(path, bytes))
+    }
+    world.edit("split", 0)
+    assert.strictEqual(play(world, items, obey).process.outputs().get("split.items"), right)
   })
 })
 
