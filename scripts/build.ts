@@ -120,6 +120,7 @@ const bundleLooking = async (): Promise<void> => {
 const settled = (fingerprint: Fingerprint.Fingerprint): Fingerprint.Fingerprint => ({
   ...fingerprint,
   seen: [],
+  declared: [],
   loadable: []
 })
 

@@ -32,6 +32,8 @@ export interface Memory {
 export interface Codes {
   readonly codeOf: (node: PlanNode) => CodeOf
   readonly locate: (node: PlanNode) => StageLocation
+  /** The files that the node's stage declares, with their stat. */
+  readonly filesOf: (node: PlanNode) => ReadonlyArray<readonly [path: string, stat: string]>
   /** For `why`: what a stage's fingerprint consists of. */
   readonly fingerprintOf: (node: PlanNode) => Fingerprint.Fingerprint
   /** Whether all that the node's fingerprint was made from is on disk as it was. */
@@ -44,7 +46,7 @@ export interface Codes {
 export const noMethod = ""
 
 /** Changes with what is remembered, and with how fingerprints are made: older memory is not asked. */
-const memoryVersion = 2
+const memoryVersion = 3
 
 /** Fingerprints for all stages among these nodes, each computed at most once. */
 export const load = (
@@ -69,6 +71,10 @@ export const load = (
       methodsOf(stage).get(Fingerprint.chosenMethod(stage, parameters) ?? noMethod)!
     return {
       codeOf: node => of(node).code,
+      filesOf: node => {
+        const { built, fingerprint } = of(node)
+        return built ? [] : fingerprint.declared.map(path => [path, Fingerprint.statText(path)] as const)
+      },
       fingerprintOf: node => of(node).fingerprint,
       locate: node => {
         const { built, export: name, file, fingerprint } = of(node)

@@ -8,7 +8,7 @@ import type { AnyStage } from "../pipeline/Stage.ts"
 import { permanent, type StageError } from "../pipeline/StageError.ts"
 import { Program } from "./code/Program.ts"
 import { Reach } from "./code/Reach.ts"
-import { contentOf, type Seen, Sources, standing, stands } from "./code/Sources.ts"
+import { contentOf, type Seen, Sources, standing, stands, Trail } from "./code/Sources.ts"
 
 export { statText } from "./code/Sources.ts"
 
@@ -21,6 +21,8 @@ export interface Fingerprint {
   readonly packages: { readonly [name: string]: string }
   /** All that was looked at: while it stands, nothing is computed again. */
   readonly seen: ReadonlyArray<Seen>
+  /** Declared files, and directories among them: the stage reads them whenever it likes. */
+  readonly declared: ReadonlyArray<string>
   /** The modules that the stage's process may load, with their content. */
   readonly loadable: ReadonlyArray<readonly [path: string, digest: Digest]>
   /** Where something is loaded that the text does not name, as `file:line`. */
@@ -108,11 +110,13 @@ const analyse = async (target: FingerprintTarget, session: Session): Promise<Fin
     throw new Error(`it has no export ${target.export}`)
   reach.add(file, target.export)
   for (const module of chosen) reach.add(program.sources.real(module), "*")
+  const declared = new Trail(program.sources)
   for (const name of target.files ?? []) {
     // One that is a module may be loaded under a name that the code computes.
     if (/\.[cm]?[jt]s$/.test(name)) reach.add(program.sources.real(absolute(name)), "*")
-    reach.addFile(name, fileDigest(reach, absolute(name), name))
+    reach.addFile(name, fileDigest(declared, absolute(name), name))
   }
+  reach.looks.join(declared)
   reach.finish()
   const { checksums, ours, versions } = reach.packages()
   const own = ours ? await session.ours() : undefined
@@ -123,6 +127,7 @@ const analyse = async (target: FingerprintTarget, session: Session): Promise<Fin
     modules: reach.modules(),
     packages: own === undefined ? versions : { ...versions, ...own.packages, [ownPackage]: own.digest.slice(0, 12) },
     seen: [...reach.looks.seen.values(), ...(own?.seen ?? [])],
+    declared: [...declared.seen.keys()],
     loadable: reach.loadable(),
     computed: [...reach.computed]
   }
@@ -144,11 +149,11 @@ const methodModules = ({ method, methods }: FingerprintTarget, absolute: (path: 
 const listOf = (modules: string | ReadonlyArray<string> | undefined): ReadonlyArray<string> =>
   typeof modules === "string" ? [modules] : (modules ?? [])
 
-const fileDigest = (reach: Reach, path: string, name: string): string => {
-  const digest = reach.looks.digest(path)
+const fileDigest = (trail: Trail, path: string, name: string): string => {
+  const digest = trail.digest(path)
   if (digest !== undefined) return digest
   if (!existsSync(path)) throw new Error(`its files name ${name}, but there is no ${path}`)
-  return contentOf(reach.looks, path)
+  return contentOf(trail, path)
 }
 
 export const isCurrent = (fingerprint: Fingerprint): boolean => fingerprint.seen.every(stands)

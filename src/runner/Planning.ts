@@ -117,7 +117,11 @@ const lookAgain =
       if (!codes.isCurrent(node)) yield* codes.refresh(node)
       const identity = node.stage.identity === undefined ? undefined : yield* evaluate(node)
       if (identity !== undefined) identities.set(node.id, identity)
-      return { code: codes.codeOf(node), identity: identity?.text, files: identity?.files ?? [] }
+      return {
+        code: codes.codeOf(node),
+        identity: identity?.text,
+        files: [...(identity?.files ?? []), ...codes.filesOf(node)]
+      }
     })
 
 const resolveIdentities = (

@@ -44,7 +44,7 @@ export interface Seen {
   readonly code: CodeOf
   /** Canonical JSON; undefined where the stage has no identity. */
   readonly identity: string | undefined
-  /** The files that the identity was made from, with their stat. */
+  /** The files that the identity was made from, and those that the stage declares, with their stat: an action reads them whenever it likes. */
   readonly files: ReadonlyArray<readonly [path: string, stat: string]>
 }
 
