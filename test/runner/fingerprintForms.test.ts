@@ -1,6 +1,6 @@
 /** Rare forms of code that loads, names and runs other code: a fingerprint changes with all that they reach. */
-import { describe, it } from "vitest"
-import { changes, folder, packages, stage } from "../support/fingerprinted.ts"
+import { assert, describe, it } from "vitest"
+import { changes, compute, folder, packages, stage } from "../support/fingerprinted.ts"
 
 describe("a change of it is seen:", () => {
   it("a package behind `export *` of a module that is used as an object", async () => {
@@ -35,5 +35,72 @@ describe("a change of it is seen:", () => {
       folder({ ...packages("1.0.0"), ...seen, "w.ts": stage(`import { f } from "./b.ts"`, "f()") }),
       packages("2.0.0")
     )
+  })
+
+  it("what is called under a name that elsewhere is a `require`", async () => {
+    const req = (n: number) => ({ "c.ts": `export const req = s => s + ${n}` })
+    const shadow = `import { createRequire } from "node:module"\nimport { req } from "./c.ts"
+export const other = () => { const req = createRequire(import.meta.url); return req("node:fs") }`
+    await changes(folder({ ...req(1), "w.ts": stage(shadow, `req("x")`) }), req(2))
+    const own = (n: number) => ({ "c.ts": `export const createRequire = a => s => s + ${n}` })
+    const use = `import { createRequire } from "./c.ts"\nconst r = createRequire("a")`
+    await changes(folder({ ...own(1), "w.ts": stage(use, `r("x")`) }), own(2))
+    await changes(folder({ ...own(1), "w.ts": stage(use, `r.resolve("x")`) }), own(2))
+    const resolve = (n: number) => ({ "c.ts": `export const req = { resolve: () => ${n} }` })
+    await changes(folder({ ...resolve(1), "w.ts": stage(shadow, `req.resolve("x")`) }), resolve(2))
+  })
+
+  it("what a `require` that is assigned later loads", async () => {
+    const assigned = `import { createRequire } from "node:module"\nlet req; try { req = createRequire(import.meta.url) } catch {}`
+    const project = folder({ "w.ts": stage(assigned, `req("./c.cjs").v`), "c.cjs": "exports.v = 1" })
+    await changes(project, { "c.cjs": "exports.v = 2" })
+    assert.deepStrictEqual((await compute(project)).computed, [])
+  })
+
+  it("another method's module that does something where it is imported", async () => {
+    const methods = { by: "method", modules: { a: "./a.ts", b: "./b.ts" } }
+    const w = stage(`import "./b.ts"\nconst all = () => [import("./a.ts"), import("./b.ts")]`, "[all, globalThis.zz]")
+    const project = folder({ "w.ts": w, "a.ts": "export const v = 1", "b.ts": "export const v = 1; globalThis.zz = 1" })
+    await changes(project, { "b.ts": "export const v = 1; globalThis.zz = 2" }, { methods, method: "a" })
+  })
+
+  it("the name of a function behind parentheses, and the name of a file in CommonJS", async () => {
+    const uses = (file: string, before: string, now: string) =>
+      changes(folder({ "w.ts": stage(`import { f } from "./${file}"`, "f.name"), [file]: before }), { [file]: now })
+    await uses("c.ts", "export let f: any; (f) = () => 1", "export let f: any; f = () => 1")
+    await uses("c.ts", "export let f: any; (f as any) = () => 1", "export let f: any; f = () => 1")
+    await uses("c.ts", "export let f: any; (f) ??= () => 1", "export let f: any; f ??= () => 1")
+    await uses("c.ts", "export let f: any; [(f) = () => 1] = []", "export let f: any; [f = () => 1] = []")
+    for (const name of ["module.filename", `require.resolve("./x.json")`, "arguments[3]", "(m => m.id)(module)"]) {
+      const text = `exports.v = require("node:path").basename(${name})`
+      const project = folder({ "x.json": "{}", "w.ts": stage(`import m from "./c1.cjs"`, "m.v"), "c1.cjs": text })
+      await changes(project, { "w.ts": stage(`import m from "./c2.cjs"`, "m.v"), "c2.cjs": text })
+    }
+  })
+
+  it("what a CommonJS module requires, although its comment speaks of import.meta", () =>
+    changes(
+      folder({
+        "package.json": "{}",
+        "w.ts": stage(`import m from "./c.js"`, "m.v"),
+        "c.js": `// unlike import.meta.url\nmodule.exports = { v: require("./d.js").v }`,
+        "d.js": "exports.v = 1"
+      }),
+      { "d.js": "exports.v = 2" }
+    ))
+
+  it("the directory that `require` means, and not the file beside it", async () => {
+    for (const specifier of [".", "./", "../lib/", "../lib/."])
+      await changes(
+        folder({
+          "w.ts": stage(`import m from "./lib/a.cjs"`, "m.v"),
+          "lib.js": "exports.v = 99",
+          "lib/package.json": `{ "type": "commonjs" }`,
+          "lib/a.cjs": `module.exports = require("${specifier}")`,
+          "lib/index": "exports.v = 99",
+          "lib/index.js": "exports.v = 1"
+        }),
+        { "lib/index.js": "exports.v = 2" }
+      )
   })
 })

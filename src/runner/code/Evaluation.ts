@@ -10,20 +10,16 @@ export class Evaluation {
   readonly modules = new Map<Loaded, ReadonlyArray<Loaded>>()
   /** Modules that import themselves by way of others: what one sees of another depends on who comes first. */
   readonly cyclic = new Set<Loaded>()
-  /** Modules that are evaluated for another method only. */
-  readonly others = new Set<Loaded>()
   /** What starts an evaluation: the entry, and each module that is loaded later; with the order of all, packages by name. */
   readonly roots: Array<readonly [root: Loaded, order: ReadonlyArray<Loaded | string>]> = []
   readonly #program: Program
-  readonly #isCut: ReachOptions["isCut"]
   readonly #looks: Trail
   /** Told of packages that do something when they are loaded. */
   readonly #count: (root: string) => void
   readonly #silent = new Map<string, boolean>()
 
-  constructor({ isCut, program }: ReachOptions, looks: Trail, count: (root: string) => void) {
+  constructor({ program }: ReachOptions, looks: Trail, count: (root: string) => void) {
     this.#program = program
-    this.#isCut = isCut
     this.#looks = looks
     this.#count = count
   }
@@ -46,10 +42,6 @@ export class Evaluation {
           if (mark !== undefined && !order.includes(mark)) order.push(mark)
           continue
         }
-        if (this.#isCut(loaded.module.path, target.module.path)) {
-          this.#passOver(target)
-          continue
-        }
         first.push(target)
         if (!index.has(target)) {
           visit(target)
@@ -68,16 +60,6 @@ export class Evaluation {
     if (this.roots.some(([known]) => known === root)) return
     visit(root)
     this.roots.push([root, order])
-  }
-
-  /** Modules of another method are loaded, but count for nothing: that is what declaring them says. */
-  #passOver(loaded: Loaded): void {
-    if (this.others.has(loaded)) return
-    this.others.add(loaded)
-    for (const specifier of loaded.module.requests) {
-      const target = this.#program.at(loaded, specifier, "import", "*")
-      if (!("_tag" in target)) this.#passOver(target)
-    }
   }
 
   /** Evaluating a package counts unless all of it is proven to do nothing; its name, where it counts. */

@@ -1,6 +1,6 @@
 /** One module as its text says: what it declares, imports, exports and loads. */
 import type * as Rolldown from "rolldown/utils"
-import { bare, identifierName, isCreateRequire, isErased, isNode, type Node } from "./Syntax.ts"
+import { bare, identifierName, isCreateRequire, isErased, isImportMeta, isNode, type Node } from "./Syntax.ts"
 import { emptyReferences, type References, textOf } from "./Text.ts"
 
 /** A statement at the top level, or one declarator of it: what can be reached by itself. */
@@ -60,7 +60,7 @@ export const parseModule = (parse: Parse, path: string, text: string, format: Fo
     })
   let result = attempt(format === "commonjs" ? "commonjs" : "module")
   let body = (result.program as unknown as { readonly body: ReadonlyArray<Node> }).body
-  let esm = format === "esm" || (format === "detect" && isModuleSyntax(body, text))
+  let esm = format === "esm" || (format === "detect" && isModuleSyntax(body))
   if (!esm && format === "detect") {
     result = attempt("commonjs")
     // What is no script, but a module without imports (with `await` at its top), is a module.
@@ -79,9 +79,11 @@ export const parseModule = (parse: Parse, path: string, text: string, format: Fo
   return esm ? esModule(path, body, line) : commonJsModule(path, body, line)
 }
 
-const isModuleSyntax = (body: ReadonlyArray<Node>, text: string): boolean =>
-  body.some(({ type }) => /^(?:Import|ExportNamed|ExportDefault|ExportAll)Declaration$/.test(type)) ||
-  /\bimport\s*\.\s*meta\b/.test(text)
+const isModuleSyntax = (body: ReadonlyArray<Node>): boolean => {
+  let found = body.some(({ type }) => /^(?:Import|ExportNamed|ExportDefault|ExportAll)Declaration$/.test(type))
+  if (!found) eachNode(body, node => (found ||= isImportMeta(node)))
+  return found
+}
 
 const eachNode = (value: unknown, look: (node: Node) => void): void => {
   if (Array.isArray(value)) for (const each of value) eachNode(each, look)
@@ -102,9 +104,14 @@ const requiresOf = (body: ReadonlyArray<Node>): { readonly makers: Set<string>; 
     if (name !== undefined) makers.add(name)
   })
   eachNode(body, node => {
-    if (node.type !== "VariableDeclarator" || !isNode(node["init"])) return
-    const name = identifierName(node["id"])
-    if (name !== undefined && isCreateRequire(bare(node["init"]), makers)) requires.add(name)
+    const [to, value] =
+      node.type === "VariableDeclarator"
+        ? [node["id"], node["init"]]
+        : node.type === "AssignmentExpression"
+          ? [node["left"], node["right"]]
+          : []
+    const name = isNode(to) ? identifierName(bare(to)) : undefined
+    if (name !== undefined && isNode(value) && isCreateRequire(bare(value), makers)) requires.add(name)
   })
   return { makers, requires }
 }

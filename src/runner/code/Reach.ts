@@ -78,7 +78,7 @@ export class Reach {
       if (this.computed.size === 0 || !this.#keepEverything()) break
     }
     for (const loaded of this.#evaluation.modules.keys()) this.looks.join(loaded.looks)
-    for (const loaded of [...this.#kept.keys(), ...this.#evaluation.others]) this.looks.join(loaded.looks)
+    for (const loaded of this.#kept.keys()) this.looks.join(loaded.looks)
   }
 
   #keepEffects(): boolean {
@@ -328,7 +328,7 @@ export class Reach {
 
   /** Modules that the stage's process may load, with what they held. */
   loadable(): ReadonlyArray<readonly [path: string, digest: Digest]> {
-    const all = new Set([...this.#evaluation.modules.keys(), ...this.#kept.keys(), ...this.#evaluation.others])
+    const all = new Set([...this.#evaluation.modules.keys(), ...this.#kept.keys()])
     return [...all].map(({ file, module }) => [module.path, file.digest] as const)
   }
 }

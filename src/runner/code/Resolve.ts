@@ -1,6 +1,6 @@
 /** Node's rules of what a specifier means, with every place that was looked at kept on a trail. */
 import { builtinModules } from "node:module"
-import { dirname, join } from "node:path"
+import { dirname, join, resolve as resolvePath } from "node:path"
 import { fileURLToPath, pathToFileURL } from "node:url"
 import type { Trail } from "./Sources.ts"
 
@@ -33,7 +33,7 @@ export const resolve = (trail: Trail, specifier: string, importer: string, via: 
   if (/^(?:\.{0,2}\/|\.{1,2}$)/.test(specifier)) {
     return via === "import"
       ? atUrl(trail, new URL(specifier, pathToFileURL(importer)))
-      : probe(trail, join(specifier.startsWith("/") ? "/" : dirname(importer), specifier))
+      : probe(trail, resolvePath(dirname(importer), specifier), namesDirectory(specifier))
   }
   if (specifier.startsWith("file:")) return atUrl(trail, new URL(specifier))
   if (specifier.startsWith("#")) return internal(trail, specifier, importer, via)
@@ -52,16 +52,23 @@ const exact = (trail: Trail, path: string): Resolved =>
   trail.isFile(path) ? { _tag: "file", path: trail.real(path) } : missing(`there is no file ${path}`)
 
 /** CommonJS tries endings, and a directory's main file. */
-const probe = (trail: Trail, path: string): Resolved => {
-  for (const candidate of [path, `${path}.js`, `${path}.json`, `${path}.node`])
-    if (trail.isFile(candidate)) return { _tag: "file", path: trail.real(candidate) }
-  const main = trail.json(join(path, "package.json"))?.["main"]
-  const bases = typeof main === "string" ? [join(path, main), join(path, main, "index")] : []
-  for (const base of [...bases, join(path, "index")])
-    for (const candidate of [base, `${base}.js`, `${base}.json`, `${base}.node`])
-      if (trail.isFile(candidate)) return { _tag: "file", path: trail.real(candidate) }
-  return missing(`there is no file ${path}`)
+const probe = (trail: Trail, path: string, isDirectory = false): Resolved => {
+  const withEnding = (base: string) => [`${base}.js`, `${base}.json`, `${base}.node`]
+  const found = (candidates: ReadonlyArray<string>) => candidates.find(candidate => trail.isFile(candidate))
+  const file =
+    (isDirectory ? undefined : found([path, ...withEnding(path)])) ??
+    found(mainOf(trail, path).flatMap(main => [main, ...withEnding(main), ...withEnding(join(main, "index"))])) ??
+    found(withEnding(join(path, "index")))
+  return file === undefined ? missing(`there is no file ${path}`) : { _tag: "file", path: trail.real(file) }
 }
+
+const mainOf = (trail: Trail, path: string): ReadonlyArray<string> => {
+  const main = trail.json(join(path, "package.json"))?.["main"]
+  return typeof main === "string" ? [join(path, main)] : []
+}
+
+/** `.`, `./lib/`, `../lib/..`: what CommonJS takes for a directory, whatever file lies beside it. */
+const namesDirectory = (specifier: string): boolean => /(?:^|\/)\.{0,2}$/.test(specifier)
 
 /** The nearest package.json above a file, which may decide what its specifiers and its format mean. */
 export const packageScope = (
@@ -108,12 +115,15 @@ const external = (trail: Trail, specifier: string, importer: string, via: Via): 
         const manifest = trail.json(join(root, "package.json"))
         const exports = manifest?.["exports"]
         if (exports !== undefined && exports !== null) return fromExports(trail, below, exports, root, via)
-        if (below !== ".") return via === "import" ? exact(trail, join(root, below)) : probe(trail, join(root, below))
-        return probe(trail, root)
+        if (below !== ".")
+          return via === "import"
+            ? exact(trail, join(root, below))
+            : probe(trail, resolvePath(root, below), namesDirectory(below))
+        return probe(trail, root, true)
       }
       // CommonJS finds single files there, too.
       if (via === "require") {
-        const found = probe(trail, join(directory, "node_modules", specifier))
+        const found = probe(trail, join(directory, "node_modules", specifier), namesDirectory(specifier))
         if (found._tag === "file") return found
       }
     }

@@ -107,16 +107,20 @@ export const textOf = (node: Node, context: TextContext, references: References)
   const visitCallee = (value: Node): string => {
     const callee = bare(value)
     const called = identifierName(callee)
-    if (called !== undefined && context.makers.has(called)) {
+    // As the function that is called, or asked where something lies, `require` stays what it is.
+    if (called !== undefined && (context.makers.has(called) || context.requires.has(called))) {
       name(called)
       return called
     }
-    // As the function that is called, or asked where something lies, `require` stays what it is.
-    if (called !== undefined && context.requires.has(called)) return `(require ${JSON.stringify(called)})`
     if (callee.type === "MemberExpression") {
       const object = identifierName(bare(callee["object"] as Node))
-      if (object !== undefined && context.requires.has(object))
-        return `(require ${object}.${memberName(callee) ?? "?"})`
+      const member = memberName(callee)
+      if (object !== undefined && member !== undefined && context.requires.has(object)) {
+        // It answers with a path.
+        references.usesPlace = true
+        name(object, member)
+        return `(require ${object}.${member})`
+      }
     }
     return visit(value)
   }
@@ -227,6 +231,8 @@ export const textOf = (node: Node, context: TextContext, references: References)
         if (context.requires.has(text) || context.makers.has(text) || text === "eval" || text === "Function")
           references.computed.push(node.start)
         if (text === "__filename" || text === "__dirname") references.usesPlace = true
+        // `module.filename`, and the arguments of the function around a module of CommonJS.
+        if (context.commonJs && (text === "module" || text === "arguments")) references.usesPlace = true
         name(text)
         return text
       }
@@ -234,24 +240,42 @@ export const textOf = (node: Node, context: TextContext, references: References)
         const object = identifierName(bare(node["object"] as Node))
         const member = memberName(node)
         if (object !== undefined && member !== undefined && !context.requires.has(object)) {
+          if (context.commonJs && object === "module" && member !== "exports") references.usesPlace = true
           name(object, member)
           return `(${object}${node["optional"] === true ? "?." : "."}${JSON.stringify(member)})`
         }
         break
       }
-      case "VariableDeclarator":
+      case "VariableDeclarator": {
         // What `createRequire` returned is known by its name; only the calls of it count.
-        if (
-          node["init"] !== null &&
-          isCreateRequire(bare(node["init"] as Node), context.makers) &&
-          identifierName(node["id"]) !== undefined
-        )
-          return `(createRequire ${identifierName(node["id"])} ${visit(node["init"] as Node)})`
+        const declared = identifierName(node["id"])
+        if (declared === undefined || !context.requires.has(declared)) break
+        const init = node["init"] as Node | null
+        return `(${node.type} ${declared} ${init === null ? "" : visit(init)})`
+      }
+      case "AssignmentExpression": {
+        const left = node["left"] as Node
+        const right = node["right"] as Node
+        const assigned = identifierName(bare(left))
+        if (assigned === undefined) break
+        // Behind a name in parentheses, a function gets no name.
+        const mark = left.start === node.start ? "" : " parenthesized"
+        if (!context.requires.has(assigned) || !isCreateRequire(bare(right), context.makers)) {
+          return `(${node.type}${mark} ${String(node["operator"])} ${visit(left)} ${visit(right)})`
+        }
+        name(assigned)
+        return `(${node.type}${mark} ${String(node["operator"])} ${assigned} ${visit(right)})`
+      }
+      case "AssignmentPattern":
+        if ((node["left"] as Node).start !== node.start)
+          return `(${node.type} parenthesized ${visit(node["left"] as Node)} ${visit(node["right"] as Node)})`
         break
       case "UnaryExpression": {
         const asked = identifierName(bare(node["argument"] as Node))
-        if (node["operator"] === "typeof" && asked !== undefined && context.requires.has(asked))
+        if (node["operator"] === "typeof" && asked !== undefined && context.requires.has(asked)) {
+          name(asked)
           return `(typeof ${asked})`
+        }
         break
       }
       case "ImportExpression":
