@@ -4,6 +4,7 @@ import { Cause, Clock, Effect, Option } from "effect"
 import type { Ended, Job } from "../executors/Executor.ts"
 import * as Actions from "../ledger/Actions.ts"
 import * as Checked from "../ledger/Checked.ts"
+import type { Database } from "../ledger/Database.ts"
 import type { LedgerError } from "../ledger/LedgerError.ts"
 import * as Leases from "../ledger/Leases.ts"
 import * as Remembered from "../ledger/Remembered.ts"
@@ -51,12 +52,15 @@ export const executeLeased = (ports: Ports, leased: Leased): Effect.Effect<Tried
     const { label } = action.node
     const started = yield* Clock.currentTimeMillis
     const directory = join(ports.paths.actions, `${action.key.slice(0, 16)}.${lease.token}`)
-    const { candidates, checked, dropped, execution, suspect, tainted } = yield* ports.ledger(database =>
+    const { candidates, checked, dropped, execution, suspect } = yield* ports.ledger(database =>
       database.immediate(() => {
         const id = Actions.ensureAction(database, recordOf(action), started)
+        if (Suspects.taintsCheckpoint(database, action.key)) {
+          rememberDropped(database, lease, started)
+          Suspects.checkpointDropped(database, action.key)
+        }
         return {
           dropped: Remembered.name(database, droppedName(action.key)),
-          tainted: Suspects.taintsCheckpoint(database, action.key),
           suspect: Suspects.keys(database).includes(action.key),
           checked: Checked.ofArtifacts(
             database,
@@ -96,7 +100,7 @@ export const executeLeased = (ports: Ports, leased: Leased): Effect.Effect<Tried
         const ours = yield* ports.ledger(database =>
           database.immediate(() => {
             const held = Leases.held(database, lease)
-            if (held) Remembered.rememberName(database, droppedName(action.key), String(lease.token), started)
+            if (held) rememberDropped(database, lease, started)
             return held
           })
         )
@@ -107,11 +111,6 @@ export const executeLeased = (ports: Ports, leased: Leased): Effect.Effect<Tried
       })
 
     const body = Effect.gen(function* (): Effect.fn.Return<Tried, LedgerError> {
-      if (tainted) {
-        const gone = yield* Effect.result(removeForGood(ports, action.key))
-        if (gone._tag === "Failure") return yield* fails(storageFailure(gone.failure))
-        yield* ports.ledger(database => Suspects.checkpointDropped(database, action.key))
-      }
       const prepared = yield* Effect.result(prepare(ports, leased, directory, checkpoint, { candidates, checked }))
       if (prepared._tag === "Failure") return yield* fails(storageFailure(prepared.failure))
       yield* ports.faults("action.requested")
@@ -159,24 +158,16 @@ export const executeLeased = (ports: Ports, leased: Leased): Effect.Effect<Tried
 /** Earlier sets whose items an action may use again. */
 const candidateSets = 8
 
-/** Removes all checkpoints of a key so that a power cut does not bring them back. */
-const removeForGood = ({ disk, paths }: Ports, key: Digest): Effect.Effect<void, StorageError> =>
-  Effect.andThen(
-    removeTree(disk, join(paths.checkpoints, key)),
-    Effect.catchIf(
-      disk.syncDirectory(paths.checkpoints),
-      error => error.code === "ENOENT",
-      () => Effect.void
-    )
-  )
+/** From now on no attempt at the key goes on from what earlier ones kept. */
+const rememberDropped = (database: Database, { key, token }: Leases.Lease, now: number): void =>
+  Remembered.rememberName(database, droppedName(key), String(token), now)
 
-/** That a result was dropped can be forgotten once the checkpoint is gone. Until then no attempt goes on from it. */
-const forgetDropped = (ports: Ports, key: Digest): Effect.Effect<void> =>
-  Effect.ignoreCause(
-    Effect.andThen(
-      removeForGood(ports, key),
-      ports.ledger(database => Remembered.forgetName(database, droppedName(key)))
-    )
+/** That can be forgotten once the checkpoints are gone so that not even a power cut brings them back. */
+const forgetDropped = ({ disk, ledger, paths }: Ports, key: Digest): Effect.Effect<void> =>
+  removeTree(disk, join(paths.checkpoints, key)).pipe(
+    Effect.andThen(disk.syncDirectory(paths.checkpoints)),
+    Effect.andThen(ledger(database => Remembered.forgetName(database, droppedName(key)))),
+    Effect.ignoreCause
   )
 
 /** Makes the attempt's private directory, its request and its log, before anything runs. */

@@ -30,12 +30,12 @@ export const difference = (action: ReadyAction, now: Seen, before: Seen = now): 
 /**
  * Name of the directory, below those of a key, from which an attempt goes on: other files, or the same ones written to, lead to another one.
  * So nothing that was made from what an earlier attempt saw can be taken for this one's, whoever wrote it, and whenever. `dropped`: what
- * the ledger remembers since a result of this key was dropped.
+ * the ledger remembers since a result of this key was dropped, or was found to be made from damaged bytes.
  */
 export const checkpointName = ({ files }: Seen, dropped: string | undefined): string =>
   sha256(canonical({ files, dropped: dropped ?? null })).slice(0, 16)
 
-/** The name under which the ledger remembers that a result of a key was dropped, and its checkpoint may still be there. */
+/** The name under which the ledger remembers that, until the checkpoints are gone. */
 export const droppedName = (key: Digest): string => `dropped ${key}`
 
 /** How many names a message has room for. */

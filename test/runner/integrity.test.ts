@@ -2,6 +2,7 @@
 import {
   chmodSync,
   closeSync,
+  mkdirSync,
   openSync,
   readdirSync,
   readFileSync,
@@ -10,7 +11,7 @@ import {
   writeFileSync,
   writeSync
 } from "node:fs"
-import { join } from "node:path"
+import { dirname, join } from "node:path"
 import { Effect } from "effect"
 import { afterEach, assert, beforeEach, describe, it } from "vitest"
 import * as Suspects from "../../src/ledger/Suspects.ts"
@@ -190,9 +191,16 @@ describe("results that were computed from damaged bytes before anybody knew", ()
     damage()
     await forgeCheck(Date.now())
     assert.strictEqual((await run([[2, "path"]], true)).status, "failed")
+    const kept = readdirSync(cache, { recursive: true, encoding: "utf8" }).find(path =>
+      /^checkpoints.*value$/.test(path)
+    )!
+    const wrong = readFileSync(join(cache, kept))
     await verifyAll()
     const again = await run([[2, "path"]], true)
     assert.strictEqual(again.status, "failed", "it begins anew, and stumbles again")
+    // A process that lost its lease, and not the bytes that it had read, goes on writing.
+    mkdirSync(dirname(join(cache, kept)), { recursive: true })
+    writeFileSync(join(cache, kept), wrong)
     assert.strictEqual((await run([[2, "path"]], true)).text("collect", "value"), right(2))
   })
 })
