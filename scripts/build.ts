@@ -121,7 +121,9 @@ const settled = (fingerprint: Fingerprint.Fingerprint): Fingerprint.Fingerprint 
   ...fingerprint,
   seen: [],
   declared: [],
-  loadable: []
+  loadable: [],
+  silent: [],
+  roots: []
 })
 
 /** Fingerprints of every stage that ships, for each of its methods. */

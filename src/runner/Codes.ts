@@ -2,7 +2,7 @@
 import { existsSync, readFileSync } from "node:fs"
 import { join } from "node:path"
 import { Effect } from "effect"
-import { canonical, type Digest } from "../pipeline/Digest.ts"
+import { canonical } from "../pipeline/Digest.ts"
 import type { PlanNode } from "../pipeline/Plan.ts"
 import type { AnyStage } from "../pipeline/Stage.ts"
 import { permanent, type StageError } from "../pipeline/StageError.ts"
@@ -14,7 +14,10 @@ export interface StageLocation {
   readonly module: string
   readonly export: string
   /** The modules that it may load, with their content; left out for stages of the built program, which does not change. */
-  readonly loadable?: ReadonlyArray<readonly [path: string, digest: Digest]>
+  readonly loadable?: Fingerprint.Fingerprint["loadable"]
+  readonly silent?: Fingerprint.Fingerprint["silent"]
+  /** Directories of the packages that it may load. */
+  readonly packages?: ReadonlyArray<string>
 }
 
 /** What the build knows of a stage: its fingerprint, or one for each method. */
@@ -46,7 +49,7 @@ export interface Codes {
 export const noMethod = ""
 
 /** Changes with what is remembered, and with how fingerprints are made: older memory is not asked. */
-const memoryVersion = 3
+const memoryVersion = 4
 
 /** Fingerprints for all stages among these nodes, each computed at most once. */
 export const load = (
@@ -78,7 +81,9 @@ export const load = (
       fingerprintOf: node => of(node).fingerprint,
       locate: node => {
         const { built, export: name, file, fingerprint } = of(node)
-        return { module: file, export: name, ...(built ? {} : { loadable: fingerprint.loadable }) }
+        if (built) return { module: file, export: name }
+        const { loadable, roots, silent } = fingerprint
+        return { module: file, export: name, loadable, silent, packages: roots }
       },
       isCurrent: node => of(node).built || Fingerprint.isCurrent(of(node).fingerprint),
       refresh: node =>

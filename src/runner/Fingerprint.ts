@@ -6,8 +6,9 @@ import { Effect } from "effect"
 import { canonical, type Digest, sha256 } from "../pipeline/Digest.ts"
 import type { AnyStage } from "../pipeline/Stage.ts"
 import { permanent, type StageError } from "../pipeline/StageError.ts"
+import { packageRootOf } from "./code/Packages.ts"
 import { Program } from "./code/Program.ts"
-import { Reach } from "./code/Reach.ts"
+import { type Loadable, Reach } from "./code/Reach.ts"
 import { contentOf, type Seen, Sources, standing, stands, Trail } from "./code/Sources.ts"
 
 export { statText } from "./code/Sources.ts"
@@ -24,7 +25,11 @@ export interface Fingerprint {
   /** Declared files, and directories among them: the stage reads them whenever it likes. */
   readonly declared: ReadonlyArray<string>
   /** The modules that the stage's process may load, with their content. */
-  readonly loadable: ReadonlyArray<readonly [path: string, digest: Digest]>
+  readonly loadable: Loadable
+  /** Modules of packages that do not count, as loading them does nothing. */
+  readonly silent: Loadable
+  /** Directories of the packages that count. */
+  readonly roots: ReadonlyArray<string>
   /** Where something is loaded that the text does not name, as `file:line`. */
   readonly computed: ReadonlyArray<string>
 }
@@ -112,13 +117,18 @@ const analyse = async (target: FingerprintTarget, session: Session): Promise<Fin
   for (const module of chosen) reach.add(program.sources.real(module), "*")
   const declared = new Trail(program.sources)
   for (const name of target.files ?? []) {
+    const place = program.sources.real(absolute(name))
+    if (packageRootOf(place) === place) {
+      reach.addPackage(place)
+      continue
+    }
     // One that is a module may be loaded under a name that the code computes.
     if (/\.[cm]?[jt]s$/.test(name)) reach.add(program.sources.real(absolute(name)), "*")
     reach.addFile(name, fileDigest(declared, absolute(name), name))
   }
   reach.looks.join(declared)
   reach.finish()
-  const { checksums, ours, versions } = reach.packages()
+  const { checksums, ours, roots, versions } = reach.packages()
   const own = ours ? await session.ours() : undefined
   return {
     digest: sha256(
@@ -129,6 +139,8 @@ const analyse = async (target: FingerprintTarget, session: Session): Promise<Fin
     seen: [...reach.looks.seen.values(), ...(own?.seen ?? [])],
     declared: [...declared.seen.keys()],
     loadable: reach.loadable(),
+    silent: reach.silent(),
+    roots,
     computed: [...reach.computed]
   }
 }

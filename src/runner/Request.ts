@@ -4,17 +4,24 @@ import { Schema } from "effect"
 const Hex = Schema.String.check(Schema.isPattern(/^[0-9a-f]{64}$/))
 const Size = Schema.Int.check(Schema.isGreaterThanOrEqualTo(0))
 
+const Modules = Schema.Array(Schema.Tuple([Schema.String, Hex]))
+
 export const Request = Schema.Struct({
   version: Schema.Literal(1),
   key: Hex,
   label: Schema.String,
   attempt: Schema.Int,
-  /** The stage's module and export; and all modules of the user's that it may load, with the content that the key was made from. */
+  /**
+   * The stage's module and export; all modules of the user's that it may load, with the content that the key was made from; those of packages
+   * that do nothing when they are loaded; and the directories of the packages that the key covers.
+   */
   stage: Schema.Struct({
     name: Schema.String,
     module: Schema.String,
     export: Schema.String,
-    loadable: Schema.optionalKey(Schema.Array(Schema.Tuple([Schema.String, Hex])))
+    loadable: Schema.optionalKey(Modules),
+    silent: Schema.optionalKey(Modules),
+    packages: Schema.optionalKey(Schema.Array(Schema.String))
   }),
   /** Encoded as written. */
   parameters: Schema.Unknown,

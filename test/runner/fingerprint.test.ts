@@ -335,6 +335,101 @@ describe("a package counts", () => {
   })
 })
 
+describe("a package counts also", () => {
+  const lock = (...names: ReadonlyArray<string>) =>
+    JSON.stringify({
+      packages: Object.fromEntries(
+        names.map(name => [`node_modules/${name}`, { version: "1.0.0", integrity: `sha512-${name}` }])
+      )
+    })
+  const using = {
+    "w.ts": stage(`import { v } from "p"`, "v"),
+    ...packages("1.0.0"),
+    "package-lock.json": lock("p", "q")
+  }
+
+  it("by its content below a lock, where it has few files: an edit by hand is seen", async () => {
+    await changes(folder(using), { "node_modules/p/i.js": "export const v = 2" })
+    await changes(folder(using), { "node_modules/p/data/more.txt": "" })
+  })
+
+  it("by its content where it has many files, and something says that it is patched", async () => {
+    const many = Object.fromEntries(Array.from({ length: 301 }, (_, i) => [`node_modules/p/${i}.txt`, ""]))
+    const edit = { "node_modules/p/i.js": "export const v = 2" }
+    await changesNothing(folder({ ...using, ...many }), edit)
+    const yarn = (how: string) =>
+      `__metadata:\n  version: 8\n\n"p@npm:1.0.0":\n  version: 1.0.0\n  resolution: "p@npm:1.0.0"\n  checksum: 10c0/abc\n\n"p@${how}":\n  version: 1.0.0\n  resolution: "p@${how}"\n  checksum: 10c0/def\n`
+    const signs: ReadonlyArray<{ readonly [path: string]: string }> = [
+      { "package.json": `{ "type": "module", "scripts": { "postinstall": "patch-package" } }` },
+      { "package.json": `{ "type": "module", "pnpm": { "patchedDependencies": { "p@1.0.0": "p.patch" } } }` },
+      { "package.json": `{ "type": "module", "patchedDependencies": { "p@1.0.0": "p.patch" } }` },
+      { "patches/p+1.0.0.patch": "" },
+      { "package-lock.json": "{}", "yarn.lock": yarn("patch:p@npm%3A1.0.0#~/.yarn/patches/p.patch") },
+      { "package-lock.json": "{}", "yarn.lock": yarn("portal:./p::locator=u") },
+      {
+        "package-lock.json": "{}",
+        "bun.lock": `{ "patchedDependencies": { "p@1.0.0": "p.patch" },\n  "packages": {\n    "p": ["p@1.0.0", "", {}, "sha512-p"],\n} }`
+      },
+      {
+        "package-lock.json": "{}",
+        "pnpm-lock.yaml": `patchedDependencies:\n  p@1.0.0:\n    hash: abc\n\npackages:\n\n  p@1.0.0:\n    resolution: {integrity: sha512-p}\n`
+      }
+    ]
+    const project = folder({ ...using, ...many })
+    for (const sign of signs) {
+      project.write(sign)
+      assert.include((await compute(project)).packages["p"], "content", JSON.stringify(sign))
+      for (const path of Object.keys(sign)) rmSync(join(project.root, path))
+      project.write({ ...using, "package.json": `{ "type": "module" }` })
+    }
+  })
+
+  it("with another that appears nearer to it, or where a link begins to lead elsewhere, whatever its lock says", async () => {
+    const files = {
+      ...using,
+      ...packages("1.0.0", { dependencies: { q: "*" } }),
+      "node_modules/q/package.json": `{ "name": "q", "version": "1.0.0" }`,
+      "node_modules/q/index.js": "module.exports = 1"
+    }
+    await changes(folder(files), {
+      "node_modules/p/node_modules/q/package.json": `{ "name": "q", "version": "1.0.0" }`,
+      "node_modules/p/node_modules/q/index.js": "module.exports = 2"
+    })
+    const project = folder({
+      ...files,
+      "other/q/package.json": `{ "name": "q", "version": "1.0.0" }`,
+      "other/q/index.js": "module.exports = 2"
+    })
+    const turned = await after(project, () => {
+      rmSync(join(project.root, "node_modules/q"), { recursive: true })
+      project.link("node_modules/q", "../other/q")
+    })
+    assert.deepStrictEqual(turned, { noticed: true, changed: true })
+  })
+
+  it("where it only does something when it is loaded from now on", () =>
+    changes(folder({ ...using, "w.ts": stage(`import "p"`, "globalThis.v") }), {
+      "node_modules/p/i.js": "globalThis.v = 2"
+    }))
+
+  it("where it is imported without being reached, and something is loaded under a computed name", async () => {
+    const imports = `import { v } from "p"\nexport const other = () => v\nconst load = (name) => import(name)`
+    await changes(folder({ ...using, "w.ts": stage(imports, `load("p")`) }), {
+      "node_modules/p/i.js": "export const v = 2"
+    })
+  })
+
+  it("where the stage lists its folder, with what it depends on", async () => {
+    const files = { ...using, "w.ts": stage("", "1"), ...packages("1.0.0", { dependencies: { q: "*" } }) }
+    const project = folder({
+      ...files,
+      "node_modules/q/package.json": `{ "name": "q", "version": "1.0.0" }`,
+      "node_modules/q/index.js": "module.exports = 1"
+    })
+    await changes(project, { "node_modules/q/index.js": "module.exports = 2" }, { files: ["node_modules/p"] })
+  })
+})
+
 describe("nothing changes with", () => {
   const project = () =>
     folder({

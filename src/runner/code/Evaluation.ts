@@ -1,5 +1,4 @@
 /** What Node evaluates when it loads a module: which modules, in which order, and which packages do something then. */
-import { packageRootOf } from "./Packages.ts"
 import type { Loaded, Origin, Program } from "./Program.ts"
 import { Purity } from "./Purity.ts"
 import type { ReachOptions } from "./Reach.ts"
@@ -17,6 +16,10 @@ export class Evaluation {
   /** Told of packages that do something when they are loaded. */
   readonly #count: (root: string) => void
   readonly #silent = new Map<string, boolean>()
+  /** Modules of packages that are loaded, and proven to do nothing then. */
+  readonly silent = new Set<Loaded>()
+  /** Roots of the packages that are loaded without counting. */
+  readonly silentRoots = new Set<string>()
 
   constructor({ program }: ReachOptions, looks: Trail, count: (root: string) => void) {
     this.#program = program
@@ -66,8 +69,10 @@ export class Evaluation {
   #evaluateOther(from: Loaded, target: Exclude<Origin, { readonly loaded: Loaded }>): string | undefined {
     switch (target._tag) {
       case "package": {
-        this.#looks.join(this.#program.packages.facts(target.root).looks)
-        if (this.#isSilent(from, target.specifier)) return undefined
+        if (this.#isSilent(from, target.specifier)) {
+          this.silentRoots.add(target.root)
+          return undefined
+        }
         this.#count(target.root)
         return `package ${target.specifier}`
       }
@@ -92,8 +97,6 @@ export class Evaluation {
     const look = (loaded: Loaded): boolean => {
       if (seen.has(loaded)) return true
       seen.add(loaded)
-      const root = packageRootOf(loaded.module.path)
-      this.#looks.join(root === undefined ? loaded.looks : this.#program.packages.facts(root).looks)
       if (loaded.module.format === "json") return true
       if (loaded.module.format !== "esm" || !purity.isPure(loaded)) return false
       return loaded.module.requests.every(request => {
@@ -104,6 +107,8 @@ export class Evaluation {
       })
     }
     const silent = look(entry)
+    for (const loaded of seen) this.#looks.join(loaded.looks)
+    if (silent) for (const loaded of seen) this.silent.add(loaded)
     this.#silent.set(entry.module.path, silent)
     return silent
   }

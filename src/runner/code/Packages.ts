@@ -1,15 +1,13 @@
-/** Packages below `node_modules`: by their locked version where a lock says what is installed, else by their content. */
+/** Packages below `node_modules`: by their locked version where a lock says what is installed, and by their content where that is small or no lock vouches for it. */
 import { dirname, join, relative, sep } from "node:path"
-import { contentOf, type Sources, Trail } from "./Sources.ts"
+import { hasFew, type Sources, Trail } from "./Sources.ts"
 
 export interface PackageFacts {
   readonly name: string
   /** The version, with a digest of the content where no lock vouches for it. */
   readonly version: string
-  /** What else tells it from another of the same version: the lock's checksum. */
+  /** What else tells it from another of the same version: the lock's checksum, and the content of what is small enough to be looked at each time. */
   readonly checksum: string
-  /** Whether a lock vouches for its content, and so for what it was installed with. */
-  readonly locked: boolean
   readonly looks: Trail
 }
 
@@ -63,10 +61,18 @@ const pnpm = (text: string, { location, name, version }: Wanted): string | undef
 
 /** Both generations of yarn: blocks of lines, the version in one and the checksum in another. */
 const yarn = (text: string, { name, version }: Wanted): string | undefined => {
-  for (const block of text.split(/\n\n+/)) {
-    const head = new RegExp(String.raw`^"?(?:[^\n]*, ?"?)?${escape(name)}@`, "m").test(block)
-    if (!head || !new RegExp(String.raw`^ {2}version:? "?${escape(version)}"?$`, "m").test(block)) continue
-    if (/resolution: ".*@(?:patch|file|link|portal):/.test(block)) continue
+  const head = new RegExp(String.raw`^"?(?:[^\n]*, ?"?)?${escape(name)}@`, "m")
+  const blocks = text
+    .split(/\n\n+/)
+    .filter(
+      block => head.test(block) && new RegExp(String.raw`^ {2}version:? "?${escape(version)}"?$`, "m").test(block)
+    )
+  // A patched one has the version of what it was made from: which of both lies here is not told.
+  if (
+    blocks.some(block => /^\S.*@(?:patch|file|link|portal):|resolution: ".*@(?:patch|file|link|portal):/m.test(block))
+  )
+    return undefined
+  for (const block of blocks) {
     const checksum = /^ {2}(?:integrity|checksum:|resolved) "?([^\s"]+)/m.exec(block)?.[1]
     if (checksum !== undefined) return checksum
   }
@@ -87,17 +93,28 @@ const locks: ReadonlyArray<readonly [file: string, read: (text: string, wanted: 
   ["bun.lock", bun]
 ]
 
+/** Whether something says that packages are not what their archives held: then no lock vouches for any of them. */
+const arePatched = (trail: Trail, directory: string): boolean => {
+  const manifest = tolerant(() => trail.json(join(directory, "package.json")))
+  if (/"patchedDependencies":|\bpatch-package\b/.test(JSON.stringify(manifest ?? {}))) return true
+  const patches = join(directory, "patches")
+  return trail.isDirectory(patches) && trail.entries(patches).some(name => name.endsWith(".patch"))
+}
+
 /** Files that yarn changes with every installation; their change is looked at, their content says nothing more. */
 const marks = ["node_modules/.yarn-state.yml", "node_modules/.yarn-integrity", "node_modules/.modules.yaml"]
 
 const checksumOf = (trail: Trail, root: string, name: string, version: string): string | undefined => {
   for (const directory of owners(root)) {
     for (const mark of marks) trail.file(join(directory, mark))
+    if (arePatched(trail, directory)) return undefined
     for (const [file, read] of locks) {
       const lock = trail.file(join(directory, file))
       if (lock === undefined) continue
+      const text = lock.bytes.toString("utf8")
+      if (/"patchedDependencies"\s*:|^patchedDependencies:/m.test(text)) return undefined
       const location = relative(directory, root).split(sep).join("/")
-      const checksum = tolerant(() => read(lock.bytes.toString("utf8"), { name, version, location }))
+      const checksum = tolerant(() => read(text, { name, version, location }))
       if (checksum !== undefined) return checksum
     }
   }
@@ -113,13 +130,19 @@ const tolerant = <A>(read: () => A): A | undefined => {
   }
 }
 
+/** A package with at most so many files is looked at each time as a whole: an edit by hand is seen even below a lock. */
+const fewFiles = 300
+
 export class Packages {
   readonly #sources: Sources
+  /** The name of this program, which is counted otherwise wherever it is installed. */
+  readonly #ours: string
   readonly #facts = new Map<string, PackageFacts>()
   readonly #closures = new Map<string, ReadonlyArray<string>>()
 
-  constructor(sources: Sources) {
+  constructor(sources: Sources, ours: string) {
     this.#sources = sources
+    this.#ours = ours
   }
 
   facts(root: string): PackageFacts {
@@ -130,12 +153,11 @@ export class Packages {
       const name = packageRootOf(root) === root ? nameOf(root) : String(manifest["name"] ?? nameOf(root))
       const version = String(manifest["version"] ?? "unknown")
       const locked = checksumOf(looks, root, String(manifest["name"] ?? name), version)
-      const content = locked === undefined ? contentOf(looks, root) : undefined
+      const content = locked === undefined || hasFew(root, fewFiles) ? looks.tree(root) : ""
       facts = {
         name,
-        version: content === undefined ? version : `${version} (content ${content.slice(0, 12)})`,
-        checksum: locked ?? content!,
-        locked: locked !== undefined,
+        version: locked === undefined ? `${version} (content ${content.slice(0, 12)})` : version,
+        checksum: `${locked ?? ""} ${content}`.trim(),
         looks
       }
       this.#facts.set(root, facts)
@@ -153,14 +175,13 @@ export class Packages {
       const next = pending.pop()!
       if (found.has(next)) continue
       found.add(next)
-      const facts = this.facts(next)
-      // Where a locked package finds others is the lock's word, and not looked at again.
-      const looks = facts.locked ? new Trail(this.#sources) : facts.looks
+      const { looks } = this.facts(next)
       const manifest = looks.json(join(next, "package.json")) ?? {}
       const names = ["dependencies", "peerDependencies", "optionalDependencies"].flatMap(field =>
         Object.keys((manifest[field] as object | undefined) ?? {})
       )
       for (const name of names) {
+        if (name === this.#ours) continue
         const installed = installedFor(looks, name, next)
         if (installed !== undefined) pending.push(installed)
       }

@@ -41,7 +41,7 @@ export class Program {
 
   constructor(sources: Sources, parse: Parse, ours: Ours) {
     this.sources = sources
-    this.packages = new Packages(sources)
+    this.packages = new Packages(sources, ours.packageName)
     this.ours = ours
     this.#parse = parse
     this.#declarations = join(ours.root, "src", "pipeline") + sep

@@ -15,6 +15,9 @@ export interface ReachOptions {
   readonly isCut: (from: string, to: string) => boolean
 }
 
+/** Modules with the digest of their content. */
+export type Loadable = ReadonlyArray<readonly [path: string, digest: Digest]>
+
 /** What a name of a module means: something of a module, or of what is only named. */
 type Meaning = readonly [of: Loaded | undefined, name: string]
 
@@ -51,6 +54,11 @@ export class Reach {
     const loaded = this.#program.load(path)
     this.#evaluation.add(loaded)
     this.#later(() => (name === "*" ? this.#keepAllExports(loaded) : this.#keepExport(loaded, name)))
+  }
+
+  /** A package that counts although no code names it. */
+  addPackage(root: string): void {
+    this.#packages.add(root)
   }
 
   /** A file that counts by its content, or a directory by all that is in it. */
@@ -110,7 +118,9 @@ export class Reach {
   }
 
   #keepEverything(): boolean {
-    let changed = false
+    const { silentRoots } = this.#evaluation
+    let changed = [...silentRoots].some(root => !this.#packages.has(root))
+    for (const root of silentRoots) this.#packages.add(root)
     for (const loaded of this.#evaluation.modules.keys()) {
       if (this.#complete.has(loaded)) continue
       this.#complete.add(loaded)
@@ -246,6 +256,7 @@ export class Reach {
   packages(): {
     readonly versions: { readonly [name: string]: string }
     readonly checksums: ReadonlyArray<string>
+    readonly roots: ReadonlyArray<string>
     readonly ours: boolean
   } {
     const { packages } = this.#program
@@ -264,6 +275,7 @@ export class Reach {
         [...versions].sort(([a], [b]) => (a < b ? -1 : 1)).map(([name, found]) => [name, [...found].sort().join(", ")])
       ),
       checksums: [...new Set(checksums)].sort(),
+      roots: [...roots].sort(),
       ours: this.#ours
     }
   }
@@ -327,9 +339,14 @@ export class Reach {
   }
 
   /** Modules that the stage's process may load, with what they held. */
-  loadable(): ReadonlyArray<readonly [path: string, digest: Digest]> {
+  loadable(): Loadable {
     const all = new Set([...this.#evaluation.modules.keys(), ...this.#kept.keys()])
     return [...all].map(({ file, module }) => [module.path, file.digest] as const)
+  }
+
+  /** Modules of packages that do not count, because loading them does nothing: with what they held when that was proven. */
+  silent(): Loadable {
+    return [...this.#evaluation.silent].map(({ file, module }) => [module.path, file.digest] as const)
   }
 }
 

@@ -1,7 +1,7 @@
 /** Files as fingerprints see them: each read once, its stat taken before, and every look at the disk kept on a trail. */
 import { createHash } from "node:crypto"
 import { closeSync, lstatSync, openSync, readdirSync, readFileSync, readSync, realpathSync, statSync } from "node:fs"
-import { join } from "node:path"
+import { join, relative } from "node:path"
 import { type Digest, sha256 } from "../../pipeline/Digest.ts"
 
 /**
@@ -18,7 +18,10 @@ export interface SourceFile {
 }
 
 const missing = "missing"
+const directory = "directory"
 const linkMark = "-> "
+/** All files below a directory, looked at as one. */
+const treeMark = "tree "
 
 /** Changes whenever the file's content may have changed. */
 export const statText = (path: string): string => {
@@ -34,9 +37,58 @@ const unsettled = "unsettled "
 
 const settled = (path: string): string => {
   const text = statText(path)
-  if (text === missing) return text
-  const changed = Number(BigInt(text.slice(text.lastIndexOf(":") + 1)) / 1_000_000n)
-  return changed > Date.now() - coarseMs ? `${unsettled}${text}` : text
+  return text !== missing && isRecent(text) ? `${unsettled}${text}` : text
+}
+
+const isRecent = (stat: string): boolean =>
+  Number(BigInt(stat.slice(stat.lastIndexOf(":") + 1)) / 1_000_000n) > Date.now() - coarseMs
+
+/** Files below a directory, with what stands for them; packages inside it are counted by themselves. Undefined where there are more than `limit`. */
+const filesBelow = (root: string, limit = Number.POSITIVE_INFINITY): ReadonlyArray<string> | undefined => {
+  const found: Array<string> = []
+  const walk = (from: string): boolean =>
+    readdirSync(from, { withFileTypes: true }).every(entry => {
+      if (entry.name === "node_modules") return true
+      const path = join(from, entry.name)
+      if (entry.isDirectory()) return walk(path)
+      found.push(path)
+      return found.length <= limit
+    })
+  if (statSync(root, { throwIfNoEntry: false })?.isDirectory() !== true) return [root]
+  return walk(root) ? found.sort() : undefined
+}
+
+/** Whether a directory has at most so many files. */
+export const hasFew = (root: string, limit: number): boolean => filesBelow(root, limit) !== undefined
+
+const treeState = (root: string): { readonly text: string; readonly recent: boolean } => {
+  try {
+    const stats = (filesBelow(root) ?? []).map(path => [relative(root, path), statText(path)] as const)
+    return {
+      text: `${treeMark}${sha256(JSON.stringify(stats))}`,
+      recent: stats.some(([, stat]) => stat !== missing && isRecent(stat))
+    }
+  } catch {
+    // It is being removed meanwhile.
+    return { text: `${treeMark}of nothing`, recent: true }
+  }
+}
+
+const settledTree = (root: string): string => {
+  const { recent, text } = treeState(root)
+  return recent ? `${unsettled}${text}` : text
+}
+
+const treeDigest = (root: string): Digest =>
+  sha256((filesBelow(root) ?? []).map(path => `${relative(root, path)} ${digestOf(path) ?? realPath(path)}`).join("\n"))
+
+const isTree = (state: string): boolean => state.startsWith(treeMark) || state.startsWith(`${unsettled}${treeMark}`)
+
+/** What is at a seen path now, in the words of its state. */
+export const stateNow = ([path, state]: Seen): string => {
+  if (state.startsWith(linkMark)) return `${linkMark}${realPath(path)}`
+  if (state === directory) return isDirectory(path) ? directory : missing
+  return isTree(state) ? treeState(path).text : statText(path)
 }
 
 /** Reads of one session of computing; what was read once is not read again. */
@@ -111,11 +163,13 @@ const parseJson = (file: SourceFile): Readonly<Record<string, unknown>> => {
 
 const realPath = (path: string): string => {
   try {
-    return realpathSync(path)
+    return realpathSync.native(path)
   } catch {
     return path
   }
 }
+
+const isDirectory = (path: string): boolean => statSync(path, { throwIfNoEntry: false })?.isDirectory() === true
 
 const listing = (path: string): Digest | undefined => {
   try {
@@ -156,8 +210,8 @@ export class Trail {
 
   /** Whether there is a directory; only that it is there counts. */
   isDirectory(path: string): boolean {
-    const there = lstatSync(path, { throwIfNoEntry: false }) !== undefined && listing(path) !== undefined
-    if (!this.seen.has(path)) this.seen.set(path, [path, there ? "directory" : missing, ""])
+    const there = isDirectory(path)
+    if (!this.seen.has(path)) this.seen.set(path, [path, there ? directory : missing, ""])
     return there
   }
 
@@ -169,10 +223,18 @@ export class Trail {
     return names
   }
 
-  /** Where a path leads after all links. */
+  /** The digest of all files below a directory; they are looked at again as one. */
+  tree(root: string): Digest {
+    const state = settledTree(root)
+    const digest = treeDigest(root)
+    this.seen.set(`${treeMark}${root}`, [root, state, digest])
+    return digest
+  }
+
+  /** Where a path leads after all links; what is none may become one. */
   real(path: string): string {
     const real = this.sources.real(path)
-    if (real !== path) this.seen.set(`${linkMark}${path}`, [path, `${linkMark}${real}`, ""])
+    this.seen.set(`${linkMark}${path}`, [path, `${linkMark}${real}`, ""])
     return real
   }
 
@@ -186,20 +248,26 @@ export class Trail {
   }
 
   #directoryOrNothing(path: string): Seen {
-    const digest = listing(path)
-    return [path, digest === undefined ? missing : "directory", ""]
+    return [path, isDirectory(path) ? directory : missing, ""]
   }
 }
 
 /** Whether nothing has changed since; a file with another stat, or one that cannot be trusted, is compared by its content. */
-export const stands = ([path, state, digest]: Seen): boolean => {
-  if (state.startsWith(linkMark)) return realPath(path) === state.slice(linkMark.length)
-  const stat = statText(path)
-  if (state === missing) return stat === missing
-  if (stat === missing) return false
-  if (state === "directory") return listing(path) !== undefined
-  if (stat === state) return true
-  return (listing(path) ?? digestOf(path)) === digest
+export const stands = (seen: Seen): boolean => {
+  const [path, state, digest] = seen
+  const now = stateNow(seen)
+  if (now === state) return true
+  if (state.startsWith(linkMark) || state === directory || state === missing || now === missing) return false
+  return (isTree(state) ? tolerantTree(path) : (listing(path) ?? digestOf(path))) === digest
+}
+
+/** A tree that is being removed while it is read is another one. */
+const tolerantTree = (root: string): Digest | undefined => {
+  try {
+    return treeDigest(root)
+  } catch {
+    return undefined
+  }
 }
 
 const digestOf = (path: string): Digest | undefined => {
@@ -224,14 +292,14 @@ const digestOf = (path: string): Digest | undefined => {
 /** The same with the stats of now, where the content still is what it was; undefined when something changed. */
 export const standing = (all: ReadonlyArray<Seen>): ReadonlyArray<Seen> | undefined => {
   if (!all.every(stands)) return undefined
-  if (all.every(([path, state]) => state.startsWith(linkMark) || state === "directory" || statText(path) === state))
-    return all
+  const moved = new Set(all.filter(seen => stateNow(seen) !== seen[1]))
+  if (moved.size === 0) return all
   return all.map((seen): Seen => {
+    if (!moved.has(seen)) return seen
     const [path, state, digest] = seen
-    if (state.startsWith(linkMark) || state === "directory" || state === missing) return seen
-    const stat = settled(path)
+    const fresh: Seen = [path, isTree(state) ? settledTree(path) : settled(path), digest]
     // Between the comparison and this stat the file may have changed once more: it must be the one that was compared.
-    return stands([path, "", digest]) ? [path, stat, digest] : seen
+    return stands([path, `${unsettled}${fresh[1].replace(unsettled, "")}`, digest]) ? fresh : seen
   })
 }
 
