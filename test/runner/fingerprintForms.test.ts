@@ -103,4 +103,30 @@ export const other = () => { const req = createRequire(import.meta.url); return 
         { "lib/index.js": "exports.v = 2" }
       )
   })
+
+  it("a file that is named by a path relative to the module, whatever its ending", async () => {
+    const idioms = `import { dirname, join } from "node:path"\nimport { fileURLToPath } from "node:url"
+const here = dirname(fileURLToPath(import.meta.url)), file = "./c.mjs", base = new URL(".", import.meta.url)`
+    for (const value of [
+      `join(here, "c.mjs")`,
+      `new URL(file, import.meta.url)`,
+      `new URL("c.mjs", base)`,
+      "`${here}/${file}`",
+      `here + "/" + "c.mjs"`,
+      `fileURLToPath(new URL(true ? "c.mjs" : "d.mjs", import.meta.url))`,
+      `join(here, here.length > 1 ? file : "d.mjs")`
+    ])
+      await changes(folder({ "w.ts": stage(idioms, value), "c.mjs": "console.log(1)" }), { "c.mjs": "console.log(2)" })
+    for (const name of ["c.pl", "c.bash", "c", "c.txt"])
+      await changes(folder({ "w.ts": stage("", `new URL("./${name}", import.meta.url).pathname`), [name]: "1" }), {
+        [name]: "2"
+      })
+    const absent = folder({ "w.ts": stage("", `new URL("./c.txt", import.meta.url).pathname`) })
+    await changes(absent, { "c.txt": "1" })
+    const lib = folder({
+      ...packages("1.0.0"),
+      "w.ts": stage("", `new URL("./node_modules/p/i.js", import.meta.url).pathname`)
+    })
+    await changes(lib, packages("2.0.0"))
+  })
 })

@@ -1,6 +1,7 @@
 /** One module as its text says: what it declares, imports, exports and loads. */
 import type * as Rolldown from "rolldown/utils"
-import { bare, identifierName, isCreateRequire, isErased, isImportMeta, isNode, type Node } from "./Syntax.ts"
+import { Places } from "./Places.ts"
+import { bare, eachNode, identifierName, isCreateRequire, isErased, isImportMeta, isNode, type Node } from "./Syntax.ts"
 import { emptyReferences, type References, textOf } from "./Text.ts"
 
 /** A statement at the top level, or one declarator of it: what can be reached by itself. */
@@ -85,14 +86,6 @@ const isModuleSyntax = (body: ReadonlyArray<Node>): boolean => {
   return found
 }
 
-const eachNode = (value: unknown, look: (node: Node) => void): void => {
-  if (Array.isArray(value)) for (const each of value) eachNode(each, look)
-  else if (isNode(value)) {
-    look(value)
-    for (const child of Object.values(value)) if (typeof child === "object" && child !== null) eachNode(child, look)
-  }
-}
-
 /** Names under which `createRequire` is known anywhere in the module, and of the functions that it returned. */
 const requiresOf = (body: ReadonlyArray<Node>): { readonly makers: Set<string>; readonly requires: Set<string> } => {
   const makers = new Set(["createRequire"])
@@ -120,7 +113,11 @@ const commonJsModule = (path: string, body: ReadonlyArray<Node>, line: Module["l
   const program: Node = { type: "Program", start: 0, end: 0, body }
   const references = emptyReferences()
   const { makers, requires } = requiresOf(body)
-  const text = textOf(program, { makers, requires: requires.add("require"), commonJs: true }, references)
+  const text = textOf(
+    program,
+    { makers, requires: requires.add("require"), commonJs: true, places: new Places(path, body) },
+    references
+  )
   references.names.clear()
   return {
     path,
@@ -141,7 +138,7 @@ const esModule = (path: string, body: ReadonlyArray<Node>, line: Module["line"])
   const exports = new Map<string, { readonly local: string } | Binding>()
   const stars: Array<string> = []
   const requests = new Set<string>()
-  const context = { ...requiresOf(body), commonJs: false }
+  const context = { ...requiresOf(body), commonJs: false, places: new Places(path, body) }
 
   const add = (node: Node, names: ReadonlyArray<string>, kind: Item["kind"], prefix = "") => {
     const references = emptyReferences()

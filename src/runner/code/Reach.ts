@@ -1,4 +1,6 @@
 /** What a stage can reach, item by item, and the digest of that. */
+import { dirname, join } from "node:path"
+import { pathToFileURL } from "node:url"
 import { canonical, type Digest, sha256 } from "../../pipeline/Digest.ts"
 import type { Item } from "./Module.ts"
 import { type Loaded, type Origin, Program } from "./Program.ts"
@@ -194,16 +196,27 @@ export class Reach {
   #load(loaded: Loaded, { kind, specifier }: Load): void {
     const via = kind === "require" ? "require" : "import"
     const mark = `${kind} ${specifier}`
-    // A URL may point to anything that is no code.
-    if (kind === "url" && !/\.(?:[cm]?[jt]s|wasm|node|py|sh)$/.test(specifier)) return
+    if (kind === "file") return this.#loadFile(loaded, mark, join(dirname(loaded.module.path), specifier))
     const resolved = this.#program.resolve(loaded, specifier, via)
     if (resolved._tag === "file" && this.#options.isCut(loaded.module.path, resolved.path))
       return this.#note(loaded, mark, [[undefined, "another method"]])
     const target = this.#program.at(loaded, specifier, via, "*")
-    if ("_tag" in target) {
-      if (kind === "url") return
-      return this.#link(loaded, mark, [target])
-    }
+    if ("_tag" in target) return this.#link(loaded, mark, [target])
+    this.#evaluation.add(target)
+    this.#link(loaded, mark, [{ _tag: "namespace", loaded: target }])
+  }
+
+  /** A file that the code names, for whatever it does with it: a module counts with what it loads, anything else by its content. */
+  #loadFile(loaded: Loaded, mark: string, path: string): void {
+    if (this.#options.isCut(loaded.module.path, this.#program.sources.real(path)))
+      return this.#note(loaded, mark, [[undefined, "another method"]])
+    const digest = this.looks.digest(path)
+    if (digest === undefined) return void this.looks.file(path)
+    const isModule = /\.(?:[cm]?[jt]s|json|wasm|node)$/.test(path)
+    const target = isModule ? this.#program.at(loaded, pathToFileURL(path).href, "import", "*") : undefined
+    if (target === undefined) return this.#note(loaded, mark, [[undefined, digest]])
+    if ("_tag" in target)
+      return this.#link(loaded, mark, [target._tag === "package" ? { ...target, specifier: mark } : target])
     this.#evaluation.add(target)
     this.#link(loaded, mark, [{ _tag: "namespace", loaded: target }])
   }

@@ -109,31 +109,6 @@ export const isCreateRequire = (node: Node, makers: ReadonlySet<string>): boolea
     : makers.has(identifierName(callee) ?? "")
 }
 
-const isOwnFolder = (node: Node): boolean =>
-  identifierName(node) === "__dirname" ||
-  (node.type === "MemberExpression" && isImportMeta(bare(node["object"] as Node)) && memberName(node) === "dirname")
-
-/** A path that is written as the module's folder and what follows; relative to it. */
-export const pathBelow = (node: Node): string | undefined => {
-  if (node.type === "BinaryExpression" && node["operator"] === "+" && isOwnFolder(bare(node["left"] as Node))) {
-    const rest = literalText(bare(node["right"] as Node))
-    return rest === undefined ? undefined : `.${rest}`
-  }
-  if (node.type === "TemplateLiteral") {
-    const [first, ...more] = node["expressions"] as ReadonlyArray<Node>
-    const [before, after] = node["quasis"] as ReadonlyArray<{ readonly value: { readonly cooked: string } }>
-    return first !== undefined && more.length === 0 && before!.value.cooked === "" && isOwnFolder(bare(first))
-      ? `.${after!.value.cooked}`
-      : undefined
-  }
-  if (node.type !== "CallExpression") return undefined
-  const [first, ...rest] = (node["arguments"] as ReadonlyArray<Node>).map(bare)
-  const texts = rest.map(literalText)
-  return first !== undefined && isOwnFolder(first) && texts.length > 0 && !texts.includes(undefined)
-    ? `./${texts.join("/")}`
-    : undefined
-}
-
 /** Whether `createRequire` resolves from the module that calls it. */
 export const isOfThisModule = (call: Node): boolean => {
   const [base] = call["arguments"] as ReadonlyArray<Node>
@@ -147,10 +122,10 @@ export const isOfThisModule = (call: Node): boolean => {
   )
 }
 
-/** All strings of an expression. */
-export const stringsIn = (value: unknown): ReadonlyArray<string> => {
-  if (Array.isArray(value)) return value.flatMap(stringsIn)
-  if (!isNode(value)) return []
-  const text = literalText(value)
-  return text !== undefined ? [text] : Object.values(value).flatMap(stringsIn)
+export const eachNode = (value: unknown, look: (node: Node) => void): void => {
+  if (Array.isArray(value)) for (const each of value) eachNode(each, look)
+  else if (isNode(value)) {
+    look(value)
+    for (const child of Object.values(value)) if (typeof child === "object" && child !== null) eachNode(child, look)
+  }
 }

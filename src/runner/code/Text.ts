@@ -1,4 +1,5 @@
 /** The canonical text of code: what is left of a syntax tree without comments, layout, types and dead branches, and what that refers to. */
+import type { Places } from "./Places.ts"
 import {
   bare,
   identifierName,
@@ -10,14 +11,12 @@ import {
   isOfThisModule,
   literalTexts,
   memberName,
-  type Node,
-  pathBelow,
-  stringsIn
+  type Node
 } from "./Syntax.ts"
 
-/** A module that code loads while it runs. */
+/** A module that code loads while it runs, or a file that it names. */
 export interface Load {
-  readonly kind: "import" | "require" | "url"
+  readonly kind: "import" | "require" | "file"
   readonly specifier: string
 }
 
@@ -38,6 +37,7 @@ export interface TextContext {
   /** Names under which `createRequire` is known. */
   readonly makers: ReadonlySet<string>
   readonly commonJs: boolean
+  readonly places: Places
 }
 
 export const emptyReferences = (): References => ({ names: new Map(), loads: [], computed: [], usesPlace: false })
@@ -95,12 +95,6 @@ export const textOf = (node: Node, context: TextContext, references: References)
       if (isImportMeta(of)) loaded("import", first, call.start)
       else if (isCreateRequire(of, context.makers) || context.requires.has(identifierName(of) ?? ""))
         loaded("require", first, call.start)
-    }
-    // A worker, or a program of the stage's own, is named by a URL relative to the module.
-    if (call.type === "NewExpression" && called === "URL" && first !== undefined) {
-      for (const text of stringsIn(first))
-        if (!/^[a-z][a-z0-9+.-]+:/i.test(text))
-          references.loads.push({ kind: "url", specifier: /^\.{0,2}\//.test(text) ? text : `./${text}` })
     }
   }
 
@@ -223,8 +217,8 @@ export const textOf = (node: Node, context: TextContext, references: References)
     if (isErased(node)) return ""
     const simpler = folded(node)
     if (simpler !== undefined) return simpler
-    const below = pathBelow(node)
-    if (below !== undefined) references.loads.push({ kind: "url", specifier: below })
+    // A worker, a program or a file of the stage's own is named by a path relative to the module.
+    for (const specifier of context.places.specifiers(node)) references.loads.push({ kind: "file", specifier })
     switch (node.type) {
       case "Identifier": {
         const text = node["name"] as string
