@@ -21,6 +21,7 @@ import { builtFile, noMethod } from "../src/runner/Codes.ts"
 import * as Fingerprint from "../src/runner/Fingerprint.ts"
 import { builtins } from "./builtins.ts"
 import { graphOf } from "./graph.ts"
+import { oneScript, onlyScript } from "./oneScript.ts"
 import { writePages } from "./pages.ts"
 
 const root = fileURLToPath(new URL("..", import.meta.url))
@@ -66,6 +67,7 @@ const bundle = async (): Promise<void> => {
       worker: "src/cli/worker.ts",
       guard: "src/executors/guard.ts",
       index: "src/index.ts",
+      script: "src/cli/script.ts",
       tokenizeWorker: "src/data/tokenizeWorker.ts",
       ortWorker: "src/engines/ort/worker.ts",
       // Entries of their own, so that each chunk exports its stage: action processes load it by that.
@@ -84,7 +86,7 @@ const bundle = async (): Promise<void> => {
       ]
     },
     logLevel: "warn",
-    plugins: [...plugins, core.plugin]
+    plugins: [...plugins, core.plugin, oneScript(({ name }) => name === "core")]
   })
   await build.write({
     ...written,
@@ -102,7 +104,7 @@ const bundleLooking = async (): Promise<void> => {
     platform: "node",
     // Asked for with the path of a user's file only, which is answered by the whole program.
     external: [...external, /pipelines\.ts$/],
-    plugins,
+    plugins: [...plugins, onlyScript],
     treeshake: {
       moduleSideEffects: [
         { test: /src\/cli\/looking\.ts/, sideEffects: true },
@@ -112,7 +114,7 @@ const bundleLooking = async (): Promise<void> => {
     },
     logLevel: "warn"
   })
-  await build.write({ ...written, chunkFileNames: "looking-[name]-[hash].js" })
+  await build.write({ ...written, codeSplitting: false })
   await build.close()
 }
 
@@ -200,7 +202,9 @@ const install = (compared: string): string => {
   for (const each of readdirSync(dist)) {
     const path = join(dist, each)
     if (each === name || ["index.js", "main.js", "sources.json"].includes(each)) continue
-    if (statSync(path).mtimeMs <= now.getTime() - keptMs) rmSync(path, { recursive: true, force: true })
+    if (statSync(path).mtimeMs > now.getTime() - keptMs) continue
+    for (const gone of [path, join(root, "node_modules", ".cache", "pipeline", each)])
+      rmSync(gone, { recursive: true, force: true })
   }
   return name
 }
@@ -212,7 +216,8 @@ const current = (): string | undefined => {
 }
 
 const lock = join(root, "node_modules", ".package-lock.json")
-for (const script of ["build.ts", "builtins.ts", "graph.ts", "pages.ts"]) sources.file(join(root, "scripts", script))
+for (const script of ["build.ts", "builtins.ts", "graph.ts", "oneScript.ts", "pages.ts"])
+  sources.file(join(root, "scripts", script))
 for (const path of [join(root, "package.json"), lock]) sources.file(path)
 mkdirSync(dist, { recursive: true })
 rmSync(fresh, { recursive: true, force: true })

@@ -25,15 +25,19 @@ const large = new Set([
 const lazily = (name: string, taken: string) =>
   `const ${name} = /* @__PURE__ */ new Proxy({}, { get: (_, key) => ${taken}[key] });`
 
-/** Functions of it that are taken by name find it when they are first called. */
-const functionsOfCrypto = new Set(["createHash", "hash", "randomBytes", "randomUUID"])
-const lazyFunctions = (names: ReadonlyArray<string>): string | undefined => {
+/** Functions of large modules that are taken by name find their module when they are first called. */
+const functions: Readonly<Record<string, ReadonlySet<string>>> = {
+  crypto: new Set(["createHash", "hash", "randomBytes", "randomUUID"]),
+  child_process: new Set(["fork", "spawn", "spawnSync"])
+}
+const lazyFunctions = (module: string, names: ReadonlyArray<string>): string | undefined => {
+  const known = functions[module.slice("node:".length)]
   const pairs = names.map(each => each.trim().split(" as ") as [string, string?])
-  if (!pairs.every(([name]) => functionsOfCrypto.has(name))) return undefined
+  if (known === undefined || !pairs.every(([name]) => known.has(name))) return undefined
   return pairs
     .map(
       ([name, local = name]) =>
-        `let ${local} = (...all) => (${local} = process.getBuiltinModule("node:crypto").${name})(...all);`
+        `let ${local} = (...all) => (${local} = process.getBuiltinModule(${JSON.stringify(module)}).${name})(...all);`
     )
     .join(" ")
 }
@@ -46,7 +50,7 @@ export const builtins: Plugin = {
       .replace(statement, (whole, name: string | undefined, names: string | undefined, module: string) => {
         if (!isBuiltin(module)) return whole
         const taken = `process.getBuiltinModule(${JSON.stringify(module)})`
-        const later = module === "node:crypto" && names !== undefined ? lazyFunctions(names.split(",")) : undefined
+        const later = names === undefined ? undefined : lazyFunctions(module, names.split(","))
         if (later !== undefined) return later
         if (name !== undefined && large.has(module.slice("node:".length))) return lazily(name, taken)
         return `const ${name ?? `{${names!.replaceAll(" as ", ": ")}}`} = ${taken};`

@@ -68,8 +68,10 @@ export const objectMode = 0o444
 export const parallel = 8
 
 const host = hostname().replace(/[^A-Za-z0-9-]/g, "-")
-const incarnation = randomBytes(6).toString("hex")
 let counter = 0
+let incarnation: string | undefined
+/** Drawn when first needed: who only looks needs no cryptography of Node's, some milliseconds of each start. */
+const ownIncarnation = (): string => (incarnation ??= randomBytes(6).toString("hex"))
 
 /** Who made a temporary file: enough to tell, later and from another process, whether its maker still lives. */
 export interface Maker {
@@ -79,10 +81,16 @@ export interface Maker {
   readonly incarnation: string
 }
 
-export const self: Maker = { host, pid: process.pid, incarnation }
+export const self: Maker = {
+  host,
+  pid: process.pid,
+  get incarnation() {
+    return ownIncarnation()
+  }
+}
 
 /** A name that no other process and no other call uses. */
-export const uniqueName = (): string => `${host}.${process.pid}.${incarnation}.${counter++}`
+export const uniqueName = (): string => `${host}.${process.pid}.${ownIncarnation()}.${counter++}`
 
 export const makerOf = (name: string): Maker | undefined => {
   const match = /^([A-Za-z0-9-]*)\.([0-9]+)\.([0-9a-f]{12})\.[0-9]+$/.exec(name)

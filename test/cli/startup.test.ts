@@ -66,7 +66,7 @@ describe("start-up", () => {
     const { builtins, files, printed } = loadedBy(verb)
     assert.include(printed, "nothing was ever run")
     const others = files.filter(
-      url => !/^(main|looking.*|rolldown-runtime-.*)\.js$/.test(basename(url)) && !url.includes("/better-sqlite3/")
+      url => !/^(main|script-.*|rolldown-runtime-.*)\.js$/.test(basename(url)) && !url.includes("/better-sqlite3/")
     )
     assert.deepStrictEqual(others, [])
     for (const module of large) assert.notInclude(builtins, module)

@@ -1,0 +1,99 @@
+/**
+ * Plugins for the bundler that turn chunks into scripts: what src/cli/script.ts loads with its kept compilation. A script is a function in
+ * parentheses, in ASCII: read as bytes of Latin 1, it takes half the memory, and nothing is decoded.
+ */
+import { parseAst } from "rolldown/parseAst"
+import type { OutputChunk, Plugin } from "rolldown"
+
+const scriptOf = (file: string) => file.replace(/\.js$/, ".script.js")
+
+const ascii = (code: string): string =>
+  code.replace(/[^\x00-\x7f]/g, letter => `\\u${letter.charCodeAt(0).toString(16).padStart(4, "0")}`)
+
+/** The names of an import or export list: `a as b`, or `a`. */
+const pairsOf = (list: string): ReadonlyArray<readonly [string, string]> =>
+  list
+    .split(",")
+    .filter(each => each !== "")
+    .map(each => each.split(" as ") as [string, string?])
+    .map(([name, other = name]) => [name, other])
+
+const lastList = /export\{([^}]*)\};?\s*$/
+const firstImport = /^import\{(\w+) as (\w+)\}from"\.\/(rolldown-runtime[^"]*)";/
+
+/** An importer gets values where a module gives bindings: those that are exported must not change. (Our lazy functions do, into themselves.) */
+const refuseChanging = (code: string, names: ReadonlySet<string>): void => {
+  for (const statement of parseAst(code).body)
+    if (statement.type === "VariableDeclaration" && statement.kind === "let")
+      for (const { id, init } of statement.declarations)
+        if (id.type === "Identifier" && names.has(id.name) && init?.type !== "ArrowFunctionExpression")
+          throw new Error(`${id.name} is exported by the script and may change`)
+}
+
+/** Imports of what stays outside: native packages, which are CommonJS. */
+const packages = /(^|;)import ([\w$]+) from"([^".][^"]*)";/gm
+const required = `process.getBuiltinModule("node:module").createRequire(url)`
+
+/** The script of a module that imports no chunk. */
+const wrapped = (code: string): string => {
+  const result = pairsOf(lastList.exec(code)?.[1] ?? "").map(([name, other]) => `${other}:${name}`)
+  const body = code
+    .replace(lastList, "")
+    .replace(
+      packages,
+      (_, before: string, name: string, from: string) => `${before}const ${name}=${required}(${JSON.stringify(from)});`
+    )
+    .replaceAll("import.meta.url", "url")
+  return ascii(`(function(url){"use strict";${body};return{${result.join(",")}}})`)
+}
+
+/** Makes a script of a build that is one chunk, which nothing imports. */
+export const onlyScript: Plugin = {
+  name: "onlyScript",
+  generateBundle(_, bundle) {
+    for (const [name, chunk] of Object.entries(bundle)) {
+      if (chunk.type !== "chunk") throw new Error(`${name} is not wanted`)
+      this.emitFile({ type: "asset", fileName: scriptOf(chunk.fileName), source: wrapped(chunk.code) })
+      delete bundle[name]
+    }
+  }
+}
+
+/** Makes one chunk a script. In its place stays a module whose default export is what the script exports; importers take it from there. */
+export const oneScript = (isIt: (chunk: OutputChunk) => boolean): Plugin => ({
+  name: "oneScript",
+  generateBundle(_, bundle) {
+    const chunks = Object.values(bundle).filter(each => each.type === "chunk")
+    const chunk = chunks.find(isIt)
+    const loader = chunks.find(({ name }) => name === "script")
+    if (chunk === undefined || loader === undefined) throw new Error("there is no such chunk")
+    const place = chunk.fileName
+    const exported = pairsOf(lastList.exec(chunk.code)?.[1] ?? "")
+    refuseChanging(chunk.code, new Set(exported.map(([name]) => name)))
+    const runtime = firstImport.exec(chunk.code)
+    let code = chunk.code.replace(firstImport, "")
+    if (runtime !== null) {
+      const whole = (bundle[runtime[3]!] as OutputChunk).code
+      const local = pairsOf(lastList.exec(whole)![1]!).find(([, name]) => name === runtime[1])![0]
+      code = `${whole.replace(lastList, "")}${local === runtime[2] ? "" : `const ${runtime[2]}=${local};`}${code}`
+    }
+    this.emitFile({ type: "asset", fileName: scriptOf(place), source: wrapped(code) })
+    chunk.code = `import{loadScript}from"./${loader.fileName}";import{fileURLToPath}from"node:url";export default loadScript(fileURLToPath(new URL("./${scriptOf(place)}",import.meta.url)));`
+    const taken = new RegExp(`(import|export)\\{([^}]*)\\}from"\\./${place.replaceAll(".", "\\.")}";?`, "g")
+    for (const other of chunks) {
+      if (other === chunk) continue
+      const locals: Array<string> = []
+      other.code = other.code.replace(taken, (_, what: string, list: string) => {
+        const pairs = pairsOf(list)
+        const names = pairs.map(([name, local], i) => [name, what === "import" ? local : `$taken${i}`, local])
+        const exports = names.map(([, local, name]) => `${local} as ${name}`)
+        locals.push(`const{${names.map(([name, local]) => `${name}:${local}`).join(",")}}=$script;`)
+        if (what === "export") locals.push(`export{${exports.join(",")}};`)
+        return `import $script from"./${place}";`
+      })
+      // After all imports: what follows may use the names at once.
+      const end = /^(?:import[^;]*;)*/.exec(other.code)![0].length
+      other.code = other.code.slice(0, end) + locals.join("") + other.code.slice(end)
+    }
+  }
+})
