@@ -62,6 +62,13 @@ export const other = () => { const req = createRequire(import.meta.url); return 
     const w = stage(`import "./b.ts"\nconst all = () => [import("./a.ts"), import("./b.ts")]`, "[all, globalThis.zz]")
     const project = folder({ "w.ts": w, "a.ts": "export const v = 1", "b.ts": "export const v = 1; globalThis.zz = 1" })
     await changes(project, { "b.ts": "export const v = 1; globalThis.zz = 2" }, { methods, method: "a" })
+    const named = folder({
+      "w.ts": stage(`import { v } from "./b.ts"\nconst all = { a: () => import("./a.ts"), v }`, "[all, globalThis.zz]"),
+      "a.ts": "export const v = 1",
+      "b.ts": `export { v } from "./d.ts"`,
+      "d.ts": "export const v = (globalThis.zz = 1)"
+    })
+    await changes(named, { "d.ts": "export const v = (globalThis.zz = 2)" }, { methods, method: "a" })
   })
 
   it("the name of a function behind parentheses, and the name of a file in CommonJS", async () => {

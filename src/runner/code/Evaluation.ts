@@ -9,9 +9,12 @@ export class Evaluation {
   readonly modules = new Map<Loaded, ReadonlyArray<Loaded>>()
   /** Modules that import themselves by way of others: what one sees of another depends on who comes first. */
   readonly cyclic = new Set<Loaded>()
+  /** Modules that are evaluated for another method only. */
+  readonly others = new Set<Loaded>()
   /** What starts an evaluation: the entry, and each module that is loaded later; with the order of all, packages by name. */
   readonly roots: Array<readonly [root: Loaded, order: ReadonlyArray<Loaded | string>]> = []
   readonly #program: Program
+  readonly #isCut: ReachOptions["isCut"]
   readonly #looks: Trail
   /** Told of packages that do something when they are loaded. */
   readonly #count: (root: string) => void
@@ -21,8 +24,9 @@ export class Evaluation {
   /** Roots of the packages that are loaded without counting. */
   readonly silentRoots = new Set<string>()
 
-  constructor({ program }: ReachOptions, looks: Trail, count: (root: string) => void) {
+  constructor({ isCut, program }: ReachOptions, looks: Trail, count: (root: string) => void) {
     this.#program = program
+    this.#isCut = isCut
     this.#looks = looks
     this.#count = count
   }
@@ -45,6 +49,10 @@ export class Evaluation {
           if (mark !== undefined && !order.includes(mark)) order.push(mark)
           continue
         }
+        if (this.#isCut(loaded.module.path, target.module.path) && this.#isTable(loaded, specifier, target)) {
+          for (const other of this.#below(target)) this.#passOver(other)
+          continue
+        }
         first.push(target)
         if (!index.has(target)) {
           visit(target)
@@ -63,6 +71,35 @@ export class Evaluation {
     if (this.roots.some(([known]) => known === root)) return
     visit(root)
     this.roots.push([root, order])
+  }
+
+  /** Whether an import of another method's module is there for its names: that it does something, nobody sees in its text. */
+  #isTable({ module }: Loaded, specifier: string, target: Loaded): boolean {
+    const bindings = [...module.imports.values(), ...module.exports.values()]
+    const isNamed =
+      module.stars.includes(specifier) || bindings.some(each => "source" in each && each.source === specifier)
+    return isNamed && ![...this.#below(target)].some(other => other.module.acts)
+  }
+
+  /** Modules of another method are loaded, but count for nothing: that is what declaring them says. What they load of packages counts. */
+  #passOver(loaded: Loaded): void {
+    if (this.others.has(loaded)) return
+    this.others.add(loaded)
+    for (const specifier of loaded.module.requests) {
+      const target = this.#program.at(loaded, specifier, "import", "*")
+      if ("_tag" in target) this.#evaluateOther(loaded, target)
+    }
+  }
+
+  /** A module, and all that it loads. */
+  #below(loaded: Loaded, seen: Set<Loaded> = new Set()): ReadonlySet<Loaded> {
+    if (seen.has(loaded)) return seen
+    seen.add(loaded)
+    for (const specifier of loaded.module.requests) {
+      const target = this.#program.at(loaded, specifier, "import", "*")
+      if (!("_tag" in target)) this.#below(target, seen)
+    }
+    return seen
   }
 
   /** Evaluating a package counts unless all of it is proven to do nothing; its name, where it counts. */

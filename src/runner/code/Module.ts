@@ -36,6 +36,8 @@ export interface Module {
   readonly requests: ReadonlyArray<string>
   /** Whether it waits at its top level; then other modules may run in between. */
   readonly waits: boolean
+  /** Whether its text says that it does something when it is loaded: a statement that declares nothing, an assignment. */
+  readonly acts: boolean
   /** The line of a position in it. */
   readonly line: (position: number) => number
 }
@@ -128,6 +130,7 @@ const commonJsModule = (path: string, body: ReadonlyArray<Node>, line: Module["l
     stars: [],
     requests: [],
     waits: false,
+    acts: true,
     line
   }
 }
@@ -237,7 +240,8 @@ const esModule = (path: string, body: ReadonlyArray<Node>, line: Module["line"])
     exports,
     stars,
     requests: [...requests],
-    waits: items.some(item => waitsAtTop(item.node)),
+    waits: items.some(item => hasAtTop(item.node, waits)),
+    acts: items.some(item => item.kind === "statement" || hasAtTop(item.node, assigns)),
     line
   }
 }
@@ -265,11 +269,19 @@ const patternNames = (pattern: unknown): ReadonlyArray<string> => {
   }
 }
 
-/** `await` outside of any function. */
-const waitsAtTop = (value: unknown): boolean => {
-  if (Array.isArray(value)) return value.some(waitsAtTop)
+/** Whether something outside of any function is of a kind. */
+const hasAtTop = (value: unknown, is: (node: Node) => boolean): boolean => {
+  if (Array.isArray(value)) return value.some(each => hasAtTop(each, is))
   if (!isNode(value)) return false
-  if (value.type === "AwaitExpression" || (value.type === "ForOfStatement" && value["await"] === true)) return true
+  if (is(value)) return true
   if (value.type.includes("Function") || value.type === "MethodDefinition") return false
-  return Object.values(value).some(waitsAtTop)
+  return Object.values(value).some(each => hasAtTop(each, is))
 }
+
+const waits = (node: Node): boolean =>
+  node.type === "AwaitExpression" || (node.type === "ForOfStatement" && node["await"] === true)
+
+const assigns = (node: Node): boolean =>
+  node.type === "AssignmentExpression" ||
+  node.type === "UpdateExpression" ||
+  (node.type === "UnaryExpression" && node["operator"] === "delete")

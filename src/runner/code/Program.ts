@@ -79,6 +79,7 @@ export class Program {
       stars: [],
       requests: [],
       waits: false,
+      acts: false,
       line: () => 1
     })
     switch (extname(path)) {

@@ -87,7 +87,7 @@ export class Reach {
       // What is loaded under a name that nobody knows may be any of the modules that are known.
       if (this.computed.size === 0 || !this.#keepEverything()) break
     }
-    for (const loaded of this.#evaluation.modules.keys()) this.looks.join(loaded.looks)
+    for (const loaded of [...this.#evaluation.modules.keys(), ...this.#evaluation.others]) this.looks.join(loaded.looks)
     for (const loaded of this.#kept.keys()) this.looks.join(loaded.looks)
   }
 
@@ -353,7 +353,7 @@ export class Reach {
 
   /** Modules that the stage's process may load, with what they held. */
   loadable(): Loadable {
-    const all = new Set([...this.#evaluation.modules.keys(), ...this.#kept.keys()])
+    const all = new Set([...this.#evaluation.modules.keys(), ...this.#kept.keys(), ...this.#evaluation.others])
     return [...all].map(({ file, module }) => [module.path, file.digest] as const)
   }
 
