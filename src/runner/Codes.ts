@@ -133,7 +133,7 @@ const known = (
       fingerprint,
       built: built !== undefined,
       code: {
-        digest: fingerprint.digest,
+        digest: built === undefined ? fingerprint.digest : Fingerprint.withFlags(fingerprint.digest),
         detail: canonical({ modules: fingerprint.modules, packages: fingerprint.packages })
       }
     }

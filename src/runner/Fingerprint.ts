@@ -7,6 +7,7 @@ import { canonical, type Digest, sha256 } from "../pipeline/Digest.ts"
 import type { AnyStage } from "../pipeline/Stage.ts"
 import { permanent, type StageError } from "../pipeline/StageError.ts"
 import { packageRootOf } from "./code/Packages.ts"
+import { loadingFlags } from "./code/Resolve.ts"
 import { Program } from "./code/Program.ts"
 import { type Loadable, Reach } from "./code/Reach.ts"
 import { contentOf, type Seen, Sources, standing, stands, Trail } from "./code/Sources.ts"
@@ -20,6 +21,8 @@ export interface Fingerprint {
   readonly modules: { readonly [path: string]: string }
   /** Versions of the packages that the code reaches, with all that those depend on. */
   readonly packages: { readonly [name: string]: string }
+  /** What Node was told about loading. */
+  readonly flags: string
   /** All that was looked at: while it stands, nothing is computed again. */
   readonly seen: ReadonlyArray<Seen>
   /** Declared files, and directories among them: the stage reads them whenever it likes. */
@@ -116,6 +119,8 @@ const analyse = async (target: FingerprintTarget, session: Session): Promise<Fin
   reach.add(file, target.export)
   for (const module of chosen) reach.add(program.sources.real(module), "*")
   const declared = new Trail(program.sources)
+  /** Files of declared directories. */
+  const below: Array<string> = []
   for (const name of target.files ?? []) {
     const place = program.sources.real(absolute(name))
     if (packageRootOf(place) === place) {
@@ -124,16 +129,24 @@ const analyse = async (target: FingerprintTarget, session: Session): Promise<Fin
     }
     // One that is a module may be loaded under a name that the code computes.
     if (/\.[cm]?[jt]s$/.test(name)) reach.add(program.sources.real(absolute(name)), "*")
-    reach.addFile(name, fileDigest(declared, absolute(name), name))
+    const { digest, files } = declaredContent(declared, absolute(name), name)
+    below.push(...files)
+    reach.addFile(name, digest)
   }
   reach.looks.join(declared)
   reach.finish()
+  if (reach.computed.size > 0) {
+    for (const path of below) if (isModule(program, path)) reach.add(path, "*")
+    reach.finish()
+  }
   const { checksums, ours, roots, versions } = reach.packages()
   const own = ours ? await session.ours() : undefined
+  const flags = loadingFlags()
   return {
-    digest: sha256(
-      canonical({ code: reach.code(), packages: checksums, ...(own === undefined ? {} : { ours: own.digest }) })
+    digest: withFlags(
+      sha256(canonical({ code: reach.code(), packages: checksums, ...(own === undefined ? {} : { ours: own.digest }) }))
     ),
+    flags,
     modules: reach.modules(),
     packages: own === undefined ? versions : { ...versions, ...own.packages, [ownPackage]: own.digest.slice(0, 12) },
     seen: [...reach.looks.seen.values(), ...(own?.seen ?? [])],
@@ -161,18 +174,41 @@ const methodModules = ({ method, methods }: FingerprintTarget, absolute: (path: 
 const listOf = (modules: string | ReadonlyArray<string> | undefined): ReadonlyArray<string> =>
   typeof modules === "string" ? [modules] : (modules ?? [])
 
-const fileDigest = (trail: Trail, path: string, name: string): string => {
+/** A file of a declared directory that can be loaded; what is no code in spite of its ending is data. */
+const isModule = (program: Program, path: string): boolean => {
+  if (!/\.(?:[cm]?[jt]s|json)$/.test(path) || packageRootOf(path) !== undefined) return false
+  try {
+    program.load(path)
+    return true
+  } catch (cause) {
+    if (cause instanceof SyntaxError) return false
+    throw cause
+  }
+}
+
+const declaredContent = (
+  trail: Trail,
+  path: string,
+  name: string
+): { readonly digest: string; readonly files: ReadonlyArray<string> } => {
   const digest = trail.digest(path)
-  if (digest !== undefined) return digest
+  if (digest !== undefined) return { digest, files: [] }
   if (!existsSync(path)) throw new Error(`its files name ${name}, but there is no ${path}`)
   return contentOf(trail, path)
 }
 
-export const isCurrent = (fingerprint: Fingerprint): boolean => fingerprint.seen.every(stands)
+/** What Node is told about loading decides what imports mean, also those of packages. */
+export const withFlags = (digest: Digest): Digest => {
+  const flags = loadingFlags()
+  return flags === "" ? digest : sha256(canonical([digest, flags]))
+}
+
+export const isCurrent = (fingerprint: Fingerprint): boolean =>
+  fingerprint.flags === loadingFlags() && fingerprint.seen.every(stands)
 
 /** The fingerprint with what is seen now, if it still holds. */
 export const renewed = (fingerprint: Fingerprint): Fingerprint | undefined => {
-  const seen = standing(fingerprint.seen)
+  const seen = fingerprint.flags === loadingFlags() ? standing(fingerprint.seen) : undefined
   return seen === undefined ? undefined : seen === fingerprint.seen ? fingerprint : { ...fingerprint, seen }
 }
 

@@ -1,6 +1,7 @@
 /** Rare forms of code that loads, names and runs other code: a fingerprint changes with all that they reach. */
-import { assert, describe, it } from "vitest"
-import { changes, compute, folder, packages, stage } from "../support/fingerprinted.ts"
+import { join } from "node:path"
+import { assert, describe, it, onTestFinished } from "vitest"
+import { after, changes, compute, folder, packages, stage } from "../support/fingerprinted.ts"
 
 describe("a change of it is seen:", () => {
   it("a package behind `export *` of a module that is used as an object", async () => {
@@ -135,5 +136,42 @@ const here = dirname(fileURLToPath(import.meta.url)), file = "./c.mjs", base = n
       "w.ts": stage("", `new URL("./node_modules/p/i.js", import.meta.url).pathname`)
     })
     await changes(lib, packages("2.0.0"))
+  })
+
+  it("the conditions that Node is started with, although nothing on disk changed", async () => {
+    const imports = `{ "type": "module", "imports": { "#c": { "dev": "./d.ts", "default": "./c.ts" } } }`
+    const files = { "package.json": imports, "c.ts": "export const v = 1", "d.ts": "export const v = 2" }
+    const before = process.env["NODE_OPTIONS"]
+    onTestFinished(() => {
+      if (before === undefined) delete process.env["NODE_OPTIONS"]
+      else process.env["NODE_OPTIONS"] = before
+    })
+    for (const w of [stage(`import { v } from "#c"`, "v"), stage(`import { v } from "p"`, "v")]) {
+      delete process.env["NODE_OPTIONS"]
+      const project = folder({ ...files, ...packages("1.0.0"), "w.ts": w })
+      const turned = await after(project, () => void (process.env["NODE_OPTIONS"] = "--conditions=dev"))
+      assert.deepStrictEqual(turned, { noticed: true, changed: true })
+    }
+  })
+
+  it("all that lies in a declared directory: behind links, in node_modules, and modules that are loaded by name", async () => {
+    const project = folder({
+      "w.ts": stage(`const n = "a"`, `import("./data/" + n + ".ts")`),
+      "real/c.txt": "1",
+      "data/node_modules/c.txt": "1",
+      "data/a.ts": `import { b } from "../b.ts"\nexport const a = b`,
+      "data/broken.js": "no code",
+      "b.ts": "export const b = 1"
+    })
+    project.link("data/l", "../real")
+    project.link("data/self", ".")
+    project.link("data/nowhere", "../later.txt")
+    const files = { files: ["data"] }
+    await changes(project, { "real/c.txt": "2" }, files)
+    await changes(project, { "data/node_modules/c.txt": "2" }, files)
+    await changes(project, { "b.ts": "export const b = 2" }, files)
+    await changes(project, { "later.txt": "2" }, files)
+    const loadable = (await compute(project, files)).loadable.map(([path]) => path)
+    assert.include(loadable, join(project.root, "data", "a.ts"))
   })
 })

@@ -86,6 +86,7 @@ const ours: Fingerprint.Fingerprint = {
   digest: sha256(""),
   modules: {},
   packages: {},
+  flags: "",
   seen: [],
   declared: [],
   loadable: [],

@@ -16,14 +16,27 @@ export type Via = "import" | "require"
 
 const builtins = new Set(builtinModules)
 
-/** Conditions that this process was started with, as the processes of actions are. */
-const ownConditions = [...process.execArgv, ...(process.env["NODE_OPTIONS"] ?? "").split(/\s+/)].flatMap(
-  (word, i, words) =>
-    /^(?:-C|--conditions)$/.test(word) ? (words[i + 1] ?? []) : (/^(?:-C|--conditions)=(.*)$/.exec(word)?.[1] ?? [])
-)
+const flagsWithValue = /^(?:-C|-r|--conditions|--require|--import|--(?:experimental-)?loader)(?:=|$)/
+const otherFlags = /^--(?:preserve-symlinks|(?:no-)?experimental-|(?:no-)?strip-types|input-type)/
 
-const conditionsOf = (via: Via): ReadonlySet<string> =>
-  new Set([via, "node", "node-addons", "module-sync", "default", ...ownConditions])
+/** What this process, and so the processes of actions, was told about loading modules: flags with their values. */
+const flags = (): ReadonlyArray<readonly [flag: string, value: string]> =>
+  [...process.execArgv, ...(process.env["NODE_OPTIONS"] ?? "").split(/\s+/)].flatMap((word, i, words) => {
+    if (otherFlags.test(word)) return [[word, ""] as const]
+    if (!flagsWithValue.test(word)) return []
+    const at = word.indexOf("=")
+    return [at === -1 ? ([word, words[i + 1] ?? ""] as const) : ([word.slice(0, at), word.slice(at + 1)] as const)]
+  })
+
+export const loadingFlags = (): string =>
+  flags()
+    .map(each => each.join(" "))
+    .join("\n")
+
+const conditionsOf = (via: Via): ReadonlySet<string> => {
+  const own = flags().flatMap(([flag, value]) => (/^(?:-C|--conditions)$/.test(flag) ? [value] : []))
+  return new Set([via, "node", "node-addons", "module-sync", "default", ...own])
+}
 
 const missing = (why: string): Resolved => ({ _tag: "missing", why })
 

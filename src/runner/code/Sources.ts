@@ -1,6 +1,6 @@
 /** Files as fingerprints see them: each read once, its stat taken before, and every look at the disk kept on a trail. */
 import { createHash } from "node:crypto"
-import { closeSync, lstatSync, openSync, readdirSync, readFileSync, readSync, realpathSync, statSync } from "node:fs"
+import { closeSync, openSync, readdirSync, readFileSync, readSync, realpathSync, statSync } from "node:fs"
 import { join, relative } from "node:path"
 import { type Digest, sha256 } from "../../pipeline/Digest.ts"
 
@@ -303,19 +303,29 @@ export const standing = (all: ReadonlyArray<Seen>): ReadonlyArray<Seen> | undefi
   })
 }
 
-/** Every file below a directory by its content, but for packages inside it, which are counted by themselves. */
-export const contentOf = (trail: Trail, root: string): Digest => {
+/** Everything below a directory by its content, behind links as well; and the files, by where they really lie. */
+export const contentOf = (
+  trail: Trail,
+  root: string
+): { readonly digest: Digest; readonly files: ReadonlyArray<string> } => {
   const lines: Array<string> = []
-  const walk = (directory: string, below: string) => {
+  const files: Array<string> = []
+  const walk = (directory: string, below: string, above: ReadonlyArray<string>) => {
+    const real = trail.real(directory)
+    lines.push(`${below} ${above.includes(real) ? "again" : ""}`)
+    if (above.includes(real)) return
     for (const name of trail.entries(directory)) {
-      if (name === "node_modules") continue
       const path = join(directory, name)
-      const stat = lstatSync(path, { throwIfNoEntry: false })
-      if (stat?.isDirectory() === true) walk(path, `${below}${name}/`)
-      else if (stat?.isFile() === true || statSync(path, { throwIfNoEntry: false })?.isFile() === true)
+      const stat = statSync(path, { throwIfNoEntry: false })
+      if (stat?.isDirectory() === true) walk(path, `${below}${name}/`, [...above, real])
+      else if (stat?.isFile() === true) {
         lines.push(`${below}${name} ${trail.digest(path) ?? ""}`)
+        files.push(trail.real(path))
+      }
+      // A link that leads nowhere may lead somewhere later.
+      else if (stat === undefined) trail.file(path)
     }
   }
-  walk(root, "")
-  return sha256(lines.join("\n"))
+  walk(root, "", [])
+  return { digest: sha256(lines.join("\n")), files }
 }
