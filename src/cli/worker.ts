@@ -1,12 +1,15 @@
 /** The process of an action: waits for its one job, runs it, says how it ended; ends with its parent. */
+import { Socket } from "node:net"
 import { Effect, Fiber } from "effect"
+import { descriptor, open } from "../executors/channel.ts"
 import type { FromWorker, ToWorker } from "../executors/Executor.ts"
 import { execute } from "../runner/Child.ts"
 import { makeLoad } from "../runner/Loading.ts"
 import { compiled, root } from "./home.ts"
 import { resolveOurselves } from "./ourselves.ts"
 
-const say = (message: FromWorker) => process.send?.(message, undefined, undefined, () => undefined)
+let word = ""
+const say = (message: FromWorker) => line.send({ ...message, word })
 
 let current: Fiber.Fiber<unknown> | undefined
 
@@ -15,7 +18,8 @@ if (process.env["NODE_COMPILE_CACHE"] === compiled) delete process.env["NODE_COM
 // A full disk below the log, or a log that cannot be written any more, must not end the work.
 for (const stream of [process.stdout, process.stderr]) stream.on("error", () => undefined)
 resolveOurselves()
-process.once("message", (message: ToWorker) => {
+const begin = (message: ToWorker) => {
+  word = message.word
   say({ type: "begun" })
   const fiber = Effect.runFork(
     execute(message.directory, makeLoad(root), progress => say({ type: "progress", progress }))
@@ -24,10 +28,15 @@ process.once("message", (message: ToWorker) => {
   fiber.addObserver(exit => {
     if (exit._tag === "Success") say({ type: "ended", ended: exit.value })
   })
-})
+}
 
-// The runner has heard how the action ended, or is gone, and nobody would publish the result.
-process.on("disconnect", () => process.exit(0))
+const line = open(new Socket({ fd: descriptor }), {
+  message: message => {
+    if (current === undefined) begin(message as ToWorker)
+  },
+  // The runner has heard how the action ended, or is gone, and nobody would publish the result.
+  lost: () => process.exit(0)
+})
 // Ctrl-C is the runner's to pass on.
 process.on("SIGINT", () => undefined)
 process.on("SIGTERM", () => {

@@ -43,6 +43,8 @@ export interface Executor {
 export interface ToWorker {
   readonly type: "run"
   readonly directory: string
+  /** Goes with every message of the process from now on; the stage does not know it. */
+  readonly word: string
 }
 
 /** What a worker process says to the runner. */

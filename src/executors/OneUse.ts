@@ -1,7 +1,9 @@
 /** Processes that serve exactly one action each; while actions are short, some are started ahead of need. */
-import { type ChildProcess, fork } from "node:child_process"
+import { type ChildProcess, spawn } from "node:child_process"
 import { appendFileSync, closeSync, mkdirSync, openSync, readdirSync, readFileSync, renameSync, rmSync } from "node:fs"
+import type { Socket } from "node:net"
 import { join } from "node:path"
+import { descriptor } from "./channel.ts"
 import { enclose } from "./controlGroups.ts"
 import { listProcesses } from "./descendants.ts"
 import type { Job } from "./Executor.ts"
@@ -10,6 +12,8 @@ import { newMark, statOf, variable } from "./mark.ts"
 /** A process that has not been given its action yet, or works on it. */
 export interface OneUse {
   readonly child: ChildProcess
+  /** Our end of the line to it; undefined where it could not be started. */
+  readonly socket: Socket | undefined
   readonly pid: number | undefined
   readonly mark: string
   /** When it was started, and the processes that were there before it. */
@@ -91,7 +95,7 @@ export class OneUses {
           if (this.#spares.includes(spare)) this.#end(spare)
         })
         spare.child.unref()
-        spare.child.channel?.unref()
+        spare.socket?.unref()
       } catch {
         // Nothing is lost: the next action starts its process itself, and says why that cannot be done.
         remove(file)
@@ -123,12 +127,12 @@ export class OneUses {
     const known = new Set(listProcesses())
     const output = log === undefined ? undefined : openSync(log, "a")
     try {
-      const child = fork(this.#options.worker, [], {
-        stdio: ["ignore", output ?? "ignore", output ?? "ignore", "ipc"],
-        serialization: "json",
+      const flags = process.execArgv.filter(flag => !flag.startsWith("--inspect"))
+      const child = spawn(process.execPath, [...flags, ...youngHeap, this.#options.worker], {
+        // The last one is the line: src/executors/channel.ts.
+        stdio: ["ignore", output ?? "ignore", output ?? "ignore", "pipe"],
         // A group and a session of its own: what it starts can be ended with it, and Ctrl-C is the runner's to pass on.
         detached: true,
-        execArgv: [...process.execArgv.filter(flag => !flag.startsWith("--inspect")), ...youngHeap],
         env: {
           NODE_COMPILE_CACHE: this.#options.compiled,
           ...process.env,
@@ -138,7 +142,9 @@ export class OneUses {
       })
       // That it could not be started is said by an event, which would end us if nobody listened; whoever took the process listens, too.
       child.on("error", () => undefined)
-      const started: OneUse = { child, pid: child.pid, mark, since, known, ahead }
+      const socket = (child.stdio[descriptor] ?? undefined) as Socket | undefined
+      socket?.on("error", () => undefined)
+      const started: OneUse = { child, socket, pid: child.pid, mark, since, known, ahead }
       try {
         if (child.pid !== undefined) enclose(child.pid, mark)
         this.#options.onStart(started)

@@ -1,12 +1,15 @@
 /** Runs actions as processes of this machine: each in one of its own, with which everything ends that it started. */
 import { type ChildProcess, spawn } from "node:child_process"
+import { randomUUID } from "node:crypto"
 import { readdirSync, readFileSync, writeFileSync } from "node:fs"
 import { basename, dirname, join } from "node:path"
 import { Effect } from "effect"
 import type { Progress } from "../pipeline/StageContext.ts"
+import { type Channel, open } from "./channel.ts"
 import { killAll, killOnce, type Wanted } from "./descendants.ts"
-import type { Ended, Executor, FromWorker, Job, ToWorker } from "./Executor.ts"
+import type { Ended, Executor, Job, ToWorker } from "./Executor.ts"
 import { isOrphaned, ours } from "./mark.ts"
+import { messageFrom } from "./messages.ts"
 import { type OneUse, OneUses } from "./OneUse.ts"
 
 export interface LocalOptions {
@@ -38,6 +41,8 @@ const markFile = "mark"
 const shortMs = 2_000
 /** A process that has said how its action ended gets so long to exit by itself, in milliseconds. */
 const exitMs = 2_000
+/** The line to a process that ends breaks a moment before; who lives longer without it has cut it. In milliseconds. */
+const cutMs = 500
 
 export const make = (options: LocalOptions): LocalExecutor => {
   const living = new Map<number, OneUse>()
@@ -81,9 +86,11 @@ export const make = (options: LocalOptions): LocalExecutor => {
       const { child } = use
       let begun = false
       let ended: Ended | undefined
+      let channel: Channel | undefined
       const finish = (attempted: Attempted) => {
-        child.removeAllListeners("message").removeAllListeners("error").removeListener("exit", died)
+        child.removeAllListeners("error").removeListener("exit", died)
         child.on("error", () => undefined)
+        channel?.close()
         resume(Effect.succeed(attempted))
       }
       const died = (code: number | null, signal: NodeJS.Signals | null) => {
@@ -95,24 +102,40 @@ export const make = (options: LocalOptions): LocalExecutor => {
         // While it lives, its descendants can be told by their parents, too.
         const gone = await killAll(left(use, true))
         if (!gone) ended = { _tag: "Died", reason: "processes that it started could not be killed" }
-        if (child.connected) child.disconnect()
+        channel?.close()
         setTimeout(() => child.kill("SIGKILL"), exitMs).unref()
       }
+      const cut = async () => {
+        if (ended !== undefined) return
+        ended = {
+          _tag: "Died",
+          reason: "the process closed its line to the runner (descriptor 3) before its work was done"
+        }
+        await killAll(left(use, true))
+        child.kill("SIGKILL")
+      }
       child.ref()
-      child.channel?.ref()
+      use.socket?.ref()
       child.on("exit", died)
       child.on("error", cause => {
         if (use.pid === undefined) finish(unstartable(cause.message))
       })
-      child.on("message", (message: FromWorker) => {
-        if (message.type === "begun") begun = true
-        else if (message.type === "progress") onProgress(message.progress)
-        else if (ended === undefined) void conclude(message.ended)
-      })
       writeMark(job.directory, use.mark)
-      const message: ToWorker = { type: "run", directory: job.directory }
-      // Where it could not be started there is no channel, and an event that says why.
-      if (child.connected) child.send(message, () => undefined)
+      // Where it could not be started there is no line, and an event that says why.
+      if (use.pid !== undefined && use.socket !== undefined) {
+        const word = randomUUID()
+        channel = open(use.socket, {
+          message: text => {
+            const message = messageFrom(text, word)
+            if (message === undefined || ended !== undefined) return
+            if (message.type === "begun") begun = true
+            else if (message.type === "progress") onProgress(message.progress)
+            else void conclude(message.ended)
+          },
+          lost: () => void setTimeout(() => void cut(), cutMs).unref()
+        })
+        channel.send({ type: "run", directory: job.directory, word } satisfies ToWorker)
+      }
       return Effect.promise(() => stop(use, graceMs))
     })
 

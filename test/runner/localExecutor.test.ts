@@ -8,7 +8,7 @@ import { assert, describe, it, onTestFinished } from "vitest"
 import { listProcesses } from "../../src/executors/descendants.ts"
 import type { Ended, Job } from "../../src/executors/Executor.ts"
 import { make } from "../../src/executors/local.ts"
-import { until } from "./processes.ts"
+import { until, workerText } from "./processes.ts"
 
 const setUp = (worker: string, graceMs = 10_000) => {
   const folder = mkdtempSync(join(tmpdir(), "pipeline-local-"))
@@ -37,14 +37,13 @@ const setUp = (worker: string, graceMs = 10_000) => {
 }
 
 /** Answers with the text that an expression comes to. */
-const answering = (expression: string) => `
-  let seen = 0
-  process.on("message", message => {
-    process.send({ type: "begun" })
+const answering = (expression: string) =>
+  workerText(`message => {
+    say({ type: "begun" })
     console.log("printed")
-    process.send({ type: "ended", ended: { _tag: "Failed", class: "permanent", message: String(${expression}) } })
-  })
-  process.on("disconnect", () => process.exit(0))`
+    say({ type: "ended", ended: { _tag: "Failed", class: "permanent", message: String(${expression}) } })
+  }
+  let seen = 0`)
 
 const said = (ended: Ended) => (ended._tag === "Failed" ? ended.message : JSON.stringify(ended))
 
@@ -100,7 +99,7 @@ describe("the local executor", () => {
       ["process.exit(3)", /exit code 3/],
       ["process.exit(137)", /137.*memory/]
     ] as const) {
-      const { executor, job } = setUp(`process.on("message", () => { ${code} })`)
+      const { executor, job } = setUp(workerText(`() => { ${code} }`))
       const ended = await Effect.runPromise(executor.run(job(), () => undefined))
       assert.match(ended._tag === "Died" ? ended.reason : "", expected)
     }
@@ -110,7 +109,7 @@ describe("the local executor", () => {
     const { executor, job } = setUp(
       `import { writeFileSync } from "node:fs"
        process.on("SIGTERM", () => undefined)
-       process.on("message", message => writeFileSync(message.directory + "/pid", String(process.pid)))`,
+       ${workerText('job => writeFileSync(job.directory + "/pid", String(process.pid))')}`,
       50
     )
     const stubborn = job()
@@ -120,5 +119,43 @@ describe("the local executor", () => {
     await Effect.runPromise(Fiber.interrupt(fiber))
     const pid = Number(readFileSync(pidFile, "utf8"))
     assert.throws(() => process.kill(pid, 0), /ESRCH/)
+  })
+
+  it.for([
+    ["nothing at all", ""],
+    ["no JSON", 'writeSync(3, "garbage\\n")'],
+    ["a null", 'writeSync(3, "null\\n")'],
+    ["a text", 'writeSync(3, "\\"ready\\"\\n")'],
+    ["half a line", 'writeSync(3, "{")'],
+    ["an end of its own", `writeSync(3, '{"type":"ended","ended":{"_tag":"Done"}}\\n')`],
+    ["an end with another word", `writeSync(3, '{"type":"ended","word":"","ended":{"_tag":"Done"}}\\n')`],
+    ["a message of Node's channel", 'if (process.send !== undefined) throw new Error("there is a channel of Node")']
+  ])("does not hear what a stage says on the line: %s", async ([, code]) => {
+    const { job, run } = setUp(
+      `import { writeSync } from "node:fs"
+       ${workerText(`() => {
+         say({ type: "begun" })
+         ${code}
+         setTimeout(() => say({ type: "ended", ended: { _tag: "Failed", class: "permanent", message: "ours" } }), 20)
+       }`)}`
+    )
+    assert.strictEqual(said(await run(job())), "ours")
+  })
+
+  it("takes a process that cut the line for crashed, and ends it", async () => {
+    const { job, run } = setUp(
+      `import { closeSync, writeFileSync } from "node:fs"
+       process.on("exit", () => { for (;;); })
+       ${workerText(`job => { say({ type: "begun" }); writeFileSync(job.directory + "/pid", String(process.pid)); closeSync(3); setInterval(() => {}, 1000) }`)}`
+    )
+    const cutting = job()
+    const ended = await run(cutting)
+    assert.match(ended._tag === "Died" ? ended.reason : "", /closed its line to the runner/)
+    assert.throws(() => process.kill(Number(readFileSync(join(cutting.directory, "pid"), "utf8")), 0), /ESRCH/)
+  })
+
+  it("calls an end that cannot be understood a failure", async () => {
+    const { job, run } = setUp(workerText(`() => say({ type: "ended", ended: { _tag: "Done?" } })`))
+    assert.match(said(await run(job())), /cannot be understood/)
   })
 })

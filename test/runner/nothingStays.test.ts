@@ -12,7 +12,7 @@ import { Effect, Fiber } from "effect"
 import { assert, describe, it, onTestFinished } from "vitest"
 import { available } from "../../src/executors/controlGroups.ts"
 import { make } from "../../src/executors/local.ts"
-import { childrenOf, lives, until } from "./processes.ts"
+import { childrenOf, lives, until, workerText } from "./processes.ts"
 
 const loop = "echo $$ >> pids; while :; do echo $$ >> written; sleep 0.05; done"
 /** Ways of a child to outlive its parent. */
@@ -29,17 +29,17 @@ const ways = [
 const worker = (then: string) => `
   import { spawn } from "node:child_process"
   import { existsSync, readFileSync } from "node:fs"
-  process.on("disconnect", () => process.exit(0))
-  process.on("message", ({ directory }) => {
-    process.send({ type: "begun" })
+  ${workerText(`({ directory }) => {
+    say({ type: "begun" })
     process.chdir(directory)
-    for (const way of ${JSON.stringify(ways)}) spawn("sh", ["-c", way], { stdio: "ignore" })
+    for (const way of ways) spawn("sh", ["-c", way], { stdio: "ignore" })
     const all = setInterval(() => {
       if (!existsSync("pids") || readFileSync("pids", "utf8").split("\\n").length <= ${ways.length}) return
       clearInterval(all)
       ${then}
     }, 20)
-  })`
+  }`)}
+  const ways = ${JSON.stringify(ways)}`
 
 const setUp = (then: string) => {
   const folder = mkdtempSync(join(tmpdir(), "pipeline-stays-"))
@@ -85,7 +85,7 @@ const assertGone = async (directory: string, pids: ReadonlyArray<number> | undef
 
 describe.skipIf(process.platform !== "linux")("nothing that an action started", () => {
   it("lives when it ends well", async () => {
-    const { directory, pids, run } = setUp(`process.send({ type: "ended", ended: { _tag: "Done" } })`)
+    const { directory, pids, run } = setUp(`say({ type: "ended", ended: { _tag: "Done" } })`)
     assert.deepStrictEqual(await Effect.runPromise(run()), { _tag: "Done" })
     await assertGone(directory, pids())
   })
@@ -131,7 +131,7 @@ describe.skipIf(process.platform !== "linux")("nothing that an action started", 
   })
 
   it("lives when the next attempt begins, though all that could clean up was killed", async () => {
-    const { directory, folder, pids, run } = setUp(`process.send({ type: "ended", ended: { _tag: "Done" } })`)
+    const { directory, folder, pids, run } = setUp(`say({ type: "ended", ended: { _tag: "Done" } })`)
     writeFileSync(join(folder, "first.mjs"), worker("for (;;);"))
     const runner = victim(join(folder, "first.mjs"), folder, directory)
     await until(pids)

@@ -41,3 +41,18 @@ export const printsTo = (label: string) => (pid: number) => {
     return false
   }
 }
+
+const channelModule = new URL("../../src/executors/channel.ts", import.meta.url).href
+
+/** The text of a worker's module that calls `onJob` with its job, and answers by `say`. */
+export const workerText = (onJob: string): string => `
+  import { Socket } from "node:net"
+  import { descriptor, open } from ${JSON.stringify(channelModule)}
+  let word
+  const line = open(new Socket({ fd: descriptor }), {
+    message: job => { word = job.word; onJob(job) },
+    lost: () => process.exit(0)
+  })
+  const say = message => line.send({ ...message, word })
+  const onJob = ${onJob}
+`
