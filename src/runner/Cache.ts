@@ -36,9 +36,9 @@ export interface Cache {
 }
 
 /** A damaged object: what it is part of is lost, and what was computed from it is suspect. */
-const note = (database: Database, { covered, digest, size }: Damage): void =>
+export const noteDamage = (database: Database, { covered, digest, size }: Damage, now: number): void =>
   database.immediate(() => {
-    Suspects.distrust(database, { digest, size }, Date.now())
+    Suspects.distrust(database, { digest, size }, now)
     if (!covered) Actions.markObjects(database, [digest], "lost")
   })
 
@@ -46,11 +46,11 @@ const note = (database: Database, { covered, digest, size }: Damage): void =>
 const noteBy = (paths: CachePaths, open: Database | undefined) => (damage: Damage) =>
   Effect.try({
     try: () => {
-      if (open !== undefined) return note(open, damage)
+      if (open !== undefined) return noteDamage(open, damage, Date.now())
       if (!existsSync(paths.ledger)) return
       const database = Database.open(paths.ledger)
       try {
-        note(database, damage)
+        noteDamage(database, damage, Date.now())
       } finally {
         database.close()
       }

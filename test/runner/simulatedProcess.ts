@@ -6,11 +6,11 @@ import * as Actions from "../../src/ledger/Actions.ts"
 import { LedgerError } from "../../src/ledger/LedgerError.ts"
 import type { Owner } from "../../src/ledger/Leases.ts"
 import { latestSnapshot } from "../../src/ledger/Plans.ts"
-import * as Suspects from "../../src/ledger/Suspects.ts"
 import { type Digest, sha256 } from "../../src/pipeline/Digest.ts"
 import type { Plan, PlanNode } from "../../src/pipeline/Plan.ts"
 import type { AnyStage } from "../../src/pipeline/Stage.ts"
 import { StageError } from "../../src/pipeline/StageError.ts"
+import { noteDamage } from "../../src/runner/Cache.ts"
 import type { RunEvent } from "../../src/runner/Events.ts"
 import { objectPorts } from "../../src/runner/Objects.ts"
 import { ledgerOf, type Ports, type Seen } from "../../src/runner/Ports.ts"
@@ -263,8 +263,7 @@ export class SimulatedProcess {
     const store = Store.make({
       root,
       disk,
-      aside: damage =>
-        ledger(database => world.watch(this, () => void Suspects.distrust(database, damage, this.#world.time.now)))
+      aside: damage => ledger(database => world.watch(this, () => noteDamage(database, damage, this.#world.time.now)))
     })
     const busy = Effect.suspend(() => {
       if (world.calm || !world.chance(this.ledgerTrouble)) return Effect.void
