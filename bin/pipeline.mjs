@@ -107,7 +107,19 @@ if (process.env["PIPELINE_LAUNCHER"] === undefined && isStale()) {
   }
 }
 
-if (suits) {
+/** What the build prepared is printed by any Node that can read the module for it. */
+const page = async () => {
+  const pages = join(root, "dist", "pages.js")
+  if (suits || process.getBuiltinModule === undefined || !existsSync(pages)) return undefined
+  const { pageFor } = await import(require("node:url").pathToFileURL(pages).href)
+  return pageFor(process.argv.slice(2))
+}
+const prepared = await page()
+
+if (prepared !== undefined) {
+  process.stdout.on("error", () => undefined)
+  process.stdout.write(prepared)
+} else if (suits) {
   const { enableCompileCache } = require("node:module")
   if (enableCompileCache !== undefined) enableCompileCache(join(root, "node_modules", ".cache", "pipeline"))
   await import(require("node:url").pathToFileURL(entry).href)

@@ -118,6 +118,13 @@ const bundleLooking = async (): Promise<void> => {
   await build.close()
 }
 
+/** For the launcher in an older Node, which prints pages itself; apart, so that the program has no further chunk to load. */
+const bundlePages = async (): Promise<void> => {
+  const build = await rolldown({ cwd: root, input: { pages: "src/cli/pages.ts" }, platform: "node", plugins })
+  await build.write(written)
+  await build.close()
+}
+
 /** A build does not change: nothing of it is looked at again. */
 const settled = (fingerprint: Fingerprint.Fingerprint): Fingerprint.Fingerprint => ({
   ...fingerprint,
@@ -194,6 +201,7 @@ const install = (compared: string): string => {
   else renameSync(fresh, place)
   const before = current()
   replace(join(dist, "index.js"), `export * from "./${name}/index.js"\n`)
+  replace(join(dist, "pages.js"), `export * from "./${name}/pages.js"\n`)
   replace(join(dist, "main.js"), `import "./${name}/main.js"\n`)
   replace(join(dist, "sources.json"), compared)
   const now = new Date()
@@ -201,7 +209,7 @@ const install = (compared: string): string => {
     utimesSync(join(dist, before), now, now)
   for (const each of readdirSync(dist)) {
     const path = join(dist, each)
-    if (each === name || ["index.js", "main.js", "sources.json"].includes(each)) continue
+    if (each === name || ["index.js", "main.js", "pages.js", "sources.json"].includes(each)) continue
     if (statSync(path).mtimeMs > now.getTime() - keptMs) continue
     for (const gone of [path, join(root, "node_modules", ".cache", "pipeline", each)])
       rmSync(gone, { recursive: true, force: true })
@@ -224,6 +232,7 @@ rmSync(fresh, { recursive: true, force: true })
 try {
   await bundle()
   await bundleLooking()
+  await bundlePages()
   for (const script of globSync("src/**/*.py", { cwd: root }))
     writeFileSync(join(fresh, basename(script)), sources.file(join(root, script))!.bytes)
   writeFileSync(join(fresh, builtFile), JSON.stringify(await fingerprints()))

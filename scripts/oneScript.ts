@@ -19,6 +19,8 @@ const pairsOf = (list: string): ReadonlyArray<readonly [string, string]> =>
     .map(([name, other = name]) => [name, other])
 
 const lastList = /export\{([^}]*)\};?\s*$/
+/** The bundler's helpers do nothing by being loaded. */
+const bare = /import"\.\/rolldown-runtime[^"]*";/g
 const firstImport = /^import\{(\w+) as (\w+)\}from"\.\/(rolldown-runtime[^"]*)";/
 
 /** An importer gets values where a module gives bindings: those that are exported must not change. (Our lazy functions do, into themselves.) */
@@ -65,7 +67,7 @@ export const oneScript = (isIt: (chunk: OutputChunk) => boolean): Plugin => ({
   generateBundle(_, bundle) {
     const chunks = Object.values(bundle).filter(each => each.type === "chunk")
     const chunk = chunks.find(isIt)
-    const loader = chunks.find(({ name }) => name === "script")
+    const loader = chunks.find(({ code, isEntry, name }) => !isEntry && name === "script" && lastList.test(code))
     if (chunk === undefined || loader === undefined) throw new Error("there is no such chunk")
     const place = chunk.fileName
     const exported = pairsOf(lastList.exec(chunk.code)?.[1] ?? "")
@@ -78,10 +80,14 @@ export const oneScript = (isIt: (chunk: OutputChunk) => boolean): Plugin => ({
       code = `${whole.replace(lastList, "")}${local === runtime[2] ? "" : `const ${runtime[2]}=${local};`}${code}`
     }
     this.emitFile({ type: "asset", fileName: scriptOf(place), source: wrapped(code) })
-    chunk.code = `import{loadScript}from"./${loader.fileName}";import{fileURLToPath}from"node:url";export default loadScript(fileURLToPath(new URL("./${scriptOf(place)}",import.meta.url)));`
+    // With the loader in it: each module that a process loads costs it about a millisecond.
+    const file = `process.getBuiltinModule("node:url").fileURLToPath(new URL("./${scriptOf(place)}",import.meta.url))`
+    const load = pairsOf(lastList.exec(loader.code)![1]!)[0]![0]
+    chunk.code = `${loader.code.replace(bare, "").replace(lastList, "")};export default ${load}(${file});`
     const taken = new RegExp(`(import|export)\\{([^}]*)\\}from"\\./${place.replaceAll(".", "\\.")}";?`, "g")
     for (const other of chunks) {
       if (other === chunk) continue
+      other.code = other.code.replace(bare, "")
       const locals: Array<string> = []
       other.code = other.code.replace(taken, (_, what: string, list: string) => {
         const pairs = pairsOf(list)

@@ -2,7 +2,7 @@
  * The cost of small actions: trivial ones that are all executed, two at a time, beside `make -j2` that starts a bare Node for each and
  * Snakemake that starts a shell.
  *
- *     node bench/actions/run.ts [--count 2000] [--rounds 1]
+ *     node bench/actions/run.ts [--count 2000] [--rounds 1] [--without-snakemake]
  *
  * Snakemake comes from PyPI into bench/noop/.tools; where it cannot be had it is left out, aloud. Prints a table and writes
  * bench/results/actions.json. Processor time is of all processes together; machines are shared, so compare the ratios.
@@ -20,7 +20,11 @@ const tools = join(here, "..", "noop", ".tools")
 const snakemake = join(tools, "venv", "bin", "snakemake")
 
 const { values } = parseArgs({
-  options: { count: { type: "string", default: "2000" }, rounds: { type: "string", default: "1" } }
+  options: {
+    count: { type: "string", default: "2000" },
+    rounds: { type: "string", default: "1" },
+    "without-snakemake": { type: "boolean" }
+  }
 })
 const count = Number(values.count)
 
@@ -91,6 +95,7 @@ const measure = ({ command, name, prepare }: Contender): { readonly wallS: numbe
 }
 
 const there = contenders.filter(({ command, name }) => {
+  if (command[0] === snakemake && values["without-snakemake"] === true) return false
   const can = command[0] !== snakemake || hasSnakemake()
   if (!can) console.error(`${name}: cannot be installed here; left out`)
   return can

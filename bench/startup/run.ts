@@ -1,5 +1,5 @@
 /**
- * Start-up: how long the program takes to answer where there is little to do, as ratios to a bare Node in the same run.
+ * Start-up: what it costs to answer where there is little to do, in wall time and processor time, as ratios to a bare Node in the same run.
  *
  *     node bench/startup/run.ts [--repeats 15] [--older /path/to/node20] [--npx]
  *
@@ -72,29 +72,42 @@ try {
   const env = { ...process.env, PIPELINE_CACHE: cache, ACTIONS_COUNT: "3" }
   // npx with the older Node, as on a host that has no other.
   const path = values.older === undefined ? process.env["PATH"] : `${dirname(values.older)}:${process.env["PATH"]}`
-  const call = (words: ReadonlyArray<string>) =>
-    spawnSync(words[0]!, words.slice(1), { cwd: directory, stdio: "ignore", env: { ...env, PATH: path ?? "" } })
+  const call = (words: ReadonlyArray<string>) => {
+    const script = 'TIMEFORMAT="%R %U %S"; time "$@" > /dev/null 2>&1'
+    const timed = spawnSync("bash", ["-c", script, "bash", ...words], {
+      cwd: directory,
+      encoding: "utf8",
+      env: { ...env, PATH: path ?? "" }
+    })
+    const [wall, user, system] = timed.stderr.trim().split(" ").map(Number)
+    return { status: timed.status, wallMs: 1000 * wall!, cpuMs: 1000 * (user! + system!) }
+  }
   call([process.execPath, launcher, "run", file])
-  const times = contenders.map(() => [] as Array<number>)
+  const times = contenders.map(() => [] as Array<{ readonly wallMs: number; readonly cpuMs: number }>)
   for (let round = 0; round <= Number(values.repeats); round++)
     for (const [i, { command, name }] of contenders.entries()) {
-      const begun = performance.now()
-      const { status } = call(command)
+      const { status, ...time } = call(command)
       if (status !== 0) throw new Error(`${name} failed with ${status}`)
       // The first round fills the caches.
-      if (round > 0) times[i]!.push(performance.now() - begun)
+      if (round > 0) times[i]!.push(time)
     }
   const median = (list: ReadonlyArray<number>) => [...list].sort((a, b) => a - b)[Math.floor(list.length / 2)]!
   const results = contenders.map(({ name }, i) => ({
     name,
-    bestMs: Math.min(...times[i]!),
-    medianMs: median(times[i]!)
+    wallMs: median(times[i]!.map(({ wallMs }) => wallMs)),
+    cpuMs: median(times[i]!.map(({ cpuMs }) => cpuMs))
   }))
   const bare = results[0]!
-  console.log("| command | best | median | to a bare Node |\n| --- | ---: | ---: | ---: |")
-  for (const { bestMs, medianMs, name } of results)
+  console.log("| command | wall | processor time | to a bare Node |\n| --- | ---: | ---: | ---: |")
+  for (const { cpuMs, name, wallMs } of results)
     console.log(
-      `| \`${name}\` | ${bestMs.toFixed(0)} ms | ${medianMs.toFixed(0)} ms | ${(bestMs / bare.bestMs).toFixed(1)} x, ${(medianMs / bare.medianMs).toFixed(1)} x |`
+      `| \`${name}\` | ${wallMs.toFixed(0)} ms | ${cpuMs.toFixed(0)} ms | ${(wallMs / bare.wallMs).toFixed(1)} x, ${(cpuMs / bare.cpuMs).toFixed(1)} x |`
+    )
+  const npm = results.find(({ name }) => name === "npx nothing")
+  const ours = results.find(({ name }) => name === "npx pipeline --help")
+  if (npm !== undefined && ours !== undefined)
+    console.log(
+      `\nnpm's own share of \`npx pipeline --help\`: ${npm.wallMs.toFixed(0)} of ${ours.wallMs.toFixed(0)} ms of wall, ${npm.cpuMs.toFixed(0)} of ${ours.cpuMs.toFixed(0)} ms of a processor`
     )
   const machine = `${cpus()[0]?.model ?? "unknown"}, ${cpus().length} processors, Node ${process.version}`
   writeFileSync(

@@ -11,12 +11,20 @@ import { resolveOurselves } from "./ourselves.ts"
 let word = ""
 const say = (message: FromWorker) => line.send({ ...message, word })
 
+/** Making a stream costs a millisecond or two, and most actions print nothing. */
+const listenWhenUsed = (name: "stdout" | "stderr"): void => {
+  const made = Object.getOwnPropertyDescriptor(process, name)!
+  let stream: NodeJS.WriteStream | undefined
+  const get = () => (stream ??= made.get!.call(process).on("error", () => undefined))
+  Object.defineProperty(process, name, { ...made, get })
+}
+
 let current: Fiber.Fiber<unknown> | undefined
 
 // For us, not for the programs that a stage starts.
 if (process.env["NODE_COMPILE_CACHE"] === compiled) delete process.env["NODE_COMPILE_CACHE"]
 // A full disk below the log, or a log that cannot be written any more, must not end the work.
-for (const stream of [process.stdout, process.stderr]) stream.on("error", () => undefined)
+for (const name of ["stdout", "stderr"] as const) listenWhenUsed(name)
 resolveOurselves()
 const begin = (message: ToWorker) => {
   word = message.word
