@@ -119,7 +119,19 @@ export interface World {
   waits: boolean
   cycle: boolean
   renames: number
-  uses: { json: boolean; common: boolean; linked: boolean; packages: boolean; library: boolean; worker: boolean }
+  star: number
+  beside: number
+  detected: number
+  again: number
+  uses: {
+    rare: boolean
+    json: boolean
+    common: boolean
+    linked: boolean
+    packages: boolean
+    library: boolean
+    worker: boolean
+  }
 }
 
 const fileOf = (world: World, index: number) => `m${index}.${world.modules[index]!.extension}`
@@ -183,7 +195,12 @@ export const makeWorld = (random: Random): World => {
     waits: random.chance(0.1),
     cycle: random.chance(0.15),
     renames: 0,
+    star: 1,
+    beside: 1,
+    detected: 1,
+    again: 0,
     uses: {
+      rare: random.chance(0.4),
       json: random.chance(0.3),
       common: random.chance(0.3),
       linked: random.chance(0.3),
@@ -380,12 +397,33 @@ const entryText = (world: World): string => {
     imports.lines.push(`import { library } from "#lib/library"`, `import * as picked from "#pick"`)
     values.push("library", "Object.keys(picked).join()")
   }
+  if (uses.rare) {
+    imports.lines.push(
+      `import { createRequire as maker } from "node:module"`,
+      `import { dirname, join } from "node:path"`,
+      `import { fileURLToPath } from "node:url"`,
+      `import { known } from "./known.ts"`
+    )
+    values.push(
+      `(await import("./stars.ts")).starred`,
+      `readFileSync(join(here, "beside.pl"), "utf8")`,
+      `late("./detected.cjs").value`,
+      `known + (await import("./" + which + ".ts")).again`
+    )
+  }
   if (uses.worker)
     values.push(`await new Promise(done => new Worker(new URL("./thread.mjs", import.meta.url)).once("message", done))`)
   if (uses.worker) imports.lines.push(`import { Worker } from "node:worker_threads"`)
   return [
     ...new Set(imports.lines),
     "declare const log: any",
+    ...(uses.rare
+      ? [
+          "const here = dirname(fileURLToPath(import.meta.url))",
+          `const which = "known"`,
+          "let late: any; try { late = maker(import.meta.url) } catch {}"
+        ]
+      : []),
     `export const say = async () => [${values.join(", ")}, readFileSync(new URL("./prompt.txt", import.meta.url), "utf8")]`,
     `import { readFileSync } from "node:fs"`,
     'export const other = () => import("./m0.none")'
@@ -444,6 +482,15 @@ export const filesOf = (world: World): ReadonlyMap<string, string> => {
   app("deep/main.cjs", `exports.value = ${world.deep}`)
   files.delete("app/deep.js")
   app("table.json", JSON.stringify({ value: world.table }))
+  app("stars.ts", `export * from "starred"`)
+  app("node_modules/starred/package.json", manifest("starred", 1))
+  app("node_modules/starred/index.js", `export const starred = ${world.star}`)
+  app("beside.pl", String(world.beside))
+  app("known.ts", `export { again } from "./known${world.again % 2}.ts"\nexport const known = 1`)
+  for (const each of [0, 1]) app(`known${each}.ts`, `export const again = ${each}`)
+  app("detected.cjs", `module.exports = { value: require("./detects").value }`)
+  app("detects/package.json", "{}")
+  app("detects/index.js", `// import.meta\nmodule.exports = { value: ${world.detected} }`)
   app("thread.mjs", `import { parentPort } from "node:worker_threads"\nparentPort.postMessage(${world.worker})`)
   for (const [name, shift] of [
     ["linked", 0],
@@ -549,6 +596,7 @@ export const edits: { readonly [name: string]: Edit } = {
   picks: (world, random) => void (world.picks = random.below(world.modules.length)),
   library: world => void world.library++,
   worker: world => void world.worker++,
+  "rare forms": (world, random) => void world[random.pick(["star", "beside", "detected", "again"] as const)]++,
   "declared file": world => void world.file++,
   nothing: () => undefined
 }
