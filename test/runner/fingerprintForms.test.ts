@@ -174,4 +174,45 @@ const here = dirname(fileURLToPath(import.meta.url)), file = "./c.mjs", base = n
     const loadable = (await compute(project, files)).loadable.map(([path]) => path)
     assert.include(loadable, join(project.root, "data", "a.ts"))
   })
+
+  it("what runs although it looks like a declaration", async () => {
+    const head = `import { Effect, Schema } from "dllm-pipeline"\nexport const s = { n: 1 }\n`
+    const klass = (member: string) => `class A extends Schema.Class("A")({}) { ${member} }`
+    for (const text of [
+      ...["mapEager", "flatMapEager", "catchEager", "matchEager", "mapErrorEager", "mapBothEager"].map(
+        name => `const a = Effect.${name}(Effect.succeed(1), () => (s.n = 7))`
+      ),
+      `const a = Effect.succeed(1).pipe(Effect.mapEager(() => (s.n = 7)))`,
+      `const a = Effect.fnUntracedEager(function* () { s.n = 7 })`,
+      `${klass("static annotate(x) { s.n = 7; return A }")}; const b = A.annotate({})`,
+      `${klass("static get foo() { s.n = 7; return 1 }")}; const b = A.foo`,
+      `${klass("static get ast() { s.n = 7; return Schema.Int.ast }")}; const c = Schema.optional(A)`,
+      `${klass("static get ast() { s.n = 7; return Schema.Int.ast }")}; class B extends A {}; const c = Schema.optional(B)`,
+      `class A { static get ast() { s.n = 7; return Schema.Int.ast } }; const c = Schema.Struct({ a: A })`,
+      `let f = x => x; const swap = () => { f = x => { s.n = x } }; export const k = swap; const y = f(7)`
+    ])
+      await changes(folder({ "w.ts": stage(`import { s } from "./c.ts"`, "s.n"), "c.ts": head + text }), {
+        "c.ts": head + text.replace("7", "8")
+      })
+    const own = (n: number) => ({
+      "c.ts": `import { Effect } from "effect"\nexport const s = { n: 1 }\nconst a = Effect.succeed(() => (s.n = ${n}))`
+    })
+    const effect = {
+      "node_modules/effect/package.json": `{ "name": "effect", "version": "4.1.0", "type": "module", "exports": "./i.js" }`,
+      "node_modules/effect/i.js": "export const Effect = { succeed(f) { return f() } }"
+    }
+    await changes(folder({ ...own(7), ...effect, "w.ts": stage(`import { s } from "./c.ts"`, "s.n") }), own(8))
+    const zz = (imports: string) => stage(imports, "globalThis.zz")
+    const swap = {
+      "w.ts": zz(`import { swap } from "./m.ts"\nimport "./k.ts"\nimport "./c.ts"`),
+      "m.ts":
+        "export function f(x: number) { return x }\nexport const swap = () => { (f as any) = (x: number) => { globalThis.zz = x } }",
+      "k.ts": `import { swap } from "./m.ts"; swap()`
+    }
+    const called = (n: number) => ({ "c.ts": `import { f } from "./m.ts"; const y = f(${n})` })
+    await changes(folder({ ...swap, ...called(7) }), called(8))
+    const freeze = `Object.defineProperty(Object, "freeze", { value: (o: any) => { globalThis.zz = o.x; return o } })`
+    const frozen = (n: number) => ({ "c.ts": `const m = Object.freeze({ x: ${n} })` })
+    await changes(folder({ "w.ts": zz(`import "./e.ts"\nimport "./c.ts"`), "e.ts": freeze, ...frozen(7) }), frozen(8))
+  })
 })

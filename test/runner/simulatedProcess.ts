@@ -322,7 +322,8 @@ export class SimulatedProcess {
                 running: true
               }
               world.executions.push(execution)
-              return this.#act(job, onProgress).pipe(
+              // An exception of its beginning ends it like any other.
+              return Effect.suspend(() => this.#act(job, onProgress)).pipe(
                 // It is asked to stop, and takes its time.
                 Effect.onInterrupt(() => Effect.sleep(world.between(0, 9000))),
                 Effect.ensuring(Effect.sync(() => void (execution.running = false))),

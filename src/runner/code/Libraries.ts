@@ -1,19 +1,34 @@
 /** Calls of libraries that do nothing but return a value: what they are given to call is called later, if at all. */
 
-/** Namespaces of effect, and of this program, whose functions declare: a function among their arguments is not called at once. */
+const oneOf = (names: string): RegExp => new RegExp(`^(?:${names.trim().replaceAll(/\s+/g, "|")})$`)
+
+/**
+ * Functions of effect, and of this program, that declare: a function among their arguments is not called at once. Each is named here: what is not on the
+ * list may call what it is given, as `Effect.mapEager` does.
+ */
 const lazy: Readonly<Record<string, RegExp | undefined>> = {
-  // All but those that run, or whose name warns.
-  Effect: /^(?!run|.*Unsafe)/,
-  Schema: /^(?!assert|to(?!Type$|Encoded$)|.*Unsafe)/,
-  SchemaTransformation: /^transform/,
-  Stage: /^make$/,
-  Artifact: /^(?:kind|chunkSet|optional|many|named)$/,
-  Pipeline: /^make$/,
-  Layer: /^(?!launch|build|.*Unsafe)/,
-  Context: /^(?:Service|Reference|Tag|Key|make|empty)$/,
-  Data: /^(?:Error|TaggedError|Class|TaggedClass)$/,
-  Stream: /^(?!run|.*Unsafe)/,
-  Schedule: /^(?!.*Unsafe)/
+  Effect: oneOf(`
+    succeed fail die sync suspend promise tryPromise try gen fn fnUntraced callback map flatMap andThen tap tapError tapCause mapError mapBoth as asVoid
+    catch catchTag catchTags catchIf catchCause catchDefect orElseSucceed match matchEffect matchCause matchCauseEffect option result exit orDie ignore
+    provide provideService provideContext service scoped acquireRelease acquireUseRelease addFinalizer ensuring onExit onError onInterrupt
+    uninterruptible interruptible sleep delay timeout timeoutOption withSpan annotateLogs filterOrFail flatten zip zipWith
+    log logDebug logInfo logWarning logError`),
+  Schema: oneOf(`
+    Struct StructWithRest Tuple TupleWithRest Array NonEmptyArray UniqueArray Record Union Literal Literals Enum TemplateLiteral TaggedStruct TaggedUnion
+    optional optionalKey mutable mutableKey required requiredKey readonlyKey NullOr UndefinedOr NullishOr Option OptionFrom\\w+ Redacted ReadonlyMap
+    ReadonlySet Class TaggedClass Error ErrorClass TaggedError TaggedErrorClass Opaque brand suspend instanceOf declare declareConstructor
+    check refine annotate annotateKey annotateEncoded makeFilter makeFilterGroup is(?=[A-Z])\\w+ is decode\\w* encode\\w* fromJsonString
+    withConstructorDefault withDecodingDefault\\w* tag tagDefaultOmit fieldsAssign flip toType toEncoded`),
+  SchemaTransformation: oneOf("transform transformEffect transformOptional"),
+  Stage: oneOf("make"),
+  Artifact: oneOf("kind chunkSet optional many named"),
+  Pipeline: oneOf("make"),
+  Layer: oneOf(`
+    effect effectDiscard effectContext succeed succeedContext sync syncContext suspend merge mergeAll provide provideMerge empty fresh orDie unwrap`),
+  Context: oneOf("Service Reference Tag Key make empty"),
+  Data: oneOf("Error TaggedError Class TaggedClass"),
+  Stream: oneOf("succeed fail sync suspend empty fromEffect map mapEffect filter flatMap tap concat take drop unwrap"),
+  Schedule: oneOf("exponential spaced recurs fixed fibonacci jittered")
 }
 
 /** Namespaces whose functions call what they are given at once: pure as long as that is no function. */
@@ -53,7 +68,8 @@ export const isPureOfNode = (specifier: string, name: string): boolean =>
 const functions: ReadonlySet<string> = new Set(["permanent"])
 
 /** Where a namespace of effect is imported from: `effect`, `effect/Schema`. */
-export const isEffect = (specifier: string): boolean => specifier === "effect" || /^effect\/[A-Z]\w*$/.test(specifier)
+export const isEffectName = (specifier: string): boolean =>
+  specifier === "effect" || /^effect\/[A-Z]\w*$/.test(specifier)
 
 /** The path of names from a library's import to what is meant: `["Schema", "Struct"]`. */
 export type LibraryPath = ReadonlyArray<string>

@@ -38,6 +38,8 @@ export interface Module {
   readonly waits: boolean
   /** Whether its text says that it does something when it is loaded: a statement that declares nothing, an assignment. */
   readonly acts: boolean
+  /** Names that anything in it assigns to, after they were declared. */
+  readonly assigned: ReadonlySet<string>
   /** The line of a position in it. */
   readonly line: (position: number) => number
 }
@@ -131,6 +133,7 @@ const commonJsModule = (path: string, body: ReadonlyArray<Node>, line: Module["l
     requests: [],
     waits: false,
     acts: true,
+    assigned: new Set(),
     line
   }
 }
@@ -241,6 +244,7 @@ const esModule = (path: string, body: ReadonlyArray<Node>, line: Module["line"])
     stars,
     requests: [...requests],
     waits: items.some(item => hasAtTop(item.node, waits)),
+    assigned: assignedIn(body),
     acts: items.some(item => item.kind === "statement" || hasAtTop(item.node, assigns)),
     line
   }
@@ -249,8 +253,9 @@ const esModule = (path: string, body: ReadonlyArray<Node>, line: Module["line"])
 const sourceOf = (node: Node): string => (node["source"] as { readonly value: string }).value
 
 /** All names that a pattern binds. */
-const patternNames = (pattern: unknown): ReadonlyArray<string> => {
-  if (!isNode(pattern)) return []
+const patternNames = (given: unknown): ReadonlyArray<string> => {
+  if (!isNode(given)) return []
+  const pattern = bare(given)
   switch (pattern.type) {
     case "Identifier":
       return [pattern["name"] as string]
@@ -267,6 +272,20 @@ const patternNames = (pattern: unknown): ReadonlyArray<string> => {
     default:
       return []
   }
+}
+
+const assignedIn = (body: ReadonlyArray<Node>): ReadonlySet<string> => {
+  const names = new Set<string>()
+  eachNode(body, ({ argument, left, type }) => {
+    const target =
+      type === "UpdateExpression"
+        ? argument
+        : /^(?:AssignmentExpression|For(?:In|Of)Statement)$/.test(type)
+          ? left
+          : undefined
+    if (isNode(target)) for (const name of patternNames(bare(target))) names.add(name)
+  })
+  return names
 }
 
 /** Whether something outside of any function is of a kind. */

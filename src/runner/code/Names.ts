@@ -1,13 +1,13 @@
 /** What the names in an expression stand for: a library's function, one of Node's, a function of the user's own. */
-import { isEffect, isPureOfNode, type LibraryPath } from "./Libraries.ts"
+import { isPureOfNode, type LibraryPath } from "./Libraries.ts"
 import type { Loaded, Origin, Program } from "./Program.ts"
 import { bare, identifierName, isNode, memberName, type Node } from "./Syntax.ts"
 
 /**
  * What is known of a value: `plain` (a primitive), `data` (an object or array of such, without accessors), `function`, `class`, `library` (made by
- * a library that we know), `opaque` (anything; it may be passed on, and nothing else).
+ * a library that we know), `static` (a class with static members: whoever reads them runs code), `opaque` (anything; it may be passed on, and nothing else).
  */
-export type Kind = "plain" | "data" | "function" | "class" | "library" | "opaque"
+export type Kind = "plain" | "data" | "function" | "class" | "static" | "library" | "opaque"
 
 /** Names of a function's parameters and constants, while its body is looked at. */
 export type Scope = ReadonlyMap<string, Kind>
@@ -77,7 +77,7 @@ export class Names {
             ? [origin.name]
             : [namespace, origin.name]
     }
-    if (origin?._tag !== "package" || !isEffect(origin.specifier)) return undefined
+    if (origin?._tag !== "package" || !this.#program.isEffect(origin)) return undefined
     const namespace = origin.specifier.split("/")[1]
     return namespace === undefined
       ? origin.name === "*"
@@ -113,6 +113,7 @@ export class Names {
     const [origin, ...more] = origins
     if (origin?._tag !== "item" || more.length > 0) return undefined
     const { item, loaded } = origin
+    if (item.names.some(each => loaded.module.assigned.has(each))) return undefined
     if (item.kind === "let" || (loaded === at.loaded && item.kind !== "function" && item.index >= at.before))
       return undefined
     return usable(loaded, item.kind === "const" ? item.node["init"] : item.node, false)

@@ -1,5 +1,6 @@
 /** The modules of a stage as Node would load them: parsed once, resolved by its rules, and followed from a name to what it is. */
 import { dirname, extname, join, relative, sep } from "node:path"
+import { isEffectName } from "./Libraries.ts"
 import { type Binding, type Format, type Item, type Module, type Parse, parseModule } from "./Module.ts"
 import { packageRootOf, Packages } from "./Packages.ts"
 import { packageScope, resolve, type Resolved, type Via } from "./Resolve.ts"
@@ -38,6 +39,7 @@ export class Program {
   readonly #parse: Parse
   readonly #loaded = new Map<string, Loaded>()
   readonly #declarations: string
+  #effect: string | undefined
 
   constructor(sources: Sources, parse: Parse, ours: Ours) {
     this.sources = sources
@@ -80,6 +82,7 @@ export class Program {
       requests: [],
       waits: false,
       acts: false,
+      assigned: new Set(),
       line: () => 1
     })
     switch (extname(path)) {
@@ -113,6 +116,16 @@ export class Program {
       from.resolved.set(key, resolved)
     }
     return resolved
+  }
+
+  /** Whether a package is the effect that this program uses itself, and not another of that name. */
+  isEffect({ root, specifier }: { readonly root: string; readonly specifier: string }): boolean {
+    if (!isEffectName(specifier)) return false
+    if (this.#effect === undefined) {
+      const found = resolve(new Trail(this.sources), "effect", join(this.ours.root, "package.json"), "import")
+      this.#effect = found._tag === "file" ? (packageRootOf(found.path) ?? "") : ""
+    }
+    return this.#effect === root
   }
 
   /** What stands at a specifier: a module to look into, or one that is only named. */

@@ -4,7 +4,6 @@
  */
 import type { Item } from "./Module.ts"
 import {
-  isEffect,
   isPureCall,
   isPureCurriedCall,
   isPurePiped,
@@ -21,6 +20,9 @@ import { bare, identifierName, isErased, isImportMeta, isNode, literalText, memb
 
 const deepest = 12
 const nothing: Scope = new Map()
+
+/** Whoever reads members of such a value may run code. */
+const isUnknown = (kind: Kind | undefined): boolean => kind === "opaque" || kind === "static"
 
 export class Purity {
   readonly #program: Program
@@ -45,7 +47,9 @@ export class Purity {
     if (this.#items.has(item)) return this.#items.get(item)
     // One that is asked for while it is looked at refers to itself.
     this.#items.set(item, undefined)
-    const kind = this.#itemKind({ loaded, before: item.index, scope: nothing, depth: 0 }, item)
+    const given = this.#itemKind({ loaded, before: item.index, scope: nothing, depth: 0 }, item)
+    const isAssigned = item.names.some(name => loaded.module.assigned.has(name))
+    const kind = isAssigned && given !== undefined ? "opaque" : given
     this.#items.set(item, kind)
     return kind
   }
@@ -89,16 +93,18 @@ export class Purity {
   #classKind(at: At, node: Node): Kind | undefined {
     if ((node["decorators"] as ReadonlyArray<unknown> | undefined)?.length) return undefined
     const parent = isNode(node["superClass"]) ? this.#kind(at, node["superClass"]) : "class"
-    if (parent !== "class" && parent !== "library") return undefined
+    if (parent !== "class" && parent !== "library" && parent !== "static") return undefined
+    let hasStatic = false
     for (const member of (node["body"] as Node)["body"] as ReadonlyArray<Node>) {
       if (isErased(member)) continue
       if (member.type === "StaticBlock" || (member["decorators"] as ReadonlyArray<unknown> | undefined)?.length)
         return undefined
       if (member["computed"] === true && this.#kind(at, member["key"] as Node) !== "plain") return undefined
+      hasStatic ||= member["static"] === true
       const isStaticField = member.type !== "MethodDefinition" && member["static"] === true
       if (isStaticField && isNode(member["value"]) && this.#kind(at, member["value"]) === undefined) return undefined
     }
-    return parent
+    return hasStatic ? "static" : parent
   }
 
   #kind(at: At, given: Node): Kind | undefined {
@@ -171,7 +177,7 @@ export class Purity {
   }
 
   #dataOf(kinds: ReadonlyArray<Kind | undefined>): Kind | undefined {
-    return kinds.includes(undefined) ? undefined : kinds.includes("opaque") ? "opaque" : "data"
+    return kinds.includes(undefined) ? undefined : kinds.some(isUnknown) ? "opaque" : "data"
   }
 
   #element(at: At, node: Node): Kind | undefined {
@@ -229,7 +235,7 @@ export class Purity {
       case "ours":
         return "library"
       case "package":
-        return isEffect(origin.specifier) ? "library" : "opaque"
+        return this.#program.isEffect(origin) ? "library" : "opaque"
       default:
         return "opaque"
     }
@@ -276,11 +282,11 @@ export class Purity {
     const known = kinds as ReadonlyArray<Kind>
     const path = this.#names.libraryPath(at, callee)
     if (path !== undefined && isPureCall(path, known.includes("function") || known.includes("class")))
-      return known.includes("opaque") ? undefined : "library"
+      return known.some(isUnknown) ? undefined : "library"
     if (callee.type === "CallExpression") {
       const inner = this.#names.libraryPath(at, callee["callee"] as Node)
       if (inner !== undefined && isPureCurriedCall(inner))
-        return this.#kind(at, callee) === "library" && !known.includes("opaque") ? "library" : undefined
+        return this.#kind(at, callee) === "library" && !known.some(isUnknown) ? "library" : undefined
     }
     if (callee.type === "MemberExpression") {
       const name = memberName(callee)
@@ -290,7 +296,8 @@ export class Purity {
         return known.every(kind => kind === "library" || kind === "plain" || isData(kind)) ? "library" : undefined
       }
       const holder = identifierName(callee["object"])
-      if (holder !== undefined && !this.#names.isBound(at, holder)) {
+      // Modules with effects may have replaced what the language offers.
+      if (holder !== undefined && !this.#strict && !this.#names.isBound(at, holder)) {
         if (holder === "Math" && name !== "random" && known.every(kind => kind === "plain")) return "plain"
         if (holder === "Object" && name === "freeze" && known.every(kind => kind === "data" || kind === "plain"))
           return known[0]
@@ -298,9 +305,11 @@ export class Purity {
     }
     if (this.#names.isOfNode(at, callee))
       return known.every(kind => kind === "plain" || kind === "data") ? "plain" : undefined
-    const converts = ["Number", "String", "Boolean"].some(name => this.#names.isGlobal(at, callee, name))
+    const converts =
+      !this.#strict && ["Number", "String", "Boolean"].some(name => this.#names.isGlobal(at, callee, name))
     if (converts && known.every(kind => kind === "plain")) return "plain"
     if (
+      !this.#strict &&
       identifierName(callee) === "Symbol" &&
       !this.#names.isBound(at, "Symbol") &&
       known.every(kind => kind === "plain")
@@ -352,7 +361,7 @@ export class Purity {
     if (name === undefined || this.#names.isBound(at, name)) return undefined
     const [first, ...more] = values
     if (collections.has(name) || codecs.has(name) || name === "ArrayBuffer") if (first === undefined) return "opaque"
-    if (first === undefined || first.type === "SpreadElement") return undefined
+    if (first === undefined || first.type === "SpreadElement" || this.#strict) return undefined
     const given = bare(first)
     if (name === "URL") {
       const [base, ...others] = more
