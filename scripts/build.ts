@@ -129,7 +129,7 @@ const bundlePages = async (): Promise<void> => {
 const settled = (fingerprint: Fingerprint.Fingerprint): Fingerprint.Fingerprint => ({
   ...fingerprint,
   seen: [],
-  declared: [],
+  unhooked: [],
   loadable: [],
   silent: [],
   roots: []

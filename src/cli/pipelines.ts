@@ -8,6 +8,7 @@ import { parseOverride } from "../data/overrides.ts"
 import { ConfigError } from "../pipeline/ConfigError.ts"
 import { evaluate, isPipeline, type Pipeline, stagesAdvice, type Variant } from "../pipeline/Pipeline.ts"
 import { only as restrict, type Plan } from "../pipeline/Plan.ts"
+import { noteLoads } from "../runner/InMemory.ts"
 import { dist, root } from "./home.ts"
 import { resolveOurselves } from "./ourselves.ts"
 
@@ -50,6 +51,7 @@ const loadFile = (path: string, name: string): Effect.Effect<Pipeline, ConfigErr
   Effect.gen(function* () {
     if (!existsSync(path)) return yield* new ConfigError({ at: name, message: "there is no such file" })
     resolveOurselves()
+    noteLoads()
     const module = yield* Effect.tryPromise({
       try: () => import(pathToFileURL(path).href) as Promise<{ default?: unknown }>,
       catch: cause => asConfigError(cause, name)

@@ -47,8 +47,20 @@ export const makeDecoder = (stage: AnyStage, explain: Schema.Codec<unknown, unkn
     try {
       const encoded = encode(decoded)
       const text = canonical(encoded)
+      // The process of an action decodes this text: it must be able to, and nothing may come of it that was not planned.
+      const written = decode(JSON.parse(text))
+      if (Result.isFailure(written)) {
+        const why = "what is written of them does not decode to them"
+        return Result.fail([
+          {
+            kind: "value",
+            path: [],
+            message: `the parameters of ${label} have no key: ${why} (${written.failure.message})`
+          }
+        ])
+      }
       const secrets = mayHoldSecrets(text) ? secretsIn(encoded, [], label) : []
-      return secrets.length > 0 ? Result.fail(secrets) : Result.succeed({ decoded, text })
+      return secrets.length > 0 ? Result.fail(secrets) : Result.succeed({ decoded: written.success, text })
     } catch (cause) {
       // A number that is none, or what the schema does not turn back into JSON: it cannot enter a key.
       const why = cause instanceof Error ? cause.message : String(cause)

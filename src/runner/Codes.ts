@@ -7,6 +7,7 @@ import type { PlanNode } from "../pipeline/Plan.ts"
 import type { AnyStage } from "../pipeline/Stage.ts"
 import { permanent, type StageError } from "../pipeline/StageError.ts"
 import * as Fingerprint from "./Fingerprint.ts"
+import * as InMemory from "./InMemory.ts"
 import type { CodeOf } from "./Resolver.ts"
 
 /** Where a stage is, for the process that runs it. */
@@ -35,10 +36,12 @@ export interface Memory {
 export interface Codes {
   readonly codeOf: (node: PlanNode) => CodeOf
   readonly locate: (node: PlanNode) => StageLocation
-  /** The files that the node's stage declares, with their stat. */
+  /** What the node's action reads without anybody comparing it, with the stat of now. */
   readonly filesOf: (node: PlanNode) => ReadonlyArray<readonly [path: string, stat: string]>
   /** For `why`: what a stage's fingerprint consists of. */
   readonly fingerprintOf: (node: PlanNode) => Fingerprint.Fingerprint
+  /** Whether the functions of the node's stage in this process are those of its code. */
+  readonly isInMemory: (node: PlanNode) => boolean
   /** Whether all that the node's fingerprint was made from is on disk as it was. */
   readonly isCurrent: (node: PlanNode) => boolean
   /** Computes the node's code anew where it changed; from then on the others answer with that. */
@@ -49,7 +52,7 @@ export interface Codes {
 export const noMethod = ""
 
 /** Changes with what is remembered, and with how fingerprints are made: older memory is not asked. */
-const memoryVersion = 4
+const memoryVersion = 6
 
 /** Fingerprints for all stages among these nodes, each computed at most once. */
 export const load = (
@@ -59,6 +62,8 @@ export const load = (
 ): Effect.Effect<Codes, StageError> =>
   Effect.gen(function* () {
     const found = new Map<AnyStage, Map<string, Known>>()
+    /** The code that this process has loaded, of stages with an identity. */
+    const inMemory = new Map<AnyStage, Map<string, Known>>()
     const source: Source = { memory, dist, session: new Fingerprint.Session(builtOurs(dist)) }
     for (const { parameters, stage } of nodes) {
       const method = Fingerprint.chosenMethod(stage, parameters) ?? noMethod
@@ -67,7 +72,10 @@ export const load = (
       if (methods.has(method)) continue
       const [sibling] = methods.values()
       const location = sibling ?? (yield* Fingerprint.locate(stage))
-      methods.set(method, yield* known(stage, method, location, source))
+      const first = yield* known(stage, method, location, source)
+      methods.set(method, first)
+      if (stage.identity !== undefined && InMemory.isOf(first.fingerprint.loadable))
+        inMemory.set(stage, (inMemory.get(stage) ?? new Map<string, Known>()).set(method, first))
     }
     const methodsOf = (stage: AnyStage) => found.get(stage)!
     const of = ({ parameters, stage }: PlanNode) =>
@@ -76,7 +84,7 @@ export const load = (
       codeOf: node => of(node).code,
       filesOf: node => {
         const { built, fingerprint } = of(node)
-        return built ? [] : fingerprint.declared.map(path => [path, Fingerprint.statText(path)] as const)
+        return built ? [] : fingerprint.unhooked.map(seen => [seen[0], Fingerprint.stateNow(seen)] as const)
       },
       fingerprintOf: node => of(node).fingerprint,
       locate: node => {
@@ -84,6 +92,16 @@ export const load = (
         if (built) return { module: file, export: name }
         const { loadable, roots, silent } = fingerprint
         return { module: file, export: name, loadable, silent, packages: roots }
+      },
+      isInMemory: node => {
+        const now = of(node)
+        const method = Fingerprint.chosenMethod(node.stage, node.parameters) ?? noMethod
+        const loaded = inMemory.get(node.stage)?.get(method)
+        if (now.built || loaded === undefined) return now.built
+        return (
+          loaded.fingerprint.digest === now.fingerprint.digest ||
+          (InMemory.isOf(now.fingerprint.loadable) && packagesOf(loaded.fingerprint) === packagesOf(now.fingerprint))
+        )
       },
       isCurrent: node => of(node).built || Fingerprint.isCurrent(of(node).fingerprint),
       refresh: node =>
@@ -98,6 +116,12 @@ export const load = (
           )
         })
     }
+  })
+
+const packagesOf = ({ packages, unhooked }: Fingerprint.Fingerprint): string =>
+  canonical({
+    packages,
+    contents: unhooked.filter(seen => Fingerprint.isTree(seen[1])).map(([path, , digest]) => [path, digest])
   })
 
 interface Source {

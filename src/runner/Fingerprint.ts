@@ -6,13 +6,13 @@ import { Effect } from "effect"
 import { canonical, type Digest, sha256 } from "../pipeline/Digest.ts"
 import type { AnyStage } from "../pipeline/Stage.ts"
 import { permanent, type StageError } from "../pipeline/StageError.ts"
-import { packageRootOf } from "./code/Packages.ts"
+import { isAboutPackages, packageRootOf } from "./code/Packages.ts"
 import { loadingFlags } from "./code/Resolve.ts"
 import { Program } from "./code/Program.ts"
 import { type Loadable, Reach } from "./code/Reach.ts"
-import { contentOf, type Seen, Sources, standing, stands, Trail } from "./code/Sources.ts"
+import { contentOf, isContent, type Seen, Sources, standing, stands, Trail } from "./code/Sources.ts"
 
-export { statText } from "./code/Sources.ts"
+export { isTree, stateNow } from "./code/Sources.ts"
 
 /** A fingerprint, with enough about it to say later what changed. */
 export interface Fingerprint {
@@ -25,8 +25,8 @@ export interface Fingerprint {
   readonly flags: string
   /** All that was looked at: while it stands, nothing is computed again. */
   readonly seen: ReadonlyArray<Seen>
-  /** Declared files, and directories among them: the stage reads them whenever it likes. */
-  readonly declared: ReadonlyArray<string>
+  /** What an action reads whenever it likes, without anybody comparing what it read: declared files, small packages, workers. */
+  readonly unhooked: ReadonlyArray<Seen>
   /** The modules that the stage's process may load, with their content. */
   readonly loadable: Loadable
   /** Modules of packages that do not count, as loading them does nothing. */
@@ -114,8 +114,13 @@ const analyse = async (target: FingerprintTarget, session: Session): Promise<Fin
     root,
     isCut: (from, to) => others.has(to) && (from === file || dispatchers.has(from))
   })
-  if (target.export !== "*" && program.exported(program.load(file), target.export).length === 0)
-    throw new Error(`it has no export ${target.export}`)
+  if (target.export !== "*") {
+    const origins = program.exported(program.load(file), target.export)
+    if (origins.length === 0) throw new Error(`it has no export ${target.export}`)
+    // The process of an action loads the module and takes the export: what was assigned later is another stage there.
+    if (origins.some(origin => origin._tag === "item" && !/^(?:const|default)$/.test(origin.item.kind)))
+      throw new Error("a stage must be exported as a constant: write `export const`")
+  }
   reach.add(file, target.export)
   for (const module of chosen) reach.add(program.sources.real(module), "*")
   const declared = new Trail(program.sources)
@@ -140,6 +145,7 @@ const analyse = async (target: FingerprintTarget, session: Session): Promise<Fin
     reach.finish()
   }
   const { checksums, ours, roots, versions } = reach.packages()
+  const loadable = reach.loadable()
   const own = ours ? await session.ours() : undefined
   const flags = loadingFlags()
   return {
@@ -150,12 +156,20 @@ const analyse = async (target: FingerprintTarget, session: Session): Promise<Fin
     modules: reach.modules(),
     packages: own === undefined ? versions : { ...versions, ...own.packages, [ownPackage]: own.digest.slice(0, 12) },
     seen: [...reach.looks.seen.values(), ...(own?.seen ?? [])],
-    declared: [...declared.seen.keys()],
-    loadable: reach.loadable(),
+    unhooked: [...new Set([...unhooked(reach, loadable), ...[...declared.seen.values()].filter(isContent)])],
+    loadable,
     silent: reach.silent(),
     roots,
     computed: [...reach.computed]
   }
+}
+
+/** Of what was looked at: the content of files and packages that no hook compares when it is loaded. Locks and manifests are read by nobody else. */
+const unhooked = (reach: Reach, loadable: Loadable): ReadonlyArray<Seen> => {
+  const hooked = new Set([...(reach.elsewhere ? [] : loadable), ...reach.silent()].map(([path]) => path))
+  return [...reach.looks.seen.values()].filter(
+    seen => isContent(seen) && !hooked.has(reach.looks.sources.real(seen[0])) && !isAboutPackages(seen[0])
+  )
 }
 
 /** The modules of the chosen method, those of the others alone, and where imports of those are left out beside the stage's own module. */

@@ -7,7 +7,7 @@ import { latestSnapshot } from "../ledger/Plans.ts"
 import * as Remembered from "../ledger/Remembered.ts"
 import type { Digest } from "../pipeline/Digest.ts"
 import type { NodeId, Plan, PlanNode } from "../pipeline/Plan.ts"
-import type { StageError } from "../pipeline/StageError.ts"
+import { permanent, type StageError } from "../pipeline/StageError.ts"
 import type { Store } from "../store/Store.ts"
 import * as Codes from "./Codes.ts"
 import * as Identities from "./Identities.ts"
@@ -49,7 +49,7 @@ export const plan = (options: PlanningOptions): Effect.Effect<Planned, StageErro
       }
     }
     const codes = yield* Codes.load(wanted.nodes, memory, options.dist)
-    const evaluate = Identities.make({ ...options, memory })
+    const evaluate = withOwnCode(codes, Identities.make({ ...options, memory }))
     const identities = yield* resolveIdentities(wanted.nodes, evaluate)
     const resolver = new Resolver({
       plan: wanted,
@@ -109,6 +109,19 @@ const isThere = (store: Store, artifact: Digest): Effect.Effect<boolean> =>
     const objects = [...files, ...(items?.pages ?? [])].map(({ sha256 }) => sha256)
     return (yield* store.has(objects)).size === new Set(objects).size
   }).pipe(Effect.orElseSucceed(() => false))
+
+/** An identity is code of its stage, too. What the function of an older code says must not stand beside a result of the new one. */
+const withOwnCode =
+  (codes: Codes.Codes, evaluate: Identities.Evaluate): Identities.Evaluate =>
+  node =>
+    codes.isInMemory(node)
+      ? evaluate(node)
+      : Effect.fail(
+          permanent(
+            `${node.label}: its code changed since the pipeline was loaded, and its identity is part of that: what its parameters stand for now is not known`,
+            "run again: then the pipeline is loaded with the code of now"
+          )
+        )
 
 const lookAgain =
   (codes: Codes.Codes, evaluate: Identities.Evaluate, identities: Map<NodeId, Identities.Identity>): Ports["look"] =>

@@ -108,10 +108,12 @@ export class Resolver {
       if (!portKind(kind).chunked) continue
       const { items } = node.stage
       const written = JSON.parse(node.parametersText) as Record<string, unknown>
-      const parameters =
-        items?.parameters === undefined
-          ? components.parameters
-          : canonical(Object.fromEntries(items.parameters.map(name => [name, written[name]])))
+      // What a parameter stands for is not told apart from what the others do: with an identity all of it counts.
+      const isWhole =
+        items?.parameters === undefined || (items.parameters.length > 0 && node.stage.identity !== undefined)
+      const parameters = isWhole
+        ? components.parameters
+        : canonical(Object.fromEntries(items.parameters.map(name => [name, written[name]])))
       const inputs = components.inputs.filter(input => items?.inputs?.includes(input.port) === true)
       families[output] = itemFamily({ ...components, parameters, inputs, output })
     }

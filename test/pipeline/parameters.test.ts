@@ -1,12 +1,13 @@
-import { Schema } from "effect"
+import { Effect, Schema } from "effect"
 import { execFileSync } from "node:child_process"
 import { readFileSync } from "node:fs"
 import { join } from "node:path"
 import { assert, describe, it } from "vitest"
 import { decodeConfig } from "../../src/data/config.ts"
+import * as Stage from "../../src/pipeline/Stage.ts"
 import { parseOverride } from "../../src/data/overrides.ts"
 import { configError, lines, rendered } from "../support/configErrors.ts"
-import { Optimizer, planOf, tokenize, train } from "../support/stages.ts"
+import { Optimizer, planOf, tokenize, Tokens, train } from "../support/stages.ts"
 
 type TrainArguments = Omit<Parameters<typeof train>[0], "tokens">
 
@@ -282,4 +283,22 @@ it("a stage without parameters refuses every one", () => {
   assert.match(message({ x: 1 }), /tokenize\.x is not known/)
   assert.strictEqual(message({}), "accepted")
   assert.strictEqual(message({ name: "a" }), "accepted")
+})
+
+describe("what an action's process decodes", () => {
+  const loose = Stage.make("loose", {
+    inputs: {},
+    parameters: Schema.Struct({ n: Schema.Unknown }),
+    outputs: { tokens: Tokens },
+    run: () => Effect.void
+  })
+
+  it("is what was planned: parameters whose text does not decode are refused before anything runs", () => {
+    assert.match(
+      configError(() => planOf(() => loose({ n: undefined }))).message,
+      /the parameters of loose have no key/
+    )
+    const { parameters, parametersText } = planOf(() => loose({ n: { a: undefined, b: -0 } })).nodes[0]!
+    assert.deepStrictEqual(parameters, JSON.parse(parametersText))
+  })
 })

@@ -222,6 +222,7 @@ const pipeline = `
 import { existsSync, readFileSync, writeFileSync } from "node:fs"
 import { Artifact, Effect, Pipeline, Schema, Stage } from "dllm-pipeline"
 import { word } from "./word.ts"
+import { file } from "./file.ts"
 const Text = Artifact.kind("text", { description: "t", metadata: Schema.Struct({}) })
 const options = { inputs: { after: Artifact.optional(Text) }, parameters: Schema.Struct({}), outputs: { text: Text } }
 export const wait = Stage.make("wait", { ...options,
@@ -237,6 +238,12 @@ export const read = Stage.make("read", { ...options,
     yield* outputs.text.write("t", readFileSync("in.txt", "utf8"))
     yield* outputs.text.metadata({})
   }) })
+export const name = Stage.make("name", { ...options,
+  identity: (_, { fileDigest }) => Effect.map(fileDigest(file), ({ sha256 }) => ({ sha256 })),
+  run: Effect.fn("name")(function* ({ outputs }) {
+    yield* outputs.text.write("t", readFileSync(file, "utf8"))
+    yield* outputs.text.metadata({})
+  }) })
 export const say = Stage.make("say", { ...options,
   run: Effect.fn("say")(function* ({ outputs }) {
     yield* outputs.text.write("t", word())
@@ -246,7 +253,7 @@ export default Pipeline.make("w",
   { description: "d", profiles: { p: { description: "p", needs: "nothing", make: () => ({}) } } },
   () => {
     const after = wait({})
-    return { read: read({ after }), say: say({ after }) }
+    return { read: read({ after }), say: say({ after }), name: name({ after }) }
   })
 `
 const word = (text: string) => `export const word = () => {\n  const all = ["${text}"]\n  return all.join("")\n}\n`
@@ -256,6 +263,8 @@ describe("a run of the real program, while whose first stage works the file and 
     const fixture = makeFixture(["before"])
     fixture.write("w.ts", pipeline)
     fixture.write("word.ts", word("before"))
+    fixture.write("file.ts", `export const file = "fixed.txt"`)
+    fixture.write("fixed.txt", "")
     fixture.write("hold", "")
     const { ended } = fixture.start(["run", "./w.ts"])
     while (!existsSync(join(fixture.folder, "begun"))) await new Promise(resolve => setTimeout(resolve, 20))
@@ -281,5 +290,26 @@ describe("a run of the real program, while whose first stage works the file and 
     assert.strictEqual(third.code, 0, third.stderr)
     assert.deepStrictEqual(fixture.executed(), [], "both are known under their keys")
     assert.deepStrictEqual(fixture.results(), changed)
+  })
+
+  it("does not take the identity of the old code for that of the new: that action fails, and the next run is right", async () => {
+    const fixture = makeFixture([])
+    fixture.write("w.ts", pipeline)
+    fixture.write("word.ts", word("before"))
+    fixture.write("file.ts", `export const file = "in.txt"`)
+    fixture.write("in.txt", "one")
+    fixture.write("other.txt", "two")
+    fixture.write("hold", "")
+    const { ended } = fixture.start(["run", "./w.ts", "--keep-going"])
+    while (!existsSync(join(fixture.folder, "begun"))) await new Promise(resolve => setTimeout(resolve, 20))
+    fixture.write("file.ts", `export const file = "other.txt"`)
+    rmSync(join(fixture.folder, "hold"))
+    const first = await ended
+    assert.strictEqual(first.code, 1)
+    assert.match(first.stderr, /name: its code changed since the pipeline was loaded, and its identity is part of that/)
+    assert.deepStrictEqual(fixture.executed(), ["read", "say", "wait"])
+    const second = await fixture.start(["run", "./w.ts"]).ended
+    assert.strictEqual(second.code, 0, second.stderr)
+    assert.deepStrictEqual(fixture.executed(), ["name"])
   })
 })

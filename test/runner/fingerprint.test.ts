@@ -538,3 +538,13 @@ it("a module that cannot be read is named with its line", async () => {
   assert.include(error.message, `${join(project.root, "c.ts")}:2`)
   assert.isTrue(existsSync(project.root))
 })
+
+it("a stage behind an export that may be reassigned is refused: the action's process would find another one", async () => {
+  for (const text of [`export let say = 1`, `let say = 1\nexport { say }`, "export function say() {}"]) {
+    const project = folder({ "w.ts": text })
+    const error = await Effect.runPromise(
+      Effect.flip(Fingerprint.compute({ file: join(project.root, "w.ts"), export: "say" }))
+    )
+    assert.include(error.message, "must be exported as a constant")
+  }
+})

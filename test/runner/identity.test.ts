@@ -8,7 +8,9 @@ import * as Artifact from "../../src/pipeline/Artifact.ts"
 import * as Pipeline from "../../src/pipeline/Pipeline.ts"
 import { StageError } from "../../src/pipeline/StageError.ts"
 import * as Stage from "../../src/pipeline/Stage.ts"
+import { sha256 } from "../../src/pipeline/Digest.ts"
 import { plan as planRun } from "../../src/runner/Planning.ts"
+import { Resolver } from "../../src/runner/Resolver.ts"
 import { nodeDisk } from "../../src/store/NodeDisk.ts"
 import * as Store from "../../src/store/Store.ts"
 import { temporaryDirectory } from "../support/inProcess.ts"
@@ -109,5 +111,42 @@ describe("a file that an identity names", () => {
     assert.match(await refused(at("missing")), /there is no such file$/)
     assert.match(await refused(join(at("file"), "below")), /file\/below: /)
     assert.match(await refused(at("loop")), /ELOOP/)
+  })
+})
+
+describe("items of a chunk set whose stage has an identity", () => {
+  const Set = Artifact.chunkSet("set", { description: "a set", metadata: Schema.Struct({}) })
+  const familyOf = (identity: string, names: ReadonlyArray<"path">) => {
+    const stage = Stage.make("set", {
+      inputs: {},
+      parameters: Schema.Struct({ path: Schema.String }),
+      outputs: { set: Set },
+      items: { parameters: names },
+      identity: () => Effect.succeed(identity),
+      run: () => Effect.void
+    })
+    const plan = Pipeline.evaluate(
+      Pipeline.make(
+        "set",
+        { description: "", profiles: { only: { description: "", needs: "nothing", make: () => undefined } } },
+        () => stage({ path: "in.txt" })
+      )
+    )
+    const resolver = new Resolver({
+      plan,
+      codeOf: () => ({ digest: sha256(""), detail: "" }),
+      identityOf: () => JSON.stringify(identity),
+      engine: "none",
+      lookup: () => new Map(),
+      generation: 0,
+      snapshot: undefined
+    })
+    return resolver.families(plan.nodes[0]!, resolver.components(plan.nodes[0]!)!)["set"]
+  }
+
+  it("are taken over only where the parameters that they depend on stand for the same", () => {
+    assert.notStrictEqual(familyOf("one", ["path"]), familyOf("two", ["path"]))
+    assert.strictEqual(familyOf("one", ["path"]), familyOf("one", ["path"]))
+    assert.strictEqual(familyOf("one", []), familyOf("two", []))
   })
 })

@@ -88,7 +88,7 @@ const ours: Fingerprint.Fingerprint = {
   packages: {},
   flags: "",
   seen: [],
-  declared: [],
+  unhooked: [],
   loadable: [],
   silent: [],
   roots: [],

@@ -1,5 +1,5 @@
 /** Packages below `node_modules`: by their locked version where a lock says what is installed, and by their content where that is small or no lock vouches for it. */
-import { dirname, join, relative, sep } from "node:path"
+import { basename, dirname, join, relative, sep } from "node:path"
 import { hasFew, type Sources, Trail } from "./Sources.ts"
 
 export interface PackageFacts {
@@ -103,6 +103,11 @@ const arePatched = (trail: Trail, directory: string): boolean => {
 
 /** Files that yarn changes with every installation; their change is looked at, their content says nothing more. */
 const marks = ["node_modules/.yarn-state.yml", "node_modules/.yarn-integrity", "node_modules/.modules.yaml"]
+
+/** Files that say which packages there are, and are read to find them. */
+export const isAboutPackages = (path: string): boolean =>
+  basename(path) === "package.json" ||
+  [...marks, ...locks.map(([file]) => file)].some(file => path.endsWith(`${sep}${file}`))
 
 const checksumOf = (trail: Trail, root: string, name: string, version: string): string | undefined => {
   for (const directory of owners(root)) {

@@ -40,6 +40,8 @@ export class Reach {
   readonly #complete = new Set<Loaded>()
   /** Where something is loaded that the text does not name. */
   readonly computed = new Set<string>()
+  /** Whether a module is named that may be loaded by another thread or program. */
+  elsewhere = false
   #ours = false
   #purity: Purity
 
@@ -196,6 +198,7 @@ export class Reach {
   #load(loaded: Loaded, { kind, specifier }: Load): void {
     const via = kind === "require" ? "require" : "import"
     const mark = `${kind} ${specifier}`
+    if (kind === "file" && /\.(?:[cm]?[jt]s|wasm|node)$/.test(specifier)) this.elsewhere = true
     if (kind === "file") return this.#loadFile(loaded, mark, join(dirname(loaded.module.path), specifier))
     const resolved = this.#program.resolve(loaded, specifier, via)
     if (resolved._tag === "file" && this.#options.isCut(loaded.module.path, resolved.path))

@@ -82,7 +82,13 @@ const settledTree = (root: string): string => {
 const treeDigest = (root: string): Digest =>
   sha256((filesBelow(root) ?? []).map(path => `${relative(root, path)} ${digestOf(path) ?? realPath(path)}`).join("\n"))
 
-const isTree = (state: string): boolean => state.startsWith(treeMark) || state.startsWith(`${unsettled}${treeMark}`)
+/** Whether a state is that of all files below a directory. */
+export const isTree = (state: string): boolean =>
+  state.startsWith(treeMark) || state.startsWith(`${unsettled}${treeMark}`)
+
+/** Whether it is a file or a tree, which was read. */
+export const isContent = ([, state, digest]: Seen): boolean =>
+  digest !== "" && !state.startsWith(linkMark) && state !== directory && state !== missing
 
 /** What is at a seen path now, in the words of its state. */
 export const stateNow = ([path, state]: Seen): string => {
