@@ -2,6 +2,7 @@
 import { Effect } from "effect"
 import { Argument, Command, Completions } from "effect/cli"
 import { pipelines } from "../../pipelines/index.ts"
+import { stdout } from "./terminal.ts"
 
 type Shell = "bash" | "zsh" | "fish"
 
@@ -18,7 +19,7 @@ export const command = Command.make(
     // Not before it is asked for: it loads every verb.
     const { commandFor } = yield* Effect.promise(() => import("./verbs.ts"))
     const root = yield* commandFor([])
-    process.stdout.write(scriptFor(shell, Completions.fromCommand(root), Object.keys(pipelines)))
+    stdout().write(scriptFor(shell, Completions.fromCommand(root), Object.keys(pipelines)))
   })
 ).pipe(
   Command.withDescription("Print a completion script for bash, zsh or fish"),

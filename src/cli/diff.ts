@@ -8,6 +8,7 @@ import { diffJson, diffMarkdown, diffText } from "./diffFormats.ts"
 import * as flags from "./flags.ts"
 import { attempt, nameOf, needCache, print, printJson } from "./look.ts"
 import { styleOf } from "./style.ts"
+import { stdout } from "./terminal.ts"
 
 export const command = Command.make(
   "diff",
@@ -39,7 +40,7 @@ export const command = Command.make(
       )
     )
     if (args.json || args.format === "json") return printJson(diffJson(diff))
-    print(...(args.format === "markdown" ? diffMarkdown(diff) : diffText(diff, styleOf(process.stdout))))
+    print(...(args.format === "markdown" ? diffMarkdown(diff) : diffText(diff, styleOf(stdout()))))
   })
 ).pipe(
   Command.withDescription("Compare runs: parameters, code, inputs, metrics, artifacts; only what differs"),

@@ -6,6 +6,7 @@ import type { Slots } from "../runner/Slots.ts"
 import { lines } from "./lines.ts"
 import { live } from "./live.ts"
 import { redraws } from "./style.ts"
+import { stdout } from "./terminal.ts"
 
 export interface Display {
   readonly emit: (event: RunEvent) => Effect.Effect<void>
@@ -28,6 +29,6 @@ export const displayFor = (options: DisplayOptions): Display => {
 }
 
 const json: Display = {
-  emit: event => Effect.sync(() => void process.stdout.write(`${JSON.stringify(event)}\n`)),
+  emit: event => Effect.sync(() => void stdout().write(`${JSON.stringify(event)}\n`)),
   close: Effect.void
 }

@@ -12,6 +12,7 @@ import { tools } from "./checks/tools.ts"
 import { Exit, exitCodes } from "./failure.ts"
 import * as flags from "./flags.ts"
 import { type Style, styleOf, table } from "./style.ts"
+import { stdout } from "./terminal.ts"
 
 /** In the order in which they are printed. */
 const checks: ReadonlyArray<Check> = [program, machine, gpus, engines, disk, cache, permissions, embedded, hub, tools]
@@ -25,10 +26,10 @@ export const command = Command.make(
     const findings = (yield* Effect.forEach(checks, check => check.run(context), { concurrency: "unbounded" })).flat()
     const problems = findings.filter(({ severity }) => severity === "problem").length
     const warnings = findings.filter(({ severity }) => severity === "warning").length
-    process.stdout.write(
+    stdout().write(
       args.json
         ? `${JSON.stringify({ findings, problems, warnings }, null, 2)}\n`
-        : render(findings, problems, warnings, styleOf(process.stdout))
+        : render(findings, problems, warnings, styleOf(stdout()))
     )
     if (problems > 0) return yield* Effect.fail(new Exit(exitCodes.failed))
   })

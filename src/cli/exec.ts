@@ -11,6 +11,7 @@ import { Exit, exitCodes } from "./failure.ts"
 import * as flags from "./flags.ts"
 import { root } from "./home.ts"
 import { resolveOurselves } from "./ourselves.ts"
+import { stdout } from "./terminal.ts"
 
 export const command = Command.make(
   "exec",
@@ -26,7 +27,7 @@ export const command = Command.make(
     const ended = yield* execute(directory, makeLoad(root), progress =>
       process.stderr.write(`${JSON.stringify(progress)}\n`)
     )
-    process.stdout.write(`${JSON.stringify(ended)}\n`)
+    stdout().write(`${JSON.stringify(ended)}\n`)
     if (ended._tag === "Failed") return yield* Effect.fail(new Exit(exitCodes.failed))
   })
 ).pipe(Command.withDescription("Run one prepared action in this process; its result is left beside its request"))

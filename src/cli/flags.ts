@@ -1,4 +1,5 @@
 /** Flags and arguments that several verbs share, each defined once. */
+import { resolve } from "node:path"
 import { Effect, Option } from "effect"
 import { Argument, Flag } from "effect/cli"
 import {
@@ -16,6 +17,7 @@ import { ConfigError } from "../pipeline/ConfigError.ts"
 import type { CacheLocation } from "../runner/Cache.ts"
 import type { Variant } from "../pipeline/Pipeline.ts"
 import { assets } from "./home.ts"
+import { cacheVariable, here } from "./place.ts"
 
 /** Refuses smaller numbers. */
 export const atLeast = (least: number) =>
@@ -153,6 +155,9 @@ export const shippedLayer = assets
 
 /** The cache that the flag, the environment or the working directory names. */
 export const locationOf = (flag: Option.Option<string>): CacheLocation => ({
-  root: Option.getOrElse(flag, () => process.env["PIPELINE_CACHE"] ?? "cache"),
+  root: resolve(
+    here(),
+    Option.getOrElse(flag, () => cacheVariable() ?? "cache")
+  ),
   layers: [shippedLayer]
 })

@@ -14,6 +14,7 @@ import { stoppable } from "./interruption.ts"
 import { asJson, asText, type Told } from "./gcText.ts"
 import { nothingYet, openHouse } from "./house.ts"
 import { emptyTrash } from "./trash.ts"
+import { stdout } from "./terminal.ts"
 
 const boolean = (name: string, description: string) =>
   Flag.Boolean(name).pipe(Flag.withDescription(description), Flag.withDefault(false))
@@ -77,12 +78,12 @@ export const command = Command.make(
     }
     const house = args.apply ? yield* openInFullDisk(location, options, now) : yield* openHouse(location, "read")
     if (house === undefined)
-      return void process.stdout.write(args.json ? `${JSON.stringify({ exists: false })}\n` : nothingYet(location))
+      return void stdout().write(args.json ? `${JSON.stringify({ exists: false })}\n` : nothingYet(location))
     const told: Told = args.apply
       ? { applied: yield* Collect.collect(house, options, Faults.fromEnvironment(process.env), now) }
       : { planned: yield* Collect.survey(house, options, now) }
     const context = { root: house.paths.root, options, now }
-    process.stdout.write(args.json ? asJson(told, context) : asText(told, context))
+    stdout().write(args.json ? asJson(told, context) : asText(told, context))
   }, stoppable())
 ).pipe(
   Command.withDescription("Make room: show what would leave the store and why, then move it to the trash with --apply"),

@@ -8,6 +8,7 @@ import type { Leftover } from "../runner/Leftovers.ts"
 import { plural } from "./amounts.ts"
 import { styleOf, table } from "./style.ts"
 import { append } from "../pipeline/lists.ts"
+import { stdout } from "./terminal.ts"
 
 export type Told = { readonly planned: Survey } | { readonly applied: Collected }
 
@@ -69,7 +70,7 @@ export const asJson = (told: Told, context: Context): string => {
 const orphanBytes = (plan: CollectionPlan) => plan.orphans.reduce((sum, { size }) => sum + size, 0)
 
 export const asText = (told: Told, context: Context): string => {
-  const style = styleOf(process.stdout)
+  const style = styleOf(stdout())
   const { intermediates, leftovers, notes, orphansKept, plan } = surveyOf(told)
   const applied = "applied" in told ? told.applied : undefined
   const moved = applied === undefined ? "would move to the trash" : "moved to the trash"

@@ -16,7 +16,8 @@ import { printJson } from "./look.ts"
 import { findModel } from "./modelSource.ts"
 import { redraws, styleOf } from "./style.ts"
 import { greatest } from "../pipeline/lists.ts"
-import { endWithReader, printData } from "./terminal.ts"
+import { endWithReader } from "./ending.ts"
+import { printData } from "./terminal.ts"
 
 const defaultModel = "embedded:teacher"
 

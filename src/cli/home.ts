@@ -20,6 +20,10 @@ export const guard = dist === undefined ? join(root, "src", "executors", "guard.
 /** Where Node keeps compiled modules between processes; the launcher names the same place. */
 export const compiled = join(root, "node_modules", ".cache", "pipeline")
 
+/** Files and lines of an error's stack, the innermost first; Node's own have none. */
+export const frames = ({ stack }: Error): ReadonlyArray<string> =>
+  [...(stack ?? "").matchAll(/(?<=[\s(]|file:\/\/)(\/[^\s()]+:\d+:\d+)/g)].map(match => match[1]!)
+
 let version: string | undefined
 
 export const programVersion = (): string =>

@@ -1,5 +1,6 @@
 /** Signals: what can be stopped cleanly is, by the first one; the second kills. Everything else ends at once, as the system does it. */
 import { Effect, Fiber } from "effect"
+import { leave } from "./ending.ts"
 import { hangupIgnored } from "./hangup.ts"
 
 export interface Work {
@@ -40,7 +41,7 @@ export const stoppable =
         last = now
         if (interrupted) {
           work.kill?.()
-          process.exit(interruptedCode)
+          leave(interruptedCode)
         }
         interrupted = true
         work.announce?.("stopping: running actions end at their next safe point; press Ctrl-C again to kill them")

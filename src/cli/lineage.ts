@@ -11,6 +11,7 @@ import { toDot, toJson, toMermaid } from "./lineageFormats.ts"
 import { renderTree } from "./lineageTree.ts"
 import { attempt, nameOf, needCache, print, printJson } from "./look.ts"
 import { styleOf } from "./style.ts"
+import { stdout } from "./terminal.ts"
 
 export const command = Command.make(
   "lineage",
@@ -62,7 +63,7 @@ export const command = Command.make(
     yield* attempt(() => {
       switch (format) {
         case "tree":
-          return print(...renderTree(database, starts, directions, depth, styleOf(process.stdout)))
+          return print(...renderTree(database, starts, directions, depth, styleOf(stdout())))
         case "json":
           return printJson(toJson(subgraph(database, starts, directions, depth)))
         case "dot":

@@ -10,6 +10,7 @@ import * as flags from "./flags.ts"
 import { assets as assetsDirectory } from "./home.ts"
 import { load } from "./pipelines.ts"
 import { styleOf, table } from "./style.ts"
+import { stdout } from "./terminal.ts"
 
 export const command = Command.make(
   "list",
@@ -33,18 +34,18 @@ export const command = Command.make(
           needs
         }))
       }))
-      process.stdout.write(`${JSON.stringify(described, null, 2)}\n`)
+      stdout().write(`${JSON.stringify(described, null, 2)}\n`)
       return
     }
-    const style = styleOf(process.stdout)
+    const style = styleOf(stdout())
     for (const { description, name, profiles } of found) {
-      process.stdout.write(`${style.bold(name)}  ${description}\n`)
+      stdout().write(`${style.bold(name)}  ${description}\n`)
       const rows = Object.entries(profiles).map(([profile, { description: about, needs }], i) => [
         `  ${profile}${i === 0 ? " (default)" : ""}`,
         about,
         style.dim(`needs ${needs}`)
       ])
-      process.stdout.write(`${table(rows)}\n`)
+      stdout().write(`${table(rows)}\n`)
     }
   })
 ).pipe(
@@ -59,8 +60,8 @@ const listAssets = (json: boolean) =>
   Effect.gen(function* () {
     const { artifacts } = yield* Layer.make({ directory: assetsDirectory, disk: nodeDisk }).content
     const all = [...artifacts.values()]
-    if (json) return void process.stdout.write(`${JSON.stringify(all, null, 2)}\n`)
-    process.stdout.write(
+    if (json) return void stdout().write(`${JSON.stringify(all, null, 2)}\n`)
+    stdout().write(
       `${table(all.map(({ description, manifest, name }) => [`embedded:${name}`, manifest.kind, bytes(manifestBytes(manifest)), description]))}\n`
     )
   })

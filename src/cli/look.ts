@@ -5,6 +5,7 @@ import { LedgerError } from "../ledger/LedgerError.ts"
 import { ConfigError } from "../pipeline/ConfigError.ts"
 import * as Cache from "../runner/Cache.ts"
 import * as flags from "./flags.ts"
+import { stdout } from "./terminal.ts"
 
 /** Runs synchronous code that throws ConfigError or LedgerError. */
 export const attempt = <A>(run: () => A): Effect.Effect<A, ConfigError | LedgerError> =>
@@ -55,7 +56,7 @@ export const splitPath = (text: string): { readonly path: string | undefined; re
     : { path: undefined, rest: text }
 }
 
-export const printJson = (value: unknown): void => void process.stdout.write(`${JSON.stringify(value, null, 2)}\n`)
+export const printJson = (value: unknown): void => void stdout().write(`${JSON.stringify(value, null, 2)}\n`)
 
 /** Prints lines to stdout. */
-export const print = (...lines: ReadonlyArray<string>): void => void process.stdout.write(`${lines.join("\n")}\n`)
+export const print = (...lines: ReadonlyArray<string>): void => void stdout().write(`${lines.join("\n")}\n`)

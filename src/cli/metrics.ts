@@ -13,7 +13,7 @@ import * as flags from "./flags.ts"
 import { attempt, nameOf, needCache, print, printJson } from "./look.ts"
 import { formatRows } from "./rows.ts"
 import { type Style, styleOf, table } from "./style.ts"
-import { printData } from "./terminal.ts"
+import { printData, stdout } from "./terminal.ts"
 
 export const command = Command.make(
   "metrics",
@@ -63,7 +63,7 @@ export const command = Command.make(
     if (args.csv)
       return printData(`${formatRows(["label", "name", "step", "value"], rowsOf(metrics), "csv").join("\n")}\n`)
     if (metrics.length === 0) return print(args.name === "*" ? "no metrics" : `no metric matches ${args.name}`)
-    print(renderMetrics(metrics, styleOf(process.stdout)))
+    print(renderMetrics(metrics, styleOf(stdout())))
   })
 ).pipe(
   Command.withDescription("Show final values and series of a run or an action"),

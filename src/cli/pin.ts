@@ -9,6 +9,7 @@ import { artifactsOf } from "./artifacts.ts"
 import * as flags from "./flags.ts"
 import { attempt, nothingYet, openHouse } from "./house.ts"
 import { styleOf, table } from "./style.ts"
+import { stdout } from "./terminal.ts"
 
 export const command = Command.make(
   "pin",
@@ -43,13 +44,13 @@ export const command = Command.make(
     const house = yield* openHouse(location, args.list ? "read" : "write")
     if (house === undefined) {
       if (!args.list) return yield* new ConfigError({ message: nothingYet(location).trim() })
-      return void process.stdout.write(args.json ? "[]\n" : nothingYet(location))
+      return void stdout().write(args.json ? "[]\n" : nothingYet(location))
     }
     const { database } = house
     const now = yield* Clock.currentTimeMillis
     if (args.list) {
       const pins = yield* attempt(database, () => Pins.list(database))
-      return void process.stdout.write(args.json ? `${JSON.stringify(pins, null, 2)}\n` : listText(pins, now))
+      return void stdout().write(args.json ? `${JSON.stringify(pins, null, 2)}\n` : listText(pins, now))
     }
     const removing = Option.isSome(args.remove)
     const text = removing ? args.remove.value : Option.getOrThrow(args.reference)
@@ -63,7 +64,7 @@ export const command = Command.make(
       )
       if (removed === 0)
         return yield* new ConfigError({ at: text, message: "is not pinned", advice: "see `pipeline pin --list`" })
-      return void process.stdout.write(
+      return void stdout().write(
         args.json
           ? `${JSON.stringify({ removed: artifacts.map(({ digest }) => digest) })}\n`
           : `removed ${removed} pin${removed === 1 ? "" : "s"}\n`
@@ -77,9 +78,9 @@ export const command = Command.make(
         now
       )
     )
-    if (args.json) return void process.stdout.write(`${JSON.stringify({ pinned: artifacts }, null, 2)}\n`)
+    if (args.json) return void stdout().write(`${JSON.stringify({ pinned: artifacts }, null, 2)}\n`)
     for (const { digest, kind, state } of artifacts) {
-      process.stdout.write(`pinned ${short(digest)} (${kind})\n`)
+      stdout().write(`pinned ${short(digest)} (${kind})\n`)
       if (state !== "present")
         process.stderr.write(
           `${styleOf(process.stderr).yellow("warning")} the bytes of ${short(digest)} are not in the store: the pin holds once a run has made them again\n`
@@ -98,7 +99,7 @@ export const command = Command.make(
 
 const listText = (pins: ReadonlyArray<Pins.Pin>, now: number): string => {
   if (pins.length === 0) return "nothing is pinned\n"
-  const style = styleOf(process.stdout)
+  const style = styleOf(stdout())
   const rows = pins.map(pin => [
     short(pin.digest),
     pin.kind,

@@ -9,8 +9,12 @@ import { ConfigError } from "../pipeline/ConfigError.ts"
 import { evaluate, isPipeline, type Pipeline, stagesAdvice, type Variant } from "../pipeline/Pipeline.ts"
 import { only as restrict, type Plan } from "../pipeline/Plan.ts"
 import { noteLoads } from "../runner/InMemory.ts"
-import { dist, root } from "./home.ts"
+import * as awaited from "../runner/awaited.ts"
+import { notAlone } from "./ending.ts"
+import { dist, frames, root } from "./home.ts"
 import { resolveOurselves } from "./ourselves.ts"
+import { here, keepPlace } from "./place.ts"
+import { keepStdout } from "./terminal.ts"
 
 /** Text that can only be meant as a path. */
 const looksLikePath = (name: string) => name.includes("/") || name.includes("\\") || /\.[cm]?[jt]s$/.test(name)
@@ -21,22 +25,20 @@ const attempt = <A>(run: () => A): Effect.Effect<A, ConfigError> =>
 /** An error of a pipeline's own code, with the place where it was raised. */
 const asConfigError = (cause: unknown, file?: string): ConfigError => {
   if (cause instanceof ConfigError) return cause
-  const at = (cause instanceof Error ? placeOf(cause.stack ?? "") : undefined) ?? file
+  const at = (cause instanceof Error ? placeOf(cause) : undefined) ?? file
   const message = cause instanceof Error ? `${cause.name}: ${cause.message}` : String(cause)
   return new ConfigError({ message, ...(at === undefined ? {} : { at }) })
 }
 
 /** On top of the stack for wrong syntax; else the first frame that is neither Node's nor ours. */
-const placeOf = (stack: string): string | undefined => {
-  const syntax = /^(?:file:\/\/)?(\/\S+:\d+)$/m.exec(stack)?.[1]
-  if (syntax !== undefined) return syntax
-  const frames = [...stack.matchAll(/(?:file:\/\/)?(\/[^\s()]+:\d+:\d+)/g)].map(match => match[1]!)
-  return frames.find(frame => !frame.startsWith(dist ?? root))
+const placeOf = (error: Error): string | undefined => {
+  const syntax = /^(?:file:\/\/)?(\/\S+:\d+)$/m.exec(error.stack ?? "")?.[1]
+  return syntax ?? frames(error).find(frame => !frame.startsWith(dist ?? root))
 }
 
 export const load = (name: string): Effect.Effect<Pipeline, ConfigError> =>
   Effect.gen(function* () {
-    if (looksLikePath(name)) return yield* loadFile(resolve(name), name)
+    if (looksLikePath(name)) return yield* loadFile(resolve(here(), name), name)
     const known = pipelines[name]
     if (known === undefined) {
       return yield* new ConfigError({
@@ -52,10 +54,13 @@ const loadFile = (path: string, name: string): Effect.Effect<Pipeline, ConfigErr
     if (!existsSync(path)) return yield* new ConfigError({ at: name, message: "there is no such file" })
     resolveOurselves()
     noteLoads()
+    keepPlace()
+    keepStdout()
+    notAlone()
     const module = yield* Effect.tryPromise({
       try: () => import(pathToFileURL(path).href) as Promise<{ default?: unknown }>,
       catch: cause => asConfigError(cause, name)
-    })
+    }).pipe(awaited.as(`the module ${name}`))
     if (!isPipeline(module.default)) {
       return yield* new ConfigError({
         at: name,

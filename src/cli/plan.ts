@@ -14,6 +14,7 @@ import * as flags from "./flags.ts"
 import { dist } from "./home.ts"
 import { planOf } from "./pipelines.ts"
 import { styleOf, table } from "./style.ts"
+import { stdout } from "./terminal.ts"
 
 /** Nodes printed one by one; larger plans are summed up by stage. */
 const printed = 200
@@ -95,12 +96,12 @@ export const command = Command.make(
       return { ...base, outcome: "run", reason, past: past(node.label, node.stage.name) }
     })
     if (args.json) {
-      process.stdout.write(
+      stdout().write(
         `${JSON.stringify({ pipeline: wanted.pipeline, profile: wanted.profile, nodes: lines }, null, 2)}\n`
       )
       return
     }
-    process.stdout.write(`${render(wanted.pipeline, wanted.profile, lines)}\n`)
+    stdout().write(`${render(wanted.pipeline, wanted.profile, lines)}\n`)
   })
 ).pipe(
   Command.withDescription("Show what would run and why, with estimated time and bytes; changes nothing"),
@@ -114,7 +115,7 @@ export const command = Command.make(
 )
 
 const render = (pipeline: string, profile: string, lines: ReadonlyArray<Line>): string => {
-  const style = styleOf(process.stdout)
+  const style = styleOf(stdout())
   const sign = { hit: style.green("hit"), run: style.cyan("run"), unknown: style.yellow("unknown") }
   const estimate = (past: Past | undefined) =>
     past === undefined ? "" : `about ${duration(past.ms)}, ${bytes(Math.round(past.bytes))}`

@@ -1,7 +1,8 @@
 /** The program behind its entry: runs a verb, and turns what comes of it into output and an exit code. */
 import { NodeServices } from "@effect/platform-node"
-import { Effect, Exit } from "effect"
+import { Cause, Effect, Exit } from "effect"
 import { CliConfig, CliOutput, Command, GlobalFlag } from "effect/cli"
+import { looseError, runToEnd } from "./ending.ts"
 import { exitCodes, report } from "./failure.ts"
 import { programVersion } from "./home.ts"
 import { honourNohup, wasInterrupted } from "./interruption.ts"
@@ -47,15 +48,15 @@ export const start = (commandFor: (words: ReadonlyArray<string>) => Effect.Effec
   honourNohup()
   followLauncher()
   const words = process.argv.slice(2)
-  Effect.runFork(
+  runToEnd(
     Effect.flatMap(commandFor(words), command => answer(command, words)).pipe(
       Effect.provideService(CliOutput.Presenter, presenter)
-    )
-  ).addObserver(exit => {
-    process.exitCode = Exit.isSuccess(exit)
-      ? (process.exitCode ?? exitCodes.done)
-      : wasInterrupted()
-        ? exitCodes.interrupted
-        : report(exit.cause)
-  })
+    ),
+    exit => {
+      const loose = looseError()
+      if (loose !== undefined) return report(Cause.die(loose))
+      if (Exit.isSuccess(exit)) return exitCodes.done
+      return wasInterrupted() ? exitCodes.interrupted : report(exit.cause)
+    }
+  )
 }

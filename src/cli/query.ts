@@ -14,7 +14,7 @@ import { followLauncherFromThread } from "./launcher.ts"
 import { attempt, needCache, print, printJson } from "./look.ts"
 import { csv, formatRows } from "./rows.ts"
 import { styleOf, table } from "./style.ts"
-import { printData } from "./terminal.ts"
+import { printData, stdout } from "./terminal.ts"
 
 export const command = Command.make(
   "query",
@@ -103,7 +103,7 @@ const list = (format: "table" | "json" | "csv"): void => {
         entries.map(([name, { about }]) => [name, about])
       )
     )
-  const style = styleOf(process.stdout)
+  const style = styleOf(stdout())
   print(
     table(
       entries.map(([name, query]) => [style.bold(name), query.about + (needsRun(query) ? style.dim("  [--run]") : "")])

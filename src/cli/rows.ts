@@ -1,6 +1,7 @@
 /** Rows of a query as text: a table, JSON or CSV. */
 import type { Value } from "../ledger/Database.ts"
 import { styleOf, table } from "./style.ts"
+import { stdout } from "./terminal.ts"
 
 const plain = (value: Value): string | number | null =>
   value instanceof Uint8Array ? Buffer.from(value).toString("hex") : value
@@ -20,7 +21,7 @@ export const formatRows = (
       columns,
       rows.map(row => row.map(plain))
     )
-  const style = styleOf(process.stdout)
+  const style = styleOf(stdout())
   const numbers = new Set(columns.flatMap((_, i) => (rows.some(row => typeof row[i] === "number") ? [i] : [])))
   const body = rows.map(row => row.map(value => shown(plain(value))))
   return [table([columns.map(style.dim), ...body], numbers), ...(rows.length === 0 ? [style.dim("no rows")] : [])]

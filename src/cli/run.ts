@@ -14,6 +14,7 @@ import { Slots } from "../runner/Slots.ts"
 import * as Faults from "../store/Faults.ts"
 import { nodeDisk } from "../store/NodeDisk.ts"
 import { displayFor } from "./display.ts"
+import { looseError } from "./ending.ts"
 import { Exit, exitCodes } from "./failure.ts"
 import * as flags from "./flags.ts"
 import { compiled, dist, guard, programVersion, worker } from "./home.ts"
@@ -113,7 +114,8 @@ export const command = Command.make(
       resolver,
       keepGoing: args.keepGoing,
       command: redactCommand(["pipeline", ...process.argv.slice(2)]),
-      program: programVersion()
+      program: programVersion(),
+      broken: () => looseError() !== undefined
     }).pipe(
       Effect.ensuring(Effect.andThen(executor.close, display.close)),
       stoppable({

@@ -9,6 +9,7 @@ import { here, isAlive } from "../runner/Machine.ts"
 import * as flags from "./flags.ts"
 import { attempt, nothingYet, nothingYetAdvice, openCache, print, printJson } from "./look.ts"
 import { type Style, styleOf, table } from "./style.ts"
+import { stdout } from "./terminal.ts"
 
 /** Runs shown unless --limit asks for more. */
 const usual = 20
@@ -37,7 +38,7 @@ export const command = Command.make(
     const rows = yield* attempt(() => listRuns(cache.database, Option.getOrUndefined(pipeline), limit))
     if (json) return printJson(rows)
     if (rows.length === 0) return print(Option.isSome(pipeline) ? `no run of ${pipeline.value}` : "no run yet")
-    print(renderRuns(rows, Date.now(), styleOf(process.stdout)))
+    print(renderRuns(rows, Date.now(), styleOf(stdout())))
   })
 ).pipe(
   Command.withDescription("List runs, newest first"),

@@ -23,7 +23,7 @@ import { itemsOfManifest } from "./items.ts"
 import { attempt, nameOf, needCache, print, printJson } from "./look.ts"
 import { showAction, showArtifact, showObject, showRun } from "./showText.ts"
 import { styleOf } from "./style.ts"
-import { printData } from "./terminal.ts"
+import { printData, stdout } from "./terminal.ts"
 
 /** Items of a chunk set that are shown. */
 const shownItems = 5
@@ -49,7 +49,7 @@ export const command = Command.make(
     const name = yield* nameOf(args.reference)
     const reference = yield* attempt(() => resolve(database, name, ["run", "action", "artifact", "object"]))
     if (args.log) return yield* attempt(() => printLogs(cache, logsOf(database, reference), args))
-    const style = styleOf(process.stdout)
+    const style = styleOf(stdout())
     const now = Date.now()
     switch (reference._tag) {
       case "run": {
@@ -131,7 +131,7 @@ const printLogs = (
     }
   })
   if (json) return printJson(logs.map(log => ({ ...log, text: log.text ?? null })))
-  const style = styleOf(process.stdout)
+  const style = styleOf(stdout())
   for (const { label, log, text } of logs) {
     if (logs.length > 1) print(style.bold(`==> ${label}  ${log}`))
     if (text === undefined) print(style.yellow(`the log ${log} is gone`))

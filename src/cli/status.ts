@@ -12,6 +12,7 @@ import * as flags from "./flags.ts"
 import { attempt, nameOf, nothingYet, nothingYetAdvice, openCache, print, printJson } from "./look.ts"
 import { listRuns, type RunLine, statusText } from "./runs.ts"
 import { type Style, styleOf, table } from "./style.ts"
+import { stdout } from "./terminal.ts"
 
 export const command = Command.make(
   "status",
@@ -33,7 +34,7 @@ export const command = Command.make(
     const usage = yield* cache.store.usage
     const status = { ...(yield* attempt(() => statusOf(cache.database, name, Date.now()))), usage }
     if (json) return printJson({ cache: cache.paths.root, exists: true, ...status })
-    print(...render(cache, status, Date.now(), styleOf(process.stdout)))
+    print(...render(cache, status, Date.now(), styleOf(stdout())))
   })
 ).pipe(
   Command.withDescription("Show what is there, what is under way, and what failed last"),

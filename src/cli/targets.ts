@@ -8,6 +8,7 @@ import type { Cache } from "../runner/Cache.ts"
 import type { Resolver } from "../runner/Resolver.ts"
 import { fromHere } from "./eventText.ts"
 import { styleOf } from "./style.ts"
+import { stdout } from "./terminal.ts"
 
 export interface ShowTargets {
   readonly cache: Cache
@@ -31,9 +32,8 @@ export const showTargets = ({ cache, json, resolver, run }: ShowTargets) =>
       if (found === undefined || kind?.name !== "report") continue
       const directory = yield* materialise(cache, plan.pipeline, found.digest)
       const shown = join(directory, shownFile)
-      if (json)
-        process.stdout.write(`${JSON.stringify({ type: "target", run, name, digest: found.digest, directory })}\n`)
-      else if (existsSync(shown)) process.stdout.write(`\n${readFileSync(shown, "utf8").trimEnd()}\n`)
+      if (json) stdout().write(`${JSON.stringify({ type: "target", run, name, digest: found.digest, directory })}\n`)
+      else if (existsSync(shown)) stdout().write(`\n${readFileSync(shown, "utf8").trimEnd()}\n`)
       process.stderr.write(
         `\n${style.dim("report")}  ${fromHere(directory)}   ${style.dim("why")}  pipeline why ${plan.pipeline}   ${style.dim("trace")}  pipeline lineage ${short(found.digest)}\n`
       )

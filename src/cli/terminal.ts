@@ -1,4 +1,6 @@
 /** What leaves for a terminal: text that cannot disturb it, and our own colours. A reader that is gone never ends work. */
+import { Console } from "node:console"
+import { syncBuiltinESMExports } from "node:module"
 import { Effect } from "effect"
 
 /** Characters that move the cursor, ring, recolour or reorder. Lines and tabs are text. */
@@ -40,9 +42,23 @@ export const protectOutput = (): void => {
   }
 }
 
+let own: NodeJS.WriteStream | undefined
+
+/** What the program itself prints to. */
+export const stdout = (): NodeJS.WriteStream => own ?? process.stdout
+
+/** From here on, stdout is ours alone: who reads it reads no one else's words. A user's module that is loaded prints to stderr. */
+export const keepStdout = (): void => {
+  if (own !== undefined) return
+  own = process.stdout
+  Object.defineProperty(process, "stdout", { configurable: true, enumerable: true, get: () => process.stderr })
+  Object.assign(console, new Console(process.stderr, process.stderr))
+  syncBuiltinESMExports()
+}
+
 /** Prints data for another program as they are; on a terminal, as text. */
 export const printData = (text: string): void => {
-  process.stdout.write(process.stdout.isTTY ? text : Buffer.from(text))
+  stdout().write(stdout().isTTY ? text : Buffer.from(text))
 }
 
 /** Lets an effect print control sequences that are not made by `control`: the pages of help, which hold no text of others. */
@@ -52,6 +68,3 @@ export const asItIs = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A
     () => effect,
     () => Effect.sync(() => void trusted--)
   )
-
-/** For verbs whose work is nothing but what they print: ends the program when nobody reads it any more. */
-export const endWithReader = (): void => void process.stdout.once("error", () => process.exit(0))

@@ -6,6 +6,7 @@ import type { CacheLocation } from "../runner/Cache.ts"
 import { pathsOf } from "../runner/Cache.ts"
 import { nodeDisk } from "../store/NodeDisk.ts"
 import * as Store from "../store/Store.ts"
+import { stdout } from "./terminal.ts"
 
 export interface EmptyTrash {
   readonly location: CacheLocation
@@ -21,7 +22,7 @@ export const emptyTrash = Effect.fn("emptyTrash")(function* ({ apply, json, loca
   const store = Store.make({ root, disk: nodeDisk })
   const { bytes: freed, objects } = yield* store.emptyTrash({ olderThanMs, dryRun: !apply })
   const did = apply ? "deleted" : "would delete"
-  process.stdout.write(
+  stdout().write(
     json
       ? `${JSON.stringify({ applied: apply, objects, bytes: freed })}\n`
       : objects === 0

@@ -23,6 +23,7 @@ import { planOf } from "./pipelines.ts"
 import { styleOf } from "./style.ts"
 import { annotate, settingsOf } from "./whySource.ts"
 import { printed, renderWhy, type WhyNode } from "./whyText.ts"
+import { stdout } from "./terminal.ts"
 
 export const command = Command.make(
   "why",
@@ -63,7 +64,7 @@ export const command = Command.make(
       ? yield* explainNext(args, path, rest, limit)
       : yield* explainPast(yield* needCache(args.cache), args.name, path, rest, limit)
     if (args.json) return printJson(nodes)
-    print(...renderWhy(nodes, Date.now(), styleOf(process.stdout)))
+    print(...renderWhy(nodes, Date.now(), styleOf(stdout())))
   })
 ).pipe(
   Command.withDescription("Say why actions ran: which part of their key changed, before and after"),

@@ -11,6 +11,7 @@ import { permanent, StageError } from "../pipeline/StageError.ts"
 import * as Layer from "../store/Layer.ts"
 import { nodeDisk } from "../store/NodeDisk.ts"
 import type { Store } from "../store/Store.ts"
+import * as awaited from "./awaited.ts"
 import type { Memory } from "./Codes.ts"
 
 /** What a node's parameters stand for. */
@@ -49,6 +50,7 @@ export const make = (options: IdentityOptions): Evaluate => {
             )
           )
     }).pipe(
+      awaited.as(whose),
       Effect.catchCause(cause => {
         // Where it is we who are interrupted, this is passed over.
         if (Cause.hasInterrupts(cause)) return Effect.fail(permanent(`${whose} failed: it was cut off from within`))

@@ -23,6 +23,8 @@ export interface RunOptions {
   /** The command line as typed, and the version of this program. */
   readonly command: string
   readonly program: string
+  /** Whether it was cut off by an error, not by a person. */
+  readonly broken?: () => boolean
 }
 
 export interface RunResult {
@@ -96,7 +98,9 @@ export const run = (options: RunOptions): Effect.Effect<RunResult, LedgerError> 
         Effect.onExit(exit =>
           Exit.isSuccess(exit)
             ? Effect.void
-            : Effect.ignoreCause(conclude(ports, id, resolver, started, soFar(), "interrupted"))
+            : Effect.ignoreCause(
+                conclude(ports, id, resolver, started, soFar(), options.broken?.() === true ? "failed" : "interrupted")
+              )
         ),
         Effect.flatMap(summary => conclude(ports, id, resolver, started, summary, undefined)),
         Effect.ensuring(Effect.ignoreCause(journal.flush)),
@@ -212,7 +216,7 @@ const conclude = (
   resolver: Resolver,
   started: number,
   summary: ScheduleSummary | undefined,
-  ended: "interrupted" | undefined
+  ended: "interrupted" | "failed" | undefined
 ): Effect.Effect<RunResult, LedgerError> =>
   Effect.gen(function* () {
     const { plan } = resolver

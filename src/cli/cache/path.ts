@@ -3,6 +3,7 @@ import { Effect } from "effect"
 import { Command } from "effect/cli"
 import { pathsOf } from "../../runner/Cache.ts"
 import * as flags from "../flags.ts"
+import { stdout } from "../terminal.ts"
 
 export const path = Command.make(
   "path",
@@ -10,7 +11,7 @@ export const path = Command.make(
   Effect.fn("cache path")(({ cache, json }) =>
     Effect.sync(() => {
       const paths = pathsOf(flags.locationOf(cache).root)
-      process.stdout.write(json ? `${JSON.stringify(paths, null, 2)}\n` : `${paths.root}\n`)
+      stdout().write(json ? `${JSON.stringify(paths, null, 2)}\n` : `${paths.root}\n`)
     })
   )
 ).pipe(

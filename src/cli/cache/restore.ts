@@ -16,6 +16,7 @@ import { artifactOf, warnIfSuspect } from "../artifacts.ts"
 import * as flags from "../flags.ts"
 import { stoppable } from "../interruption.ts"
 import { attempt, nothingYet, openHouse } from "../house.ts"
+import { stdout } from "../terminal.ts"
 
 const embedded = "embedded:"
 /** Items of a chunk set get their own folder, each named by its key. */
@@ -75,12 +76,12 @@ export const restore = Command.make(
     const total = manifest.files.reduce((sum, file) => sum + file.size, 0) + (manifest.items?.bytes ?? 0)
     if (args.json) {
       const files = manifest.files.map(file => file.path)
-      return void process.stdout.write(
+      return void stdout().write(
         `${JSON.stringify({ directory, kind: manifest.kind, files, items, bytes: total, metadata: manifest.metadata }, null, 2)}\n`
       )
     }
     const parts = [plural(manifest.files.length, "file"), ...(items === 0 ? [] : [plural(items, "item")])]
-    process.stdout.write(`${manifest.kind}: ${parts.join(" and ")}, ${bytes(total)}, in ${directory}\n`)
+    stdout().write(`${manifest.kind}: ${parts.join(" and ")}, ${bytes(total)}, in ${directory}\n`)
   }, stoppable())
 ).pipe(
   Command.withDescription("Copy an artifact's files out of the store, checked on the way"),

@@ -15,6 +15,7 @@ import * as flags from "../flags.ts"
 import { attempt, nothingYet, openHouse } from "../house.ts"
 import { table } from "../style.ts"
 import { emptyTrash } from "../trash.ts"
+import { stdout } from "../terminal.ts"
 
 export const trash = Command.make(
   "trash",
@@ -45,9 +46,9 @@ export const trash = Command.make(
     const store = Store.make({ root: pathsOf(location.root).root, disk: nodeDisk })
     const folders = yield* store.trashed
     const now = yield* Clock.currentTimeMillis
-    if (args.json) return void process.stdout.write(`${JSON.stringify(folders, null, 2)}\n`)
-    if (folders.length === 0) return void process.stdout.write("the trash is empty\n")
-    process.stdout.write(
+    if (args.json) return void stdout().write(`${JSON.stringify(folders, null, 2)}\n`)
+    if (folders.length === 0) return void stdout().write("the trash is empty\n")
+    stdout().write(
       `${table(
         folders.map(({ bytes: size, objects, path, time }) => [
           bytes(size),
@@ -94,7 +95,7 @@ const restoreArtifact = Effect.fnUntraced(function* (
       if (item.sha256 !== undefined) yield* bring(item.sha256)
   }
   yield* attempt(database, () => database.immediate(() => markPresent(database, [id])))
-  process.stdout.write(
+  stdout().write(
     json
       ? `${JSON.stringify({ digest, objects })}\n`
       : `${short(digest)} (${manifest.kind}) is back: ${plural(objects, "object")} restored\n`

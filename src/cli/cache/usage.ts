@@ -12,6 +12,7 @@ import { plural } from "../amounts.ts"
 import * as flags from "../flags.ts"
 import { attempt, nothingYet, openHouse } from "../house.ts"
 import { styleOf, table } from "../style.ts"
+import { stdout } from "../terminal.ts"
 
 interface Share {
   readonly name: string
@@ -27,7 +28,7 @@ export const usage = Command.make(
     const location = flags.locationOf(args.cache)
     const house = yield* openHouse(location, "read")
     if (house === undefined)
-      return void process.stdout.write(args.json ? `${JSON.stringify({ exists: false })}\n` : nothingYet(location))
+      return void stdout().write(args.json ? `${JSON.stringify({ exists: false })}\n` : nothingYet(location))
     const { database, paths, store } = house
     const parts = yield* store.usage
     const found = yield* inventory(house)
@@ -65,8 +66,8 @@ export const usage = Command.make(
       kinds: shares(byKind, found),
       pipelines: shares(byPipeline, found)
     }
-    if (args.json) return void process.stdout.write(`${JSON.stringify(told, null, 2)}\n`)
-    const style = styleOf(process.stdout)
+    if (args.json) return void stdout().write(`${JSON.stringify(told, null, 2)}\n`)
+    const style = styleOf(stdout())
     const block = (title: string, of: ReadonlyArray<Share>) =>
       of.length === 0
         ? []
@@ -90,7 +91,7 @@ export const usage = Command.make(
       ["free on the disk", parts.free, ""]
     ] as const
     const { collected, lost, present } = told.artifacts
-    process.stdout.write(
+    stdout().write(
       `${[
         `${style.bold(paths.root)}  ${plural(present, "artifact")} present, ${count(collected)} collected, ${count(lost)} lost`,
         table(

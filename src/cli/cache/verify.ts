@@ -19,6 +19,7 @@ import { stoppable } from "../interruption.ts"
 import { attempt, nothingYet, openHouse } from "../house.ts"
 import { styleOf, table } from "../style.ts"
 import { byteProgress } from "../byteProgress.ts"
+import { stdout } from "../terminal.ts"
 
 /** Artifacts listed one by one; --json has all. */
 const listed = 20
@@ -54,7 +55,7 @@ export const verify = Command.make(
     // Looked at through a store that changes nothing, so that it is the check below that finds what is damaged.
     const looked = yield* openHouse(location, "read")
     if (looked === undefined)
-      return void process.stdout.write(args.json ? `${JSON.stringify({ exists: false })}\n` : nothingYet(location))
+      return void stdout().write(args.json ? `${JSON.stringify({ exists: false })}\n` : nothingYet(location))
     const known = yield* inventory(looked)
     looked.database.close()
     const house = (yield* openHouse(location, "write"))!
@@ -115,7 +116,7 @@ export const verify = Command.make(
     const vanished = missing.filter(digest => !damaged.has(digest))
     const failed = damaged.size + vanished.length + found.odd.length > 0
     if (args.json) {
-      process.stdout.write(
+      stdout().write(
         `${JSON.stringify(
           {
             checked: found.checked,
@@ -136,7 +137,7 @@ export const verify = Command.make(
         )}\n`
       )
     } else {
-      const style = styleOf(process.stdout)
+      const style = styleOf(stdout())
       const rate = ms > 0 ? `, ${bytes(Math.round((found.bytes / ms) * 1000))}/s` : ""
       const part = sample < 1 ? ` (a sample of ${sample})` : ""
       const lines = [`verified ${plural(found.checked, "object")}${part}, ${bytes(found.bytes)}${rate}`]
@@ -164,7 +165,7 @@ export const verify = Command.make(
           table(suspects.slice(0, listed).map(label => [`  ${label}`])),
           ...(suspects.length > listed ? [`  … and ${count(suspects.length - listed)} more; --json lists all`] : [])
         )
-      process.stdout.write(`${lines.join("\n")}\n`)
+      stdout().write(`${lines.join("\n")}\n`)
     }
     if (failed) return yield* Effect.fail(new Exit(exitCodes.failed))
   }, stoppable())
