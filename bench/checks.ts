@@ -48,7 +48,7 @@ const start = (root: string, shards: ReadonlyArray<Shard>, checked: boolean) =>
   Effect.scoped(
     Effect.gen(function* () {
       const store = Store.make({ root, disk: nodeDisk })
-      const checks = makeChecks(store)
+      const checks = makeChecks(store, nodeDisk, [])
       const opened = yield* Effect.forEach(shards, ({ sha256, size }, i) =>
         Effect.map(checked ? checks.open(sha256, sha256, size) : Effect.orDie(store.locate(sha256)), path => ({
           name: `model-${i}.safetensors`,

@@ -13,6 +13,8 @@ export class Database {
   readonly file: string
   readonly #sqlite: Sqlite.Database
   readonly #statements = new Map<string, Sqlite.Statement>()
+  /** Device and inode of the file that was opened for writing. */
+  #place: string | undefined
 
   private constructor(file: string, sqlite: Sqlite.Database) {
     this.file = file
@@ -28,6 +30,7 @@ export class Database {
       sqlite.pragma("journal_mode = WAL")
       sqlite.pragma("synchronous = NORMAL")
       database.#migrate()
+      database.#place = placeOf(file)
       return database
     } catch (cause) {
       throw cause instanceof LedgerError ? cause : fromCause(cause, file, "open the ledger")
@@ -158,9 +161,26 @@ export class Database {
     return this.#attempt("write", () => this.#sqlite.transaction(body).immediate())
   }
 
+  /** Throws where the file is not the one that was opened: SQLite goes on with one that has no name any more, and what it keeps there is lost. */
+  mustBeThere(): void {
+    if (this.#place === undefined || placeOf(this.file) === this.#place) return
+    throw new LedgerError({
+      code: "GONE",
+      file: this.file,
+      message: `${this.file} was removed or replaced while it was in use: what was done since is not kept`,
+      advice: "leave the cache alone while something runs; what it still has is found again by the next run"
+    })
+  }
+
   close(): void {
     this.#sqlite.close()
   }
+}
+
+/** Which file a path leads to; undefined for what is no file. */
+const placeOf = (file: string): string | undefined => {
+  const stat = file === ":memory:" ? undefined : statSync(file, { bigint: true, throwIfNoEntry: false })
+  return stat === undefined ? undefined : `${stat.dev}.${stat.ino}`
 }
 
 /** Larger ledgers are not copied, at the price of two small files that SQLite leaves beside them. */

@@ -1,6 +1,7 @@
 /** What differs between the components of two keys, down to the smallest part that has a name. */
 import { type Digest, short } from "../pipeline/Digest.ts"
 import type { KeyComponents, KeyInput } from "../pipeline/Key.ts"
+import { ownField } from "../pipeline/ownField.ts"
 
 /** One difference between two actions. */
 export interface Difference {
@@ -113,7 +114,7 @@ const recordDifferences = (
   show: (text: string) => string
 ): ReadonlyArray<Difference> =>
   [...new Set([...Object.keys(before), ...Object.keys(after)])].flatMap(name => {
-    const [a, b] = [before[name], after[name]]
+    const [a, b] = [ownField(before, name), ownField(after, name)]
     return a === b
       ? []
       : [
@@ -137,11 +138,7 @@ export const jsonDifferences = (
   if (JSON.stringify(before) === JSON.stringify(after)) return []
   if (isRecord(before) && isRecord(after)) {
     return [...new Set([...Object.keys(before), ...Object.keys(after)])].flatMap(key =>
-      jsonDifferences(
-        Object.hasOwn(before, key) ? before[key] : undefined,
-        Object.hasOwn(after, key) ? after[key] : undefined,
-        [...path, key]
-      )
+      jsonDifferences(ownField(before, key), ownField(after, key), [...path, key])
     )
   }
   if (Array.isArray(before) && Array.isArray(after) && before.length === after.length)

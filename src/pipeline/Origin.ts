@@ -1,6 +1,7 @@
 /** Where a value came from, so that an error about it can show file, line and column. */
 import { isAbsolute, relative } from "node:path"
 import { fileURLToPath } from "node:url"
+import { ownField } from "./ownField.ts"
 
 /** A position in a text; line and column count from 1. */
 export interface Position {
@@ -55,7 +56,7 @@ const isMapping = (value: unknown): value is Fields => {
 export const overlay = <A extends object, B extends object>(base: A, over: B): Overlaid<A, B> => {
   const result: { [name: string]: unknown } = { ...(base as Fields) }
   for (const [name, value] of Object.entries(over)) {
-    const below = result[name]
+    const below = ownField(result, name)
     if (value === null) delete result[name]
     else result[name] = isMapping(below) && isMapping(value) ? overlay(below, value) : value
   }

@@ -10,6 +10,7 @@ import type { NodeId, PlanNode, Wire } from "./Plan.ts"
 import * as Problem from "./Problem.ts"
 import { placed, type SchemaProblem } from "./SchemaProblem.ts"
 import type { AnyStage } from "./Stage.ts"
+import { ownField } from "./ownField.ts"
 
 /** A parameter set from the command line: `--set train.lr=1e-4`, `--set train/with_align.lr=1e-4`. */
 export interface Override {
@@ -74,7 +75,7 @@ export class PlanBuilder {
     if (this.#labels.has(label)) throw this.#error(caller, `two stages are named ${label}`, "give each its own name")
     const wires: Array<Wire> = []
     for (const port of Object.keys(stage.inputs)) {
-      this.#wire(wires, label, port, stage.inputs[port]!, args[port], caller)
+      this.#wire(wires, label, port, stage.inputs[port]!, ownField(args, port), caller)
     }
     const { decoded, given, overrides, text } = this.#parameters(stage, label, args, caller)
     for (const override of overrides) this.#used.add(override)

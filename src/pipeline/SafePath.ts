@@ -1,5 +1,8 @@
 /** Which paths from outside (a manifest, a hub's listing, a source string) may become files below a directory of ours. */
 
+/** In bytes of UTF-8; leaves room for the directory that the path is joined to. */
+const longestPath = 3000
+
 /**
  * Why `path` may not be joined to a directory, or `undefined` when it may. Accepted are relative paths with forward
  * slashes that stay below the directory on every system: no `..`, no empty or `.` segment, no
@@ -11,6 +14,8 @@ export const unsafePath = (path: string): string | undefined => {
   if (path.includes("\\")) return "it contains a backslash, which separates directories on Windows"
   if (/[\u0000-\u001f\u007f]/.test(path)) return "it contains a control character"
   if (!path.isWellFormed()) return "it contains half of a surrogate pair"
+  if (Buffer.byteLength(path) > longestPath)
+    return `it is longer than ${longestPath} bytes, and systems allow 4,096 with the directory`
   for (const segment of path.split("/")) {
     if (segment === "") return "it contains an empty segment"
     if (segment === "." || segment === "..") return `it contains the segment "${segment}"`
@@ -35,4 +40,29 @@ export const unsafeTogether = (
   }
   for (const path of files) if (directories.has(path)) return { path, why: "it is both a file and a directory" }
   return undefined
+}
+
+/** Names of files of one directory, as they come up one by one. */
+export class Names {
+  readonly #files = new Set<string>()
+  readonly #directories = new Set<string>()
+
+  /** Adds a name; otherwise says why it may not be one, `twice` where it is taken. */
+  add(path: string): string | undefined {
+    const why = unsafePath(path)
+    if (why !== undefined) return why
+    if (this.#files.has(path)) return "twice"
+    if (this.#directories.has(path)) return "another file lies below that name: it would be both a file and a directory"
+    const directories: Array<string> = []
+    for (let end = path.indexOf("/"); end !== -1; end = path.indexOf("/", end + 1)) directories.push(path.slice(0, end))
+    const file = directories.find(directory => this.#files.has(directory))
+    if (file !== undefined) return `${JSON.stringify(file)} would be both a file and a directory`
+    this.#files.add(path)
+    for (const directory of directories) this.#directories.add(directory)
+    return undefined
+  }
+
+  delete(path: string): void {
+    this.#files.delete(path)
+  }
 }

@@ -42,7 +42,7 @@ export interface ArtifactWriter<Meta> {
   readonly write: (path: string, content: Content) => Effect.Effect<FileEntry, StageError>
   /** A path in the action's private directory for code that writes files by itself; hashed when the stage ends. A link is refused; a file with another name elsewhere is copied. */
   readonly reserve: (path: string) => Effect.Effect<string, StageError>
-  /** Moves a finished file from elsewhere below the cache (the checkpoint, say) into the artifact. Its digest must be known. */
+  /** Moves a finished file from the checkpoint or the scratch directory into the artifact. Its digest must be known; it is checked when the stage ends. */
   readonly place: (
     path: string,
     from: string,

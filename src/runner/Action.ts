@@ -14,7 +14,7 @@ export interface ReadyAction {
   readonly key: Digest
   readonly components: KeyComponents
   readonly codeDetail: string
-  readonly families: { readonly [output: string]: Digest }
+  readonly families: ReadonlyMap<string, Digest>
   /** Why a known result is computed anew. */
   readonly remake: string | undefined
   readonly estimateMs: number | undefined

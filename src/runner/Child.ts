@@ -71,7 +71,7 @@ const runStage = (
       checked: request.checked,
       aside: false
     })
-    const checks = InputChecks.make(store)
+    const checks = InputChecks.make(store, nodeDisk, [request.staging, request.scratch, request.checkpoint])
     const parameters = yield* Effect.mapError(Schema.decodeUnknownEffect(stage.parameters)(request.parameters), error =>
       permanent(`the parameters of ${request.label} do not fit stage ${stage.name}: ${error.message}`)
     )
@@ -94,8 +94,15 @@ const runStage = (
           onProgress(progress)
         }),
       metric: (name, value, step) =>
-        Effect.sync(() => {
+        Effect.suspend(() => {
+          if (typeof value !== "number" || (step !== undefined && !Number.isSafeInteger(step)))
+            return Effect.die(
+              permanent(
+                `metric ${name}: a number at an integer step was expected, got ${inspect(value)}${step === undefined ? "" : ` at step ${inspect(step)}`}`
+              )
+            )
           metrics.push({ name, value: Number.isFinite(value) ? value : null, ...(step === undefined ? {} : { step }) })
+          return Effect.void
         }),
       checkpoint: request.checkpoint,
       scratch: request.scratch,

@@ -67,7 +67,7 @@ export const executeLeased = (ports: Ports, leased: Leased): Effect.Effect<Tried
             action.components.inputs.map(({ digest }) => digest)
           ),
           candidates: Object.fromEntries(
-            Object.entries(action.families).map(([output, family]) => [
+            [...action.families].map(([output, family]) => [
               output,
               Actions.setsOfFamily(database, family, candidateSets)
             ])

@@ -4,6 +4,7 @@ import { actionKey } from "../pipeline/Key.ts"
 import { canonical, type Digest, type Json, sha256 } from "../pipeline/Digest.ts"
 import type { ReadyAction } from "./Action.ts"
 import type { Seen } from "./Ports.ts"
+import { ownField } from "../pipeline/ownField.ts"
 
 /** The key that an action has by what was seen. */
 export const keyOf = ({ components, node }: ReadyAction, { code, identity }: Seen): Digest =>
@@ -68,7 +69,7 @@ const changedModules = (before: string, now: string): ReadonlyArray<string> => {
   return ["modules", "packages"].flatMap(part => {
     const [was, is] = [old?.[part] ?? {}, fresh?.[part] ?? {}]
     return [...new Set([...Object.keys(was), ...Object.keys(is)])].filter(
-      name => JSON.stringify(was[name]) !== JSON.stringify(is[name])
+      name => JSON.stringify(ownField(was, name)) !== JSON.stringify(ownField(is, name))
     )
   })
 }
@@ -78,7 +79,7 @@ const changedPlaces = (before: Json, now: Json, path = ""): ReadonlyArray<string
   if (!isRecord(before) || !isRecord(now))
     return JSON.stringify(before) === JSON.stringify(now) ? [] : path === "" ? [] : [path]
   return [...new Set([...Object.keys(before), ...Object.keys(now)])].flatMap(name =>
-    changedPlaces(before[name] ?? null, now[name] ?? null, path === "" ? name : `${path}.${name}`)
+    changedPlaces(ownField(before, name) ?? null, ownField(now, name) ?? null, path === "" ? name : `${path}.${name}`)
   )
 }
 

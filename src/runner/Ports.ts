@@ -31,6 +31,8 @@ export interface StagedFile {
   readonly path: string
   readonly sha256: Digest
   readonly size: number
+  /** The identity of the file from whose bytes the digest was taken, where it tells whether they are still the same; else the runner hashes it again. */
+  readonly file?: string
 }
 
 /** An object as a manifest lists it. */
@@ -91,11 +93,14 @@ export const heartbeatMs = 3_000
 /** Milliseconds between looks at a key that another process computes. */
 export const pollMs = 250
 
-/** Ledger access for real runs: the calls are synchronous and throw LedgerError. */
+/** Ledger access for real runs: the calls are synchronous and throw LedgerError, also where the ledger's file is not ours any more. */
 export const ledgerOf =
   (database: Database): Ports["ledger"] =>
   use =>
     Effect.try({
-      try: () => use(database),
+      try: () => {
+        database.mustBeThere()
+        return use(database)
+      },
       catch: cause => (cause instanceof LedgerError ? cause : fromCause(cause, database.file, "use the ledger"))
     })

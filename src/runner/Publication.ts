@@ -33,6 +33,8 @@ export const commit = (
     const read = yield* Effect.result(readResult(ports, action, directory))
     if (read._tag === "Failure") return read.failure
     const { outputs, result, staged } = read.success
+    // Objects that no ledger will know are not worth moving.
+    yield* ports.ledger(() => undefined)
     const published = yield* Effect.result(ports.publish(staged))
     if (published._tag === "Failure") return storageFailure(published.failure)
     yield* ports.faults("action.published")

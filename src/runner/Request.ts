@@ -46,8 +46,10 @@ export const ResultRecord = Schema.Struct({
   version: Schema.Literal(1),
   key: Hex,
   outputs: Schema.Array(Schema.Struct({ port: Schema.String, digest: Hex, manifest: Schema.Unknown })),
-  /** Files to be moved into the store. */
-  staged: Schema.Array(Schema.Struct({ path: Schema.String, sha256: Hex, size: Size })),
+  /** Files to be moved into the store; of large ones also the identity (see Disk.ts) that the file had while it was hashed. */
+  staged: Schema.Array(
+    Schema.Struct({ path: Schema.String, sha256: Hex, size: Size, file: Schema.optionalKey(Schema.String) })
+  ),
   metrics: Schema.Array(
     Schema.Struct({ name: Schema.String, step: Schema.optionalKey(Schema.Int), value: Schema.NullOr(Schema.Finite) })
   ),

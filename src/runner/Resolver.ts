@@ -5,6 +5,7 @@ import { actionKey, itemFamily, type KeyComponents, type KeyInput } from "../pip
 import type { NodeId, Plan, PlanNode } from "../pipeline/Plan.ts"
 import type { KnownAction, KnownOutput } from "../ledger/Actions.ts"
 import type { Snapshot } from "../ledger/Plans.ts"
+import { ownField } from "../pipeline/ownField.ts"
 
 /** The code of a node's stage, as it enters the key, and as the ledger keeps it. */
 export interface CodeOf {
@@ -102,8 +103,8 @@ export class Resolver {
   }
 
   /** What the items of each chunk-set output have in common. */
-  families(node: PlanNode, components: KeyComponents): { readonly [output: string]: Digest } {
-    const families: Record<string, Digest> = {}
+  families(node: PlanNode, components: KeyComponents): ReadonlyMap<string, Digest> {
+    const families = new Map<string, Digest>()
     for (const [output, kind] of Object.entries(node.stage.outputs)) {
       if (!portKind(kind).chunked) continue
       const { items } = node.stage
@@ -113,9 +114,9 @@ export class Resolver {
         items?.parameters === undefined || (items.parameters.length > 0 && node.stage.identity !== undefined)
       const parameters = isWhole
         ? components.parameters
-        : canonical(Object.fromEntries(items.parameters.map(name => [name, written[name]])))
+        : canonical(Object.fromEntries(items.parameters.map(name => [name, ownField(written, name)])))
       const inputs = components.inputs.filter(input => items?.inputs?.includes(input.port) === true)
-      families[output] = itemFamily({ ...components, parameters, inputs, output })
+      families.set(output, itemFamily({ ...components, parameters, inputs, output }))
     }
     return families
   }

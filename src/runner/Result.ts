@@ -5,6 +5,8 @@ import type * as Actions from "../ledger/Actions.ts"
 import { decodeManifest, type Kind, type Manifest, manifestDigest } from "../pipeline/Artifact.ts"
 import { canonical, type Digest, short } from "../pipeline/Digest.ts"
 import { bytes as bytesText } from "../pipeline/units.ts"
+import { identity } from "../store/Disk.ts"
+import { parallel } from "../store/Ground.ts"
 import { decodePage } from "../store/Pages.ts"
 import type { Failure, ReadyAction } from "./Action.ts"
 import type { Ports, Sized, StagedFile } from "./Ports.ts"
@@ -60,6 +62,7 @@ const read = (
     })
     const staged = result.staged as ReadonlyArray<StagedFile>
     yield* checkPlaces(ports, staged, [directory, join(ports.paths.checkpoints, action.key)])
+    yield* checkBytes(ports, staged, join(directory, "staging"))
     yield* checkObjects(ports, staged, outputs)
     return { result, staged, outputs }
   })
@@ -83,7 +86,7 @@ const decode = (action: ReadyAction, text: string): Pick<Accepted, "outputs" | "
     if (manifest.kind !== kind.name)
       throw new Error(`output ${port} is of kind ${manifest.kind} instead of ${kind.name}`)
     checkManifest(port, kind, manifest)
-    return { port, digest: output.digest as Digest, manifest, family: action.families[port] }
+    return { port, digest: output.digest as Digest, manifest, family: action.families.get(port) }
   })
   return { result, outputs }
 }
@@ -128,6 +131,35 @@ const checkPlaces = (
       if (stat.size !== size) return yield* refuse(`${path} has ${stat.size} bytes instead of ${size}`)
     }
   })
+
+/**
+ * The digests were taken while the stage's code ran, which may have written to its files afterwards. Now that all of it is gone, a large file
+ * must still be the one that was hashed; where that cannot be told, its bytes must be.
+ */
+const checkBytes = (
+  { disk }: Pick<Ports, "disk">,
+  staged: ReadonlyArray<StagedFile>,
+  staging: string
+): Effect.Effect<void, Wrong> =>
+  Effect.forEach(
+    staged,
+    ({ file, path, sha256: digest }) =>
+      Effect.gen(function* () {
+        if (file !== undefined && file === identity(yield* disk.stat(path))) return
+        if ((yield* disk.hash(path)).sha256 === digest) return
+        return yield* refuse(
+          `${nameOf(path, staging)} was written to after it was hashed`,
+          "whoever writes a file, a timer or a process that the stage started for instance, must have ended before the stage hands it over"
+        )
+      }),
+    { concurrency: parallel, discard: true }
+  )
+
+/** What a stage calls a file of its own. */
+const nameOf = (path: string, staging: string): string => {
+  const [port, ...file] = path.startsWith(staging + sep) ? relative(staging, path).split(sep) : []
+  return port === undefined || file.length === 0 ? path : `output ${port}: file ${file.join("/")}`
+}
 
 /** Every object that an output lists comes from this attempt, or is in the store. */
 const checkObjects = (

@@ -1,21 +1,22 @@
 /** Writers of an action's outputs: files go to a private directory, hashed on the way; the runner publishes them afterwards. */
-import { createHash } from "node:crypto"
-import { dirname, join } from "node:path"
+import { dirname, join, resolve } from "node:path"
 import { Effect, Schema } from "effect"
 import { encodeManifest, type FileEntry, type Kind, type Manifest, manifestDigest } from "../pipeline/Artifact.ts"
-import { type Digest, type Json, sha256, updateAll } from "../pipeline/Digest.ts"
-import type { ArtifactWriter, ChunkWriter, Content } from "../pipeline/StageContext.ts"
-import { permanent, StageError } from "../pipeline/StageError.ts"
+import { type Digest, type Json, short } from "../pipeline/Digest.ts"
+import type { ArtifactWriter, ChunkWriter } from "../pipeline/StageContext.ts"
+import { ownField } from "../pipeline/ownField.ts"
+import { Names } from "../pipeline/SafePath.ts"
+import { permanent, type StageError } from "../pipeline/StageError.ts"
 import type { Disk } from "../store/Disk.ts"
-import { copyOver, move } from "../store/Moving.ts"
+import { move } from "../store/Moving.ts"
 import type { ReadError } from "../store/ObjectError.ts"
-import { unsafePath } from "../pipeline/SafePath.ts"
 import type { StorageError } from "../store/StorageError.ts"
 import type { Store } from "../store/Store.ts"
 import * as ChunkItems from "./ChunkItems.ts"
 import { readFailed } from "./InputChecks.ts"
 import type { StagedFile } from "./Ports.ts"
 import type { Request } from "./Request.ts"
+import { hashOwn, makeOwn, mustBeOwn, storageFailed, writeFile } from "./StagedFiles.ts"
 
 /** What an output came to. */
 export interface Written {
@@ -30,9 +31,6 @@ export interface OutputWriter {
   /** Called when the stage has ended well; fails when the output is incomplete. */
   readonly finish: Effect.Effect<Written, StageError>
 }
-
-export const storageFailed = (error: StorageError): StageError =>
-  new StageError({ class: "storage", message: error.message, advice: error.advice })
 
 export const outputWriter = (
   store: Store,
@@ -52,83 +50,75 @@ const encodeMetadata = (kind: Kind.Any, port: string, metadata: unknown): Effect
     error => permanent(`output ${port}: metadata does not fit kind ${kind.name}: ${error.message}`)
   )
 
-/** Writes bytes to a file of the staging directory. */
-const stage = (disk: Disk, path: string, content: Content): Effect.Effect<StagedFile, StageError> =>
-  Effect.gen(function* () {
-    yield* Effect.mapError(disk.mkdir(dirname(path)), storageFailed)
-    if (typeof content === "string" || content instanceof Uint8Array) {
-      yield* Effect.mapError(disk.write(path, content), storageFailed)
-      const size = typeof content === "string" ? Buffer.byteLength(content) : content.length
-      return { path, sha256: sha256(content), size }
-    }
-    const hash = createHash("sha256")
-    let size = 0
-    const iterator = content[Symbol.asyncIterator]()
-    yield* Effect.acquireUseRelease(
-      Effect.mapError(disk.append(path), storageFailed),
-      file =>
-        Effect.gen(function* () {
-          for (;;) {
-            const next = yield* Effect.tryPromise({ try: () => iterator.next(), catch: failedContent })
-            if (next.done === true) return
-            updateAll(hash, next.value)
-            size += next.value.length
-            yield* Effect.mapError(file.write(next.value), storageFailed)
-          }
-        }),
-      file => file.close
-    )
-    return { path, sha256: hash.digest("hex") as Digest, size }
-  })
-
-const failedContent = (cause: unknown): StageError =>
-  cause instanceof StageError
-    ? cause
-    : permanent(`the content ended with an error: ${cause instanceof Error ? cause.message : String(cause)}`)
-
 const artifactWriter = (store: Store, disk: Disk, kind: Kind.Any, port: string, request: Request): OutputWriter => {
   const root = join(request.staging, port)
   const files = new Map<string, FileEntry>()
   const staged: Array<StagedFile> = []
-  const reserved = new Set<string>()
+  /** Files that code wrote by itself, with what it said of those that it placed. */
+  const left = new Map<string, { readonly sha256: string; readonly size: number } | undefined>()
+  const names = new Names()
   let metadata: Json | undefined
 
-  /** A path inside the artifact, checked; each may be used once. */
-  const claim = (path: string): Effect.Effect<string, StageError> => {
-    const why = unsafePath(path)
-    if (why !== undefined)
-      return Effect.fail(permanent(`output ${port}: file name ${JSON.stringify(path)} is refused: ${why}`))
-    if (files.has(path) || reserved.has(path))
-      return Effect.fail(permanent(`output ${port}: file ${path} is written twice`))
-    return Effect.succeed(path)
-  }
+  const called = (path: string) => `output ${port}: file ${path}`
+  /** A path inside the artifact, checked; each may be used once, from the moment somebody begins to write there. */
+  const claim = (path: string): Effect.Effect<string, StageError> =>
+    Effect.suspend(() => {
+      const why = names.add(path)
+      if (why === undefined) return Effect.succeed(path)
+      return Effect.fail(
+        permanent(
+          why === "twice"
+            ? `${called(path)} is written twice`
+            : `output ${port}: file name ${JSON.stringify(path)} is refused: ${why}`
+        )
+      )
+    })
   const keep = (path: string, file: StagedFile): FileEntry => {
     const entry = { path, sha256: file.sha256, size: file.size }
     files.set(path, entry)
     staged.push(file)
     return entry
   }
+  /** What was not done may be tried again. */
+  const claimed = <A>(path: string, use: (name: string) => Effect.Effect<A, StageError>) =>
+    Effect.flatMap(claim(path), name => Effect.onError(use(name), () => Effect.sync(() => names.delete(name))))
+  const explained = (path: string) => (error: StorageError | StageError) =>
+    error._tag === "StageError"
+      ? permanent(`output ${port}: ${error.message}`, error.advice)
+      : error.code === "ENOENT"
+        ? permanent(`${called(path)} was reserved but not written`)
+        : storageFailed(error)
 
   const writer: ArtifactWriter<never> = {
     write: (path, content) =>
-      Effect.flatMap(claim(path), name => Effect.map(stage(disk, join(root, name), content), file => keep(name, file))),
+      claimed(path, name =>
+        Effect.map(writeFile(disk, join(root, name), content, called(name)), file => keep(name, file))
+      ),
     reserve: path =>
-      Effect.flatMap(claim(path), name => {
-        reserved.add(name)
-        return Effect.as(Effect.mapError(disk.mkdir(dirname(join(root, name))), storageFailed), join(root, name))
-      }),
+      claimed(path, name =>
+        Effect.map(Effect.mapError(disk.mkdir(dirname(join(root, name))), storageFailed), () => {
+          left.set(name, undefined)
+          return join(root, name)
+        })
+      ),
     place: (path, from, content) =>
-      Effect.gen(function* () {
-        const name = yield* claim(path)
-        const to = join(root, name)
-        yield* Effect.mapError(disk.mkdir(dirname(to)), storageFailed)
-        const { kind: what } = yield* Effect.mapError(disk.stat(from), storageFailed)
-        if (what !== "file") return yield* permanent(`output ${port}: ${from} is no regular file`, notAFile)
-        yield* Effect.mapError(move(disk, from, to), storageFailed)
-        return keep(name, { path: to, sha256: content.sha256 as Digest, size: content.size })
-      }),
+      claimed(path, name =>
+        Effect.gen(function* () {
+          const to = join(root, name)
+          const own = [request.checkpoint, request.scratch, request.staging]
+          yield* Effect.mapError(mustBeOwn(disk, own, from), error =>
+            error._tag === "StageError"
+              ? permanent(`${called(name)}: ${error.message}`, error.advice)
+              : storageFailed(error)
+          )
+          yield* Effect.mapError(disk.mkdir(dirname(to)), storageFailed)
+          yield* Effect.mapError(move(disk, resolve(from), to), storageFailed)
+          left.set(name, content)
+          return { path: name, sha256: content.sha256 as Digest, size: content.size }
+        })
+      ),
     adopt: (path, object) =>
-      Effect.flatMap(claim(path), name =>
+      claimed(path, name =>
         store.openVerified(object.sha256, { size: object.size }).pipe(
           Effect.catch(error =>
             Effect.flatMap(holderOf(store, request, object.sha256), adoptFailed(port, object, error))
@@ -145,25 +135,16 @@ const artifactWriter = (store: Store, disk: Disk, kind: Kind.Any, port: string, 
   }
 
   const finish = Effect.gen(function* () {
-    for (const path of reserved) {
-      yield* makeOwn(disk, root, path).pipe(
-        Effect.mapError(error =>
-          error._tag === "StageError" ? permanent(`output ${port}: ${error.message}`, error.advice) : error
-        ),
-        Effect.catchTag("StorageError", error =>
-          Effect.fail(
-            error.code === "ENOENT"
-              ? permanent(`output ${port}: file ${path} was reserved but not written`)
-              : storageFailed(error)
-          )
+    for (const [path, told] of left) {
+      const found = yield* Effect.mapError(
+        Effect.andThen(makeOwn(disk, root, path), hashOwn(disk, join(root, path))),
+        explained(path)
+      )
+      if (told !== undefined && (told.sha256 !== found.sha256 || told.size !== found.size))
+        return yield* permanent(
+          `${called(path)} has other bytes than was said when it was placed: SHA-256 ${short(found.sha256)}, ${found.size} bytes, instead of ${short(told.sha256)}, ${told.size} bytes`
         )
-      )
-      const { sha256: digest, size } = yield* Effect.mapError(disk.hash(join(root, path)), error =>
-        error.code === "ENOENT"
-          ? permanent(`output ${port}: file ${path} was reserved but not written`)
-          : storageFailed(error)
-      )
-      keep(path, { path: join(root, path), sha256: digest as Digest, size })
+      keep(path, found)
     }
     if (metadata === undefined) return yield* permanent(`output ${port}: the stage ended without setting its metadata`)
     const manifest: Manifest = {
@@ -176,29 +157,6 @@ const artifactWriter = (store: Store, disk: Disk, kind: Kind.Any, port: string, 
 
   return { writer, finish }
 }
-
-const notAFile = "links, pipes and devices cannot be results: write a file there"
-
-/**
- * A file that code wrote by itself becomes the action's alone before it is hashed: one that has another name elsewhere, where somebody could
- * write to it, is replaced by a copy. A link is refused, also on the way to the file.
- */
-const makeOwn = (disk: Disk, root: string, path: string): Effect.Effect<void, StorageError | StageError> =>
-  Effect.gen(function* () {
-    const parts = path.split("/")
-    for (let depth = 1; depth < parts.length; depth++) {
-      const { kind } = yield* disk.stat(join(root, ...parts.slice(0, depth)))
-      if (kind !== "directory")
-        return yield* permanent(
-          `${parts.slice(0, depth).join("/")}, on the way to its file ${path}, is no directory`,
-          notAFile
-        )
-    }
-    const file = join(root, path)
-    const { kind, nlink } = yield* disk.stat(file)
-    if (kind !== "file") return yield* permanent(`its file ${path} is no regular file`, notAFile)
-    if (nlink > 1) yield* copyOver(disk, file, file, () => Effect.void)
-  })
 
 /** The input that holds an object, if any does: only its producer could make the object again. */
 const holderOf = (store: Store, request: Request, object: Digest): Effect.Effect<string | undefined> =>
@@ -226,12 +184,15 @@ const withManifest = (
   manifest: Manifest,
   staged: ReadonlyArray<StagedFile>
 ): Effect.Effect<Written, StageError> =>
-  Effect.map(stage(disk, join(request.staging, `${port}.manifest.json`), encodeManifest(manifest)), file => ({
-    port,
-    digest: manifestDigest(manifest),
-    manifest,
-    staged: [...staged, file]
-  }))
+  Effect.map(
+    writeFile(
+      disk,
+      join(request.staging, `${port}.manifest.json`),
+      encodeManifest(manifest),
+      `the manifest of output ${port}`
+    ),
+    file => ({ port, digest: manifestDigest(manifest), manifest, staged: [...staged, file] })
+  )
 
 const chunkWriter = (
   store: Store,
@@ -246,7 +207,7 @@ const chunkWriter = (
       disk,
       port,
       request,
-      candidates: (request.candidates[port] ?? []) as ReadonlyArray<Digest>
+      candidates: (ownField(request.candidates, port) ?? []) as ReadonlyArray<Digest>
     })
     let finished: { readonly order: ReadonlyArray<Digest>; readonly metadata: Json } | undefined
 
@@ -269,7 +230,9 @@ const chunkWriter = (
       const set = yield* items.assemble(order)
       const staged: Array<StagedFile> = [...set.staged]
       for (const [i, page] of set.pages.entries())
-        staged.push(yield* stage(disk, join(request.staging, `${port}.page-${i}`), page.bytes))
+        staged.push(
+          yield* writeFile(disk, join(request.staging, `${port}.page-${i}`), page.bytes, `page ${i} of output ${port}`)
+        )
       const manifest: Manifest = {
         kind: kind.name,
         files: [],

@@ -2,6 +2,7 @@
 import type { Kind } from "../pipeline/Artifact.ts"
 import type { Json } from "../pipeline/Digest.ts"
 import { bytes, count } from "../pipeline/units.ts"
+import { ownField } from "../pipeline/ownField.ts"
 
 /** The counts that the kind names, then the size. */
 export const describe = (kind: Kind.Any, metadata: Json, size: number): string => {
@@ -10,7 +11,7 @@ export const describe = (kind: Kind.Any, metadata: Json, size: number): string =
       ? (metadata as Readonly<Record<string, Json>>)
       : {}
   const counts = kind.summary.flatMap(name => {
-    const value = fields[name]
+    const value = ownField(fields, name)
     return typeof value === "number" && value > 0 && name !== "bytes" ? [`${count(value)} ${words(name)}`] : []
   })
   return [...counts, ...(size > 0 ? [bytes(size)] : [])].join(", ")

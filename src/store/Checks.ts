@@ -1,5 +1,5 @@
 /** The memory of full checks: which file was hashed from end to end, and had the digest of its object. */
-import { Effect } from "effect"
+import { Clock, Effect } from "effect"
 import { type Disk, type FileStat, identity } from "./Disk.ts"
 import type { StorageError } from "./StorageError.ts"
 
@@ -61,4 +61,17 @@ export const hashUnchanged = (
     const after = yield* disk.stat(path, { follow: true })
     const settled = Number(before.ctimeNs / 1_000_000n) + tickMs < now
     return { ...hashed, file: settled && identity(before) === identity(after) ? identity(before) : "" }
+  })
+
+/** Hashes a file that was written a moment ago, once the clock that stamps files has gone on: whatever is done to it from now on shows. */
+export const hashSettled = (
+  disk: Disk,
+  path: string
+): Effect.Effect<{ readonly sha256: string; readonly size: number; readonly file: string }, StorageError> =>
+  Effect.gen(function* () {
+    const { ctimeNs } = yield* disk.stat(path)
+    const wait = Number(ctimeNs / 1_000_000n) + tickMs + 1 - (yield* Clock.currentTimeMillis)
+    // More than that only says that the clock of the disk is another one.
+    if (wait > 0 && wait <= 2 * tickMs) yield* Effect.sleep(wait)
+    return yield* hashUnchanged(disk, path, yield* Clock.currentTimeMillis)
   })

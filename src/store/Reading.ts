@@ -192,6 +192,8 @@ export const openVerified = (ground: Ground, digest: string, options: ReadOption
 /** An object whose bytes may be used already, but not believed before the check has ended well. */
 export interface Opened {
   readonly path: string
+  /** What was there when it was opened; undefined for an object that is in no file of its own. */
+  readonly file: FileStat | undefined
   /** The full check, where it is not done yet. */
   readonly pending: Effect.Effect<void, ReadError> | undefined
   /** Fails if the file is not the one that was opened, or was touched since: asked when the bytes have been used. */
@@ -202,17 +204,31 @@ const openEarlyOnce = Effect.fnUntraced(function* (ground: Ground, digest: strin
   const found = yield* find(ground, digest)
   if (found._tag === "memory") {
     const path = yield* pathOf(ground, digest, found)
-    return { path, pending: undefined, unchanged: Effect.asVoid(openVerified(ground, digest)) } satisfies Opened
+    return {
+      path,
+      file: undefined,
+      pending: undefined,
+      unchanged: Effect.asVoid(openVerified(ground, digest))
+    } satisfies Opened
   }
   const stat = yield* checkShape(ground, digest, found, options)
+  /** Whoever gives the file another name, or takes one away, changes its ctime and nothing else: then its bytes tell. */
+  const sameBytes = Effect.fnUntraced(function* (now: FileStat) {
+    if (identity({ ...now, ctimeNs: stat.ctimeNs }) !== identity(stat)) return false
+    const atMs = yield* Clock.currentTimeMillis
+    return (
+      (yield* hashUnchanged(ground.disk, found.path, atMs).pipe(explained(ground, digest, found))).sha256 === digest
+    )
+  })
   const small = stat.size <= alwaysHashed
   if (small) yield* checkWhole(ground, digest, found)
   return {
     path: found.path,
+    file: stat,
     pending: small || ground.checks.has(digest, stat) ? undefined : checkWhole(ground, digest, found),
     unchanged: Effect.gen(function* () {
       const now = yield* orMissing(ground.disk.stat(found.path, { follow: true }))
-      if (now !== undefined && identity(now) === identity(stat)) return
+      if (now !== undefined && (identity(now) === identity(stat) || (yield* sameBytes(now)))) return
       ground.checks.forget(digest)
       return yield* new ObjectDamaged({ digest, path: found.path, reason: "changed" })
     })

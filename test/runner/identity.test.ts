@@ -141,7 +141,7 @@ describe("items of a chunk set whose stage has an identity", () => {
       generation: 0,
       snapshot: undefined
     })
-    return resolver.families(plan.nodes[0]!, resolver.components(plan.nodes[0]!)!)["set"]
+    return resolver.families(plan.nodes[0]!, resolver.components(plan.nodes[0]!)!).get("set")
   }
 
   it("are taken over only where the parameters that they depend on stand for the same", () => {

@@ -1,5 +1,17 @@
 /** What an action's process says that it left is not believed: it is looked at, and what is not so fails the action. */
-import { linkSync, mkdirSync, renameSync, statSync, symlinkSync, writeFileSync } from "node:fs"
+import {
+  closeSync,
+  linkSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  statSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+  writeSync
+} from "node:fs"
 import { dirname, join } from "node:path"
 import { Effect, Exit, Schema } from "effect"
 import { assert, describe, it, onTestFinished } from "vitest"
@@ -22,7 +34,7 @@ interface Output {
 interface Left {
   key: string
   outputs: Array<Output & { port: string }>
-  staged: Array<{ path: string; sha256: string; size: number }>
+  staged: Array<{ path: string; sha256: string; size: number; file?: string }>
 }
 
 /** Changes an output's manifest and gives it the digest that it then has, with its own object where the process would have put it. */
@@ -64,6 +76,27 @@ const lies: { readonly [what: string]: readonly [lie: (left: Left, world: World)
   ],
   "a file that is none": [left => void (left.staged[0]!.path = dirname(left.staged[0]!.path)), /is no regular file/],
   "a file that is not there": [left => void (left.staged[0]!.path += "x"), /ENOENT|no such file/],
+  "other bytes than the file has in the end": [
+    (left, world) => {
+      const { path, size } = left.staged[0]!
+      Effect.runSync(world.disk.write(path, "B".repeat(size)))
+    },
+    /output text: file \S+ was written to after it was hashed/
+  ],
+  "other bytes than its manifest has in the end": [
+    (left, world) => {
+      const own = left.staged.find(file => file.sha256 === left.outputs[0]!.digest)!
+      Effect.runSync(world.disk.write(own.path, " ".repeat(own.size)))
+    },
+    /text\.manifest\.json was written to after it was hashed/
+  ],
+  "that its file is the one that was hashed, which it is not": [
+    left => {
+      left.staged[0]!.file = "1.2.3.4.5"
+      left.staged[0]!.sha256 = sha256("another")
+    },
+    /was written to after it was hashed/
+  ],
   "metadata of another form": [
     (left, world) => changed(left, world, manifest => void (manifest.metadata = { lines: "many" })),
     /metadata of output text does not fit kind text/
@@ -108,15 +141,30 @@ describe("a result record that says", () => {
 
 const File = Artifact.kind("file", { description: "a file", metadata: Schema.Struct({}) })
 
+const large = 3 * 1024 * 1024
+
 export const leave = Stage.make("leave", {
   inputs: {},
   parameters: Schema.Struct({ how: Schema.String, outside: Schema.String }),
   outputs: { file: File },
-  run: Effect.fn("leave")(function* ({ outputs, parameters: { how, outside } }) {
+  run: Effect.fn("leave")(function* ({ outputs, parameters: { how, outside }, scratch }) {
+    yield* outputs.file.metadata({})
+    if (how === "written by path") {
+      yield* outputs.file.write("first", "AAAA")
+      const path = yield* outputs.file.reserve("second")
+      writeFileSync(path, "text")
+      return writeFileSync(join(dirname(path), "first"), "BBBB")
+    }
+    if (how === "told") {
+      writeFileSync(join(scratch, "told"), "told")
+      yield* outputs.file.place("told", join(scratch, "told"), { sha256: "0".repeat(64), size: 4 })
+      return
+    }
     const path = yield* outputs.file.reserve("below/file")
     const secret = join(outside, "secret")
     if (how === "link") symlinkSync(secret, path)
     else if (how === "hard link") linkSync(secret, path)
+    else if (how === "large") writeFileSync(path, new Uint8Array(large))
     else if (how === "twice") {
       writeFileSync(path, "text")
       linkSync(path, yield* outputs.file.reserve("below/again"))
@@ -125,11 +173,10 @@ export const leave = Stage.make("leave", {
       renameSync(dirname(path), join(outside, "moved"))
       symlinkSync(join(outside, "moved"), dirname(path))
     }
-    yield* outputs.file.metadata({})
   })
 })
 
-const left = async (how: string) => {
+const left = async (how: string, executed?: (directory: string) => void) => {
   const cache = temporaryDirectory()
   const outside = temporaryDirectory()
   onTestFinished(cache.remove)
@@ -141,11 +188,58 @@ const left = async (how: string) => {
     { description: "", profiles: { only: { description: "", needs: "nothing", make: () => undefined } } },
     () => leave({ how, outside: outside.path })
   )
-  const ran = await runPipeline(pipeline, { cache: cache.path })
+  const ran = await runPipeline(pipeline, { cache: cache.path, ...(executed === undefined ? {} : { executed }) })
   return { ...ran, secret: () => statSync(join(outside.path, "secret")) }
 }
 
+describe("a large file", () => {
+  const fileOf = (directory: string) => join(directory, "staging", "file", "below", "file")
+  const identityNow = (path: string) => {
+    const { ctimeNs, dev, ino, mtimeNs, size } = statSync(path, { bigint: true })
+    return [dev, ino, size, mtimeNs, ctimeNs].join(".")
+  }
+  const overwrite = (path: string) => {
+    const file = openSync(path, "r+")
+    writeSync(file, "B", large / 2)
+    closeSync(file)
+  }
+
+  it("that nobody touched since it was hashed is not hashed again", async () => {
+    const { manifest, status } = await left("large", directory => {
+      const record = JSON.parse(readFileSync(join(directory, resultFile), "utf8")) as Left
+      const file = record.staged.find(({ path }) => path === fileOf(directory))!
+      assert.strictEqual(file.file, identityNow(file.path))
+    })
+    assert.strictEqual(status, "done")
+    assert.strictEqual(manifest("leave").files[0]!.size, large)
+  })
+
+  for (const hidden of [false, true])
+    it(`that was written to after it was hashed fails${hidden ? ", also if its time is put back" : ""}`, async () => {
+      const { failures, status } = await left("large", directory => {
+        const path = fileOf(directory)
+        const { atime, mtime } = statSync(path)
+        overwrite(path)
+        if (hidden) utimesSync(path, atime, mtime)
+      })
+      assert.strictEqual(status, "failed")
+      assert.strictEqual(failures[0]!.message, "output file: file below/file was written to after it was hashed")
+    })
+})
+
 describe("a stage that leaves", () => {
+  it("a file that it wrote to again by its path fails", async () => {
+    const { failures, status } = await left("written by path")
+    assert.strictEqual(status, "failed")
+    assert.strictEqual(failures[0]!.message, "output file: file first was written to after it was hashed")
+  })
+
+  it("a file with a digest that it made up fails", async () => {
+    const { failures, status } = await left("told")
+    assert.strictEqual(status, "failed")
+    assert.match(failures[0]!.message, /^output file: file told has other bytes than was said when it was placed/)
+  })
+
   for (const [how, message] of [
     ["link", /below\/file is no regular file/],
     ["linked directory", /below, on the way to its file .*, is no directory/]

@@ -370,7 +370,7 @@ export class SimulatedProcess {
     return Effect.gen({ self: this }, function* () {
       const request = yield* Effect.mapError(this.#request(job), storage)
       const store = Store.make({ root, disk, checked: request.checked, aside: false })
-      const checks = InputChecks.make(store)
+      const checks = InputChecks.make(store, disk, [request.staging, request.scratch, request.checkpoint])
       const stage = stageNamed[request.stage.name]!
       const parameters = yield* Effect.orDie(Schema.decodeUnknownEffect(stage.parameters)(request.parameters))
       const inputs = yield* readers(store, stage.inputs, request, checks)

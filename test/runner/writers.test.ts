@@ -78,10 +78,29 @@ describe("a file that is placed", () => {
   it.effect("is no link", () =>
     Effect.gen(function* () {
       const { folder, output } = yield* opened
+      mkdirSync(join(folder, "scratch"))
       writeFileSync(join(folder, "mine"), "mine")
-      symlinkSync(join(folder, "mine"), join(folder, "link"))
+      symlinkSync(join(folder, "mine"), join(folder, "scratch", "link"))
       const content = { sha256: sha256("mine"), size: 4 }
-      assert.match((yield* Effect.flip(output.place("file", join(folder, "link"), content))).message, /no regular file/)
+      const placed = output.place("file", join(folder, "scratch", "link"), content)
+      assert.match((yield* Effect.flip(placed)).message, /no regular file/)
+    })
+  )
+
+  it.effect("is the action's own, and stays where it is otherwise", () =>
+    Effect.gen(function* () {
+      const { folder, output } = yield* opened
+      mkdirSync(join(folder, "scratch"))
+      mkdirSync(join(folder, "theirs"))
+      symlinkSync(join(folder, "theirs"), join(folder, "scratch", "theirs"))
+      writeFileSync(join(folder, "theirs", "file"), "theirs")
+      const content = { sha256: sha256("theirs"), size: 6 }
+      for (const from of ["theirs/file", "scratch/../theirs/file", "scratch/theirs/file"])
+        assert.match(
+          (yield* Effect.flip(output.place("file", `${folder}/${from}`, content))).message,
+          /outside of the action's own directories|is no directory/
+        )
+      assert.strictEqual(readFileSync(join(folder, "theirs", "file"), "utf8"), "theirs")
     })
   )
 })
@@ -97,6 +116,64 @@ describe("an object that is adopted", () => {
         truncateSync(objectAt(store.root, object.sha256), size - 1)
         assert.match((yield* Effect.flip(output.adopt("damaged", object))).message, /damaged/)
       }
+    })
+  )
+})
+
+describe("a name of a file", () => {
+  it.effect("is taken from the moment somebody begins to write there, and free again when that failed", () =>
+    Effect.gen(function* () {
+      const { finish, output } = yield* opened
+      let times = 0
+      const torn = async function* () {
+        yield Buffer.from("half")
+        if (times++ === 0) throw new Error("cut off")
+        yield Buffer.from(" and half")
+      }
+      yield* Effect.retry(output.write("file", { [Symbol.asyncIterator]: torn }), { times: 1 })
+      const { staged } = yield* finish
+      assert.strictEqual(readFileSync(staged[0]!.path, "utf8"), "half and half")
+
+      const other = (yield* opened).output
+      const slow = async function* () {
+        await new Promise(resolve => setImmediate(resolve))
+        yield Buffer.from("slow")
+      }
+      const both = yield* Effect.all(
+        [Effect.result(other.write("file", slow())), Effect.result(other.write("file", slow()))],
+        { concurrency: 2 }
+      )
+      assert.deepStrictEqual(both.map(({ _tag }) => _tag).toSorted(), ["Failure", "Success"])
+    })
+  )
+
+  it.effect("cannot be that of a directory as well, and has a length that systems allow", () =>
+    Effect.gen(function* () {
+      for (const [first, second] of [
+        ["a", "a/b"],
+        ["a/b/c", "a/b"]
+      ] as const) {
+        const { output } = yield* opened
+        yield* output.write(first, "first")
+        const error = yield* Effect.flip(output.reserve(second))
+        assert.deepStrictEqual([error.class, /both a file and a directory/.test(error.message)], ["permanent", true])
+      }
+      const { output } = yield* opened
+      const long = yield* Effect.flip(output.write(`${"x".repeat(200)}/`.repeat(22) + "x", ""))
+      assert.match(long.message, /is refused: it is longer than/)
+    })
+  )
+
+  it.effect("is told with a content that is none", () =>
+    Effect.gen(function* () {
+      const { output } = yield* opened
+      const texts = async function* () {
+        yield "text"
+      }
+      const said = (content: unknown) =>
+        Effect.map(Effect.flip(output.write("file", content as string)), e => e.message)
+      assert.match(yield* said(texts()), /^output blob: file file: its content yields a string instead of bytes/)
+      assert.match(yield* said(undefined), /^output blob: file file: its content is neither text nor bytes/)
     })
   )
 })

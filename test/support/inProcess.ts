@@ -27,19 +27,22 @@ export const temporaryDirectory = (): { readonly path: string; readonly remove: 
   return { path, remove: () => rmSync(path, { recursive: true, force: true }) }
 }
 
-const inThisProcess: Executor = {
+const inThisProcess = (executed: RunPipelineOptions["executed"]): Executor => ({
   name: "in this process",
   run: (job, onProgress) =>
-    execute(
-      job.directory,
-      async ({ export: name, module }) => {
-        const stage = ((await import(module)) as Record<string, unknown>)[name]
-        if (!isStage(stage)) throw new Error(`${name} of ${module} is no stage`)
-        return stage
-      },
-      onProgress
+    Effect.tap(
+      execute(
+        job.directory,
+        async ({ export: name, module }) => {
+          const stage = ((await import(module)) as Record<string, unknown>)[name]
+          if (!isStage(stage)) throw new Error(`${name} of ${module} is no stage`)
+          return stage
+        },
+        onProgress
+      ),
+      () => Effect.sync(() => executed?.(job.directory))
     )
-}
+})
 
 export interface Ran {
   readonly status: "done" | "failed"
@@ -70,6 +73,8 @@ export interface RunPipelineOptions {
   readonly engine?: string
   /** Called between planning and running. */
   readonly afterPlanning?: () => void
+  /** Called when an action's work is done and before the runner looks at it, with its private directory. */
+  readonly executed?: (directory: string) => void
 }
 
 export const runPipeline = async (pipeline: Pipeline, options: RunPipelineOptions): Promise<Ran> => {
@@ -96,7 +101,7 @@ export const runPipeline = async (pipeline: Pipeline, options: RunPipelineOption
         disk: nodeDisk,
         ...objectPorts(cache.store, nodeDisk),
         look,
-        executor: inThisProcess,
+        executor: inThisProcess(options.executed),
         owner: newOwner(),
         alive: isAlive,
         slots: new Slots({ cpus: 2, memoryMiB: 4096, gpus: [] }),
