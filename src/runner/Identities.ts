@@ -29,6 +29,43 @@ export interface IdentityOptions {
   readonly memory: Memory
   /** Ask again what moving names stand for. */
   readonly refresh: boolean
+  /** Milliseconds after which an identity is given up that nothing has brought on. */
+  readonly patienceMs?: number
+}
+
+/** Longer than a slow network takes to answer. */
+const defaultPatienceMs = 5 * 60_000
+
+/** What we do for an identity: as long as a large file is read, it is not stuck. */
+class Help {
+  #begun = 0
+  #done = 0
+
+  with<A, E>(effect: Effect.Effect<A, E>): Effect.Effect<A, E> {
+    return Effect.suspend(() => {
+      this.#begun++
+      return Effect.ensuring(
+        effect,
+        Effect.sync(() => void this.#done++)
+      )
+    })
+  }
+
+  /** Fails when nothing was done for so long. Does not keep the program alive: where nothing else does, that is told at once. */
+  givenUp(ms: number, whose: string): Effect.Effect<never, StageError> {
+    return Effect.callback<never, StageError>(resume => {
+      let seen = this.#done
+      const timer = setInterval(() => {
+        const isMoving = this.#begun > this.#done || this.#done > seen
+        seen = this.#done
+        if (isMoving) return
+        clearInterval(timer)
+        const said = `${whose} did not end within ${Math.ceil(ms / 1000)} s`
+        resume(Effect.fail(permanent(said, "what it waits for may never come: give it a limit of its own")))
+      }, ms).unref()
+      return Effect.sync(() => clearInterval(timer))
+    })
+  }
 }
 
 /** Evaluates the identity of a node whose stage has one. A name that was found out once stays what it is as long as this lives. */
@@ -38,9 +75,10 @@ export const make = (options: IdentityOptions): Evaluate => {
   const names = new Map<string, string>()
   return node => {
     const files: Array<readonly [string, string]> = []
+    const help = new Help()
     const whose = `${node.label}: the identity of stage ${node.stage.name}`
     return Effect.suspend(() => {
-      const returned: unknown = node.stage.identity!(node.parameters, contextOf(options, names, files))
+      const returned: unknown = node.stage.identity!(node.parameters, contextOf(options, names, files, help))
       return Effect.isEffect(returned)
         ? (returned as Effect.Effect<unknown, unknown>)
         : Effect.fail(
@@ -51,6 +89,7 @@ export const make = (options: IdentityOptions): Evaluate => {
           )
     }).pipe(
       awaited.as(whose),
+      work => Effect.raceFirst(work, help.givenUp(options.patienceMs ?? defaultPatienceMs, whose)),
       Effect.catchCause(cause => {
         // Where it is we who are interrupted, this is passed over.
         if (Cause.hasInterrupts(cause)) return Effect.fail(permanent(`${whose} failed: it was cut off from within`))
@@ -138,10 +177,11 @@ const digestOf = (
 const contextOf = (
   options: IdentityOptions,
   names: Map<string, string>,
-  files: Array<readonly [string, string]>
+  files: Array<readonly [string, string]>,
+  help: Help
 ): IdentityContext => ({
   fileDigest: path =>
-    Effect.map(digestOf(options, path), ({ sha256, size, stat }) => {
+    Effect.map(help.with(digestOf(options, path)), ({ sha256, size, stat }) => {
       files.push([path, stat])
       return { sha256, size }
     }),

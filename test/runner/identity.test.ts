@@ -9,6 +9,7 @@ import * as Pipeline from "../../src/pipeline/Pipeline.ts"
 import { StageError } from "../../src/pipeline/StageError.ts"
 import * as Stage from "../../src/pipeline/Stage.ts"
 import { sha256 } from "../../src/pipeline/Digest.ts"
+import * as Identities from "../../src/runner/Identities.ts"
 import { plan as planRun } from "../../src/runner/Planning.ts"
 import { Resolver } from "../../src/runner/Resolver.ts"
 import { nodeDisk } from "../../src/store/NodeDisk.ts"
@@ -44,6 +45,7 @@ const ways: { readonly [how: string]: (context: Stage.IdentityContext) => unknow
   promise: () => Promise.resolve("x"),
   infinite: () => Effect.succeed(Number.POSITIVE_INFINITY),
   date: () => Effect.succeed({ at: new Date(0) }),
+  never: () => Effect.never,
   path: ({ fileDigest }) => fileDigest(undefined as never)
 }
 
@@ -148,5 +150,28 @@ describe("items of a chunk set whose stage has an identity", () => {
     assert.notStrictEqual(familyOf("one", ["path"]), familyOf("two", ["path"]))
     assert.strictEqual(familyOf("one", ["path"]), familyOf("one", ["path"]))
     assert.strictEqual(familyOf("one", []), familyOf("two", []))
+  })
+})
+
+describe("an identity that never settles", () => {
+  it("is given up while other work keeps the program alive, and named", async () => {
+    const plan = Pipeline.evaluate(
+      Pipeline.make(
+        "wrong",
+        { description: "", profiles: { only: { description: "", needs: "nothing", make: () => undefined } } },
+        () => wrong({ name: "one", how: "never" })
+      )
+    )
+    const evaluate = Identities.make({
+      database: undefined,
+      writable: false,
+      store: Store.make({ root: "/nowhere", disk: nodeDisk }),
+      memory: { get: () => undefined, set: () => undefined },
+      refresh: false,
+      patienceMs: 20
+    })
+    const error = await Effect.runPromise(Effect.flip(evaluate(plan.nodes[0]!)))
+    assert.match(error.message, /the identity of stage wrong did not end within 1 s/)
+    assert.strictEqual(error.class, "permanent")
   })
 })
