@@ -19,6 +19,7 @@ export class Database {
   private constructor(file: string, sqlite: Sqlite.Database) {
     this.file = file
     this.#sqlite = sqlite
+    if (!sqlite.memory) note(sqlite)
   }
 
   /** Opens for writing, creating and migrating as needed. `:memory:` makes a private database for tests. */
@@ -173,8 +174,21 @@ export class Database {
   }
 
   close(): void {
+    open.delete(this.#sqlite)
     this.#sqlite.close()
   }
+}
+
+/** The program may end without the clean-up of native code, which would leave the write-ahead log beside the ledger. */
+const open = new Set<Sqlite.Database>()
+const closeAll = (): void => {
+  for (const sqlite of open) sqlite.close()
+  open.clear()
+}
+
+const note = (sqlite: Sqlite.Database): void => {
+  if (open.size === 0 && !process.listeners("exit").includes(closeAll)) process.on("exit", closeAll)
+  open.add(sqlite)
 }
 
 /** Which file a path leads to; undefined for what is no file. */
