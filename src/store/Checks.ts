@@ -63,6 +63,9 @@ export const hashUnchanged = (
     return { ...hashed, file: settled && identity(before) === identity(after) ? identity(before) : "" }
   })
 
+/** A timer may ring this much early by the clock that is compared with. */
+const timerMs = 5
+
 /** Hashes a file that was written a moment ago, once the clock that stamps files has gone on: whatever is done to it from now on shows. */
 export const hashSettled = (
   disk: Disk,
@@ -70,7 +73,7 @@ export const hashSettled = (
 ): Effect.Effect<{ readonly sha256: string; readonly size: number; readonly file: string }, StorageError> =>
   Effect.gen(function* () {
     const { ctimeNs } = yield* disk.stat(path)
-    const wait = Number(ctimeNs / 1_000_000n) + tickMs + 1 - (yield* Clock.currentTimeMillis)
+    const wait = Number(ctimeNs / 1_000_000n) + tickMs + timerMs - (yield* Clock.currentTimeMillis)
     // More than that only says that the clock of the disk is another one.
     if (wait > 0 && wait <= 2 * tickMs) yield* Effect.sleep(wait)
     return yield* hashUnchanged(disk, path, yield* Clock.currentTimeMillis)
