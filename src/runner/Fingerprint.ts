@@ -4,6 +4,7 @@ import { dirname, join, resolve } from "node:path"
 import { fileURLToPath, pathToFileURL } from "node:url"
 import { Effect } from "effect"
 import { canonical, type Digest, sha256 } from "../pipeline/Digest.ts"
+import { append } from "../pipeline/lists.ts"
 import type { AnyStage } from "../pipeline/Stage.ts"
 import { permanent, type StageError } from "../pipeline/StageError.ts"
 import { isAboutPackages, packageRootOf } from "./code/Packages.ts"
@@ -135,7 +136,7 @@ const analyse = async (target: FingerprintTarget, session: Session): Promise<Fin
     // One that is a module may be loaded under a name that the code computes.
     if (/\.[cm]?[jt]s$/.test(name)) reach.add(program.sources.real(absolute(name)), "*")
     const { digest, files } = declaredContent(declared, absolute(name), name)
-    below.push(...files)
+    append(below, files)
     reach.addFile(name, digest)
   }
   reach.looks.join(declared)
