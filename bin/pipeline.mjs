@@ -1,4 +1,9 @@
-#!/usr/bin/env node
+#!/bin/sh
+":" //; while read -r PIPELINE_HANGUP && [ "${PIPELINE_HANGUP#SigIgn:}" = "$PIPELINE_HANGUP" ]; do :; done 2>/dev/null </proc/$$/status
+":" //; case $PIPELINE_HANGUP in *[13579bdf]) export PIPELINE_HANGUP=$$ ;; *) unset PIPELINE_HANGUP ;; esac
+":" //; exec node "$0" "$@"
+// Above, for the shell: whether hang-ups are ignored, which Node forgets when it starts (src/cli/hangup.ts). Node reads words and comments there.
+//
 // The launcher: plain JavaScript for any Node >= 16. Finds a Node that can run the program (its own, or the one that npm
 // installed with it), rebuilds `dist/` when a source changed, and starts the program.
 import { createRequire } from "node:module"

@@ -1,13 +1,22 @@
 /**
  * Whether hang-ups were to be ignored when the program was started, as `nohup` asks. Node sets every signal back to its
- * default before our first line runs, so this is told by the traces that `nohup` leaves, and by what the shell ignores.
+ * default before our first line runs, so bin/pipeline.mjs begins as a shell's script, which looks before. Where Node was
+ * started first (`npx pipeline`, `node bin/pipeline.mjs`), this is told by the traces that `nohup` leaves, and by what the shell ignores.
  */
 import { readFileSync, readlinkSync } from "node:fs"
 import { basename } from "node:path"
 
 let known: boolean | undefined
 
-export const hangupIgnored = (): boolean => (known ??= process.platform === "linux" && (byNohup() || byShell()))
+export const hangupIgnored = (): boolean =>
+  (known ??= byLink() || (process.platform === "linux" && (byNohup() || byShell())))
+
+/** The variable names the process that it is for: ourselves, or the launcher in an older Node, which started us. */
+const byLink = (): boolean => {
+  const named = process.env["PIPELINE_HANGUP"]
+  delete process.env["PIPELINE_HANGUP"]
+  return named === String(process.pid) || named === String(process.ppid)
+}
 
 const orNothing = (read: () => string): string => {
   try {
@@ -26,16 +35,30 @@ const byNohup = (): boolean => {
   return target(0) === "/dev/null" && flags !== undefined && (Number.parseInt(flags, 8) & 3) === 1
 }
 
-/** What ignores a signal starts its children so. Between us and the shell may be npm and our launcher, which are Node and forget. */
+/**
+ * What ignores a signal starts its children so, up to Node, which forgets: npm, the shells that it starts, our launcher. Asked are those above us in
+ * our session, up to the first that neither is Node nor was started by it.
+ */
 const byShell = (): boolean => {
-  let pid = process.ppid
-  for (let depth = 0; depth < 8 && pid > 1; depth++) {
-    const status = orNothing(() => readFileSync(`/proc/${pid}/status`, "utf8"))
-    const ignored = /^SigIgn:\s*([0-9a-f]+)$/m.exec(status)?.[1]
-    if (ignored === undefined) return false
-    if (!basename(orNothing(() => readlinkSync(`/proc/${pid}/exe`))).startsWith("node"))
-      return (Number.parseInt(ignored.slice(-1), 16) & 1) === 1
-    pid = Number(/^PPid:\s*(\d+)$/m.exec(status)?.[1] ?? 0)
+  let shell = processOf(process.ppid)
+  while (shell !== undefined && !shell.ignores && !shell.leads) {
+    const above = processOf(shell.parent)
+    if (!shell.isNode && above?.isNode !== true) return false
+    shell = above
   }
-  return false
+  return shell?.ignores === true
+}
+
+const processOf = (pid: number) => {
+  const status = orNothing(() => readFileSync(`/proc/${pid}/status`, "utf8"))
+  const field = (name: string) => new RegExp(`^${name}:\\s*(\\w+)$`, "m").exec(status)?.[1]
+  const ignored = field("SigIgn")
+  if (ignored === undefined) return undefined
+  return {
+    parent: Number(field("PPid")),
+    ignores: (Number.parseInt(ignored.slice(-1), 16) & 1) === 1,
+    /** A session's first process has its terminal from whoever it is. */
+    leads: field("NSsid") === String(pid),
+    isNode: basename(orNothing(() => readlinkSync(`/proc/${pid}/exe`))).startsWith("node")
+  }
 }

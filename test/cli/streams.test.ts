@@ -1,12 +1,12 @@
 /** Readers that are gone, full disks, hang-ups, launchers that are killed, hostile text: what the program does with its streams and signals. */
 import { type ChildProcess, execFileSync, spawn } from "node:child_process"
-import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs"
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
-import { join } from "node:path"
+import { dirname, join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { assert, describe, it, type TestContext } from "vitest"
 import { Database } from "../../src/ledger/Database.ts"
-import { childrenOf, until } from "../runner/processes.ts"
+import { until } from "../runner/processes.ts"
 
 const launcher = fileURLToPath(new URL("../../bin/pipeline.mjs", import.meta.url))
 const main = fileURLToPath(new URL("../../dist/main.js", import.meta.url))
@@ -20,7 +20,7 @@ export const say = Stage.make("say", {
   inputs: {}, parameters: Schema.Struct({ text: Schema.String }), outputs: { text: Text }, retries: { transient: 0 },
   run: Effect.fn("say")(function* ({ outputs, parameters: { text } }) {
     console.log(text)
-    if (text === "slow") { writeFileSync(process.env.STARTED, ""); yield* Effect.sleep(Number(process.env.SLEEP ?? 60000)) }
+    if (text === "slow") { writeFileSync(process.env.STARTED, process.ppid + " " + process.env.PIPELINE_HANGUP); yield* Effect.sleep(Number(process.env.SLEEP ?? 60000)) }
     if (text.startsWith("fail")) return yield* new StageError({ class: "permanent", message: text })
     yield* outputs.text.write("text.txt", text)
     yield* outputs.text.metadata({})
@@ -44,6 +44,19 @@ interface World {
   readonly runs: () => ReadonlyArray<string>
 }
 
+/** A Node that cannot run the program itself, where there is one. */
+const olderNode = () =>
+  (process.env["PATH"] ?? "")
+    .split(":")
+    .map(folder => join(folder, "node"))
+    .filter(path => existsSync(path))
+    .find(path => {
+      const [major, minor] = execFileSync(path, ["-p", "process.versions.node"], { encoding: "utf8" })
+        .split(".")
+        .map(Number)
+      return major! >= 16 && (major! < 22 || (major === 22 && minor! < 19))
+    })
+
 const setUp = ({ onTestFinished }: Pick<TestContext, "onTestFinished">): World => {
   const folder = mkdtempSync(join(tmpdir(), "pipeline-streams-"))
   onTestFinished(() => rmSync(folder, { recursive: true, force: true, maxRetries: 5 }))
@@ -60,6 +73,9 @@ const setUp = ({ onTestFinished }: Pick<TestContext, "onTestFinished">): World =
         NO_COLOR: "1",
         P: `${process.execPath} ${main}`,
         RUN: `${process.execPath} ${main} run ./say.ts`,
+        NODE: process.execPath,
+        BIN: `${launcher} run ./say.ts`,
+        PATH: `${dirname(process.execPath)}:${inherited["PATH"]}`,
         PIPELINE_CACHE: join(folder, "cache"),
         TEXTS: JSON.stringify(texts),
         STARTED: note,
@@ -152,9 +168,9 @@ describe.skipIf(process.platform !== "linux")("a signal", () => {
     assert.strictEqual((await shell("$P run ./endless.ts & sleep 0.5; kill -TERM $!; wait $!")).code, 143)
   })
 
-  it.concurrent("that hangs up ends a run cleanly", async context => {
+  it.concurrent.for(["exec $RUN", "exec $BIN"])("that hangs up ends a run cleanly: %s", async (script, context) => {
     const { runs, start, started } = setUp(context)
-    const child = start("exec $RUN", ["slow"])
+    const child = start(script, ["slow"])
     await until(started)
     child.kill("SIGHUP")
     const code = await new Promise(resolve => child.on("close", resolve))
@@ -162,31 +178,30 @@ describe.skipIf(process.platform !== "linux")("a signal", () => {
     assert.deepStrictEqual(runs(), ["interrupted"])
   })
 
-  it.concurrent("that hangs up does nothing under nohup, or where the shell ignores it", async context => {
-    for (const script of ["nohup $RUN & wait $!", "trap '' HUP; $RUN & wait $!"]) {
-      const { runs, start, started } = setUp(context)
-      const child = start(script, ["slow"], { SLEEP: "600" })
-      await until(started)
-      for (const pid of childrenOf(child.pid!)) process.kill(pid, "SIGHUP")
-      const code = await new Promise(resolve => child.on("close", resolve))
-      assert.strictEqual(code, 0, script)
-      assert.deepStrictEqual(runs(), ["done"])
-    }
+  // `npm` links to $BIN. Where the program is started as `node …` ($RUN), only the shell and what nohup leaves tell of it.
+  it.concurrent.for([
+    "nohup $RUN & wait $!",
+    "trap '' HUP; $RUN & wait $!",
+    // As npm does: Node starts a shell, which starts the program.
+    `trap '' HUP; $NODE -e 'child_process.spawnSync("sh", ["-c", process.env.RUN + "; exit $?"], { stdio: "inherit" })' & wait $!`,
+    "exec nohup $BIN",
+    "exec setsid nohup $BIN",
+    "exec nohup nice $BIN",
+    "exec nohup env A=1 $BIN < /dev/null",
+    `exec sh -c 'trap "" HUP; exec $BIN'`,
+    `exec sh -c 'trap "" HUP; exec env PATH=${dirname(olderNode() ?? process.execPath)}:$PATH $BIN'`
+  ])("that hangs up does nothing where it is ignored: %s", async (script, context) => {
+    const { folder, runs, start, started } = setUp(context)
+    const child = start(script, ["slow"], { SLEEP: "600" })
+    await until(started)
+    const [program, passedOn] = readFileSync(join(folder, "started"), "utf8").split(" ")
+    process.kill(script.startsWith("exec") ? child.pid! : Number(program), "SIGHUP")
+    const code = await new Promise(resolve => child.on("close", resolve))
+    assert.strictEqual(code, 0, script)
+    assert.deepStrictEqual(runs(), ["done"])
+    assert.strictEqual(passedOn, "undefined", "what the link says is for the program alone")
   })
 })
-
-/** A Node that cannot run the program itself, where there is one. */
-const olderNode = () =>
-  (process.env["PATH"] ?? "")
-    .split(":")
-    .map(folder => join(folder, "node"))
-    .filter(path => existsSync(path))
-    .find(path => {
-      const [major, minor] = execFileSync(path, ["-p", "process.versions.node"], { encoding: "utf8" })
-        .split(".")
-        .map(Number)
-      return major! >= 16 && (major! < 22 || (major === 22 && minor! < 19))
-    })
 
 describe.skipIf(process.platform !== "linux" || olderNode() === undefined)("the launcher in an older Node", () => {
   it.concurrent("passes on what comes in, goes out and comes of it", async context => {
