@@ -2,7 +2,7 @@
 import { ConfigError } from "./ConfigError.ts"
 import * as Origin from "./Origin.ts"
 import * as Problem from "./Problem.ts"
-import type { Resources, StageOptions } from "./Stage.ts"
+import type { StageOptions } from "./Stage.ts"
 import { closest } from "./Suggestion.ts"
 
 /** Names become parts of file names; with both parts of a label, a suffix and a digest they stay below what file systems allow (255 bytes). */
@@ -161,13 +161,6 @@ const unknownKey = (whose: string, given: object, keys: ReadonlyArray<string>): 
     meant === undefined ? `known are ${keys.join(", ")}` : `did you mean ${meant}?`
   ]
 }
-
-/** Resources with their defaults. */
-export const withDefaults = (asked: Resources | undefined): Required<Resources> => ({
-  cpus: asked?.cpus ?? 1,
-  gpus: asked?.gpus ?? 0,
-  memoryMiB: asked?.memoryMiB ?? 256
-})
 
 const isRecord = (value: unknown): value is Readonly<Record<string, unknown>> =>
   typeof value === "object" && value !== null && !Array.isArray(value) && !(value instanceof Promise)

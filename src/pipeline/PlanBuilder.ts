@@ -9,6 +9,7 @@ import { type Decoded, type Decoder, type Explain, makeDecoder } from "./Paramet
 import type { NodeId, PlanNode, Wire } from "./Plan.ts"
 import * as Problem from "./Problem.ts"
 import { placed, type SchemaProblem } from "./SchemaProblem.ts"
+import { schedulingOf } from "./Scheduling.ts"
 import type { AnyStage } from "./Stage.ts"
 import { ownField } from "./ownField.ts"
 
@@ -234,7 +235,7 @@ export class PlanBuilder {
   /** A function of the parameters that asks for what cannot be is found now, not when its action starts. */
   #checkResources(stage: AnyStage, label: string, parameters: unknown, caller: (...args: never) => unknown): void {
     try {
-      stage.resources(parameters)
+      schedulingOf(stage).resources(parameters)
     } catch (cause) {
       const why = cause instanceof Error ? cause.message : String(cause)
       throw this.#error(caller, `${label}: its resources cannot be told: ${why}`)

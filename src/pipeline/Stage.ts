@@ -1,20 +1,15 @@
 /** Stages: kinds of work with typed inputs, parameters and outputs. Calling one inside a pipeline adds it to the plan. */
 import type { Effect, Schema } from "effect"
-import { ConfigError } from "./ConfigError.ts"
 import type { AnyPort, Kind, Manifest, Port, Ref } from "./Artifact.ts"
 import * as Declaration from "./Declaration.ts"
 import type { Json } from "./Digest.ts"
 import * as Origin from "./Origin.ts"
 import { current } from "./PlanBuilder.ts"
+import * as Scheduling from "./Scheduling.ts"
 import type { StageContext } from "./StageContext.ts"
 import type { StageError } from "./StageError.ts"
 
-/** What an action holds while it runs. */
-export interface Resources {
-  readonly cpus?: number
-  readonly gpus?: number
-  readonly memoryMiB?: number
-}
+export type { Resources } from "./Scheduling.ts"
 
 /** As many processors as there are: nothing else runs beside the action. */
 export const allProcessors = Number.MAX_SAFE_INTEGER
@@ -39,7 +34,7 @@ export interface StageOptions<
   P extends Schema.Codec<unknown, unknown>,
   Outputs extends RecordOf<Kind.Any>
 > {
-  /** For readers of the declaration. It is a part of the stage's code; a comment is not. */
+  /** For readers of the declaration. */
   readonly description?: string
   /** `{}` for a stage that takes no artifact. */
   readonly inputs: Inputs
@@ -71,7 +66,7 @@ export interface StageOptions<
    * The stage receives the parameters as written, and what this returned as `identity` beside them in the ledger.
    */
   readonly identity?: (parameters: P["Type"], context: IdentityContext) => Effect.Effect<Json, StageError>
-  readonly resources?: Resources | ((parameters: P["Type"]) => Resources)
+  readonly resources?: Scheduling.Resources | ((parameters: P["Type"]) => Scheduling.Resources)
   /** Further attempts after a failure of that class; a pause of 1 s that doubles lies between them. */
   readonly retries?: { readonly transient?: number; readonly crashed?: number; readonly timeout?: number }
   /** Seconds of one attempt. */
@@ -86,7 +81,6 @@ export interface StageOptions<
 /** A stage with its types erased: what planning and execution work on. */
 export interface AnyStage {
   readonly name: string
-  readonly description: string
   readonly inputs: RecordOf<AnyPort>
   readonly outputs: RecordOf<Kind.Any>
   readonly parameters: Schema.Codec<unknown, unknown>
@@ -100,10 +94,6 @@ export interface AnyStage {
     | undefined
   readonly files: ReadonlyArray<string>
   readonly identity: ((parameters: unknown, context: IdentityContext) => Effect.Effect<Json, StageError>) | undefined
-  /** Throws where the stage asks for what cannot be. */
-  readonly resources: (parameters: unknown) => Required<Resources>
-  readonly retries: { readonly transient: number; readonly crashed: number; readonly timeout: number }
-  readonly timeout: number | undefined
   readonly engine: boolean
   readonly run: (
     context: StageContext<RecordOf<AnyPort>, unknown, RecordOf<Kind.Any>>
@@ -172,16 +162,8 @@ export const make = <
   const definedAt = Origin.callSite(make)
   Declaration.check(name, options, definedAt)
   const outputs = Object.keys(options.outputs)
-  const { resources } = options
-  const fixed = Declaration.withDefaults(typeof resources === "function" ? undefined : resources)
-  const asked = (found: Resources): Required<Resources> => {
-    const wrong = Declaration.wrongResources(`stage ${name}`, found)
-    if (wrong !== undefined) throw new ConfigError({ message: wrong.filter(part => part !== undefined).join("; ") })
-    return Declaration.withDefaults(found)
-  }
   const stage: AnyStage = {
     name,
-    description: options.description ?? "",
     inputs: options.inputs,
     outputs: options.outputs,
     parameters: options.parameters,
@@ -189,13 +171,6 @@ export const make = <
     methods: options.methods,
     files: options.files ?? [],
     identity: options.identity as AnyStage["identity"],
-    resources: typeof resources === "function" ? parameters => asked(resources(parameters)) : () => fixed,
-    retries: {
-      transient: options.retries?.transient ?? 3,
-      crashed: options.retries?.crashed ?? 1,
-      timeout: options.retries?.timeout ?? 0
-    },
-    timeout: options.timeout,
     engine: options.engine ?? false,
     run: options.run as unknown as AnyStage["run"],
     definedAt
@@ -207,6 +182,7 @@ export const make = <
   call.settings = (args: Record<string, unknown>): unknown => current(name).settings(self, args, call.settings)
   Object.defineProperty(call, "name", { configurable: true })
   const self = Object.defineProperties(call, Object.getOwnPropertyDescriptors(stage)) as unknown as AnyStage
+  Scheduling.declare(self, name, options)
   return self as unknown as Stage<Name, Inputs, P, Outputs>
 }
 

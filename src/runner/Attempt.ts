@@ -7,7 +7,7 @@ import { LedgerError } from "../ledger/LedgerError.ts"
 import * as Leases from "../ledger/Leases.ts"
 import type * as Runs from "../ledger/Runs.ts"
 import { ConfigError } from "../pipeline/ConfigError.ts"
-import type { Resources } from "../pipeline/Stage.ts"
+import { type Resources, schedulingOf } from "../pipeline/Scheduling.ts"
 import type { Slots } from "../pipeline/StageContext.ts"
 import { type ErrorClass, permanent, type StageError } from "../pipeline/StageError.ts"
 import {
@@ -42,7 +42,7 @@ export const compute = Effect.fn("compute")(function* (
   /** Each class has its own patience: a crash is tried again although the network failed before. */
   const isFinal = (failure: Failure) =>
     !(failure.class === "damaged" && failure.artifact !== undefined) &&
-    (failures.get(failure.class) ?? 0) >= retriesOf(stage.retries, failure.class)
+    (failures.get(failure.class) ?? 0) >= retriesOf(schedulingOf(stage).retries, failure.class)
   for (;;) {
     const first = attempt === action.attempts + 1
     const tried: Tried = yield* foreseen(
@@ -122,7 +122,7 @@ const foreseen = (tried: Effect.Effect<Tried, LedgerError | StageError>): Effect
 const resourcesOf = ({ components, node }: ReadyAction): Effect.Effect<Required<Resources>, StageError> =>
   Effect.map(
     Effect.try({
-      try: () => node.stage.resources(node.parameters),
+      try: () => schedulingOf(node.stage).resources(node.parameters),
       catch: cause =>
         permanent(
           `its resources cannot be told: ${cause instanceof Error ? cause.message : String(cause)}`,

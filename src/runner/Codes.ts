@@ -52,7 +52,7 @@ export interface Codes {
 export const noMethod = ""
 
 /** Changes with what is remembered, and with how fingerprints are made: older memory is not asked. */
-const memoryVersion = 6
+const memoryVersion = 7
 
 /** Fingerprints for all stages among these nodes, each computed at most once. */
 export const load = (

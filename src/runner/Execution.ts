@@ -12,6 +12,7 @@ import * as Runs from "../ledger/Runs.ts"
 import * as Suspects from "../ledger/Suspects.ts"
 import { fromDamaged } from "../ledger/Why.ts"
 import { canonical, type Digest, short } from "../pipeline/Digest.ts"
+import { schedulingOf } from "../pipeline/Scheduling.ts"
 import type { Slots } from "../pipeline/StageContext.ts"
 import type { StorageError } from "../store/StorageError.ts"
 import {
@@ -124,7 +125,9 @@ export const executeLeased = (ports: Ports, leased: Leased): Effect.Effect<Tried
         estimateMs: action.estimateMs,
         ...(remake === undefined ? {} : { remake })
       })
-      const ended = yield* leased.restore(runJob(ports, action.node.stage.timeout, prepared.success, label))
+      const ended = yield* leased.restore(
+        runJob(ports, schedulingOf(action.node.stage).timeout, prepared.success, label)
+      )
       if (ended._tag !== "Done" && !(ended._tag === "Failed" && ended.class === "stale"))
         return yield* fails(failureOfEnd(ended))
       yield* ports.faults("action.executed")

@@ -468,6 +468,42 @@ describe("nothing changes with", () => {
     assert.strictEqual((await compute({ ...one, root: moved })).digest, before.digest)
   })
 
+  it("what the stage asks of whoever runs it", async () => {
+    const asks = (options: string, imports = "", value = "1") =>
+      folder({ "w.ts": stage(imports, value, options), "c.ts": "export const hour = 3600" })
+    const options = `description: "one", timeout: 60 * 60, retries: { transient: 1 }, resources: { cpus: 1 }, process: "own",`
+    const nothingWith = (text: string, imports = "") =>
+      changesNothing(asks(options, imports), { "w.ts": stage(imports, "1", text) })
+    await nothingWith("")
+    await nothingWith(options.replace("60 * 60", "7"))
+    await nothingWith(options.replace("one", "two"))
+    await nothingWith(options.replace("transient: 1", "crashed: 2"))
+    await nothingWith(options.replace("{ cpus: 1 }", "({ method }) => ({ cpus: method.length })"))
+    await nothingWith(
+      `"timeout": hour, resources,`,
+      `import { hour } from "./c.ts"\nconst resources = () => ({ cpus: hour })`
+    )
+    const imported = `import { hour } from "./c.ts"`
+    await changesNothing(asks("timeout: hour,", imported), { "c.ts": "export const hour = 60" })
+    // Where the module counts as a whole, too.
+    const lively = "globalThis.v = 1"
+    await changesNothing(asks("timeout: 1,", lively), { "w.ts": stage(lively, "1", "timeout: 2,") })
+    // What is said in the options of something else is code.
+    const other = "const make = (name: string, options: { timeout: number }) => options.timeout"
+    const uses = (seconds: number) => ({ "w.ts": stage(other, `make("a", { timeout: ${seconds} })`, "timeout: 1,") })
+    await changes(folder(uses(1)), uses(2))
+    const twice = (seconds: number) => ({
+      "w.ts": stage(
+        `${other}\nconst Stage2 = { make }\nconst limit = Stage2.make("a", { timeout: ${seconds} })`,
+        "limit"
+      )
+    })
+    await changes(folder(twice(1)), twice(2))
+    // So is what does something.
+    const acts = (value: number) => ({ "w.ts": stage("", "globalThis.v", `timeout: (globalThis.v = ${value}),`) })
+    await changes(folder(acts(1)), acts(2))
+  })
+
   it("what another stage of the file does, in a file of schemas, helpers and a pipeline", async () => {
     const node = `import { createRequire } from "node:module"\nimport { dirname } from "node:path"\nimport { fileURLToPath } from "node:url"`
     const file = (value: number) => `${stage(node, "1")}

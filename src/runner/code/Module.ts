@@ -2,15 +2,22 @@
 import type * as Rolldown from "rolldown/utils"
 import { Places } from "./Places.ts"
 import { bare, eachNode, identifierName, isCreateRequire, isErased, isImportMeta, isNode, type Node } from "./Syntax.ts"
+import { type Unscheduled, withoutScheduling } from "./Unscheduled.ts"
 import { emptyReferences, type References, textOf } from "./Text.ts"
 
+/** What code says, and what that refers to. */
+export interface Rendition {
+  readonly text: string
+  readonly references: References
+}
+
 /** A statement at the top level, or one declarator of it: what can be reached by itself. */
-export interface Item {
+export interface Item extends Rendition {
   /** Place among the items of the module. */
   readonly index: number
   readonly names: ReadonlyArray<string>
-  readonly text: string
-  readonly references: References
+  /** What counts of it if it is a call of `Stage.make`, and evaluating what is left out does nothing. */
+  readonly unscheduled: (Rendition & Unscheduled) | undefined
   /** What declares: a function, a class, one declarator; or a statement that does something. */
   readonly node: Node
   readonly kind: "const" | "let" | "function" | "class" | "default" | "statement"
@@ -126,7 +133,7 @@ const commonJsModule = (path: string, body: ReadonlyArray<Node>, line: Module["l
   return {
     path,
     format: "commonjs",
-    items: [{ index: 0, names: [], text, references, node: program, kind: "statement" }],
+    items: [{ index: 0, names: [], text, references, unscheduled: undefined, node: program, kind: "statement" }],
     imports: new Map(),
     exports: new Map(),
     stars: [],
@@ -147,11 +154,16 @@ const esModule = (path: string, body: ReadonlyArray<Node>, line: Module["line"])
   const context = { ...requiresOf(body), commonJs: false, places: new Places(path, body) }
 
   const add = (node: Node, names: ReadonlyArray<string>, kind: Item["kind"], prefix = "") => {
-    const references = emptyReferences()
-    const text = prefix + textOf(node, context, references)
-    // A name that an item declares is no reference to another.
-    for (const name of names) references.names.delete(name)
-    items.push({ index: items.length, names, text, references, node, kind })
+    const render = (of: Node): Rendition => {
+      const references = emptyReferences()
+      const text = prefix + textOf(of, context, references)
+      // A name that an item declares is no reference to another.
+      for (const name of names) references.names.delete(name)
+      return { text, references }
+    }
+    const without = withoutScheduling(node)
+    const unscheduled = without === undefined ? undefined : { ...without, ...render(without.node) }
+    items.push({ index: items.length, names, ...render(node), unscheduled, node, kind })
   }
 
   const declare = (node: Node): ReadonlyArray<string> => {

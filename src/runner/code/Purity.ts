@@ -2,7 +2,7 @@
  * Whether evaluating a declaration can do anything but bind its names: only then may one that nothing reaches be left out. What is
  * not proven has effects.
  */
-import type { Item } from "./Module.ts"
+import type { Item, Rendition } from "./Module.ts"
 import {
   isPureCall,
   isPureCurriedCall,
@@ -40,6 +40,15 @@ export class Purity {
   isPure(loaded: Loaded): boolean {
     const { module } = loaded
     return module.format !== "commonjs" && module.items.every(item => this.#item(loaded, item) !== undefined)
+  }
+
+  /** What counts of an item: a stage's terms of scheduling do not, where evaluating them does nothing. */
+  renditionOf(loaded: Loaded, item: Item): Rendition {
+    const { unscheduled } = item
+    if (unscheduled === undefined) return item
+    const at = { loaded, before: item.index, scope: nothing, depth: 0 }
+    const isStage = this.#names.libraryPath(at, unscheduled.callee)?.join(".") === "Stage.make"
+    return isStage && this.#all(at, unscheduled.left) !== undefined ? unscheduled : item
   }
 
   /** The kind of what an item binds; undefined when evaluating it may do something. */

@@ -2,7 +2,7 @@
 import { dirname, join } from "node:path"
 import { pathToFileURL } from "node:url"
 import { canonical, type Digest, sha256 } from "../../pipeline/Digest.ts"
-import type { Item } from "./Module.ts"
+import type { Item, Rendition } from "./Module.ts"
 import { type Loaded, type Origin, Program } from "./Program.ts"
 import { Evaluation } from "./Evaluation.ts"
 import { Purity } from "./Purity.ts"
@@ -29,7 +29,7 @@ export class Reach {
   readonly #program: Program
   readonly #options: ReachOptions
   /** In the order in which they are reached: their place is their name in the digest. */
-  readonly #kept = new Map<Loaded, Set<Item>>()
+  readonly #kept = new Map<Loaded, Map<Item, Rendition>>()
   readonly #links = new Map<Loaded, Map<string, ReadonlyArray<Meaning>>>()
   readonly #evaluation: Evaluation
   readonly #packages = new Set<string>()
@@ -142,10 +142,10 @@ export class Reach {
     for (const item of loaded.module.items) this.#keep(loaded, item)
   }
 
-  #touch(loaded: Loaded): Set<Item> {
+  #touch(loaded: Loaded): Map<Item, Rendition> {
     let items = this.#kept.get(loaded)
     if (items === undefined) {
-      items = new Set()
+      items = new Map()
       this.#kept.set(loaded, items)
       this.#numbers.set(loaded, this.#numbers.size)
     }
@@ -168,8 +168,9 @@ export class Reach {
   #keep(loaded: Loaded, item: Item): void {
     const items = this.#touch(loaded)
     if (items.has(item)) return
-    items.add(item)
-    const { computed, loads, names } = item.references
+    const rendition = this.#strict().renditionOf(loaded, item)
+    items.set(item, rendition)
+    const { computed, loads, names } = rendition.references
     const { module } = loaded
     for (const [name, members] of names) {
       if (module.imports.has(name)) this.#keepImport(loaded, name, members)
@@ -313,8 +314,8 @@ export class Reach {
   #codeOf(loaded: Loaded): string {
     const { module } = loaded
     if (module.format === "json" || module.format === "file") return loaded.file.digest
-    const items = [...(this.#kept.get(loaded) ?? [])].sort((a, b) => a.index - b.index)
-    return items.map(item => item.text).join("\n")
+    const items = [...(this.#kept.get(loaded) ?? [])].sort(([a], [b]) => a.index - b.index)
+    return items.map(([, { text }]) => text).join("\n")
   }
 
   /** What the names of a module mean, the modules named in one way or another. */
@@ -328,7 +329,7 @@ export class Reach {
   code(): Digest {
     const numberOf = (loaded: Loaded): number => this.#numbers.get(loaded)!
     const modules = [...this.#numbers.keys()].map(loaded => {
-      const usesPlace = [...(this.#kept.get(loaded) ?? [])].some(item => item.references.usesPlace)
+      const usesPlace = [...(this.#kept.get(loaded)?.values() ?? [])].some(({ references }) => references.usesPlace)
       return {
         code: this.#codeOf(loaded),
         links: this.#linksOf(loaded, numberOf),
