@@ -15,7 +15,7 @@ import {
 import { basename, extname, join, relative } from "node:path"
 import { fileURLToPath, pathToFileURL } from "node:url"
 import { Effect } from "effect"
-import { rolldown } from "rolldown"
+import { type Plugin, rolldown } from "rolldown"
 import { isStage } from "../src/pipeline/Stage.ts"
 import { builtFile, noMethod } from "../src/runner/Codes.ts"
 import * as Fingerprint from "../src/runner/Fingerprint.ts"
@@ -68,6 +68,7 @@ const bundle = async (): Promise<void> => {
       guard: "src/executors/guard.ts",
       index: "src/index.ts",
       script: "src/cli/script.ts",
+      whyPlaces: "src/cli/whyPlaces.ts",
       tokenizeWorker: "src/data/tokenizeWorker.ts",
       ortWorker: "src/engines/ort/worker.ts",
       // Entries of their own, so that each chunk exports its stage: action processes load it by that.
@@ -96,15 +97,23 @@ const bundle = async (): Promise<void> => {
   await build.close()
 }
 
+/** What verbs that only look leave to the whole program: pipelines. Of it they load where parameters stand; what else would need one is never asked of them. */
+const wholeProgram: Plugin = {
+  name: "wholeProgram",
+  resolveId: (id, importer) =>
+    /\/(whyPlaces|whyNext|pipelines)\.ts$/.test(id) || importer === join(root, "pipelines", "index.ts")
+      ? { id: `./${basename(id, ".ts")}.js`, external: true }
+      : null
+}
+
 /** The program for verbs that only look, apart: what they do not use of the libraries is left out, as no stage shares them. */
 const bundleLooking = async (): Promise<void> => {
   const build = await rolldown({
     cwd: root,
     input: { looking: "src/cli/looking.ts" },
     platform: "node",
-    // Asked for with the path of a user's file only, which is answered by the whole program.
-    external: [...external, /pipelines\.ts$/],
-    plugins: [...plugins, onlyScript],
+    external,
+    plugins: [...plugins, wholeProgram, onlyScript],
     treeshake: {
       moduleSideEffects: [
         { test: /src\/cli\/looking\.ts/, sideEffects: true },

@@ -13,7 +13,8 @@ export const looking: Verbs & { readonly [verb in (typeof lookingVerbs)[number]]
   lineage: () => load(import("./lineage.ts")),
   query: () => load(import("./query.ts")),
   diff: () => load(import("./diff.ts")),
-  metrics: () => load(import("./metrics.ts"))
+  metrics: () => load(import("./metrics.ts")),
+  why: () => load(import("./why.ts"))
 }
 
 start(words => Effect.promise(async () => rootOf([await looking[words[0]!]!()])))

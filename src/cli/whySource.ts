@@ -4,13 +4,14 @@ import { parseOverride } from "../data/overrides.ts"
 import type { Database } from "../ledger/Database.ts"
 import { runRow } from "../ledger/RunRows.ts"
 import { type Difference, producerOf } from "../ledger/Why.ts"
-import { find, format } from "../pipeline/Origin.ts"
 import { pathBelow, touches } from "../pipeline/OverrideProblem.ts"
-import type { Plan, PlanNode } from "../pipeline/Plan.ts"
+import type { Plan } from "../pipeline/Plan.ts"
 import type { Override } from "../pipeline/PlanBuilder.ts"
 import type { Variant } from "../pipeline/Pipeline.ts"
 import { variantOf } from "./flags.ts"
-import { planOf } from "./pipelines.ts"
+import { splitPath } from "./look.ts"
+import { pipelines } from "../../pipelines/index.ts"
+import type { Places } from "./whyPlaces.ts"
 import { changesOf, type WhyNode } from "./whyText.ts"
 
 /** The parameters that a command line sets; one that cannot be read is left out. */
@@ -55,29 +56,25 @@ export const annotate = (
   { database, pipeline, plan, settings }: Surroundings
 ): Effect.Effect<ReadonlyArray<WhyNode>> =>
   Effect.gen(function* () {
-    const plans = new Map<number | undefined, ReadonlyMap<string, PlanNode>>()
-    const nodesOf = (run: number | undefined) =>
-      Effect.gen(function* () {
-        const known = plans.get(run)
-        if (known !== undefined) return known
-        const row = run === undefined || database === undefined ? undefined : runRow(database, run)
-        const evaluated =
-          plan ??
-          (row === undefined
-            ? undefined
-            : yield* Effect.orElseSucceed(
-                planOf(pipeline, {
-                  profile: row.profile,
-                  set: settingsOfCommand(row.command),
-                  only: [],
-                  variant: variantOfCommand(row.command)
-                }),
-                () => undefined
-              ))
-        const found = new Map(evaluated?.nodes.map(node => [node.label, node]))
-        plans.set(run, found)
+    const known = new Map<number | undefined, Places>()
+    const placesOf = (run: number | undefined) =>
+      Effect.promise(async () => {
+        const found = known.get(run) ?? (await findPlaces(run))
+        known.set(run, found)
         return found
       })
+    const findPlaces = async (run: number | undefined): Promise<Places> => {
+      const row = run === undefined || database === undefined ? undefined : runRow(database, run)
+      if (plan === undefined && (row === undefined || !canBeEvaluated(pipeline))) return nowhere
+      const { placesIn, placesNow } = await import("./whyPlaces.ts")
+      if (plan !== undefined) return placesIn(plan)
+      return placesNow(pipeline, {
+        profile: row!.profile,
+        set: settingsOfCommand(row!.command),
+        only: [],
+        variant: variantOfCommand(row!.command)
+      })
+    }
     const commandOf = (run: number) => (database === undefined ? undefined : runRow(database, run)?.command)
     const annotated: Array<WhyNode> = []
     for (const node of nodes) {
@@ -89,22 +86,32 @@ export const annotate = (
       const { differences, run, since } = changes
       const here = settings ?? settingsOf(settingsOfCommand((run === undefined ? undefined : commandOf(run)) ?? ""))
       const before = settingsOf(settingsOfCommand(commandOf(since) ?? ""))
-      const planned = differences.some(({ path }) => path !== undefined)
-        ? (yield* nodesOf(run)).get(node.label)
-        : undefined
-      const sources = differences.map((difference): string | undefined => {
-        if (difference.digests !== undefined) return upstream(database, run, difference)
-        if (difference.path === undefined) return undefined
-        const set = settingAt(here, node.label, difference.path)
-        if (set !== undefined) return `--set ${set.text}`
-        const was = settingAt(before, node.label, difference.path)
-        if (was !== undefined) return `run ${since} had --set ${was.text}`
-        return planned === undefined ? undefined : position(planned, difference, changes.parameters)
-      })
+      const sources: Array<string | undefined> = []
+      for (const difference of differences) {
+        const { digests, path } = difference
+        const set = path === undefined ? undefined : settingAt(here, node.label, path)
+        const was = path === undefined ? undefined : settingAt(before, node.label, path)
+        sources.push(
+          digests !== undefined
+            ? upstream(database, run, difference)
+            : path === undefined
+              ? undefined
+              : set !== undefined
+                ? `--set ${set.text}`
+                : was !== undefined
+                  ? `run ${since} had --set ${was.text}`
+                  : (yield* placesOf(run))(node.label, difference, changes.parameters)
+        )
+      }
       annotated.push({ ...node, sources })
     }
     return annotated
   })
+
+/** A user's own pipeline is named by its file; its name alone leads nowhere. */
+const canBeEvaluated = (pipeline: string) => splitPath(pipeline).path !== undefined || pipelines[pipeline] !== undefined
+
+const nowhere: Places = () => undefined
 
 const settingAt = (
   settings: ReadonlyArray<Override>,
@@ -115,18 +122,6 @@ const settingAt = (
     const below = pathBelow(setting, label.split("/")[0]!, label)
     return below !== undefined && touches(below.slice(0, path.length), path.slice(0, below.length))
   })
-
-/** The line of a parameter; unknown when the configuration has changed since. */
-const position = (node: PlanNode, { after, path }: Difference, parameters: string | undefined): string | undefined => {
-  if (path === undefined || (parameters !== undefined && parameters !== node.parametersText)) return undefined
-  const value = path.reduce<unknown>(
-    (at, part) => (typeof at === "object" && at !== null ? (at as Record<string | number, unknown>)[part] : undefined),
-    JSON.parse(node.parametersText)
-  )
-  if (value === undefined || JSON.stringify(value) !== after) return undefined
-  const found = find(node.given, path)
-  return found === undefined ? undefined : format({ ...found }).replace(/:\d+$/, "")
-}
 
 const upstream = (
   database: Database | undefined,

@@ -5,7 +5,10 @@ import { tmpdir } from "node:os"
 import { basename, join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { afterAll, assert, beforeAll, describe, it } from "vitest"
+import { pipelines } from "../../pipelines/index.ts"
 import { pageFile } from "../../src/cli/pages.ts"
+import { evaluate } from "../../src/pipeline/Pipeline.ts"
+import { LedgerScript } from "../support/ledgerScript.ts"
 
 const main = fileURLToPath(new URL("../../dist/main.js", import.meta.url))
 let folder: string
@@ -65,11 +68,41 @@ describe("start-up", () => {
   it.each(["runs", "status"])("answers %s by the small program", verb => {
     const { builtins, files, printed } = loadedBy(verb)
     assert.include(printed, "nothing was ever run")
-    const others = files.filter(
+    assert.deepStrictEqual(others(files), [])
+    for (const module of large) assert.notInclude(builtins, module)
+  })
+
+  const others = (files: ReadonlyArray<string>) =>
+    files.filter(
       url => !/^(main|script-.*|rolldown-runtime-.*)\.js$/.test(basename(url)) && !url.includes("/better-sqlite3/")
     )
-    assert.deepStrictEqual(others, [])
-    for (const module of large) assert.notInclude(builtins, module)
+
+  it("answers why by the small program, and finds the line of a parameter by the whole one", async () => {
+    const label = "train/no_align"
+    const plan = evaluate((await pipelines["compare-50x"]!()).default)
+    const now = JSON.parse(plan.nodes.find(node => node.label === label)!.parametersText) as { readonly lr: number }
+    const asked = (command: string, ...words: ReadonlyArray<string>) => {
+      const cache = mkdtempSync(join(folder, "asked-"))
+      const script = new LedgerScript(join(cache, "ledger.db"))
+      for (const [lr, given] of [
+        [7, command],
+        [now.lr, "pipeline run compare-50x"]
+      ] as const)
+        script.run({
+          pipeline: "compare-50x",
+          profile: "embedded",
+          command: given,
+          executes: [{ label, parameters: { ...now, lr } }]
+        })
+      script.database.close()
+      return loadedBy("why", `compare-50x/${label}`, "--cache", cache, ...words)
+    }
+    const told = asked("pipeline run compare-50x --set train.lr=7")
+    assert.include(told.printed, `7 → ${now.lr}  run 1 had --set train.lr=7`)
+    assert.deepStrictEqual(others(told.files), [])
+    const found = asked("pipeline run compare-50x")
+    assert.match(found.printed, /7 → \S+ {2}\S*configs\/\w+\.yaml:\d+\n/)
+    assert.include(asked("pipeline run compare-50x", "--next").printed, "cannot be known yet")
   })
 
   it("loads neither bundler nor engines for other verbs that look", () => {

@@ -1,7 +1,7 @@
 import { Effect } from "effect"
 import { assert, describe, it } from "vitest"
 import { styleOf } from "../../src/cli/style.ts"
-import { explainReference, explainRun } from "../../src/cli/why.ts"
+import { explainReference, explainRun } from "../../src/cli/whyPast.ts"
 import { annotate, settingsOf, settingsOfCommand } from "../../src/cli/whySource.ts"
 import { renderWhy } from "../../src/cli/whyText.ts"
 import { parseYaml } from "../../src/data/config.ts"
