@@ -7,15 +7,15 @@ import { cpus, tmpdir } from "node:os"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { Effect } from "effect"
-import { table } from "../src/cli/style.ts"
-import { anchorKey, anchorMaterials, encodeIds } from "../src/diffusion/anchors.ts"
+import { table } from "../src/cli/terminal/style.ts"
+import { anchorKey, anchorMaterials, encodeIds } from "../src/methods/shared/anchors/anchors.ts"
 import type { Digest } from "../src/pipeline/Digest.ts"
 import type { ChunkWriter } from "../src/pipeline/StageContext.ts"
 import type { Request } from "../src/runner/Request.ts"
 import { outputWriter } from "../src/runner/Writers.ts"
 import { nodeDisk } from "../src/store/NodeDisk.ts"
 import * as Store from "../src/store/Store.ts"
-import { Anchors } from "../stages/kinds.ts"
+import { Anchors } from "../src/artifacts/kinds.ts"
 
 const items = Number(process.argv[2] ?? 1000)
 const sequences = Number(process.argv[3] ?? 100_000)

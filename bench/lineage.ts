@@ -8,7 +8,7 @@ import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { Database } from "../src/ledger/Database.ts"
 import { type Direction, reach } from "../src/ledger/Lineage.ts"
-import { table } from "../src/cli/style.ts"
+import { table } from "../src/cli/terminal/style.ts"
 
 const edges = Number(process.argv[2] ?? 1_000_000)
 const repeats = 5

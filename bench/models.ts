@@ -2,7 +2,7 @@
 import { writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { Effect } from "effect"
-import { saveTensors } from "../src/data/tensorFiles.ts"
+import { saveTensors } from "../src/formats/tensorFiles.ts"
 import { encodeModelConfig, type ModelConfig, parameterSpecs } from "../src/models/config.ts"
 import { normals, randomKey } from "../src/tensor/random.ts"
 import { elements } from "../src/tensor/Tensor.ts"

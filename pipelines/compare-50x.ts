@@ -1,10 +1,10 @@
 /** The comparison grid: one teacher, the same documents in the same order, the same masks; each row trained, evaluated and timed on its own weights. */
 import { Array as Arr } from "effect"
-import { type Corpus, ProfileConfig } from "../src/data/profile.ts"
+import { type Corpus, ProfileConfig } from "../src/config/profile.ts"
 import { ConfigError } from "../src/pipeline/ConfigError.ts"
 import * as Origin from "../src/pipeline/Origin.ts"
 import * as Pipeline from "../src/pipeline/Pipeline.ts"
-import { RowConfig } from "../src/training/configuration.ts"
+import { RowConfig } from "../src/methods/configuration.ts"
 import { anchor } from "../stages/anchor.ts"
 import { benchmark, benchmarkMethods } from "../stages/benchmark.ts"
 import { downloadDocuments, downloadModel, downloadTokenizer } from "../stages/download.ts"

@@ -2,7 +2,7 @@
 import { join, relative } from "node:path"
 import { fileURLToPath } from "node:url"
 import type { Schema } from "effect"
-import { decodeAssembled, loadConfig, readConfig } from "../src/data/config.ts"
+import { decodeAssembled, loadConfig, readConfig } from "../src/config/configFile.ts"
 import * as Origin from "../src/pipeline/Origin.ts"
 
 /** `configs/`: beside `pipelines/` in a checkout, beside `dist/`, which holds the build, when this is the built program. */

@@ -1,13 +1,13 @@
 /** The rows of the comparison grid: their names, and the configurations that make them what they are. */
 import { Array as Arr } from "effect"
-import { foreignIn, type Methods } from "../src/data/byMethod.ts"
-import type { ProfileConfig } from "../src/data/profile.ts"
+import { foreignIn, type Methods } from "../src/config/byMethod.ts"
+import type { ProfileConfig } from "../src/config/profile.ts"
 import { ConfigError } from "../src/pipeline/ConfigError.ts"
 import { canonical } from "../src/pipeline/Digest.ts"
 import * as Origin from "../src/pipeline/Origin.ts"
-import { type MethodName, methodNames } from "../src/models/latent/methodName.ts"
-import { RowConfig } from "../src/training/configuration.ts"
-import { trainMethods } from "../src/training/parameters.ts"
+import { type MethodName, methodNames } from "../src/models/methodNames.ts"
+import { RowConfig } from "../src/methods/configuration.ts"
+import { trainMethods } from "../src/methods/parameters.ts"
 import { readRow, written } from "./config.ts"
 
 type Settings = { readonly [field: string]: unknown }

@@ -68,8 +68,8 @@ const bundle = async (): Promise<void> => {
       guard: "src/executors/guard.ts",
       index: "src/index.ts",
       script: "src/cli/script.ts",
-      whyPlaces: "src/cli/whyPlaces.ts",
-      tokenizeWorker: "src/data/tokenizeWorker.ts",
+      whyPlaces: "src/cli/verbs/whyPlaces.ts",
+      tokenizeWorker: "src/tokens/tokenizeWorker.ts",
       ortWorker: "src/engines/ort/worker.ts",
       // Entries of their own, so that each chunk exports its stage: action processes load it by that.
       ...Object.fromEntries(stageFiles.map(file => [`stage-${basename(file, ".ts")}`, file]))

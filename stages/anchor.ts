@@ -1,15 +1,14 @@
 /** Caches a teacher's hidden states, to which a diffusion model that comes from it can be aligned. */
 import { Effect, Schema } from "effect"
-import { encodeFloats } from "../src/data/floats.ts"
-import { asStageError } from "../src/data/obtain.ts"
-import { allSequences } from "../src/data/sequencesOfArtifact.ts"
-import { anchorKey, anchorMaterials, type AnchorNote, encodeIds } from "../src/diffusion/anchors.ts"
+import { encodeFloats } from "../src/formats/floats.ts"
+import { allSequences } from "../src/artifacts/sequences.ts"
+import { anchorKey, anchorMaterials, type AnchorNote, encodeIds } from "../src/methods/shared/anchors/anchors.ts"
 import { makeEngine } from "../src/engines/make.ts"
 import { filesOf, loadModel, openModel } from "../src/models/artifact.ts"
-import { computeStates } from "../src/models/states.ts"
+import { computeStates } from "../src/sessions/hiddenStates.ts"
 import * as Stage from "../src/pipeline/Stage.ts"
-import { permanent, StageError } from "../src/pipeline/StageError.ts"
-import { Anchors, ModelFiles, TokenSequences } from "./kinds.ts"
+import { asStageError, permanent, StageError } from "../src/pipeline/StageError.ts"
+import { Anchors, ModelFiles, TokenSequences } from "../src/artifacts/kinds.ts"
 
 const tokensPerPass = 1024
 

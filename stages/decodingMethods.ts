@@ -1,11 +1,11 @@
 /** Stages that decode with a model of any method are fingerprinted by its method: another method's code is not in their keys. */
 import { Effect, Schema } from "effect"
-import type { NamedFile } from "../src/data/tensorFiles.ts"
-import { loadWith, methodNamed } from "../src/decoding/methods.ts"
+import type { NamedFile } from "../src/formats/tensorFiles.ts"
+import { loadWith, methodNamed } from "../src/methods/Method.ts"
 import type { Engine } from "../src/engines/Engine.ts"
 import { openModel } from "../src/models/artifact.ts"
-import type { MethodName } from "../src/models/latent/methodName.ts"
-import { setting } from "../src/data/setting.ts"
+import type { MethodName } from "../src/models/methodNames.ts"
+import { setting } from "../src/config/setting.ts"
 import { permanent } from "../src/pipeline/StageError.ts"
 
 /** The field that says by which method the model was made, as `config.json` does. */
@@ -19,12 +19,12 @@ export const method = {
 /** A method's module, and what is asked of methods of its kind. */
 export const decodingMethods = {
   by: "method",
-  dispatch: ["../src/decoding/methods.ts"],
+  dispatch: ["../src/methods/Method.ts"],
   modules: {
-    masked: ["../src/decoding/methods/masked.ts", "./decoding/byMasks.ts"],
-    ldlm: ["../src/decoding/methods/ldlm.ts", "./decoding/byLatents.ts"],
-    vfm: ["../src/decoding/methods/vfm.ts", "./decoding/byMasks.ts"],
-    cola: ["../src/decoding/methods/cola.ts", "./decoding/byMasks.ts"]
+    masked: ["../src/methods/masked/method.ts", "./decoding/byMasks.ts"],
+    ldlm: ["../src/methods/ldlm/method.ts", "./decoding/byLatents.ts"],
+    vfm: ["../src/methods/vfm/method.ts", "./decoding/byMasks.ts"],
+    cola: ["../src/methods/cola/method.ts", "./decoding/byMasks.ts"]
   }
 } as const satisfies {
   readonly by: string

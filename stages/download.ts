@@ -1,30 +1,22 @@
 /** Brings data into the store: documents, tokenizers and models, from the program itself, this machine, the web or the hub. */
 import { join } from "node:path"
 import { Effect, Schema, Stream } from "effect"
-import { PositiveInt } from "../src/data/setting.ts"
-import { formatOf } from "../src/data/documents.ts"
-import {
-  asStageError,
-  embeddedManifest,
-  hubFiles,
-  identify,
-  obtain,
-  type ObtainedFile,
-  source
-} from "../src/data/obtain.ts"
-import { firstRows } from "../src/data/parquet.ts"
-import { type DataRecord, DataType } from "../src/data/records.ts"
-import { recordsOfFile, recordsOfRows } from "../src/data/recordsOfArtifact.ts"
-import { readText } from "../src/data/textFile.ts"
-import { parseTokenizer } from "../src/data/tokenizer.ts"
-import { readHeader } from "../src/data/safetensors.ts"
-import { fileSource, type RandomAccess } from "../src/data/randomAccess.ts"
+import { PositiveInt } from "../src/config/setting.ts"
+import { formatOf } from "../src/formats/documents.ts"
+import { embeddedManifest, hubFiles, identify, obtain, type ObtainedFile, source } from "../src/hub/obtain.ts"
+import { firstRows } from "../src/formats/parquet.ts"
+import { type DataRecord, DataType } from "../src/formats/records.ts"
+import { recordsOfFile, recordsOfRows } from "../src/artifacts/records.ts"
+import { readText } from "../src/formats/textFile.ts"
+import { parseTokenizer } from "../src/tokens/tokenizer.ts"
+import { readHeader } from "../src/formats/safetensors.ts"
+import { fileSource, type RandomAccess } from "../src/formats/randomAccess.ts"
 import type { Kind } from "../src/pipeline/Artifact.ts"
 import type { Json } from "../src/pipeline/Digest.ts"
 import * as Stage from "../src/pipeline/Stage.ts"
 import type { ArtifactWriter, Progress } from "../src/pipeline/StageContext.ts"
-import { permanent, type StageError } from "../src/pipeline/StageError.ts"
-import { CorpusPins, Documents, ModelFiles, Tokenizer } from "./kinds.ts"
+import { asStageError, permanent, type StageError } from "../src/pipeline/StageError.ts"
+import { CorpusPins, Documents, ModelFiles, Tokenizer } from "../src/artifacts/kinds.ts"
 
 const Sha256 = Schema.String.check(
   Schema.isPattern(/^[0-9a-f]{64}$/, { message: "Expected 64 lower-case hexadecimal digits" })

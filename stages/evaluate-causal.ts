@@ -1,16 +1,15 @@
 /** Measures a causal language model on held-out text, beside n-gram models of the text that it was trained on. */
 import { Effect, Schema, Stream } from "effect"
-import { asStageError } from "../src/data/obtain.ts"
-import { allSequences, sequencesOfRecords } from "../src/data/sequencesOfArtifact.ts"
+import { allSequences, sequencesOfRecords } from "../src/artifacts/sequences.ts"
 import { makeEngine } from "../src/engines/make.ts"
 import { bitsPerByte, type Likelihood, makeCausalEvaluator, perplexity } from "../src/evaluation/causal.ts"
 import { predictedBytes } from "../src/evaluation/bytes.ts"
 import { trainNgram } from "../src/evaluation/ngram.ts"
 import { filesOf, loadModel } from "../src/models/artifact.ts"
 import * as Stage from "../src/pipeline/Stage.ts"
-import { StageError } from "../src/pipeline/StageError.ts"
+import { asStageError, StageError } from "../src/pipeline/StageError.ts"
 import { markdownTable, plain } from "../src/report/markdown.ts"
-import { ModelFiles, Report, TokenSequences } from "./kinds.ts"
+import { ModelFiles, Report, TokenSequences } from "../src/artifacts/kinds.ts"
 
 const Order = Schema.Int.check(Schema.isGreaterThan(0))
 

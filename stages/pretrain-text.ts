@@ -1,9 +1,9 @@
 /** Makes the teacher's pre-training text from its pins. */
 import { Effect, Schema } from "effect"
-import { jsonLines, Pins, pretrainTexts } from "../src/data/corpora/pretrain.ts"
+import { jsonLines, Pins, pretrainTexts } from "../src/corpora/pretrain.ts"
 import * as Stage from "../src/pipeline/Stage.ts"
 import { permanent, StageError } from "../src/pipeline/StageError.ts"
-import { CorpusPins, Documents } from "./kinds.ts"
+import { CorpusPins, Documents } from "../src/artifacts/kinds.ts"
 
 export const pretrainText = Stage.make("pretrain-text", {
   inputs: { pins: CorpusPins },

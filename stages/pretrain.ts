@@ -1,17 +1,16 @@
 /** Pre-trains a causal language model from random weights. */
 import { Effect, Schema } from "effect"
-import { snakeKeys } from "../src/data/snakeKeys.ts"
-import { asStageError } from "../src/data/obtain.ts"
-import { allSequences } from "../src/data/sequencesOfArtifact.ts"
-import { readTokenizer, tokenizerFiles } from "../src/data/tokenizerOfArtifact.ts"
+import { snakeKeys } from "../src/config/snakeKeys.ts"
+import { allSequences } from "../src/artifacts/sequences.ts"
+import { readTokenizer, tokenizerFiles } from "../src/artifacts/tokenizer.ts"
 import { makeCausalEvaluator, perplexity } from "../src/evaluation/causal.ts"
 import { ModelConfigFields, modelConfigOf } from "../src/models/config.ts"
 import { initialise } from "../src/models/parameters.ts"
 import * as Stage from "../src/pipeline/Stage.ts"
-import { permanent } from "../src/pipeline/StageError.ts"
+import { asStageError, permanent } from "../src/pipeline/StageError.ts"
 import { languageModel, trainModel, trainNames, TrainSettings } from "../src/training/model.ts"
-import { causalObjective } from "../src/training/objectives/causal.ts"
-import { ModelFiles, Tokenizer, TokenSequences, TrainingLog } from "./kinds.ts"
+import { causalObjective } from "../src/methods/causal/objective.ts"
+import { ModelFiles, Tokenizer, TokenSequences, TrainingLog } from "../src/artifacts/kinds.ts"
 
 /** Fields of a configuration as `pretrain` takes them. */
 export const PretrainSettings = Schema.Struct({

@@ -1,12 +1,12 @@
 /** Reports what the data of a pipeline are: documents, tokens, and how long the sequences came out. */
 import { Effect, Schema, Stream } from "effect"
-import { sequencesOfRecords } from "../src/data/sequencesOfArtifact.ts"
+import { sequencesOfRecords } from "../src/artifacts/sequences.ts"
 import * as Artifact from "../src/pipeline/Artifact.ts"
 import { short } from "../src/pipeline/Digest.ts"
 import * as Stage from "../src/pipeline/Stage.ts"
 import { dataReportHtml, dataReportMarkdown, type CorpusReport } from "../src/report/dataReport.ts"
 import { summarise } from "../src/report/lengths.ts"
-import { Report, TokenSequences } from "./kinds.ts"
+import { Report, TokenSequences } from "../src/artifacts/kinds.ts"
 
 export const reportData = Stage.make("report-data", {
   inputs: { sequences: Artifact.named(TokenSequences) },

@@ -1,6 +1,6 @@
 /** Reports a grid of methods: the table with intervals, paired differences from a baseline, charts, samples, and where everything comes from. */
 import { Effect, Schema } from "effect"
-import { PositiveInt, setting } from "../src/data/setting.ts"
+import { PositiveInt, setting } from "../src/config/setting.ts"
 import * as Artifact from "../src/pipeline/Artifact.ts"
 import * as Stage from "../src/pipeline/Stage.ts"
 import { permanent } from "../src/pipeline/StageError.ts"
@@ -17,7 +17,7 @@ import {
   TokenSequences,
   TrainingLog,
   Trajectories
-} from "./kinds.ts"
+} from "../src/artifacts/kinds.ts"
 
 const Row = Schema.Struct({
   name: Schema.String,

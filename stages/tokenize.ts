@@ -1,18 +1,17 @@
 /** Cuts documents into token sequences, the chunks by which every later stage is keyed. */
 import { Effect, Schema, Stream } from "effect"
-import { PositiveInt } from "../src/data/setting.ts"
-import { recordDigest } from "../src/data/records.ts"
-import { ChatTemplate } from "../src/data/sequences.ts"
-import { makeTokenizePool } from "../src/data/tokenizeWorkers.ts"
-import { parseTokenizer } from "../src/data/tokenizer.ts"
-import { DataType, type DataRecord } from "../src/data/records.ts"
-import { asStageError } from "../src/data/obtain.ts"
+import { PositiveInt } from "../src/config/setting.ts"
+import { recordDigest } from "../src/formats/records.ts"
+import { ChatTemplate } from "../src/tokens/sequences.ts"
+import { makeTokenizePool } from "../src/tokens/tokenizeWorkers.ts"
+import { parseTokenizer } from "../src/tokens/tokenizer.ts"
+import { DataType, type DataRecord } from "../src/formats/records.ts"
 import type { Digest } from "../src/pipeline/Digest.ts"
 import * as Stage from "../src/pipeline/Stage.ts"
-import { permanent, type StageError } from "../src/pipeline/StageError.ts"
-import { recordsOfArtifact } from "../src/data/recordsOfArtifact.ts"
-import { tokenizerFiles } from "../src/data/tokenizerOfArtifact.ts"
-import { Documents, Tokenizer, TokenSequences } from "./kinds.ts"
+import { asStageError, permanent, type StageError } from "../src/pipeline/StageError.ts"
+import { recordsOfArtifact } from "../src/artifacts/records.ts"
+import { tokenizerFiles } from "../src/artifacts/tokenizer.ts"
+import { Documents, Tokenizer, TokenSequences } from "../src/artifacts/kinds.ts"
 
 /** Records per message to a thread. */
 const batchSize = 32

@@ -1,22 +1,21 @@
 /** Finds in which order a model would reveal the tokens of given responses: masks of a training can follow these trajectories instead of chance. */
 import { Effect, Schema } from "effect"
-import { asStageError } from "../src/data/obtain.ts"
-import { allSequences } from "../src/data/sequencesOfArtifact.ts"
-import { PositiveInt, setting, Share, NonNegative } from "../src/data/setting.ts"
+import { allSequences } from "../src/artifacts/sequences.ts"
+import { PositiveInt, setting, Share, NonNegative } from "../src/config/setting.ts"
 import { diffusionGenerate, mdmDefaults } from "../src/decoding/diffusion.ts"
-import { findOrders, type Response } from "../src/decoding/trajectories.ts"
-import { makeUncertainty } from "../src/decoding/uncertainty.ts"
-import { makeDenoiser } from "../src/decoding/denoiser.ts"
-import { anchorKey } from "../src/diffusion/anchors.ts"
-import { fillMaskRow } from "../src/diffusion/maskRow.ts"
-import { leftToRight, modes, randomOrder, type Trajectory } from "../src/diffusion/trajectory.ts"
-import { encodeRecord } from "../src/diffusion/trajectories.ts"
+import { findOrders, type Response } from "../src/methods/shared/trajectories/findOrders.ts"
+import { makeUncertainty } from "../src/methods/shared/trajectories/uncertainty.ts"
+import { makeDenoiser } from "../src/sessions/denoiser.ts"
+import { anchorKey } from "../src/methods/shared/anchors/anchors.ts"
+import { fillMaskRow } from "../src/methods/shared/masks/maskRow.ts"
+import { leftToRight, randomOrder, type Trajectory } from "../src/methods/shared/trajectories/trajectory.ts"
+import { encodeRecord } from "../src/methods/shared/trajectories/trajectories.ts"
 import { makeEngine } from "../src/engines/make.ts"
 import { filesOf, loadParameters, openModel } from "../src/models/artifact.ts"
 import * as Stage from "../src/pipeline/Stage.ts"
-import { permanent, StageError } from "../src/pipeline/StageError.ts"
+import { asStageError, permanent, StageError } from "../src/pipeline/StageError.ts"
 import { randomKey } from "../src/tensor/random.ts"
-import { ModelFiles, TokenSequences, Trajectories } from "./kinds.ts"
+import { ModelFiles, TokenSequences, trajectoryModes, Trajectories } from "../src/artifacts/kinds.ts"
 
 /** Sequences of a pass. */
 const rows = 8
@@ -34,7 +33,7 @@ export const trajectories = Stage.make("trajectories", {
      * `scheduled`: the surest tokens first, as many in each step; `entropy`: all tokens that the model is sure enough of; `lr`: from left to right;
      * `random`: the control; `free`: the model writes text of its own behind each sequence
      */
-    mode: setting(Schema.Literals(modes), "scheduled"),
+    mode: setting(Schema.Literals(trajectoryModes), "scheduled"),
     /** Steps in which a response is revealed, at most */
     numSteps: setting(PositiveInt, 64),
     /** Mode `entropy`: tokens below this entropy are revealed, nats */

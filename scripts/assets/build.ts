@@ -2,16 +2,16 @@
 import { Result } from "effect"
 import { readFileSync } from "node:fs"
 import { fileURLToPath } from "node:url"
-import { parseTokenizer, type Tokenizer } from "../../src/data/tokenizer.ts"
+import { parseTokenizer, type Tokenizer } from "../../src/tokens/tokenizer.ts"
 import { specialTokens, tokenizerConfigJson, tokenizerJson, trainBpe } from "./bpe.ts"
-import { jsonLines, type PretrainText, problemText } from "../../src/data/corpora/pretrain.ts"
+import { jsonLines, type PretrainText, problemText } from "../../src/corpora/pretrain.ts"
 import { type Lengths, lengths, shipped } from "./documents.ts"
-import { makeProblems, withSolver } from "../../src/data/corpora/equations.ts"
+import { makeProblems, withSolver } from "../../src/corpora/equations.ts"
 import { licences } from "./licences.ts"
 import { overlaps, runLength } from "./overlap.ts"
-import { openPackage, solverPackages, textPackages, type UnpackedPackage } from "../../src/data/corpora/packages.ts"
+import { openPackage, solverPackages, textPackages, type UnpackedPackage } from "../../src/corpora/packages.ts"
 import { readme } from "./readme.ts"
-import { factbook, kjv, mobyDick, sha256, type SourceDocument, sotu } from "../../src/data/corpora/sources.ts"
+import { factbook, kjv, mobyDick, sha256, type SourceDocument, sotu } from "../../src/corpora/sources.ts"
 import { makeSplit } from "./split.ts"
 
 /** Seeds of the random choices; another seed gives other documents and equations of the same kinds. */
@@ -134,7 +134,7 @@ export const buildAssets = async (from: string | undefined): Promise<Assets> => 
     generated: [
       {
         id: "equations",
-        script: "src/data/corpora/equations.ts",
+        script: "src/corpora/equations.ts",
         seed: seeds.equations,
         first: shippedProblems,
         count: generated.length,

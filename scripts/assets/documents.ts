@@ -1,6 +1,6 @@
 /** The shipped documents as JSON Lines, and what can be said about their lengths. */
 import type { Excerpt } from "./excerpt.ts"
-import { type PinnedPackage, textPackages } from "../../src/data/corpora/packages.ts"
+import { type PinnedPackage, textPackages } from "../../src/corpora/packages.ts"
 
 /** A record of `documents.jsonl`; readers need `text` only. `start` and `end` are UTF-8 bytes of the source's plain text. */
 export interface ShippedDocument {

@@ -1,6 +1,6 @@
 /** Excerpts that begin and end where the text itself pauses: at sentences, paragraphs, fields or chapters. */
-import { pick, type Random } from "../../src/data/corpora/random.ts"
-import type { SourceDocument, SourceName } from "../../src/data/corpora/sources.ts"
+import { pick, type Random } from "../../src/corpora/random.ts"
+import type { SourceDocument, SourceName } from "../../src/corpora/sources.ts"
 
 export interface Excerpt {
   readonly document: SourceDocument

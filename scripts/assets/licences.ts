@@ -1,5 +1,5 @@
 /** The licence files of what is shipped: for each source its terms, and for each artifact what it is made of. */
-import type { textPackages, UnpackedPackage } from "../../src/data/corpora/packages.ts"
+import type { textPackages, UnpackedPackage } from "../../src/corpora/packages.ts"
 
 type Sources = Readonly<Record<keyof typeof textPackages, UnpackedPackage>>
 

@@ -7,7 +7,7 @@ import { mkdir, readFile, writeFile } from "node:fs/promises"
 import { dirname, join } from "node:path"
 import { parseArgs } from "node:util"
 import { type Assets, buildAssets, type IndexEntry } from "./build.ts"
-import { jsonLines } from "../../src/data/corpora/pretrain.ts"
+import { jsonLines } from "../../src/corpora/pretrain.ts"
 
 const directory = join(import.meta.dirname, "../../assets")
 

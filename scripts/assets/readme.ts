@@ -1,8 +1,8 @@
 /** The page that tells what is shipped; its numbers are those of the files beside it. */
 import type { Measured, Overlap } from "./build.ts"
 import type { Lengths } from "./documents.ts"
-import { type PinnedPackage, solverPackages, textPackages } from "../../src/data/corpora/packages.ts"
-import type { SourceDocument } from "../../src/data/corpora/sources.ts"
+import { type PinnedPackage, solverPackages, textPackages } from "../../src/corpora/packages.ts"
+import type { SourceDocument } from "../../src/corpora/sources.ts"
 import { shares } from "./split.ts"
 
 const number = (value: number): string => value.toLocaleString("en-US")
@@ -105,7 +105,7 @@ share the wording of their steps, and no two differ only in signs and in what th
 \`problems.jsonl\`: \`{"idx", "prompt", "response", "answer", "messages"}\`. Nine kinds of linear equations, from one step to brackets and fractions on both sides. The
 prompt ends in a line break, so that prompt and response can be joined as they are; \`messages\` holds the same as a conversation. \`answer\` is the value of the
 unknown as a whole number or a fraction. Every equation in every step was confirmed by putting the answer in for the unknown, in
-exact fractions, by a program that shares nothing with the solver: \`src/data/reasoning.ts\`, which also judges the answers of models.
+exact fractions, by a program that shares nothing with the solver: \`src/evaluation/tasks/equations.ts\`, which also judges the answers of models.
 
 ## tokenizer
 

@@ -1,8 +1,8 @@
 /** Divides the source documents: excerpts for the grid, excerpts held out, and the rest, whole, for pre-training. */
 import { type Excerpt, excerpter } from "./excerpt.ts"
 import { overlaps } from "./overlap.ts"
-import { integer, type Random, seeded, shuffled } from "../../src/data/corpora/random.ts"
-import type { SourceDocument } from "../../src/data/corpora/sources.ts"
+import { integer, type Random, seeded, shuffled } from "../../src/corpora/random.ts"
+import type { SourceDocument } from "../../src/corpora/sources.ts"
 
 /** How many excerpts each set takes from each source. */
 export const shares = {

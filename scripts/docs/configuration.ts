@@ -2,23 +2,23 @@
 import { readFileSync, writeFileSync } from "node:fs"
 import { fileURLToPath } from "node:url"
 import { Result, Schema } from "effect"
-import { fieldsOf } from "../../src/data/byMethod.ts"
-import type { Reasons } from "../../src/data/refusing.ts"
-import { setting } from "../../src/data/setting.ts"
-import { snakeCase } from "../../src/data/snakeKeys.ts"
-import { methodNames } from "../../src/models/latent/methodName.ts"
+import { fieldsOf } from "../../src/config/byMethod.ts"
+import type { Reasons } from "../../src/config/refusing.ts"
+import { setting } from "../../src/config/setting.ts"
+import { snakeCase } from "../../src/config/snakeKeys.ts"
+import { methodNames } from "../../src/models/methodNames.ts"
 import { fromIssue } from "../../src/pipeline/SchemaProblem.ts"
-import { dataFields, modelFields } from "../../src/training/configuration.ts"
+import { dataFields, modelFields } from "../../src/methods/configuration.ts"
 import { trainNames } from "../../src/training/model.ts"
-import { DiffusionSettings } from "../../src/training/objectives/diffusion.ts"
-import { ObserverSettings } from "../../src/training/observers.ts"
-import { trainMethods } from "../../src/training/parameters.ts"
-import { ColaSettings } from "../../src/training/settings/cola.ts"
-import { boundFields } from "../../src/training/settings/common.ts"
-import { LdlmSettings } from "../../src/training/settings/ldlm.ts"
-import { alignmentFields, trajectoryFields } from "../../src/training/settings/masked.ts"
-import { VfmSettings } from "../../src/training/settings/vfm.ts"
-import { unsupportedData, unsupportedModel, unsupportedTrain } from "../../src/training/unsupported.ts"
+import { DiffusionSettings } from "../../src/methods/shared/masks/objective.ts"
+import { ObserverSettings } from "../../src/methods/shared/observers.ts"
+import { trainMethods } from "../../src/methods/parameters.ts"
+import { ColaSettings } from "../../src/methods/cola/settings.ts"
+import { boundFields } from "../../src/methods/shared/settings.ts"
+import { LdlmSettings } from "../../src/methods/ldlm/settings.ts"
+import { alignmentFields, trajectoryFields } from "../../src/methods/masked/settings.ts"
+import { VfmSettings } from "../../src/methods/vfm/settings.ts"
+import { unsupportedData, unsupportedModel, unsupportedTrain } from "../../src/methods/unsupported.ts"
 
 const path = fileURLToPath(new URL("../../docs/configuration.md", import.meta.url))
 
@@ -30,8 +30,6 @@ interface Section {
   readonly modules: ReadonlyArray<string>
 }
 
-const objectives = (...names: ReadonlyArray<string>) => names.map(name => `training/objectives/${name}`)
-
 /** Fields of the group `train`, by what they are about. */
 const trainSections: { readonly [title: string]: Section } = {
   "The training": {
@@ -41,33 +39,33 @@ const trainSections: { readonly [title: string]: Section } = {
       "training/adamw",
       "training/loop",
       "training/model",
-      "training/settings/common",
-      "training/parameters"
+      "methods/shared/settings",
+      "methods/parameters"
     ]
   },
-  "What is looked at": { fields: ObserverSettings.fields, modules: ["training/probe", "training/panels"] },
+  "What is looked at": { fields: ObserverSettings.fields, modules: ["methods/shared/probe", "methods/shared/panels"] },
   "Masked diffusion": {
     fields: DiffusionSettings.fields,
-    modules: ["diffusion/corruption", ...objectives("diffusion")]
+    modules: ["methods/shared/masks/corruption", "methods/shared/masks/objective"]
   },
   "Representation alignment": {
     fields: alignmentFields,
-    modules: [...objectives("replay", "alignmentSettings"), "training/settings/masked"]
+    modules: ["methods/shared/alignment/replay", "methods/shared/alignment/settings", "methods/masked/settings"]
   },
-  Cola: { fields: ColaSettings.fields, modules: ["models/latent/cola", "training/settings/cola"] },
+  Cola: { fields: ColaSettings.fields, modules: ["methods/cola/networks", "methods/cola/settings"] },
   Trajectories: {
     fields: trajectoryFields,
-    modules: ["diffusion/trajectory", ...objectives("trajectoryTerms"), "training/settings/masked"]
+    modules: ["methods/shared/trajectories/trajectory", "methods/shared/trajectories/terms", "methods/masked/settings"]
   }
 }
 
 /** Groups within the group `train`, of one method each. */
 const groups: { readonly [group: string]: Section } = {
-  ldlm: { fields: LdlmSettings.fields, modules: ["models/latent/ldlm", "training/settings/ldlm"] },
-  vfm: { fields: VfmSettings.fields, modules: ["models/latent/vfm", "training/settings/vfm"] }
+  ldlm: { fields: LdlmSettings.fields, modules: ["methods/ldlm/networks", "methods/ldlm/settings"] },
+  vfm: { fields: VfmSettings.fields, modules: ["methods/vfm/networks", "methods/vfm/settings"] }
 }
 
-const configuration = ["training/configuration"]
+const configuration = ["methods/configuration"]
 
 /** Names that files use, where they are not the program's in snake case. */
 const renamed: { readonly [name: string]: string } = trainNames
@@ -83,7 +81,7 @@ $ pipeline plan compare-50x --set train.rmpad=true
 error configs/compare_50x_no_align.yaml and --set: train/no_align.rmpad: not supported: rows are always packed, and documents of a row do not see each other, got true
 \`\`\`
 
-This page is made from the schemas (\`src/training/parameters.ts\`) and the comments above their fields by \`node scripts/docs/configuration.ts\`.
+This page is made from the schemas (\`src/methods/parameters.ts\`) and the comments above their fields by \`node scripts/docs/configuration.ts\`.
 `
 
 const fileName = (name: string): string => renamed[name] ?? snakeCase(name)

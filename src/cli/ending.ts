@@ -2,7 +2,7 @@
 import { Writable } from "node:stream"
 import { Effect, type Exit, Fiber } from "effect"
 import { frames, root } from "./home.ts"
-import { stdout } from "./terminal.ts"
+import { stdout } from "./terminal/terminal.ts"
 import * as awaited from "../runner/awaited.ts"
 
 /** What went wrong outside of all that waits for it. */

@@ -3,7 +3,7 @@ import { Cause } from "effect"
 import { CliError } from "effect/cli"
 import { ConfigError, render } from "../pipeline/ConfigError.ts"
 import { redact } from "../pipeline/Secrets.ts"
-import { styleOf } from "./style.ts"
+import { styleOf } from "./terminal/style.ts"
 
 export const exitCodes = { done: 0, failed: 1, usage: 2, interrupted: 130 } as const
 

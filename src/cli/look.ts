@@ -5,7 +5,7 @@ import { LedgerError } from "../ledger/LedgerError.ts"
 import { ConfigError } from "../pipeline/ConfigError.ts"
 import * as Cache from "../runner/Cache.ts"
 import * as flags from "./flags.ts"
-import { stdout } from "./terminal.ts"
+import { stdout } from "./terminal/terminal.ts"
 
 /** Runs synchronous code that throws ConfigError or LedgerError. */
 export const attempt = <A>(run: () => A): Effect.Effect<A, ConfigError | LedgerError> =>

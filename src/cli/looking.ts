@@ -7,14 +7,14 @@ const load = (module: Promise<{ readonly command: unknown }>): Promise<AnyComman
   module.then(({ command }) => command as AnyCommand)
 
 export const looking: Verbs & { readonly [verb in (typeof lookingVerbs)[number]]: unknown } = {
-  runs: () => load(import("./runs.ts")),
-  status: () => load(import("./status.ts")),
-  show: () => load(import("./show.ts")),
-  lineage: () => load(import("./lineage.ts")),
-  query: () => load(import("./query.ts")),
-  diff: () => load(import("./diff.ts")),
-  metrics: () => load(import("./metrics.ts")),
-  why: () => load(import("./why.ts"))
+  runs: () => load(import("./verbs/runs.ts")),
+  status: () => load(import("./verbs/status.ts")),
+  show: () => load(import("./verbs/show.ts")),
+  lineage: () => load(import("./verbs/lineage.ts")),
+  query: () => load(import("./verbs/query.ts")),
+  diff: () => load(import("./verbs/diff.ts")),
+  metrics: () => load(import("./verbs/metrics.ts")),
+  why: () => load(import("./verbs/why.ts"))
 }
 
 start(words => Effect.promise(async () => rootOf([await looking[words[0]!]!()])))

@@ -2,7 +2,7 @@
 import { existsSync, readdirSync, statSync } from "node:fs"
 import { join, resolve } from "node:path"
 import { Effect, type Option } from "effect"
-import type { NamedFile } from "../data/tensorFiles.ts"
+import type { NamedFile } from "../formats/tensorFiles.ts"
 import type { FileEntry } from "../pipeline/Artifact.ts"
 import { ConfigError } from "../pipeline/ConfigError.ts"
 import { short } from "../pipeline/Digest.ts"

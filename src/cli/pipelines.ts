@@ -4,7 +4,7 @@ import { resolve } from "node:path"
 import { pathToFileURL } from "node:url"
 import { Effect } from "effect"
 import { pipelines } from "../../pipelines/index.ts"
-import { parseOverride } from "../data/overrides.ts"
+import { parseOverride } from "../config/overrides.ts"
 import { ConfigError } from "../pipeline/ConfigError.ts"
 import { evaluate, isPipeline, type Pipeline, stagesAdvice, type Variant } from "../pipeline/Pipeline.ts"
 import { only as restrict, type Plan } from "../pipeline/Plan.ts"
@@ -14,7 +14,7 @@ import { notAlone } from "./ending.ts"
 import { dist, frames, root } from "./home.ts"
 import { resolveOurselves } from "./ourselves.ts"
 import { here, keepPlace } from "./place.ts"
-import { keepStdout } from "./terminal.ts"
+import { keepStdout } from "./terminal/terminal.ts"
 
 /** Text that can only be meant as a path. */
 const looksLikePath = (name: string) => name.includes("/") || name.includes("\\") || /\.[cm]?[jt]s$/.test(name)

@@ -7,7 +7,7 @@ import { exitCodes, report } from "./failure.ts"
 import { programVersion } from "./home.ts"
 import { honourNohup, wasInterrupted } from "./interruption.ts"
 import { followLauncher } from "./launcher.ts"
-import { asItIs, protectOutput } from "./terminal.ts"
+import { asItIs, protectOutput } from "./terminal/terminal.ts"
 
 export type AnyCommand = Command.Command<string, unknown, unknown, unknown, never>
 

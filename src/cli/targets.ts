@@ -6,9 +6,9 @@ import type { Digest } from "../pipeline/Digest.ts"
 import { short } from "../pipeline/Digest.ts"
 import type { Cache } from "../runner/Cache.ts"
 import type { Resolver } from "../runner/Resolver.ts"
-import { fromHere } from "./eventText.ts"
-import { styleOf } from "./style.ts"
-import { stdout } from "./terminal.ts"
+import { fromHere } from "./text/eventText.ts"
+import { styleOf } from "./terminal/style.ts"
+import { stdout } from "./terminal/terminal.ts"
 
 export interface ShowTargets {
   readonly cache: Cache

@@ -1,12 +1,12 @@
 /** Emptying the trash, shared by `gc --empty-trash` and `cache trash --empty`. */
 import { Effect } from "effect"
 import { bytes } from "../pipeline/units.ts"
-import { plural } from "./amounts.ts"
+import { plural } from "./text/amounts.ts"
 import type { CacheLocation } from "../runner/Cache.ts"
 import { pathsOf } from "../runner/Cache.ts"
 import { nodeDisk } from "../store/NodeDisk.ts"
 import * as Store from "../store/Store.ts"
-import { stdout } from "./terminal.ts"
+import { stdout } from "./terminal/terminal.ts"
 
 export interface EmptyTrash {
   readonly location: CacheLocation

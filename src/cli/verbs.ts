@@ -7,29 +7,29 @@ const load = (module: Promise<{ readonly command: unknown }>): Promise<AnyComman
 
 /** In the order of the help text. Each file is named after its verb. */
 const verbs: Verbs = {
-  list: () => load(import("./list.ts")),
-  run: () => load(import("./run.ts")),
-  plan: () => load(import("./plan.ts")),
-  status: () => load(import("./status.ts")),
-  runs: () => load(import("./runs.ts")),
-  show: () => load(import("./show.ts")),
-  why: () => load(import("./why.ts")),
-  lineage: () => load(import("./lineage.ts")),
-  query: () => load(import("./query.ts")),
-  diff: () => load(import("./diff.ts")),
-  metrics: () => load(import("./metrics.ts")),
-  export: () => load(import("./export.ts")),
-  generate: () => load(import("./generate.ts")),
-  gc: () => load(import("./gc.ts")),
-  pin: () => load(import("./pin.ts")),
-  cache: () => load(import("./cache.ts")),
-  doctor: () => load(import("./doctor.ts")),
-  completions: () => load(import("./completions.ts"))
+  list: () => load(import("./verbs/list.ts")),
+  run: () => load(import("./verbs/run.ts")),
+  plan: () => load(import("./verbs/plan.ts")),
+  status: () => load(import("./verbs/status.ts")),
+  runs: () => load(import("./verbs/runs.ts")),
+  show: () => load(import("./verbs/show.ts")),
+  why: () => load(import("./verbs/why.ts")),
+  lineage: () => load(import("./verbs/lineage.ts")),
+  query: () => load(import("./verbs/query.ts")),
+  diff: () => load(import("./verbs/diff.ts")),
+  metrics: () => load(import("./verbs/metrics.ts")),
+  export: () => load(import("./verbs/export.ts")),
+  generate: () => load(import("./verbs/generate.ts")),
+  gc: () => load(import("./verbs/gc.ts")),
+  pin: () => load(import("./verbs/pin.ts")),
+  cache: () => load(import("./verbs/cache.ts")),
+  doctor: () => load(import("./verbs/doctor.ts")),
+  completions: () => load(import("./verbs/completions.ts"))
 }
 
 /** Reached by processes, not by people. */
 const hidden: Verbs = {
-  exec: () => load(import("./exec.ts"))
+  exec: () => load(import("./verbs/exec.ts"))
 }
 
 export const verbNames = Object.keys(verbs)

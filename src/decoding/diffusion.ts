@@ -3,7 +3,7 @@
  * `diffusion_generate` and of the stand-alone `mdm_generate`, for several prompts at once.
  */
 import { Effect, Schema } from "effect"
-import { PositiveInt, setting } from "../data/setting.ts"
+import { PositiveInt, setting } from "../config/setting.ts"
 import { randomKey, uniformAt } from "../tensor/random.ts"
 import { probabilityOf, sampleToken, Sampling, type Sampled } from "./sampling.ts"
 

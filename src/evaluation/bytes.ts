@@ -1,5 +1,5 @@
 /** Bytes of text that a model predicts: what bits per byte are counted by, since tokens of different tokenizers cannot be compared. */
-import type { Tokenizer } from "../data/tokenizer.ts"
+import type { Tokenizer } from "../tokens/tokenizer.ts"
 
 /**
  * Bytes (UTF-8) of a document's consecutive sequences, without what the tokens stand for that nobody predicts, the first of each sequence at least. Special

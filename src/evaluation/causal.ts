@@ -1,10 +1,10 @@
 /** Likelihood of token sequences under a causal language model. */
 import { Effect, type Scope } from "effect"
-import { packedArrays, packRows } from "../data/packing.ts"
+import { packedArrays, packRows } from "../tokens/packing.ts"
 import type { Buffers, Engine, EngineError } from "../engines/Engine.ts"
 import type { ModelConfig } from "../models/config.ts"
-import { type BatchShape, predicted, shiftedData } from "../models/shifted.ts"
-import { makeTokenLosses } from "./losses.ts"
+import { type BatchShape, predicted, shiftedData } from "../models/nextTokenLoss.ts"
+import { makeTokenLosses } from "../sessions/tokenLosses.ts"
 
 export interface Likelihood {
   /** Sum of negative log-likelihoods of all tokens but each sequence's first, nats. */

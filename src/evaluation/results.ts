@@ -1,6 +1,6 @@
 /** What the stages `evaluate` and `benchmark` write, as reports read it: `evaluation.json` and `benchmark.json`. */
 import { Schema } from "effect"
-import { Count } from "../data/setting.ts"
+import { Count } from "../config/setting.ts"
 
 const Finite = Schema.Finite
 

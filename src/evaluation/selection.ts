@@ -1,5 +1,5 @@
 /** Which of the held-out sequences are measured, asked and judged. All choices are spread over the whole, and the same for every model. */
-import type { Sequence } from "../data/sequences.ts"
+import type { Sequence } from "../tokens/sequences.ts"
 
 /** `n` items at even distances, or all where there are fewer. */
 export const evenly = <A>(items: ReadonlyArray<A>, n: number): ReadonlyArray<A> =>

@@ -1,11 +1,11 @@
 /** What texts are worth: under the autoregressive teacher, under an n-gram model that shares nothing with it, and by how varied they are. */
 import { Effect } from "effect"
 import type { EngineError } from "../engines/Engine.ts"
-import { packedArrays } from "../data/packing.ts"
-import { shiftedData } from "../models/shifted.ts"
+import { packedArrays } from "../tokens/packing.ts"
+import { shiftedData } from "../models/nextTokenLoss.ts"
 import { perplexity } from "./causal.ts"
 import { diversity } from "./diversity.ts"
-import type { TokenLosses } from "./losses.ts"
+import type { TokenLosses } from "../sessions/tokenLosses.ts"
 import type { NgramModel } from "./ngram.ts"
 import type { TextQuality } from "./results.ts"
 

@@ -1,16 +1,14 @@
 /** Models as artifacts: configuration, weights and tokenizer in Hugging Face layout. */
 import { Effect } from "effect"
-import { asStageError } from "../data/obtain.ts"
-import { type NamedFile, openTensors, type SaveOptions } from "../data/tensorFiles.ts"
-import { readText } from "../data/textFile.ts"
-import { parseTokenizer, type TokenizerFiles } from "../data/tokenizer.ts"
-import { tokenizerConfigFile, tokenizerFile } from "../data/tokenizerOfArtifact.ts"
+import { type NamedFile, openTensors, type SaveOptions } from "../formats/tensorFiles.ts"
+import { readText } from "../formats/textFile.ts"
+import { parseTokenizer, type TokenizerFiles } from "../tokens/tokenizer.ts"
+import { tokenizerConfigFile, tokenizerFile } from "../artifacts/tokenizer.ts"
 import type { Buffers, Engine } from "../engines/Engine.ts"
 import type { ArtifactReader, ArtifactWriter } from "../pipeline/StageContext.ts"
 import { describe } from "../pipeline/Problem.ts"
-import { permanent, StageError } from "../pipeline/StageError.ts"
-import type { LatentModel } from "./latent/latentModel.ts"
-import { methodNameOf } from "./latent/methodName.ts"
+import { asStageError, permanent, StageError } from "../pipeline/StageError.ts"
+import { type LatentName, methodNameOf } from "./methodNames.ts"
 import { decodeModelConfig, parameterAliases, parameterSpecs } from "./config.ts"
 import { allocateParameters, type ParameterBuffers, type ParameterSpec } from "./parameters.ts"
 import { loadWeights, matchWeights, saveWeights } from "./weights.ts"
@@ -66,7 +64,7 @@ export type OpenModel = Effect.Success<ReturnType<typeof openModel>>
 export interface LoadedModel extends OpenModel {
   readonly parameters: Buffers
   /** What stands beside the language model, where it was asked for and there is anything. */
-  readonly latent?: LatentModel
+  readonly latent?: { readonly method: LatentName }
 }
 
 /** The stored tensors of the networks beside the language model, by their names. */

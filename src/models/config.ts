@@ -1,7 +1,7 @@
 /** `config.json` of Hugging Face models of the Qwen2 and Qwen3 families: the fields that decide what is computed. */
 import { Effect, Schema } from "effect"
 import { describe } from "../pipeline/Problem.ts"
-import { layerOf } from "./layer.ts"
+import { layerOf } from "./layers/layer.ts"
 import { countElements, type ParameterSpec } from "./parameters.ts"
 
 const upTo = (maximum: number) => Schema.Int.check(Schema.isBetween({ minimum: 1, maximum }))

@@ -1,7 +1,7 @@
 /** Parameters from checkpoints in Hugging Face layout to an engine, and back. */
 import { Effect, Schema } from "effect"
-import { shorten } from "../data/safetensors.ts"
-import { type SaveOptions, saveTensors, type StoredTensor, type StoredTensors } from "../data/tensorFiles.ts"
+import { shorten } from "../formats/safetensors.ts"
+import { type SaveOptions, saveTensors, type StoredTensor, type StoredTensors } from "../formats/tensorFiles.ts"
 import { visible } from "../pipeline/Problem.ts"
 import type { Engine, EngineError } from "../engines/Engine.ts"
 import { sameShape } from "../tensor/shape.ts"

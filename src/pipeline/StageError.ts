@@ -35,3 +35,16 @@ export class StageError extends Schema.TaggedError<StageError>()("StageError", {
 
 export const permanent = (message: string, advice?: string) =>
   new StageError({ class: "permanent", message, ...(advice === undefined ? {} : { advice }) })
+
+/** A failure in its stage's terms: the class decides whether another attempt makes sense. */
+export const asStageError = (error: {
+  readonly message: string
+  readonly class?: string
+  readonly advice?: string
+}): StageError =>
+  new StageError({
+    class:
+      error.class === "transient" || error.class === "storage" || error.class === "crashed" ? error.class : "permanent",
+    message: error.message,
+    ...(error.advice === undefined ? {} : { advice: error.advice })
+  })

@@ -4,7 +4,7 @@
  */
 import { Effect, Schema, type Scope } from "effect"
 import type { Buffer, Call, Engine, EngineError } from "../engines/Engine.ts"
-import { setting } from "../data/setting.ts"
+import { setting } from "../config/setting.ts"
 import { add, div, input, mul, sqrt, sub } from "../tensor/ops.ts"
 import { makeProgram, type Program } from "../tensor/Program.ts"
 import type { Group } from "./groups.ts"

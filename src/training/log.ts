@@ -5,7 +5,7 @@
 import { appendFileSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs"
 import { dirname, join, sep } from "node:path"
 import { Effect } from "effect"
-import { type FileError, onFile } from "../data/fileError.ts"
+import { type FileError, onFile } from "../formats/fileError.ts"
 import { firstRecord, scalarsRecord } from "./tensorboard.ts"
 
 export interface Scalars {

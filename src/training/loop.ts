@@ -1,7 +1,7 @@
 /** The loop of every training: schedule, steps, evaluation, metrics, checkpoints. */
 import { Effect, Schema, Scope } from "effect"
-import { TextList } from "../data/commaList.ts"
-import { NonNegative, setting } from "../data/setting.ts"
+import { TextList } from "../config/commaList.ts"
+import { NonNegative, setting } from "../config/setting.ts"
 import type { Engine } from "../engines/Engine.ts"
 import { matmulPeak } from "../engines/matmulPeak.ts"
 import type { ParameterSpec } from "../models/parameters.ts"

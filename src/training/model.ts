@@ -2,11 +2,10 @@
 import { createReadStream } from "node:fs"
 import { join } from "node:path"
 import { Effect, Schema, type Scope } from "effect"
-import { type Epochs, makeEpochs } from "../data/epochs.ts"
-import { PositiveInt, setting } from "../data/setting.ts"
-import type { FileError } from "../data/fileError.ts"
-import { asStageError } from "../data/obtain.ts"
-import type { TokenizerFiles } from "../data/tokenizer.ts"
+import { type Epochs, makeEpochs } from "../tokens/epochs.ts"
+import { PositiveInt, setting } from "../config/setting.ts"
+import type { FileError } from "../formats/fileError.ts"
+import type { TokenizerFiles } from "../tokens/tokenizer.ts"
 import type { Buffers, Engine, EngineError } from "../engines/Engine.ts"
 import { makeEngine } from "../engines/make.ts"
 import { writeModel } from "../models/artifact.ts"
@@ -14,11 +13,10 @@ import { encodeModelConfig, type ModelConfig, parameterAliases, parameterSpecs }
 import { countElements, type ParameterBuffers, type ParameterSpec } from "../models/parameters.ts"
 import type { Aliases } from "../models/weights.ts"
 import type { ArtifactWriter, Progress, Slots } from "../pipeline/StageContext.ts"
-import { permanent, StageError } from "../pipeline/StageError.ts"
+import { asStageError, permanent, StageError } from "../pipeline/StageError.ts"
 import { logFiles, type Scalars } from "./log.ts"
 import { type Observer, train, UpdateSettings } from "./loop.ts"
 import type { Memory, Objective } from "./objective.ts"
-import { teacherBuffers } from "./objectives/teacher.ts"
 import { recordFile } from "./record.ts"
 
 /** How a model is trained, whatever the objective. */
@@ -88,8 +86,8 @@ export interface ModelTraining extends Trainable {
   readonly rowLength: number
   /** Fills parameters with what training starts from. */
   readonly initial: (engine: Engine, parameters: ParameterBuffers) => Effect.Effect<void, StageError | EngineError>
-  /** Fills those of the frozen copy that the student is aligned with; by default with the same. */
-  readonly teacher?: ModelTraining["initial"]
+  /** Fills what the objective reads and nothing trains. Needed where it has such parameters. */
+  readonly constants?: ModelTraining["initial"]
   readonly objective: (batch: {
     readonly epochs: Epochs
     readonly microBatchRows: number
@@ -120,7 +118,15 @@ export interface ModelTraining extends Trainable {
 /** Trains, and writes the outputs `model` (with `training.json`, its record) and `log`. */
 export const trainModel = (context: TrainingContext, training: ModelTraining): Effect.Effect<void, StageError> =>
   Effect.gen(function* () {
-    const { aliases, architecture, fixed = [], initial, parameters, settings, teacher = initial } = training
+    const {
+      aliases,
+      architecture,
+      fixed = [],
+      initial,
+      constants: fill = () => Effect.void,
+      parameters,
+      settings
+    } = training
     const { globalBatchSize, maxSteps, seed } = settings
     const microBatchRows = settings.microBatchSize ?? globalBatchSize
     if (globalBatchSize % microBatchRows !== 0)
@@ -148,7 +154,7 @@ export const trainModel = (context: TrainingContext, training: ModelTraining): E
       fixed,
       aliases,
       initial: ({ constants, frozen, parameters }) =>
-        Effect.all([initial(engine, parameters), initial(engine, frozen), teacher(engine, teacherBuffers(constants))], {
+        Effect.all([initial(engine, parameters), initial(engine, frozen), fill(engine, constants)], {
           discard: true
         }),
       objective,

@@ -1,6 +1,6 @@
 /** `training.json`, the record of a training that lies beside the model's files, as reports read it. The stage adds what it knows of its data. */
 import { Schema } from "effect"
-import { Count } from "../data/setting.ts"
+import { Count } from "../config/setting.ts"
 
 export const recordFile = "training.json"
 

@@ -1,6 +1,6 @@
 /** Learning rates over the steps of a training. */
 import { Schema } from "effect"
-import { NonNegative, setting, Share } from "../data/setting.ts"
+import { NonNegative, setting, Share } from "../config/setting.ts"
 
 /** Fields of the same names in the field's training configurations, in our spelling. */
 export const LearningRate = Schema.Struct({

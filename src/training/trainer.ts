@@ -12,7 +12,7 @@ import type { Group } from "./groups.ts"
 import { initialLossScale } from "./lossScale.ts"
 import { makeNorm } from "./norm.ts"
 import type { MicroBatch, Objective, Observation } from "./objective.ts"
-import { makeTogether } from "./together.ts"
+import { makeTogether } from "./dataParallel.ts"
 
 /** Where a training's numbers lie. Parameters and moments make up its state. */
 export interface TrainingBuffers {

@@ -1,6 +1,6 @@
 /** What is asked of methods that decode latents at once, beside what is asked of all: how tokens are drawn. */
 import { Schema } from "effect"
-import { setting } from "../../src/data/setting.ts"
+import { setting } from "../../src/config/setting.ts"
 import { Sampling } from "../../src/decoding/sampling.ts"
 
 const Decoding = Schema.Struct({

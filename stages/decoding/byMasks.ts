@@ -1,6 +1,6 @@
 /** What is asked of methods that decode by masks, beside what is asked of all: how masks are revealed, and the bound of the likelihood. */
 import { Schema } from "effect"
-import { PositiveInt, setting } from "../../src/data/setting.ts"
+import { PositiveInt, setting } from "../../src/config/setting.ts"
 import { DiffusionDecoding } from "../../src/decoding/diffusion.ts"
 
 const Decoding = Schema.Struct({ ...DiffusionDecoding.fields, steps: Schema.optionalKey(Schema.Never) })

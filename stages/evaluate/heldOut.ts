@@ -1,7 +1,7 @@
 /** What a diffusion model is worth on held-out text: a bound of the likelihood, losses at fixed shares of masks, and what its latents keep. */
 import { Effect } from "effect"
-import type { Sequence } from "../../src/data/sequences.ts"
-import type { Method } from "../../src/decoding/methods.ts"
+import type { Sequence } from "../../src/tokens/sequences.ts"
+import type { Method } from "../../src/methods/Method.ts"
 import type { Engine } from "../../src/engines/Engine.ts"
 import { predictedBytes } from "../../src/evaluation/bytes.ts"
 import { bitsPerByte, makeCausalEvaluator } from "../../src/evaluation/causal.ts"
@@ -11,7 +11,7 @@ import {
   documentBounds,
   likelihoodBound,
   lossAtRatio
-} from "../../src/evaluation/diffusion.ts"
+} from "../../src/evaluation/likelihood.ts"
 import type { EvaluationResult } from "../../src/evaluation/results.ts"
 import { evenly } from "../../src/evaluation/selection.ts"
 import type { LoadedModel } from "../../src/models/artifact.ts"

@@ -8,7 +8,7 @@ import {
   tokenizerJson,
   trainBpe
 } from "../../scripts/assets/bpe.ts"
-import { parseTokenizer } from "../../src/data/tokenizer.ts"
+import { parseTokenizer } from "../../src/tokens/tokenizer.ts"
 
 const texts = [
   "low low low low low lower lower newest newest newest newest newest newest widest widest widest",

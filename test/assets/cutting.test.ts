@@ -2,8 +2,8 @@ import * as fc from "fast-check"
 import { describe, expect, it } from "vitest"
 import { excerpter, sentenceStarts } from "../../scripts/assets/excerpt.ts"
 import { overlaps, runs } from "../../scripts/assets/overlap.ts"
-import { seeded, shuffled } from "../../src/data/corpora/random.ts"
-import { renderChapter, renderFactbook, renderText, type SourceDocument } from "../../src/data/corpora/sources.ts"
+import { seeded, shuffled } from "../../src/corpora/random.ts"
+import { renderChapter, renderFactbook, renderText, type SourceDocument } from "../../src/corpora/sources.ts"
 import { makeSplit, shares } from "../../scripts/assets/split.ts"
 
 const document = (source: SourceDocument["source"], text: string, id = "x"): SourceDocument => ({

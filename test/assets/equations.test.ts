@@ -1,7 +1,7 @@
 import { Result } from "effect"
 import { describe, expect, it } from "vitest"
-import { makeProblems, type Solver } from "../../src/data/corpora/equations.ts"
-import { checkAnswer, parseEquation, type Rational, rational } from "../../src/data/reasoning.ts"
+import { makeProblems, type Solver } from "../../src/corpora/equations.ts"
+import { checkAnswer, parseEquation, type Rational, rational } from "../../src/evaluation/tasks/equations.ts"
 
 const show = ({ denominator, numerator }: Rational) =>
   denominator === 1n ? String(numerator) : `${numerator}/${denominator}`

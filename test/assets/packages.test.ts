@@ -4,7 +4,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "nod
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { afterAll, beforeAll, describe, expect, it } from "vitest"
-import { openPackage, tarballName } from "../../src/data/corpora/packages.ts"
+import { openPackage, tarballName } from "../../src/corpora/packages.ts"
 
 const name = "@scope/a-package"
 const version = "1.2.3"

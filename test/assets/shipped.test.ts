@@ -5,11 +5,18 @@ import { join } from "node:path"
 import { describe, expect, it } from "vitest"
 import { mostTokens } from "../../scripts/assets/build.ts"
 import type { ShippedDocument } from "../../scripts/assets/documents.ts"
-import type { Problem } from "../../src/data/corpora/equations.ts"
+import type { Problem } from "../../src/corpora/equations.ts"
 import { overlaps } from "../../scripts/assets/overlap.ts"
-import { recordsFromJsonLines } from "../../src/data/documents.ts"
-import { answerOf, checkAnswer, equationOf, holds, parseEquation, parseRational } from "../../src/data/reasoning.ts"
-import { sequencesOf } from "../../src/data/sequences.ts"
+import { recordsFromJsonLines } from "../../src/formats/documents.ts"
+import {
+  answerOf,
+  checkAnswer,
+  equationOf,
+  holds,
+  parseEquation,
+  parseRational
+} from "../../src/evaluation/tasks/equations.ts"
+import { sequencesOf } from "../../src/tokens/sequences.ts"
 import { makeOrt } from "../../src/engines/ort/ort.ts"
 import { makeCausalEvaluator } from "../../src/evaluation/causal.ts"
 import { openModel } from "../../src/models/artifact.ts"

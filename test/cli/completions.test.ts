@@ -5,7 +5,7 @@ import { join } from "node:path"
 import { Effect } from "effect"
 import { Completions } from "effect/cli"
 import { afterAll, assert, beforeAll, describe, it } from "vitest"
-import { scriptFor } from "../../src/cli/completions.ts"
+import { scriptFor } from "../../src/cli/verbs/completions.ts"
 import { commandFor, verbNames } from "../../src/cli/verbs.ts"
 import { program } from "../support/program.ts"
 

@@ -1,6 +1,6 @@
 import { assert, describe, it } from "vitest"
-import { diffJson, diffMarkdown, diffText } from "../../src/cli/diffFormats.ts"
-import { styleOf } from "../../src/cli/style.ts"
+import { diffJson, diffMarkdown, diffText } from "../../src/cli/text/diffFormats.ts"
+import { styleOf } from "../../src/cli/terminal/style.ts"
 import { diffRuns } from "../../src/ledger/Diff.ts"
 import { LedgerScript, type Work } from "../support/ledgerScript.ts"
 

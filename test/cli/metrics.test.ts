@@ -1,8 +1,8 @@
 import * as fc from "fast-check"
 import { assert, describe, it } from "vitest"
-import { chart } from "../../src/cli/chart.ts"
-import { renderMetrics, sparkline } from "../../src/cli/metrics.ts"
-import { styleOf } from "../../src/cli/style.ts"
+import { chart } from "../../src/cli/text/chart.ts"
+import { renderMetrics, sparkline } from "../../src/cli/verbs/metrics.ts"
+import { styleOf } from "../../src/cli/terminal/style.ts"
 import { type Metric, metricsOfAction, metricsOfRun } from "../../src/ledger/Series.ts"
 import { LedgerScript } from "../support/ledgerScript.ts"
 

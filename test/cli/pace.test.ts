@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest"
-import { progressText } from "../../src/cli/eventText.ts"
-import { Pace } from "../../src/cli/pace.ts"
+import { progressText } from "../../src/cli/text/eventText.ts"
+import { Pace } from "../../src/cli/terminal/pace.ts"
 
 const after = (...marks: ReadonlyArray<readonly [ms: number, done: number, total?: number, unit?: string]>): Pace => {
   const pace = new Pace()

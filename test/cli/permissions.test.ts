@@ -3,7 +3,7 @@ import { chmodSync, mkdirSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { Effect } from "effect"
 import { afterEach, assert, beforeEach, describe, it } from "vitest"
-import { permissions } from "../../src/cli/checks/permissions.ts"
+import { permissions } from "../../src/cli/verbs/checks/permissions.ts"
 import { temporaryDirectory } from "../support/inProcess.ts"
 
 let directory: ReturnType<typeof temporaryDirectory>

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "vitest"
-import { formatRows } from "../../src/cli/rows.ts"
+import { formatRows } from "../../src/cli/text/rows.ts"
 import { needsRun, queries } from "../../src/ledger/queries.ts"
 import { sha256, toBytes } from "../../src/pipeline/Digest.ts"
 import { LedgerScript } from "../support/ledgerScript.ts"

@@ -1,6 +1,6 @@
 import { assert, describe, it } from "vitest"
-import { listRuns, renderRuns } from "../../src/cli/runs.ts"
-import { styleOf } from "../../src/cli/style.ts"
+import { listRuns, renderRuns } from "../../src/cli/verbs/runs.ts"
+import { styleOf } from "../../src/cli/terminal/style.ts"
 import { statusOf } from "../../src/ledger/RunRows.ts"
 import { newOwner } from "../../src/runner/Machine.ts"
 import { LedgerScript } from "../support/ledgerScript.ts"

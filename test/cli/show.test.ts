@@ -1,6 +1,6 @@
 import { assert, describe, it } from "vitest"
-import { showAction, showArtifact, showObject, showRun } from "../../src/cli/showText.ts"
-import { styleOf } from "../../src/cli/style.ts"
+import { showAction, showArtifact, showObject, showRun } from "../../src/cli/text/showText.ts"
+import { styleOf } from "../../src/cli/terminal/style.ts"
 import { markArtifacts } from "../../src/ledger/Actions.ts"
 import { actionDetails, artifactDetails, objectDetails, runDetails } from "../../src/ledger/Details.ts"
 import { sha256 } from "../../src/pipeline/Digest.ts"

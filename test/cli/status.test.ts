@@ -1,5 +1,5 @@
 import { assert, describe, it } from "vitest"
-import { statusOf } from "../../src/cli/status.ts"
+import { statusOf } from "../../src/cli/verbs/status.ts"
 import { acquire } from "../../src/ledger/Leases.ts"
 import { beginExecution } from "../../src/ledger/Runs.ts"
 import { ConfigError } from "../../src/pipeline/ConfigError.ts"

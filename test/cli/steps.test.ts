@@ -1,6 +1,6 @@
 import { Writable } from "node:stream"
 import { assert, describe, it } from "vitest"
-import { maskSign, redrawn, shownText } from "../../src/cli/generate/steps.ts"
+import { maskSign, redrawn, shownText } from "../../src/cli/verbs/generate/steps.ts"
 
 const tokenizer = {
   maskToken: "<M>",

@@ -1,7 +1,7 @@
 import * as fc from "fast-check"
 import { describe, expect, it } from "@effect/vitest"
 import { Effect, Schema } from "effect"
-import { makeDenoiser } from "../../src/decoding/denoiser.ts"
+import { makeDenoiser } from "../../src/sessions/denoiser.ts"
 import {
   algorithms,
   type Denoiser,

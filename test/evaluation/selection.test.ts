@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest"
-import type { Sequence } from "../../src/data/sequences.ts"
+import type { Sequence } from "../../src/tokens/sequences.ts"
 import { predictedBytes } from "../../src/evaluation/bytes.ts"
 import { evenly, judgeSequences, promptSequences } from "../../src/evaluation/selection.ts"
 

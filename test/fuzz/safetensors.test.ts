@@ -2,7 +2,7 @@
 import { Result } from "effect"
 import * as fc from "fast-check"
 import { assert, describe, it } from "vitest"
-import { dtypeBits, encodeHeader, parseHeader, SafetensorsError } from "../../src/data/safetensors.ts"
+import { dtypeBits, encodeHeader, parseHeader, SafetensorsError } from "../../src/formats/safetensors.ts"
 
 const encoded = encodeHeader(
   [

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { afterEach, beforeEach, describe, expect, it } from "@effect/vitest"
 import { Effect } from "effect"
-import { openTensors, type StoredTensors } from "../../src/data/tensorFiles.ts"
+import { openTensors, type StoredTensors } from "../../src/formats/tensorFiles.ts"
 import { makeOrt } from "../../src/engines/ort/ort.ts"
 import {
   decodeModelConfig,
@@ -14,14 +14,14 @@ import {
   parameterSpecs
 } from "../../src/models/config.ts"
 import { allocateParameters, initialise, initialValues } from "../../src/models/parameters.ts"
-import { forward, logits, weightsOf } from "../../src/models/qwen.ts"
+import { forward, logits, weightsOf } from "../../src/models/decoder.ts"
 import { loadWeights, saveWeights } from "../../src/models/weights.ts"
 import { input, reshape } from "../../src/tensor/ops.ts"
 import { makeProgram } from "../../src/tensor/Program.ts"
 import { normals, randomKey } from "../../src/tensor/random.ts"
 import { allocateTraining, makeTrainer } from "../../src/training/trainer.ts"
-import { causalObjective } from "../../src/training/objectives/causal.ts"
-import { makeEpochs } from "../../src/data/epochs.ts"
+import { causalObjective } from "../../src/methods/causal/objective.ts"
+import { makeEpochs } from "../../src/tokens/epochs.ts"
 import { openLog } from "../../src/training/log.ts"
 import { python } from "./python.ts"
 

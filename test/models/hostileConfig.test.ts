@@ -4,11 +4,11 @@ import { mkdtempSync, rmSync, truncateSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { afterAll, describe, expect, it } from "vitest"
-import { readText } from "../../src/data/textFile.ts"
-import { parseTokenizer } from "../../src/data/tokenizer.ts"
+import { readText } from "../../src/formats/textFile.ts"
+import { parseTokenizer } from "../../src/tokens/tokenizer.ts"
 import { decodeModelConfig, type ModelConfig } from "../../src/models/config.ts"
-import { ldlmFormat } from "../../src/models/latent/ldlm.ts"
-import { vfmFormat } from "../../src/models/latent/vfm.ts"
+import { ldlmFormat } from "../../src/methods/ldlm/networks.ts"
+import { vfmFormat } from "../../src/methods/vfm/networks.ts"
 
 const base = {
   model_type: "qwen3",

@@ -134,43 +134,37 @@ const changesOf = (files: Reached, names: ReadonlyArray<string>) =>
   )
 const edited = (files: Reached) => Object.fromEntries(files.map(([file]) => [file, otherCode] as const))
 
-/** The modules that bear a method's name, and the stages that reach what lies in their folders. */
+/** The modules of a method's room, and the stages that reach them: what is neither of its training nor of its decoding is of both. */
 const modulesOf = (method: string): Reached =>
-  globSync(`{src,stages}/**/${method}*.ts`, { cwd: root })
+  globSync(`src/methods/${method}/*.ts`, { cwd: root })
     .sort()
     .map(file => {
-      // What survives in latents is measured by a training, too, as is the loss of masks with noise.
-      if (/^src\/models\/|Reconstruction|TokenLosses/.test(file)) return [file, all] as const
-      return [file, file.startsWith("src/decoding/") ? measured : ["train"]] as const
+      if (/\/(method|decode)\.ts$/.test(file)) return [file, measured] as const
+      const trains = /\/(train|settings|objective|data|rows|adaptiveTimes|warmUp|latentNoising)\.ts$/.test(file)
+      return [file, trains ? ["train"] : all] as const
     })
 
 describe("the code of a method", () => {
   it.each(["ldlm", "vfm", "cola"])("%s, any module of it, changes this row alone", async method => {
     const modules = modulesOf(method)
-    for (const folder of [
-      "decoding/latent",
-      "decoding/methods",
-      "models/latent",
-      "training/objectives",
-      "training/settings"
-    ])
+    for (const module of ["decode", "method", "networks", "objective", "settings", "train"])
       assert.include(
         modules.map(([file]) => file),
-        `src/${folder}/${method}.ts`
+        `src/methods/${method}/${module}.ts`
       )
     assert.deepStrictEqual(await changedBy(edited(modules)), changesOf(modules, [method]))
   })
 
   it("of masked diffusion changes the rows that are trained by masks", async () => {
     const shared: Reached = [
-      ["stages/train/maskedTraining.ts", ["train"]],
-      ["src/training/settings/masked.ts", ["train"]],
-      ["src/training/objectives/diffusion.ts", ["train"]],
-      ["src/training/objectives/alignment.ts", ["train"]],
-      ["src/training/panels.ts", ["train"]],
-      ["src/decoding/methods/masked.ts", measured]
+      ["src/methods/shared/maskedTraining.ts", ["train"]],
+      ["src/methods/masked/settings.ts", ["train"]],
+      ["src/methods/shared/masks/objective.ts", ["train"]],
+      ["src/methods/shared/alignment/aligning.ts", ["train"]],
+      ["src/methods/shared/panels.ts", ["train"]],
+      ["src/methods/masked/method.ts", measured]
     ]
-    const own: Reached = [["stages/train/masked.ts", ["train"]]]
+    const own: Reached = [["src/methods/masked/train.ts", ["train"]]]
     assert.deepStrictEqual(await changedBy(edited([...own, ...shared])), {
       ...changesOf([...own, ...shared], maskedRows),
       ...changesOf(shared, ["cola"])
@@ -179,7 +173,7 @@ describe("the code of a method", () => {
   })
 
   it("that another method takes over changes that one, too: Cola's bound is that of masked diffusion", async () => {
-    const file = "src/decoding/methods/masked.ts"
+    const file = "src/methods/masked/method.ts"
     const causal = (text: string) => text.replace("causal: false", "causal: true")
     const changed = await changedBy({ [file]: causal }, ({ label }) => label.startsWith("evaluate/"))
     assert.deepStrictEqual(changed, changesOf([[file, ["evaluate"]]], [...maskedRows, "cola"]))
@@ -215,7 +209,7 @@ describe("what determines no result", () => {
   it("is not looked at: reasons of refusals, the command line, the runner, the ledger, pages, other methods' settings", () => {
     const below = (folder: string) =>
       [...codes].filter(([, { seen }]) => seen.some(([path]) => path.startsWith(folder)))
-    for (const folder of ["src/cli/", "src/runner/", "src/ledger/", "src/training/unsupported.ts", "pipelines/"])
+    for (const folder of ["src/cli/", "src/runner/", "src/ledger/", "src/methods/unsupported.ts", "pipelines/"])
       assert.isEmpty(below(join(tree(), folder)), folder)
     const drawing = below(join(tree(), "src/report/")).map(([id]) => id)
     assert.deepStrictEqual(drawing, [...new Set(actions.filter(({ label }) => label === "report-grid").map(idOf))])
@@ -243,7 +237,7 @@ describe("what determines no result", () => {
 describe("the settings of a method", () => {
   /** A field more, and another default. */
   const edits = [
-    ["common", "const commonFields = {", "seedOffset: setting(Count, 0)", "seedOffset: setting(Count, 1)"],
+    ["shared", "const commonFields = {", "seedOffset: setting(Count, 0)", "seedOffset: setting(Count, 1)"],
     ["masked", "export const maskedFields = {", "setting(Schema.Boolean, false)", "setting(Schema.Boolean, true)"],
     ["ldlm", "...LdlmArchitecture.fields,", "promptDropout: setting(Share, 0.1)", "promptDropout: setting(Share, 0.2)"],
     ["vfm", "...VfmArchitecture.fields,", "adapterDropout: setting(Share, 0.1)", "adapterDropout: setting(Share, 0.2)"],
@@ -254,7 +248,7 @@ describe("the settings of a method", () => {
       "colaConditionDropout: setting(Share, 0.2)"
     ]
   ] as const
-  const common = ["common", "seed_offset"]
+  const common = ["shared", "seed_offset"]
   const masked = [...common, "masked", "shuffle_teacher"]
   const fields: { readonly [row: string]: ReadonlyArray<string> } = {
     ...Object.fromEntries(maskedRows.map(row => [row, masked])),
@@ -276,7 +270,7 @@ describe("the settings of a method", () => {
     const other = join(directory.path, "settings")
     copySources(other)
     for (const [method, begin, found, by] of edits) {
-      const file = join("src", "training", "settings", `${method}.ts`)
+      const file = join("src", "methods", method, "settings.ts")
       const text = bytesOf(file)
       for (const part of [begin, found]) assert.include(text, part)
       const added = `${begin}\n  ${method}: setting(Schema.Literal("added"), "added"),`

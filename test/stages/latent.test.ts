@@ -5,13 +5,14 @@ import { fileURLToPath } from "node:url"
 import { Effect, Schema } from "effect"
 import { afterEach, assert, beforeEach, describe, it } from "vitest"
 import { DiffusionDecoding } from "../../src/decoding/diffusion.ts"
-import { loadWith, methodNamed } from "../../src/decoding/methods.ts"
+import { loadWith, methodNamed } from "../../src/methods/Method.ts"
 import { makeOrt } from "../../src/engines/ort/ort.ts"
 import { numericClass } from "../../src/engines/names.ts"
 import { EvaluationResult } from "../../src/evaluation/results.ts"
+import { latentOf } from "../../src/methods/Method.ts"
 import { openModel } from "../../src/models/artifact.ts"
 import { countParameters, parameterSpecs } from "../../src/models/config.ts"
-import type { MethodName } from "../../src/models/latent/methodName.ts"
+import type { MethodName } from "../../src/models/methodNames.ts"
 import { countElements } from "../../src/models/parameters.ts"
 import * as Pipeline from "../../src/pipeline/Pipeline.ts"
 import { downloadModel } from "../../stages/download.ts"
@@ -149,7 +150,7 @@ describe("the stage train", () => {
     const { made, model, weights } = await written(ran)
     assert.strictEqual(model.latent?.method, method)
     assert.isTrue(model.diffusion)
-    const beside = countElements(latentFormats[model.latent!.method].specs(model.latent!, model.config))
+    const beside = countElements(latentFormats[method].specs(latentOf(model, method), model.config))
     const record = JSON.parse(ran.text("train", "training.json")) as { readonly [field: string]: number }
     assert.strictEqual(record["parameters"], countParameters(tinyConfig) + beside)
     assert.strictEqual(record["trainedParameters"], beside + (frozen ? 0 : countParameters(tinyConfig)))

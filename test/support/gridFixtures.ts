@@ -7,7 +7,7 @@ import { sha256 } from "../../src/pipeline/Digest.ts"
 import { readLines } from "../../src/training/log.ts"
 import type { PanelLine } from "../../src/training/panelFile.ts"
 import { normals, randomKey } from "../../src/tensor/random.ts"
-import { Benchmark, Evaluation, ModelFiles, TrainingLog, Trajectories } from "../../stages/kinds.ts"
+import { Benchmark, Evaluation, ModelFiles, TrainingLog, Trajectories } from "../../src/artifacts/kinds.ts"
 
 /** Held-out documents of different lengths, all needing about 4 nats per token, `shift` more than the baseline's. */
 export const documentsWith = (shift: number, spread: number, seed = 1): EvaluationResult["documents"] => {

@@ -1,10 +1,10 @@
 /** A tiny training, to compare engines and processes by its losses and gradients. */
 import { Effect } from "effect"
-import { makeEpochs } from "../../src/data/epochs.ts"
+import { makeEpochs } from "../../src/tokens/epochs.ts"
 import type { Engine } from "../../src/engines/Engine.ts"
 import { parameterSpecs } from "../../src/models/config.ts"
 import { initialise } from "../../src/models/parameters.ts"
-import { causalObjective } from "../../src/training/objectives/causal.ts"
+import { causalObjective } from "../../src/methods/causal/objective.ts"
 import { allocateTraining, makeTrainer } from "../../src/training/trainer.ts"
 import { modelConfig } from "./tinyModel.ts"
 

@@ -3,7 +3,7 @@ import { Result } from "effect"
 import { readFileSync } from "node:fs"
 import { createRequire } from "node:module"
 import { dirname, join } from "node:path"
-import { parseTokenizer, type Tokenizer } from "../../src/data/tokenizer.ts"
+import { parseTokenizer, type Tokenizer } from "../../src/tokens/tokenizer.ts"
 
 export const shippedDirectory = join(import.meta.dirname, "../../assets/tokenizer")
 

@@ -3,7 +3,7 @@ import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, truncateSync, w
 import { join } from "node:path"
 import { afterEach, beforeEach, describe, expect, it } from "@effect/vitest"
 import { Effect, Fiber, Schema, type Scope } from "effect"
-import { makeEpochs } from "../../src/data/epochs.ts"
+import { makeEpochs } from "../../src/tokens/epochs.ts"
 import { makeOrt } from "../../src/engines/ort/ort.ts"
 import { makeReference } from "../../src/engines/reference/reference.ts"
 import { type Engine, EngineError } from "../../src/engines/Engine.ts"
@@ -12,7 +12,7 @@ import { initialise, initialValues, type ParameterSpec } from "../../src/models/
 import { matmul, mul, sub, sum } from "../../src/tensor/ops.ts"
 import { train, type Training, UpdateSettings } from "../../src/training/loop.ts"
 import { type Averaging, normalisers, type Objective } from "../../src/training/objective.ts"
-import { causalObjective } from "../../src/training/objectives/causal.ts"
+import { causalObjective } from "../../src/methods/causal/objective.ts"
 import { temporaryDirectory } from "../support/inProcess.ts"
 import { modelConfig } from "../support/tinyModel.ts"
 

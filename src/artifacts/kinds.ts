@@ -1,0 +1,111 @@
+/** The kinds of artifacts that stages exchange. */
+import { Schema } from "effect"
+import * as Artifact from "../pipeline/Artifact.ts"
+
+/** Ways to find the order in which a response is revealed; see src/methods/shared/trajectories/trajectory.ts. */
+export const trajectoryModes = ["scheduled", "entropy", "lr", "random", "free"] as const
+
+const Count = Schema.Int.check(Schema.isGreaterThanOrEqualTo(0))
+
+/** Text documents, prompts with responses, or conversations, as JSON Lines, JSON or Parquet files. */
+export const Documents = Artifact.kind("documents", {
+  metadata: Schema.Struct({
+    documents: Count,
+    /** UTF-8 bytes of their text. */
+    bytes: Count
+  })
+})
+
+/** `pins.json`: which texts a corpus consists of, by package, file and SHA-256; see assets/README.md. */
+export const CorpusPins = Artifact.kind("corpus-pins", {
+  metadata: Schema.Struct({ texts: Count, bytes: Count, tokens: Count })
+})
+
+/** `tokenizer.json`, with `tokenizer_config.json` where there is one. */
+export const Tokenizer = Artifact.kind("tokenizer", {
+  metadata: Schema.Struct({ vocabSize: Count })
+})
+
+/** The files of a model repository: configuration, safetensors, tokenizer. */
+export const ModelFiles = Artifact.kind("model-files", {
+  metadata: Schema.Struct({
+    files: Count,
+    /** Tensors in the safetensors files. */
+    tensors: Count,
+    parameters: Count
+  })
+})
+
+/** `metrics.jsonl`, one line per step with its time, and the same as an event file for TensorBoard; where they were asked for, `generations.jsonl` and `panels.jsonl`. */
+export const TrainingLog = Artifact.kind("training-log", {
+  metadata: Schema.Struct({ steps: Count })
+})
+
+/** One item per document, encoded by src/tokens/sequenceCodec.ts; the unit by which every later stage is keyed. */
+export const TokenSequences = Artifact.chunkSet("token-sequences", {
+  summary: ["documents", "sequences", "tokens"],
+  metadata: Schema.Struct({
+    documents: Count,
+    sequences: Count,
+    tokens: Count,
+    /** Tokens that are learnt (may be masked, count in the loss). */
+    learnt: Count,
+    vocabSize: Count,
+    maxSeqLen: Count
+  })
+})
+
+/**
+ * One item per sequence and layer: the teacher's states as bfloat16 [tokens, hiddenSize], little-endian; and one per sequence with its ids. See
+ * src/methods/shared/anchors/anchors.ts.
+ */
+export const Anchors = Artifact.chunkSet("anchors", {
+  summary: ["sequences", "tokens"],
+  metadata: Schema.Struct({
+    sequences: Count,
+    tokens: Count,
+    hiddenSize: Count,
+    /** How many layers the teacher has. */
+    numHiddenLayers: Count,
+    /** Of these layers; 0 is the embedding. */
+    layers: Schema.Array(Count)
+  })
+})
+
+/** One item per sequence: the order in which a model would reveal its response; see src/methods/shared/trajectories/trajectories.ts. */
+export const Trajectories = Artifact.chunkSet("trajectories", {
+  summary: ["trajectories", "tokens"],
+  metadata: Schema.Struct({
+    trajectories: Count,
+    /** Sequences that are too short to have one. */
+    skipped: Count,
+    /** Of the responses. */
+    tokens: Count,
+    /** Forward passes, summed over sequences. */
+    forwards: Count,
+    mode: Schema.Literals(trajectoryModes),
+    maskId: Count
+  })
+})
+
+/** `evaluation.json`: what was measured of a diffusion model. */
+export const Evaluation = Artifact.kind("evaluation", {
+  metadata: Schema.Struct({
+    /** Nats per token; left out where the method has no bound. */
+    nllBound: Schema.optionalKey(Schema.Finite),
+    standardError: Schema.optionalKey(Schema.Finite)
+  })
+})
+
+/** `benchmark.json`: how fast a model decodes. */
+export const Benchmark = Artifact.kind("benchmark", {
+  metadata: Schema.Struct({
+    /** Digest of the model that was timed. */
+    weights: Schema.String
+  })
+})
+
+/** Files for people: `report.md`, `report.html`, `report.json`. */
+export const Report = Artifact.kind("report", {
+  metadata: Schema.Struct({ title: Schema.String })
+})

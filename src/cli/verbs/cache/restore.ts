@@ -1,0 +1,131 @@
+/** `pipeline cache restore`: copies an artifact's files out of the store. */
+import { existsSync } from "node:fs"
+import { join, resolve as resolvePath } from "node:path"
+import { Effect } from "effect"
+import { Argument, Command, Flag } from "effect/cli"
+import { ConfigError } from "../../../pipeline/ConfigError.ts"
+import { short } from "../../../pipeline/Digest.ts"
+import { bytes } from "../../../pipeline/units.ts"
+import { storeAt } from "../../../runner/Cache.ts"
+import * as Layer from "../../../store/Layer.ts"
+import { nodeDisk } from "../../../store/NodeDisk.ts"
+import { decodePage } from "../../../store/Pages.ts"
+import type * as Store from "../../../store/Store.ts"
+import { plural } from "../../text/amounts.ts"
+import { artifactOf, warnIfSuspect } from "../../artifacts.ts"
+import * as flags from "../../flags.ts"
+import { stoppable } from "../../interruption.ts"
+import { attempt, nothingYet, openHouse } from "../../house.ts"
+import { stdout } from "../../terminal/terminal.ts"
+
+const embedded = "embedded:"
+/** Items of a chunk set get their own folder, each named by its key. */
+const itemsFolder = "items"
+
+export const restore = Command.make(
+  "restore",
+  {
+    reference: Argument.String("ref").pipe(
+      Argument.withDescription(
+        "An artifact, an action with one output (PIPELINE/LABEL), or embedded:NAME for one that ships with the program"
+      )
+    ),
+    to: Flag.String("to").pipe(
+      Flag.withDescription("Directory to write its files into; nothing that is there is replaced"),
+      Flag.withMetavar("DIR")
+    ),
+    hardlink: Flag.Boolean("hardlink").pipe(
+      Flag.withDescription("Link the files instead of copying them: takes no space, and they are read-only"),
+      Flag.withDefault(false)
+    ),
+    cache: flags.cache,
+    json: flags.json
+  },
+  Effect.fn("cache restore")(function* (args) {
+    const location = flags.locationOf(args.cache)
+    // Writes to the given directory only; the cache is not changed, except that a damaged object is moved aside.
+    const store = storeAt(location, nodeDisk)
+    const manifest = yield* args.reference.startsWith(embedded)
+      ? embeddedManifest(store, args.reference.slice(embedded.length))
+      : ledgerManifest(location, store, args.reference)
+    const directory = resolvePath(args.to)
+    const pages = manifest.items?.pages ?? []
+    const taken = [...manifest.files.map(file => file.path), ...(pages.length > 0 ? [itemsFolder] : [])].find(path =>
+      existsSync(join(directory, path))
+    )
+    if (taken !== undefined) {
+      return yield* new ConfigError({
+        at: join(args.to, taken),
+        message: "exists already, and is not replaced",
+        advice: "give another directory with --to"
+      })
+    }
+    const mode = args.hardlink ? "hardlink" : "copy"
+    yield* store.materialiseArtifact(manifest, directory, { mode })
+    let items = 0
+    for (const page of pages) {
+      for (const item of yield* Effect.flatMap(store.read(page.sha256, { size: page.size }), decodePage)) {
+        const to = join(directory, itemsFolder, item.key)
+        if (item.sha256 === undefined) {
+          yield* nodeDisk.mkdir(join(directory, itemsFolder))
+          yield* nodeDisk.write(to, item.bytes)
+        } else yield* store.materialise(item.sha256, to, { mode, size: item.size })
+        items++
+      }
+    }
+    const total = manifest.files.reduce((sum, file) => sum + file.size, 0) + (manifest.items?.bytes ?? 0)
+    if (args.json) {
+      const files = manifest.files.map(file => file.path)
+      return void stdout().write(
+        `${JSON.stringify({ directory, kind: manifest.kind, files, items, bytes: total, metadata: manifest.metadata }, null, 2)}\n`
+      )
+    }
+    const parts = [plural(manifest.files.length, "file"), ...(items === 0 ? [] : [plural(items, "item")])]
+    stdout().write(`${manifest.kind}: ${parts.join(" and ")}, ${bytes(total)}, in ${directory}\n`)
+  }, stoppable())
+).pipe(
+  Command.withDescription("Copy an artifact's files out of the store, checked on the way"),
+  Command.withExamples([
+    { command: "pipeline cache restore 3f9a12c4 --to ./weights", description: "An artifact by its digest" },
+    {
+      command: "pipeline cache restore embedded:tokenizer --to ./tokenizer",
+      description: "One that ships with the program"
+    },
+    {
+      command: "pipeline cache restore 3f9a12c4 --to ./weights --hardlink",
+      description: "Read-only, without using space"
+    }
+  ])
+)
+
+const embeddedManifest = Effect.fnUntraced(function* (store: Store.Store, name: string) {
+  const artifact = yield* Layer.findArtifact(store.layers, name)
+  if (artifact === undefined) {
+    return yield* new ConfigError({
+      at: `${embedded}${name}`,
+      message: "no artifact of that name ships with the program",
+      advice: "`pipeline list --assets` shows those that do"
+    })
+  }
+  return artifact.manifest
+})
+
+const ledgerManifest = Effect.fnUntraced(function* (
+  location: ReturnType<typeof flags.locationOf>,
+  store: Store.Store,
+  text: string
+) {
+  const house = yield* openHouse(location, "read")
+  if (house === undefined) return yield* new ConfigError({ message: nothingYet(location).trim() })
+  const found = yield* attempt(house.database, () => artifactOf(house.database, text))
+  const { digest, state } = found
+  if (state !== "present") {
+    return yield* new ConfigError({
+      at: text,
+      message: `the bytes of ${short(digest)} are not in the store: they were ${state}`,
+      advice: `\`pipeline cache trash --restore ${short(digest)}\` brings them back while the trash has them; else run the pipeline again`
+    })
+  }
+  yield* attempt(house.database, () => warnIfSuspect(house.database, found))
+  return yield* store.readManifest(digest)
+})

@@ -1,0 +1,176 @@
+/** `pipeline export`: results in the formats of other tools. */
+import { existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs"
+import { dirname, resolve } from "node:path"
+import { Effect } from "effect"
+import { Argument, Command, Flag } from "effect/cli"
+import { exportOnnx } from "../../engines/ort/export.ts"
+import { openModel, tensorsBeside } from "../../models/artifact.ts"
+import { parameterAliases, parameterSpecs } from "../../models/config.ts"
+import { parameterInputs } from "../../models/parameters.ts"
+import { forward, logits, weightsOf } from "../../models/decoder.ts"
+import { matchWeights } from "../../models/weights.ts"
+import { ConfigError } from "../../pipeline/ConfigError.ts"
+import type { HostArray } from "../../tensor/dtype.ts"
+import { input, reshape } from "../../tensor/ops.ts"
+import { encodeProgram } from "../../tensor/encode.ts"
+import { makeProgram } from "../../tensor/Program.ts"
+import { programText } from "../../tensor/text.ts"
+import { elements } from "../../tensor/Tensor.ts"
+import { artifactOf, warnIfSuspect } from "../artifacts.ts"
+import { exportAnchors } from "./export/anchors.ts"
+import { exportPanels, logKind } from "./export/panels.ts"
+import { trajectoriesText } from "./export/trajectories.ts"
+import { fromHere } from "../text/eventText.ts"
+import * as flags from "../flags.ts"
+import { stoppable } from "../interruption.ts"
+import { nodeDisk } from "../../store/NodeDisk.ts"
+import { attempt, nameOf, needCache } from "../look.ts"
+import { findModel } from "../modelSource.ts"
+
+const defaultLength = 128
+
+export const command = Command.make(
+  "export",
+  {
+    reference: Argument.String("ref").pipe(
+      Argument.withDescription(
+        "An artifact: digits of its digest, or PIPELINE/STAGE; for onnx, program and text also embedded:NAME or a directory in Hugging Face layout"
+      )
+    ),
+    to: Flag.Literals("to", ["files", "onnx", "program", "text", "anchors", "trajectories", "panels"]).pipe(
+      Flag.withDescription(
+        "files: copies of the artifact's files (a model in Hugging Face layout, a TensorBoard directory, …); onnx: a model's forward pass as a graph; program: the same as engines are given it, in JSON; text: the same to be read, a line for each operation; anchors: a teacher's hidden states, a safetensors file per sequence; trajectories: the orders of revealing, JSON Lines in the field's format; panels: pictures of a training, SVG files"
+      )
+    ),
+    output: Flag.String("output").pipe(
+      Flag.withAlias("o"),
+      Flag.withDescription("A new directory for files, anchors and panels; else a new file"),
+      Flag.withMetavar("PATH")
+    ),
+    length: Flag.Int("length").pipe(
+      Flag.withDescription(`onnx, program, text: tokens of the pass; shapes are static (default: ${defaultLength})`),
+      Flag.withMetavar("N"),
+      flags.atLeast(1),
+      Flag.withDefault(defaultLength)
+    ),
+    bidirectional: Flag.Boolean("bidirectional").pipe(
+      Flag.withDescription(
+        "onnx, program, text: every token sees all others, or as far as config.json lets it, as in a diffusion model"
+      ),
+      Flag.withDefault(false)
+    ),
+    withoutWeights: Flag.Boolean("without-weights").pipe(
+      Flag.withDescription("onnx: weights are inputs of the graph instead of part of the file"),
+      Flag.withDefault(false)
+    ),
+    cache: flags.cache
+  },
+  Effect.fn("export")(function* (args) {
+    const path = resolve(args.output)
+    const directory = args.to === "files" || args.to === "anchors" || args.to === "panels"
+    if (existsSync(path) && (!directory || readdirSync(path).length > 0))
+      return yield* new ConfigError({
+        at: `--output ${args.output}`,
+        message: `is there already${directory ? ", and not empty" : ""}`
+      })
+    const write = (content: string | Uint8Array) =>
+      Effect.sync(() => {
+        mkdirSync(dirname(path), { recursive: true })
+        writeFileSync(path, content)
+      })
+    if (args.to === "onnx" || args.to === "program" || args.to === "text")
+      yield* write(yield* written[args.to](yield* forwardPass(args), args))
+    else {
+      const { database, store } = yield* needCache(args.cache)
+      const name = yield* nameOf(args.reference)
+      const { digest } = yield* attempt(() => {
+        const artifact = artifactOf(database, name, args.to === "panels" ? logKind : undefined)
+        warnIfSuspect(database, artifact)
+        return artifact
+      })
+      const manifest = yield* store.readManifest(digest)
+      if (args.to === "files") yield* store.materialiseArtifact(manifest, path, { onto: nodeDisk })
+      else if (args.to === "anchors") yield* exportAnchors(store, digest, manifest, path)
+      else if (args.to === "panels") yield* exportPanels(store, digest, manifest, path)
+      else yield* write(yield* trajectoriesText(store, digest, manifest))
+    }
+    process.stderr.write(`wrote ${fromHere(path)}\n`)
+  }, stoppable())
+).pipe(
+  Command.withDescription("Write a result in a format of other tools"),
+  Command.withExamples([
+    {
+      command: "pipeline export embedded:teacher --to onnx -o teacher.onnx",
+      description: "A graph with weights, for Netron or an ONNX runtime"
+    },
+    {
+      command: "pipeline export embedded:teacher --to text -o teacher.txt --length 16",
+      description: "What is computed, a line for each operation"
+    },
+    {
+      command: "pipeline export 9a6e185fd0ac --to files -o teacher",
+      description: "A model that transformers loads with from_pretrained"
+    },
+    {
+      command: "pipeline export compare-50x/anchor --to anchors -o anchors",
+      description: "{key[:2]}/{key}.safetensors and manifest.json, as programs in Python read them"
+    },
+    {
+      command: "pipeline export compare-50x/trajectories/scheduled --to trajectories -o orders.jsonl",
+      description: "idx, trajectory, nfe, prompt_len of each sequence"
+    },
+    {
+      command: "pipeline export compare-50x/train/with_trajectory --to panels -o panels",
+      description: "Orders, predictions and losses of a training, a picture each"
+    }
+  ])
+)
+
+interface ForwardArguments {
+  readonly reference: string
+  readonly length: number
+  readonly bidirectional: boolean
+  readonly withoutWeights: boolean
+  readonly cache: Parameters<typeof findModel>[1]
+}
+
+/**
+ * A model's forward pass, tokens i32 [1, length] -> logits f32 [1, length, V], and where the parameters that it reads lie. Of a model with a latent model
+ * beside it, the language model's alone.
+ */
+const forwardPass = Effect.fn("forwardPass")(function* (args: ForwardArguments) {
+  const { files } = yield* findModel(args.reference, args.cache)
+  const model = yield* openModel(files)
+  const { config, tensors } = model
+  const specs = parameterSpecs(config)
+  const stored = yield* matchWeights(specs, tensors, parameterAliases(config), tensorsBeside(model))
+  const weights = weightsOf(config, parameterInputs(specs))
+  const { final } = forward(config, weights, input("tokens", "i32", [1, args.length]), {
+    causal: !args.bidirectional
+  })
+  const rows = logits(reshape(final, [args.length, config.hiddenSize]), weights)
+  return { program: makeProgram({ logits: reshape(rows, [1, args.length, config.vocabSize]) }), specs, stored }
+})
+type ForwardPass = Effect.Success<ReturnType<typeof forwardPass>>
+
+const asOnnx = Effect.fn("asOnnx")(function* ({ program, specs, stored }: ForwardPass, args: ForwardArguments) {
+  const values: { [name: string]: HostArray } = {}
+  if (!args.withoutWeights)
+    for (const { name, shape } of specs) values[name] = yield* stored.get(name)!.floats(0, elements(shape))
+  return yield* Effect.try({
+    try: () => exportOnnx(program, values),
+    catch: cause =>
+      new ConfigError({
+        at: args.reference,
+        message: cause instanceof Error ? cause.message : String(cause),
+        advice: "--without-weights writes the graph alone"
+      })
+  })
+})
+
+/** What a file holds of a forward pass. */
+const written = {
+  onnx: asOnnx,
+  program: ({ program }: ForwardPass) => Effect.succeed(`${encodeProgram(program)}\n`),
+  text: ({ program }: ForwardPass) => Effect.succeed(programText(program))
+}

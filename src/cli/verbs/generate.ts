@@ -1,0 +1,196 @@
+/** `pipeline generate`: text from a model. */
+import { availableParallelism } from "node:os"
+import { Effect, Option, Stream } from "effect"
+import { Argument, Command, Flag } from "effect/cli"
+import { algorithms, schedules } from "../../decoding/diffusion.ts"
+import { makeEngine } from "../../engines/make.ts"
+import { loadWith, methodNamed } from "../../methods/Method.ts"
+import { openModel } from "../../models/artifact.ts"
+import { ConfigError, render } from "../../pipeline/ConfigError.ts"
+import * as flags from "../flags.ts"
+import { promptLines, standardInput } from "./generate/prompts.ts"
+import { defaultNewTokens, diffusionOf, roomFor, samplingOf } from "./generate/settings.ts"
+import { history, listed, redrawn } from "./generate/steps.ts"
+import { autoregressive, diffusion, type Task } from "./generate/texts.ts"
+import { printJson } from "../look.ts"
+import { findModel } from "../modelSource.ts"
+import { redraws, styleOf } from "../terminal/style.ts"
+import { greatest } from "../../pipeline/lists.ts"
+import { endWithReader } from "../ending.ts"
+import { printData } from "../terminal/terminal.ts"
+
+const defaultModel = "embedded:teacher"
+
+const number = (name: string, description: string) =>
+  Flag.Finite(name).pipe(Flag.withDescription(description), Flag.optional)
+const whole = (name: string, description: string) =>
+  Flag.Int(name).pipe(Flag.withDescription(description), Flag.withMetavar("N"))
+
+export const command = Command.make(
+  "generate",
+  {
+    prompts: Argument.String("prompt").pipe(
+      Argument.withDescription(
+        "Texts to go on from, together; - reads one from standard input. Without any, every line of standard input is one, until exit"
+      ),
+      Argument.variadic({ min: 0 })
+    ),
+    mode: Flag.Literals("mode", ["ar", "diffusion"]).pipe(
+      Flag.withDescription(
+        "How to decode: ar, token by token; diffusion, from masks (default: what the model was trained for)"
+      ),
+      Flag.optional
+    ),
+    model: Flag.String("model").pipe(
+      Flag.withAlias("m"),
+      Flag.withDescription(
+        `embedded:NAME, a directory in Hugging Face layout, or what a run made: an action (pretrain-teacher/pretrain) or digits of a digest (default: ${defaultModel})`
+      ),
+      Flag.withMetavar("REF"),
+      Flag.withDefault(defaultModel)
+    ),
+    maxNewTokens: whole(
+      "max-new-tokens",
+      `Tokens to make at most (default: ${defaultNewTokens}, or as many as the model has room for)`
+    ).pipe(Flag.withAlias("n"), Flag.optional),
+    numReturnSequences: whole("num-return-sequences", "Texts for each prompt (default: 1)").pipe(Flag.withDefault(1)),
+    temperature: Flag.Finite("temperature").pipe(
+      Flag.withAlias("t"),
+      Flag.withDescription("Higher is more varied; 0 takes the most likely token (default: ar 0.8, diffusion 0.5)"),
+      Flag.optional
+    ),
+    topP: number(
+      "top-p",
+      "Draws from the most likely tokens that together reach this probability (default: ar 0.95, diffusion none)"
+    ),
+    topK: whole("top-k", "Draws from so many of the most likely tokens only (default: ar none, diffusion 200)").pipe(
+      Flag.optional
+    ),
+    steps: whole("steps", "diffusion: denoising steps (default: as many as new tokens)").pipe(Flag.optional),
+    eps: number("eps", "diffusion: last value of the time, for origin and the schedule floor (default: 0.001)"),
+    alg: Flag.Literals("alg", algorithms).pipe(
+      Flag.withDescription("diffusion: which masks are revealed first (default: p2)"),
+      Flag.optional
+    ),
+    algTemp: number("alg-temp", "diffusion: above 0, positions are drawn at random by their confidence (default: 0.5)"),
+    schedule: Flag.Literals("schedule", schedules).pipe(
+      Flag.withDescription("diffusion: how many masks a step reveals (default: quota)"),
+      Flag.optional
+    ),
+    verbose: Flag.Boolean("verbose").pipe(
+      Flag.withDescription("diffusion: print the text after every step on stderr, also where it is no terminal"),
+      Flag.withDefault(false)
+    ),
+    historyOut: Flag.String("history-out").pipe(
+      Flag.withDescription("diffusion: write every step to this file as JSON Lines: step, prompt, ids, text"),
+      Flag.withMetavar("FILE"),
+      Flag.optional
+    ),
+    seed: whole("seed", "The same seed gives the same text (default: 0)").pipe(Flag.withDefault(0)),
+    engine: flags.engine,
+    precision: flags.precision,
+    python: flags.python,
+    cache: flags.cache,
+    json: flags.json
+  },
+  Effect.fn("generate")(function* (args) {
+    if (args.numReturnSequences < 1)
+      return yield* new ConfigError({ at: "--num-return-sequences", message: "must be a whole number from 1 on" })
+    // Wrong numbers are refused before a model is read.
+    yield* Effect.all([samplingOf(args, "ar"), diffusionOf(args, 1)])
+    endWithReader()
+    const { files, name } = yield* findModel(args.model, args.cache)
+    const engine = yield* makeEngine(yield* flags.engineClass(args), { threads: availableParallelism() })
+    const opened = yield* openModel(files)
+    const model = yield* loadWith(engine, opened, yield* methodNamed(opened.method))
+    const mode = Option.getOrElse(args.mode, () => (model.diffusion ? "diffusion" : "ar"))
+    if (mode === "ar" && !model.tokenShift)
+      return yield* new ConfigError({
+        at: "--mode ar",
+        message: "the model predicts every token at its own place (token_shift is false in its config.json)",
+        advice: "it decodes by --mode diffusion"
+      })
+    const { config, tokenizer } = model
+    if (mode === "diffusion" && tokenizer.maskId >= config.vocabSize)
+      return yield* new ConfigError({
+        at: "--mode diffusion",
+        message: `the mask token has id ${tokenizer.maskId}, but the model's embedding has ${config.vocabSize} rows`,
+        advice: "it decodes by --mode ar"
+      })
+    const { dim } = styleOf(process.stderr)
+    const kept = Option.isNone(args.historyOut) ? [] : [yield* history(tokenizer, args.historyOut.value)]
+
+    const answer = (texts: ReadonlyArray<string>) =>
+      Effect.gen(function* () {
+        const asked = texts.flatMap(text => Array<string>(args.numReturnSequences).fill(text))
+        const prompts = asked.map(tokenizer.encode)
+        if (prompts.some(({ length }) => length === 0))
+          return yield* new ConfigError({ at: "prompt", message: "is empty", advice: "a model goes on from a text" })
+        const longest = greatest(prompts.map(({ length }) => length))
+        const newTokens = yield* roomFor(longest, model.json["max_position_embeddings"], args.maxNewTokens)
+        const task: Task = { engine, model, prompts, newTokens, seed: args.seed }
+        const begun = performance.now()
+        const made = yield* mode === "ar"
+          ? autoregressive(task, yield* samplingOf(args, mode), piece => {
+              if (!args.json) printData(piece)
+            })
+          : diffusion(task, yield* diffusionOf(args, newTokens), [
+              ...(redraws(process.stderr) && !args.json && !args.verbose ? [redrawn(tokenizer, process.stderr)] : []),
+              ...(args.verbose ? [listed(tokenizer, process.stderr, prompts.length)] : []),
+              ...kept
+            ])
+        const seconds = (performance.now() - begun) / 1000
+        if (args.json) {
+          const results = made.texts.map((text, i) => ({ prompt: asked[i]!, ...text }))
+          return printJson({ model: name, mode, seed: args.seed, seconds, forwards: made.forwards, texts: results })
+        }
+        if (mode === "diffusion") for (const { text } of made.texts) printData(`${text}\n`)
+        const tokens = made.texts.reduce((sum, text) => sum + text.tokens.length, 0)
+        const passes =
+          made.forwards === undefined ? "" : `, ${made.forwards} forward ${made.forwards === 1 ? "pass" : "passes"}`
+        const speed = `${(tokens / seconds).toFixed(0)} tok/s`
+        const stopped = made.texts.length === 1 ? ` (${made.texts[0]!.stopped})` : ` in ${made.texts.length} texts`
+        process.stderr.write(dim(`${name}, ${tokens} tokens${stopped}${passes}, ${speed}, seed ${args.seed}\n`))
+      }).pipe(Effect.scoped)
+
+    if (args.prompts.length > 0)
+      return yield* answer(
+        yield* Effect.forEach(args.prompts, text => (text === "-" ? standardInput : Effect.succeed(text)))
+      )
+    // Somebody at a terminal tries again; a script wants to know.
+    const orSay = <E, R>(effect: Effect.Effect<void, E, R>) =>
+      process.stdin.isTTY
+        ? Effect.catchIf(
+            effect,
+            error => error instanceof ConfigError,
+            error => Effect.sync(() => void process.stderr.write(`${render(error)}\n`))
+          )
+        : effect
+    yield* Stream.runForEach(promptLines, line => orSay(answer([line])))
+  }, Effect.scoped)
+).pipe(
+  Command.withDescription("Print continuations of texts by a trained model"),
+  Command.withExamples([
+    {
+      command: 'pipeline generate --mode ar "The people of the"',
+      description: "From the model that ships with the program"
+    },
+    {
+      command: 'pipeline generate -m compare-50x/train/no_align -n 64 --steps 16 "The people of the"',
+      description: "By diffusion, from a model that a run trained; the terminal shows the masks give way"
+    },
+    {
+      command:
+        'pipeline generate --mode diffusion --alg entropy --alg-temp 0 -t 0 --history-out steps.jsonl "The" "In"',
+      description: "Two texts at once, always the most likely tokens; every step is kept"
+    },
+    {
+      command: "pipeline generate -m ./Qwen3-0.6B - < prompt.txt",
+      description: "From a directory in Hugging Face layout; the prompt is a file"
+    },
+    {
+      command: "pipeline generate -m pretrain-teacher/pretrain",
+      description: "Asks for prompts, until exit"
+    }
+  ])
+)

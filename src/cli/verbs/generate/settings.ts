@@ -1,0 +1,85 @@
+/** What the flags of `pipeline generate` mean together. */
+import { Effect, Option } from "effect"
+import type { algorithms, DiffusionDecoding, schedules } from "../../../decoding/diffusion.ts"
+import type { Sampling } from "../../../decoding/sampling.ts"
+import { ConfigError } from "../../../pipeline/ConfigError.ts"
+
+export const defaultSampling = { ar: { temperature: 0.8, topP: 0.95 }, diffusion: { temperature: 0.5, topK: 200 } }
+/** The settings of Open-dLLM's sample script. */
+export const defaultDiffusion = { eps: 1e-3, alg: "p2", algTemp: 0.5, schedule: "quota" } as const
+/** Where neither the user nor the model's configuration sets a limit. */
+export const defaultNewTokens = 128
+const defaultPositions = 2048
+
+export type Mode = keyof typeof defaultSampling
+
+export interface DecodingFlags {
+  readonly temperature: Option.Option<number>
+  readonly topP: Option.Option<number>
+  readonly topK: Option.Option<number>
+  readonly steps: Option.Option<number>
+  readonly eps: Option.Option<number>
+  readonly alg: Option.Option<(typeof algorithms)[number]>
+  readonly algTemp: Option.Option<number>
+  readonly schedule: Option.Option<(typeof schedules)[number]>
+}
+
+const wrong = (flag: string, expected: string) =>
+  Effect.fail(new ConfigError({ at: `--${flag}`, message: `must be ${expected}` }))
+
+/** A filter that the user names takes the place of the default ones. */
+export const samplingOf = (flags: DecodingFlags, mode: Mode): Effect.Effect<Sampling, ConfigError> => {
+  const temperature = Option.getOrElse(flags.temperature, () => defaultSampling[mode].temperature)
+  const named = { topP: Option.getOrUndefined(flags.topP), topK: Option.getOrUndefined(flags.topK) }
+  const filters: { readonly topP?: number | undefined; readonly topK?: number | undefined } =
+    named.topP === undefined && named.topK === undefined ? defaultSampling[mode] : named
+  const { topK, topP } = filters
+  if (!(temperature >= 0 && Number.isFinite(temperature))) return wrong("temperature", "a number from 0 on")
+  if (topP !== undefined && !(topP > 0 && topP <= 1)) return wrong("top-p", "a number above 0, and at most 1")
+  if (topK !== undefined && topK < 1) return wrong("top-k", "a whole number from 1 on")
+  return Effect.succeed({
+    temperature,
+    ...(topP === undefined ? {} : { topP }),
+    ...(topK === undefined ? {} : { topK })
+  })
+}
+
+export const diffusionOf = (flags: DecodingFlags, newTokens: number): Effect.Effect<DiffusionDecoding, ConfigError> =>
+  Effect.gen(function* () {
+    const sampling = yield* samplingOf(flags, "diffusion")
+    const steps = Option.getOrElse(flags.steps, () => newTokens)
+    const eps = Option.getOrElse(flags.eps, () => defaultDiffusion.eps)
+    const algTemp = Option.getOrElse(flags.algTemp, () => defaultDiffusion.algTemp)
+    if (steps < 1) return yield* wrong("steps", "a whole number from 1 on")
+    if (!(eps > 0 && eps < 1)) return yield* wrong("eps", "a number between 0 and 1")
+    if (!(algTemp >= 0)) return yield* wrong("alg-temp", "a number from 0 on")
+    return {
+      ...sampling,
+      steps,
+      eps,
+      algTemp,
+      alg: Option.getOrElse(flags.alg, () => defaultDiffusion.alg),
+      schedule: Option.getOrElse(flags.schedule, () => defaultDiffusion.schedule)
+    }
+  })
+
+/** How many tokens to make behind a prompt, for a model that knows so many positions. */
+export const roomFor = (
+  prompt: number,
+  positions: unknown,
+  wanted: Option.Option<number>
+): Effect.Effect<number, ConfigError> => {
+  const limit = typeof positions === "number" ? positions : defaultPositions
+  const room = limit - prompt
+  const asked = Option.getOrElse(wanted, () => Math.min(defaultNewTokens, room))
+  if (asked < 1 && Option.isSome(wanted)) return wrong("max-new-tokens", "a whole number from 1 on")
+  return asked <= room && room > 0
+    ? Effect.succeed(asked)
+    : Effect.fail(
+        new ConfigError({
+          at: Option.isSome(wanted) && room > 0 ? `--max-new-tokens ${asked}` : "prompt",
+          message: `the prompt has ${prompt} tokens; the model knows ${limit} positions`,
+          advice: room > 0 ? `at most ${room} new tokens fit` : "shorten the prompt"
+        })
+      )
+}

@@ -1,0 +1,149 @@
+/** `pipeline metrics`: final values and series of a run or an action; sparklines, CSV, JSON, or a chart as SVG. */
+import { writeFileSync } from "node:fs"
+import { Effect, Option } from "effect"
+import { Argument, Command, Flag } from "effect/cli"
+import type { Database } from "../../ledger/Database.ts"
+import { resolve } from "../../ledger/References.ts"
+import { type Metric, metricsOfAction, metricsOfRun, type Point } from "../../ledger/Series.ts"
+import { ConfigError } from "../../pipeline/ConfigError.ts"
+import { short } from "../../pipeline/Digest.ts"
+import { count } from "../../pipeline/units.ts"
+import { chart } from "../text/chart.ts"
+import * as flags from "../flags.ts"
+import { attempt, nameOf, needCache, print, printJson } from "../look.ts"
+import { formatRows } from "../text/rows.ts"
+import { type Style, styleOf, table } from "../terminal/style.ts"
+import { printData, stdout } from "../terminal/terminal.ts"
+
+export const command = Command.make(
+  "metrics",
+  {
+    reference: Argument.String("ref").pipe(
+      Argument.withDescription("A run (41, `last`, a pipeline's name) or an action (PIPELINE/STAGE, digits of its key)")
+    ),
+    name: Flag.String("name").pipe(
+      Flag.withDescription("Only metrics whose name matches: * for any text, ? for any letter"),
+      Flag.withMetavar("GLOB"),
+      Flag.withDefault("*")
+    ),
+    svg: Flag.String("svg").pipe(
+      Flag.withDescription("Write the series as a chart to this file"),
+      Flag.withMetavar("FILE"),
+      Flag.optional
+    ),
+    csv: Flag.Boolean("csv").pipe(Flag.withDescription("Print CSV: label, name, step, value"), Flag.withDefault(false)),
+    cache: flags.cache,
+    json: flags.json
+  },
+  Effect.fn("metrics")(function* (args) {
+    if (args.csv && args.json) return yield* new ConfigError({ message: "give --csv or --json, not both" })
+    const { database } = yield* needCache(args.cache)
+    const name = yield* nameOf(args.reference)
+    const metrics = yield* attempt(() => metricsOf(database, name, args.name))
+    if (Option.isSome(args.svg)) {
+      const file = args.svg.value
+      const series = metrics.filter(({ points }) => points.length > 0)
+      if (series.length === 0) {
+        return yield* new ConfigError({
+          at: `--svg ${file}`,
+          message: `there is no series to draw${metrics.length === 0 ? "" : `: all ${count(metrics.length)} metrics are single values`}`
+        })
+      }
+      yield* Effect.try({
+        try: () => writeFileSync(file, chart(series)),
+        catch: cause =>
+          new ConfigError({
+            at: `--svg ${file}`,
+            message: `the file cannot be written: ${cause instanceof Error ? cause.message : String(cause)}`
+          })
+      })
+      process.stderr.write(`${count(series.length)} series drawn to ${file}\n`)
+    }
+    if (args.json) return printJson(metrics)
+    if (args.csv)
+      return printData(`${formatRows(["label", "name", "step", "value"], rowsOf(metrics), "csv").join("\n")}\n`)
+    if (metrics.length === 0) return print(args.name === "*" ? "no metrics" : `no metric matches ${args.name}`)
+    print(renderMetrics(metrics, styleOf(stdout())))
+  })
+).pipe(
+  Command.withDescription("Show final values and series of a run or an action"),
+  Command.withExamples([
+    { command: "pipeline metrics last", description: "All metrics of the last run, reused results included" },
+    { command: "pipeline metrics compare-50x/train/with_align --name 'loss*'", description: "Some of one action" },
+    { command: "pipeline metrics 41 --name loss --svg loss.svg", description: "Curves of all rows in one chart" },
+    { command: "pipeline metrics 41 --csv > metrics.csv", description: "For a spreadsheet" }
+  ])
+)
+
+const metricsOf = (database: Database, text: string, glob: string): ReadonlyArray<Metric> => {
+  const reference = resolve(database, text, ["run", "action"])
+  if (reference._tag === "run") return metricsOfRun(database, reference.id, glob)
+  if (reference._tag === "action")
+    return metricsOfAction(database, reference.id, reference.label ?? short(reference.key), glob)
+  return []
+}
+
+/** A final value has no step. */
+const rowsOf = (metrics: ReadonlyArray<Metric>) =>
+  metrics.flatMap(({ label, name, points, value }): Array<Array<string | number | null>> =>
+    points.length === 0 ? [[label, name, null, value]] : points.map(point => [label, name, point.step, point.value])
+  )
+
+export const renderMetrics = (metrics: ReadonlyArray<Metric>, style: Style): string => {
+  let before = ""
+  // The page of one action need not repeat its label in every line.
+  const labelled = metrics.some(({ label }) => label !== "")
+  return table(
+    metrics.map(({ label, name, points, value }) => {
+      const first = label === before ? "" : label
+      before = label
+      const known = points.flatMap(point => (point.value === null ? [] : [point.value]))
+      return [
+        ...(labelled ? [style.bold(first)] : []),
+        name,
+        valueText(value),
+        points.length < 2 ? "" : style.cyan(sparkline(points)),
+        points.length < 2
+          ? ""
+          : style.dim(
+              `${count(points.length)} points, steps ${points[0]!.step} to ${points.at(-1)!.step}${
+                known.length === 0 ? "" : `, ${valueText(smallest(known))} to ${valueText(largest(known))}`
+              }`
+            )
+      ]
+    }),
+    new Set([labelled ? 2 : 1])
+  )
+}
+
+const smallest = (values: ReadonlyArray<number>) => values.reduce((a, b) => Math.min(a, b))
+const largest = (values: ReadonlyArray<number>) => values.reduce((a, b) => Math.max(a, b))
+
+/** Six digits. */
+const valueText = (value: number | null): string =>
+  value === null ? "not a number" : String(Number(value.toPrecision(6)))
+
+const bars = "▁▂▃▄▅▆▇█"
+/** Letters of a sparkline. */
+const sparkWidth = 40
+
+/** The shape of a series in one line: the mean of the steps that share a letter; a gap where there is no number. */
+export const sparkline = (points: ReadonlyArray<Point>): string => {
+  const columns = Math.min(sparkWidth, points.length)
+  const means = Array.from({ length: columns }, (_, i) => {
+    const part = points
+      .slice(Math.floor((i * points.length) / columns), Math.floor(((i + 1) * points.length) / columns))
+      .flatMap(({ value }) => (value === null ? [] : [value]))
+    return part.length === 0 ? undefined : part.reduce((sum, value) => sum + value / part.length, 0)
+  })
+  const known = means.filter(value => value !== undefined)
+  if (known.length === 0) return " ".repeat(columns)
+  const [low, high] = [smallest(known), largest(known)]
+  return means
+    .map(value => {
+      if (value === undefined) return " "
+      const level = high === low ? 3 : Math.floor(((value - low) / (high - low)) * (bars.length - 1) + 0.5)
+      return bars[Math.min(bars.length - 1, Math.max(0, level))]
+    })
+    .join("")
+}

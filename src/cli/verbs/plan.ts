@@ -1,0 +1,146 @@
+/** `pipeline plan`: what a run would do and why, with time and bytes from history; changes nothing. */
+import { Effect, Option } from "effect"
+import { Command } from "effect/cli"
+import { history, type Past } from "../../ledger/History.ts"
+import { nearest, smallestDifference } from "../../ledger/Why.ts"
+import { bytes, count, duration } from "../../pipeline/units.ts"
+import * as Cache from "../../runner/Cache.ts"
+import { plan as planRun } from "../../runner/Planning.ts"
+import * as Store from "../../store/Store.ts"
+import * as Layer from "../../store/Layer.ts"
+import { readOnly } from "../../store/Disk.ts"
+import { nodeDisk } from "../../store/NodeDisk.ts"
+import * as flags from "../flags.ts"
+import { dist } from "../home.ts"
+import { planOf } from "../pipelines.ts"
+import { styleOf, table } from "../terminal/style.ts"
+import { stdout } from "../terminal/terminal.ts"
+
+/** Nodes printed one by one; larger plans are summed up by stage. */
+const printed = 200
+
+interface Line {
+  readonly label: string
+  readonly stage: string
+  readonly outcome: "hit" | "run" | "unknown"
+  readonly reason: string
+  readonly past: Past | undefined
+}
+
+export const command = Command.make(
+  "plan",
+  {
+    pipeline: flags.pipelineName,
+    profile: flags.profile,
+    set: flags.set,
+    ...flags.variant,
+    engine: flags.engine,
+    precision: flags.precision,
+    only: flags.only,
+    refresh: flags.refresh,
+    cache: flags.cache,
+    json: flags.json
+  },
+  Effect.fn("plan")(function* (args) {
+    const wanted = yield* planOf(args.pipeline, {
+      profile: Option.getOrUndefined(args.profile),
+      set: args.set,
+      only: args.only,
+      variant: flags.variantOf(args)
+    })
+    const location = flags.locationOf(args.cache)
+    const cache = Cache.openReadonly(location)
+    const store =
+      cache?.store ??
+      Store.make({
+        root: location.root,
+        disk: readOnly(nodeDisk),
+        layers: location.layers.map(directory => Layer.make({ directory, disk: nodeDisk }))
+      })
+    const { resolver } = yield* planRun({
+      plan: wanted,
+      database: cache?.database,
+      writable: false,
+      store,
+      engine: yield* flags.engineClass(args),
+      dist,
+      refresh: args.refresh
+    })
+    const past = cache === undefined ? () => undefined : history(cache.database)
+    const lines = wanted.nodes.map((node): Line => {
+      const state = resolver.states[node.id]!
+      const base = { label: node.label, stage: node.stage.name }
+      if (state._tag === "known") {
+        const gone = state.outputs.find(output => output.state !== "present")
+        return {
+          ...base,
+          outcome: "hit",
+          reason: gone === undefined ? "" : `its bytes are ${gone.state}; made again if something needs them`,
+          past: undefined
+        }
+      }
+      if (state._tag === "unknown") {
+        const first = node.wires.find(wire => resolver.states[wire.node]!._tag !== "known")
+        const upstream = first === undefined ? "upstream" : wanted.nodes[first.node]!.label
+        return {
+          ...base,
+          outcome: "unknown",
+          reason: `known once ${upstream} has run`,
+          past: past(node.label, node.stage.name)
+        }
+      }
+      const components = resolver.components(node)!
+      const earlier = cache === undefined ? undefined : nearest(cache.database, node.label, components)
+      const reason =
+        earlier === undefined ? "never run" : smallestDifference(earlier, components, resolver.codeDetail(node)).summary
+      return { ...base, outcome: "run", reason, past: past(node.label, node.stage.name) }
+    })
+    if (args.json) {
+      stdout().write(
+        `${JSON.stringify({ pipeline: wanted.pipeline, profile: wanted.profile, nodes: lines }, null, 2)}\n`
+      )
+      return
+    }
+    stdout().write(`${render(wanted.pipeline, wanted.profile, lines)}\n`)
+  })
+).pipe(
+  Command.withDescription("Show what would run and why, with estimated time and bytes; changes nothing"),
+  Command.withExamples([
+    { command: "pipeline plan compare-50x", description: "What a run would do now" },
+    {
+      command: "pipeline plan compare-50x --set tokenize.maxSeqLen=128",
+      description: "What a changed parameter would cost"
+    }
+  ])
+)
+
+const render = (pipeline: string, profile: string, lines: ReadonlyArray<Line>): string => {
+  const style = styleOf(stdout())
+  const sign = { hit: style.green("hit"), run: style.cyan("run"), unknown: style.yellow("unknown") }
+  const estimate = (past: Past | undefined) =>
+    past === undefined ? "" : `about ${duration(past.ms)}, ${bytes(Math.round(past.bytes))}`
+  const rows = lines
+    .slice(0, printed)
+    .map(({ label, outcome, past, reason }) => [
+      `  ${sign[outcome]}`,
+      label,
+      outcome === "hit" ? "" : estimate(past),
+      style.dim(reason)
+    ])
+  const more = lines.length > printed ? [`  … and ${count(lines.length - printed)} more; --json lists all`] : []
+  const of = (outcome: Line["outcome"]) => lines.filter(line => line.outcome === outcome)
+  const open = [...of("run"), ...of("unknown")]
+  const known = open.flatMap(({ past }) => (past === undefined ? [] : [past]))
+  const total =
+    open.length === 0
+      ? "nothing to do"
+      : known.length === 0
+        ? "no history to estimate from"
+        : `about ${duration(known.reduce((sum, { ms }) => sum + ms, 0))} of work and ${bytes(Math.round(known.reduce((sum, past) => sum + past.bytes, 0)))}${known.length < open.length ? `, and ${open.length - known.length} without history` : ""}`
+  return [
+    `${style.bold(pipeline)} · profile ${profile} · ${count(of("hit").length)} hit, ${count(of("run").length)} run, ${count(of("unknown").length)} unknown`,
+    ...(rows.length === 0 ? [] : [table(rows)]),
+    ...more,
+    `  ${total}`
+  ].join("\n")
+}

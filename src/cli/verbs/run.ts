@@ -1,0 +1,145 @@
+/** `pipeline run`: runs what a pipeline needs and has not computed yet. */
+import { Effect, Option } from "effect"
+import { Command, Flag } from "effect/cli"
+import { make as makeLocal } from "../../executors/local.ts"
+import { pathsOf } from "../../runner/Cache.ts"
+import * as Cache from "../../runner/Cache.ts"
+import { redactCommand } from "../../pipeline/Secrets.ts"
+import { type Capacity, capacity, isAlive, newOwner } from "../../runner/Machine.ts"
+import { objectPorts } from "../../runner/Objects.ts"
+import { plan as planRun } from "../../runner/Planning.ts"
+import { ledgerOf, type Ports } from "../../runner/Ports.ts"
+import { run } from "../../runner/Run.ts"
+import { Slots } from "../../runner/Slots.ts"
+import * as Faults from "../../store/Faults.ts"
+import { nodeDisk } from "../../store/NodeDisk.ts"
+import { displayFor } from "../terminal/display.ts"
+import { looseError } from "../ending.ts"
+import { Exit, exitCodes } from "../failure.ts"
+import * as flags from "../flags.ts"
+import { compiled, dist, guard, programVersion, worker } from "../home.ts"
+import { stoppable } from "../interruption.ts"
+import { planOf } from "../pipelines.ts"
+import { showTargets } from "../targets.ts"
+
+/** Processes started ahead of need: one for each processor, in a twentieth of the memory at 64 MiB each. */
+const aheadOf = ({ cpus, memoryMiB }: Capacity): number => Math.min(cpus, Math.floor(memoryMiB / 20 / 64))
+
+/** The devices that a list names, each once: a device is held by one action. */
+const namesIn = (list: string): ReadonlyArray<string> => [
+  ...new Set(
+    list
+      .split(",")
+      .map(name => name.trim())
+      .filter(name => name !== "")
+  )
+]
+
+export const command = Command.make(
+  "run",
+  {
+    pipeline: flags.pipelineName,
+    profile: flags.profile,
+    set: flags.set,
+    ...flags.variant,
+    engine: flags.engine,
+    precision: flags.precision,
+    python: flags.python,
+    only: flags.only,
+    jobs: Flag.Int("jobs").pipe(
+      Flag.withAlias("j"),
+      Flag.withDescription("Processor slots (default: all processors)"),
+      Flag.withMetavar("N"),
+      flags.atLeast(1),
+      Flag.optional
+    ),
+    gpus: Flag.String("gpus").pipe(
+      Flag.withDescription("Names of the GPUs to use, separated by commas (default: $CUDA_VISIBLE_DEVICES, or all)"),
+      Flag.withMetavar("LIST"),
+      Flag.optional
+    ),
+    keepGoing: Flag.Boolean("keep-going").pipe(
+      Flag.withAlias("k"),
+      Flag.withDescription("After a failure, go on with everything that does not need what failed"),
+      Flag.withDefault(false)
+    ),
+    refresh: flags.refresh,
+    cache: flags.cache,
+    json: flags.json
+  },
+  Effect.fn("run")(function* (args) {
+    const plan = yield* planOf(args.pipeline, {
+      profile: Option.getOrUndefined(args.profile),
+      set: args.set,
+      only: args.only,
+      variant: flags.variantOf(args)
+    })
+    const location = flags.locationOf(args.cache)
+    const cache = yield* Effect.sync(() => Cache.open(location))
+    const paths = pathsOf(location.root)
+    const { codes, look, resolver } = yield* planRun({
+      plan,
+      database: cache.database,
+      writable: true,
+      store: cache.store,
+      engine: yield* flags.engineClass(args),
+      dist,
+      refresh: args.refresh
+    })
+    const slots = new Slots(
+      capacity({
+        jobs: Option.getOrUndefined(args.jobs),
+        gpus: Option.getOrUndefined(Option.map(args.gpus, text => namesIn(text)))
+      })
+    )
+    const executor = makeLocal({ worker, guard, compiled, logs: paths.logs, ahead: aheadOf(slots.capacity) })
+    const display = displayFor({ json: args.json, cache: paths.root, plan, slots })
+    const ports: Ports = {
+      ledger: ledgerOf(cache.database),
+      disk: nodeDisk,
+      ...objectPorts(cache.store, nodeDisk),
+      look,
+      executor,
+      owner: newOwner(),
+      alive: isAlive,
+      slots,
+      emit: display.emit,
+      faults: Faults.fromEnvironment(process.env),
+      paths,
+      layers: location.layers,
+      locate: codes.locate
+    }
+    const result = yield* run({
+      ports,
+      resolver,
+      keepGoing: args.keepGoing,
+      command: redactCommand(["pipeline", ...process.argv.slice(2)]),
+      program: programVersion(),
+      broken: () => looseError() !== undefined
+    }).pipe(
+      Effect.ensuring(Effect.andThen(executor.close, display.close)),
+      stoppable({
+        announce: message => Effect.runSync(display.emit({ type: "warning", message })),
+        kill: executor.killAll
+      })
+    )
+    if (result.status === "failed") return yield* Effect.fail(new Exit(exitCodes.failed))
+    yield* showTargets({ cache, resolver, json: args.json, run: result.run })
+  })
+).pipe(
+  Command.withDescription("Run a pipeline: compute what is missing, reuse what exists"),
+  Command.withExamples([
+    { command: "pipeline run compare-50x", description: "The main job; a second run executes nothing" },
+    { command: "pipeline run compare-50x --quick", description: "A first look" },
+    {
+      command: "pipeline run compare-50x --seeds 3 --controls",
+      description: "Three seeds of every row, and the controls"
+    },
+    { command: "pipeline run compare-50x --only tokenize", description: "One stage and what it needs" },
+    { command: "pipeline run compare-50x --set tokenize.maxSeqLen=128", description: "With another parameter" },
+    {
+      command: "pipeline run ./my-pipeline.ts --profile large --jobs 8 --keep-going",
+      description: "A pipeline of your own"
+    }
+  ])
+)

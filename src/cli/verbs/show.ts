@@ -1,0 +1,140 @@
+/** `pipeline show`: everything that is known of a run, an action, an artifact or an object. */
+import { existsSync, readFileSync } from "node:fs"
+import { join } from "node:path"
+import { Effect, Result } from "effect"
+import { Argument, Command, Flag } from "effect/cli"
+import type { Database } from "../../ledger/Database.ts"
+import {
+  actionDetails,
+  artifactDetails,
+  type ExecutionLine,
+  executionsOfAction,
+  executionsOfRun,
+  objectDetails,
+  runDetails
+} from "../../ledger/Details.ts"
+import { type Reference, resolve } from "../../ledger/References.ts"
+import { statusOf } from "../../ledger/RunRows.ts"
+import { ConfigError } from "../../pipeline/ConfigError.ts"
+import type { Cache } from "../../runner/Cache.ts"
+import { here, isAlive } from "../../runner/Machine.ts"
+import * as flags from "../flags.ts"
+import { itemsOfManifest } from "../items.ts"
+import { attempt, nameOf, needCache, print, printJson } from "../look.ts"
+import { showAction, showArtifact, showObject, showRun } from "../text/showText.ts"
+import { styleOf } from "../terminal/style.ts"
+import { printData, stdout } from "../terminal/terminal.ts"
+
+/** Items of a chunk set that are shown. */
+const shownItems = 5
+
+export const command = Command.make(
+  "show",
+  {
+    reference: Argument.String("ref").pipe(
+      Argument.withDescription(
+        "A run (41, `last`, a pipeline's name), an action (PIPELINE/STAGE, digits of its key) or an artifact (digits of its digest)"
+      )
+    ),
+    log: Flag.Boolean("log").pipe(
+      Flag.withDescription("Print the log of an action's last execution, or the logs of a run"),
+      Flag.withDefault(false)
+    ),
+    cache: flags.cache,
+    json: flags.json
+  },
+  Effect.fn("show")(function* (args) {
+    const cache = yield* needCache(args.cache)
+    const { database } = cache
+    const name = yield* nameOf(args.reference)
+    const reference = yield* attempt(() => resolve(database, name, ["run", "action", "artifact", "object"]))
+    if (args.log) return yield* attempt(() => printLogs(cache, logsOf(database, reference), args))
+    const style = styleOf(stdout())
+    const now = Date.now()
+    switch (reference._tag) {
+      case "run": {
+        const details = yield* attempt(() => runDetails(database, reference.id))
+        const run = { ...details.run, status: statusOf(details.run, here(), isAlive) }
+        return args.json ? printJson({ ...details, run }) : print(...showRun({ ...details, run }, now, style))
+      }
+      case "action": {
+        const details = yield* attempt(() => actionDetails(database, reference.id))
+        return args.json ? printJson(details) : print(...showAction(details, now, style))
+      }
+      case "artifact": {
+        const details = yield* attempt(() => artifactDetails(database, reference.id))
+        const read = yield* Effect.result(
+          details.items === null
+            ? Effect.succeed([])
+            : Effect.flatMap(cache.store.readManifest(details.digest), manifest =>
+                itemsOfManifest(cache.store, manifest, shownItems)
+              )
+        )
+        // A set whose bytes are gone is still worth showing.
+        const items = Result.isSuccess(read) ? read.success : []
+        return args.json
+          ? printJson({ ...details, firstItems: items })
+          : print(...showArtifact(details, items, now, style))
+      }
+      case "object": {
+        const details = yield* attempt(() => objectDetails(database, reference.digest))
+        const path = yield* Effect.result(cache.store.locate(reference.digest))
+        const where = Result.isSuccess(path) ? path.success : undefined
+        return args.json ? printJson({ ...details, path: where ?? null }) : print(...showObject(details, where, style))
+      }
+    }
+  })
+).pipe(
+  Command.withDescription("Show everything about a run, an action or an artifact"),
+  Command.withExamples([
+    { command: "pipeline show last", description: "The last run: what was executed, what was reused, its targets" },
+    {
+      command: "pipeline show compare-50x/train/with_align",
+      description: "Parameters, inputs, outputs, metrics, executions"
+    },
+    { command: "pipeline show 3f9a12", description: "An artifact: metadata, files, who made it, who used it" },
+    { command: "pipeline show compare-50x/tokenize --log", description: "What an action printed" }
+  ])
+)
+
+const logsOf = (database: Database, reference: Reference): ReadonlyArray<ExecutionLine> => {
+  switch (reference._tag) {
+    case "run":
+      return executionsOfRun(database, reference.id)
+    case "action":
+      return executionsOfAction(database, reference.id).slice(-1)
+    case "artifact":
+      return database
+        .column<number>("SELECT action FROM output WHERE artifact = ?", reference.id)
+        .flatMap(action => executionsOfAction(database, action).slice(-1))
+    case "object":
+      return []
+  }
+}
+
+const printLogs = (
+  cache: Cache,
+  executions: ReadonlyArray<ExecutionLine>,
+  { json, reference }: { readonly json: boolean; readonly reference: string }
+): void => {
+  if (executions.length === 0)
+    throw new ConfigError({ at: reference, message: "has no log: nothing was executed for it" })
+  const logs = executions.map(({ attempt: n, label, log, run, status }) => {
+    const path = join(cache.paths.root, log)
+    return {
+      run,
+      label,
+      attempt: n,
+      status,
+      log: path,
+      text: existsSync(path) ? readFileSync(path, "utf8") : undefined
+    }
+  })
+  if (json) return printJson(logs.map(log => ({ ...log, text: log.text ?? null })))
+  const style = styleOf(stdout())
+  for (const { label, log, text } of logs) {
+    if (logs.length > 1) print(style.bold(`==> ${label}  ${log}`))
+    if (text === undefined) print(style.yellow(`the log ${log} is gone`))
+    else printData(text.endsWith("\n") || text === "" ? text : `${text}\n`)
+  }
+}

@@ -1,0 +1,103 @@
+/** `pipeline why`: which part of a key changed, before and after; or what else made an action run. */
+import { Effect, Option } from "effect"
+import { Argument, Command, Flag } from "effect/cli"
+import type { Database } from "../../ledger/Database.ts"
+import type { LedgerError } from "../../ledger/LedgerError.ts"
+import { pipelineNames, splitName } from "../../ledger/References.ts"
+import { ConfigError } from "../../pipeline/ConfigError.ts"
+import { flagsOf } from "../../pipeline/Pipeline.ts"
+import { closest } from "../../pipeline/Suggestion.ts"
+import type { Cache } from "../../runner/Cache.ts"
+import * as flags from "../flags.ts"
+import { attempt, nameOf, needCache, print, printJson, splitPath } from "../look.ts"
+import { styleOf } from "../terminal/style.ts"
+import { explainReference, explainRun } from "./whyPast.ts"
+import { annotate } from "./whySource.ts"
+import { printed, renderWhy, type WhyNode } from "../text/whyText.ts"
+import { stdout } from "../terminal/terminal.ts"
+
+export const command = Command.make(
+  "why",
+  {
+    name: Argument.String("name").pipe(
+      Argument.withDescription(
+        "PIPELINE, PIPELINE/STAGE or PIPELINE/STAGE/NAME (PIPELINE may be the path of a file); or digits of a key or digest"
+      )
+    ),
+    next: Flag.Boolean("next").pipe(
+      Flag.withDescription("Explain what a run would do now, instead of what the last run did"),
+      Flag.withDefault(false)
+    ),
+    profile: flags.profile,
+    set: flags.set,
+    ...flags.variant,
+    engine: flags.engine,
+    precision: flags.precision,
+    cache: flags.cache,
+    json: flags.json
+  },
+  Effect.fn("why")(function* (args) {
+    const { path, rest } = splitPath(args.name)
+    const [ahead] = [
+      ...(args.set.length > 0 ? ["--set"] : []),
+      ...(Option.isSome(args.profile) ? ["--profile"] : []),
+      ...flagsOf(flags.variantOf(args))
+    ]
+    if (!args.next && ahead !== undefined) {
+      return yield* new ConfigError({
+        at: ahead,
+        message: "goes with --next: what the last run did is past"
+      })
+    }
+    // Explaining one node takes some queries: what is not printed is not asked for.
+    const limit = args.json ? Number.POSITIVE_INFINITY : printed
+    const nodes = args.next
+      ? yield* (yield* Effect.promise(() => import("./whyNext.ts"))).explainNext(args, path, rest, limit)
+      : yield* explainPast(yield* needCache(args.cache), args.name, path, limit)
+    if (args.json) return printJson(nodes)
+    print(...renderWhy(nodes, Date.now(), styleOf(stdout())))
+  })
+).pipe(
+  Command.withDescription("Say why actions ran: which part of their key changed, before and after"),
+  Command.withExamples([
+    { command: "pipeline why compare-50x", description: "Everything that the last run executed" },
+    { command: "pipeline why compare-50x/train/with_align", description: "One stage, also when it was reused" },
+    { command: "pipeline why compare-50x --next", description: "What a run would execute now" },
+    { command: "pipeline why compare-50x/train --next --set train.lr=1e-4", description: "What a change would cause" },
+    { command: "pipeline why 3f9a12", description: "An action by its key, or what made an artifact" }
+  ])
+)
+
+/** What the last run of a pipeline did, or why an action was executed last. */
+const explainPast = (
+  cache: Cache,
+  text: string,
+  path: string | undefined,
+  limit: number
+): Effect.Effect<ReadonlyArray<WhyNode>, ConfigError | LedgerError> =>
+  Effect.gen(function* () {
+    const { database } = cache
+    const name = yield* nameOf(text)
+    const split = yield* attempt(() => splitName(database, name))
+    if (split === undefined) {
+      if (path !== undefined || !/^(?:[a-z]+:)?[0-9a-f]+$/i.test(name)) return yield* neverRun(database, name)
+      return yield* attempt(() => explainReference(database, name))
+    }
+    const { label, pipeline } = split
+    const nodes = yield* attempt(() => explainRun(database, pipeline, label, limit))
+    return yield* annotate(nodes, { database, pipeline: path ?? pipeline })
+  })
+
+const neverRun = (database: Database, name: string): Effect.Effect<never, ConfigError | LedgerError> =>
+  Effect.gen(function* () {
+    const names = yield* attempt(() => pipelineNames(database))
+    const near = closest(name.split("/")[0]!, names)
+    return yield* new ConfigError({
+      at: name,
+      message: "no such pipeline was run with this cache",
+      advice:
+        near !== undefined
+          ? `did you mean ${near}?`
+          : `\`pipeline why ${name} --next\` explains a pipeline that was never run; run were: ${names.join(", ") || "none"}`
+    })
+  })

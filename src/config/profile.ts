@@ -1,0 +1,49 @@
+/** The schema of a profile's configuration file, `configs/NAME.yaml`. */
+import { Schema } from "effect"
+import { DataType } from "../formats/records.ts"
+import { PositiveInt } from "./setting.ts"
+
+/** A source of documents. */
+const Corpus = Schema.Struct({
+  source: Schema.String,
+  sha256: Schema.optionalKey(Schema.String),
+  dataType: Schema.optionalKey(DataType),
+  textKey: Schema.optionalKey(Schema.String),
+  /** Only the first so many documents. */
+  documents: Schema.optionalKey(PositiveInt)
+})
+export type Corpus = typeof Corpus.Type
+
+/** Parameters of a stage, which decodes them itself. */
+const Parameters = Schema.Record(Schema.String, Schema.Unknown)
+
+const Sizes = Schema.Struct({
+  model: Schema.optionalKey(Parameters),
+  data: Schema.optionalKey(Parameters),
+  train: Schema.optionalKey(Parameters)
+})
+
+/** Of the stages of these names. */
+const stages = {
+  trajectories: Schema.optionalKey(Parameters),
+  evaluate: Schema.optionalKey(Parameters),
+  benchmark: Schema.optionalKey(Parameters)
+} as const
+
+export const ProfileConfig = Schema.Struct({
+  data: Schema.Struct({
+    /** What all rows are evaluated on; disjoint from what they are trained on. */
+    heldOut: Corpus,
+    /** Problems with answers that a program can check. */
+    reasoning: Schema.optionalKey(Corpus),
+    tokenizer: Schema.Struct({ source: Schema.String, sha256: Schema.optionalKey(Schema.String) })
+  }),
+  /** Laid on the configuration of every row: what depends on the size of the model and the machine. null takes a field away. */
+  rows: Sizes,
+  /** Laid on that of single rows, by the row's name. */
+  row: Schema.optionalKey(Schema.Record(Schema.String, Sizes)),
+  ...stages,
+  /** Laid on all of this for a first look: less of everything. */
+  quick: Schema.optionalKey(Schema.Struct({ rows: Sizes, ...stages }))
+})
+export type ProfileConfig = typeof ProfileConfig.Type

@@ -1,0 +1,56 @@
+/** Pre-training: predict each token from those before it. */
+import { Effect } from "effect"
+import type { Epochs } from "../../tokens/epochs.ts"
+import { packedArrays } from "../../tokens/packing.ts"
+import type { ModelConfig } from "../../models/config.ts"
+import { work } from "../../models/flops.ts"
+import { columnsOf, predicted, shiftedData, shiftedInputs, shiftedLosses } from "../../models/nextTokenLoss.ts"
+import { mul, sum } from "../../tensor/ops.ts"
+import { type Averaging, normalisers, type Objective } from "../../training/objective.ts"
+
+export interface CausalSettings {
+  readonly sequences: ReadonlyArray<ArrayLike<number>>
+  readonly epochs: Epochs
+  /** Rows of one forward pass; those of a step must be a multiple of it. */
+  readonly microBatchRows: number
+  readonly length: number
+  readonly pad: number
+  readonly averaging: Averaging
+}
+
+/** Mean cross-entropy of the tokens of a step, nats. */
+export const causalObjective = (config: ModelConfig, settings: CausalSettings): Objective<never> => {
+  const { averaging, epochs, length, microBatchRows, pad, sequences } = settings
+  const shape = { rows: microBatchRows, length }
+  return {
+    inputs: {
+      ...shiftedInputs(shape),
+      /** Share of each loss in the mean of its step; 0 for what is not predicted. */
+      weights: { dtype: "f32", shape: [columnsOf(shape)] }
+    },
+    losses: (parameter, data, options) => {
+      const { losses } = shiftedLosses(config, parameter, data, { causal: true, ...options })
+      return { loss: sum(mul(losses, data("weights"))) }
+    },
+    microBatches: step =>
+      Effect.sync(() => {
+        const rows = epochs.rows(step)
+        const parts = Array.from({ length: rows.length / microBatchRows }, (_, i) => {
+          const packed = packedArrays(sequences, rows.slice(i * microBatchRows, (i + 1) * microBatchRows), {
+            capacity: length,
+            pad
+          })
+          const weights = predicted(packed, shape)
+          return { packed, weights, counted: weights.reduce((total, weight) => total + weight, 0) }
+        })
+        const scales = normalisers(
+          parts.map(({ counted }) => counted),
+          averaging
+        )
+        return parts.map(({ packed, weights }, i) => ({
+          inputs: { ...shiftedData(packed, shape), weights: weights.map(weight => weight * scales[i]!) },
+          ...work(config, packed.documents, length)
+        }))
+      })
+  }
+}

@@ -1,0 +1,154 @@
+/** Decoding with latents: they are drawn first, given the prompt, and masked diffusion goes on from what they tell. */
+import { Effect, type Scope } from "effect"
+import { ddim, euler } from "../shared/latents/samplers.ts"
+import type { Engine, EngineError } from "../../engines/Engine.ts"
+import { parameterInputs, prepare } from "../../engines/prepared.ts"
+import type { LoadedModel } from "../../models/artifact.ts"
+import { cola, type ColaArchitecture, colaShape, colaSpecs } from "./networks.ts"
+import { countElements } from "../../models/parameters.ts"
+import { forward, weightsOf } from "../../models/decoder.ts"
+import { input, lessEqual, constant, rmsNorm } from "../../tensor/ops.ts"
+import { normals, randomKey } from "../../tensor/random.ts"
+import { canvasArrays } from "../../sessions/denoiser.ts"
+import type { DiffusionDecoding } from "../../decoding/diffusion.ts"
+import {
+  type CanvasShape,
+  type Extended,
+  type Generator,
+  type GeneratorShape,
+  maskedGenerator
+} from "../../sessions/generator.ts"
+
+/** Steps of the latents' diffusion, whatever the steps of the tokens'. */
+export const latentSteps = 16
+
+export const colaGenerator = (
+  engine: Engine,
+  model: LoadedModel,
+  architecture: ColaArchitecture,
+  shape: GeneratorShape,
+  decoding: Omit<DiffusionDecoding, "steps">
+): Effect.Effect<Generator<EngineError>, EngineError, Scope.Scope> =>
+  architecture.colaVae
+    ? maskedGenerator(engine, model, shape, decoding, canvas => withLatents(engine, model, architecture, canvas))
+    : // Nothing reads latents where there is no decoder.
+      maskedGenerator(engine, model, shape, decoding)
+
+/** Latents that are drawn together, in this order: all, or with card the globals and then block by block. */
+export const drawnTogether = (
+  { colaVariant }: Pick<ColaArchitecture, "colaVariant">,
+  { block, globals, locals }: { readonly block: number; readonly globals: number; readonly locals: number }
+): ReadonlyArray<readonly [start: number, end: number]> => {
+  if (colaVariant !== "card") return [[0, globals + locals]]
+  const blocks = Array.from({ length: Math.ceil(locals / block) }, (_, i) => i * block)
+  return [[0, globals], ...blocks.map(start => [globals + start, globals + Math.min(locals, start + block)] as const)]
+}
+
+const withLatents = (
+  engine: Engine,
+  { config, parameters, tokenizer: { maskId, padId } }: LoadedModel,
+  architecture: ColaArchitecture,
+  { length, newTokens, rows }: CanvasShape
+): Effect.Effect<Extended, EngineError, Scope.Scope> =>
+  Effect.gen(function* () {
+    const { diffusion, latents, stateLayer, width } = colaShape(architecture, config, length)
+    const d = config.hiddenSize
+    const parameter = parameterInputs(parameters)
+    const networks = cola(architecture, config, parameter, length)
+    const canvas = {
+      ids: input("ids", "i32", [rows, length]),
+      documents: input("documents", "i32", [rows, length]),
+      positions: input("positions", "i32", [rows, length])
+    }
+    const passed = forward(config, weightsOf(config, parameter), canvas.ids, { causal: false, ...canvas })
+    const read = yield* prepare(engine, { states: passed.states[stateLayer]! }, parameters)
+    const there = lessEqual(constant(0, "i32"), input("documents", "i32", [rows, length]))
+    const states = input("states", "f32", [rows, length, d])
+    const diffuse = yield* prepare(
+      engine,
+      {
+        predicted: networks.diffuse(
+          input("noised", "f32", [rows, latents, width]),
+          input("time", "f32", [rows]),
+          architecture.colaCondition ? { states, seen: there } : undefined
+        )
+      },
+      parameters
+    )
+    const groups = drawnTogether(architecture, diffusion)
+    let z = new Float32Array(rows * latents * width)
+
+    const draw = (start: Float32Array, condition: Parameters<typeof diffuse.run>[0]) =>
+      Effect.gen(function* () {
+        let made: Float32Array = start.slice()
+        for (const [from, to] of groups) {
+          const inGroup = (i: number): boolean => {
+            const latent = Math.floor(i / width) % latents
+            return latent >= from && latent < to
+          }
+          // What was drawn before stays clean beside what is noised; what comes later is not seen.
+          const done = made
+          const merged = (noised: Float32Array) =>
+            noised.map((value, i) => (Math.floor(i / width) % latents < from ? done[i]! : value))
+          const predict = (noised: Float32Array, time: number) =>
+            Effect.map(
+              diffuse.run({ ...condition, noised: merged(noised), time: new Float32Array(rows).fill(time) }),
+              ({ predicted }) => predicted!
+            )
+          const found =
+            architecture.colaPrediction === "v"
+              ? yield* euler(start, predict, latentSteps)
+              : yield* ddim(start, predict, {
+                  steps: latentSteps,
+                  alphaBar: time => 1 - time ** 2,
+                  eta: 0,
+                  noise: () => new Float32Array(0)
+                })
+          made = made.map((value, i) => (inGroup(i) ? found[i]! : value))
+        }
+        return made
+      })
+
+    return {
+      extension: {
+        trace: (weight, _canvas) => {
+          const decoder = cola(architecture, config, weight, length)
+          const drawn = input("latents", "f32", [rows, latents, width])
+          return {
+            final: ({ states: all }) =>
+              rmsNorm(decoder.decode(all.at(-1)!, drawn), weight("model.norm.weight"), config.normEpsilon)
+          }
+        },
+        data: () => ({ latents: z })
+      },
+      begin: ({ first, prompts, seed }) =>
+        Effect.gen(function* () {
+          const begun = performance.now()
+          const ids = new Int32Array(rows * length).fill(padId)
+          // As the decoder lays rows out.
+          const pads = prompts.map(prompt => length - newTokens - prompt.length)
+          for (const [r, prompt] of prompts.entries()) {
+            ids.set(Array.from(prompt), r * length + pads[r]!)
+            ids.fill(maskId, (r + 1) * length - newTokens, (r + 1) * length)
+          }
+          const arrays = canvasArrays(pads, { rows, length })
+          const { states: condition } = yield* read.run({ ids, ...arrays })
+          const start = new Float32Array(rows * latents * width)
+          for (let r = 0; r < rows; r++)
+            start.set(normals(randomKey(seed, "cola generation", first + r), latents * width), r * latents * width)
+          z = Float32Array.from(yield* draw(start, { states: condition!, documents: arrays.documents }))
+          return {
+            // One of the student, and those of the latents' diffusion.
+            forwards: 1 + groups.length * latentSteps,
+            forwardMs: performance.now() - begun,
+            flops: read.flops + groups.length * latentSteps * diffuse.flops
+          }
+        }),
+      // Two for each weight of the decoder that a token meets; its attention to so few latents is left out.
+      flops:
+        2 *
+        countElements(colaSpecs(architecture, config).filter(({ name }) => name.startsWith("cola.decoder."))) *
+        rows *
+        length
+    }
+  })

@@ -1,0 +1,60 @@
+/** How much of a text survives in Cola's latents: texts of which only the first token is visible, told by the mean of their latents. */
+import { Effect, type Scope } from "effect"
+import { windowArrays } from "../../tokens/windows.ts"
+import type { Buffers, Engine, EngineError } from "../../engines/Engine.ts"
+import { inputsOf, parameterInputs, prepare } from "../../engines/prepared.ts"
+import type { ModelConfig } from "../../models/config.ts"
+import { rowInputs } from "../shared/latents/cleanStates.ts"
+import { cola, type ColaArchitecture } from "./networks.ts"
+import { forward, weightsOf } from "../../models/decoder.ts"
+import { constant, equal, lessEqual, reshape, rmsNorm, select, sliceAxis } from "../../tensor/ops.ts"
+import { judged, type Reconstruction, type ReconstructionShape, total } from "../shared/latents/reconstruction.ts"
+
+export const colaReconstruction = (
+  engine: Engine,
+  config: ModelConfig,
+  parameters: Buffers,
+  architecture: ColaArchitecture,
+  { length, mask, pad, rows }: ReconstructionShape & { readonly length: number; readonly mask: number }
+): Effect.Effect<
+  (sequences: ReadonlyArray<Int32Array>) => Effect.Effect<Reconstruction, EngineError>,
+  EngineError,
+  Scope.Scope
+> =>
+  Effect.gen(function* () {
+    const parameter = parameterInputs(parameters)
+    const networks = cola(architecture, config, parameter, length)
+    const weights = weightsOf(config, parameter)
+    const asked = inputsOf(name => rowInputs([rows, length])[name as "ids"])
+    const documents = asked("documents")
+    const positions = asked("positions")
+    const context = { causal: false, documents, positions }
+    const seen = lessEqual(constant(0, "i32"), documents)
+    const clean = forward(config, weights, asked("ids"), context).states[networks.shape.stateLayer]!
+    const { mean } = networks.distribution(networks.encode(clean, { seen, at: positions }))
+    // The first token stays, and all others are masks.
+    const first = equal(positions, 0)
+    const ids = select(first, asked("ids"), constant(mask, "i32"))
+    const last = networks.decode(forward(config, weights, ids, context).states.at(-1)!, mean)
+    const final = rmsNorm(last, weights.finalNorm, config.normEpsilon)
+    const columns = rows * (length - 1)
+    const before = reshape(sliceAxis(final, 1, 0, length - 1), [columns, config.hiddenSize])
+    const targets = reshape(sliceAxis(asked("ids"), 1, 1, length), [columns])
+    const { run } = yield* prepare(engine, judged(before, weights.head, targets), parameters)
+    return sequences =>
+      Effect.gen(function* () {
+        const results: Array<Parameters<typeof total>[0][number]> = []
+        for (let start = 0; start < sequences.length; start += rows) {
+          const some = sequences.slice(start, start + rows)
+          const filled = Array.from({ length: rows }, (_, r) => some[r] ?? some[0]!)
+          const windows = filled.map((text, sequence) => ({ sequence, start: 0, size: Math.min(length, text.length) }))
+          const { losses, right } = yield* run({ ...windowArrays(filled, windows, { prompt: 0, length, pad }) })
+          const counts = Float32Array.from({ length: columns }, (_, i) => {
+            const row = Math.floor(i / (length - 1))
+            return row < some.length && (i % (length - 1)) + 1 < windows[row]!.size ? 1 : 0
+          })
+          results.push({ losses: losses!, right: right!, counts })
+        }
+        return total(results)
+      })
+  })

@@ -1,0 +1,42 @@
+/**
+ * The configuration of a row of the grid, `configs/compare_50x_*.yaml`: the groups and names of the field's own files (Open-dLLM and its forks), as far as this
+ * program takes them. A field that it does not take is refused with the reason, never passed over. docs/configuration.md is made from this.
+ */
+import { Schema } from "effect"
+import { DataType } from "../formats/records.ts"
+import { refusing } from "../config/refusing.ts"
+import { ChatTemplate } from "../tokens/sequences.ts"
+import { PositiveInt, setting } from "../config/setting.ts"
+import { snakeKeys } from "../config/snakeKeys.ts"
+import { TrainParameters } from "./parameters.ts"
+import { unsupportedData, unsupportedModel, unsupportedTrain } from "./unsupported.ts"
+
+/** Fields of the group `model`. */
+export const modelFields = {
+  /** The autoregressive model: `org/name` on the hub, `hf://models/org/name@revision`, `file:DIRECTORY`, or `embedded:teacher` */
+  modelPath: Schema.String
+} as const
+
+/** Fields of the group `data`. */
+export const dataFields = {
+  /** Documents: `hf://datasets/org/name@revision/path`, `file:PATH`, an https address, or `embedded:NAME` */
+  trainPath: Schema.String,
+  /** Only so many documents, the first ones */
+  trainSize: Schema.optionalKey(PositiveInt),
+  /** What a record is */
+  dataType: setting(DataType, "plaintext"),
+  /** The field that holds the text or the turns; by default `text`, or `messages` */
+  textKeys: Schema.optionalKey(Schema.String),
+  /** How a conversation is written as text */
+  chatTemplate: Schema.optionalKey(ChatTemplate),
+  /** Longest sequence, in tokens; a longer document becomes several */
+  maxSeqLen: PositiveInt
+} as const
+
+/** A row of the grid. */
+export const RowConfig = Schema.Struct({
+  model: refusing(snakeKeys(Schema.Struct(modelFields)), unsupportedModel),
+  data: refusing(snakeKeys(Schema.Struct(dataFields)), unsupportedData),
+  train: refusing(TrainParameters, unsupportedTrain)
+})
+export type RowConfig = typeof RowConfig.Type

@@ -1,0 +1,150 @@
+/**
+ * Decoding with LDLM: latents of the next piece of text are drawn by diffusion, given the states of what is there, and become tokens all at once; piece by piece until there
+ * are enough.
+ */
+import { Effect, type Scope } from "effect"
+import { alphaBar } from "./noiseSchedule.ts"
+import { ddim } from "../shared/latents/samplers.ts"
+import type { Engine, EngineError } from "../../engines/Engine.ts"
+import { inputsOf, parameterInputs, prepare } from "../../engines/prepared.ts"
+import type { LoadedModel } from "../../models/artifact.ts"
+import { cleanStates, rowInputs } from "../shared/latents/cleanStates.ts"
+import { ldlm, type LdlmArchitecture } from "./networks.ts"
+import { normalised, type Statistics } from "./statistics.ts"
+import { logits } from "../../models/decoder.ts"
+import { constant, input, lessEqual } from "../../tensor/ops.ts"
+import { normals, randomKey, uniformAt } from "../../tensor/random.ts"
+import { type Generator, type GeneratorShape, rowsThatFit } from "../../sessions/generator.ts"
+import { type Sampling, sampleToken } from "../../decoding/sampling.ts"
+import { append } from "../../pipeline/lists.ts"
+
+/** A prompt's last tokens, padded on the left. */
+const promptArrays = (
+  texts: ReadonlyArray<ArrayLike<number>>,
+  { length, pad, rows }: { readonly length: number; readonly pad: number; readonly rows: number }
+) => {
+  const ids = new Int32Array(rows * length).fill(pad)
+  const documents = new Int32Array(rows * length).fill(-1)
+  const positions = new Int32Array(rows * length)
+  for (const [r, text] of texts.entries()) {
+    const own = Array.from(text).slice(-length)
+    for (const [i, id] of own.entries()) {
+      const at = (r + 1) * length - own.length + i
+      ids[at] = id
+      documents[at] = 0
+      positions[at] = i
+    }
+  }
+  return { ids, documents, positions }
+}
+
+export const ldlmGenerator = (
+  engine: Engine,
+  { config, parameters, tokenizer: { maskId, padId } }: LoadedModel,
+  { architecture, statistics }: { readonly architecture: LdlmArchitecture; readonly statistics: Statistics },
+  shape: GeneratorShape,
+  sampling: Sampling
+): Effect.Effect<Generator<EngineError>, EngineError, Scope.Scope> =>
+  Effect.gen(function* () {
+    const { newTokens } = shape
+    const { promptLength: length, seqLen: piece } = architecture
+    const rows = rowsThatFit(config.vocabSize, { ...shape, newTokens: piece })
+    const parameter = parameterInputs(parameters)
+    const networks = ldlm(architecture, config, parameter)
+    const { latents, stateLayer, width } = networks.shape
+    const latentShape = [rows, latents, width] as const
+    const size = latents * width
+
+    const asked = inputsOf(name => rowInputs([rows, length])[name as "ids"])
+    const states = cleanStates(config, parameter, asked, { causal: true, layer: stateLayer })
+    const scale = constant(Float32Array.from(statistics), "f32", [3])
+    const read = length === 0 ? undefined : yield* prepare(engine, { states: normalised(states, scale) }, parameters)
+    const prompt =
+      length === 0
+        ? undefined
+        : {
+            states: input("states", "f32", [rows, length, config.hiddenSize]),
+            seen: lessEqual(constant(0, "i32"), input("documents", "i32", [rows, length]))
+          }
+    const predicted = networks.denoise(
+      input("noised", "f32", latentShape),
+      input("time", "f32", [rows]),
+      input("earlier", "f32", latentShape),
+      prompt
+    )
+    const denoise = yield* prepare(engine, { predicted }, parameters)
+    const { bias, weight } = networks.head()
+    const hidden = networks.tokens(networks.decode(input("latents", "f32", latentShape)))
+    const decode = yield* prepare(engine, { logits: logits(hidden, { head: weight }, bias) }, parameters)
+
+    /** Adds a piece to each text. */
+    const extend = (texts: ReadonlyArray<Int32Array>, steps: number, number: number, first: number, seed: number) =>
+      Effect.gen(function* () {
+        const arrays = promptArrays(texts, { length, pad: padId, rows })
+        const condition = read === undefined ? {} : { ...(yield* read.run(arrays)), documents: arrays.documents }
+        const noise = (purpose: string, step: number): Float32Array<ArrayBuffer> => {
+          const values = new Float32Array(rows * size)
+          for (const r of texts.keys())
+            values.set(normals(randomKey(seed, purpose, first + r, number, step), size), r * size)
+          return values
+        }
+        const clean = yield* ddim(
+          noise("ldlm generation", 0),
+          (noised, time, earlier) =>
+            Effect.map(
+              denoise.run({ ...condition, noised, earlier, time: new Float32Array(rows).fill(time) }),
+              made => made["predicted"]!
+            ),
+          {
+            steps,
+            direction: architecture.samplerDirection,
+            eta: architecture.samplerEta,
+            alphaBar: time => alphaBar(architecture.noiseSchedule, architecture.tangentD, time),
+            noise: step => noise("ldlm fresh noise", step)
+          }
+        )
+        const { logits: found } = yield* decode.run({ latents: clean })
+        return texts.map((text, r) => {
+          const key = randomKey(seed, "ldlm tokens", first + r, number)
+          const tokens = Int32Array.from({ length: piece }, (_, i) => {
+            const start = (r * piece + i) * config.vocabSize
+            const row = found!.subarray(start, start + config.vocabSize)
+            row[maskId] = -Infinity
+            return sampleToken(row, sampling, uniformAt(key, i)).token
+          })
+          return Int32Array.from([...text, ...tokens])
+        })
+      })
+
+    const pieces = Math.ceil(newTokens / piece)
+    return {
+      newTokens,
+      stepsThatCount: steps => steps,
+      generate: ({ onStep, prompts, seed, steps }) =>
+        Effect.gen(function* () {
+          const sequences: Array<Int32Array> = []
+          const begun = performance.now()
+          let flops = 0
+          for (let first = 0; first < prompts.length; first += rows) {
+            const some = prompts.slice(first, first + rows)
+            const lengths = some.map(text => text.length + newTokens)
+            let texts = some.map(text => Int32Array.from(text))
+            for (let number = 0; number < pieces; number++) {
+              texts = [...(yield* extend(texts, steps, number, first, seed))]
+              flops += (read?.flops ?? 0) + steps * denoise.flops + decode.flops
+              const shown = texts.map((text, r) => {
+                const row = new Int32Array(lengths[r]!).fill(maskId)
+                row.set(text.subarray(0, lengths[r]))
+                return row
+              })
+              if (onStep !== undefined) yield* onStep((number + 1) * steps, shown, first)
+            }
+            append(
+              sequences,
+              texts.map((text, r) => text.slice(0, lengths[r]))
+            )
+          }
+          return { sequences, forwards: pieces * steps, forwardMs: performance.now() - begun, flops }
+        })
+    }
+  })

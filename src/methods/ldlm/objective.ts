@@ -1,0 +1,221 @@
+/**
+ * LDLM: latents and their diffusion model are learnt together (arXiv:2605.07933). L = L_diff + L_h + L_w: the denoiser's error, the error of the
+ * states that are decoded from noised latents, and the cross-entropy of the tokens. Beside it stand the ways in which the seed departs from the paper, as settings.
+ */
+import { Effect } from "effect"
+import type { Epochs } from "../../tokens/epochs.ts"
+import { type Window, windowArrays } from "../../tokens/windows.ts"
+import { emptyBins, observed, refreshed, type TimeBins, timeAt } from "./adaptiveTimes.ts"
+import { alphaBar } from "./noiseSchedule.ts"
+import { warmUpGamma } from "./warmUp.ts"
+import type { ModelConfig } from "../../models/config.ts"
+import { cleanStates, rowInputs } from "../shared/latents/cleanStates.ts"
+import { ldlm, ldlmShape } from "./networks.ts"
+import { merged, mergedStatistics, normalised, type Statistics, statisticsOf } from "./statistics.ts"
+import { chunkedCrossEntropy } from "../../models/decoder.ts"
+import { mean, square, zeros } from "../../tensor/composites.ts"
+import {
+  add,
+  cast,
+  equal,
+  lessEqual,
+  constant,
+  mul,
+  reshape,
+  sliceAxis,
+  stopGradient,
+  sub,
+  sum
+} from "../../tensor/ops.ts"
+import { normals, randomKey, uniformAt } from "../../tensor/random.ts"
+import type { Tensor } from "../../tensor/Tensor.ts"
+import type { Memory, Objective } from "../../training/objective.ts"
+import type { LdlmSettings } from "./settings.ts"
+
+export interface LdlmData {
+  readonly sequences: ReadonlyArray<{ readonly ids: Int32Array; readonly lossMask: ArrayLike<number> }>
+  readonly windows: ReadonlyArray<Window>
+  /** Of windows, one a row. */
+  readonly epochs: Epochs
+  readonly microBatchRows: number
+  readonly pad: number
+  readonly seed: number
+}
+
+const memoryNames = { sums: "times/sums", weights: "times/weights", probabilities: "times/probabilities" } as const
+const statisticsName = "states/statistics"
+
+/** The running statistics of the states: what the trained networks need to know of them. */
+export const statisticsIn = (memory: Memory): Statistics => {
+  const [tokens, average, meanSquare] = memory[statisticsName] ?? [0, 0, 0]
+  return [tokens!, average!, meanSquare!]
+}
+
+const binsIn = (memory: Memory): TimeBins => ({
+  sums: memory[memoryNames.sums]!,
+  weights: memory[memoryNames.weights]!,
+  probabilities: memory[memoryNames.probabilities]!
+})
+const memoryOf = (bins: TimeBins, statistics: Statistics): Memory => ({
+  [memoryNames.sums]: bins.sums,
+  [memoryNames.weights]: bins.weights,
+  [memoryNames.probabilities]: bins.probabilities,
+  [statisticsName]: statistics
+})
+
+export const ldlmObjective = (config: ModelConfig, settings: LdlmSettings, data: LdlmData): Objective<never> => {
+  const { epochs, microBatchRows: rows, pad, seed, sequences, windows } = data
+  const { promptLength: prompt, seqLen: length } = settings
+  const { latents, stateLayer, width } = ldlmShape(settings, config)
+  const noiseShape = [rows, latents, width] as const
+  const windowsOfStep = (step: number): ReadonlyArray<number> => epochs.rows(step).map(row => row[0]!)
+  const uniform = (purpose: string, step: number, window: number): number =>
+    uniformAt(randomKey(seed, purpose, step, window), 0)
+  const timesOf = (memory: Memory, step: number): ReadonlyArray<number> =>
+    windowsOfStep(step).map(window => timeAt(binsIn(memory), uniform("ldlm time", step, window)))
+
+  return {
+    inputs: {
+      ...rowInputs([rows, prompt + length]),
+      /** Share of each token of the pieces in the means of the step; 0 for padding. */
+      weights: { dtype: "f32", shape: [rows, length] },
+      rowWeights: { dtype: "f32", shape: [rows] },
+      /** Of the running statistics of the states, before the step. */
+      statistics: { dtype: "f32", shape: [3] },
+      time: { dtype: "f32", shape: [rows] },
+      /** Standard deviations of signal and noise. */
+      signal: { dtype: "f32", shape: [rows] },
+      spread: { dtype: "f32", shape: [rows] },
+      noise: { dtype: "f32", shape: noiseShape },
+      decoderNoise: { dtype: "f32", shape: noiseShape },
+      gamma: { dtype: "f32", shape: [] },
+      ...(settings.selfConditioning ? { selfCondition: { dtype: "f32", shape: [rows] } as const } : {}),
+      ...(prompt > 0 ? { promptSeen: { dtype: "f32", shape: [rows] } as const } : {})
+    },
+    losses: (parameter, input) => {
+      const networks = ldlm(settings, config, parameter)
+      const states = cleanStates(config, parameter, input, { causal: true, layer: stateLayer })
+      const there = lessEqual(constant(0, "i32"), input("documents")) // [B, P + L]
+      const own = statisticsOf(states, cast(there, "f32"))
+      const scaled = stopGradient(normalised(states, merged(input("statistics"), own)))
+      const target = sliceAxis(scaled, 1, prompt, prompt + length) // [B, L, d]
+      const seen = sliceAxis(there, 1, prompt, prompt + length)
+      const perRow = (x: Tensor): Tensor => reshape(x, [rows, 1, 1])
+
+      const clean = networks.encode(target, seen) // [B, n, w]
+      const decoded = networks.decode(add(clean, input("decoderNoise"))) // [B, L, d]
+      const states2 = mean(square(sub(decoded, target)), 2) // [B, L]
+      const { bias, weight } = networks.head()
+      const ids = reshape(sliceAxis(input("ids"), 1, prompt, prompt + length), [rows * length])
+      const tokens = chunkedCrossEntropy(networks.tokens(decoded), weight, ids, { bias })
+
+      const learnt =
+        settings.warmupScales === "encoder"
+          ? add(mul(clean, input("gamma")), mul(stopGradient(clean), sub(1, input("gamma"))))
+          : clean
+      const noised = add(mul(learnt, perRow(input("signal"))), mul(input("noise"), perRow(input("spread"))))
+      const asked =
+        prompt === 0
+          ? undefined
+          : {
+              states: sliceAxis(scaled, 1, 0, prompt),
+              seen: equal(
+                mul(cast(sliceAxis(there, 1, 0, prompt), "f32"), reshape(input("promptSeen"), [rows, 1])),
+                constant(1, "f32")
+              )
+            }
+      const predict = (earlier: Tensor): Tensor => networks.denoise(noised, input("time"), earlier, asked)
+      const nothing = zeros("f32", noiseShape)
+      const predicted = settings.selfConditioning
+        ? predict(mul(stopGradient(predict(nothing)), perRow(input("selfCondition"))))
+        : predict(nothing)
+      const perSample = mean(square(sub(predicted, learnt)), [1, 2]) // [B]
+      const plain = sum(mul(perSample, input("rowWeights")))
+      const diffusion = settings.warmupScales === "loss" ? mul(plain, input("gamma")) : plain
+      const stateError = sum(mul(states2, input("weights")))
+      const crossEntropy = sum(mul(reshape(tokens, [rows, length]), input("weights")))
+      return {
+        loss: add(add(diffusion, stateError), crossEntropy),
+        ldlm_diff: plain,
+        ldlm_h: stateError,
+        ldlm_w: crossEntropy,
+        perSample,
+        statistics: own
+      }
+    },
+    memory: {
+      initial: memoryOf(emptyBins(settings.adaptiveBins), [0, 0, 0]),
+      next: (memory, step, observations) => {
+        const losses = observations.flatMap(({ perSample }) => [...perSample!])
+        const average = losses.reduce((total, loss) => total + loss, 0) / losses.length
+        const told = timesOf(memory, step).map((time, i) => ({
+          time,
+          loss: settings.adaptiveLosses === "sample" ? losses[i]! : average
+        }))
+        const bins = observed(binsIn(memory), told, settings.adaptiveDecay)
+        const due = (step + 1) % settings.adaptiveRefresh === 0
+        return memoryOf(
+          due ? refreshed(bins) : bins,
+          mergedStatistics([
+            statisticsIn(memory),
+            ...observations.map(({ statistics }): Statistics => [statistics![0]!, statistics![1]!, statistics![2]!])
+          ])
+        )
+      }
+    },
+    microBatches: (step, memory) =>
+      Effect.sync(() => {
+        if (memory === undefined) throw new Error("LDLM's data depend on what it remembers")
+        const all = windowsOfStep(step)
+        const times = timesOf(memory, step)
+        const counted = all.map(window => {
+          const { sequence, size, start } = windows[window]!
+          return Float32Array.from({ length }, (_, i) =>
+            i < size && sequences[sequence]!.lossMask[start + i] === 1 ? 1 : 0
+          )
+        })
+        const total = Math.max(
+          1,
+          counted.reduce((sum, row) => sum + row.reduce((a, b) => a + b, 0), 0)
+        )
+        const ids = sequences.map(sequence => sequence.ids)
+        return Array.from({ length: all.length / rows }, (_, m) => {
+          const batch = all.slice(m * rows, (m + 1) * rows)
+          const chosen = batch.map(window => windows[window]!)
+          const at = times.slice(m * rows, (m + 1) * rows)
+          const shares = at.map(time => alphaBar(settings.noiseSchedule, settings.tangentD, time))
+          const flags = (purpose: string, probability: number): Float32Array<ArrayBuffer> =>
+            Float32Array.from(batch, window => (uniform(purpose, step, window) < probability ? 1 : 0))
+          const noise = (purpose: string, deviation: number): Float32Array<ArrayBuffer> => {
+            const values = new Float32Array(rows * latents * width)
+            for (const [row, window] of batch.entries())
+              values.set(
+                normals(randomKey(seed, purpose, step, window), latents * width).map(x => x * deviation),
+                row * latents * width
+              )
+            return values
+          }
+          return {
+            inputs: {
+              ...windowArrays(ids, chosen, { length, prompt, pad }),
+              weights: Float32Array.from(
+                counted.slice(m * rows, (m + 1) * rows).flatMap(row => [...row]),
+                weight => weight / total
+              ),
+              rowWeights: new Float32Array(rows).fill(1 / all.length),
+              statistics: Float32Array.from(statisticsIn(memory)),
+              time: Float32Array.from(at),
+              signal: Float32Array.from(shares, Math.sqrt),
+              spread: Float32Array.from(shares, share => Math.sqrt(1 - share)),
+              noise: noise("ldlm noise", 1),
+              decoderNoise: noise("ldlm decoder noise", settings.decoderNoiseStd),
+              gamma: Float32Array.of(warmUpGamma(step, settings.warmupSteps, settings.warmupGammaMin)),
+              selfCondition: flags("ldlm self-conditioning", settings.selfConditionProb),
+              promptSeen: flags("ldlm prompt", 1 - settings.promptDropout)
+            },
+            tokens: chosen.reduce((sum, { size }) => sum + size, 0)
+          }
+        })
+      })
+  }
+}

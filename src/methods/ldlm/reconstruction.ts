@@ -1,0 +1,60 @@
+/** How much of a text survives in LDLM's latents: pieces of text, each encoded alone and decoded by the token decoder. */
+import { Effect, type Scope } from "effect"
+import { type Window, windowArrays } from "../../tokens/windows.ts"
+import type { Buffers, Engine, EngineError } from "../../engines/Engine.ts"
+import { inputsOf, parameterInputs, prepare } from "../../engines/prepared.ts"
+import type { ModelConfig } from "../../models/config.ts"
+import { cleanStates, rowInputs } from "../shared/latents/cleanStates.ts"
+import { ldlm, type LdlmArchitecture } from "./networks.ts"
+import { normalised, type Statistics } from "./statistics.ts"
+import { constant, input, lessEqual, reshape, sliceAxis } from "../../tensor/ops.ts"
+import type { Tensor } from "../../tensor/Tensor.ts"
+import { judged, type Reconstruction, type ReconstructionShape, total } from "../shared/latents/reconstruction.ts"
+
+export const ldlmReconstruction = (
+  engine: Engine,
+  config: ModelConfig,
+  parameters: Buffers,
+  architecture: LdlmArchitecture,
+  { pad, rows }: ReconstructionShape
+): Effect.Effect<
+  (
+    sequences: ReadonlyArray<Int32Array>,
+    windows: ReadonlyArray<Window>,
+    statistics: Statistics
+  ) => Effect.Effect<Reconstruction, EngineError>,
+  EngineError,
+  Scope.Scope
+> =>
+  Effect.gen(function* () {
+    const { promptLength: prompt, seqLen: length } = architecture
+    const parameter = parameterInputs(parameters)
+    const networks = ldlm(architecture, config, parameter)
+    const asked = inputsOf(name => rowInputs([rows, prompt + length])[name as "ids"])
+    const states = cleanStates(config, parameter, asked, { causal: true, layer: networks.shape.stateLayer })
+    const piece = (x: Tensor): Tensor => sliceAxis(x, 1, prompt, prompt + length)
+    const seen = piece(lessEqual(constant(0, "i32"), asked("documents")))
+    const clean = networks.encode(piece(normalised(states, input("statistics", "f32", [3]))), seen)
+    const { bias, weight } = networks.head()
+    const targets = reshape(piece(asked("ids")), [rows * length])
+    const { run } = yield* prepare(
+      engine,
+      judged(networks.tokens(networks.decode(clean)), weight, targets, bias),
+      parameters
+    )
+    return (sequences, windows, statistics) =>
+      Effect.gen(function* () {
+        const results: Array<Parameters<typeof total>[0][number]> = []
+        for (let start = 0; start < windows.length; start += rows) {
+          const some = windows.slice(start, start + rows)
+          const filled = Array.from({ length: rows }, (_, r) => some[r] ?? some[0]!)
+          const arrays = windowArrays(sequences, filled, { prompt, length, pad })
+          const { losses, right } = yield* run({ ...arrays, statistics: Float32Array.from(statistics) })
+          const counts = Float32Array.from({ length: rows * length }, (_, i) =>
+            Math.floor(i / length) < some.length && i % length < filled[Math.floor(i / length)]!.size ? 1 : 0
+          )
+          results.push({ losses: losses!, right: right!, counts })
+        }
+        return total(results)
+      })
+  })

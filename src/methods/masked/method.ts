@@ -1,0 +1,13 @@
+/** Masked diffusion and nothing beside it. */
+import { makeTokenLosses } from "../../sessions/tokenLosses.ts"
+import { maskedGenerator } from "../../sessions/generator.ts"
+import type { MaskDecoding, Method } from "../Method.ts"
+
+export const generator: Method["generator"] = (engine, model, shape, decoding: MaskDecoding) =>
+  maskedGenerator(engine, model, shape, decoding)
+
+export const tokenLosses: NonNullable<Method["tokenLosses"]> = (
+  engine,
+  { config, parameters, tokenShift },
+  { length, rows }
+) => makeTokenLosses(engine, config, parameters, { rows, length, causal: false, tokenShift })

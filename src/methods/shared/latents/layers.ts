@@ -1,0 +1,187 @@
+/** Parts of the networks beside a language model: linear maps with biases, attention, pre-norm layers. Weights are looked up by name. */
+import { gelu, layerNorm } from "../../../tensor/composites.ts"
+import { add, broadcastTo, concat, constant, matmul, reshape, sliceAxis } from "../../../tensor/ops.ts"
+import type { Shape, Tensor } from "../../../tensor/Tensor.ts"
+import { attend, type AttentionMask, scoreMask } from "../../../models/layers/attention.ts"
+import type { Initial, ParameterSpec } from "../../../models/parameters.ts"
+
+/** The tensor of a parameter, by its name. */
+export type Weights = (name: string) => Tensor
+
+/** The weights below a prefix. */
+export const within =
+  (weights: Weights, prefix: string): Weights =>
+  name =>
+    weights(`${prefix}.${name}`)
+
+/** The same specs under a prefix. */
+export const under = (prefix: string, specs: ReadonlyArray<ParameterSpec>): ReadonlyArray<ParameterSpec> =>
+  specs.map(spec => ({ ...spec, name: `${prefix}.${spec.name}` }))
+
+/** Learned vectors: small normal numbers. */
+export const table = (name: string, ...shape: Shape): ParameterSpec => ({ name, shape, initial: { normal: 0.02 } })
+
+/** Learned positions that are added to states or latents on the scale of 1: as large as those, so that attention can go by place from the start. */
+export const placeTable = (name: string, ...shape: Shape): ParameterSpec => ({ name, shape, initial: { normal: 1 } })
+
+export interface LinearShape {
+  readonly from: number
+  readonly to: number
+  /** By default there is one. */
+  readonly bias?: boolean
+  /** By default normal with the variance of PyTorch's own, 1 / (3 from). */
+  readonly initial?: Initial
+}
+
+export const linearSpecs = (
+  name: string,
+  { bias = true, from, initial = { normal: (3 * from) ** -0.5 }, to }: LinearShape
+): ReadonlyArray<ParameterSpec> => [
+  { name: `${name}.weight`, shape: [to, from], initial },
+  ...(bias ? [{ name: `${name}.bias`, shape: [to], initial: "zeros" } as const] : [])
+]
+
+/** x [..., from] -> [..., to]. */
+export const linear = (
+  w: Weights,
+  name: string,
+  x: Tensor,
+  { bias = true }: { readonly bias?: boolean } = {}
+): Tensor => {
+  const y = matmul(x, w(`${name}.weight`), { transposeB: true })
+  return bias ? add(y, w(`${name}.bias`)) : y
+}
+
+export const normSpecs = (name: string, width: number): ReadonlyArray<ParameterSpec> => [
+  { name: `${name}.weight`, shape: [width], initial: "ones" },
+  { name: `${name}.bias`, shape: [width], initial: "zeros" }
+]
+
+export const norm = (w: Weights, name: string, x: Tensor): Tensor =>
+  layerNorm(x, { weight: w(`${name}.weight`), bias: w(`${name}.bias`) })
+
+export interface AttentionShape {
+  readonly width: number
+  /** Whether the projections to queries, keys and values have biases; the one back always does. */
+  readonly projectionBias: boolean
+  /** Of the projection back. */
+  readonly initial?: Initial
+}
+
+/** `qkv` holds the projections to queries, keys and values one below the other. */
+export const attentionSpecs = ({ initial, projectionBias, width }: AttentionShape): ReadonlyArray<ParameterSpec> => [
+  ...linearSpecs("qkv", { from: width, to: 3 * width, bias: projectionBias }),
+  ...linearSpecs("out", { from: width, to: width, ...(initial === undefined ? {} : { initial }) })
+]
+
+export interface AttentionOptions {
+  readonly heads: number
+  readonly projectionBias: boolean
+  readonly mask?: AttentionMask | undefined
+}
+
+/** Multi-head attention of x [B, Q, width] to context [B, K, width], by default itself -> [B, Q, width]. */
+export const attention = (
+  w: Weights,
+  x: Tensor,
+  context: Tensor | undefined,
+  { heads, mask, projectionBias }: AttentionOptions
+): Tensor => {
+  const width = x.shape[2]!
+  const split = (y: Tensor): Tensor => reshape(y, [y.shape[0]!, y.shape[1]!, heads, width / heads])
+  const project = (from: Tensor, start: number, end: number): Tensor => {
+    const y = matmul(from, sliceAxis(w("qkv.weight"), 0, start * width, end * width), { transposeB: true })
+    return projectionBias ? add(y, sliceAxis(w("qkv.bias"), 0, start * width, end * width)) : y
+  }
+  const part = (y: Tensor, i: number): Tensor => split(sliceAxis(y, 2, i * width, (i + 1) * width))
+  const projected = (): readonly [Tensor, Tensor, Tensor] => {
+    if (context === undefined) {
+      const all = project(x, 0, 3) // [B, Q, 3 width]
+      return [part(all, 0), part(all, 1), part(all, 2)]
+    }
+    const pair = project(context, 1, 3) // [B, K, 2 width]
+    return [split(project(x, 0, 1)), part(pair, 0), part(pair, 1)]
+  }
+  const [q, k, v] = projected()
+  return linear(w, "out", attend(q, k, v, mask))
+}
+
+export interface LayerShape {
+  readonly width: number
+  readonly selfAttention: boolean
+  readonly crossAttention: boolean
+  readonly projectionBias: boolean
+}
+
+/** The inner width of a layer's perceptron, in widths. */
+const expansion = 4
+
+/** Parameters of a pre-norm layer: 4 d^2 for each attention, 8 d^2 for the perceptron, and vectors. */
+export const layerSpecs = (shape: LayerShape): ReadonlyArray<ParameterSpec> => {
+  const { crossAttention, selfAttention, width } = shape
+  const part = (name: string, specs: ReadonlyArray<ParameterSpec>) => [
+    ...normSpecs(`${name}.norm`, width),
+    ...under(name, specs)
+  ]
+  return [
+    ...(selfAttention ? part("self_attention", attentionSpecs(shape)) : []),
+    ...(crossAttention ? part("cross_attention", attentionSpecs(shape)) : []),
+    ...part("mlp", [
+      ...linearSpecs("up", { from: width, to: expansion * width }),
+      ...linearSpecs("down", { from: expansion * width, to: width })
+    ])
+  ]
+}
+
+export interface LayerOptions {
+  readonly heads: number
+  readonly shape: LayerShape
+  /** Of self-attention. */
+  readonly mask?: AttentionMask | undefined
+  /** What cross-attention reads, [B, K, width], not normalised. */
+  readonly context?: Tensor | undefined
+  readonly contextMask?: AttentionMask | undefined
+  /** Applied to what each part adds. */
+  readonly dropout?: (x: Tensor) => Tensor
+}
+
+/** x += SA(LN x); x += CA(LN x, context); x += FF(LN x) with GELU. x [B, Q, width] -> the same. */
+export const layer = (
+  w: Weights,
+  x: Tensor,
+  { context, contextMask, dropout = y => y, heads, mask, shape }: LayerOptions
+): Tensor => {
+  const { crossAttention, projectionBias, selfAttention } = shape
+  let h = x
+  if (selfAttention) {
+    const own = within(w, "self_attention")
+    h = add(h, dropout(attention(own, norm(own, "norm", h), undefined, { heads, mask, projectionBias })))
+  }
+  if (crossAttention) {
+    const own = within(w, "cross_attention")
+    const seen = { heads, mask: contextMask, projectionBias }
+    h = add(h, dropout(attention(own, norm(own, "norm", h), context, seen)))
+  }
+  const own = within(w, "mlp")
+  return add(h, dropout(linear(own, "down", gelu(linear(own, "up", norm(own, "norm", h))))))
+}
+
+/** Rows [B, K, width] behind a learned vector that is always seen, so that there is something to attend to where nothing else is: [B, 1 + K, width]. */
+export const withNull = (
+  vector: Tensor,
+  rows: Tensor,
+  seen: Tensor
+): { readonly context: Tensor; readonly contextMask: AttentionMask } => {
+  const [batch, , width] = rows.shape as [number, number, number]
+  const first = broadcastTo(reshape(vector, [1, 1, width]), [batch, 1, width])
+  const always = constant(new Uint8Array(batch).fill(1), "bool", [batch, 1])
+  const visible = reshape(concat([always, seen], 1), [batch, 1, 1 + seen.shape[1]!])
+  return { context: concat([first, rows], 1), contextMask: scoreMask(visible) }
+}
+
+/** Counts a negative layer from the end of the list that begins with the embedding. */
+export const stateIndex = (layer: number, layers: number): number => {
+  const index = layer < 0 ? layers + 1 + layer : layer
+  if (index < 0 || index > layers) throw new RangeError(`there is no layer ${layer} of ${layers}`)
+  return index
+}

@@ -1,0 +1,58 @@
+/** Perceiver resamplers: so many learned vectors read a sequence of any length and become its summary (Jaegle et al. 2021; Alayrac et al. 2022). */
+import { add, broadcastTo, gather, reshape, sliceAxis } from "../../../tensor/ops.ts"
+import type { Tensor } from "../../../tensor/Tensor.ts"
+import { scoreMask } from "../../../models/layers/attention.ts"
+import type { ParameterSpec } from "../../../models/parameters.ts"
+import { layer, layerSpecs, linear, linearSpecs, placeTable, table, under, type Weights, within } from "./layers.ts"
+
+export interface PerceiverShape {
+  /** Inner width. */
+  readonly width: number
+  /** Of what it reads; a projection is there only where it differs. */
+  readonly contextWidth: number
+  /** How many vectors come out. */
+  readonly latents: number
+  readonly depth: number
+  readonly heads: number
+  /** Longest context for which there are learned positions; undefined: the context carries its own, or none. */
+  readonly positions?: number | undefined
+}
+
+const layerShape = (width: number) =>
+  ({ width, selfAttention: true, crossAttention: true, projectionBias: false }) as const
+
+export const perceiverSpecs = (shape: PerceiverShape): ReadonlyArray<ParameterSpec> => {
+  const { contextWidth, depth, latents, positions, width } = shape
+  return [
+    table("latents", latents, width),
+    ...(positions === undefined ? [] : [placeTable("positions", positions, width)]),
+    ...(contextWidth === width ? [] : linearSpecs("context", { from: contextWidth, to: width })),
+    ...Array.from({ length: depth }, (_, i) => under(`layers.${i}`, layerSpecs(layerShape(width)))).flat()
+  ]
+}
+
+export interface ContextOptions {
+  /** bool [B, K]: which of the context there is; by default all. */
+  readonly seen?: Tensor
+  /** i32 [B, K]: positions, where the context does not begin at 0. */
+  readonly at?: Tensor
+}
+
+/** context [B, K, contextWidth] -> [B, latents, width]. */
+export const perceiver = (
+  w: Weights,
+  { contextWidth, depth, heads, latents, positions, width }: PerceiverShape,
+  context: Tensor,
+  { at, seen }: ContextOptions = {}
+): Tensor => {
+  const [batch, length] = context.shape as [number, number, number]
+  const projected = contextWidth === width ? context : linear(w, "context", context)
+  const vectors = (): Tensor =>
+    at === undefined ? sliceAxis(w("positions"), 0, 0, length) : gather(w("positions"), at)
+  const placed = positions === undefined ? projected : add(projected, vectors())
+  let x = broadcastTo(reshape(w("latents"), [1, latents, width]), [batch, latents, width])
+  const contextMask = seen === undefined ? undefined : scoreMask(reshape(seen, [batch, 1, length]))
+  for (let i = 0; i < depth; i++)
+    x = layer(within(w, `layers.${i}`), x, { heads, shape: layerShape(width), context: placed, contextMask })
+  return x
+}

@@ -1,0 +1,138 @@
+/** Trainings by masked diffusion: with masks by chance or along trajectories, alone or aligned with a teacher. */
+import { Effect } from "effect"
+import { type AnchorStates, readAnchors } from "./anchors/anchors.ts"
+import { type Masking, randomMasking } from "./masks/corruption.ts"
+import { shuffledStates } from "./alignment/shuffledStates.ts"
+import { readTrajectories } from "./trajectories/trajectories.ts"
+import { type Trajectory, trajectoryMasking } from "./trajectories/trajectory.ts"
+import { makeTokenLosses } from "../../sessions/tokenLosses.ts"
+import type { ModelConfig } from "../../models/config.ts"
+import { permanent, type StageError } from "../../pipeline/StageError.ts"
+import { languageModel, type ModelTraining } from "../../training/model.ts"
+import { diffusionObservers } from "./observers.ts"
+import { alignedLayers, isAligned } from "./alignment/settings.ts"
+import { diffusionObjective } from "./masks/objective.ts"
+import type { MaskedSettings } from "../masked/settings.ts"
+import type { TrainContext } from "./context.ts"
+import { attempt, type Base, heldOutBound, startOf } from "./base.ts"
+
+/** The objective of a training by masks: of masked diffusion alone, or with something beside it. */
+type Objectives = (...given: Parameters<typeof diffusionObjective>) => ReturnType<typeof diffusionObjective>
+
+/** The training of a base by masked diffusion. */
+export const maskedTraining = Effect.fn("train masked diffusion")(function* (
+  context: TrainContext<MaskedSettings>,
+  base: Base,
+  settings: MaskedSettings = withLayersOf(context.parameters, base.config),
+  objectiveOf: Objectives = diffusionObjective
+) {
+  const { inputs } = context
+  const { config, examples, length, mask, sequences, tokenizer } = base
+  const aligned = yield* states(inputs.anchors, { config, ids: sequences, settings })
+  const trajectories = yield* trajectoriesOf(inputs.trajectories, examples, { mask, settings })
+  const masking = (steps: number): Masking =>
+    trajectories === undefined
+      ? randomMasking(examples, settings, settings.seed)
+      : trajectoryMasking(settings, { sequences: examples, trajectories, steps, seed: settings.seed })
+  const training: ModelTraining = {
+    ...languageModel(config),
+    ...startOf(base, settings),
+    settings,
+    lengths: sequences.map(ids => ids.length),
+    rowLength: length,
+    objective: ({ steps, ...batch }) =>
+      objectiveOf(
+        config,
+        settings,
+        {
+          ...batch,
+          sequences,
+          length,
+          pad: tokenizer.padId,
+          mask,
+          masking: masking(steps),
+          averaging: settings.averaging
+        },
+        isAligned(settings)
+          ? { settings, steps, seed: settings.seed, ...(aligned === undefined ? {} : { states: aligned }) }
+          : undefined,
+        trajectories === undefined ? undefined : settings
+      ),
+    evaluation: (engine, trained, rows) =>
+      Effect.map(makeTokenLosses(engine, config, trained, { rows, length, causal: false }), losses =>
+        heldOutBound(base, losses, { draws: settings.evalDraws, rows })
+      ),
+    observers: ({ engine, epochs, steps }) =>
+      diffusionObservers(engine, config, settings, {
+        epochs,
+        sequences,
+        length,
+        pad: tokenizer.padId,
+        mask,
+        masking: masking(steps),
+        ...(trajectories === undefined ? {} : { trajectories }),
+        seed: settings.seed,
+        tokenizer
+      })
+  }
+  return training
+})
+
+/** Layers that are written for a model of another depth, at the same share of this one's. */
+export const withLayersOf = <Settings extends MaskedSettings>(
+  settings: Settings,
+  { layers }: ModelConfig
+): Settings => {
+  const { alignLayers, layersOf } = settings
+  if (alignLayers === undefined || layersOf === undefined) return settings
+  const mapped = alignLayers.map(layer => Math.round((layer * layers) / layersOf))
+  return { ...settings, alignLayers: [...new Set(mapped)].sort((a, b) => a - b) }
+}
+
+/** The teacher's states, where the student is aligned with it and they were made before. */
+const states = (
+  anchors: TrainContext["inputs"]["anchors"],
+  training: {
+    readonly config: ModelConfig
+    readonly ids: ReadonlyArray<Int32Array>
+    readonly settings: MaskedSettings
+  }
+): Effect.Effect<AnchorStates | undefined, StageError> =>
+  Effect.gen(function* () {
+    const { config, ids, settings } = training
+    if (!isAligned(settings)) return undefined
+    if (anchors === undefined && settings.shuffleTeacher)
+      return yield* permanent("shuffle_teacher needs anchors", "give the stage those of the stage anchor")
+    if (anchors === undefined) return undefined
+    const layers = yield* attempt("align_layers", () => alignedLayers(settings, config))
+    const cached = yield* readAnchors(anchors, ids, layers, config.hiddenSize)
+    if (!settings.shuffleTeacher) return cached
+    const lengths = ids.map(({ length }) => length)
+    return yield* attempt("shuffle_teacher", () =>
+      shuffledStates(cached, lengths, { d: config.hiddenSize, seed: settings.seed })
+    )
+  })
+
+/** The trajectories of the examples, where masks follow them. */
+const trajectoriesOf = (
+  set: TrainContext["inputs"]["trajectories"],
+  examples: ReadonlyArray<{ readonly ids: Int32Array }>,
+  { mask, settings }: { readonly mask: number; readonly settings: MaskedSettings }
+): Effect.Effect<ReadonlyMap<number, Trajectory> | undefined, StageError> =>
+  Effect.gen(function* () {
+    const { trajectoryMode: mode } = settings
+    if (mode === "none") return undefined
+    if (set === undefined)
+      return yield* permanent(
+        `trajectory_mode is ${mode}, but the stage has no trajectories`,
+        "give it those of the stage trajectories, or set trajectory_mode to none"
+      )
+    if (set.metadata.mode !== mode)
+      return yield* permanent(`trajectory_mode is ${mode}, but the trajectories are of mode ${set.metadata.mode}`)
+    if (mode === "free")
+      return yield* permanent(
+        "trajectories of mode free go over text of the model's own, not over the training examples",
+        "they can be looked at, but masks cannot follow them; choose another trajectory_mode"
+      )
+    return yield* readTrajectories(set, examples, mask)
+  })

@@ -1,0 +1,163 @@
+/** What the panels of a masked-diffusion training show, measured on the model as it is. */
+import { join } from "node:path"
+import { Effect, Schema, type Scope } from "effect"
+import type { FileError } from "../../formats/fileError.ts"
+import { Count, setting } from "../../config/setting.ts"
+import { packedArrays } from "../../tokens/packing.ts"
+import { maskedIn, statesOf, type Trajectory } from "./trajectories/trajectory.ts"
+import type { Buffers, Engine, EngineError } from "../../engines/Engine.ts"
+import { type ModelConfig, parameterSpecs } from "../../models/config.ts"
+import { columnsOf, shiftedData, shiftedInputs, shiftedLosses } from "../../models/nextTokenLoss.ts"
+import { logSumExp } from "../../tensor/composites.ts"
+import { exp, input, max, reshape, sub } from "../../tensor/ops.ts"
+import { makeProgram } from "../../tensor/Program.ts"
+import { lineFile } from "../../training/log.ts"
+import type { Observer } from "../../training/loop.ts"
+import type { DiffusionData } from "./masks/corruptedRows.ts"
+import { entropyTerms } from "./trajectories/terms.ts"
+import { type PanelLine, panelsFile, type Predicted } from "../../training/panelFile.ts"
+
+export const PanelSettings = Schema.Struct({
+  /** Steps between two sets of panels (a trajectory, a prediction, the history of losses); 0: none */
+  panelEverySteps: setting(Count, 0)
+})
+export type PanelSettings = typeof PanelSettings.Type
+
+export interface PanelData extends Pick<DiffusionData, "epochs" | "length" | "mask" | "masking" | "pad" | "sequences"> {
+  /** Where masks follow them. */
+  readonly trajectories?: ReadonlyMap<number, Trajectory>
+}
+
+export const trainingPanels = (
+  engine: Engine,
+  config: ModelConfig,
+  { panelEverySteps }: PanelSettings,
+  data: PanelData
+): Observer<EngineError | FileError> => ({
+  every: panelEverySteps,
+  prepare: ({ frozen, parameters }, directory) =>
+    Effect.gen(function* () {
+      const inspect = yield* makeInspection(engine, config, { ...frozen.views, ...parameters.views }, data)
+      const append = lineFile(join(directory, panelsFile))
+      return (step: number) =>
+        Effect.gen(function* () {
+          const examples = data.epochs.rows(step - 1).flat()
+          const first = examples[0]!
+          const { masked } = data.masking(first, step - 1)
+          const seen = yield* inspect(data.sequences[first]!, masked)
+          const positions = seen.map(({ right }, i): Predicted => {
+            if (i === 0 || masked[i] !== 1) return "not masked"
+            return right === 1 ? "right" : "wrong"
+          })
+          const confidences = seen.map(({ confidence }, i) => (i === 0 ? null : rounded(confidence)))
+          const followed = examples.find(example => data.trajectories?.has(example) === true)
+          const line: PanelLine = {
+            step,
+            prediction: { positions, confidences },
+            ...(followed === undefined
+              ? {}
+              : {
+                  trajectory: yield* statesAlong(inspect, data.sequences[followed]!, data.trajectories!.get(followed)!)
+                })
+          }
+          yield* append(step, [line])
+          return {}
+        })
+    })
+})
+
+/** More digits could not be seen. */
+const rounded = (x: number): number => Number(x.toPrecision(5))
+
+/** What a model makes of a token, given those that are not masked. */
+export interface Seen {
+  /** Of its prediction, nats. */
+  readonly entropy: number
+  /** 1 where the likeliest token is the right one. */
+  readonly right: number
+  /** Probability of the likeliest token. */
+  readonly confidence: number
+}
+
+/** Of each token of a sequence, cut at `length`; the first, which nothing predicts, has zeros. */
+export type Inspect = (ids: Int32Array, masked: ArrayLike<number>) => Effect.Effect<ReadonlyArray<Seen>, EngineError>
+
+export const makeInspection = (
+  engine: Engine,
+  config: ModelConfig,
+  parameters: Buffers,
+  { length, mask, pad }: Pick<PanelData, "length" | "mask" | "pad">
+): Effect.Effect<Inspect, EngineError, Scope.Scope> =>
+  Effect.gen(function* () {
+    const shape = { rows: 1, length }
+    const columns = columnsOf(shape)
+    const inputs = shiftedInputs(shape)
+    const specs = parameterSpecs(config)
+    const weights = new Map(specs.map(spec => [spec.name, input(spec.name, "f32", spec.shape)]))
+    const names = Object.keys(inputs) as ReadonlyArray<keyof typeof inputs>
+    const tensors = new Map(names.map(name => [name, input(name, inputs[name].dtype, inputs[name].shape)]))
+    const { further } = shiftedLosses(
+      config,
+      name => weights.get(name)!,
+      name => tensors.get(name)!,
+      {
+        causal: false,
+        checkpointLayers: false,
+        further: {
+          of: (logits, targets, n) => {
+            const { entropies, right } = entropyTerms(logits, targets, 1)
+            const peak = max(logits, 1, { keepDims: true })
+            return [entropies, right, reshape(exp(sub(peak, logSumExp(logits, 1))), [n])]
+          },
+          ahead: 0
+        }
+      }
+    )
+    const [entropy, right, confidence] = further
+    const executable = yield* engine.compile(makeProgram({ entropy: entropy!, right: right!, confidence: confidence! }))
+    const buffers = Object.fromEntries(
+      yield* Effect.forEach(names, name =>
+        Effect.map(engine.allocate(inputs[name].dtype, inputs[name].shape), buffer => [name, buffer] as const)
+      )
+    )
+    const outputs = {
+      entropy: yield* engine.allocate("f32", [columns]),
+      right: yield* engine.allocate("f32", [columns]),
+      confidence: yield* engine.allocate("f32", [columns])
+    }
+    const own = Object.fromEntries(specs.map(({ name }) => [name, parameters[name]!]))
+    const call = yield* engine.bind(executable, { ...own, ...buffers }, outputs)
+    return (ids, masked) =>
+      Effect.gen(function* () {
+        const clean = shiftedData(packedArrays([ids], [[0]], { capacity: length, pad }), shape)
+        const size = Math.min(ids.length, length)
+        const corrupted = clean.ids.map((id, i) => (i < size && masked[i] === 1 ? mask : id))
+        for (const [name, array] of Object.entries({ ...clean, ids: corrupted }))
+          yield* engine.upload(buffers[name]!, array)
+        yield* engine.run([call])
+        const entropies = (yield* engine.download(outputs.entropy)) as Float32Array
+        const rights = (yield* engine.download(outputs.right)) as Float32Array
+        const confidences = (yield* engine.download(outputs.confidence)) as Float32Array
+        // Token i is predicted at column i - 1.
+        return Array.from({ length: size }, (_, i): Seen => {
+          if (i === 0) return { entropy: 0, right: 0, confidence: 0 }
+          return { entropy: entropies[i - 1]!, right: rights[i - 1]!, confidence: confidences[i - 1]! }
+        })
+      })
+  })
+
+/** The masks of each state of a trajectory, and the mean entropy of the predictions of what they mask. */
+const statesAlong = (inspect: Inspect, ids: Int32Array, trajectory: Trajectory) =>
+  Effect.gen(function* () {
+    const masked: Array<string> = []
+    const entropies: Array<number> = []
+    for (let state = 0; state < statesOf(trajectory); state++) {
+      const mask = new Uint8Array(ids.length)
+      mask.set(maskedIn(trajectory, state).subarray(0, ids.length - trajectory.promptLength), trajectory.promptLength)
+      masked.push(mask.join(""))
+      const seen = (yield* inspect(ids, mask)).filter((_, i) => i > 0 && mask[i] === 1)
+      const total = seen.reduce((sum, { entropy }) => sum + entropy, 0)
+      entropies.push(seen.length === 0 ? 0 : rounded(total / seen.length))
+    }
+    return { masked, entropies }
+  })

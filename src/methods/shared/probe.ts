@@ -1,0 +1,115 @@
+/** Texts that a model writes while it learns: token by token, as the autoregressive model that it was, and from masks. */
+import { join } from "node:path"
+import { Effect, Schema, Stream } from "effect"
+import { PositiveInt, setting } from "../../config/setting.ts"
+import type { FileError } from "../../formats/fileError.ts"
+import type { Tokenizer } from "../../tokens/tokenizer.ts"
+import { makeDecoder } from "../../sessions/autoregressive.ts"
+import { makeDenoiser } from "../../sessions/denoiser.ts"
+import { DiffusionDecoding, diffusionGenerate, mdmDefaults } from "../../decoding/diffusion.ts"
+import type { Engine, EngineError } from "../../engines/Engine.ts"
+import type { ModelConfig } from "../../models/config.ts"
+import { lineFile } from "../../training/log.ts"
+import type { Observer } from "../../training/loop.ts"
+
+export const ProbeSettings = Schema.Struct({
+  /** Steps between two samples of text, written token by token and from masks; 0: none */
+  genSampleEverySteps: setting(Schema.Int.check(Schema.isGreaterThanOrEqualTo(0)), 0),
+  /** What the samples continue */
+  genSamplePrompts: setting(Schema.Array(Schema.NonEmptyString), ["The meaning of life is", "def fibonacci(n):"]),
+  /** New tokens of a sample */
+  genSampleTokens: setting(PositiveInt, 64),
+  /** Denoising steps of a sample from masks */
+  genSampleSteps: setting(PositiveInt, 16)
+})
+export type ProbeSettings = typeof ProbeSettings.Type
+
+/** One line for each prompt and look. */
+export const generationsFile = "generations.jsonl"
+
+const decoding = Schema.decodeUnknownSync(DiffusionDecoding)(mdmDefaults)
+
+export const generationProbe = (
+  engine: Engine,
+  config: ModelConfig,
+  settings: ProbeSettings,
+  { seed, tokenizer }: { readonly seed: number; readonly tokenizer: Tokenizer }
+): Observer<EngineError | FileError> => ({
+  every: settings.genSampleEverySteps,
+  prepare: ({ frozen, parameters }, directory) =>
+    Effect.gen(function* () {
+      const { genSampleSteps: steps, genSampleTokens: newTokens } = settings
+      const { eosId, maskId, padId } = tokenizer
+      const views = { ...frozen.views, ...parameters.views }
+      const prompts = settings.genSamplePrompts
+        .map(text => ({ text, ids: tokenizer.encode(text) }))
+        .filter(({ ids }) => ids.length > 0)
+      const length = newTokens + prompts.reduce((most, { ids }) => Math.max(most, ids.length), 0)
+      const decoder = yield* makeDecoder(engine, config, views, length)
+      const denoiser = yield* makeDenoiser(engine, config, views, { rows: 1, length, wanted: newTokens })
+      const append = lineFile(join(directory, generationsFile))
+      const autoregressive = (prompt: Int32Array) =>
+        Stream.runCollect(
+          decoder.generate({
+            prompt,
+            maxNewTokens: newTokens,
+            sampling: decoding,
+            seed,
+            stop: eosId,
+            suppressed: [maskId]
+          })
+        )
+      const fromMasks = (prompt: Int32Array) =>
+        Effect.map(
+          diffusionGenerate(denoiser, {
+            prompts: [prompt],
+            maxNewTokens: newTokens,
+            mask: maskId,
+            pad: padId,
+            seed,
+            settings: { ...decoding, steps }
+          }),
+          ({ sequences }) => {
+            const made = [...sequences[0]!.subarray(prompt.length)]
+            const end = made.indexOf(eosId)
+            return end < 0 ? made : made.slice(0, end)
+          }
+        )
+      return (step: number) =>
+        Effect.gen(function* () {
+          const lines: Array<{ readonly step: number; readonly [field: string]: unknown }> = []
+          const totals = { ar: { tokens: 0, seconds: 0 }, diff: { tokens: 0, seconds: 0 } }
+          for (const { ids, text } of prompts) {
+            const ar = yield* timed(autoregressive(ids))
+            const diff = yield* timed(fromMasks(ids))
+            for (const [total, { seconds, tokens }] of [
+              [totals.ar, ar],
+              [totals.diff, diff]
+            ] as const) {
+              total.tokens += tokens.length
+              total.seconds += seconds
+            }
+            lines.push({
+              step,
+              prompt: text,
+              ar_text: tokenizer.decode(ar.tokens),
+              diffusion_text: tokenizer.decode(diff.tokens),
+              ar_tok_per_sec: ar.tokens.length / ar.seconds,
+              diff_tok_per_sec: diff.tokens.length / diff.seconds
+            })
+          }
+          yield* append(step, lines)
+          return {
+            "inference/ar_tok_per_sec": totals.ar.tokens / totals.ar.seconds,
+            "inference/diff_tok_per_sec": totals.diff.tokens / totals.diff.seconds
+          }
+        })
+    })
+})
+
+/** Tokens before the end of the text, and the seconds that they took. */
+const timed = <E>(make: Effect.Effect<ReadonlyArray<number>, E>) =>
+  Effect.suspend(() => {
+    const start = performance.now()
+    return Effect.map(make, tokens => ({ tokens, seconds: (performance.now() - start) / 1000 }))
+  })

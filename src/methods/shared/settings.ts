@@ -1,0 +1,43 @@
+/** The settings of a training that every method has, and what methods write theirs with. */
+import { Schema } from "effect"
+import { Count, PositiveInt, setting } from "../../config/setting.ts"
+import { TrainSettings } from "../../training/model.ts"
+
+/** Of every method. */
+const commonFields = {
+  ...TrainSettings.fields,
+  /** Added to the seed: which of several trainings of one row this is (`--seeds`) */
+  seedOffset: setting(Count, 0),
+  /** Whether training starts from the weights of the autoregressive model; false (a control) from fresh ones of its architecture */
+  pretrained: setting(Schema.Boolean, true),
+  /**
+   * Block-causal attention (a control): a token sees those of its own block of so many and of earlier blocks of its document. By default as the
+   * model's `config.json` says, which is all of the document where it says nothing
+   */
+  attentionBlockSize: Schema.optionalKey(PositiveInt)
+} as const
+
+/** Of every method, too: what is measured during training. */
+const measuredFields = {
+  /** Held-out sequences that are measured during training, at even distances; by default all */
+  evalSequences: Schema.optionalKey(PositiveInt)
+} as const
+
+/** Of methods that have no bound of the likelihood. */
+export const unboundFields = { ...commonFields, ...measuredFields } as const
+export type CommonSettings = Schema.Struct<typeof unboundFields>["Type"]
+
+/** Of methods whose losses bound the likelihood. */
+export const boundFields = {
+  ...commonFields,
+  /** Draws of masks per held-out sequence for the bound that is measured during training */
+  evalDraws: setting(PositiveInt, 8),
+  ...measuredFields
+} as const
+
+/** What a method cannot do without; `lacking` says what is not there. */
+export const needs = <A>(method: string, lacking: (settings: A) => string | undefined) =>
+  Schema.makeFilter((settings: A) => {
+    const what = lacking(settings)
+    return what === undefined ? [] : [{ path: ["method"], issue: `${method} needs ${what}` }]
+  })

@@ -1,0 +1,21 @@
+/** How sure a bidirectional model is of tokens: the entropy of its predictions, computed where the logits are. */
+import { Effect, type Scope } from "effect"
+import type { Buffers, Engine, EngineError } from "../../../engines/Engine.ts"
+import type { ModelConfig } from "../../../models/config.ts"
+import { logits } from "../../../models/decoder.ts"
+import { softmaxEntropy } from "../../../tensor/composites.ts"
+import { makeAsked } from "../../../sessions/query.ts"
+import type { Uncertainty } from "./findOrders.ts"
+
+export const makeUncertainty = (
+  engine: Engine,
+  config: ModelConfig,
+  parameters: Buffers,
+  { length, rows }: { readonly rows: number; readonly length: number }
+): Effect.Effect<Uncertainty<EngineError>, EngineError, Scope.Scope> =>
+  Effect.map(
+    makeAsked(engine, config, parameters, { rows, length, wanted: rows * length }, (states, weights) =>
+      softmaxEntropy(logits(states, weights))
+    ),
+    entropies => ({ rows, length, entropies })
+  )

@@ -1,0 +1,64 @@
+/** Decoding with a noise adapter: masked diffusion whose masks carry noise that the adapter draws anew in every pass. With one step it is the flow map itself. */
+import { Effect, type Scope } from "effect"
+import type { Engine, EngineError } from "../../engines/Engine.ts"
+import type { LoadedModel } from "../../models/artifact.ts"
+import { countElements } from "../../models/parameters.ts"
+import { vfm, type VfmArchitecture, vfmSpecs } from "./networks.ts"
+import { zeros } from "../../tensor/composites.ts"
+import { input } from "../../tensor/ops.ts"
+import { normals, randomKey } from "../../tensor/random.ts"
+import type { DiffusionDecoding } from "../../decoding/diffusion.ts"
+import {
+  type CanvasShape,
+  type Extended,
+  type Generator,
+  type GeneratorShape,
+  maskedGenerator
+} from "../../sessions/generator.ts"
+
+export const vfmGenerator = (
+  engine: Engine,
+  model: LoadedModel,
+  architecture: VfmArchitecture,
+  shape: GeneratorShape,
+  decoding: Omit<DiffusionDecoding, "steps">
+): Effect.Effect<Generator<EngineError>, EngineError, Scope.Scope> =>
+  maskedGenerator(engine, model, shape, decoding, canvas => Effect.succeed(withAdapter(model, architecture, canvas)))
+
+const withAdapter = (
+  { config, tokenizer: { maskId } }: LoadedModel,
+  architecture: VfmArchitecture,
+  { length, rows }: CanvasShape
+): Extended => {
+  const d = config.hiddenSize
+  let [seed, first, pass] = [0, 0, 0]
+  return {
+    extension: {
+      trace: (parameter, { documents, positions }) => {
+        const networks = vfm(architecture, config, parameter)
+        const observed = input("observed", "f32", [rows, length])
+        return {
+          embedded: embeddings => {
+            const gaussian = networks.adapter(embeddings, { observed, documents, positions })
+            const noise = input("noise", "f32", [rows, length, d])
+            const z = networks.draw(gaussian, { noise, pure: zeros("f32", [rows, length]) })
+            return networks.inputs(embeddings, observed, z)
+          }
+        }
+      },
+      data: ids => {
+        const noise = new Float32Array(rows * length * d)
+        for (let r = 0; r < rows; r++)
+          noise.set(normals(randomKey(seed, "vfm generation", first + r, pass), length * d), r * length * d)
+        pass++
+        return { noise, observed: Float32Array.from(ids, id => (id === maskId ? 0 : 1)) }
+      }
+    },
+    begin: batch => {
+      ;[seed, first, pass] = [batch.seed, batch.first, 0]
+      return Effect.succeed({ forwards: 0, forwardMs: 0, flops: 0 })
+    },
+    // Two for each weight that a token meets.
+    flops: 2 * (countElements(vfmSpecs(architecture, config)) - architecture.maxSeqLen * d) * rows * length
+  }
+}

@@ -1,0 +1,159 @@
+/**
+ * What makes texts behind prompts in some number of steps: all that evaluation, benchmarks and `pipeline generate` know of how a model decodes. A model
+ * that decodes in a way of its own is one more function that returns a `Generator`.
+ */
+import { Effect, type Scope } from "effect"
+import type { Engine, EngineError } from "../engines/Engine.ts"
+import type { LoadedModel } from "../models/artifact.ts"
+import { trainingFlops } from "../models/flops.ts"
+import { type DenoiserExtension, makeDenoiser } from "./denoiser.ts"
+import { type Denoiser, type DiffusionDecoding, diffusionGenerate, stepsThatCount } from "../decoding/diffusion.ts"
+import { append } from "../pipeline/lists.ts"
+
+export interface GenerationRequest {
+  readonly prompts: ReadonlyArray<ArrayLike<number>>
+  /** Denoising steps that are allowed. */
+  readonly steps: number
+  /** The same prompts and seed give the same texts. */
+  readonly seed: number
+  /** Told of some rows, prompt and new tokens with the masks that are left, after a step; `first` is the number of their first prompt. */
+  readonly onStep?: (step: number, rows: ReadonlyArray<Int32Array>, first: number) => Effect.Effect<void>
+}
+
+export interface GeneratedTexts {
+  /** Prompts and new tokens. No mask is left. */
+  readonly sequences: ReadonlyArray<Int32Array>
+  /** Forward passes that a text took. */
+  readonly forwards: number
+  /** Of all forward passes together: time, ms, and floating-point operations by formula. */
+  readonly forwardMs: number
+  readonly flops: number
+}
+
+export interface Generator<E> {
+  /** Tokens that are made behind every prompt, what comes after an end of text included. */
+  readonly newTokens: number
+  /** Of an allowed number of steps those that can make a difference: what asks for more gets the same texts. */
+  readonly stepsThatCount: (steps: number) => number
+  readonly generate: (request: GenerationRequest) => Effect.Effect<GeneratedTexts, E>
+}
+
+export interface GeneratorShape {
+  /** Prompts that are asked for, for planning; more are taken as well. */
+  readonly prompts: number
+  /** The longest prompt. */
+  readonly promptTokens: number
+  readonly newTokens: number
+}
+
+/** Logits that are brought to the host at once, at most, in bytes. */
+const logitBytes = 2 ** 28
+const bytesOfLogit = 4
+
+/** Rows whose logits fit, at least one. */
+export const rowsThatFit = (vocabSize: number, { newTokens, prompts }: GeneratorShape): number =>
+  Math.max(1, Math.min(prompts, Math.floor(logitBytes / (newTokens * vocabSize * bytesOfLogit))))
+
+/** Prompts that are decoded together. */
+export interface Batch {
+  readonly prompts: ReadonlyArray<ArrayLike<number>>
+  readonly seed: number
+  /** Number of the first prompt. */
+  readonly first: number
+}
+
+/** What a method adds to decoding by masked diffusion. */
+export interface Extended {
+  readonly extension: DenoiserExtension
+  /** Called before the first pass of a batch; returns forward passes, time and operations of its own. */
+  readonly begin: (batch: Batch) => Effect.Effect<Omit<GeneratedTexts, "sequences">, EngineError>
+  /** Operations that it adds to a forward pass. */
+  readonly flops: number
+}
+
+/** Rows of a canvas, and their length. */
+export interface CanvasShape {
+  readonly rows: number
+  readonly length: number
+  /** The last ones of each row. */
+  readonly newTokens: number
+}
+
+/** Decodes by masked diffusion. */
+export const maskedGenerator = (
+  engine: Engine,
+  { config, parameters, tokenShift, tokenizer }: LoadedModel,
+  shape: GeneratorShape,
+  decoding: Omit<DiffusionDecoding, "steps">,
+  extend?: (canvas: CanvasShape) => Effect.Effect<Extended, EngineError, Scope.Scope>
+): Effect.Effect<Generator<EngineError>, EngineError, Scope.Scope> =>
+  Effect.gen(function* () {
+    const { newTokens, promptTokens } = shape
+    const rows = rowsThatFit(config.vocabSize, shape)
+    const length = promptTokens + newTokens
+    const extended = extend === undefined ? undefined : yield* extend({ rows, length, newTokens })
+    const denoiser = yield* makeDenoiser(engine, config, parameters, {
+      rows,
+      length,
+      wanted: rows * newTokens,
+      tokenShift,
+      ...(extended === undefined ? {} : { extension: extended.extension })
+    })
+    // Forward is a third of forward and backward.
+    const flopsPerForward = trainingFlops(config, Array<number>(rows).fill(length)) / 3 + (extended?.flops ?? 0)
+    return {
+      newTokens,
+      stepsThatCount: steps => stepsThatCount({ ...decoding, steps }, newTokens),
+      generate: ({ onStep, prompts, seed, steps }) =>
+        Effect.gen(function* () {
+          const watched = timed(denoiser)
+          const sequences: Array<Int32Array> = []
+          let [forwards, flops, forwardMs] = [0, 0, 0]
+          for (let first = 0; first < prompts.length; first += rows) {
+            const some = prompts.slice(first, first + rows)
+            const begun = yield* extended?.begin({ prompts: some, seed, first }) ?? Effect.succeed(nothingYet)
+            const made = yield* diffusionGenerate(watched.denoiser, {
+              prompts: some,
+              maxNewTokens: newTokens,
+              mask: tokenizer.maskId,
+              pad: tokenizer.padId,
+              seed,
+              firstRow: first,
+              settings: { ...decoding, steps },
+              ...(onStep === undefined ? {} : { onStep: (step, texts) => onStep(step, texts, first) })
+            })
+            append(sequences, made.sequences)
+            forwards = Math.max(forwards, begun.forwards + made.forwards)
+            flops += begun.flops + made.forwards * flopsPerForward
+            forwardMs += begun.forwardMs
+          }
+          return { sequences, forwards, forwardMs: forwardMs + watched.spent(), flops }
+        })
+    }
+  })
+
+const nothingYet: Omit<GeneratedTexts, "sequences"> = { forwards: 0, forwardMs: 0, flops: 0 }
+
+/** The tokens before the first end of text. */
+export const untilEnd = (tokens: Int32Array, eos: number): Int32Array => {
+  const end = tokens.indexOf(eos)
+  return end < 0 ? tokens : tokens.subarray(0, end)
+}
+
+/** A denoiser that notes how long it takes. */
+const timed = <E>(denoiser: Denoiser<E>) => {
+  let spent = 0
+  return {
+    spent: () => spent,
+    denoiser: {
+      ...denoiser,
+      logits: (...args: Parameters<Denoiser<E>["logits"]>) =>
+        Effect.suspend(() => {
+          const start = performance.now()
+          return Effect.tap(denoiser.logits(...args), () =>
+            Effect.sync(() => void (spent += performance.now() - start))
+          )
+        })
+    } satisfies Denoiser<E>
+  }
+}

@@ -1,0 +1,128 @@
+/** Hidden states of token sequences at some layers. */
+import { Effect, type Scope } from "effect"
+import { packedArrays } from "../tokens/packing.ts"
+import type { Buffers, Engine, EngineError } from "../engines/Engine.ts"
+import { input } from "../tensor/ops.ts"
+import { makeProgram } from "../tensor/Program.ts"
+import type { Tensor } from "../tensor/Tensor.ts"
+import { type ModelConfig, parameterSpecs } from "../models/config.ts"
+import { parameterInputs } from "../models/parameters.ts"
+import { forward, weightsOf } from "../models/decoder.ts"
+import type { BatchShape } from "../models/nextTokenLoss.ts"
+
+export interface StatesOptions {
+  readonly causal: boolean
+  readonly pad: number
+  /** 0: the embedding; 1: what leaves the first layer, before any norm; … */
+  readonly layers: ReadonlyArray<number>
+  /** Tokens of a pass, padding included; a sequence that has more is a pass of its own. */
+  readonly tokensPerPass: number
+}
+
+/** States of a sequence: for each layer f32 [tokens x d]. The arrays are used again for the next. */
+export type OnSequence<E, R> = (
+  sequence: number,
+  states: ReadonlyArray<Float32Array<ArrayBuffer>>
+) => Effect.Effect<void, E, R>
+
+const shortest = 16
+
+/** Tokens of the row in which a sequence is computed: 16, 24, 32, 48, 64, 96 and so on, so that few programs serve all lengths. */
+export const bucketOf = (tokens: number): number => {
+  let power = shortest
+  while (power < tokens) power *= 2
+  const between = (power * 3) / 4
+  return power > shortest && tokens <= between ? between : power
+}
+
+/**
+ * Computes the states of sequences by a model whose parameters lie in buffers. Each sequence has a row of its own, with others of about its length beside it, and
+ * the padding is cut off: what is computed depends on the sequence alone, not on its company.
+ */
+export const computeStates = <E, R>(
+  engine: Engine,
+  config: ModelConfig,
+  parameters: Buffers,
+  options: StatesOptions,
+  sequences: ReadonlyArray<ArrayLike<number>>,
+  onSequence: OnSequence<E, R>
+): Effect.Effect<void, E | EngineError, R> =>
+  Effect.gen(function* () {
+    const buckets = new Map<number, Array<number>>()
+    for (const [i, { length }] of sequences.entries()) {
+      const bucket = bucketOf(length)
+      const members = buckets.get(bucket)
+      if (members === undefined) buckets.set(bucket, [i])
+      else members.push(i)
+    }
+    for (const [length, members] of buckets) {
+      const rows = Math.min(members.length, Math.max(1, Math.floor(options.tokensPerPass / length)))
+      const pass = Effect.gen(function* () {
+        const run = yield* prepare(engine, config, parameters, { ...options, rows, length })
+        for (let start = 0; start < members.length; start += rows) {
+          const own = members.slice(start, start + rows)
+          const computed = yield* run(own.map(i => sequences[i]!))
+          const width = length * config.hiddenSize
+          for (const [r, sequence] of own.entries()) {
+            const size = sequences[sequence]!.length * config.hiddenSize
+            yield* onSequence(
+              sequence,
+              computed.map(values => values.subarray(r * width, r * width + size))
+            )
+          }
+        }
+      })
+      yield* Effect.scoped(pass)
+    }
+  })
+
+/** States of rows of one length: for each layer f32 [rows x length x d]. */
+const prepare = (
+  engine: Engine,
+  config: ModelConfig,
+  parameters: Buffers,
+  { causal, layers, length, pad, rows }: StatesOptions & BatchShape
+): Effect.Effect<
+  (sequences: ReadonlyArray<ArrayLike<number>>) => Effect.Effect<Array<Float32Array<ArrayBuffer>>, EngineError>,
+  EngineError,
+  Scope.Scope
+> =>
+  Effect.gen(function* () {
+    const { states } = forward(
+      config,
+      weightsOf(config, parameterInputs(parameterSpecs(config))),
+      input("ids", "i32", [rows, length]),
+      {
+        causal,
+        documents: input("documents", "i32", [rows, length]),
+        positions: input("positions", "i32", [rows, length])
+      }
+    )
+    const wanted: { [name: string]: Tensor } = {}
+    const outputs: { [name: string]: Effect.Success<ReturnType<Engine["allocate"]>> } = {}
+    for (const layer of layers) {
+      wanted[String(layer)] = states[layer]!
+      outputs[String(layer)] = yield* engine.allocate("f32", [rows, length, config.hiddenSize])
+    }
+    const program = makeProgram(wanted)
+    const executable = yield* engine.compile(program)
+    const data: Buffers = {
+      ids: yield* engine.allocate("i32", [rows, length]),
+      documents: yield* engine.allocate("i32", [rows, length]),
+      positions: yield* engine.allocate("i32", [rows, length])
+    }
+    // The embedding alone needs neither layers nor positions.
+    const used = new Set(program.inputs.map(({ name }) => name))
+    const inputs = Object.fromEntries(Object.entries({ ...parameters, ...data }).filter(([name]) => used.has(name)))
+    const call = yield* engine.bind(executable, inputs, outputs)
+    return sequences =>
+      Effect.gen(function* () {
+        const filled = Array.from({ length: rows }, (_, r) => (r < sequences.length ? [r] : []))
+        const packed = packedArrays(sequences, filled, { capacity: length, pad })
+        for (const name of ["ids", "documents", "positions"] as const) yield* engine.upload(data[name]!, packed[name])
+        yield* engine.run([call])
+        return yield* Effect.forEach(layers, layer =>
+          Effect.map(engine.download(outputs[String(layer)]!), values => values as Float32Array<ArrayBuffer>)
+        )
+      })
+  })

@@ -1,0 +1,141 @@
+/** Layers are put together from parts: other ways to store weights and other kinds of layers fit in without a change of what is there. */
+import { describe, expect, it } from "@effect/vitest"
+import { Effect } from "effect"
+import { makeOrt } from "../../../src/engines/ort/ort.ts"
+import { evaluateTensors } from "../../../src/engines/reference/evaluate.ts"
+import { parameterSpecs } from "../../../src/models/config.ts"
+import { decoderLayer, type LayerParts, selfAttention, swiglu } from "../../../src/models/layers/layer.ts"
+import { dense, type LinearKind } from "../../../src/models/linear/linear.ts"
+import { allocateParameters, initialValues, parameterInputs } from "../../../src/models/parameters.ts"
+import { forward, layerContext, logits, weightsOf } from "../../../src/models/decoder.ts"
+import { gradients } from "../../../src/tensor/autodiff.ts"
+import { add, cast, gather, input, matmul, mul, reshape, sum } from "../../../src/tensor/ops.ts"
+import { makeProgram } from "../../../src/tensor/Program.ts"
+import { normals, randomKey } from "../../../src/tensor/random.ts"
+import { elements } from "../../../src/tensor/Tensor.ts"
+import { modelConfig } from "../../support/tinyModel.ts"
+import { bruteForward } from "../bruteForce.ts"
+
+const config = modelConfig({ layers: 1, initializerRange: 0.5 })
+const length = 5
+
+/** Weights as bytes that a table turns into numbers, left alone in training, and a product of rank 2 that is trained. */
+const adapted: LinearKind = {
+  specs: ({ inputs, name, outputs }) => [
+    { name: `${name}.codes`, shape: [outputs, inputs], initial: "zeros", dtype: "u8" },
+    { name: `${name}.table`, shape: [256], initial: "zeros" },
+    { name: `${name}.down`, shape: [2, inputs], initial: { normal: 0.3 } },
+    { name: `${name}.up`, shape: [outputs, 2], initial: { normal: 0.3 } }
+  ],
+  make:
+    ({ name }, parameter) =>
+    x => {
+      const weight = gather(parameter(`${name}.table`), cast(parameter(`${name}.codes`), "i32"))
+      const low = matmul(x, parameter(`${name}.down`), { transposeB: true })
+      return add(matmul(x, weight, { transposeB: true }), matmul(low, parameter(`${name}.up`), { transposeB: true }))
+    }
+}
+const layerOfKind = (kind: LinearKind) =>
+  decoderLayer(config, { mixer: selfAttention(config, kind), feedForward: swiglu(config, kind) })
+
+describe("layers", () => {
+  it.live("compute with weights that are stored as bytes and carry an adapter, which alone is trained", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const { make, specs } = layerOfKind(adapted)
+        const plain = layerOfKind(dense(0.5))
+        const x = input("x", "f32", [1, length, config.hiddenSize])
+        const context = layerContext(config, length, "f32", { causal: true })
+        const parameter = parameterInputs(specs)
+        const y = make(parameter)(x, 0, context)
+        const trained = specs.filter(({ name }) => /down$|up$/.test(name)).map(({ name }) => name)
+        const found = gradients(
+          sum(mul(y, y)),
+          trained.map(name => parameter(name))
+        )
+        const program = makeProgram({ y, ...Object.fromEntries(trained.map((name, i) => [`g/${name}`, found[i]!])) })
+
+        const codes = (name: string, n: number) =>
+          Uint8Array.from({ length: n }, (_, i) => (i * 37 + name.length * 11) % 256)
+        const table = Float32Array.from({ length: 256 }, (_, i) => (i - 128) / 200)
+        const values: { readonly [name: string]: Float32Array | Uint8Array } = Object.fromEntries(
+          specs.map((spec): [string, Float32Array | Uint8Array] => {
+            const n = elements(spec.shape)
+            if (spec.dtype === "u8") return [spec.name, codes(spec.name, n)]
+            return [spec.name, spec.name.endsWith("table") ? table : initialValues(spec, 1)]
+          })
+        )
+        const data = normals(randomKey(2, "x"), length * config.hiddenSize)
+
+        const engine = yield* makeOrt({ threads: 1 })
+        const { views } = yield* allocateParameters(engine, specs)
+        for (const [name, value] of Object.entries(values)) yield* engine.upload(views[name]!, value)
+        const outputs = Object.fromEntries(
+          yield* Effect.forEach(program.outputs, ({ name, value }) =>
+            Effect.map(engine.allocate("f32", program.values[value]!.shape), buffer => [name, buffer] as const)
+          )
+        )
+        const xBuffer = yield* engine.allocate("f32", x.shape)
+        yield* engine.upload(xBuffer, data)
+        const call = yield* engine.bind(yield* engine.compile(program), { ...views, x: xBuffer }, outputs)
+        yield* engine.run([call])
+
+        // The same with dense weights that are the sum of both.
+        const dense64 = Object.fromEntries(
+          plain.specs.map(({ name, shape }) => {
+            const module = name.replace(/\.weight$/, "")
+            if (shape.length === 1) return [name, values[name]!]
+            const [rows, columns] = shape as [number, number]
+            const [down, up] = [values[`${module}.down`]!, values[`${module}.up`]!]
+            return [
+              name,
+              Float64Array.from({ length: rows * columns }, (_, at) => {
+                const [r, c] = [Math.floor(at / columns), at % columns]
+                const base = table[values[`${module}.codes`]![at]!]!
+                return base + up[2 * r]! * down[c]! + up[2 * r + 1]! * down[columns + c]!
+              })
+            ]
+          })
+        )
+        const expected = evaluateTensors(
+          { y: plain.make(parameterInputs(plain.specs))(x, 0, context) },
+          { ...dense64, x: data },
+          { exact: true }
+        )["y"]!
+        const actual = (yield* engine.download(outputs["y"]!)) as Float32Array
+        for (const [i, value] of expected.entries()) expect(actual[i]).toBeCloseTo(value, 4)
+        for (const name of trained) {
+          const gradient = (yield* engine.download(outputs[`g/${name}`]!)) as Float32Array
+          expect(gradient.some(element => Math.abs(element) > 1e-4)).toBe(true)
+        }
+      })
+    )
+  )
+
+  it("of different kinds make one stack", () => {
+    const tokens = [3, 1, 4, 1, 5]
+    const specs = parameterSpecs(config)
+    const weights = weightsOf(config, parameterInputs(specs))
+    // A layer of other parts, which leaves everything as it is.
+    const nothing: LayerParts = {
+      mixer: { specs: [], make: () => x => mul(x, 0) },
+      feedForward: { specs: [], make: () => x => mul(x, 0) }
+    }
+    const other = decoderLayer(config, nothing)
+    const layers = [other.make(parameterInputs(other.specs)), ...weights.layers]
+    const { final, states } = forward(config, { ...weights, layers }, input("tokens", "i32", [1, length]), {
+      causal: true
+    })
+    expect(states).toHaveLength(3)
+    const values = Object.fromEntries(specs.map(spec => [spec.name, initialValues(spec, 5)]))
+    const ones = Object.fromEntries(other.specs.map(spec => [spec.name, initialValues(spec, 5)]))
+    const actual = evaluateTensors(
+      { logits: logits(reshape(final, [length, config.hiddenSize]), weights) },
+      { ...ones, ...values, tokens },
+      { exact: true }
+    )["logits"]!
+    const expected = bruteForward(config, name => values[name]!, tokens, true).logits.flat()
+    expect(actual).toHaveLength(expected.length)
+    for (const [i, value] of expected.entries()) expect(actual[i]).toBeCloseTo(value, 5)
+  })
+})

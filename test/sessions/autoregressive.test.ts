@@ -1,0 +1,116 @@
+import { describe, expect, it } from "@effect/vitest"
+import { Effect, Stream } from "effect"
+import { makeDecoder } from "../../src/sessions/autoregressive.ts"
+import { sampleToken } from "../../src/decoding/sampling.ts"
+import { makeOrt } from "../../src/engines/ort/ort.ts"
+import { parameterSpecs } from "../../src/models/config.ts"
+import { allocateParameters, initialise, initialValues } from "../../src/models/parameters.ts"
+import { randomKey, uniformAt } from "../../src/tensor/random.ts"
+import { bruteForward } from "../models/bruteForce.ts"
+import { modelConfig } from "../support/tinyModel.ts"
+
+const config = modelConfig({ heads: 4, keyValueHeads: 2, vocabSize: 23, initializerRange: 0.6 })
+const values = new Map(parameterSpecs(config).map(spec => [spec.name, initialValues(spec, 4)]))
+
+/** Decodes without a cache: all of the text again for every token, from the equations. */
+const byHand = (
+  prompt: ReadonlyArray<number>,
+  n: number,
+  {
+    seed,
+    suppressed,
+    temperature
+  }: { readonly seed: number; readonly suppressed: number; readonly temperature: number }
+): ReadonlyArray<number> => {
+  const ids = [...prompt]
+  for (let made = 0; made < n; made++) {
+    const { logits } = bruteForward(config, name => values.get(name)!, ids, true)
+    const row = [...logits.at(-1)!].with(suppressed, -Infinity)
+    ids.push(sampleToken(row, { temperature }, uniformAt(randomKey(seed, "autoregressive sampling"), made)).token)
+  }
+  return ids.slice(prompt.length)
+}
+
+const suppressed = 22
+const decoding = <A, E>(
+  use: (
+    generate: (
+      prompt: ReadonlyArray<number>,
+      n: number,
+      seed: number,
+      temperature: number,
+      stop?: number
+    ) => Effect.Effect<ReadonlyArray<number>, E>
+  ) => Effect.Effect<A, E>
+) =>
+  Effect.scoped(
+    Effect.gen(function* () {
+      const engine = yield* makeOrt({ threads: 1 })
+      const buffers = yield* allocateParameters(engine, parameterSpecs(config))
+      yield* initialise(engine, buffers, 4)
+      const decoder = yield* makeDecoder(engine, config, buffers.views, 80)
+      return yield* use(
+        (prompt, maxNewTokens, seed, temperature, stop = -1) =>
+          Effect.map(
+            Stream.runCollect(
+              decoder.generate({
+                prompt,
+                maxNewTokens,
+                sampling: { temperature },
+                seed,
+                stop,
+                suppressed: [suppressed]
+              })
+            ),
+            tokens => Array.from(tokens)
+          ) as never
+      )
+    })
+  )
+
+describe("decoding token by token", () => {
+  it.live(
+    "with a cache gives what reading the whole text again gives, for prompts of any length, one after the other",
+    () =>
+      decoding(generate =>
+        Effect.gen(function* () {
+          for (const [length, n] of [
+            [1, 12],
+            [31, 5],
+            [32, 4],
+            [33, 20],
+            [60, 20],
+            [3, 8]
+          ] as const) {
+            const prompt = Array.from({ length }, (_, i) => (i * i + 3 * length) % 22)
+            for (const temperature of [0, 1]) {
+              const expected = byHand(prompt, n, { seed: length, suppressed, temperature })
+              expect(yield* generate(prompt, n, length, temperature), `${length} tokens`).toEqual(expected)
+            }
+          }
+        })
+      )
+  )
+
+  it.live("ends before the token that ends a text, and never draws what is suppressed", () =>
+    decoding(generate =>
+      Effect.gen(function* () {
+        const whole = yield* generate([5, 6], 40, 1, 1.5)
+        expect(whole).toHaveLength(40)
+        expect(whole).not.toContain(suppressed)
+        const stop = whole[17]!
+        expect(yield* generate([5, 6], 40, 1, 1.5, stop)).toEqual(whole.slice(0, whole.indexOf(stop)))
+      })
+    )
+  )
+
+  it.live("refuses an empty prompt and a text that is too long", () =>
+    decoding(generate =>
+      Effect.gen(function* () {
+        const exits = [yield* Effect.exit(generate([], 1, 0, 0)), yield* Effect.exit(generate([1, 2], 95, 0, 0))]
+        expect(String(exits[0])).toMatch(/a prompt needs at least one token/)
+        expect(String(exits[1])).toMatch(/2 \+ 95 tokens do not fit into 96/)
+      })
+    )
+  )
+})
