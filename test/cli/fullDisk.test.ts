@@ -34,10 +34,12 @@ export const big = Stage.make("big", {
 /** Prints much, by itself and by a program that it starts. */
 export const chatter = Stage.make("chatter", {
   inputs: { from: Bytes }, parameters: Schema.Struct({ lines: Schema.Int, fails: Schema.Boolean }), outputs: { bytes: Bytes },
+  retries: { crashed: 0 },
   run: Effect.fn("chatter")(function* ({ outputs, parameters: { fails, lines } }) {
     for (let i = 0; i < lines; i++) {
-      console.log("x".repeat(1000))
-      console.error("y".repeat(1000))
+      process.stdout.write("x".repeat(1000) + "\\n")
+      console.log("y".repeat(1000))
+      process.stderr.write("z".repeat(1000) + "\\n")
       if (i % 100 === 0) spawnSync("sh", ["-c", "echo zzz; echo zzz >&2"], { stdio: "inherit" })
       if (i % 10 === 0) yield* Effect.sleep(1)
     }
