@@ -468,6 +468,20 @@ describe("nothing changes with", () => {
     assert.strictEqual((await compute({ ...one, root: moved })).digest, before.digest)
   })
 
+  it("a declaration that nothing uses, beside one that does something", async () => {
+    const project = (more: string) => ({
+      "w.ts": stage(`import "./c.ts"`, "globalThis.v"),
+      "c.ts": `const one = () => 1\n${more}\nglobalThis.v = one()`
+    })
+    await changesNothing(folder(project("export const unused = () => 2")), project("export const unused = () => 3"))
+    await changesNothing(folder(project("")), project("export class Unused { x = 3 }"))
+    await changes(folder(project("const two = globalThis.x")), project("const two = globalThis.y"))
+    await changes(folder(project("")), { "c.ts": project("")["c.ts"].replace("1", "2") })
+    // What `eval` sees counts.
+    const seen = (value: number) => project(`const seen = ${value}\nglobalThis.w = eval("seen")`)
+    await changes(folder(seen(1)), seen(2))
+  })
+
   it("what the stage asks of whoever runs it", async () => {
     const asks = (options: string, imports = "", value = "1") =>
       folder({ "w.ts": stage(imports, value, options), "c.ts": "export const hour = 3600" })

@@ -39,7 +39,11 @@ export class Purity {
 
   isPure(loaded: Loaded): boolean {
     const { module } = loaded
-    return module.format !== "commonjs" && module.items.every(item => this.#item(loaded, item) !== undefined)
+    return module.format !== "commonjs" && module.items.every(item => this.isPureItem(loaded, item))
+  }
+
+  isPureItem(loaded: Loaded, item: Item): boolean {
+    return this.#item(loaded, item) !== undefined
   }
 
   /** What counts of an item: a stage's terms of scheduling do not, where evaluating them does nothing. */

@@ -93,19 +93,23 @@ export class Reach {
     for (const loaded of this.#kept.keys()) this.looks.join(loaded.looks)
   }
 
+  /** Items that do something when their module is loaded: of a module of a cycle, where what is there yet depends on who comes first, all. */
+  #acting(loaded: Loaded): ReadonlyArray<Item> {
+    const { items } = loaded.module
+    return this.#evaluation.cyclic.has(loaded) ? items : items.filter(item => !this.#purity.isPureItem(loaded, item))
+  }
+
   #keepEffects(): boolean {
     const all = [...this.#evaluation.modules.keys()]
-    const isWhole = (loaded: Loaded) => this.#evaluation.cyclic.has(loaded) || !this.#purity.isPure(loaded)
-    let whole = all.filter(isWhole)
-    if (whole.some(loaded => !isInert(loaded))) {
-      this.#purity = this.#strict()
-      whole = all.filter(isWhole)
-    }
+    if (all.some(loaded => this.#isEffect(loaded))) this.#purity = this.#strict()
     let changed = false
-    for (const loaded of whole) {
-      if (this.#isWhole(loaded)) continue
-      changed = true
-      this.#keepWhole(loaded)
+    for (const loaded of all.filter(each => this.#isEffect(each))) {
+      const kept = this.#touch(loaded)
+      for (const item of this.#acting(loaded)) {
+        if (kept.has(item)) continue
+        changed = true
+        this.#keep(loaded, item)
+      }
     }
     return changed
   }
@@ -114,11 +118,6 @@ export class Reach {
 
   #strict(): Purity {
     return (this.#strictPurity ??= new Purity(this.#program, true))
-  }
-
-  #isWhole(loaded: Loaded): boolean {
-    const kept = this.#kept.get(loaded)
-    return kept !== undefined && kept.size === loaded.module.items.length
   }
 
   #keepEverything(): boolean {
