@@ -127,9 +127,18 @@ const bundleLooking = async (): Promise<void> => {
   await build.close()
 }
 
-/** For the launcher in an older Node, which prints pages itself; apart, so that the program has no further chunk to load. */
-const bundlePages = async (): Promise<void> => {
-  const build = await rolldown({ cwd: root, input: { pages: "src/cli/pages.ts" }, platform: "node", plugins })
+/**
+ * Programs apart, without a chunk beside them: for the launcher in an older Node, which prints pages itself, so that the program has no further chunk to load;
+ * and for threads of stages, which are started in a moment.
+ */
+const bundleAlone = async (entry: string): Promise<void> => {
+  const build = await rolldown({
+    cwd: root,
+    input: entry,
+    platform: "node",
+    treeshake: { moduleSideEffects: [{ test: /threadHook\.ts/, sideEffects: true }] },
+    plugins
+  })
   await build.write(written)
   await build.close()
 }
@@ -241,7 +250,8 @@ rmSync(fresh, { recursive: true, force: true })
 try {
   await bundle()
   await bundleLooking()
-  await bundlePages()
+  await bundleAlone("src/cli/pages.ts")
+  await bundleAlone("src/runner/threadHook.ts")
   for (const script of globSync("src/**/*.py", { cwd: root }))
     writeFileSync(join(fresh, basename(script)), sources.file(join(root, script))!.bytes)
   writeFileSync(join(fresh, builtFile), JSON.stringify(await fingerprints()))

@@ -63,18 +63,31 @@ it("a module that changes before it is loaded ends the attempt, even where the s
   assert.include((await run()).stdout, `"executed":0`)
 })
 
-it("a module whose name is computed is refused, unless the stage declares it", async () => {
-  const { run, text, write } = folder()
-  const body = `const value = yield* Effect.promise(() => import("./" + "late.ts").then(({ v }) => v, () => "caught"))`
-  write("late.ts", "export const v = 4")
-  write("w.ts", pipeline("", body))
-  const { code, stdout } = await run()
-  assert.strictEqual(code, 1)
-  assert.include(stdout, "late.ts, which its key does not cover")
-  write("w.ts", pipeline("", body, `files: ["./late.ts"],`))
-  for (const value of ["4", "8"]) {
-    write("late.ts", `export const v = ${value}`)
-    assert.strictEqual((await run()).code, 0)
-    assert.strictEqual(await text(), value)
-  }
-})
+const ways: { readonly [how: string]: readonly [imports: string, value: string, late: (value: string) => string] } = {
+  "is loaded": [
+    "",
+    `import("./" + "late.ts").then(({ v }) => v, () => "caught")`,
+    value => `export const v = ${value}`
+  ],
+  "a thread begins with": [
+    `import { Worker } from "node:worker_threads"`,
+    `new Promise(done => new Worker(new URL("./" + ["late", "ts"].join("."), import.meta.url)).once("message", done).once("error", done))`,
+    value => `import { parentPort } from "node:worker_threads"; parentPort.postMessage(${value})`
+  ]
+}
+for (const [how, [imports, expression, late]] of Object.entries(ways))
+  it(`a module that ${how} under a computed name is refused, unless the stage declares it`, async () => {
+    const { run, text, write } = folder()
+    const body = `const value = yield* Effect.promise(() => ${expression})`
+    write("late.ts", late("4"))
+    write("w.ts", pipeline(imports, body))
+    const { code, stdout } = await run()
+    assert.strictEqual(code, 1)
+    assert.include(stdout, "late.ts, which its key does not cover")
+    write("w.ts", pipeline(imports, body, `files: ["./late.ts"],`))
+    for (const value of ["4", "8"]) {
+      write("late.ts", late(value))
+      assert.strictEqual((await run()).code, 0)
+      assert.strictEqual(await text(), value)
+    }
+  })

@@ -169,6 +169,56 @@ describe("a package that the key does not cover is refused, however it is loaded
   })
 })
 
+describe("a thread loads what the key covers, and nothing else:", () => {
+  const threads = `import * as threads from "node:worker_threads"
+const start = (path: string | URL, options = {}) => new Promise(done => {
+  const worker = new threads.Worker(path, options)
+  worker.once("message", done)
+  worker.once("error", error => done("caught: " + error.message))
+})
+const at = (name: string) => new URL("./" + name.split("").reverse().join(""), import.meta.url)`
+  const says = (value: string) => `import { parentPort } from "node:worker_threads"\nparentPort.postMessage(${value})`
+
+  const computed: { readonly [how: string]: readonly [value: string, files: Files] } = {
+    "a module under a computed name": [`start(at("sjm.t"))`, { "t.mjs": says("1") }],
+    "without flags and environment": [`start(at("sjm.t"), { execArgv: [], env: {} })`, { "t.mjs": says("1") }],
+    "from CommonJS": [`start(at("sjc.t"))`, { "t.cjs": `require("node:worker_threads").parentPort.postMessage(1)` }],
+    "from a text": [
+      `start("import(" + JSON.stringify(at("sjm.t").href) + ")", { eval: true })`,
+      { "t.mjs": says("1") }
+    ],
+    "from a thread of a thread": [
+      `start(new URL("./one.mjs", import.meta.url))`,
+      {
+        "one.mjs": `import { parentPort, Worker } from "node:worker_threads"
+new Worker(new URL("./" + ["t", "mjs"].join("."), import.meta.url)).once("message", v => parentPort.postMessage(v)).once("error", e => parentPort.postMessage("caught"))`,
+        "t.mjs": says("1")
+      }
+    ]
+  }
+  for (const [how, [value, files]] of Object.entries(computed))
+    it(`${how} is refused, also where the stage catches that`, async () => {
+      const project = { ...files, "w.ts": stage(threads, value) }
+      const { advice, message } = await refusedOf(project)
+      assert.match(message, /loaded .*\/t\.[cm]js, which its key does not cover/)
+      assert.match(advice, /list "t\.[cm]js" in `files`/)
+      const name = Object.keys(files).find(file => file.startsWith("t."))!
+      const declared = await use(project, { files: [name] })
+      assert.deepStrictEqual([declared.value, declared.refused], [1, undefined])
+    })
+
+  it("a package that the key does not cover is refused there, and what it covers is loaded", async () => {
+    const thread = (imports: string) => ({
+      "t.mjs": `${imports}\n${says("v()")}`,
+      "w.ts": stage(threads, `start(new URL("./t.mjs", import.meta.url))`)
+    })
+    const known = await use({ ...p1, ...thread(`import { v } from "p1"`) })
+    assert.deepStrictEqual([known.value, known.refused], [1, undefined])
+    const { message } = await refusedOf({ ...p1, ...thread(`const { v } = await import(["p", 1].join(""))`) })
+    assert.include(message, "node_modules/p1/i.js, which its key does not cover")
+  })
+})
+
 describe("a package that the key covers is loaded:", () => {
   it("one that is reached, and one that is loaded without being used", async () => {
     const files = { ...p1, ...packageOf("quiet", "export const v = 1") }

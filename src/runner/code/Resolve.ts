@@ -19,14 +19,26 @@ const builtins = new Set(builtinModules)
 const flagsWithValue = /^(?:-C|-r|--conditions|--require|--import|--(?:experimental-)?loader)(?:=|$)/
 const otherFlags = /^--(?:preserve-symlinks|(?:no-)?experimental-|(?:no-)?strip-types|input-type)/
 
-/** What this process, and so the processes of actions, was told about loading modules: flags with their values. */
-const flags = (): ReadonlyArray<readonly [flag: string, value: string]> =>
-  [...process.execArgv, ...(process.env["NODE_OPTIONS"] ?? "").split(/\s+/)].flatMap((word, i, words) => {
+type Flags = ReadonlyArray<readonly [flag: string, value: string]>
+
+/** Flags about the loading of modules, with their values. */
+const flagsAmong = (given: ReadonlyArray<string>): Flags =>
+  given.flatMap((word, i, words) => {
     if (otherFlags.test(word)) return [[word, ""] as const]
     if (!flagsWithValue.test(word)) return []
     const at = word.indexOf("=")
     return [at === -1 ? ([word, words[i + 1] ?? ""] as const) : ([word.slice(0, at), word.slice(at + 1)] as const)]
   })
+
+/** What this process, and so the processes of actions, was told about loading modules. */
+const flags = (): Flags => flagsAmong([...process.execArgv, ...(process.env["NODE_OPTIONS"] ?? "").split(/\s+/)])
+
+/** The same for a thread, to which its environment comes by itself. */
+export const flagsForThreads = (): ReadonlyArray<string> =>
+  flagsAmong(process.execArgv)
+    .filter(([flag]) => !flag.startsWith("--input-type"))
+    .flat()
+    .filter(word => word !== "")
 
 export const loadingFlags = (): string =>
   flags()
