@@ -1,11 +1,11 @@
 /** Brings data into the store: documents, tokenizers and models, from the program itself, this machine, the web or the hub. */
 import { join } from "node:path"
-import { Effect, Schema, Stream } from "effect"
-import { PositiveInt } from "../src/config/setting.ts"
+import { Effect, Result, Schema, Stream } from "effect"
+import { PositiveInt, setting } from "../src/config/setting.ts"
 import { formatOf } from "../src/formats/documents.ts"
 import { embeddedManifest, hubFiles, identify, obtain, type ObtainedFile, source } from "../src/hub/obtain.ts"
 import { firstRows } from "../src/formats/parquet.ts"
-import { type DataRecord, DataType } from "../src/formats/records.ts"
+import { type DataRecord, DataType, decodeFields, decodeRecord, type DecodeRow } from "../src/formats/records.ts"
 import { recordsOfFile, recordsOfRows } from "../src/artifacts/records.ts"
 import { readText } from "../src/formats/textFile.ts"
 import { parseTokenizer } from "../src/tokens/tokenizer.ts"
@@ -89,13 +89,15 @@ const adopt = (
     return true
   })
 
+const RowType = Schema.Union([DataType, Schema.Literal("fields")])
+
 /** Documents, read once to the end: what a later stage could not use is an error here, with its place in the file. */
 export const downloadDocuments = Stage.make("download-documents", {
   inputs: {},
   parameters: Schema.Struct({
     ...fromSource,
-    /** What a record is: `plaintext`, `prompt_response` or `conversation`. */
-    dataType: DataType.pipe(Schema.withDecodingDefaultKey(Effect.succeed("plaintext" as const))),
+    /** What a record is: `plaintext`, `prompt_response`, `conversation`, or `fields`, which a task reads by its own schema. */
+    dataType: setting(RowType, "plaintext"),
     /** The field that holds the text or the turns; by default `text`, or `messages`. */
     textKey: Schema.optionalKey(Schema.String),
     /** Of a Parquet file: only the first rows. Read by ranges, without fetching the file. */
@@ -120,7 +122,9 @@ export const downloadDocuments = Stage.make("download-documents", {
         "files of documents end in .jsonl, .ndjson, .json or .parquet"
       )
     }
-    const counted = yield* Effect.forEach(files, file => count(recordsOfFile(file.file, file.path, parameters)))
+    const counted = yield* Effect.forEach(files, file =>
+      count(recordsOfFile(file.file, file.path, textBytes(parameters)))
+    )
     yield* placeAll(output, files)
     yield* output.metadata({
       documents: counted.reduce((sum, { documents }) => sum + documents, 0),
@@ -213,25 +217,34 @@ export const downloadModel = Stage.make("download-model", {
 
 interface RecordParameters {
   readonly source: string
-  readonly dataType: DataType
+  readonly dataType: typeof RowType.Type
   readonly textKey?: string
 }
 
-const count = (records: Stream.Stream<DataRecord, StageError>) =>
+const count = (records: Stream.Stream<number, StageError>) =>
   Stream.runFold(
     records,
     () => ({ documents: 0, bytes: 0 }),
-    (sum, record) => ({ documents: sum.documents + 1, bytes: sum.bytes + textBytes(record) })
+    (sum, bytes) => ({ documents: sum.documents + 1, bytes: sum.bytes + bytes })
   )
 
-const textBytes = (record: DataRecord): number => {
+/** Reads a row for the bytes of its text. */
+const textBytes = ({ dataType, textKey }: RecordParameters): DecodeRow<number> => {
+  if (dataType === "fields")
+    return row => Result.map(decodeFields(row), fields => Buffer.byteLength(JSON.stringify(fields, plain)))
+  const decode = decodeRecord({ dataType, textKey })
+  return row =>
+    Result.map(decode(row), record => textsOf(record).reduce((sum, text) => sum + Buffer.byteLength(text), 0))
+}
+
+const textsOf = (record: DataRecord): ReadonlyArray<string> => {
   switch (record.kind) {
     case "document":
-      return Buffer.byteLength(record.text)
+      return [record.text]
     case "prompt_response":
-      return Buffer.byteLength(record.prompt) + Buffer.byteLength(record.response)
+      return [record.prompt, record.response]
     case "conversation":
-      return record.messages.reduce((sum, message) => sum + Buffer.byteLength(message.content), 0)
+      return record.messages.map(({ content }) => content)
   }
 }
 
@@ -247,7 +260,7 @@ const takeRows = (context: Fetching, parameters: RecordParameters & { readonly r
       }),
       asStageError
     )
-    const counted = yield* count(recordsOfRows(Stream.fromIterable(found), file.name, parameters))
+    const counted = yield* count(recordsOfRows(Stream.fromIterable(found), file.name, textBytes(parameters)))
     return { counted, text: found.map(row => `${JSON.stringify(row, plain)}\n`).join("") }
   })
 

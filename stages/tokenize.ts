@@ -1,11 +1,10 @@
 /** Cuts documents into token sequences, the chunks by which every later stage is keyed. */
 import { Effect, Schema, Stream } from "effect"
 import { PositiveInt } from "../src/config/setting.ts"
-import { recordDigest } from "../src/formats/records.ts"
+import { type DataRecord, DataType, decodeRecord, recordDigest } from "../src/formats/records.ts"
 import { ChatTemplate } from "../src/tokens/sequences.ts"
 import { makeTokenizePool } from "../src/tokens/tokenizeWorkers.ts"
 import { parseTokenizer } from "../src/tokens/tokenizer.ts"
-import { DataType, type DataRecord } from "../src/formats/records.ts"
 import type { Digest } from "../src/pipeline/Digest.ts"
 import * as Stage from "../src/pipeline/Stage.ts"
 import { asStageError, permanent, type StageError } from "../src/pipeline/StageError.ts"
@@ -42,7 +41,7 @@ export const tokenize = Stage.make("tokenize", {
     const files = yield* tokenizerFiles(inputs.tokenizer)
     const { vocabSize } = yield* Effect.mapError(Effect.fromResult(parseTokenizer(files)), asStageError)
     const records = (): Stream.Stream<DataRecord, StageError> =>
-      Stream.take(recordsOfArtifact(inputs.corpus, parameters), parameters.documents ?? Infinity)
+      Stream.take(recordsOfArtifact(inputs.corpus, decodeRecord(parameters)), parameters.documents ?? Infinity)
 
     // First the keys, then the records that are new: those of a grown corpus are few.
     const order: Array<Digest> = []

@@ -4,41 +4,35 @@ import type { ArtifactReader } from "../pipeline/StageContext.ts"
 import { asStageError, StageError } from "../pipeline/StageError.ts"
 import { formatOf, readRecords, recordsFromRows } from "../formats/documents.ts"
 import { rows as parquetRows } from "../formats/parquet.ts"
-import type { DataRecord, RecordOptions } from "../formats/records.ts"
+import type { DecodeRow } from "../formats/records.ts"
 
 /** The records of one file of this machine; `name` is how messages call it, and decides its format. */
-export const recordsOfFile = (
-  file: string,
-  name: string,
-  options: RecordOptions
-): Stream.Stream<DataRecord, StageError> => {
-  const format = formatOf(name)
-  return format === "parquet"
-    ? recordsOfRows(Stream.mapError(parquetRows(file), asStageError), name, options)
-    : Stream.mapError(readRecords(file, { ...options, name, format }), asStageError)
-}
+export const recordsOfFile = <A>(file: string, name: string, decode: DecodeRow<A>): Stream.Stream<A, StageError> =>
+  formatOf(name) === "parquet"
+    ? recordsOfRows(Stream.mapError(parquetRows(file), asStageError), name, decode)
+    : Stream.mapError(readRecords(file, decode, name), asStageError)
 
 /** The records of rows that were read elsewhere. */
-export const recordsOfRows = (
+export const recordsOfRows = <A>(
   rows: Stream.Stream<unknown, StageError>,
   name: string,
-  options: RecordOptions
-): Stream.Stream<DataRecord, StageError> =>
+  decode: DecodeRow<A>
+): Stream.Stream<A, StageError> =>
   Stream.unwrap(
     Effect.map(Stream.toAsyncIterableEffect(rows), iterable =>
-      Stream.fromAsyncIterable(recordsFromRows(iterable, name, options), cause =>
+      Stream.fromAsyncIterable(recordsFromRows(iterable, name, decode), cause =>
         cause instanceof StageError ? cause : asStageError(cause instanceof Error ? cause : { message: String(cause) })
       )
     )
   )
 
 /** All records of an artifact, file by file in the order of their names. */
-export const recordsOfArtifact = (
+export const recordsOfArtifact = <A>(
   corpus: ArtifactReader<unknown>,
-  options: RecordOptions
-): Stream.Stream<DataRecord, StageError> =>
+  decode: DecodeRow<A>
+): Stream.Stream<A, StageError> =>
   Stream.fromIterable(corpus.files).pipe(
     Stream.filter(({ path }) => formatOf(path) !== undefined),
     Stream.mapEffect(({ path }) => Effect.map(corpus.path(path), file => [file, path] as const)),
-    Stream.flatMap(([file, path]) => recordsOfFile(file, path, options))
+    Stream.flatMap(([file, path]) => recordsOfFile(file, path, decode))
   )

@@ -2,7 +2,7 @@
 import { Result, Schema, Stream } from "effect"
 import { createReadStream } from "node:fs"
 import { itemOffsets, lineAndColumn, parseJson, topLevelKeys } from "./jsonText.ts"
-import { type DataRecord, decodeRecord, type RecordFault, type RecordOptions, showPath } from "./records.ts"
+import { type DecodeRow, type RecordFault, showPath } from "./records.ts"
 
 /** A data file, or a record in it, that cannot be used. `message` begins with the place: `file:line:column` or `file, row N`. */
 export class DocumentsError extends Schema.TaggedError<DocumentsError>()("DocumentsError", {
@@ -119,7 +119,7 @@ const faultyField = (
   )
 }
 
-const decodeLine = (text: string, file: string, line: number, options: RecordOptions): DataRecord | undefined => {
+const decodeLine = <A>(text: string, file: string, line: number, decode: DecodeRow<A>): A | undefined => {
   if (text.trim() === "") return undefined
   const place = (offset: number) => ({ line, column: offset + 1 })
   const parsed = parseJson(text)
@@ -128,7 +128,7 @@ const decodeLine = (text: string, file: string, line: number, options: RecordOpt
     throw failAt(file, line, parsed.failure.offset + 1, `${parsed.failure.what}${advice}`)
   }
   refuseRepeatedKeys(text, place, file)
-  const record = decodeRecord(parsed.success, options)
+  const record = decode(parsed.success)
   if (Result.isFailure(record)) throw faultyField(text, place, file, record.failure)
   return record.success
 }
@@ -137,17 +137,17 @@ const decodeLine = (text: string, file: string, line: number, options: RecordOpt
  * The records of a JSON Lines file, one at a time, from its bytes. Lines end with LF or CRLF, the last one with either
  * or neither; blank lines are skipped; a byte order mark at the start is ignored. Throws `DocumentsError`.
  */
-export async function* recordsFromJsonLines(
+export async function* recordsFromJsonLines<A>(
   chunks: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
   file: string,
-  options: RecordOptions & { readonly longestLine?: number | undefined }
-): AsyncGenerator<DataRecord, void, void> {
-  const limit = options.longestLine ?? longestLine
+  decode: DecodeRow<A>,
+  limit = longestLine
+): AsyncGenerator<A, void, void> {
   let line = 1
   /** The pieces of the line that is not complete yet. */
   let pieces: Array<Uint8Array> = []
   let pending = 0
-  const takeLine = (last: Uint8Array): DataRecord | undefined => {
+  const takeLine = (last: Uint8Array): A | undefined => {
     let bytes = last
     if (pieces.length > 0) {
       bytes = Buffer.concat([...pieces, last])
@@ -157,7 +157,7 @@ export async function* recordsFromJsonLines(
     if (line === 1) refuseUtf16(bytes, file)
     let text = decodeUtf8(bytes, file, line)
     if (line === 1) text = text.replace(byteOrderMark, "")
-    return decodeLine(text.endsWith("\r") ? text.slice(0, -1) : text, file, line, options)
+    return decodeLine(text.endsWith("\r") ? text.slice(0, -1) : text, file, line, decode)
   }
   for await (const chunk of chunks) {
     let start = 0
@@ -183,11 +183,7 @@ export async function* recordsFromJsonLines(
  * The records of a JSON file, from its whole content: a list of records, or, because many files named `.json` are that,
  * JSON Lines. Throws `DocumentsError`.
  */
-export function* recordsFromJson(
-  bytes: Uint8Array,
-  file: string,
-  options: RecordOptions
-): Generator<DataRecord, void, void> {
+export function* recordsFromJson<A>(bytes: Uint8Array, file: string, decode: DecodeRow<A>): Generator<A, void, void> {
   refuseUtf16(bytes, file)
   if (bytes.length > longestText) {
     throw failAt(file, 1, 1, "the file is too large to be read as one JSON text; convert it to JSON Lines (.jsonl)")
@@ -195,7 +191,7 @@ export function* recordsFromJson(
   const text = decodeUtf8(bytes, file, 1).replace(byteOrderMark, "")
   if (text.trimStart().startsWith("{")) {
     for (const [i, content] of text.split("\n").entries()) {
-      const record = decodeLine(content.endsWith("\r") ? content.slice(0, -1) : content, file, i + 1, options)
+      const record = decodeLine(content.endsWith("\r") ? content.slice(0, -1) : content, file, i + 1, decode)
       if (record !== undefined) yield record
     }
     return
@@ -214,7 +210,7 @@ export function* recordsFromJson(
     const source = text.slice(start, offsets[i + 1])
     const place = (offset: number) => lineAndColumn(text, start + offset)
     refuseRepeatedKeys(source, place, file)
-    const record = decodeRecord(item, options)
+    const record = decode(item)
     if (Result.isFailure(record)) throw faultyField(source, place, file, record.failure)
     yield record.success
   }
@@ -224,14 +220,14 @@ export function* recordsFromJson(
  * The records of rows that were read elsewhere, for example from Parquet. Throws `DocumentsError` with the row's number;
  * what the rows themselves throw passes through.
  */
-export async function* recordsFromRows(
+export async function* recordsFromRows<A>(
   rows: AsyncIterable<unknown> | Iterable<unknown>,
   file: string,
-  options: RecordOptions
-): AsyncGenerator<DataRecord, void, void> {
+  decode: DecodeRow<A>
+): AsyncGenerator<A, void, void> {
   let row = 0
   for await (const value of rows) {
-    const record = decodeRecord(value, options)
+    const record = decode(value)
     if (Result.isFailure(record)) {
       const { path, what } = record.failure
       const field = showPath(path)
@@ -247,39 +243,35 @@ export async function* recordsFromRows(
   }
 }
 
-async function* recordsOfFile(
+async function* recordsOfFile<A>(
   path: string,
   file: string,
   format: "jsonl" | "json",
-  options: RecordOptions
-): AsyncGenerator<DataRecord, void, void> {
+  decode: DecodeRow<A>
+): AsyncGenerator<A, void, void> {
   const chunks: AsyncIterable<Uint8Array> = createReadStream(path, { highWaterMark: 1 << 20 })
   if (format === "jsonl") {
-    yield* recordsFromJsonLines(chunks, file, options)
+    yield* recordsFromJsonLines(chunks, file, decode)
     return
   }
   const parts: Array<Uint8Array> = []
   for await (const chunk of chunks) parts.push(chunk)
-  yield* recordsFromJson(Buffer.concat(parts), file, options)
+  yield* recordsFromJson(Buffer.concat(parts), file, decode)
 }
 
 /**
- * The records of a JSON Lines or JSON file on disk, streamed. `name` is how messages call the file (default: its path).
- * The format is that of the name's extension unless it is given.
+ * The records of a JSON Lines or JSON file on disk, streamed. `file` is how messages call it (default: its path); its
+ * extension says which of the formats it has.
  */
-export const readRecords = (
-  path: string,
-  options: RecordOptions & { readonly name?: string | undefined; readonly format?: "jsonl" | "json" | undefined }
-): Stream.Stream<DataRecord, DocumentsError> => {
-  const file = options.name ?? path
-  const format = options.format ?? formatOf(file)
+export const readRecords = <A>(path: string, decode: DecodeRow<A>, file = path): Stream.Stream<A, DocumentsError> => {
+  const format = formatOf(file)
   if (format === undefined || format === "parquet") {
     const advice =
       format === "parquet" ? "is Parquet, which has its own reader" : "must end in .jsonl, .ndjson or .json"
     return Stream.fail(new DocumentsError({ file, message: `${file}: the file ${advice}` }))
   }
   return Stream.suspend(() =>
-    Stream.fromAsyncIterable(recordsOfFile(path, file, format, options), cause =>
+    Stream.fromAsyncIterable(recordsOfFile(path, file, format, decode), cause =>
       cause instanceof DocumentsError
         ? cause
         : new DocumentsError({

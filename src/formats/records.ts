@@ -51,8 +51,6 @@ export interface RecordFault {
   readonly what: string
 }
 
-type Decoded<A> = Result.Result<A, RecordFault>
-
 const fault = (path: ReadonlyArray<string | number>, what: string) => Result.fail({ path, what })
 
 /** The path of a field as people write it: `messages[2].role`. */
@@ -77,7 +75,7 @@ const textField = (
   row: Readonly<Record<string, unknown>>,
   key: string,
   parent: ReadonlyArray<string | number> = []
-): Decoded<string> => {
+): Result.Result<string, RecordFault> => {
   const value = own(row, key)
   if (value === undefined) {
     const found = Object.keys(row).slice(0, 8).join(", ")
@@ -94,7 +92,7 @@ const safeInteger = (value: unknown): number | undefined => {
   return typeof asNumber === "number" && Number.isSafeInteger(asNumber) ? asNumber : undefined
 }
 
-const message = (value: unknown, path: ReadonlyArray<string | number>): Decoded<Message> =>
+const message = (value: unknown, path: ReadonlyArray<string | number>): Result.Result<Message, RecordFault> =>
   Result.gen(function* () {
     if (!isObject(value)) return yield* fault(path, `must be an object {role, content}, got ${describe(value)}`)
     const role = yield* textField(value, "role", path)
@@ -112,35 +110,44 @@ const message = (value: unknown, path: ReadonlyArray<string | number>): Decoded<
     return { role: known, content, loss_mask: mask }
   })
 
-/** Decodes one row. Fields that the data type does not name are ignored. */
-export const decodeRecord = (row: unknown, options: RecordOptions): Decoded<DataRecord> =>
-  Result.gen(function* () {
-    if (!isObject(row)) return yield* fault([], `a record must be an object, got ${describe(row)}`)
-    switch (options.dataType) {
-      case "plaintext":
-        return { kind: "document" as const, text: yield* textField(row, options.textKey ?? "text") }
-      case "prompt_response": {
-        const prompt = yield* textField(row, "prompt")
-        const response = yield* textField(row, "response")
-        const given = own(row, "idx")
-        if (given === undefined || given === null) return { kind: "prompt_response" as const, prompt, response }
-        const idx = safeInteger(given)
-        if (idx === undefined) return yield* fault(["idx"], `must be an integer, got ${describe(given)}`)
-        return { kind: "prompt_response" as const, prompt, response, idx }
-      }
-      case "conversation": {
-        const key = options.textKey ?? "messages"
-        const given = own(row, key)
-        if (given === undefined) return yield* fault([key], "is missing; a conversation is a list of {role, content}")
-        if (!Array.isArray(given)) {
-          return yield* fault([key], `must be a list of {role, content}, got ${describe(given)}`)
+/** Reads one row of a data file. */
+export type DecodeRow<A> = (row: unknown) => Result.Result<A, RecordFault>
+
+/** Any row with fields: who needs them looks at them later. */
+export const decodeFields: DecodeRow<Readonly<Record<string, unknown>>> = row =>
+  isObject(row) ? Result.succeed(row) : fault([], `a record must be an object, got ${describe(row)}`)
+
+/** Reads rows of a data type. Fields that it does not name are ignored. */
+export const decodeRecord =
+  (options: RecordOptions): DecodeRow<DataRecord> =>
+  given =>
+    Result.gen(function* () {
+      const row = yield* decodeFields(given)
+      switch (options.dataType) {
+        case "plaintext":
+          return { kind: "document" as const, text: yield* textField(row, options.textKey ?? "text") }
+        case "prompt_response": {
+          const prompt = yield* textField(row, "prompt")
+          const response = yield* textField(row, "response")
+          const given = own(row, "idx")
+          if (given === undefined || given === null) return { kind: "prompt_response" as const, prompt, response }
+          const idx = safeInteger(given)
+          if (idx === undefined) return yield* fault(["idx"], `must be an integer, got ${describe(given)}`)
+          return { kind: "prompt_response" as const, prompt, response, idx }
         }
-        const messages: Array<Message> = []
-        for (const [i, turn] of given.entries()) messages.push(yield* message(turn, [key, i]))
-        return { kind: "conversation" as const, messages }
+        case "conversation": {
+          const key = options.textKey ?? "messages"
+          const given = own(row, key)
+          if (given === undefined) return yield* fault([key], "is missing; a conversation is a list of {role, content}")
+          if (!Array.isArray(given)) {
+            return yield* fault([key], `must be a list of {role, content}, got ${describe(given)}`)
+          }
+          const messages: Array<Message> = []
+          for (const [i, turn] of given.entries()) messages.push(yield* message(turn, [key, i]))
+          return { kind: "conversation" as const, messages }
+        }
       }
-    }
-  })
+    })
 
 /**
  * The SHA-256 of what determines a record's tokens, with `idx`, which the sequences carry: the key of the record's

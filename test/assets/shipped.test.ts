@@ -8,6 +8,7 @@ import type { ShippedDocument } from "../../scripts/assets/documents.ts"
 import type { Problem } from "../../src/corpora/equations.ts"
 import { overlaps } from "../../scripts/assets/overlap.ts"
 import { recordsFromJsonLines } from "../../src/formats/documents.ts"
+import { decodeRecord } from "../../src/formats/records.ts"
 import {
   answerOf,
   checkAnswer,
@@ -187,7 +188,7 @@ describe("the documents", () => {
 
   it("are readable as records of their data types", async () => {
     const count = async (path: string, dataType: "plaintext" | "prompt_response" | "conversation") =>
-      (await Array.fromAsync(recordsFromJsonLines([read(path)], path, { dataType }))).length
+      (await Array.fromAsync(recordsFromJsonLines([read(path)], path, decodeRecord({ dataType })))).length
     expect(await count("web50/documents.jsonl", "plaintext")).toBe(50)
     expect(await count("heldout/documents.jsonl", "plaintext")).toBe(50)
     expect(await count("reason500/problems.jsonl", "prompt_response")).toBe(500)

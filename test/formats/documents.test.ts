@@ -13,7 +13,7 @@ import {
   recordsFromJsonLines,
   recordsFromRows
 } from "../../src/formats/documents.ts"
-import type { DataRecord, RecordOptions } from "../../src/formats/records.ts"
+import { type DataRecord, decodeRecord, type RecordOptions } from "../../src/formats/records.ts"
 
 const plaintext: RecordOptions = { dataType: "plaintext" }
 
@@ -31,10 +31,12 @@ const fromLines = (
   options: RecordOptions & { readonly longestLine?: number } = plaintext,
   sizes: ReadonlyArray<number> = [7]
 ): Promise<Array<DataRecord>> =>
-  Array.fromAsync(recordsFromJsonLines(chunked(Buffer.from(content), sizes), "a.jsonl", options))
+  Array.fromAsync(
+    recordsFromJsonLines(chunked(Buffer.from(content), sizes), "a.jsonl", decodeRecord(options), options.longestLine)
+  )
 
 const fromJson = (content: string | Uint8Array, options: RecordOptions = plaintext): Array<DataRecord> =>
-  Array.from(recordsFromJson(Buffer.from(content), "a.json", options))
+  Array.from(recordsFromJson(Buffer.from(content), "a.json", decodeRecord(options)))
 
 const document = (text: string) => ({ kind: "document", text })
 
@@ -142,7 +144,7 @@ describe("JSON Lines", () => {
       const seen: Array<DataRecord> = []
       let error: unknown
       try {
-        const records = recordsFromJsonLines([content.subarray(0, end)], "a.jsonl", plaintext)
+        const records = recordsFromJsonLines([content.subarray(0, end)], "a.jsonl", decodeRecord(plaintext))
         for await (const record of records) seen.push(record)
       } catch (cause) {
         error = cause
@@ -237,7 +239,7 @@ describe("rows of another reader", () => {
       { prompt: "p", response: "r", idx: 3n },
       { prompt: "p", response: 4 }
     ]
-    const records = recordsFromRows(rows, "b.parquet", { dataType: "prompt_response" })
+    const records = recordsFromRows(rows, "b.parquet", decodeRecord({ dataType: "prompt_response" }))
     expect((await records.next()).value).toEqual({ kind: "prompt_response", prompt: "p", response: "r", idx: 3 })
     await expect(records.next()).rejects.toMatchObject({
       _tag: "DocumentsError",
@@ -252,7 +254,9 @@ describe("rows of another reader", () => {
       yield { text: "a" }
       throw new RangeError("torn page")
     }
-    await expect(Array.fromAsync(recordsFromRows(broken(), "b.parquet", plaintext))).rejects.toThrow("torn page")
+    await expect(Array.fromAsync(recordsFromRows(broken(), "b.parquet", decodeRecord(plaintext)))).rejects.toThrow(
+      "torn page"
+    )
   })
 })
 
@@ -270,10 +274,10 @@ describe("readRecords", () => {
         const path = join(directory, "x")
         yield* Effect.promise(() => writeFile(path, '{"text":"a"}\n{"text":1}'))
         const first = yield* Stream.runCollect(
-          readRecords(path, { ...plaintext, name: "x.jsonl" }).pipe(Stream.take(1))
+          readRecords(path, decodeRecord(plaintext), "x.jsonl").pipe(Stream.take(1))
         )
         expect(first).toEqual([document("a")])
-        const error = yield* Effect.flip(Stream.runDrain(readRecords(path, { ...plaintext, name: "x.jsonl" })))
+        const error = yield* Effect.flip(Stream.runDrain(readRecords(path, decodeRecord(plaintext), "x.jsonl")))
         expect(error.message).toBe("x.jsonl:2:9: text must be a string, got number 1")
       })
     )
@@ -281,9 +285,9 @@ describe("readRecords", () => {
 
   effectIt.effect("a missing file and an unknown extension are errors", () =>
     Effect.gen(function* () {
-      const missing = yield* Effect.flip(Stream.runDrain(readRecords("/does/not/exist.jsonl", plaintext)))
+      const missing = yield* Effect.flip(Stream.runDrain(readRecords("/does/not/exist.jsonl", decodeRecord(plaintext))))
       expect(missing.message).toMatch(/^\/does\/not\/exist\.jsonl: could not be read: ENOENT/)
-      const unknown = yield* Effect.flip(Stream.runDrain(readRecords("a.txt", plaintext)))
+      const unknown = yield* Effect.flip(Stream.runDrain(readRecords("a.txt", decodeRecord(plaintext))))
       expect(unknown.message).toBe("a.txt: the file must end in .jsonl, .ndjson or .json")
     })
   )

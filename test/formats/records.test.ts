@@ -4,13 +4,13 @@ import { describe, expect, it } from "vitest"
 import { type DataRecord, type DataType, decodeRecord, recordDigest, showPath } from "../../src/formats/records.ts"
 
 const problem = (row: unknown, dataType: DataType, textKey?: string) => {
-  const result = decodeRecord(row, { dataType, textKey })
+  const result = decodeRecord({ dataType, textKey })(row)
   if (Result.isSuccess(result)) throw new Error("expected a fault")
   return `${showPath(result.failure.path)} ${result.failure.what}`.trim()
 }
 
 const decoded = (row: unknown, dataType: DataType, textKey?: string) =>
-  Result.getOrThrow(decodeRecord(row, { dataType, textKey }))
+  Result.getOrThrow(decodeRecord({ dataType, textKey })(row))
 
 const record: fc.Arbitrary<DataRecord> = fc.oneof(
   fc.record({ kind: fc.constant("document" as const), text: fc.string() }),

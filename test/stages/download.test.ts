@@ -69,6 +69,16 @@ describe("documents from a file", () => {
     assert.match(ran.failures[0]!.message, /^texts\.jsonl:2:\d+: /)
   })
 
+  it("may be rows of any fields, which a task reads by its own schema", async () => {
+    const file = join(directory.path, "problems.jsonl")
+    writeFileSync(file, `{"question":"1+1","answers":["2"]}\n{"other":3}\n`)
+    const ran = await runPipeline(documents({ source: `file:${file}`, dataType: "fields" }), { cache })
+    assert.deepStrictEqual(ran.manifest("download-documents").metadata, { bytes: 34 + 11, documents: 2 })
+    writeFileSync(file, "[1]\n")
+    const refused = await runPipeline(documents({ source: `file:${file}`, dataType: "fields" }), { cache })
+    assert.match(refused.failures[0]!.message, /problems\.jsonl:1:1: a record must be an object, got a list/)
+  })
+
   it("that change between planning and running get their own key", async () => {
     const file = join(directory.path, "texts.jsonl")
     const [one, two] = [`{"text":"one"}\n`, `{"text":"and two"}\n`]
