@@ -8,7 +8,7 @@ import type { ReadyAction, Settled } from "./Action.ts"
 import type { RunEvent } from "./Events.ts"
 import { Patience } from "./Patience.ts"
 import type { Resolver } from "./Resolver.ts"
-import { Twins } from "./Twins.ts"
+import { DuplicateActions } from "./DuplicateActions.ts"
 import { append } from "../pipeline/lists.ts"
 
 export interface BoardOptions {
@@ -56,7 +56,7 @@ export class Board {
   readonly #patience = new Patience()
   /** The key that each running node was started with. */
   readonly #started = new Map<NodeId, Digest>()
-  readonly #twins: Twins
+  readonly #duplicates: DuplicateActions
   readonly #remake = new Map<NodeId, string>()
   /** What nodes had returned before they were asked anew: when they return something else, their consumers are asked anew, too. */
   readonly #previous = new Map<NodeId, ReadonlyArray<KnownOutput>>()
@@ -73,7 +73,7 @@ export class Board {
   constructor(options: BoardOptions) {
     this.#options = options
     this.#resolver = options.resolver
-    this.#twins = new Twins(options.resolver)
+    this.#duplicates = new DuplicateActions(options.resolver)
     const { plan } = options.resolver
     this.#status = Array.from<Status>({ length: plan.nodes.length }).fill("waiting")
     this.#consumers = consumersOf(plan)
@@ -176,7 +176,7 @@ export class Board {
         this.#planAnew(id)
         continue
       }
-      if (!this.#twins.begin(state.key, id)) {
+      if (!this.#duplicates.begin(state.key, id)) {
         // The same action stands in the plan twice; it is computed once.
         this.#status[id] = "waiting"
         continue
@@ -203,9 +203,11 @@ export class Board {
     this.running--
     const key = this.#started.get(id)!
     this.#started.delete(id)
-    const twins = this.#twins.end(key)
+    const duplicates = this.#duplicates.end(key)
     this.#settleNode(id, key, result)
-    this.#arrive(this.#reconsider(twins.filter(twin => this.#status[twin] === "waiting" && !this.#blockers.has(twin))))
+    this.#arrive(
+      this.#reconsider(duplicates.filter(twin => this.#status[twin] === "waiting" && !this.#blockers.has(twin)))
+    )
   }
 
   #settleNode(id: NodeId, key: Digest, result: Settled): void {
@@ -306,7 +308,7 @@ export class Board {
       this.#resolver.settle(id, key, outputs)
       this.#remake.delete(id)
       this.#status[id] = "done"
-      this.#twins.hold(key, id)
+      this.#duplicates.hold(key, id)
       append(pending, this.#news(key, outputs))
       const free = new Set<NodeId>()
       for (const consumer of this.#blocked.get(id) ?? []) {
@@ -331,7 +333,7 @@ export class Board {
 
   /** The same result for nodes that were done with what its action had returned before. */
   #news(key: Digest, outputs: ReadonlyArray<KnownOutput>): ReadonlyArray<Result> {
-    const outdated = this.#twins.outdated(key, outputs).filter(id => this.#status[id] === "done")
+    const outdated = this.#duplicates.outdated(key, outputs).filter(id => this.#status[id] === "done")
     return outdated.map(id => [id, key, outputs])
   }
 

@@ -7,14 +7,21 @@ import type { Database } from "../ledger/Database.ts"
 import type { LedgerError } from "../ledger/LedgerError.ts"
 import { liveLeases } from "../ledger/Liveness.ts"
 import { protections } from "../ledger/Protection.ts"
-import { bringBack } from "./BringBack.ts"
+import { restoreNeeded } from "./Restore.ts"
 import type { Digest } from "../pipeline/Digest.ts"
 import type { Faults } from "../store/Faults.ts"
 import type { LayerInvalid } from "../store/ObjectError.ts"
 import { decodePage } from "../store/Pages.ts"
 import type { StorageError } from "../store/StorageError.ts"
 import { untouched } from "../store/Store.ts"
-import { findLeftovers, hereOf, type House, type Leftover, type LeftoverOptions, removeLeftovers } from "./Leftovers.ts"
+import {
+  findLeftovers,
+  hereOf,
+  type Maintenance,
+  type Leftover,
+  type LeftoverOptions,
+  removeLeftovers
+} from "./Leftovers.ts"
 import { ledgerOf } from "./Ports.ts"
 
 export interface CollectOptions extends LeftoverOptions {
@@ -65,15 +72,15 @@ interface Decision extends Omit<Survey, "leftovers"> {
 
 /** Plans; changes nothing, and works on a cache that was opened for reading. */
 export const survey = Effect.fn("Collect.survey")(function* (
-  house: House,
+  maintenance: Maintenance,
   options: CollectOptions,
   now: number
 ): Effect.fn.Return<Survey, StorageError | LedgerError | LayerInvalid> {
-  const gathered = yield* gather(house)
-  const { staying: _, ...decided } = yield* settled(house, gathered, database =>
-    decide(database, house, gathered, options, now)
+  const gathered = yield* gather(maintenance)
+  const { staying: _, ...decided } = yield* settled(maintenance, gathered, database =>
+    decide(database, maintenance, gathered, options, now)
   )
-  return { ...decided, leftovers: yield* findLeftovers(house, options, now) }
+  return { ...decided, leftovers: yield* findLeftovers(maintenance, options, now) }
 })
 
 /**
@@ -82,19 +89,19 @@ export const survey = Effect.fn("Collect.survey")(function* (
  * no artifact needs, which the next collection finds.
  */
 export const collect = Effect.fn("Collect.collect")(function* (
-  house: House,
+  maintenance: Maintenance,
   options: CollectOptions,
   faults: Faults,
   now: number
 ): Effect.fn.Return<Collected, StorageError | LedgerError | LayerInvalid> {
-  const { store } = house
-  const gathered = yield* gather(house)
-  const leftovers = yield* findLeftovers(house, options, now)
+  const { store } = maintenance
+  const gathered = yield* gather(maintenance)
+  const leftovers = yield* findLeftovers(maintenance, options, now)
   // First: on a full disk they make room for what the ledger has to note.
-  const removed = yield* removeLeftovers(house, leftovers, now)
-  const { staying, ...decided } = yield* settled(house, gathered, database =>
+  const removed = yield* removeLeftovers(maintenance, leftovers, now)
+  const { staying, ...decided } = yield* settled(maintenance, gathered, database =>
     database.immediate(() => {
-      const decision = decide(database, house, gathered, options, now)
+      const decision = decide(database, maintenance, gathered, options, now)
       if ("plan" in decision) {
         const digests = decision.plan.dropped.map(({ digest }) => digest)
         Actions.markArtifacts(database, digests, "collected")
@@ -109,16 +116,16 @@ export const collect = Effect.fn("Collect.collect")(function* (
     const trashed = yield* store.trash(decided.plan.objects)
     folder = trashed.objects === 0 ? undefined : trashed.folder
     yield* faults("collect.trashed")
-    broughtBack = yield* bringBack(house, new Set(decided.plan.objects), staying)
+    broughtBack = yield* restoreNeeded(maintenance, new Set(decided.plan.objects), staying)
     yield* faults("collect.checked")
   }
   return { ...decided, leftovers, folder, broughtBack, removed }
 })
 
 /** Everything that the ledger believes in the store, with the objects that it needs and those that are there. */
-export const inventory = Effect.fn("Collect.inventory")(function* (house: House) {
-  const gathered = yield* gather(house)
-  const { candidates, listed } = yield* ledgerOf(house.database)(database => ({
+export const inventory = Effect.fn("Collect.inventory")(function* (maintenance: Maintenance) {
+  const gathered = yield* gather(maintenance)
+  const { candidates, listed } = yield* ledgerOf(maintenance.database)(database => ({
     candidates: Collection.candidates(database),
     listed: Collection.listedObjects(database)
   }))
@@ -134,17 +141,17 @@ const contentsOf = (listed: Listed, gathered: Gathered) => ({
 })
 
 /** Reads the pages of all sets, lists the store, and finds out how old the objects are that nothing needs. */
-const gather = Effect.fnUntraced(function* (house: House) {
-  const { disk, store } = house
+const gather = Effect.fnUntraced(function* (maintenance: Maintenance) {
+  const { disk, store } = maintenance
   const gathered: Gathered = { stored: new Map(), items: new Map(), unreadable: new Set() }
   yield* Stream.runForEach(store.list, ({ sha256, size }) =>
     Effect.sync(() => void gathered.stored.set(sha256, { size, modifiedMs: Number.POSITIVE_INFINITY }))
   )
-  const { artifacts, listed } = yield* ledgerOf(house.database)(database => ({
+  const { artifacts, listed } = yield* ledgerOf(maintenance.database)(database => ({
     artifacts: Collection.candidates(database),
     listed: Collection.listedObjects(database)
   }))
-  yield* readPages(house, gathered, pagesIn(listed, gathered))
+  yield* readPages(maintenance, gathered, pagesIn(listed, gathered))
   const needed = new Set<Digest>(artifacts.map(({ digest }) => digest))
   for (const objects of listed.values()) for (const { digest } of objects) needed.add(digest)
   for (const items of gathered.items.values()) for (const item of items) needed.add(item)
@@ -183,8 +190,8 @@ const pagesIn = (listed: Listed, gathered: Gathered): ReadonlyMap<Digest, number
 }
 
 /** A page that cannot be read has items that are not known: they must not be taken for objects that nobody needs. */
-const readPages = (house: House, gathered: Gathered, pages: ReadonlyMap<Digest, number>) => {
-  const store = untouched(house.store, house.disk)
+const readPages = (maintenance: Maintenance, gathered: Gathered, pages: ReadonlyMap<Digest, number>) => {
+  const store = untouched(maintenance.store, maintenance.disk)
   return Effect.forEach(
     pages,
     ([page, size]) =>
@@ -209,22 +216,22 @@ const readPages = (house: House, gathered: Gathered, pages: ReadonlyMap<Digest, 
 
 /** Asks for a decision until every page that it depends on has been read: a run may publish while we read. */
 const settled = (
-  house: House,
+  maintenance: Maintenance,
   gathered: Gathered,
   ask: (database: Database) => Decision | Unread
 ): Effect.Effect<Decision, LedgerError> =>
   Effect.gen(function* () {
     for (;;) {
-      const answer = yield* ledgerOf(house.database)(ask)
+      const answer = yield* ledgerOf(maintenance.database)(ask)
       if ("plan" in answer) return answer
-      yield* readPages(house, gathered, answer.unread)
+      yield* readPages(maintenance, gathered, answer.unread)
     }
   })
 
 /** The decision on what the ledger says now; or the pages that must be read first. */
 const decide = (
   database: Database,
-  house: House,
+  maintenance: Maintenance,
   gathered: Gathered,
   options: CollectOptions,
   now: number
@@ -232,7 +239,7 @@ const decide = (
   const listed = Collection.listedObjects(database)
   const unread = pagesIn(listed, gathered)
   if (unread.size > 0) return { unread }
-  const here = hereOf(house, now)
+  const here = hereOf(maintenance, now)
   const candidates = Collection.candidates(database)
   const orphansKept =
     liveLeases(database, here).length > 0

@@ -9,7 +9,7 @@ import { type ErrorClass, permanent, StageError } from "../pipeline/StageError.t
 import type { ReadError } from "../store/ObjectError.ts"
 import type { Opened } from "../store/Reading.ts"
 import type { Disk, FileStat } from "../store/Disk.ts"
-import { orMissing } from "../store/Ground.ts"
+import { orMissing } from "../store/StoreContext.ts"
 import type { StorageError } from "../store/StorageError.ts"
 import type { Store } from "../store/Store.ts"
 

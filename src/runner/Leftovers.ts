@@ -36,7 +36,7 @@ export interface LeftoverOptions {
   readonly keepRuns: number
 }
 
-export interface House {
+export interface Maintenance {
   readonly database: Database
   readonly store: Store
   readonly disk: Disk
@@ -45,7 +45,7 @@ export interface House {
   readonly alive: (pid: number) => boolean
 }
 
-export const hereOf = ({ alive, owner }: House, now: number): Here => ({
+export const hereOf = ({ alive, owner }: Maintenance, now: number): Here => ({
   host: owner.host,
   boot: owner.boot,
   alive,
@@ -87,50 +87,52 @@ const measure = (
 
 /** Looks for leftovers; changes nothing. */
 export const findLeftovers = Effect.fn("findLeftovers")(function* (
-  house: House,
+  maintenance: Maintenance,
   options: LeftoverOptions,
   now: number
 ): Effect.fn.Return<ReadonlyArray<Leftover>, StorageError | LedgerError> {
   return [
-    ...(yield* attempts(house, now)),
-    ...(yield* checkpoints(house, options, now)),
-    ...(yield* temporary(house)),
-    ...(yield* logs(house, options, now)),
-    ...(yield* quarantined(house, options))
+    ...(yield* attempts(maintenance, now)),
+    ...(yield* checkpoints(maintenance, options, now)),
+    ...(yield* temporary(maintenance)),
+    ...(yield* logs(maintenance, options, now)),
+    ...(yield* quarantined(maintenance, options))
   ]
 })
 
-const liveAmong = (house: House, now: number) =>
-  ledgerOf(house.database)(database => liveLeases(database, hereOf(house, now)))
+const liveAmong = (maintenance: Maintenance, now: number) =>
+  ledgerOf(maintenance.database)(database => liveLeases(database, hereOf(maintenance, now)))
 
 /** Directories are listed before the leases are read: a lease is always there before its directory. */
-const attempts = Effect.fnUntraced(function* (house: House, now: number) {
-  const entries = yield* orNone(house.disk.readdir(house.paths.actions))
-  const live = new Set((yield* liveAmong(house, now)).map(({ key, token }) => `${key.slice(0, 16)}.${token}`))
+const attempts = Effect.fnUntraced(function* (maintenance: Maintenance, now: number) {
+  const entries = yield* orNone(maintenance.disk.readdir(maintenance.paths.actions))
+  const live = new Set((yield* liveAmong(maintenance, now)).map(({ key, token }) => `${key.slice(0, 16)}.${token}`))
   // A runner that was suspended may have lost a lease, and still be writing.
-  const running = yield* ledgerOf(house.database)(database => liveRuns(database, hereOf(house, now)).length > 0)
+  const running = yield* ledgerOf(maintenance.database)(
+    database => liveRuns(database, hereOf(maintenance, now)).length > 0
+  )
   const found: Array<Leftover> = []
   for (const { name } of entries) {
     if (live.has(name) || !/^[0-9a-f]{16}\.\d+$/.test(name)) continue
-    const path = join(house.paths.actions, name)
-    const { bytes, modifiedMs } = yield* measure(house.disk, path)
+    const path = join(maintenance.paths.actions, name)
+    const { bytes, modifiedMs } = yield* measure(maintenance.disk, path)
     if (running && modifiedMs + temporaryMs > now) continue
     found.push({ kind: "attempt", path, bytes, reason: "its process is gone", kept: false })
   }
   return found
 })
 
-const checkpoints = Effect.fnUntraced(function* (house: House, options: LeftoverOptions, now: number) {
-  const entries = yield* orNone(house.disk.readdir(house.paths.checkpoints))
-  const { live, running } = yield* ledgerOf(house.database)(database => ({
-    live: new Set(liveLeases(database, hereOf(house, now)).map(({ key }) => key)),
-    running: new Set(liveRuns(database, hereOf(house, now)).map(({ id }) => id))
+const checkpoints = Effect.fnUntraced(function* (maintenance: Maintenance, options: LeftoverOptions, now: number) {
+  const entries = yield* orNone(maintenance.disk.readdir(maintenance.paths.checkpoints))
+  const { live, running } = yield* ledgerOf(maintenance.database)(database => ({
+    live: new Set(liveLeases(database, hereOf(maintenance, now)).map(({ key }) => key)),
+    running: new Set(liveRuns(database, hereOf(maintenance, now)).map(({ id }) => id))
   }))
   const found: Array<Leftover> = []
   for (const { name } of entries) {
     if (!isDigest(name) || live.has(name)) continue
-    const path = join(house.paths.checkpoints, name)
-    const { last, published } = yield* ledgerOf(house.database)(database => ({
+    const path = join(maintenance.paths.checkpoints, name)
+    const { last, published } = yield* ledgerOf(maintenance.database)(database => ({
       published:
         database.get(
           "SELECT 1 FROM action JOIN output ON output.action = action.id WHERE action.key = ?",
@@ -144,7 +146,7 @@ const checkpoints = Effect.fnUntraced(function* (house: House, options: Leftover
     }))
     // Between two attempts nobody holds the lease.
     if (last !== undefined && running.has(last.run)) continue
-    const { bytes, modifiedMs } = yield* measure(house.disk, path)
+    const { bytes, modifiedMs } = yield* measure(maintenance.disk, path)
     const idle = modifiedMs + checkpointMs < now
     const of = last === undefined ? "an unfinished action" : last.label
     const reason = published
@@ -164,40 +166,40 @@ const checkpoints = Effect.fnUntraced(function* (house: House, options: Leftover
   return found
 })
 
-const temporary = Effect.fnUntraced(function* (house: House) {
-  const { bytes, count } = yield* house.store.sweep({ olderThanMs: temporaryMs, dryRun: true })
-  const path = join(house.paths.root, "tmp")
+const temporary = Effect.fnUntraced(function* (maintenance: Maintenance) {
+  const { bytes, count } = yield* maintenance.store.sweep({ olderThanMs: temporaryMs, dryRun: true })
+  const path = join(maintenance.paths.root, "tmp")
   return count === 0
     ? []
     : [{ kind: "temporary", path, bytes, reason: `${count} files of dead processes`, kept: false } satisfies Leftover]
 })
 
-const logs = Effect.fnUntraced(function* (house: House, options: LeftoverOptions, now: number) {
-  const keep = yield* ledgerOf(house.database)(
+const logs = Effect.fnUntraced(function* (maintenance: Maintenance, options: LeftoverOptions, now: number) {
+  const keep = yield* ledgerOf(maintenance.database)(
     database =>
       new Set([
         ...lastRuns(database, options.keepRuns).map(({ id }) => id),
-        ...liveRuns(database, hereOf(house, now)).map(({ id }) => id)
+        ...liveRuns(database, hereOf(maintenance, now)).map(({ id }) => id)
       ])
   )
   const found: Array<Leftover> = []
-  for (const { name } of yield* orNone(house.disk.readdir(house.paths.logs))) {
+  for (const { name } of yield* orNone(maintenance.disk.readdir(maintenance.paths.logs))) {
     if (!/^\d+$/.test(name) || keep.has(Number(name))) continue
-    const path = join(house.paths.logs, name)
-    const { bytes } = yield* measure(house.disk, path)
+    const path = join(maintenance.paths.logs, name)
+    const { bytes } = yield* measure(maintenance.disk, path)
     found.push({ kind: "log", path, bytes, reason: "of a run that is not among the last ones", kept: !options.logs })
   }
   return found
 })
 
-const quarantined = Effect.fnUntraced(function* (house: House, options: LeftoverOptions) {
-  const directory = join(house.paths.root, "quarantine")
+const quarantined = Effect.fnUntraced(function* (maintenance: Maintenance, options: LeftoverOptions) {
+  const directory = join(maintenance.paths.root, "quarantine")
   const found: Array<Leftover> = []
-  for (const entry of yield* orNone(house.disk.readdir(directory))) {
+  for (const entry of yield* orNone(maintenance.disk.readdir(directory))) {
     const digest = entry.name.split(".")[0]!
     if (!isDigest(digest)) continue
     const path = join(directory, entry.name)
-    const { bytes } = yield* measure(house.disk, path)
+    const { bytes } = yield* measure(maintenance.disk, path)
     const what = entry.name.endsWith(".json") ? "note on" : "damaged bytes of"
     found.push({
       kind: "quarantine",
@@ -212,7 +214,7 @@ const quarantined = Effect.fnUntraced(function* (house: House, options: Leftover
 
 /** Removes them, except those that are kept; for good. Returns those that went. */
 export const removeLeftovers = Effect.fn("removeLeftovers")(function* (
-  house: House,
+  maintenance: Maintenance,
   leftovers: ReadonlyArray<Leftover>,
   now: number
 ): Effect.fn.Return<ReadonlyArray<Leftover>, StorageError | LedgerError> {
@@ -221,19 +223,20 @@ export const removeLeftovers = Effect.fn("removeLeftovers")(function* (
     if (leftover.kept) continue
     switch (leftover.kind) {
       case "temporary":
-        yield* house.store.sweep({ olderThanMs: temporaryMs })
+        yield* maintenance.store.sweep({ olderThanMs: temporaryMs })
         break
       case "checkpoint":
-        if (!(yield* removeCheckpoint(house, leftover.path, leftover.key!, now))) continue
+        if (!(yield* removeCheckpoint(maintenance, leftover.path, leftover.key!, now))) continue
         break
       case "quarantine":
         // Whatever had the name of an object may be there, a directory too.
-        if ((yield* house.disk.stat(leftover.path)).kind === "directory") yield* removeTree(house.disk, leftover.path)
-        else yield* house.disk.unlink(leftover.path)
+        if ((yield* maintenance.disk.stat(leftover.path)).kind === "directory")
+          yield* removeTree(maintenance.disk, leftover.path)
+        else yield* maintenance.disk.unlink(leftover.path)
         break
       case "attempt":
       case "log":
-        yield* removeTree(house.disk, leftover.path)
+        yield* removeTree(maintenance.disk, leftover.path)
     }
     gone.push(leftover)
   }
@@ -244,10 +247,10 @@ export const removeLeftovers = Effect.fn("removeLeftovers")(function* (
  * With the lease of its key, so that no action begins to write into it meanwhile. Where the disk has no room even for that, it goes without:
  * nobody can begin anything there.
  */
-const removeCheckpoint = (house: House, path: string, key: Digest, now: number) =>
+const removeCheckpoint = (maintenance: Maintenance, path: string, key: Digest, now: number) =>
   Effect.acquireUseRelease(
-    ledgerOf(house.database)(database =>
-      Leases.acquire(database, key, house.owner, { now, duration: leaseMs, alive: house.alive })
+    ledgerOf(maintenance.database)(database =>
+      Leases.acquire(database, key, maintenance.owner, { now, duration: leaseMs, alive: maintenance.alive })
     ).pipe(
       Effect.catchIf(
         error => noRoom.test(error.code),
@@ -256,11 +259,11 @@ const removeCheckpoint = (house: House, path: string, key: Digest, now: number) 
     ),
     lease =>
       lease === "no room" || Leases.isLease(lease)
-        ? Effect.as(removeTree(house.disk, path), true)
+        ? Effect.as(removeTree(maintenance.disk, path), true)
         : Effect.succeed(false),
     lease =>
       lease !== "no room" && Leases.isLease(lease)
-        ? Effect.ignore(ledgerOf(house.database)(database => Leases.release(database, lease)))
+        ? Effect.ignore(ledgerOf(maintenance.database)(database => Leases.release(database, lease)))
         : Effect.void
   )
 

@@ -6,7 +6,7 @@ import { decodeManifest, type Kind, type Manifest, manifestDigest } from "../pip
 import { canonical, type Digest, short } from "../pipeline/Digest.ts"
 import { bytes as bytesText } from "../pipeline/units.ts"
 import { identity } from "../store/Disk.ts"
-import { parallel } from "../store/Ground.ts"
+import { parallel } from "../store/StoreContext.ts"
 import { decodePage } from "../store/Pages.ts"
 import type { Failure, ReadyAction } from "./Action.ts"
 import type { Ports, Sized, StagedFile } from "./Ports.ts"

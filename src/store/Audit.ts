@@ -2,27 +2,36 @@
 import { join } from "node:path"
 import { Clock, Effect, Stream } from "effect"
 import { type Digest, isDigest } from "../pipeline/Digest.ts"
-import { type Ground, isDirectory, makerOf, type Maker, orMissing, parallel, self, setAside } from "./Ground.ts"
+import {
+  type StoreContext,
+  isDirectory,
+  makerOf,
+  type Maker,
+  orMissing,
+  parallel,
+  self,
+  setAside
+} from "./StoreContext.ts"
 import type { LayerInvalid, ObjectDamaged } from "./ObjectError.ts"
 import { has, verify } from "./Reading.ts"
 import type { StorageError } from "./StorageError.ts"
 import { folders } from "./Trash.ts"
 import type { Stored } from "./Writing.ts"
 
-const sizesIn = Effect.fnUntraced(function* (ground: Ground, directory: string, names: ReadonlyArray<string>) {
-  const stats = yield* Effect.forEach(names, name => orMissing(ground.disk.stat(join(directory, name))), {
+const sizesIn = Effect.fnUntraced(function* (context: StoreContext, directory: string, names: ReadonlyArray<string>) {
+  const stats = yield* Effect.forEach(names, name => orMissing(context.disk.stat(join(directory, name))), {
     concurrency: parallel
   })
   return stats
 })
 
-const listShard = Effect.fnUntraced(function* (ground: Ground, shard: string) {
-  const directory = join(ground.objects, shard)
-  const names = ((yield* orMissing(ground.disk.readdir(directory))) ?? [])
+const listShard = Effect.fnUntraced(function* (context: StoreContext, shard: string) {
+  const directory = join(context.objects, shard)
+  const names = ((yield* orMissing(context.disk.readdir(directory))) ?? [])
     .map(entry => entry.name)
     .filter(name => isDigest(shard + name))
     .sort()
-  const stats = yield* sizesIn(ground, directory, names)
+  const stats = yield* sizesIn(context, directory, names)
   const found: Array<Stored> = []
   names.forEach((name, i) => {
     const stat = stats[i]
@@ -32,12 +41,12 @@ const listShard = Effect.fnUntraced(function* (ground: Ground, shard: string) {
 })
 
 /** The folders of the objects, and what has the name of one without being one. */
-const shards = Effect.fnUntraced(function* (ground: Ground) {
+const shards = Effect.fnUntraced(function* (context: StoreContext) {
   const good: Array<string> = []
   const odd: Array<string> = []
-  for (const entry of (yield* orMissing(ground.disk.readdir(ground.objects))) ?? []) {
+  for (const entry of (yield* orMissing(context.disk.readdir(context.objects))) ?? []) {
     if (!/^[0-9a-f]{2}$/.test(entry.name)) continue
-    ;((yield* isDirectory(ground, ground.objects, entry)) ? good : odd).push(entry.name)
+    ;((yield* isDirectory(context, context.objects, entry)) ? good : odd).push(entry.name)
   }
   return { good: good.sort(), odd }
 })
@@ -46,9 +55,9 @@ const shards = Effect.fnUntraced(function* (ground: Ground) {
  * The objects of the writable store in the order of their digests, whatever kind of file has their name. Files with other names are not
  * ours, and are passed over.
  */
-export const list = (ground: Ground): Stream.Stream<Stored, StorageError> =>
-  Stream.fromIterableEffect(Effect.map(shards(ground), ({ good }) => good)).pipe(
-    Stream.mapEffect(shard => listShard(ground, shard)),
+export const list = (context: StoreContext): Stream.Stream<Stored, StorageError> =>
+  Stream.fromIterableEffect(Effect.map(shards(context), ({ good }) => good)).pipe(
+    Stream.mapEffect(shard => listShard(context, shard)),
     Stream.flattenIterable
   )
 
@@ -67,13 +76,13 @@ export interface Tally {
   readonly bytes: number
 }
 
-const tallyOf = Effect.fnUntraced(function* (ground: Ground, directory: string) {
-  const names = ((yield* orMissing(ground.disk.readdir(directory))) ?? [])
+const tallyOf = Effect.fnUntraced(function* (context: StoreContext, directory: string) {
+  const names = ((yield* orMissing(context.disk.readdir(directory))) ?? [])
     .filter(entry => entry.kind === "file")
     .map(entry => entry.name)
   let count = 0
   let bytes = 0
-  for (const stat of yield* sizesIn(ground, directory, names)) {
+  for (const stat of yield* sizesIn(context, directory, names)) {
     if (stat === undefined) continue
     count++
     bytes += stat.size
@@ -84,17 +93,17 @@ const tallyOf = Effect.fnUntraced(function* (ground: Ground, directory: string) 
 const none: Tally = { count: 0, bytes: 0 }
 const plus = (a: Tally, b: Tally): Tally => ({ count: a.count + b.count, bytes: a.bytes + b.bytes })
 
-export const usage = Effect.fnUntraced(function* (ground: Ground) {
+export const usage = Effect.fnUntraced(function* (context: StoreContext) {
   const objects = yield* Stream.runFold(
-    list(ground),
+    list(context),
     () => none,
     (sum, object) => plus(sum, { count: 1, bytes: object.size })
   )
   let trash = none
-  for (const { path } of yield* folders(ground)) trash = plus(trash, yield* tallyOf(ground, path))
-  const free = (yield* orMissing(ground.disk.free(ground.root))) ?? 0
-  const quarantine = yield* tallyOf(ground, ground.quarantine)
-  const staging = yield* tallyOf(ground, ground.tmp)
+  for (const { path } of yield* folders(context)) trash = plus(trash, yield* tallyOf(context, path))
+  const free = (yield* orMissing(context.disk.free(context.root))) ?? 0
+  const quarantine = yield* tallyOf(context, context.quarantine)
+  const staging = yield* tallyOf(context, context.tmp)
   return { objects, trash, quarantine, staging, free } satisfies Usage
 })
 
@@ -119,7 +128,7 @@ export interface Verification {
 }
 
 /** Hashes every object of the store and of its layers. Damaged ones are moved aside and listed; the rest of the store goes on working. */
-export const verifyAll = Effect.fnUntraced(function* (ground: Ground, options: VerifyAllOptions = {}) {
+export const verifyAll = Effect.fnUntraced(function* (context: StoreContext, options: VerifyAllOptions = {}) {
   const expected = new Map<string, Stored>()
   for (const object of options.expected ?? []) expected.set(object.sha256, object)
   const missing = new Set(expected.keys() as Iterable<Digest>)
@@ -127,7 +136,7 @@ export const verifyAll = Effect.fnUntraced(function* (ground: Ground, options: V
   let done = none
 
   const checkOne = (object: Stored) =>
-    verify(ground, object.sha256, { size: expected.get(object.sha256)?.size ?? object.size }).pipe(
+    verify(context, object.sha256, { size: expected.get(object.sha256)?.size ?? object.size }).pipe(
       Effect.catchTags({
         ObjectDamaged: error => {
           damaged.push(error)
@@ -145,14 +154,14 @@ export const verifyAll = Effect.fnUntraced(function* (ground: Ground, options: V
     )
 
   const odd: Array<string> = []
-  for (const name of (yield* shards(ground)).odd) {
-    const to = yield* setAside(ground, join(ground.objects, name))
+  for (const name of (yield* shards(context)).odd) {
+    const to = yield* setAside(context, join(context.objects, name))
     if (to !== undefined) odd.push(to)
   }
   const seen = new Set<string>()
   const below: Array<Stored> = []
-  const own = Stream.map(list(ground), object => {
-    if (ground.layers.length > 0) seen.add(object.sha256)
+  const own = Stream.map(list(context), object => {
+    if (context.layers.length > 0) seen.add(object.sha256)
     return object
   })
   const { chosen = () => true } = options
@@ -165,7 +174,7 @@ export const verifyAll = Effect.fnUntraced(function* (ground: Ground, options: V
       )
     )
   yield* run(own)
-  for (const layer of ground.layers) {
+  for (const layer of context.layers) {
     for (const [digest, object] of (yield* layer.content).objects) {
       if (!seen.has(digest)) below.push({ sha256: digest as Digest, size: object.size })
       seen.add(digest)
@@ -173,9 +182,9 @@ export const verifyAll = Effect.fnUntraced(function* (ground: Ground, options: V
   }
   yield* run(Stream.fromIterable(below))
   // What appeared while we were reading is not missing.
-  for (const digest of yield* has(ground, missing)) missing.delete(digest)
+  for (const digest of yield* has(context, missing)) missing.delete(digest)
   return { checked: done.count, bytes: done.bytes, damaged, missing: [...missing], odd } satisfies Verification
-}) as (ground: Ground, options?: VerifyAllOptions) => Effect.Effect<Verification, StorageError | LayerInvalid>
+}) as (context: StoreContext, options?: VerifyAllOptions) => Effect.Effect<Verification, StorageError | LayerInvalid>
 
 const alive = (pid: number): boolean => {
   try {
@@ -202,14 +211,14 @@ export interface SweepOptions {
  * `tmp/`; a copy from one file system to another is made in the folder that it is for. On a disk that several hosts share, the age must be longer
  * than any single file takes to write.
  */
-export const sweep = Effect.fnUntraced(function* (ground: Ground, options: SweepOptions) {
-  const { disk } = ground
+export const sweep = Effect.fnUntraced(function* (context: StoreContext, options: SweepOptions) {
+  const { disk } = context
   const before = (yield* Clock.currentTimeMillis) - options.olderThanMs
   const places = [
-    ground.tmp,
-    ground.quarantine,
-    ...(yield* folders(ground)).map(({ path }) => path),
-    ...(yield* shards(ground)).good.map(name => join(ground.objects, name))
+    context.tmp,
+    context.quarantine,
+    ...(yield* folders(context)).map(({ path }) => path),
+    ...(yield* shards(context)).good.map(name => join(context.objects, name))
   ]
   let removed = none
   for (const place of places) {

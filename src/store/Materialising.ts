@@ -3,7 +3,7 @@ import { basename, dirname, join } from "node:path"
 import { Effect } from "effect"
 import type { Manifest } from "../pipeline/Artifact.ts"
 import type { Disk } from "./Disk.ts"
-import { explainFull, type Ground, objectMode, objectPath, uniqueName } from "./Ground.ts"
+import { explainFull, type StoreContext, objectMode, objectPath, uniqueName } from "./StoreContext.ts"
 import { ObjectDamaged, type ReadError, UnsafePath } from "./ObjectError.ts"
 import { openEarly, openVerified, type ReadOptions, verify } from "./Reading.ts"
 import { unsafeTogether } from "../pipeline/SafePath.ts"
@@ -29,26 +29,26 @@ const unlinkable = new Set(["EXDEV", "EPERM", "EMLINK", "ENOTSUP", "EOPNOTSUPP",
  * that the file system refuses becomes a read-only copy.
  */
 export const materialise = Effect.fnUntraced(function* (
-  ground: Ground,
+  context: StoreContext,
   digest: string,
   to: string,
   options: MaterialiseOptions = {}
 ) {
-  const { faults } = ground
-  const disk = options.onto ?? ground.disk
+  const { faults } = context
+  const disk = options.onto ?? context.disk
   const directory = dirname(to)
   const beside = join(directory, `.${basename(to)}.${uniqueName()}`)
   const linked = options.mode === "hardlink"
 
   /** Whether the copy has the right bytes. It is the copy that leaves the store, so it is the copy that is hashed. */
   const copyOnce = Effect.gen(function* () {
-    const { path } = yield* openEarly(ground, digest, options)
+    const { path } = yield* openEarly(context, digest, options)
     yield* disk.copy(path, beside)
     return (yield* disk.hash(beside)).sha256 === digest
   })
   /** Says whether it is the object that is damaged; then a sound one below may have come into its place. */
-  const blame = Effect.catchTag(Effect.asVoid(verify(ground, digest, options)), "ObjectDamaged", error =>
-    error.quarantined === undefined || ground.layers.length === 0 ? Effect.fail(error) : Effect.void
+  const blame = Effect.catchTag(Effect.asVoid(verify(context, digest, options)), "ObjectDamaged", error =>
+    error.quarantined === undefined || context.layers.length === 0 ? Effect.fail(error) : Effect.void
   )
   const copy = Effect.gen(function* () {
     const first = yield* Effect.tapError(copyOnce, error =>
@@ -65,8 +65,8 @@ export const materialise = Effect.fnUntraced(function* (
   })
   // Only our own objects are known to be read-only; the files of a layer may be a working copy of somebody.
   const link = Effect.gen(function* () {
-    const from = yield* openVerified(ground, digest, options)
-    if (from !== objectPath(ground, digest)) return yield* copy
+    const from = yield* openVerified(context, digest, options)
+    if (from !== objectPath(context, digest)) return yield* copy
     return yield* disk.link(from, beside).pipe(
       Effect.as("hardlink" as const),
       Effect.catchIf(
@@ -88,7 +88,7 @@ export const materialise = Effect.fnUntraced(function* (
   }).pipe(
     // Also after success: renaming one link of a file over another link of it is defined to do nothing.
     Effect.ensuring(Effect.ignore(disk.unlink(beside))),
-    explainFull(ground, options.size)
+    explainFull(context, options.size)
   )
 })
 
@@ -97,7 +97,7 @@ export const materialise = Effect.fnUntraced(function* (
  * directory fails the whole. Files that the artifact does not name are left alone. The items of a chunk set are not written.
  */
 export const materialiseArtifact = Effect.fnUntraced(function* (
-  ground: Ground,
+  context: StoreContext,
   manifest: Manifest,
   directory: string,
   options: MaterialiseOptions = {}
@@ -106,7 +106,7 @@ export const materialiseArtifact = Effect.fnUntraced(function* (
   if (unsafe !== undefined) return yield* new UnsafePath({ ...unsafe, source: `artifact of kind ${manifest.kind}` })
   yield* Effect.forEach(
     manifest.files,
-    file => materialise(ground, file.sha256, join(directory, file.path), { ...options, size: file.size }),
+    file => materialise(context, file.sha256, join(directory, file.path), { ...options, size: file.size }),
     { concurrency: 4, discard: true }
   )
 })

@@ -2,7 +2,7 @@
 import { dirname, join } from "node:path"
 import { Effect } from "effect"
 import type { Disk } from "./Disk.ts"
-import { uniqueName } from "./Ground.ts"
+import { uniqueName } from "./StoreContext.ts"
 import type { StorageError } from "./StorageError.ts"
 
 /**

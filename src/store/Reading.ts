@@ -3,7 +3,7 @@ import { Clock, Effect } from "effect"
 import { type Digest, sha256 } from "../pipeline/Digest.ts"
 import { hashUnchanged } from "./Checks.ts"
 import { type FileStat, identity, notRegular } from "./Disk.ts"
-import { type Ground, isMissing, objectPath, orMissing, parallel, shardOf } from "./Ground.ts"
+import { type StoreContext, isMissing, objectPath, orMissing, parallel, shardOf } from "./StoreContext.ts"
 import { ObjectDamaged, ObjectMissing, type ReadError } from "./ObjectError.ts"
 import { quarantine, told } from "./Quarantine.ts"
 import type { StorageError } from "./StorageError.ts"
@@ -31,40 +31,40 @@ interface FoundFile {
 type Found = FoundFile | { readonly _tag: "memory"; readonly bytes: Uint8Array; readonly size: number }
 
 /** What stands under a name: undefined if nothing does. */
-const lookAt = Effect.fnUntraced(function* (ground: Ground, path: string) {
-  const entry = yield* orMissing(ground.disk.stat(path))
+const lookAt = Effect.fnUntraced(function* (context: StoreContext, path: string) {
+  const entry = yield* orMissing(context.disk.stat(path))
   if (entry === undefined) return undefined
-  const stat = entry.kind === "other" ? yield* orMissing(ground.disk.stat(path, { follow: true })) : entry
+  const stat = entry.kind === "other" ? yield* orMissing(context.disk.stat(path, { follow: true })) : entry
   return { path, entry, stat: stat?.kind === "file" ? stat : undefined }
 })
 
-const find = Effect.fnUntraced(function* (ground: Ground, digest: string) {
-  const own = yield* lookAt(ground, objectPath(ground, digest))
+const find = Effect.fnUntraced(function* (context: StoreContext, digest: string) {
+  const own = yield* lookAt(context, objectPath(context, digest))
   if (own !== undefined) return { _tag: "own", ...own, size: own.stat?.size ?? 0 } satisfies Found
-  for (const layer of ground.layers) {
+  for (const layer of context.layers) {
     const object = (yield* layer.content).objects.get(digest)
     if (object === undefined) continue
     if (object._tag === "memory") return object
-    const there = yield* lookAt(ground, object.path)
+    const there = yield* lookAt(context, object.path)
     if (there !== undefined) return { _tag: "layer", ...there, size: object.size } satisfies Found
   }
-  return yield* new ObjectMissing({ digest, root: ground.root })
-}) as (ground: Ground, digest: string) => Effect.Effect<Found, ReadError>
+  return yield* new ObjectMissing({ digest, root: context.root })
+}) as (context: StoreContext, digest: string) => Effect.Effect<Found, ReadError>
 
 /** The error for a damaged object, after it was moved aside; where that is not possible, it stays and the error says so. */
 const damaged = Effect.fnUntraced(function* (
-  ground: Ground,
+  context: StoreContext,
   digest: string,
   found: FoundFile,
   what: Pick<ObjectDamaged, "reason"> & { actualSize?: number; actualDigest?: string; expectedSize?: number }
 ) {
-  ground.checks.forget(digest)
+  context.checks.forget(digest)
   const fields = { digest, path: found.path, ...what }
   const size = Math.max(found.size, found.stat?.size ?? 0, what.actualSize ?? 0, what.expectedSize ?? 0)
   const to =
-    (yield* told(ground, digest, size)) && found._tag === "own"
+    (yield* told(context, digest, size)) && found._tag === "own"
       ? yield* Effect.orElseSucceed(
-          quarantine(ground, digest, new ObjectDamaged(fields).message, found.entry),
+          quarantine(context, digest, new ObjectDamaged(fields).message, found.entry),
           () => undefined
         )
       : undefined
@@ -73,55 +73,60 @@ const damaged = Effect.fnUntraced(function* (
 
 /** What a failing read says about an object: gone meanwhile, on a bad sector, no file any more, or nothing in particular. */
 const explained =
-  (ground: Ground, digest: string, found: FoundFile) =>
+  (context: StoreContext, digest: string, found: FoundFile) =>
   <A>(effect: Effect.Effect<A, StorageError>): Effect.Effect<A, ReadError> =>
     effect.pipe(
       Effect.catch((error): Effect.Effect<never, ReadError> => {
-        if (isMissing(error)) return Effect.fail(new ObjectMissing({ digest, root: ground.root }))
-        if (error.code === "EIO") return damaged(ground, digest, found, { reason: "unreadable" })
-        if (error.code === notRegular) return damaged(ground, digest, found, { reason: "kind" })
+        if (isMissing(error)) return Effect.fail(new ObjectMissing({ digest, root: context.root }))
+        if (error.code === "EIO") return damaged(context, digest, found, { reason: "unreadable" })
+        if (error.code === notRegular) return damaged(context, digest, found, { reason: "kind" })
         return Effect.fail(error)
       })
     )
 
 /** The state of the object's file, after a look at its kind and its size. */
 const checkShape = (
-  ground: Ground,
+  context: StoreContext,
   digest: string,
   found: FoundFile,
   options: ReadOptions
 ): Effect.Effect<FileStat, ReadError> => {
   const { stat } = found
-  if (stat === undefined) return damaged(ground, digest, found, { reason: "kind" })
+  if (stat === undefined) return damaged(context, digest, found, { reason: "kind" })
   const expectedSize = options.size ?? found.size
   return stat.size === expectedSize
     ? Effect.succeed(stat)
-    : damaged(ground, digest, found, { reason: "size", expectedSize, actualSize: stat.size })
+    : damaged(context, digest, found, { reason: "size", expectedSize, actualSize: stat.size })
 }
 
-const checkWhole = Effect.fnUntraced(function* (ground: Ground, digest: string, found: FoundFile) {
+const checkWhole = Effect.fnUntraced(function* (context: StoreContext, digest: string, found: FoundFile) {
   const atMs = yield* Clock.currentTimeMillis
-  const actual = yield* hashUnchanged(ground.disk, found.path, atMs).pipe(explained(ground, digest, found))
+  const actual = yield* hashUnchanged(context.disk, found.path, atMs).pipe(explained(context, digest, found))
   if (actual.sha256 !== digest) {
-    return yield* damaged(ground, digest, found, {
+    return yield* damaged(context, digest, found, {
       reason: "bytes",
       actualSize: actual.size,
       actualDigest: actual.sha256
     })
   }
-  if (actual.size > alwaysHashed) ground.checks.add({ digest, file: actual.file, atMs })
+  if (actual.size > alwaysHashed) context.checks.add({ digest, file: actual.file, atMs })
 })
 
 /** The check before an object is used in place: in full, unless it is large and the same file was checked before. */
-const check = Effect.fnUntraced(function* (ground: Ground, digest: string, found: FoundFile, options: ReadOptions) {
-  const stat = yield* checkShape(ground, digest, found, options)
-  if (stat.size > alwaysHashed && ground.checks.has(digest, stat)) return
-  yield* checkWhole(ground, digest, found)
+const check = Effect.fnUntraced(function* (
+  context: StoreContext,
+  digest: string,
+  found: FoundFile,
+  options: ReadOptions
+) {
+  const stat = yield* checkShape(context, digest, found, options)
+  if (stat.size > alwaysHashed && context.checks.has(digest, stat)) return
+  yield* checkWhole(context, digest, found)
 })
 
 /** A damaged object in the writable store may hide a sound one in a layer below: once it is out of the way, look again. */
-const orBelow = <A>(ground: Ground, effect: Effect.Effect<A, ReadError>): Effect.Effect<A, ReadError> =>
-  ground.layers.length === 0
+const orBelow = <A>(context: StoreContext, effect: Effect.Effect<A, ReadError>): Effect.Effect<A, ReadError> =>
+  context.layers.length === 0
     ? effect
     : Effect.catchTag(effect, "ObjectDamaged", error =>
         error.quarantined === undefined
@@ -130,64 +135,69 @@ const orBelow = <A>(ground: Ground, effect: Effect.Effect<A, ReadError>): Effect
       )
 
 /** The very bytes that are handed out are hashed. */
-const bytesOf = Effect.fnUntraced(function* (ground: Ground, digest: string, options: ReadOptions) {
-  const found = yield* find(ground, digest)
+const bytesOf = Effect.fnUntraced(function* (context: StoreContext, digest: string, options: ReadOptions) {
+  const found = yield* find(context, digest)
   if (found._tag === "memory") return found.bytes
-  yield* checkShape(ground, digest, found, options)
+  yield* checkShape(context, digest, found, options)
   const atMs = yield* Clock.currentTimeMillis
-  const bytes = yield* ground.disk.read(found.path).pipe(explained(ground, digest, found))
+  const bytes = yield* context.disk.read(found.path).pipe(explained(context, digest, found))
   const actual = sha256(bytes)
   if (actual !== digest) {
-    return yield* damaged(ground, digest, found, {
+    return yield* damaged(context, digest, found, {
       reason: "bytes",
       actualSize: bytes.length,
       actualDigest: actual
     })
   }
-  if (bytes.length > alwaysHashed) ground.checks.add({ digest, file: "", atMs })
+  if (bytes.length > alwaysHashed) context.checks.add({ digest, file: "", atMs })
   return bytes
 })
 
-export const read = (ground: Ground, digest: string, options: ReadOptions = {}) =>
-  orBelow(ground, bytesOf(ground, digest, options))
+export const read = (context: StoreContext, digest: string, options: ReadOptions = {}) =>
+  orBelow(context, bytesOf(context, digest, options))
 
 const rangeOf = Effect.fnUntraced(function* (
-  ground: Ground,
+  context: StoreContext,
   digest: string,
   offset: number,
   length: number,
   options: ReadOptions
 ) {
-  const found = yield* find(ground, digest)
+  const found = yield* find(context, digest)
   if (found._tag === "memory" || found.size <= alwaysHashed) {
-    return (yield* bytesOf(ground, digest, options)).subarray(offset, offset + length)
+    return (yield* bytesOf(context, digest, options)).subarray(offset, offset + length)
   }
-  yield* check(ground, digest, found, options)
-  return yield* ground.disk.readRange(found.path, offset, length).pipe(explained(ground, digest, found))
+  yield* check(context, digest, found, options)
+  return yield* context.disk.readRange(found.path, offset, length).pipe(explained(context, digest, found))
 })
 
-export const readRange = (ground: Ground, digest: string, offset: number, length: number, options: ReadOptions = {}) =>
-  orBelow(ground, rangeOf(ground, digest, offset, length, options))
+export const readRange = (
+  context: StoreContext,
+  digest: string,
+  offset: number,
+  length: number,
+  options: ReadOptions = {}
+) => orBelow(context, rangeOf(context, digest, offset, length, options))
 
 /** The path of an object. One that exists in memory only (the manifest of a layer's artifact) is stored first. */
-const pathOf = Effect.fnUntraced(function* (ground: Ground, digest: string, found: Found) {
+const pathOf = Effect.fnUntraced(function* (context: StoreContext, digest: string, found: Found) {
   if (found._tag !== "memory") return found.path
-  yield* put(ground, found.bytes).pipe(Effect.catchTag("ContentFailed", Effect.die))
-  return objectPath(ground, digest)
+  yield* put(context, found.bytes).pipe(Effect.catchTag("ContentFailed", Effect.die))
+  return objectPath(context, digest)
 })
 
-export const locate = Effect.fnUntraced(function* (ground: Ground, digest: string) {
-  return yield* pathOf(ground, digest, yield* find(ground, digest))
+export const locate = Effect.fnUntraced(function* (context: StoreContext, digest: string) {
+  return yield* pathOf(context, digest, yield* find(context, digest))
 })
 
-const openOnce = Effect.fnUntraced(function* (ground: Ground, digest: string, options: ReadOptions) {
-  const found = yield* find(ground, digest)
-  if (found._tag !== "memory") yield* check(ground, digest, found, options)
-  return yield* pathOf(ground, digest, found)
+const openOnce = Effect.fnUntraced(function* (context: StoreContext, digest: string, options: ReadOptions) {
+  const found = yield* find(context, digest)
+  if (found._tag !== "memory") yield* check(context, digest, found, options)
+  return yield* pathOf(context, digest, found)
 })
 
-export const openVerified = (ground: Ground, digest: string, options: ReadOptions = {}) =>
-  orBelow(ground, openOnce(ground, digest, options))
+export const openVerified = (context: StoreContext, digest: string, options: ReadOptions = {}) =>
+  orBelow(context, openOnce(context, digest, options))
 
 /** An object whose bytes may be used already, but not believed before the check has ended well. */
 export interface Opened {
@@ -200,51 +210,51 @@ export interface Opened {
   readonly unchanged: Effect.Effect<void, ReadError>
 }
 
-const openEarlyOnce = Effect.fnUntraced(function* (ground: Ground, digest: string, options: ReadOptions) {
-  const found = yield* find(ground, digest)
+const openEarlyOnce = Effect.fnUntraced(function* (context: StoreContext, digest: string, options: ReadOptions) {
+  const found = yield* find(context, digest)
   if (found._tag === "memory") {
-    const path = yield* pathOf(ground, digest, found)
+    const path = yield* pathOf(context, digest, found)
     return {
       path,
       file: undefined,
       pending: undefined,
-      unchanged: Effect.asVoid(openVerified(ground, digest))
+      unchanged: Effect.asVoid(openVerified(context, digest))
     } satisfies Opened
   }
-  const stat = yield* checkShape(ground, digest, found, options)
+  const stat = yield* checkShape(context, digest, found, options)
   /** Whoever gives the file another name, or takes one away, changes its ctime and nothing else: then its bytes tell. */
   const sameBytes = Effect.fnUntraced(function* (now: FileStat) {
     if (identity({ ...now, ctimeNs: stat.ctimeNs }) !== identity(stat)) return false
     const atMs = yield* Clock.currentTimeMillis
     return (
-      (yield* hashUnchanged(ground.disk, found.path, atMs).pipe(explained(ground, digest, found))).sha256 === digest
+      (yield* hashUnchanged(context.disk, found.path, atMs).pipe(explained(context, digest, found))).sha256 === digest
     )
   })
   const small = stat.size <= alwaysHashed
-  if (small) yield* checkWhole(ground, digest, found)
+  if (small) yield* checkWhole(context, digest, found)
   return {
     path: found.path,
     file: stat,
-    pending: small || ground.checks.has(digest, stat) ? undefined : checkWhole(ground, digest, found),
+    pending: small || context.checks.has(digest, stat) ? undefined : checkWhole(context, digest, found),
     unchanged: Effect.gen(function* () {
-      const now = yield* orMissing(ground.disk.stat(found.path, { follow: true }))
+      const now = yield* orMissing(context.disk.stat(found.path, { follow: true }))
       if (now !== undefined && (identity(now) === identity(stat) || (yield* sameBytes(now)))) return
-      ground.checks.forget(digest)
+      context.checks.forget(digest)
       return yield* new ObjectDamaged({ digest, path: found.path, reason: "changed" })
     })
   } satisfies Opened
-}) as (ground: Ground, digest: string, options: ReadOptions) => Effect.Effect<Opened, ReadError>
+}) as (context: StoreContext, digest: string, options: ReadOptions) => Effect.Effect<Opened, ReadError>
 
 /** Opens an object at once: small ones are checked before, large ones while they are used. */
-export const openEarly = (ground: Ground, digest: string, options: ReadOptions = {}) =>
-  orBelow(ground, openEarlyOnce(ground, digest, options))
+export const openEarly = (context: StoreContext, digest: string, options: ReadOptions = {}) =>
+  orBelow(context, openEarlyOnce(context, digest, options))
 
 /** Reads the object in full, whatever is known of it, and compares. */
-export const verify = Effect.fnUntraced(function* (ground: Ground, digest: string, options: ReadOptions = {}) {
-  const found = yield* find(ground, digest)
+export const verify = Effect.fnUntraced(function* (context: StoreContext, digest: string, options: ReadOptions = {}) {
+  const found = yield* find(context, digest)
   if (found._tag !== "memory") {
-    yield* checkShape(ground, digest, found, options)
-    yield* checkWhole(ground, digest, found)
+    yield* checkShape(context, digest, found, options)
+    yield* checkWhole(context, digest, found)
   }
   return { sha256: digest as Digest, size: found.size }
 })
@@ -253,10 +263,10 @@ export const verify = Effect.fnUntraced(function* (ground: Ground, digest: strin
 const listFrom = 8
 
 /** Which of the objects exist, in the writable store or below; their bytes are not looked at. */
-export const has = Effect.fnUntraced(function* (ground: Ground, digests: Iterable<Digest>) {
+export const has = Effect.fnUntraced(function* (context: StoreContext, digests: Iterable<Digest>) {
   const shards = new Map<string, Array<Digest>>()
   for (const digest of digests) {
-    const shard = shardOf(ground, digest)
+    const shard = shardOf(context, digest)
     const asked = shards.get(shard)
     if (asked === undefined) shards.set(shard, [digest])
     else asked.push(digest)
@@ -270,11 +280,11 @@ export const has = Effect.fnUntraced(function* (ground: Ground, digests: Iterabl
         const names =
           asked.length < listFrom
             ? undefined
-            : new Set(((yield* orMissing(ground.disk.readdir(shard))) ?? []).map(entry => entry.name))
+            : new Set(((yield* orMissing(context.disk.readdir(shard))) ?? []).map(entry => entry.name))
         for (const digest of asked) {
           const there =
             names === undefined
-              ? (yield* orMissing(ground.disk.stat(objectPath(ground, digest)))) !== undefined
+              ? (yield* orMissing(context.disk.stat(objectPath(context, digest)))) !== undefined
               : names.has(digest.slice(2))
           if (there) present.add(digest)
           else absent.push(digest)
@@ -283,7 +293,7 @@ export const has = Effect.fnUntraced(function* (ground: Ground, digests: Iterabl
     { concurrency: parallel, discard: true }
   )
   if (absent.length > 0) {
-    for (const layer of ground.layers) {
+    for (const layer of context.layers) {
       const { objects } = yield* layer.content
       for (const digest of absent) if (objects.has(digest)) present.add(digest)
     }

@@ -3,11 +3,11 @@ import { Effect, type Stream } from "effect"
 import { decodeManifest, encodeManifest, type Manifest } from "../pipeline/Artifact.ts"
 import type { Digest } from "../pipeline/Digest.ts"
 import type { Content } from "../pipeline/StageContext.ts"
-import * as Census from "./Audit.ts"
+import * as Audit from "./Audit.ts"
 import { type Check, Checks } from "./Checks.ts"
 import { type Disk, readOnly } from "./Disk.ts"
 import { type Faults, none } from "./Faults.ts"
-import { type Aside, ground } from "./Ground.ts"
+import { type Aside, context } from "./StoreContext.ts"
 import type { Layer } from "./Layer.ts"
 import { type ContentFailed, ManifestInvalid, type LayerInvalid, type ObjectDamaged } from "./ObjectError.ts"
 import type { ObjectMissing, ReadError, StagedChanged, UnsafePath } from "./ObjectError.ts"
@@ -64,8 +64,8 @@ export interface Store {
   readonly verify: (digest: Digest, options?: Reading.ReadOptions) => Effect.Effect<Writing.Stored, ReadError>
   /** Hashes every object of the store and its layers. */
   readonly verifyAll: (
-    options?: Census.VerifyAllOptions
-  ) => Effect.Effect<Census.Verification, StorageError | LayerInvalid>
+    options?: Audit.VerifyAllOptions
+  ) => Effect.Effect<Audit.Verification, StorageError | LayerInvalid>
   /** Moves an object aside with a note that says why. Returns its new path, or undefined if the writable store has none. */
   readonly quarantine: (digest: Digest, reason: string) => Effect.Effect<string | undefined, StorageError>
 
@@ -88,7 +88,7 @@ export interface Store {
 
   /** The objects of the writable store, in the order of their digests. */
   readonly list: Stream.Stream<Writing.Stored, StorageError>
-  readonly usage: Effect.Effect<Census.Usage, StorageError>
+  readonly usage: Effect.Effect<Audit.Usage, StorageError>
 
   /** Moves objects to a folder of the trash that is named after the time. */
   readonly trash: (
@@ -101,7 +101,7 @@ export interface Store {
   /** Deletes what was moved to the trash more than `olderThanMs` milliseconds ago; or counts it. */
   readonly emptyTrash: (options: Trash.EmptyTrashOptions) => Effect.Effect<Trash.Discarded, StorageError>
   /** Deletes temporary files of dead processes, untouched for `olderThanMs` milliseconds; or counts them. */
-  readonly sweep: (options: Census.SweepOptions) => Effect.Effect<Census.Tally, StorageError>
+  readonly sweep: (options: Audit.SweepOptions) => Effect.Effect<Audit.Tally, StorageError>
 }
 
 export interface StoreOptions {
@@ -127,7 +127,7 @@ export const untouched = ({ layers, root }: Store, disk: Disk): Store =>
 export const make = (options: StoreOptions): Store => {
   const { root, disk, layers = [], faults = none } = options
   const checks = new Checks(options.checked)
-  const on = ground({ root, disk, layers, faults, checks, aside: options.aside ?? (() => Effect.void) })
+  const on = context({ root, disk, layers, faults, checks, aside: options.aside ?? (() => Effect.void) })
 
   const put = Effect.fn("Store.put")((content: Content) => Writing.put(on, content)) as Store["put"]
   const read: Store["read"] = Effect.fn("Store.read")((digest, options) => Reading.read(on, digest, options))
@@ -147,7 +147,7 @@ export const make = (options: StoreOptions): Store => {
     openEarly: Effect.fn("Store.openEarly")((digest, options) => Reading.openEarly(on, digest, options)),
     checks: () => checks.made,
     verify: Effect.fn("Store.verify")((digest, options) => Reading.verify(on, digest, options)),
-    verifyAll: Effect.fn("Store.verifyAll")(options => Census.verifyAll(on, options)),
+    verifyAll: Effect.fn("Store.verifyAll")(options => Audit.verifyAll(on, options)),
     quarantine: (digest, reason) => Quarantine.quarantine(on, digest, reason),
     materialise: Effect.fn("Store.materialise")((digest, to, options) =>
       Materialising.materialise(on, digest, to, options)
@@ -167,12 +167,12 @@ export const make = (options: StoreOptions): Store => {
         })
       )
     ),
-    list: Census.list(on),
-    usage: Census.usage(on),
+    list: Audit.list(on),
+    usage: Audit.usage(on),
     trash: Effect.fn("Store.trash")(digests => Trash.trash(on, digests)),
     restoreFromTrash: Effect.fn("Store.restoreFromTrash")(digest => Trash.restoreFromTrash(on, digest)),
     trashed: Trash.trashed(on),
     emptyTrash: Effect.fn("Store.emptyTrash")(options => Trash.emptyTrash(on, options)),
-    sweep: Effect.fn("Store.sweep")(options => Census.sweep(on, options))
+    sweep: Effect.fn("Store.sweep")(options => Audit.sweep(on, options))
   }
 }

@@ -2,7 +2,15 @@
 import { basename, join } from "node:path"
 import { Clock, Effect } from "effect"
 import { type Digest, isDigest } from "../pipeline/Digest.ts"
-import { ensureDirectories, type Ground, isDirectory, objectPath, orMissing, parallel, shardOf } from "./Ground.ts"
+import {
+  ensureDirectories,
+  type StoreContext,
+  isDirectory,
+  objectPath,
+  orMissing,
+  parallel,
+  shardOf
+} from "./StoreContext.ts"
 import { move } from "./Moving.ts"
 import { ObjectDamaged, ObjectMissing } from "./ObjectError.ts"
 
@@ -22,21 +30,21 @@ const timeOf = (stamp: string): number | undefined => {
 }
 
 /** Moves objects out of the store, into a folder of the trash that is named after the time. Objects that are not there are skipped. */
-export const trash = Effect.fnUntraced(function* (ground: Ground, digests: Iterable<Digest>) {
-  const { disk, faults } = ground
-  const folder = join(ground.trash, stampOf(yield* Clock.currentTimeMillis))
-  yield* ensureDirectories(ground, [folder])
+export const trash = Effect.fnUntraced(function* (context: StoreContext, digests: Iterable<Digest>) {
+  const { disk, faults } = context
+  const folder = join(context.trash, stampOf(yield* Clock.currentTimeMillis))
+  yield* ensureDirectories(context, [folder])
   const shards = new Set<string>()
   const discard = Effect.fnUntraced(function* (digest: Digest) {
-    const from = objectPath(ground, digest)
+    const from = objectPath(context, digest)
     const stat = yield* orMissing(disk.stat(from))
     if (stat === undefined) return 0
     yield* faults("trash.before-rename")
-    const moved = yield* orMissing(Effect.as(move(ground.disk, from, join(folder, digest)), true))
+    const moved = yield* orMissing(Effect.as(move(context.disk, from, join(folder, digest)), true))
     if (moved === undefined) return 0
     yield* faults("trash.after-rename")
-    ground.checks.forget(digest)
-    shards.add(shardOf(ground, digest))
+    context.checks.forget(digest)
+    shards.add(shardOf(context, digest))
     return { bytes: stat.size }
   })
   const moved = yield* Effect.forEach(new Set(digests), discard, { concurrency: parallel })
@@ -55,23 +63,23 @@ export const trash = Effect.fnUntraced(function* (ground: Ground, digests: Itera
 })
 
 /** The folders of the trash, oldest first. Others' folders are not ours to touch. */
-export const folders = Effect.fnUntraced(function* (ground: Ground) {
-  const entries = (yield* orMissing(ground.disk.readdir(ground.trash))) ?? []
+export const folders = Effect.fnUntraced(function* (context: StoreContext) {
+  const entries = (yield* orMissing(context.disk.readdir(context.trash))) ?? []
   const found: Array<{ readonly path: string; readonly time: number }> = []
   for (const entry of entries) {
     const time = timeOf(entry.name)
-    if (time !== undefined && (yield* isDirectory(ground, ground.trash, entry)))
-      found.push({ path: join(ground.trash, entry.name), time })
+    if (time !== undefined && (yield* isDirectory(context, context.trash, entry)))
+      found.push({ path: join(context.trash, entry.name), time })
   }
   return found.sort((a, b) => a.time - b.time)
 })
 
 /** Brings an object back from the newest folder that has it, after hashing it. Does nothing if the store has it. */
-export const restoreFromTrash = Effect.fnUntraced(function* (ground: Ground, digest: Digest) {
-  const { disk, faults } = ground
-  const to = objectPath(ground, digest)
+export const restoreFromTrash = Effect.fnUntraced(function* (context: StoreContext, digest: Digest) {
+  const { disk, faults } = context
+  const to = objectPath(context, digest)
   if ((yield* orMissing(disk.stat(to))) !== undefined) return
-  for (const { path } of (yield* folders(ground)).reverse()) {
+  for (const { path } of (yield* folders(context)).reverse()) {
     const from = join(path, digest)
     if ((yield* orMissing(disk.stat(from)))?.kind !== "file") continue
     const actual = yield* orMissing(disk.hash(from))
@@ -85,15 +93,15 @@ export const restoreFromTrash = Effect.fnUntraced(function* (ground: Ground, dig
         actualDigest: actual.sha256
       })
     }
-    yield* ensureDirectories(ground, [shardOf(ground, digest)])
+    yield* ensureDirectories(context, [shardOf(context, digest)])
     yield* faults("restore.before-rename")
-    yield* move(ground.disk, from, to)
+    yield* move(context.disk, from, to)
     yield* faults("restore.after-rename")
-    yield* disk.syncDirectory(shardOf(ground, digest))
+    yield* disk.syncDirectory(shardOf(context, digest))
     yield* disk.syncDirectory(path)
     return
   }
-  return yield* new ObjectMissing({ digest, root: ground.root })
+  return yield* new ObjectMissing({ digest, root: context.root })
 })
 
 /** One folder of the trash. */
@@ -104,13 +112,13 @@ export interface TrashFolder extends Discarded {
 }
 
 /** What the trash holds, oldest first. */
-export const trashed = Effect.fnUntraced(function* (ground: Ground) {
+export const trashed = Effect.fnUntraced(function* (context: StoreContext) {
   const found: Array<TrashFolder> = []
-  for (const folder of yield* folders(ground)) {
+  for (const folder of yield* folders(context)) {
     let objects = 0
     let bytes = 0
-    for (const entry of (yield* orMissing(ground.disk.readdir(folder.path))) ?? []) {
-      const stat = isDigest(entry.name) ? yield* orMissing(ground.disk.stat(join(folder.path, entry.name))) : undefined
+    for (const entry of (yield* orMissing(context.disk.readdir(folder.path))) ?? []) {
+      const stat = isDigest(entry.name) ? yield* orMissing(context.disk.stat(join(folder.path, entry.name))) : undefined
       if (stat === undefined) continue
       objects++
       bytes += stat.size
@@ -127,12 +135,12 @@ export interface EmptyTrashOptions {
 }
 
 /** Deletes what was moved to the trash more than `olderThanMs` milliseconds ago. */
-export const emptyTrash = Effect.fnUntraced(function* (ground: Ground, options: EmptyTrashOptions) {
-  const { disk } = ground
+export const emptyTrash = Effect.fnUntraced(function* (context: StoreContext, options: EmptyTrashOptions) {
+  const { disk } = context
   const before = (yield* Clock.currentTimeMillis) - options.olderThanMs
   let objects = 0
   let bytes = 0
-  for (const { path, time } of yield* folders(ground)) {
+  for (const { path, time } of yield* folders(context)) {
     if (time > before) continue
     let foreign = false
     for (const entry of yield* disk.readdir(path)) {

@@ -8,7 +8,7 @@ import type { Appender } from "./Disk.ts"
 import {
   ensureDirectories,
   explainFull,
-  type Ground,
+  type StoreContext,
   isMissing,
   objectMode,
   objectPath,
@@ -16,7 +16,7 @@ import {
   parallel,
   shardOf,
   uniqueName
-} from "./Ground.ts"
+} from "./StoreContext.ts"
 import { copyOver, move } from "./Moving.ts"
 import { ContentFailed, StagedChanged } from "./ObjectError.ts"
 import { quarantine, told } from "./Quarantine.ts"
@@ -42,19 +42,19 @@ const pieceSize = 1024 * 1024
  * hash those at hand. Layers are not asked: an object that an action made stays complete when the program, and its shipped files with
  * it, changes.
  */
-const exists = Effect.fnUntraced(function* (ground: Ground, digest: string, size: number) {
-  const path = objectPath(ground, digest)
-  const stat = yield* orMissing(ground.disk.stat(path))
+const exists = Effect.fnUntraced(function* (context: StoreContext, digest: string, size: number) {
+  const path = objectPath(context, digest)
+  const stat = yield* orMissing(context.disk.stat(path))
   if (stat === undefined) return false
   const moveAside = Effect.fnUntraced(function* (reason: string) {
-    if (yield* told(ground, digest, Math.max(stat.size, size))) yield* quarantine(ground, digest, reason, stat)
+    if (yield* told(context, digest, Math.max(stat.size, size))) yield* quarantine(context, digest, reason, stat)
   })
   if (stat.kind !== "file" || stat.size !== size) {
     yield* moveAside(`found ${stat.size} bytes where ${size} were to be stored`)
     return false
   }
   const found = yield* Effect.catchIf(
-    ground.disk.hash(path),
+    context.disk.hash(path),
     // On a bad sector there is nothing to keep aside; the file that takes its place mends it.
     error => error.code === "EIO" || isMissing(error),
     () => Effect.void
@@ -68,9 +68,9 @@ const exists = Effect.fnUntraced(function* (ground: Ground, digest: string, size
  * Makes a staged file ours alone. One that has another name as well is replaced by a copy, which is hashed: whoever has that name may
  * have written to the file since it was, and could write to the object later.
  */
-const makeOwn = (ground: Ground, { path, sha256: digest, size }: Staged) =>
-  copyOver(ground.disk, path, path, copy =>
-    Effect.flatMap(ground.disk.hash(copy), actual =>
+const makeOwn = (context: StoreContext, { path, sha256: digest, size }: Staged) =>
+  copyOver(context.disk, path, path, copy =>
+    Effect.flatMap(context.disk.hash(copy), actual =>
       actual.sha256 === digest
         ? Effect.void
         : Effect.fail(new StagedChanged({ path, digest, expectedSize: size, actualSize: actual.size }))
@@ -79,14 +79,14 @@ const makeOwn = (ground: Ground, { path, sha256: digest, size }: Staged) =>
 
 /** Writes to a new file in `tmp/`, syncs it, renames it; whatever goes wrong, nothing stays behind. */
 const writeObject = <E>(
-  ground: Ground,
+  context: StoreContext,
   size: number | undefined,
   fill: (file: Appender) => Effect.Effect<Stored, E>
 ): Effect.Effect<Stored, E | StorageError> => {
-  const { disk, faults } = ground
-  const staging = join(ground.tmp, uniqueName())
+  const { disk, faults } = context
+  const staging = join(context.tmp, uniqueName())
   return Effect.gen(function* () {
-    yield* ensureDirectories(ground, [ground.tmp])
+    yield* ensureDirectories(context, [context.tmp])
     yield* faults("put.before-write")
     const stored = yield* Effect.acquireUseRelease(
       disk.append(staging, { exclusive: true }),
@@ -101,31 +101,31 @@ const writeObject = <E>(
       file => file.close
     )
     yield* faults("put.after-sync")
-    yield* ensureDirectories(ground, [shardOf(ground, stored.sha256)])
+    yield* ensureDirectories(context, [shardOf(context, stored.sha256)])
     // A content of unknown digest can be told to exist only now.
-    if (size === undefined && (yield* exists(ground, stored.sha256, stored.size))) yield* disk.unlink(staging)
-    else yield* move(ground.disk, staging, objectPath(ground, stored.sha256))
+    if (size === undefined && (yield* exists(context, stored.sha256, stored.size))) yield* disk.unlink(staging)
+    else yield* move(context.disk, staging, objectPath(context, stored.sha256))
     yield* faults("put.after-rename")
-    yield* disk.syncDirectory(shardOf(ground, stored.sha256))
+    yield* disk.syncDirectory(shardOf(context, stored.sha256))
     yield* faults("put.after-directory-sync")
     return stored
   }).pipe(
     Effect.onError(() => Effect.ignore(disk.unlink(staging))),
-    explainFull(ground, size)
+    explainFull(context, size)
   )
 }
 
-const putBytes = Effect.fnUntraced(function* (ground: Ground, bytes: Uint8Array) {
+const putBytes = Effect.fnUntraced(function* (context: StoreContext, bytes: Uint8Array) {
   const stored: Stored = { sha256: sha256(bytes), size: bytes.length }
-  if (yield* exists(ground, stored.sha256, stored.size)) {
+  if (yield* exists(context, stored.sha256, stored.size)) {
     // Whoever put it there made the shard durable before, but perhaps not yet the name in it.
-    yield* ground.disk.syncDirectory(shardOf(ground, stored.sha256))
+    yield* context.disk.syncDirectory(shardOf(context, stored.sha256))
     return stored
   }
-  return yield* writeObject(ground, bytes.length, file =>
+  return yield* writeObject(context, bytes.length, file =>
     Effect.gen(function* () {
       for (let from = 0; from < bytes.length; from += pieceSize) {
-        if (from > 0) yield* ground.faults("put.mid-write")
+        if (from > 0) yield* context.faults("put.mid-write")
         yield* file.write(bytes.subarray(from, from + pieceSize))
       }
       return stored
@@ -142,8 +142,8 @@ const stop = async (iterator: AsyncIterator<Uint8Array>) => {
   }
 }
 
-const putStream = (ground: Ground, content: AsyncIterable<Uint8Array>) =>
-  writeObject(ground, undefined, file =>
+const putStream = (context: StoreContext, content: AsyncIterable<Uint8Array>) =>
+  writeObject(context, undefined, file =>
     Effect.acquireUseRelease(
       Effect.sync(() => content[Symbol.asyncIterator]()),
       iterator =>
@@ -156,7 +156,7 @@ const putStream = (ground: Ground, content: AsyncIterable<Uint8Array>) =>
               catch: cause => new ContentFailed({ cause })
             })
             if (next.done === true) return { sha256: hasher.digest("hex") as Digest, size }
-            if (size > 0) yield* ground.faults("put.mid-write")
+            if (size > 0) yield* context.faults("put.mid-write")
             updateAll(hasher, next.value)
             yield* file.write(next.value)
             size += next.value.length
@@ -167,12 +167,12 @@ const putStream = (ground: Ground, content: AsyncIterable<Uint8Array>) =>
   )
 
 /** Stores bytes under their SHA-256. Bytes that are there already are not written a second time. */
-export const put = (ground: Ground, content: Content): Effect.Effect<Stored, StorageError | ContentFailed> =>
+export const put = (context: StoreContext, content: Content): Effect.Effect<Stored, StorageError | ContentFailed> =>
   typeof content === "string"
-    ? putBytes(ground, Buffer.from(content))
+    ? putBytes(context, Buffer.from(content))
     : content instanceof Uint8Array
-      ? putBytes(ground, content)
-      : putStream(ground, content)
+      ? putBytes(context, content)
+      : putStream(context, content)
 
 /** What `publish` did with its files. */
 export interface Published {
@@ -187,9 +187,9 @@ export interface Published {
 /** Where a staged file goes: it becomes an object, it is not needed, or an earlier attempt has moved it already. */
 type Fate = "new" | "known" | "moved"
 
-const inspect = Effect.fnUntraced(function* (ground: Ground, staged: Staged) {
-  const stat = yield* orMissing(ground.disk.stat(staged.path))
-  const known = yield* exists(ground, staged.sha256, staged.size)
+const inspect = Effect.fnUntraced(function* (context: StoreContext, staged: Staged) {
+  const stat = yield* orMissing(context.disk.stat(staged.path))
+  const known = yield* exists(context, staged.sha256, staged.size)
   if (stat === undefined && known) return "moved" satisfies Fate
   if (stat === undefined || stat.kind !== "file" || stat.size !== staged.size) {
     return yield* new StagedChanged({
@@ -200,7 +200,7 @@ const inspect = Effect.fnUntraced(function* (ground: Ground, staged: Staged) {
     })
   }
   if (known) return "known" satisfies Fate
-  if (stat.nlink > 1) yield* makeOwn(ground, staged)
+  if (stat.nlink > 1) yield* makeOwn(context, staged)
   return "new" satisfies Fate
 })
 
@@ -209,11 +209,11 @@ const inspect = Effect.fnUntraced(function* (ground: Ground, staged: Staged) {
  * were computed while the files were written, and are not computed again; the sizes are checked. Objects that are there already are
  * hashed. May be repeated after a failure or a kill at any point: files that were moved before are found in the store.
  */
-export const publish = Effect.fnUntraced(function* (ground: Ground, staged: ReadonlyArray<Staged>) {
-  const { disk, faults } = ground
+export const publish = Effect.fnUntraced(function* (context: StoreContext, staged: ReadonlyArray<Staged>) {
+  const { disk, faults } = context
   const files = [...new Map(staged.map(file => [file.path, file])).values()]
   yield* faults("publish.before-check")
-  const fates = yield* Effect.forEach(files, file => inspect(ground, file), { concurrency: parallel })
+  const fates = yield* Effect.forEach(files, file => inspect(context, file), { concurrency: parallel })
   yield* faults("publish.after-check")
 
   const fresh = new Map<Digest, Staged>()
@@ -227,7 +227,7 @@ export const publish = Effect.fnUntraced(function* (ground: Ground, staged: Read
 
   yield* Effect.gen(function* () {
     // Also those of objects that were there already: who put them there may not have come to syncing their names yet.
-    const shards = [...new Set(files.map(file => shardOf(ground, file.sha256)))]
+    const shards = [...new Set(files.map(file => shardOf(context, file.sha256)))]
     yield* Effect.forEach(
       added,
       file =>
@@ -237,14 +237,14 @@ export const publish = Effect.fnUntraced(function* (ground: Ground, staged: Read
       { concurrency: parallel, discard: true }
     )
     yield* ensureDirectories(
-      ground,
-      added.map(file => shardOf(ground, file.sha256))
+      context,
+      added.map(file => shardOf(context, file.sha256))
     )
     yield* Effect.forEach(
       added,
       file =>
         faults("publish.before-rename").pipe(
-          Effect.andThen(move(ground.disk, file.path, objectPath(ground, file.sha256))),
+          Effect.andThen(move(context.disk, file.path, objectPath(context, file.sha256))),
           Effect.andThen(faults("publish.after-rename"))
         ),
       { concurrency: parallel, discard: true }
@@ -254,7 +254,7 @@ export const publish = Effect.fnUntraced(function* (ground: Ground, staged: Read
       shard => disk.syncDirectory(shard).pipe(Effect.andThen(faults("publish.directory-synced"))),
       { concurrency: parallel, discard: true }
     )
-  }).pipe(explainFull(ground, addedBytes))
+  }).pipe(explainFull(context, addedBytes))
 
   yield* faults("publish.published")
   // The private directory goes anyway; a file that cannot be removed now does no harm.

@@ -3,7 +3,7 @@ import { join } from "node:path"
 import { afterEach, assert, beforeEach, describe, it } from "vitest"
 import { Database } from "../../src/ledger/Database.ts"
 import { fromBytes, sha256 } from "../../src/pipeline/Digest.ts"
-import { HouseFolder } from "../support/houseFolder.ts"
+import { MaintenanceFolder } from "../support/maintenanceFolder.ts"
 
 interface VerifyJson {
   readonly checked: number
@@ -12,9 +12,9 @@ interface VerifyJson {
   readonly lost: ReadonlyArray<{ readonly label: string }>
 }
 
-let house: HouseFolder
+let house: MaintenanceFolder
 beforeEach(async () => {
-  house = new HouseFolder()
+  house = new MaintenanceFolder()
   await house.run()
 })
 afterEach(() => house.remove())
@@ -187,7 +187,7 @@ describe("pipeline cache restore", () => {
   })
 
   it("restores what ships with the program, also without a cache", async () => {
-    const empty = new HouseFolder()
+    const empty = new MaintenanceFolder()
     try {
       const told = await empty.json<{ files: ReadonlyArray<string> }>(
         "cache",

@@ -5,7 +5,7 @@ import { join } from "node:path"
 import { afterEach, assert, beforeEach, describe, it } from "vitest"
 import { isNetwork, mountOf } from "../../src/cli/verbs/checks/disk.ts"
 import { Database } from "../../src/ledger/Database.ts"
-import { HouseFolder } from "../support/houseFolder.ts"
+import { MaintenanceFolder } from "../support/maintenanceFolder.ts"
 import { program } from "../support/program.ts"
 
 interface DoctorJson {
@@ -18,9 +18,9 @@ interface DoctorJson {
   readonly problems: number
 }
 
-let house: HouseFolder
+let house: MaintenanceFolder
 beforeEach(() => {
-  house = new HouseFolder()
+  house = new MaintenanceFolder()
 })
 afterEach(() => house.remove())
 

@@ -4,7 +4,7 @@ import { afterAll, afterEach, assert, beforeEach, describe, it } from "vitest"
 import { Database } from "../../src/ledger/Database.ts"
 import { fromBytes } from "../../src/pipeline/Digest.ts"
 import { collectFaultPoints } from "../../src/runner/Collect.ts"
-import { HouseFolder } from "../support/houseFolder.ts"
+import { MaintenanceFolder } from "../support/maintenanceFolder.ts"
 import { program } from "../support/program.ts"
 
 interface GcJson {
@@ -17,9 +17,9 @@ interface GcJson {
   readonly excess: number
 }
 
-let house: HouseFolder
+let house: MaintenanceFolder
 beforeEach(() => {
-  house = new HouseFolder()
+  house = new MaintenanceFolder()
 })
 afterEach(() => house.remove())
 

@@ -1,5 +1,5 @@
 import { afterAll, assert, beforeAll, describe, it } from "vitest"
-import { HouseFolder } from "../support/houseFolder.ts"
+import { MaintenanceFolder } from "../support/maintenanceFolder.ts"
 
 interface PinJson {
   readonly digest: string
@@ -8,9 +8,9 @@ interface PinJson {
   readonly present: boolean
 }
 
-let house: HouseFolder
+let house: MaintenanceFolder
 beforeAll(async () => {
-  house = new HouseFolder()
+  house = new MaintenanceFolder()
   await house.run()
 })
 afterAll(() => house.remove())

@@ -1,11 +1,11 @@
 /** How the command line chooses engine, precision and interpreter. */
 import { afterEach, assert, beforeEach, describe, it } from "vitest"
-import { HouseFolder } from "../support/houseFolder.ts"
+import { MaintenanceFolder } from "../support/maintenanceFolder.ts"
 import { program } from "../support/program.ts"
 
-let house: HouseFolder
+let house: MaintenanceFolder
 beforeEach(() => {
-  house = new HouseFolder()
+  house = new MaintenanceFolder()
 })
 afterEach(() => house.remove())
 

@@ -10,7 +10,7 @@ import * as ops from "../../src/tensor/ops.ts"
 import { makeProgram } from "../../src/tensor/Program.ts"
 import { normals, randomKey } from "../../src/tensor/random.ts"
 import { elements, type Shape, type Tensor } from "../../src/tensor/Tensor.ts"
-import { HouseFolder } from "../support/houseFolder.ts"
+import { MaintenanceFolder } from "../support/maintenanceFolder.ts"
 import { program as commandLine } from "../support/program.ts"
 import * as ort from "../../src/engines/ort/runtime.ts"
 
@@ -126,7 +126,7 @@ describe("without an adapter", () => {
     "--engine webgpu fails, and doctor says so",
     { timeout: 120_000 },
     async () => {
-      const house = new HouseFolder()
+      const house = new MaintenanceFolder()
       const environment = {
         VK_DRIVER_FILES: "/nowhere",
         VK_ICD_FILENAMES: "/nowhere",

@@ -10,7 +10,7 @@ import * as ops from "../../src/tensor/ops.ts"
 import { makeProgram } from "../../src/tensor/Program.ts"
 import { conformanceSuite } from "../engines/conformanceSuite.ts"
 import { lifecycleSuite } from "../engines/lifecycleSuite.ts"
-import { HouseFolder } from "../support/houseFolder.ts"
+import { MaintenanceFolder } from "../support/maintenanceFolder.ts"
 import { program } from "../support/program.ts"
 import { writeTinyModel } from "../support/tinyModel.ts"
 import { trainTiny } from "../support/tinyTraining.ts"
@@ -121,7 +121,7 @@ describe.skipIf(process.env[vulkanVariable] === undefined)("webgpu", () => {
   )
 
   it("generates the text of ort, from the command line", async () => {
-    const house = new HouseFolder()
+    const house = new MaintenanceFolder()
     try {
       await writeTinyModel(join(house.path, "tiny"))
       const environment = {

@@ -7,7 +7,7 @@ import { collect, type CollectOptions, survey } from "../../src/runner/Collect.t
 import { encodeResult, resultFile } from "../../src/runner/Request.ts"
 import { decodePage } from "../../src/store/Pages.ts"
 import { none } from "../../src/store/Faults.ts"
-import { fill, type HouseWorld, type ModelAction } from "../support/houseWorld.ts"
+import { fill, type MaintenanceWorld, type ModelAction } from "../support/maintenanceWorld.ts"
 import { below, seeded } from "../support/random.ts"
 
 const day = 86_400_000
@@ -15,7 +15,7 @@ const day = 86_400_000
 const defaults: CollectOptions = { keepRuns: 5, finalOnly: false, logs: false, quarantine: false, checkpoints: false }
 
 /** The rules of protection once more, over the model; without those of --final-only. */
-const protectedBy = (world: HouseWorld, options: CollectOptions): ReadonlySet<Digest> => {
+const protectedBy = (world: MaintenanceWorld, options: CollectOptions): ReadonlySet<Digest> => {
   const kept = new Set<Digest>(world.pinned)
   const keepAll = (actions: ReadonlyArray<ModelAction>) => {
     for (const { inputs, outputs } of actions) for (const digest of [...inputs, ...outputs]) kept.add(digest)
@@ -46,14 +46,14 @@ const protectedBy = (world: HouseWorld, options: CollectOptions): ReadonlySet<Di
   return kept
 }
 
-const statesOf = ({ house }: HouseWorld) =>
+const statesOf = ({ house }: MaintenanceWorld) =>
   new Map(
     house.database
       .all<{ digest: Buffer; state: number }>("SELECT digest, state FROM artifact")
       .map(({ digest, state }) => [fromBytes(digest), state])
   )
 
-const readAll = Effect.fnUntraced(function* ({ store }: HouseWorld, digest: Digest) {
+const readAll = Effect.fnUntraced(function* ({ store }: MaintenanceWorld, digest: Digest) {
   const manifest = yield* store.readManifest(digest)
   for (const file of manifest.files) yield* store.read(file.sha256, { size: file.size })
   for (const page of manifest.items?.pages ?? []) {
@@ -62,7 +62,7 @@ const readAll = Effect.fnUntraced(function* ({ store }: HouseWorld, digest: Dige
   }
 })
 
-const objectsIn = (world: HouseWorld) =>
+const objectsIn = (world: MaintenanceWorld) =>
   Effect.map(Stream.runCollect(world.store.list), all => new Set([...all].map(({ sha256 }) => sha256)))
 
 describe("a collection", () => {

@@ -12,7 +12,7 @@ import { parseBytes, parseDuration } from "../text/amounts.ts"
 import * as flags from "../flags.ts"
 import { stoppable } from "../interruption.ts"
 import { asJson, asText, type Told } from "../text/gcText.ts"
-import { nothingYet, openHouse } from "../house.ts"
+import { nothingYet, openMaintenance } from "../maintenance.ts"
 import { emptyTrash } from "../trash.ts"
 import { stdout } from "../terminal/terminal.ts"
 
@@ -76,13 +76,15 @@ export const command = Command.make(
       quarantine: args.quarantine,
       checkpoints: args.checkpoints
     }
-    const house = args.apply ? yield* openInFullDisk(location, options, now) : yield* openHouse(location, "read")
-    if (house === undefined)
+    const maintenance = args.apply
+      ? yield* openInFullDisk(location, options, now)
+      : yield* openMaintenance(location, "read")
+    if (maintenance === undefined)
       return void stdout().write(args.json ? `${JSON.stringify({ exists: false })}\n` : nothingYet(location))
     const told: Told = args.apply
-      ? { applied: yield* Collect.collect(house, options, Faults.fromEnvironment(process.env), now) }
-      : { planned: yield* Collect.survey(house, options, now) }
-    const context = { root: house.paths.root, options, now }
+      ? { applied: yield* Collect.collect(maintenance, options, Faults.fromEnvironment(process.env), now) }
+      : { planned: yield* Collect.survey(maintenance, options, now) }
+    const context = { root: maintenance.paths.root, options, now }
     stdout().write(args.json ? asJson(told, context) : asText(told, context))
   }, stoppable())
 ).pipe(
@@ -102,20 +104,20 @@ export const command = Command.make(
  */
 const openInFullDisk = (location: CacheLocation, options: Collect.CollectOptions, now: number) =>
   Effect.catchIf(
-    openHouse(location, "write"),
+    openMaintenance(location, "write"),
     error => error.code === "SQLITE_FULL",
     () =>
       Effect.gen(function* () {
-        const looked = yield* openHouse(location, "read")
+        const looked = yield* openMaintenance(location, "read")
         if (looked === undefined) return undefined
-        const house = { ...looked, disk: nodeDisk }
+        const maintenance = { ...looked, disk: nodeDisk }
         // What the store itself keeps has no part in this: it is opened for reading, too.
-        const found = (yield* findLeftovers(house, options, now)).filter(({ kind }) => kind !== "temporary")
-        const gone = yield* removeLeftovers(house, found, now)
+        const found = (yield* findLeftovers(maintenance, options, now)).filter(({ kind }) => kind !== "temporary")
+        const gone = yield* removeLeftovers(maintenance, found, now)
         looked.database.close()
         const freed = gone.reduce((sum, leftover) => sum + leftover.bytes, 0)
         process.stderr.write(`${bytes(freed)} of leftovers deleted, to make room for the ledger\n`)
-        return yield* openHouse(location, "write")
+        return yield* openMaintenance(location, "write")
       })
   )
 

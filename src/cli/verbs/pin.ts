@@ -7,7 +7,7 @@ import { short } from "../../pipeline/Digest.ts"
 import { ago, bytes } from "../../pipeline/units.ts"
 import { artifactsOf } from "../artifacts.ts"
 import * as flags from "../flags.ts"
-import { attempt, nothingYet, openHouse } from "../house.ts"
+import { attempt, nothingYet, openMaintenance } from "../maintenance.ts"
 import { styleOf, table } from "../terminal/style.ts"
 import { stdout } from "../terminal/terminal.ts"
 
@@ -41,12 +41,12 @@ export const command = Command.make(
         advice: "pipeline pin REF, pipeline pin --list, or pipeline pin --remove REF"
       })
     }
-    const house = yield* openHouse(location, args.list ? "read" : "write")
-    if (house === undefined) {
+    const maintenance = yield* openMaintenance(location, args.list ? "read" : "write")
+    if (maintenance === undefined) {
       if (!args.list) return yield* new ConfigError({ message: nothingYet(location).trim() })
       return void stdout().write(args.json ? "[]\n" : nothingYet(location))
     }
-    const { database } = house
+    const { database } = maintenance
     const now = yield* Clock.currentTimeMillis
     if (args.list) {
       const pins = yield* attempt(database, () => Pins.list(database))

@@ -15,7 +15,7 @@ import { plural } from "../../text/amounts.ts"
 import { artifactOf, warnIfSuspect } from "../../artifacts.ts"
 import * as flags from "../../flags.ts"
 import { stoppable } from "../../interruption.ts"
-import { attempt, nothingYet, openHouse } from "../../house.ts"
+import { attempt, nothingYet, openMaintenance } from "../../maintenance.ts"
 import { stdout } from "../../terminal/terminal.ts"
 
 const embedded = "embedded:"
@@ -115,9 +115,9 @@ const ledgerManifest = Effect.fnUntraced(function* (
   store: Store.Store,
   text: string
 ) {
-  const house = yield* openHouse(location, "read")
-  if (house === undefined) return yield* new ConfigError({ message: nothingYet(location).trim() })
-  const found = yield* attempt(house.database, () => artifactOf(house.database, text))
+  const maintenance = yield* openMaintenance(location, "read")
+  if (maintenance === undefined) return yield* new ConfigError({ message: nothingYet(location).trim() })
+  const found = yield* attempt(maintenance.database, () => artifactOf(maintenance.database, text))
   const { digest, state } = found
   if (state !== "present") {
     return yield* new ConfigError({
@@ -126,6 +126,6 @@ const ledgerManifest = Effect.fnUntraced(function* (
       advice: `\`pipeline cache trash --restore ${short(digest)}\` brings them back while the trash has them; else run the pipeline again`
     })
   }
-  yield* attempt(house.database, () => warnIfSuspect(house.database, found))
+  yield* attempt(maintenance.database, () => warnIfSuspect(maintenance.database, found))
   return yield* store.readManifest(digest)
 })

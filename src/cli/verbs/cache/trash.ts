@@ -12,7 +12,7 @@ import * as Store from "../../../store/Store.ts"
 import { parseDuration, plural } from "../../text/amounts.ts"
 import { artifactOf } from "../../artifacts.ts"
 import * as flags from "../../flags.ts"
-import { attempt, nothingYet, openHouse } from "../../house.ts"
+import { attempt, nothingYet, openMaintenance } from "../../maintenance.ts"
 import { table } from "../../terminal/style.ts"
 import { emptyTrash } from "../../trash.ts"
 import { stdout } from "../../terminal/terminal.ts"
@@ -75,9 +75,9 @@ const restoreArtifact = Effect.fnUntraced(function* (
   text: string,
   json: boolean
 ) {
-  const house = yield* openHouse(location, "write")
-  if (house === undefined) return yield* new ConfigError({ message: nothingYet(location).trim() })
-  const { database, store } = house
+  const maintenance = yield* openMaintenance(location, "write")
+  if (maintenance === undefined) return yield* new ConfigError({ message: nothingYet(location).trim() })
+  const { database, store } = maintenance
   const { digest, id } = yield* attempt(database, () => artifactOf(database, text))
   let objects = 0
   const bring = (object: Digest) =>

@@ -10,7 +10,7 @@ import { bytes, count } from "../../../pipeline/units.ts"
 import { inventory } from "../../../runner/Collect.ts"
 import { plural } from "../../text/amounts.ts"
 import * as flags from "../../flags.ts"
-import { attempt, nothingYet, openHouse } from "../../house.ts"
+import { attempt, nothingYet, openMaintenance } from "../../maintenance.ts"
 import { styleOf, table } from "../../terminal/style.ts"
 import { stdout } from "../../terminal/terminal.ts"
 
@@ -26,12 +26,12 @@ export const usage = Command.make(
   { cache: flags.cache, json: flags.json },
   Effect.fn("cache usage")(function* (args) {
     const location = flags.locationOf(args.cache)
-    const house = yield* openHouse(location, "read")
-    if (house === undefined)
+    const maintenance = yield* openMaintenance(location, "read")
+    if (maintenance === undefined)
       return void stdout().write(args.json ? `${JSON.stringify({ exists: false })}\n` : nothingYet(location))
-    const { database, paths, store } = house
+    const { database, paths, store } = maintenance
     const parts = yield* store.usage
-    const found = yield* inventory(house)
+    const found = yield* inventory(maintenance)
     const pipelines = yield* attempt(database, () =>
       database.all<{ pipeline: string; artifact: number }>(
         `SELECT DISTINCT plan.pipeline, output.artifact FROM plan JOIN plan_node ON plan_node.plan = plan.id

@@ -16,7 +16,7 @@ import { Exit, exitCodes } from "../../failure.ts"
 import { plural } from "../../text/amounts.ts"
 import * as flags from "../../flags.ts"
 import { stoppable } from "../../interruption.ts"
-import { attempt, nothingYet, openHouse } from "../../house.ts"
+import { attempt, nothingYet, openMaintenance } from "../../maintenance.ts"
 import { styleOf, table } from "../../terminal/style.ts"
 import { byteProgress } from "../../terminal/byteProgress.ts"
 import { stdout } from "../../terminal/terminal.ts"
@@ -53,13 +53,13 @@ export const verify = Command.make(
       })
     }
     // Looked at through a store that changes nothing, so that it is the check below that finds what is damaged.
-    const looked = yield* openHouse(location, "read")
+    const looked = yield* openMaintenance(location, "read")
     if (looked === undefined)
       return void stdout().write(args.json ? `${JSON.stringify({ exists: false })}\n` : nothingYet(location))
     const known = yield* inventory(looked)
     looked.database.close()
-    const house = (yield* openHouse(location, "write"))!
-    const { database, store } = house
+    const maintenance = (yield* openMaintenance(location, "write"))!
+    const { database, store } = maintenance
 
     const expected = new Map<Digest, Stored>()
     for (const objects of known.listed.values())

@@ -5,11 +5,11 @@ import { liveLeases, liveRuns } from "../../../ledger/Liveness.ts"
 import { migrations } from "../../../ledger/schema.ts"
 import { bytes, count } from "../../../pipeline/units.ts"
 import { pathsOf } from "../../../runner/Cache.ts"
-import { findLeftovers, hereOf, type House } from "../../../runner/Leftovers.ts"
+import { findLeftovers, hereOf, type Maintenance } from "../../../runner/Leftovers.ts"
 import * as Layer from "../../../store/Layer.ts"
 import { nodeDisk } from "../../../store/NodeDisk.ts"
 import { plural } from "../../text/amounts.ts"
-import { attempt, openHouse } from "../../house.ts"
+import { attempt, openMaintenance } from "../../maintenance.ts"
 import { type Check, type Finding, ok, problem, warning } from "./Check.ts"
 
 /** A ledger up to this size is checked page by page. */
@@ -23,16 +23,16 @@ export const cache: Check = {
   name: "cache",
   run: ({ location }) =>
     Effect.gen(function* () {
-      const opened = yield* Effect.result(openHouse(location, "read"))
+      const opened = yield* Effect.result(openMaintenance(location, "read"))
       const { ledger, root } = pathsOf(location.root)
       if (Result.isFailure(opened)) {
         return [problem("ledger", opened.failure.message, opened.failure.advice ?? "use another cache with --cache")]
       }
-      const house = opened.success
-      if (house === undefined) return [ok("ledger", `none yet; the first run makes ${root}`)]
+      const maintenance = opened.success
+      if (maintenance === undefined) return [ok("ledger", `none yet; the first run makes ${root}`)]
       const now = yield* Clock.currentTimeMillis
-      const looked = yield* Effect.result(look(house, ledger, now))
-      house.database.close()
+      const looked = yield* Effect.result(look(maintenance, ledger, now))
+      maintenance.database.close()
       if (Result.isSuccess(looked)) return looked.success
       const { message, ...error } = looked.failure
       return [
@@ -53,8 +53,8 @@ const headerOf = (file: string): { readonly version: number; readonly journal: s
   return { version: bytes.readUInt32BE(60), journal: bytes[18] === 2 ? "wal" : "rollback" }
 }
 
-const look = Effect.fnUntraced(function* (house: House, ledger: string, now: number) {
-  const { database } = house
+const look = Effect.fnUntraced(function* (maintenance: Maintenance, ledger: string, now: number) {
+  const { database } = maintenance
   const state = yield* attempt(database, () => ({
     ...headerOf(ledger),
     sound:
@@ -62,8 +62,8 @@ const look = Effect.fnUntraced(function* (house: House, ledger: string, now: num
         ? "ok"
         : Object.values(database.get<Record<string, string>>("PRAGMA quick_check(1)") ?? { none: "ok" })[0]!,
     runs: database.get<{ n: number }>("SELECT count(*) AS n FROM run")!.n,
-    leases: liveLeases(database, hereOf(house, now)).length,
-    running: liveRuns(database, hereOf(house, now)).length
+    leases: liveLeases(database, hereOf(maintenance, now)).length,
+    running: liveRuns(database, hereOf(maintenance, now)).length
   }))
   const findings: Array<Finding> = []
   if (state.sound !== "ok") {
@@ -101,7 +101,7 @@ const look = Effect.fnUntraced(function* (house: House, ledger: string, now: num
     )
   )
   const leftovers = (yield* findLeftovers(
-    house,
+    maintenance,
     { keepRuns: 5, logs: false, quarantine: false, checkpoints: false },
     now
   )).filter(({ kind }) => kind !== "log")

@@ -8,7 +8,7 @@ import { type Ended, program } from "./program.ts"
 
 const fixture = fileURLToPath(new URL("../cli/fixtures/house.ts", import.meta.url))
 
-export class HouseFolder {
+export class MaintenanceFolder {
   readonly path = mkdtempSync(join(tmpdir(), "pipeline-house-"))
   readonly cache = join(this.path, "cache")
 

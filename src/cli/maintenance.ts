@@ -1,15 +1,15 @@
-/** The cache as the verbs that keep house need it: opened for looking, or for changing what is there; never created. */
+/** The cache as the verbs of maintenance need it: opened for looking, or for changing what is there; never created. */
 import { Effect } from "effect"
 import type { Database } from "../ledger/Database.ts"
 import { fromCause, LedgerError } from "../ledger/LedgerError.ts"
 import { ConfigError } from "../pipeline/ConfigError.ts"
 import * as Cache from "../runner/Cache.ts"
-import type { House } from "../runner/Leftovers.ts"
+import type { Maintenance } from "../runner/Leftovers.ts"
 import { isAlive, newOwner } from "../runner/Machine.ts"
 import { readOnly } from "../store/Disk.ts"
 import { nodeDisk } from "../store/NodeDisk.ts"
 
-const houseOf = ({ database, paths, store }: Cache.Cache, writable: boolean): House => ({
+const maintenanceOf = ({ database, paths, store }: Cache.Cache, writable: boolean): Maintenance => ({
   database,
   store,
   paths,
@@ -19,16 +19,16 @@ const houseOf = ({ database, paths, store }: Cache.Cache, writable: boolean): Ho
 })
 
 /** Undefined where nothing was ever run. */
-export const openHouse = (
+export const openMaintenance = (
   location: Cache.CacheLocation,
   access: "read" | "write"
-): Effect.Effect<House | undefined, LedgerError> =>
+): Effect.Effect<Maintenance | undefined, LedgerError> =>
   Effect.try({
     try: () => {
       const looked = Cache.openReadonly(location)
-      if (looked === undefined || access === "read") return looked && houseOf(looked, false)
+      if (looked === undefined || access === "read") return looked && maintenanceOf(looked, false)
       looked.database.close()
-      return houseOf(Cache.open(location), true)
+      return maintenanceOf(Cache.open(location), true)
     },
     catch: cause =>
       cause instanceof LedgerError ? cause : fromCause(cause, Cache.pathsOf(location.root).ledger, "open the ledger")

@@ -7,7 +7,7 @@ import { decodeManifest } from "../pipeline/Artifact.ts"
 import { canonical, type Digest } from "../pipeline/Digest.ts"
 import { decodePage } from "../store/Pages.ts"
 import { untouched } from "../store/Store.ts"
-import type { House } from "./Leftovers.ts"
+import type { Maintenance } from "./Leftovers.ts"
 import { ledgerOf } from "./Ports.ts"
 import { decodeResult, resultFile } from "./Request.ts"
 
@@ -16,20 +16,20 @@ import { decodeResult, resultFile } from "./Request.ts"
  * had already, and so relied on objects that were on their way out. What such actions list is in their result record before they
  * publish, and in the ledger after; asked in this order, none slips through.
  */
-export const bringBack = Effect.fnUntraced(function* (
-  house: House,
+export const restoreNeeded = Effect.fnUntraced(function* (
+  maintenance: Maintenance,
   moved: ReadonlySet<Digest>,
   staying: ReadonlySet<ArtifactId>
 ) {
   let count = 0
-  const store = untouched(house.store, house.disk)
+  const store = untouched(maintenance.store, maintenance.disk)
   const restore = (objects: Iterable<Digest>) =>
     Effect.forEach(
       new Set(objects),
       digest =>
         !moved.has(digest)
           ? Effect.void
-          : Effect.matchEffect(restoreOne(house, digest), {
+          : Effect.matchEffect(restoreOne(maintenance, digest), {
               onSuccess: restored => Effect.sync(() => void (count += restored ? 1 : 0)),
               // Put anew meanwhile, or damaged: whoever needs it finds out, and it is made again.
               onFailure: error => (error._tag === "StorageError" ? Effect.fail(error) : Effect.void)
@@ -43,16 +43,16 @@ export const bringBack = Effect.fnUntraced(function* (
       Effect.orElseSucceed((): ReadonlyArray<Digest> => [])
     )
 
-  for (const { manifests, objects, staged } of yield* results(house)) {
+  for (const { manifests, objects, staged } of yield* results(maintenance)) {
     yield* restore(objects)
     for (const page of manifests.flatMap(manifest => manifest.items?.pages ?? [])) {
       const path = staged.get(page.sha256)
-      const fromStaging = path === undefined ? [] : yield* itemsOf(house.disk.read(path))
+      const fromStaging = path === undefined ? [] : yield* itemsOf(maintenance.disk.read(path))
       yield* restore(fromStaging.length > 0 ? fromStaging : yield* itemsOf(store.read(page.sha256)))
     }
   }
 
-  const added = yield* ledgerOf(house.database)(database => {
+  const added = yield* ledgerOf(maintenance.database)(database => {
     const listed = Collection.listedObjects(database)
     return Collection.candidates(database)
       .filter(({ id }) => !staying.has(id))
@@ -67,10 +67,10 @@ export const bringBack = Effect.fnUntraced(function* (
 })
 
 /** What actions have computed and not recorded yet. Records that vanish or cannot be read belong to attempts that ended. */
-const results = Effect.fnUntraced(function* (house: House) {
-  const entries = yield* Effect.orElseSucceed(house.disk.readdir(house.paths.actions), () => [])
+const results = Effect.fnUntraced(function* (maintenance: Maintenance) {
+  const entries = yield* Effect.orElseSucceed(maintenance.disk.readdir(maintenance.paths.actions), () => [])
   const read = yield* Effect.forEach(entries, ({ name }) =>
-    house.disk.read(join(house.paths.actions, name, resultFile)).pipe(
+    maintenance.disk.read(join(maintenance.paths.actions, name, resultFile)).pipe(
       Effect.flatMap(bytes =>
         Effect.try({
           try: () => {
@@ -96,7 +96,7 @@ const results = Effect.fnUntraced(function* (house: House) {
 })
 
 /** Tells whether it had to be moved: the store may have got it anew. */
-const restoreOne = (house: House, digest: Digest) =>
-  Effect.flatMap(house.store.has([digest]), there =>
-    there.has(digest) ? Effect.succeed(false) : Effect.as(house.store.restoreFromTrash(digest), true)
+const restoreOne = (maintenance: Maintenance, digest: Digest) =>
+  Effect.flatMap(maintenance.store.has([digest]), there =>
+    there.has(digest) ? Effect.succeed(false) : Effect.as(maintenance.store.restoreFromTrash(digest), true)
   )

@@ -7,7 +7,7 @@ import type { Resolver } from "./Resolver.ts"
 const isSame = (a: ReadonlyArray<KnownOutput>, b: ReadonlyArray<KnownOutput>) =>
   a.every(one => b.some(other => other.port === one.port && other.digest === one.digest && other.state === one.state))
 
-export class Twins {
+export class DuplicateActions {
   readonly #resolver: Resolver
   /** Keys that are being computed, and the nodes that wait for what comes of it. */
   readonly #waiting = new Map<Digest, Set<NodeId>>()

@@ -10,7 +10,7 @@ import type { Faults } from "./Faults.ts"
 import type { Layer } from "./Layer.ts"
 import { isFull, StorageError } from "./StorageError.ts"
 
-export interface Ground {
+export interface StoreContext {
   readonly disk: Disk
   readonly faults: Faults
   readonly layers: ReadonlyArray<Layer>
@@ -40,14 +40,14 @@ export interface Damage {
  */
 export type Aside = false | ((damage: Damage) => Effect.Effect<void, unknown>)
 
-export const ground = (options: {
+export const context = (options: {
   readonly root: string
   readonly disk: Disk
   readonly layers: ReadonlyArray<Layer>
   readonly faults: Faults
   readonly checks: Checks
   readonly aside: Aside
-}): Ground => ({
+}): StoreContext => ({
   ...options,
   objects: join(options.root, "objects"),
   tmp: join(options.root, "tmp"),
@@ -56,10 +56,10 @@ export const ground = (options: {
   durable: new Set()
 })
 
-export const shardOf = (ground: Ground, digest: string): string => join(ground.objects, digest.slice(0, 2))
+export const shardOf = (context: StoreContext, digest: string): string => join(context.objects, digest.slice(0, 2))
 
-export const objectPath = (ground: Ground, digest: string): string =>
-  join(ground.objects, digest.slice(0, 2), digest.slice(2))
+export const objectPath = (context: StoreContext, digest: string): string =>
+  join(context.objects, digest.slice(0, 2), digest.slice(2))
 
 /** Objects cannot be changed by mistake: nobody may write to them. */
 export const objectMode = 0o444
@@ -110,17 +110,17 @@ export const orMissing = <A, E>(effect: Effect.Effect<A, E | StorageError>) =>
   )
 
 /** Whether an entry is a directory, or a link to one: any folder of the cache may lie on another disk. */
-export const isDirectory = (ground: Ground, folder: string, { kind, name }: DirectoryEntry) =>
+export const isDirectory = (context: StoreContext, folder: string, { kind, name }: DirectoryEntry) =>
   kind === "other"
-    ? Effect.map(orMissing(ground.disk.stat(join(folder, name), { follow: true })), stat => stat?.kind === "directory")
+    ? Effect.map(orMissing(context.disk.stat(join(folder, name), { follow: true })), stat => stat?.kind === "directory")
     : Effect.succeed(kind === "directory")
 
 /**
  * Makes sure that a directory below the root exists and would survive a power cut. Its parent is synced by the first call of
  * every process even if the directory is there already: the process that made it may not have come to that yet.
  */
-export const ensureDirectories = Effect.fnUntraced(function* (ground: Ground, paths: Iterable<string>) {
-  const { disk, durable, faults, root } = ground
+export const ensureDirectories = Effect.fnUntraced(function* (context: StoreContext, paths: Iterable<string>) {
+  const { disk, durable, faults, root } = context
   const missing = [...new Set(paths)].filter(path => !durable.has(path))
   if (missing.length === 0) return
   if (!durable.has(root)) {
@@ -139,42 +139,42 @@ export const ensureDirectories = Effect.fnUntraced(function* (ground: Ground, pa
   }
   const parents = new Set(missing.map(path => dirname(path)))
   yield* ensureDirectories(
-    ground,
+    context,
     [...parents].filter(path => path !== root)
   )
   for (const path of missing) {
     yield* Effect.catchIf(
       disk.mkdir(path),
       error => notDirectory.has(error.code),
-      () => Effect.andThen(setAside(ground, path), disk.mkdir(path))
+      () => Effect.andThen(setAside(context, path), disk.mkdir(path))
     )
     yield* faults("directory.created")
   }
   for (const path of parents) yield* disk.syncDirectory(path)
   for (const path of missing) durable.add(path)
-}) as (ground: Ground, paths: Iterable<string>) => Effect.Effect<void, StorageError>
+}) as (context: StoreContext, paths: Iterable<string>) => Effect.Effect<void, StorageError>
 
 /** What the system says when a name that a directory must have is taken by something else. */
 const notDirectory = new Set(["EEXIST", "ENOTDIR", "ELOOP", "ENOENT"])
 
 /** Something else has the name of a directory of ours: it is moved out of the way, beside it, and kept. Returns where to. */
-export const setAside = Effect.fnUntraced(function* (ground: Ground, path: string) {
+export const setAside = Effect.fnUntraced(function* (context: StoreContext, path: string) {
   const to = `${path}.odd.${uniqueName()}`
-  const odd = yield* orMissing(ground.disk.stat(path))
+  const odd = yield* orMissing(context.disk.stat(path))
   if (odd === undefined || odd.kind === "directory") return undefined
-  yield* orMissing(ground.disk.rename(path, to))
+  yield* orMissing(context.disk.rename(path, to))
   return to
 })
 
 /** Adds to the error of a full disk how much is free and, if that is known, how much was needed. */
 export const explainFull =
-  (ground: Ground, needed: number | undefined) =>
+  (context: StoreContext, needed: number | undefined) =>
   <A, E>(effect: Effect.Effect<A, E | StorageError>): Effect.Effect<A, E | StorageError> =>
     Effect.catchIf(
       effect,
       (error): error is E & StorageError => error instanceof StorageError && isFull(error),
       (error: StorageError) =>
-        Effect.flatMap(freeAt(ground.disk, dirname(error.path)), free =>
+        Effect.flatMap(freeAt(context.disk, dirname(error.path)), free =>
           Effect.fail(
             new StorageError({
               code: error.code,

@@ -10,7 +10,7 @@ import type { Manifest } from "../../src/pipeline/Artifact.ts"
 import { type Digest, sha256 } from "../../src/pipeline/Digest.ts"
 import { actionKey, type KeyComponents } from "../../src/pipeline/Key.ts"
 import { pathsOf } from "../../src/runner/Cache.ts"
-import type { House } from "../../src/runner/Leftovers.ts"
+import type { Maintenance } from "../../src/runner/Leftovers.ts"
 import { encodePages } from "../../src/store/Pages.ts"
 import type { Store } from "../../src/store/Store.ts"
 import { below, type seeded } from "./random.ts"
@@ -41,8 +41,8 @@ export interface ModelRun {
   readonly targets: ReadonlyArray<Digest>
 }
 
-export interface HouseWorld {
-  readonly house: House
+export interface MaintenanceWorld {
+  readonly house: Maintenance
   readonly store: Store
   readonly artifacts: ReadonlyMap<Digest, ModelArtifact>
   readonly runs: ReadonlyArray<ModelRun>
@@ -61,13 +61,13 @@ const contents = 6
 const itemPool = 5
 
 /** Fills a house. The process with id 1 lives, the one with id 2 is dead. */
-export const fill = (random: Random): Effect.Effect<HouseWorld> =>
+export const fill = (random: Random): Effect.Effect<MaintenanceWorld> =>
   Effect.gen(function* () {
     const { disk, store } = inMemory()
     const database = Database.open(":memory:")
     const now = Date.now()
     const owner = { id: randomUUID(), host: "here", boot: "b", pid: 1 }
-    const house: House = { database, store, disk, paths: pathsOf(root), owner, alive: pid => pid === 1 }
+    const house: Maintenance = { database, store, disk, paths: pathsOf(root), owner, alive: pid => pid === 1 }
     const artifacts = new Map<Digest, ModelArtifact>()
 
     const manifestOf = Effect.fnUntraced(function* (chunked: boolean) {
@@ -198,4 +198,4 @@ export const fill = (random: Random): Effect.Effect<HouseWorld> =>
     const strays = new Set<Digest>()
     for (let i = 0, n = below(random, 3); i < n; i++) strays.add((yield* store.put(bytesOf(50 + i, 77))).sha256)
     return { house, store, artifacts, runs, pinned, leased, strays, now }
-  }).pipe(Effect.orDie) as Effect.Effect<HouseWorld>
+  }).pipe(Effect.orDie) as Effect.Effect<MaintenanceWorld>
