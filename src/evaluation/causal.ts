@@ -3,7 +3,7 @@ import { Effect, type Scope } from "effect"
 import { packedArrays, packRows } from "../tokens/packing.ts"
 import type { Buffers, Engine, EngineError } from "../engines/Engine.ts"
 import type { ModelConfig } from "../models/config.ts"
-import { type BatchShape, predicted, shiftedData } from "../models/nextTokenLoss.ts"
+import { type BatchShape, predictionWeights, nextTokenLossData } from "../models/nextTokenLoss.ts"
 import { makeTokenLosses } from "../sessions/tokenLosses.ts"
 
 export interface Likelihood {
@@ -48,8 +48,8 @@ export const makeCausalEvaluator = (
           for (let start = 0; start < all.length; start += rows) {
             const filled = Array.from({ length: rows }, (_, r) => all[start + r] ?? [])
             const packed = packedArrays(sequences, filled, { capacity: length, pad })
-            const values = yield* losses(shiftedData(packed, shape))
-            for (const [i, weight] of predicted(packed, shape).entries())
+            const values = yield* losses(nextTokenLossData(packed, shape))
+            for (const [i, weight] of predictionWeights(packed, shape).entries())
               if (weight > 0) {
                 nats += values[i]!
                 tokens++

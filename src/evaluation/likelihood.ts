@@ -1,7 +1,7 @@
 /** What a masked-diffusion model is worth on held-out sequences: a bound of the likelihood, and the loss at fixed shares of masks. */
 import { Effect } from "effect"
 import { packedArrays, packRows } from "../tokens/packing.ts"
-import { columnsOf, shiftedData } from "../models/nextTokenLoss.ts"
+import { predictionCount, nextTokenLossData } from "../models/nextTokenLoss.ts"
 import { permutation, randomKey, uniformAt } from "../tensor/random.ts"
 import type { TokenLosses } from "../sessions/tokenLosses.ts"
 
@@ -52,10 +52,10 @@ const lossesOfDraws = <E>(
     const shape = { rows, length }
     for (let start = 0; start < all.length; start += rows) {
       const filled = Array.from({ length: rows }, (_, r) => all[start + r] ?? [])
-      const { targets } = shiftedData(packedArrays(clean, filled, { capacity: length, pad }), shape)
-      const arrays = shiftedData(packedArrays(corrupted, filled, { capacity: length, pad }), shape)
+      const { targets } = nextTokenLossData(packedArrays(clean, filled, { capacity: length, pad }), shape)
+      const arrays = nextTokenLossData(packedArrays(corrupted, filled, { capacity: length, pad }), shape)
       const values = yield* losses({ ...arrays, targets })
-      if (values.length !== columnsOf(shape)) return yield* Effect.die("losses of another shape")
+      if (values.length !== predictionCount(shape)) return yield* Effect.die("losses of another shape")
       for (const [r, row] of filled.entries()) {
         let at = 0
         for (const draw of row) {

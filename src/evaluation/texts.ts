@@ -2,7 +2,7 @@
 import { Effect } from "effect"
 import type { EngineError } from "../engines/Engine.ts"
 import { packedArrays } from "../tokens/packing.ts"
-import { shiftedData } from "../models/nextTokenLoss.ts"
+import { nextTokenLossData } from "../models/nextTokenLoss.ts"
 import { perplexity } from "./causal.ts"
 import { diversity } from "./diversity.ts"
 import type { TokenLosses } from "../sessions/tokenLosses.ts"
@@ -37,7 +37,7 @@ export const textQuality = (
     for (let start = 0; start < cut.length; start += rows) {
       const filled = Array.from({ length: rows }, (_, r) => (start + r < cut.length ? [start + r] : []))
       const values = yield* losses(
-        shiftedData(packedArrays(cut, filled, { capacity: length, pad: 0 }), { rows, length })
+        nextTokenLossData(packedArrays(cut, filled, { capacity: length, pad: 0 }), { rows, length })
       )
       for (const [r, ids] of cut.slice(start, start + rows).entries())
         for (let i = promptTokens; i < ids.length; i++) nats += values[r * (length - 1) + i - 1]!

@@ -33,7 +33,7 @@ export interface ForwardOptions extends AttentionContext {
   readonly embedded?: (embeddings: Tensor) => Tensor
   /** Computes each layer again in the backward pass instead of keeping what is inside of it. */
   readonly checkpointLayers?: boolean
-  /** Instead of the one that `causal` and `documents` lead to. */
+  /** Instead of the one that `causal` and `segmentIds` lead to. */
   readonly mask?: AttentionMask
   /** What a layer's queries attend to, given its own keys and values; by default just those. For caches. */
   readonly attended?: (layer: number, fresh: KeyValues) => KeyValues
@@ -41,7 +41,7 @@ export interface ForwardOptions extends AttentionContext {
 
 export interface Forward {
   /** What enters each layer and leaves the last, before the final norm: [0] the embeddings, [i] the output of layer i. Each [B, L, d]. */
-  readonly states: ReadonlyArray<Tensor>
+  readonly hiddenStates: ReadonlyArray<Tensor>
   /** After the final norm, [B, L, d]: what the head reads. */
   readonly final: Tensor
 }
@@ -67,13 +67,13 @@ export const forward = (
 ): Forward => {
   const context = layerContext(config, tokens.shape[1]!, weights.embedding.dtype, options)
   const { embedded = embeddings => embeddings } = options
-  const states = [embedded(gather(weights.embedding, tokens))] // [B, L, d]
+  const hiddenStates = [embedded(gather(weights.embedding, tokens))] // [B, L, d]
   for (const [i, layer] of weights.layers.entries()) {
-    const x = states.at(-1)!
+    const x = hiddenStates.at(-1)!
     const run = (): Tensor => layer(x, i, context)
-    states.push(options.checkpointLayers === true ? checkpoint(run) : run())
+    hiddenStates.push(options.checkpointLayers === true ? checkpoint(run) : run())
   }
-  return { states, final: rmsNorm(states.at(-1)!, weights.finalNorm, config.normEpsilon) }
+  return { hiddenStates, final: rmsNorm(hiddenStates.at(-1)!, weights.finalNorm, config.normEpsilon) }
 }
 
 /** hidden [N, d] -> logits [N, V]. */
@@ -102,15 +102,15 @@ export const chunkedOfLogits = (
 ): ReadonlyArray<Tensor> => {
   const [n, vocabSize] = [hidden.shape[0]!, head.shape[0]!]
   const rows = Math.max(1, Math.floor(maxBytes / (4 * vocabSize)))
-  const chunk = (states: Tensor, ids: Tensor, size: number): ReadonlyArray<Tensor> =>
-    of(matmul(states, head, { transposeB: true }), ids, size)
+  const chunk = (own: Tensor, ids: Tensor, size: number): ReadonlyArray<Tensor> =>
+    of(matmul(own, head, { transposeB: true }), ids, size)
   if (rows >= n) return chunk(hidden, targets, n)
   const sizes = Array.from({ length: Math.ceil(n / rows) }, (_, c) => Math.min(rows, n - c * rows))
   const parts = sizes.map((size, c) => ({ from: c * rows, to: Math.min(n, c * rows + size + ahead) }))
   // Cut before the chunks begin, so that all chunks are the same program, which an engine compiles once.
-  const states = slices(hidden, parts)
+  const own = slices(hidden, parts)
   const ids = slices(targets, parts)
-  const chunks = sizes.map((size, c) => checkpoint(() => chunk(states[c]!, ids[c]!, size)))
+  const chunks = sizes.map((size, c) => checkpoint(() => chunk(own[c]!, ids[c]!, size)))
   return chunks[0]!.map((_, i) =>
     concat(
       chunks.map(parts => parts[i]!),

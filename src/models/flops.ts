@@ -18,12 +18,12 @@ export const trainingFlops = (config: ModelConfig, documentLengths: Iterable<num
   return 6 * dense * tokens + 12 * squares * headDim * heads * layers
 }
 
-/** Lengths of the documents in packed rows of `length` tokens; `documents` as packing numbers them. */
-export const documentLengths = (documents: ArrayLike<number>, length: number): ReadonlyArray<number> => {
+/** Lengths of the documents in packed rows of `length` tokens; `segmentIds` as packing gives them. */
+export const documentLengths = (segmentIds: ArrayLike<number>, length: number): ReadonlyArray<number> => {
   const lengths: Array<number> = []
-  for (let i = 0; i < documents.length; i++) {
-    if (documents[i]! < 0) continue
-    const goesOn = i % length !== 0 && documents[i] === documents[i - 1]
+  for (let i = 0; i < segmentIds.length; i++) {
+    if (segmentIds[i]! < 0) continue
+    const goesOn = i % length !== 0 && segmentIds[i] === segmentIds[i - 1]
     if (goesOn) lengths[lengths.length - 1]!++
     else lengths.push(1)
   }
@@ -31,12 +31,12 @@ export const documentLengths = (documents: ArrayLike<number>, length: number): R
 }
 
 /** What a micro-batch of packed rows holds and costs. */
-export const work = (config: ModelConfig, documents: ArrayLike<number>, length: number) => {
-  const lengths = documentLengths(documents, length)
+export const work = (config: ModelConfig, segmentIds: ArrayLike<number>, length: number) => {
+  const lengths = documentLengths(segmentIds, length)
   return {
     tokens: lengths.reduce((sum, size) => sum + size, 0),
     sequences: lengths.length,
-    rows: documents.length / length,
+    rows: segmentIds.length / length,
     flops: trainingFlops(config, lengths)
   }
 }

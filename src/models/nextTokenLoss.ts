@@ -17,50 +17,50 @@ export interface BatchShape {
 }
 
 /** Predictions of a batch: every token of a row but its first. */
-export const columnsOf = ({ length, rows }: BatchShape): number => rows * (length - 1)
+export const predictionCount = ({ length, rows }: BatchShape): number => rows * (length - 1)
 
 /** What the losses read. */
-export const shiftedInputs = (shape: BatchShape) =>
+export const nextTokenLossInputs = (shape: BatchShape) =>
   ({
     ids: { dtype: "i32", shape: [shape.rows, shape.length] },
-    documents: { dtype: "i32", shape: [shape.rows, shape.length] },
+    segmentIds: { dtype: "i32", shape: [shape.rows, shape.length] },
     positions: { dtype: "i32", shape: [shape.rows, shape.length] },
-    /** The clean token that each column predicts. */
-    targets: { dtype: "i32", shape: [columnsOf(shape)] }
+    /** The clean token that each prediction is to find. */
+    targets: { dtype: "i32", shape: [predictionCount(shape)] }
   }) as const
 
-export interface ShiftedOptions extends Pick<ForwardOptions, "embedded"> {
+export interface NextTokenLossOptions extends Pick<ForwardOptions, "embedded"> {
   readonly causal: boolean
   readonly checkpointLayers: boolean
   /** False where the state at a token itself predicts it, as in models that were diffusion models from the start. Default true. */
   readonly tokenShift?: boolean
-  /** What else is computed of each column's logits, and how many columns behind it that sees. */
+  /** What else is computed of each prediction's logits, and how many predictions behind it that sees. */
   readonly further?: { readonly of: OfLogits; readonly ahead: number }
 }
 
-export interface Shifted extends Forward {
-  /** f32 [columns], nats. */
+export interface NextTokenLosses extends Forward {
+  /** f32 [predictions], nats. */
   readonly losses: Tensor
-  /** f32 [columns] each. */
+  /** f32 [predictions] each. */
   readonly further: ReadonlyArray<Tensor>
 }
 
-export const shiftedLosses = (
+export const nextTokenLosses = (
   config: ModelConfig,
   parameter: (name: string) => Tensor,
-  data: (name: keyof ReturnType<typeof shiftedInputs>) => Tensor,
-  { further, tokenShift = true, ...options }: ShiftedOptions
-): Shifted => {
+  data: (name: keyof ReturnType<typeof nextTokenLossInputs>) => Tensor,
+  { further, tokenShift = true, ...options }: NextTokenLossOptions
+): NextTokenLosses => {
   const ids = data("ids")
   const [rows, length] = ids.shape as [number, number]
   const weights = weightsOf(config, parameter)
   const passed = forward(config, weights, ids, {
-    documents: data("documents"),
+    segmentIds: data("segmentIds"),
     positions: data("positions"),
     ...options
   })
   const first = tokenShift ? 0 : 1
-  const columns = [columnsOf({ rows, length }), config.hiddenSize]
+  const columns = [predictionCount({ rows, length }), config.hiddenSize]
   const predicting = reshape(sliceAxis(passed.final, 1, first, first + length - 1), columns)
   const [losses, ...others] = chunkedOfLogits(
     predicting,
@@ -75,27 +75,30 @@ export const shiftedLosses = (
   return { ...passed, losses: losses!, further: others }
 }
 
-/** The token of each column: all of a row but its first. */
-export const shiftedIds = (ids: Int32Array, { length, rows }: BatchShape): Int32Array<ArrayBuffer> => {
-  const targets = new Int32Array(columnsOf({ rows, length }))
+/** The token of each prediction: all of a row but its first. */
+export const nextTokens = (ids: Int32Array, { length, rows }: BatchShape): Int32Array<ArrayBuffer> => {
+  const targets = new Int32Array(predictionCount({ rows, length }))
   for (let r = 0; r < rows; r++) targets.set(ids.subarray(r * length + 1, (r + 1) * length), r * (length - 1))
   return targets
 }
 
-/** The arrays of clean rows under the names of `shiftedInputs`. */
-export const shiftedData = (
-  { documents, ids, positions }: PackedArrays,
+/** The arrays of clean rows under the names of `nextTokenLossInputs`. */
+export const nextTokenLossData = (
+  { segmentIds, ids, positions }: PackedArrays,
   shape: BatchShape
-): { readonly [name in keyof ReturnType<typeof shiftedInputs>]: Int32Array<ArrayBuffer> } =>
-  ({ ids, documents, positions, targets: shiftedIds(ids, shape) }) satisfies { readonly [name: string]: HostArray }
+): { readonly [name in keyof ReturnType<typeof nextTokenLossInputs>]: Int32Array<ArrayBuffer> } =>
+  ({ ids, segmentIds, positions, targets: nextTokens(ids, shape) }) satisfies { readonly [name: string]: HostArray }
 
-/** 1 for each column whose token and the one before it belong to the same document, else 0. */
-export const predicted = ({ documents }: PackedArrays, { length, rows }: BatchShape): Float32Array<ArrayBuffer> => {
-  const weights = new Float32Array(columnsOf({ rows, length }))
+/** 1 for each prediction whose token and the one before it belong to the same document, else 0. */
+export const predictionWeights = (
+  { segmentIds }: PackedArrays,
+  { length, rows }: BatchShape
+): Float32Array<ArrayBuffer> => {
+  const weights = new Float32Array(predictionCount({ rows, length }))
   for (let r = 0; r < rows; r++)
     for (let i = 1; i < length; i++) {
-      const document = documents[r * length + i]!
-      if (document >= 0 && document === documents[r * length + i - 1]) weights[r * (length - 1) + i - 1] = 1
+      const document = segmentIds[r * length + i]!
+      if (document >= 0 && document === segmentIds[r * length + i - 1]) weights[r * (length - 1) + i - 1] = 1
     }
   return weights
 }

@@ -13,7 +13,7 @@ import type { Denoiser } from "../decoding/diffusion.ts"
 export interface CanvasTensors {
   readonly ids: Tensor
   /** 0, and -1 for padding. */
-  readonly documents: Tensor
+  readonly segmentIds: Tensor
   readonly positions: Tensor
 }
 
@@ -47,14 +47,14 @@ export const canvasArrays = (
   pads: ReadonlyArray<number>,
   { length, rows }: Pick<DenoiserOptions, "rows" | "length">
 ) => {
-  const documents = new Int32Array(rows * length)
+  const segmentIds = new Int32Array(rows * length)
   const positions = new Int32Array(rows * length)
   for (const [row, pad] of pads.entries())
     for (let i = 0; i < length; i++) {
-      documents[row * length + i] = i < pad ? -1 : 0
+      segmentIds[row * length + i] = i < pad ? -1 : 0
       positions[row * length + i] = Math.max(0, i - pad)
     }
-  return { documents, positions }
+  return { segmentIds, positions }
 }
 
 /** Prepares a model whose parameters lie in buffers. */
@@ -68,11 +68,11 @@ export const makeDenoiser = (
     const parameter = parameterInputs(parameters)
     const weights = weightsOf(config, parameter)
     const ids = input("ids", "i32", [rows, length])
-    const documents = input("documents", "i32", [rows, length])
+    const segmentIds = input("segmentIds", "i32", [rows, length])
     const positions = input("positions", "i32", [rows, length])
     const { final: read = ({ final }: Forward) => final, ...embedding } =
-      extension?.trace(parameter, { ids, documents, positions }) ?? {}
-    const passed = forward(config, weights, ids, { causal: false, documents, positions, ...embedding })
+      extension?.trace(parameter, { ids, segmentIds, positions }) ?? {}
+    const passed = forward(config, weights, ids, { causal: false, segmentIds, positions, ...embedding })
     // The head is the larger half of a small model: it reads only the rows that are asked for.
     const columns = input("columns", "i32", [wanted])
     const states = gather(reshape(read(passed), [rows * length, config.hiddenSize]), columns)

@@ -88,27 +88,27 @@ const prepare = (
   Scope.Scope
 > =>
   Effect.gen(function* () {
-    const { states } = forward(
+    const { hiddenStates } = forward(
       config,
       weightsOf(config, parameterInputs(parameterSpecs(config))),
       input("ids", "i32", [rows, length]),
       {
         causal,
-        documents: input("documents", "i32", [rows, length]),
+        segmentIds: input("segmentIds", "i32", [rows, length]),
         positions: input("positions", "i32", [rows, length])
       }
     )
     const wanted: { [name: string]: Tensor } = {}
     const outputs: { [name: string]: Effect.Success<ReturnType<Engine["allocate"]>> } = {}
     for (const layer of layers) {
-      wanted[String(layer)] = states[layer]!
+      wanted[String(layer)] = hiddenStates[layer]!
       outputs[String(layer)] = yield* engine.allocate("f32", [rows, length, config.hiddenSize])
     }
     const program = makeProgram(wanted)
     const executable = yield* engine.compile(program)
     const data: Buffers = {
       ids: yield* engine.allocate("i32", [rows, length]),
-      documents: yield* engine.allocate("i32", [rows, length]),
+      segmentIds: yield* engine.allocate("i32", [rows, length]),
       positions: yield* engine.allocate("i32", [rows, length])
     }
     // The embedding alone needs neither layers nor positions.
@@ -119,7 +119,7 @@ const prepare = (
       Effect.gen(function* () {
         const filled = Array.from({ length: rows }, (_, r) => (r < sequences.length ? [r] : []))
         const packed = packedArrays(sequences, filled, { capacity: length, pad })
-        for (const name of ["ids", "documents", "positions"] as const) yield* engine.upload(data[name]!, packed[name])
+        for (const name of ["ids", "segmentIds", "positions"] as const) yield* engine.upload(data[name]!, packed[name])
         yield* engine.run([call])
         return yield* Effect.forEach(layers, layer =>
           Effect.map(engine.download(outputs[String(layer)]!), values => values as Float32Array<ArrayBuffer>)

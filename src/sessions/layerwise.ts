@@ -129,7 +129,7 @@ export const makeLayerwise = (
     const found = yield* matchWeights(parameterSpecs(config), tensors, parameterAliases(config))
     const stored = (name: string): StoredTensor => found.get(name)!
     const stateShape = [rows, length, d]
-    const documents = yield* engine.allocate("i32", [rows, length])
+    const segmentIds = yield* engine.allocate("i32", [rows, length])
     const positions = yield* engine.allocate("i32", [rows, length])
     const states: Array<Buffer> = []
     for (let i = 0; i <= config.layers; i++) states.push(yield* engine.allocate("f32", stateShape))
@@ -137,7 +137,7 @@ export const makeLayerwise = (
     const x = input("x", "f32", stateShape)
     const kinds = yield* layerKinds(engine, config, x, {
       causal,
-      documents: input("documents", "i32", [rows, length]),
+      segmentIds: input("segmentIds", "i32", [rows, length]),
       positions: input("positions", "i32", [rows, length])
     })
     const setOf = (layer: number): ParameterBuffers => kinds[layer]!.sets[layer % 2]!
@@ -146,7 +146,7 @@ export const makeLayerwise = (
       forwardCalls.push(
         yield* engine.bind(
           kinds[layer]!.program,
-          { x: states[layer]!, documents, positions, ...setOf(layer).views },
+          { x: states[layer]!, segmentIds, positions, ...setOf(layer).views },
           { y: states[layer + 1]! }
         )
       )
@@ -212,7 +212,7 @@ export const makeLayerwise = (
     const forward = (packed: PackedArrays) =>
       Effect.gen(function* () {
         ids = packed.ids
-        yield* engine.upload(documents, packed.documents)
+        yield* engine.upload(segmentIds, packed.segmentIds)
         yield* engine.upload(positions, packed.positions)
         yield* embed
         yield* overLayers(ascending, layer => engine.run([forwardCalls[layer]!]))
@@ -259,7 +259,7 @@ export const makeLayerwise = (
                   program,
                   {
                     x: states[layer]!,
-                    documents,
+                    segmentIds,
                     positions,
                     ...setOf(layer).views,
                     dy: flowing[(layer + 1) % 2]!

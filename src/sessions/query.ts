@@ -42,7 +42,7 @@ export const makeAsked = (
     const weights = weightsOf(config, parameterInputs(specs))
     const { final } = forward(config, weights, input("ids", "i32", [rows, length]), {
       causal: false,
-      documents: input("documents", "i32", [rows, length]),
+      segmentIds: input("segmentIds", "i32", [rows, length]),
       positions: input("positions", "i32", [rows, length])
     })
     // The head is the larger half of a small model: it reads only the rows that are asked for.
@@ -51,7 +51,7 @@ export const makeAsked = (
     const executable = yield* engine.compile(makeProgram({ answers }))
     const data = {
       ids: yield* engine.allocate("i32", [rows, length]),
-      documents: yield* engine.allocate("i32", [rows, length]),
+      segmentIds: yield* engine.allocate("i32", [rows, length]),
       positions: yield* engine.allocate("i32", [rows, length]),
       columns: yield* engine.allocate("i32", [wanted])
     }
@@ -67,17 +67,17 @@ export const makeAsked = (
           )
         const ids = new Int32Array(rows * length)
         ids.set(canvas)
-        const documents = new Int32Array(rows * length)
+        const segmentIds = new Int32Array(rows * length)
         const positions = new Int32Array(rows * length)
         for (const [row, pad] of pads.entries())
           for (let i = 0; i < length; i++) {
-            documents[row * length + i] = i < pad ? -1 : 0
+            segmentIds[row * length + i] = i < pad ? -1 : 0
             positions[row * length + i] = Math.max(0, i - pad)
           }
         const columns = new Int32Array(wanted)
         for (const [i, place] of places.entries()) columns[i] = tokenShift ? place - 1 : place
         yield* engine.upload(data.ids, ids)
-        yield* engine.upload(data.documents, documents)
+        yield* engine.upload(data.segmentIds, segmentIds)
         yield* engine.upload(data.positions, positions)
         yield* engine.upload(data.columns, columns)
         yield* engine.run([call])

@@ -2,14 +2,14 @@
 import { Effect, type Scope } from "effect"
 import type { Buffers, Engine, EngineError } from "../engines/Engine.ts"
 import { type ModelConfig, parameterSpecs } from "../models/config.ts"
-import { type BatchShape, columnsOf, shiftedInputs, shiftedLosses } from "../models/nextTokenLoss.ts"
+import { type BatchShape, predictionCount, nextTokenLossInputs, nextTokenLosses } from "../models/nextTokenLoss.ts"
 import { input } from "../tensor/ops.ts"
 import { makeProgram } from "../tensor/Program.ts"
 import type { Tensor } from "../tensor/Tensor.ts"
 
-type Arrays = { readonly [name in keyof ReturnType<typeof shiftedInputs>]: Int32Array }
+type Arrays = { readonly [name in keyof ReturnType<typeof nextTokenLossInputs>]: Int32Array }
 
-/** Losses f32 [rows x (length - 1)] of arrays as `shiftedData` gives them, with masks among the ids or without. */
+/** Losses f32 [rows x (length - 1)] of arrays as `nextTokenLossData` gives them, with masks among the ids or without. */
 export type TokenLosses = (arrays: Arrays) => Effect.Effect<Float32Array, EngineError>
 
 export const makeTokenLosses = (
@@ -20,11 +20,11 @@ export const makeTokenLosses = (
 ): Effect.Effect<TokenLosses, EngineError, Scope.Scope> =>
   Effect.gen(function* () {
     const weights = new Map(parameterSpecs(config).map(spec => [spec.name, input(spec.name, "f32", spec.shape)]))
-    const inputs = Object.entries(shiftedInputs(shape))
+    const inputs = Object.entries(nextTokenLossInputs(shape))
     const tensors = Object.fromEntries(
       inputs.map(([name, { dtype, shape: of }]) => [name, input(name, dtype, of)])
     ) as { readonly [name in keyof Arrays]: Tensor }
-    const { losses } = shiftedLosses(
+    const { losses } = nextTokenLosses(
       config,
       name => weights.get(name)!,
       name => tensors[name],
@@ -36,7 +36,7 @@ export const makeTokenLosses = (
         Effect.map(engine.allocate(dtype, of), buffer => [name, buffer] as const)
       )
     )
-    const output = yield* engine.allocate("f32", [columnsOf(shape)])
+    const output = yield* engine.allocate("f32", [predictionCount(shape)])
     const named = Object.fromEntries([...weights.keys()].map(name => [name, parameters[name]!]))
     const call = yield* engine.bind(executable, { ...named, ...data }, { losses: output })
     return arrays =>

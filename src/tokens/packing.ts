@@ -46,7 +46,7 @@ export const packRows = (
 export interface PackedArrays {
   readonly ids: Int32Array<ArrayBuffer>
   /** Number of the sequence within its row; -1 where there is none (padding). */
-  readonly documents: Int32Array<ArrayBuffer>
+  readonly segmentIds: Int32Array<ArrayBuffer>
   /** Position within the sequence; 0 in padding. */
   readonly positions: Int32Array<ArrayBuffer>
 }
@@ -58,7 +58,7 @@ export const packedArrays = (
   { capacity, pad }: { readonly capacity: number; readonly pad: number }
 ): PackedArrays => {
   const ids = new Int32Array(rows.length * capacity).fill(pad)
-  const documents = new Int32Array(rows.length * capacity).fill(-1)
+  const segmentIds = new Int32Array(rows.length * capacity).fill(-1)
   const positions = new Int32Array(rows.length * capacity)
   for (const [r, row] of rows.entries()) {
     let at = r * capacity
@@ -67,10 +67,10 @@ export const packedArrays = (
       const length = Math.min(sequence.length, (r + 1) * capacity - at)
       for (let i = 0; i < length; i++, at++) {
         ids[at] = sequence[i]!
-        documents[at] = document
+        segmentIds[at] = document
         positions[at] = i
       }
     }
   }
-  return { ids, documents, positions }
+  return { ids, segmentIds, positions }
 }

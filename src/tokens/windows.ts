@@ -28,7 +28,7 @@ export const windowsOf = (lengths: ReadonlyArray<number>, { length }: WindowShap
 export interface WindowArrays {
   readonly ids: Int32Array<ArrayBuffer>
   /** 0, and -1 for padding. */
-  readonly documents: Int32Array<ArrayBuffer>
+  readonly segmentIds: Int32Array<ArrayBuffer>
   /** From 0 on at the first token that is there. */
   readonly positions: Int32Array<ArrayBuffer>
 }
@@ -40,16 +40,16 @@ export const windowArrays = (
 ): WindowArrays => {
   const columns = prompt + length
   const ids = new Int32Array(windows.length * columns).fill(pad)
-  const documents = new Int32Array(windows.length * columns).fill(-1)
+  const segmentIds = new Int32Array(windows.length * columns).fill(-1)
   const positions = new Int32Array(windows.length * columns)
   for (const [row, { sequence, size, start }] of windows.entries()) {
     const before = Math.min(prompt, start)
     for (let i = -before; i < size; i++) {
       const at = row * columns + prompt + i
       ids[at] = sequences[sequence]![start + i]!
-      documents[at] = 0
+      segmentIds[at] = 0
       positions[at] = before + i
     }
   }
-  return { ids, documents, positions }
+  return { ids, segmentIds, positions }
 }

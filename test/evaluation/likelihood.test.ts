@@ -12,14 +12,14 @@ const shape = { rows: 2, length: 12 }
  */
 const known =
   (cost: (token: number) => number, extra: number): TokenLosses =>
-  ({ documents, ids, targets }) =>
+  ({ segmentIds, ids, targets }) =>
     Effect.sync(() => {
       const losses = new Float32Array(shape.rows * (shape.length - 1))
       for (let r = 0; r < shape.rows; r++) {
         const row = Array.from({ length: shape.length }, (_, i) => r * shape.length + i)
         for (let i = 1; i < shape.length; i++) {
-          const document = documents[r * shape.length + i]
-          const masks = row.filter(at => documents[at] === document && ids[at] === mask).length
+          const document = segmentIds[r * shape.length + i]
+          const masks = row.filter(at => segmentIds[at] === document && ids[at] === mask).length
           losses[r * (shape.length - 1) + i - 1] = cost(targets[r * (shape.length - 1) + i - 1]!) + extra * masks
         }
       }

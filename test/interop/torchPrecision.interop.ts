@@ -189,13 +189,13 @@ describe("attention", () => {
   const q = ops.input("q", "f32", [batch, length, heads, width])
   const k = ops.input("k", "f32", [batch, length, groups, width])
   const v = ops.input("v", "f32", [batch, length, groups, width])
-  const documents = ops.input("documents", "i32", [batch, length])
+  const segmentIds = ops.input("segmentIds", "i32", [batch, length])
   const values = {
     q: normals(randomKey(4, "q"), batch * length * heads * width),
     k: normals(randomKey(4, "k"), batch * length * groups * width),
     v: normals(randomKey(4, "v"), batch * length * groups * width),
     // Two documents, and a row that is padding at its end.
-    documents: Float64Array.of(0, 0, 0, 1, 1, 1, 1, 0, 0, 0, 0, -1, -1, -1)
+    segmentIds: Float64Array.of(0, 0, 0, 1, 1, 1, 1, 0, 0, 0, 0, -1, -1, -1)
   }
   /** Elements of the result that are no padding: what padding sees has no meaning. */
   const rowsThatCount = (ofToken: ArrayLike<number> | undefined) => (y: ArrayLike<number>) =>
@@ -203,7 +203,7 @@ describe("attention", () => {
   const masks = {
     none: undefined,
     causal: attentionMask({ causal: true }, length, "f32"),
-    documents: attentionMask({ causal: false, documents }, length, "f32")
+    segmentIds: attentionMask({ causal: false, segmentIds }, length, "f32")
   }
   for (const [name, mask] of Object.entries(masks)) {
     const program = makeProgram({ y: attend(q, k, v, mask) })
@@ -226,7 +226,7 @@ describe("attention", () => {
               program.inputs.map(({ name: input }) => [input, values[input as keyof typeof values]])
             )
             const { y } = yield* runOnce(engine, program, known)
-            const counts = rowsThatCount(name === "documents" ? values.documents : undefined)
+            const counts = rowsThatCount(name === "segmentIds" ? values.segmentIds : undefined)
             close(counts(y!), counts(evaluate(program, known)["y"]!), tolerance)
           })
         )

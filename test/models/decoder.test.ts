@@ -70,11 +70,11 @@ const trace = (config: ModelConfig, rows: ReadonlyArray<ReadonlyArray<number>>, 
   const [batch, length] = [rows.length, rows[0]!.length]
   const inputs = new Map(parameterSpecs(config).map(({ name, shape }) => [name, ops.input(name, "f32", shape)]))
   const weights = weightsOf(config, name => inputs.get(name)!)
-  const { final, states } = forward(config, weights, ops.input("tokens", "i32", [batch, length]), options)
+  const { final, hiddenStates } = forward(config, weights, ops.input("tokens", "i32", [batch, length]), options)
   return {
     values: { ...weightValues(config), tokens: rows.flat() },
     logits: logits(ops.reshape(final, [batch * length, config.hiddenSize]), weights),
-    states
+    states: hiddenStates
   }
 }
 const run = (
@@ -161,10 +161,10 @@ describe("Qwen decoders", () => {
         [[...tokens, 8, 6, 0, 0]],
         {
           causal,
-          documents: ops.input("documents", "i32", [1, 11]),
+          segmentIds: ops.input("segmentIds", "i32", [1, 11]),
           positions: ops.input("positions", "i32", [1, 11])
         },
-        { documents: [0, 0, 0, 0, 0, 0, 0, 1, 1, -1, -1], positions: [0, 1, 2, 3, 4, 5, 6, 0, 1, 0, 0] }
+        { segmentIds: [0, 0, 0, 0, 0, 0, 0, 1, 1, -1, -1], positions: [0, 1, 2, 3, 4, 5, 6, 0, 1, 0, 0] }
       )
       const alone = [...run(config, [tokens], { causal }), ...run(config, [[8, 6]], { causal })]
       expect(farthest(packed.subarray(0, alone.length), alone)).toBeLessThan(1e-12)

@@ -7,7 +7,7 @@ import { makeEpochs } from "../../src/tokens/epochs.ts"
 import { packedArrays } from "../../src/tokens/packing.ts"
 import { openTensors } from "../../src/formats/tensorFiles.ts"
 import { makeOrt } from "../../src/engines/ort/ort.ts"
-import { predicted } from "../../src/models/nextTokenLoss.ts"
+import { predictionWeights } from "../../src/models/nextTokenLoss.ts"
 import { type ModelConfig, parameterSpecs } from "../../src/models/config.ts"
 import { makeLayerwise } from "../../src/sessions/layerwise.ts"
 import { initialise, initialValues } from "../../src/models/parameters.ts"
@@ -104,7 +104,7 @@ describe.each(Object.entries(configs))("%s, layer by layer", (_name, config) => 
         const { losses } = yield* trainer.step(yield* objective.microBatches(0), { lr: 0, update: 1 })
 
         const packed = packedArrays(sequences, epochs.rows(0), { capacity: length, pad: 0 })
-        const counted = predicted(packed, { rows, length })
+        const counted = predictionWeights(packed, { rows, length })
         const total = counted.reduce((sum, weight) => sum + weight, 0)
         const targets: Array<number> = []
         const positions: Array<number> = []

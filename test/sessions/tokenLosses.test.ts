@@ -5,7 +5,7 @@ import { packedArrays } from "../../src/tokens/packing.ts"
 import { makeTokenLosses } from "../../src/sessions/tokenLosses.ts"
 import { parameterSpecs } from "../../src/models/config.ts"
 import { allocateParameters, initialise, initialValues } from "../../src/models/parameters.ts"
-import { shiftedData } from "../../src/models/nextTokenLoss.ts"
+import { nextTokenLossData } from "../../src/models/nextTokenLoss.ts"
 import { bruteForward } from "../models/bruteForce.ts"
 import { modelConfig } from "../support/tinyModel.ts"
 
@@ -25,7 +25,7 @@ describe("losses of tokens", () => {
         for (const tokenShift of [true, false]) {
           const losses = yield* makeTokenLosses(engine, config, buffers.views, { ...shape, causal: false, tokenShift })
           const measured = yield* losses(
-            shiftedData(packedArrays([ids], [[0]], { capacity: ids.length, pad: 0 }), shape)
+            nextTokenLossData(packedArrays([ids], [[0]], { capacity: ids.length, pad: 0 }), shape)
           )
           for (const [i, token] of ids.entries()) {
             if (i === 0) continue

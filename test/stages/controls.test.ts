@@ -12,7 +12,7 @@ import { makeTokenLosses } from "../../src/sessions/tokenLosses.ts"
 import { type LoadedModel, loadModel } from "../../src/models/artifact.ts"
 import { parameterSpecs } from "../../src/models/config.ts"
 import { initialValues } from "../../src/models/parameters.ts"
-import { shiftedData } from "../../src/models/nextTokenLoss.ts"
+import { nextTokenLossData } from "../../src/models/nextTokenLoss.ts"
 import * as Pipeline from "../../src/pipeline/Pipeline.ts"
 import { downloadModel } from "../../stages/download.ts"
 import { evaluate } from "../../stages/evaluate.ts"
@@ -214,7 +214,7 @@ describe("with block-causal attention", () => {
                 const places = text.map((_, i) => pad + i + 1)
                 const logits = [...(yield* denoiser.logits(canvas, [pad], places))]
                 const packed = packedArrays([Int32Array.from(ids)], [[0]], { capacity: length, pad: 0 })
-                const judged = [...(yield* losses(shiftedData(packed, { rows: 1, length })))]
+                const judged = [...(yield* losses(nextTokenLossData(packed, { rows: 1, length })))]
                 // Both by the place whose state predicts.
                 return text.map((_, i) => ({
                   logits: logits.slice(i * config.vocabSize, (i + 1) * config.vocabSize),

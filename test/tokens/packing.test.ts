@@ -28,7 +28,7 @@ describe("packing", () => {
   it("restarts positions at each sequence and marks padding", () => {
     const arrays = packedArrays([[7, 8, 9], [5], [1, 2, 3, 4, 5, 6, 7]], [[0, 1], [2]], { capacity: 6, pad: 99 })
     expect([...arrays.ids]).toEqual([7, 8, 9, 5, 99, 99, 1, 2, 3, 4, 5, 6])
-    expect([...arrays.documents]).toEqual([0, 0, 0, 1, -1, -1, 0, 0, 0, 0, 0, 0])
+    expect([...arrays.segmentIds]).toEqual([0, 0, 0, 1, -1, -1, 0, 0, 0, 0, 0, 0])
     expect([...arrays.positions]).toEqual([0, 1, 2, 0, 0, 0, 0, 1, 2, 3, 4, 5])
   })
 

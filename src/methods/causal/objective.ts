@@ -4,7 +4,13 @@ import type { Epochs } from "../../tokens/epochs.ts"
 import { packedArrays } from "../../tokens/packing.ts"
 import type { ModelConfig } from "../../models/config.ts"
 import { work } from "../../models/flops.ts"
-import { columnsOf, predicted, shiftedData, shiftedInputs, shiftedLosses } from "../../models/nextTokenLoss.ts"
+import {
+  predictionCount,
+  predictionWeights,
+  nextTokenLossData,
+  nextTokenLossInputs,
+  nextTokenLosses
+} from "../../models/nextTokenLoss.ts"
 import { mul, sum } from "../../tensor/ops.ts"
 import { type Averaging, normalisers, type Objective } from "../../training/objective.ts"
 
@@ -24,12 +30,12 @@ export const causalObjective = (config: ModelConfig, settings: CausalSettings): 
   const shape = { rows: microBatchRows, length }
   return {
     inputs: {
-      ...shiftedInputs(shape),
+      ...nextTokenLossInputs(shape),
       /** Share of each loss in the mean of its step; 0 for what is not predicted. */
-      weights: { dtype: "f32", shape: [columnsOf(shape)] }
+      weights: { dtype: "f32", shape: [predictionCount(shape)] }
     },
     losses: (parameter, data, options) => {
-      const { losses } = shiftedLosses(config, parameter, data, { causal: true, ...options })
+      const { losses } = nextTokenLosses(config, parameter, data, { causal: true, ...options })
       return { loss: sum(mul(losses, data("weights"))) }
     },
     microBatches: step =>
@@ -40,7 +46,7 @@ export const causalObjective = (config: ModelConfig, settings: CausalSettings): 
             capacity: length,
             pad
           })
-          const weights = predicted(packed, shape)
+          const weights = predictionWeights(packed, shape)
           return { packed, weights, counted: weights.reduce((total, weight) => total + weight, 0) }
         })
         const scales = normalisers(
@@ -48,8 +54,8 @@ export const causalObjective = (config: ModelConfig, settings: CausalSettings): 
           averaging
         )
         return parts.map(({ packed, weights }, i) => ({
-          inputs: { ...shiftedData(packed, shape), weights: weights.map(weight => weight * scales[i]!) },
-          ...work(config, packed.documents, length)
+          inputs: { ...nextTokenLossData(packed, shape), weights: weights.map(weight => weight * scales[i]!) },
+          ...work(config, packed.segmentIds, length)
         }))
       })
   }

@@ -38,13 +38,13 @@ export const colaData =
     const made = parts.map(({ inputs }, m) => {
       const own = all.slice(m * rows, (m + 1) * rows)
       const [ids, targets] = [inputs["ids"] as Int32Array, inputs["targets"] as Int32Array]
-      const documents = inputs["documents"] as Int32Array
+      const segmentIds = inputs["segmentIds"] as Int32Array
       const cleanIds = ids.slice()
       for (const [r, row] of own.entries()) {
         cleanIds[r * length] = sequences[row[0]!]![0]!
         cleanIds.set(targets.subarray(r * (length - 1), (r + 1) * (length - 1)), r * length + 1)
       }
-      const chosen = longestDocuments(documents, rows, length)
+      const chosen = longestDocuments(segmentIds, rows, length)
       const masked = inputs["weights"] as Float32Array
       const learnt = masked.map((weight, column) => {
         const [r, i] = [Math.floor(column / (length - 1)), column % (length - 1)]
@@ -112,10 +112,10 @@ export const colaData =
   }
 
 /** 1 for the tokens of the longest document of each row, the first of equals. */
-const longestDocuments = (documents: Int32Array, rows: number, length: number): Float32Array<ArrayBuffer> => {
+const longestDocuments = (segmentIds: Int32Array, rows: number, length: number): Float32Array<ArrayBuffer> => {
   const chosen = new Float32Array(rows * length)
   for (let r = 0; r < rows; r++) {
-    const row = documents.subarray(r * length, (r + 1) * length)
+    const row = segmentIds.subarray(r * length, (r + 1) * length)
     const sizes = new Map<number, number>()
     for (const document of row) if (document >= 0) sizes.set(document, (sizes.get(document) ?? 0) + 1)
     const [longest] = [...sizes].reduce((best, each) => (each[1] > best[1] ? each : best), [-1, 0])

@@ -57,12 +57,12 @@ const withLatents = (
     const networks = cola(architecture, config, parameter, length)
     const canvas = {
       ids: input("ids", "i32", [rows, length]),
-      documents: input("documents", "i32", [rows, length]),
+      segmentIds: input("segmentIds", "i32", [rows, length]),
       positions: input("positions", "i32", [rows, length])
     }
     const passed = forward(config, weightsOf(config, parameter), canvas.ids, { causal: false, ...canvas })
-    const read = yield* prepare(engine, { states: passed.states[stateLayer]! }, parameters)
-    const there = lessEqual(constant(0, "i32"), input("documents", "i32", [rows, length]))
+    const read = yield* prepare(engine, { states: passed.hiddenStates[stateLayer]! }, parameters)
+    const there = lessEqual(constant(0, "i32"), input("segmentIds", "i32", [rows, length]))
     const states = input("states", "f32", [rows, length, d])
     const diffuse = yield* prepare(
       engine,
@@ -115,7 +115,7 @@ const withLatents = (
           const decoder = cola(architecture, config, weight, length)
           const drawn = input("latents", "f32", [rows, latents, width])
           return {
-            final: ({ states: all }) =>
+            final: ({ hiddenStates: all }) =>
               rmsNorm(decoder.decode(all.at(-1)!, drawn), weight("model.norm.weight"), config.normEpsilon)
           }
         },
@@ -136,7 +136,7 @@ const withLatents = (
           const start = new Float32Array(rows * latents * width)
           for (let r = 0; r < rows; r++)
             start.set(normals(randomKey(seed, "cola generation", first + r), latents * width), r * latents * width)
-          z = Float32Array.from(yield* draw(start, { states: condition!, documents: arrays.documents }))
+          z = Float32Array.from(yield* draw(start, { states: condition!, segmentIds: arrays.segmentIds }))
           return {
             // One of the student, and those of the latents' diffusion.
             forwards: 1 + groups.length * latentSteps,

@@ -7,7 +7,7 @@ import { klPerElement, reparameterised } from "../shared/latents/gaussian.ts"
 import type { ModelConfig } from "../../models/config.ts"
 import { cola, colaShape } from "./networks.ts"
 import { chunkedCrossEntropy, forward, type ForwardOptions, weightsOf } from "../../models/decoder.ts"
-import { columnsOf } from "../../models/nextTokenLoss.ts"
+import { predictionCount } from "../../models/nextTokenLoss.ts"
 import { mean, square } from "../../tensor/composites.ts"
 import { add, concat, equal, mul, reshape, rmsNorm, sliceAxis, stopGradient, sub, sum } from "../../tensor/ops.ts"
 import type { Tensor } from "../../tensor/Tensor.ts"
@@ -56,7 +56,7 @@ export const colaObjective = (
         ? ({
             posteriorNoise: { dtype: "f32", shape: [rows, latents, width] },
             rowWeights: { dtype: "f32", shape: [rows] },
-            tokenWeights: { dtype: "f32", shape: [columnsOf(shape)] }
+            tokenWeights: { dtype: "f32", shape: [predictionCount(shape)] }
           } as const)
         : {})
     },
@@ -67,11 +67,11 @@ export const colaObjective = (
       const read = (ids: Tensor) => {
         const attention: ForwardOptions = {
           causal: false,
-          documents: input("documents"),
+          segmentIds: input("segmentIds"),
           positions: input("positions"),
           checkpointLayers: options.checkpointLayers
         }
-        return forward(config, weights, ids, attention).states.map(detached)
+        return forward(config, weights, ids, attention).hiddenStates.map(detached)
       }
       // The same pass as masked diffusion's own: equal parts of a program are computed once.
       const masked = read(input("ids"))
@@ -105,7 +105,7 @@ export const colaObjective = (
       const kl = sum(mul(mean(sum(klPerElement(distribution), 2), 1), input("rowWeights")))
       const last = networks.decode(masked.at(-1)!, z)
       const final = rmsNorm(last, detached(weights.finalNorm), config.normEpsilon)
-      const before = reshape(sliceAxis(final, 1, 0, length - 1), [columnsOf(shape), config.hiddenSize])
+      const before = reshape(sliceAxis(final, 1, 0, length - 1), [predictionCount(shape), config.hiddenSize])
       const losses = chunkedCrossEntropy(before, detached(weights.head), input("targets"))
       const tokens = sum(mul(losses, input("tokenWeights")))
       const total = add(add(flow, mul(kl, settings.colaBeta)), tokens)

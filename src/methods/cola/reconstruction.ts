@@ -26,16 +26,16 @@ export const colaReconstruction = (
     const networks = cola(architecture, config, parameter, length)
     const weights = weightsOf(config, parameter)
     const asked = inputsOf(name => rowInputs([rows, length])[name as "ids"])
-    const documents = asked("documents")
+    const segmentIds = asked("segmentIds")
     const positions = asked("positions")
-    const context = { causal: false, documents, positions }
-    const seen = lessEqual(constant(0, "i32"), documents)
-    const clean = forward(config, weights, asked("ids"), context).states[networks.shape.stateLayer]!
+    const context = { causal: false, segmentIds, positions }
+    const seen = lessEqual(constant(0, "i32"), segmentIds)
+    const clean = forward(config, weights, asked("ids"), context).hiddenStates[networks.shape.stateLayer]!
     const { mean } = networks.distribution(networks.encode(clean, { seen, at: positions }))
     // The first token stays, and all others are masks.
     const first = equal(positions, 0)
     const ids = select(first, asked("ids"), constant(mask, "i32"))
-    const last = networks.decode(forward(config, weights, ids, context).states.at(-1)!, mean)
+    const last = networks.decode(forward(config, weights, ids, context).hiddenStates.at(-1)!, mean)
     const final = rmsNorm(last, weights.finalNorm, config.normEpsilon)
     const columns = rows * (length - 1)
     const before = reshape(sliceAxis(final, 1, 0, length - 1), [columns, config.hiddenSize])

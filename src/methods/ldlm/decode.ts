@@ -24,18 +24,18 @@ const promptArrays = (
   { length, pad, rows }: { readonly length: number; readonly pad: number; readonly rows: number }
 ) => {
   const ids = new Int32Array(rows * length).fill(pad)
-  const documents = new Int32Array(rows * length).fill(-1)
+  const segmentIds = new Int32Array(rows * length).fill(-1)
   const positions = new Int32Array(rows * length)
   for (const [r, text] of texts.entries()) {
     const own = Array.from(text).slice(-length)
     for (const [i, id] of own.entries()) {
       const at = (r + 1) * length - own.length + i
       ids[at] = id
-      documents[at] = 0
+      segmentIds[at] = 0
       positions[at] = i
     }
   }
-  return { ids, documents, positions }
+  return { ids, segmentIds, positions }
 }
 
 export const ldlmGenerator = (
@@ -64,7 +64,7 @@ export const ldlmGenerator = (
         ? undefined
         : {
             states: input("states", "f32", [rows, length, config.hiddenSize]),
-            seen: lessEqual(constant(0, "i32"), input("documents", "i32", [rows, length]))
+            seen: lessEqual(constant(0, "i32"), input("segmentIds", "i32", [rows, length]))
           }
     const predicted = networks.denoise(
       input("noised", "f32", latentShape),
@@ -81,7 +81,7 @@ export const ldlmGenerator = (
     const extend = (texts: ReadonlyArray<Int32Array>, steps: number, number: number, first: number, seed: number) =>
       Effect.gen(function* () {
         const arrays = promptArrays(texts, { length, pad: padId, rows })
-        const condition = read === undefined ? {} : { ...(yield* read.run(arrays)), documents: arrays.documents }
+        const condition = read === undefined ? {} : { ...(yield* read.run(arrays)), segmentIds: arrays.segmentIds }
         const noise = (purpose: string, step: number): Float32Array<ArrayBuffer> => {
           const values = new Float32Array(rows * size)
           for (const r of texts.keys())

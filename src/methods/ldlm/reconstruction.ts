@@ -33,7 +33,7 @@ export const ldlmReconstruction = (
     const asked = inputsOf(name => rowInputs([rows, prompt + length])[name as "ids"])
     const states = cleanStates(config, parameter, asked, { causal: true, layer: networks.shape.stateLayer })
     const piece = (x: Tensor): Tensor => sliceAxis(x, 1, prompt, prompt + length)
-    const seen = piece(lessEqual(constant(0, "i32"), asked("documents")))
+    const seen = piece(lessEqual(constant(0, "i32"), asked("segmentIds")))
     const clean = networks.encode(piece(normalised(states, input("statistics", "f32", [3]))), seen)
     const { bias, weight } = networks.head()
     const targets = reshape(piece(asked("ids")), [rows * length])

@@ -7,7 +7,7 @@ import { packedArrays } from "../../tokens/packing.ts"
 import { maskedIn, statesOf, type Trajectory } from "./trajectories/trajectory.ts"
 import type { Buffers, Engine, EngineError } from "../../engines/Engine.ts"
 import { type ModelConfig, parameterSpecs } from "../../models/config.ts"
-import { columnsOf, shiftedData, shiftedInputs, shiftedLosses } from "../../models/nextTokenLoss.ts"
+import { predictionCount, nextTokenLossData, nextTokenLossInputs, nextTokenLosses } from "../../models/nextTokenLoss.ts"
 import { logSumExp } from "../../tensor/composites.ts"
 import { exp, input, max, reshape, sub } from "../../tensor/ops.ts"
 import { makeProgram } from "../../tensor/Program.ts"
@@ -90,13 +90,13 @@ export const makeInspection = (
 ): Effect.Effect<Inspect, EngineError, Scope.Scope> =>
   Effect.gen(function* () {
     const shape = { rows: 1, length }
-    const columns = columnsOf(shape)
-    const inputs = shiftedInputs(shape)
+    const columns = predictionCount(shape)
+    const inputs = nextTokenLossInputs(shape)
     const specs = parameterSpecs(config)
     const weights = new Map(specs.map(spec => [spec.name, input(spec.name, "f32", spec.shape)]))
     const names = Object.keys(inputs) as ReadonlyArray<keyof typeof inputs>
     const tensors = new Map(names.map(name => [name, input(name, inputs[name].dtype, inputs[name].shape)]))
-    const { further } = shiftedLosses(
+    const { further } = nextTokenLosses(
       config,
       name => weights.get(name)!,
       name => tensors.get(name)!,
@@ -129,7 +129,7 @@ export const makeInspection = (
     const call = yield* engine.bind(executable, { ...own, ...buffers }, outputs)
     return (ids, masked) =>
       Effect.gen(function* () {
-        const clean = shiftedData(packedArrays([ids], [[0]], { capacity: length, pad }), shape)
+        const clean = nextTokenLossData(packedArrays([ids], [[0]], { capacity: length, pad }), shape)
         const size = Math.min(ids.length, length)
         const corrupted = clean.ids.map((id, i) => (i < size && masked[i] === 1 ? mask : id))
         for (const [name, array] of Object.entries({ ...clean, ids: corrupted }))

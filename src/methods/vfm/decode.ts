@@ -34,12 +34,12 @@ const withAdapter = (
   let [seed, first, pass] = [0, 0, 0]
   return {
     extension: {
-      trace: (parameter, { documents, positions }) => {
+      trace: (parameter, { segmentIds, positions }) => {
         const networks = vfm(architecture, config, parameter)
         const observed = input("observed", "f32", [rows, length])
         return {
           embedded: embeddings => {
-            const gaussian = networks.adapter(embeddings, { observed, documents, positions })
+            const gaussian = networks.adapter(embeddings, { observed, segmentIds, positions })
             const noise = input("noise", "f32", [rows, length, d])
             const z = networks.draw(gaussian, { noise, pure: zeros("f32", [rows, length]) })
             return networks.inputs(embeddings, observed, z)

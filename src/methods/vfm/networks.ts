@@ -75,7 +75,7 @@ export interface VfmRows {
   /** f32 [B, L]: 1 where a token is visible. */
   readonly observed: Tensor
   /** i32 [B, L], as language models read them. */
-  readonly documents: Tensor
+  readonly segmentIds: Tensor
   readonly positions: Tensor
 }
 
@@ -97,13 +97,13 @@ export const vfm = (architecture: VfmArchitecture, config: ModelConfig, weights:
     /** Embeddings [B, L, d] of rows -> the distribution of their noise, [B, L, d] each. */
     adapter: (
       embeddings: Tensor,
-      { documents, observed, positions }: VfmRows,
+      { segmentIds, observed, positions }: VfmRows,
       dropout?: (use: number) => (x: Tensor) => Tensor
     ): Gaussian => {
       const length = embeddings.shape[1]!
       const visible = perToken(observed)
       const blockSize = config.attentionBlockSize
-      const mask = attentionMask({ causal: false, blockSize, documents, positions }, length, "f32")
+      const mask = attentionMask({ causal: false, blockSize, segmentIds, positions }, length, "f32")
       let x = add(mul(embeddings, visible), gather(own("positions"), positions))
       for (let i = 0; i < adapterLayers; i++)
         x = layer(within(own, `layers.${i}`), x, {

@@ -6,7 +6,7 @@ import { Effect } from "effect"
 import { klPerElement, withFreeBits } from "../shared/latents/gaussian.ts"
 import { embeddingKey, type ModelConfig } from "../../models/config.ts"
 import { vfm } from "./networks.ts"
-import { columnsOf, shiftedInputs, shiftedLosses } from "../../models/nextTokenLoss.ts"
+import { predictionCount, nextTokenLossInputs, nextTokenLosses } from "../../models/nextTokenLoss.ts"
 import { mean, square, zeros } from "../../tensor/composites.ts"
 import { add, cast, gather, lessEqual, mul, random, reshape, slice, stopGradient, sub, sum } from "../../tensor/ops.ts"
 import { randomKey } from "../../tensor/random.ts"
@@ -30,11 +30,11 @@ export const vfmObjective = (
     throw new RangeError(`rows have ${length} tokens, the adapter knows ${settings.maxSeqLen} positions`)
   const d = config.hiddenSize
   const shape = { rows, length }
-  const columns = columnsOf(shape)
+  const columns = predictionCount(shape)
   const uses = adapterLayers * usesPerLayer
   return {
     inputs: {
-      ...shiftedInputs(shape),
+      ...nextTokenLossInputs(shape),
       /** 1 where a token is visible. */
       observed: { dtype: "f32", shape: [rows, length] },
       /** Shares in the means of a step: of the losses of hidden and of visible tokens, and of positions with noise. */
@@ -61,14 +61,14 @@ export const vfmObjective = (
         return (x: Tensor): Tensor => drop(use++)(x)
       }
       let kl = zeros("f32", [rows, length, d])
-      const { final, losses } = shiftedLosses(config, parameter, input, {
+      const { final, losses } = nextTokenLosses(config, parameter, input, {
         ...options,
         causal: false,
         tokenShift: settings.tokenShift,
         embedded: embeddings => {
           const gaussian = networks.adapter(
             embeddings,
-            { observed, documents: input("documents"), positions: input("positions") },
+            { observed, segmentIds: input("segmentIds"), positions: input("positions") },
             adapterDropout > 0 ? dropout : undefined
           )
           kl = withFreeBits(klPerElement(gaussian), settings.klFreeBits)

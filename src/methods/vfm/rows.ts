@@ -1,6 +1,6 @@
 /** Packed rows for the noise adapter: what is visible, what is to be found, and the noise of each document. */
 import type { Rows } from "../../tokens/packing.ts"
-import { columnsOf, shiftedIds } from "../../models/nextTokenLoss.ts"
+import { predictionCount, nextTokens } from "../../models/nextTokenLoss.ts"
 import { normals, randomKey, uniformAt } from "../../tensor/random.ts"
 import { type CorruptedRows, corruptRows, type DiffusionData } from "../shared/masks/corruptedRows.ts"
 import type { VfmSettings } from "./settings.ts"
@@ -44,7 +44,10 @@ export const vfmRows = (
   const [there, observed, hidden, pure] = [flat(), flat(), flat(), flat()]
   const clean = arrays.ids.slice()
   const noise = new Float32Array(rows.length * length * d)
-  const [dataColumns, observedColumns] = [new Float32Array(columnsOf(shape)), new Float32Array(columnsOf(shape))]
+  const [dataColumns, observedColumns] = [
+    new Float32Array(predictionCount(shape)),
+    new Float32Array(predictionCount(shape))
+  ]
   for (const [r, row] of rows.entries()) {
     let start = 0
     for (const example of row) {
@@ -73,7 +76,7 @@ export const vfmRows = (
   const targetIds = settings.targets === "clean" ? clean : arrays.ids
   return {
     arrays,
-    targets: shiftedIds(targetIds, shape),
+    targets: nextTokens(targetIds, shape),
     targetIds,
     there,
     observed,

@@ -4,12 +4,12 @@ import type { Buffers, Engine, EngineError } from "../../engines/Engine.ts"
 import { inputsOf, parameterInputs, prepare } from "../../engines/prepared.ts"
 import type { ModelConfig } from "../../models/config.ts"
 import { vfm, type VfmArchitecture } from "./networks.ts"
-import { type BatchShape, shiftedInputs, shiftedLosses } from "../../models/nextTokenLoss.ts"
+import { type BatchShape, nextTokenLossInputs, nextTokenLosses } from "../../models/nextTokenLoss.ts"
 import { zeros } from "../../tensor/composites.ts"
 import { input } from "../../tensor/ops.ts"
 import { normals, randomKey } from "../../tensor/random.ts"
 
-type Arrays = { readonly [name in keyof ReturnType<typeof shiftedInputs>]: Int32Array }
+type Arrays = { readonly [name in keyof ReturnType<typeof nextTokenLossInputs>]: Int32Array }
 
 /**
  * Losses f32 [rows x (length - 1)], nats, of rows with masks, each with one draw of the adapter's noise. The noise depends on what is visible alone, so that their mean over draws is an upper
@@ -27,15 +27,15 @@ export const vfmTokenLosses = (
     const parameter = parameterInputs(parameters)
     const networks = vfm(architecture, config, parameter)
     const shape = { rows, length }
-    const asked = inputsOf(name => shiftedInputs(shape)[name as keyof Arrays])
+    const asked = inputsOf(name => nextTokenLossInputs(shape)[name as keyof Arrays])
     const observed = input("observed", "f32", [rows, length])
-    const { losses } = shiftedLosses(config, parameter, asked, {
+    const { losses } = nextTokenLosses(config, parameter, asked, {
       causal: false,
       checkpointLayers: false,
       tokenShift: architecture.tokenShift,
       embedded: embeddings => {
-        const documents = asked("documents")
-        const gaussian = networks.adapter(embeddings, { observed, documents, positions: asked("positions") })
+        const segmentIds = asked("segmentIds")
+        const gaussian = networks.adapter(embeddings, { observed, segmentIds, positions: asked("positions") })
         const noise = input("noise", "f32", [rows, length, d])
         const z = networks.draw(gaussian, { noise, pure: zeros("f32", [rows, length]) })
         return networks.inputs(embeddings, observed, z)

@@ -27,7 +27,7 @@ export interface AttentionContext {
   /** Whether a token sees only those before it (a teacher, autoregression), or all of its document, or of its blocks (diffusion). */
   readonly causal: boolean
   /** i32 [B, L]: the document of each token, -1 for padding. Left out: every row is one document without padding. */
-  readonly documents?: Tensor
+  readonly segmentIds?: Tensor
   /** i32 [B, L]: position within the document. Left out: 0, 1, 2, … */
   readonly positions?: Tensor
 }
@@ -74,13 +74,13 @@ const ranksOf = ({ blockSize, causal, positions }: MaskContext, length: number):
  * rank k <= rank q.
  */
 export const attentionMask = (context: MaskContext, length: number, dtype: DType): AttentionMask | undefined => {
-  const { causal, documents } = context
+  const { causal, segmentIds } = context
   const ranks = ranksOf(context, length)
   let allowed = ranks === undefined ? undefined : seenByRank(ranks)
-  if (documents !== undefined) {
-    const rows = documents.shape[0]!
-    const ofKey = reshape(documents, [rows, 1, length])
-    const same = and(equal(reshape(documents, [rows, length, 1]), ofKey), lessEqual(constant(0, "i32"), ofKey))
+  if (segmentIds !== undefined) {
+    const rows = segmentIds.shape[0]!
+    const ofKey = reshape(segmentIds, [rows, 1, length])
+    const same = and(equal(reshape(segmentIds, [rows, length, 1]), ofKey), lessEqual(constant(0, "i32"), ofKey))
     allowed = allowed === undefined ? same : and(allowed, same)
   }
   return allowed === undefined ? undefined : scoreMask(allowed, { causal, dtype })

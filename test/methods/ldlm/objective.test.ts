@@ -119,11 +119,11 @@ describe("the data", () => {
       const { losses, values } = yield* gradientsOf(objective, all, "loss")
       const [batch] = yield* objective.microBatches(0, objective.memory!.initial)
       const ids = batch!.inputs["ids"] as Int32Array
-      const documents = batch!.inputs["documents"] as Int32Array
+      const segmentIds = batch!.inputs["segmentIds"] as Int32Array
       const elements: Array<number> = []
       for (let row = 0; row < 6; row++) {
         const own = [...ids.subarray(row * length, (row + 1) * length)].filter(
-          (_, i) => documents[row * length + i] === 0
+          (_, i) => segmentIds[row * length + i] === 0
         )
         // Layers 0 to 3: the second from the end is what leaves layer 2.
         elements.push(...bruteForward(config, name => values[name]!, own, true).states[2]!.flat())

@@ -71,7 +71,7 @@ describe("rows with masks", () => {
         for (let i = start; i < length; i++) {
           expect(arrays.ids[r * length + i]).toBe(pad)
           expect(ratios[r * (length - 1) + i - 1]).toBe(0)
-          expect(arrays.documents[r * length + i]).toBe(-1)
+          expect(arrays.segmentIds[r * length + i]).toBe(-1)
         }
       }
       expect([masked, maskable]).toEqual([seen, learnable])

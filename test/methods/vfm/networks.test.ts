@@ -19,7 +19,7 @@ describe("the noise adapter", () => {
     const weights = new Map(specs.map(spec => [spec.name, input(spec.name, "f32", spec.shape)]))
     const { mean } = vfm(architecture, config, name => weights.get(name)!).adapter(input("x", "f32", [1, length, d]), {
       observed: input("observed", "f32", [1, length]),
-      documents: input("documents", "i32", [1, length]),
+      segmentIds: input("segmentIds", "i32", [1, length]),
       positions: input("positions", "i32", [1, length])
     })
     const answer = (x: Float32Array) =>
@@ -29,7 +29,7 @@ describe("the noise adapter", () => {
           ...values,
           x,
           observed: Array<number>(6).fill(1),
-          documents: Array<number>(6).fill(0),
+          segmentIds: Array<number>(6).fill(0),
           positions: [0, 1, 2, 3, 4, 5]
         },
         { exact: true }

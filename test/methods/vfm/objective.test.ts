@@ -144,18 +144,18 @@ describe("the seed's ways", () => {
     Effect.gen(function* () {
       const [own, seeds] = [yield* batchOf(), yield* batchOf({ targets: "masked", observed: "prefix" })]
       const ids = own["ids"] as Int32Array
-      const documents = own["documents"] as Int32Array
+      const segmentIds = own["segmentIds"] as Int32Array
       const columns = own["dataWeights"] as Float32Array
       const [targets, masked] = [own["targets"] as Int32Array, seeds["targets"] as Int32Array]
       expect(columns.some(weight => weight > 0)).toBe(true)
       for (const [i, weight] of columns.entries())
         if (weight > 0) expect([targets[i] === mask, masked[i]]).toEqual([false, mask])
       const visible = own["observed"] as Float32Array
-      for (const [i, id] of ids.entries()) expect(visible[i] === 1).toBe(documents[i]! >= 0 && id !== mask)
+      for (const [i, id] of ids.entries()) expect(visible[i] === 1).toBe(segmentIds[i]! >= 0 && id !== mask)
       const prefix = seeds["observed"] as Float32Array
       expect(prefix.reduce((a, b) => a + b, 0)).toBe(visible.reduce((a, b) => a + b, 0))
       for (let i = 1; i < prefix.length; i++)
-        if (i % length > 0 && documents[i] === documents[i - 1]) expect(prefix[i]).toBeLessThanOrEqual(prefix[i - 1]!)
+        if (i % length > 0 && segmentIds[i] === segmentIds[i - 1]) expect(prefix[i]).toBeLessThanOrEqual(prefix[i - 1]!)
     })
   )
 

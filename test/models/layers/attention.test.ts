@@ -10,7 +10,7 @@ import { below, seeded } from "../../support/random.ts"
 
 /** Rows of documents of any length, one after the other, some of them cut off at the beginning, and padding behind them. */
 const drawnRows = (rows: number, length: number, random: () => number) => {
-  const documents: Array<number> = []
+  const segmentIds: Array<number> = []
   const positions: Array<number> = []
   for (let r = 0; r < rows; r++) {
     let [document, position, left] = [0, below(random, 4), 1 + below(random, 9)]
@@ -18,13 +18,13 @@ const drawnRows = (rows: number, length: number, random: () => number) => {
     for (let i = 0; i < length; i++) {
       if (left === 0) [document, position, left] = [document + 1, 0, 1 + below(random, 9)]
       const padded = i >= length - padding
-      documents.push(padded ? -1 : document)
+      segmentIds.push(padded ? -1 : document)
       positions.push(padded ? 0 : position)
       position++
       left--
     }
   }
-  return { documents, positions }
+  return { segmentIds, positions }
 }
 
 describe("who may see whom", () => {
@@ -34,9 +34,9 @@ describe("who may see whom", () => {
     for (const blockSize of [undefined, 1, 4, 5, 32])
       for (const packed of [true, false])
         it(`${causal ? "causal" : "not causal"}, blocks of ${blockSize ?? "any size"}, ${packed ? "packed documents" : "one document"}`, () => {
-          const { documents, positions } = drawnRows(rows, length, seeded(3))
+          const { segmentIds, positions } = drawnRows(rows, length, seeded(3))
           const given = packed
-            ? { documents: input("documents", "i32", shape), positions: input("positions", "i32", shape) }
+            ? { segmentIds: input("segmentIds", "i32", shape), positions: input("positions", "i32", shape) }
             : {}
           const mask = attentionMask(
             { causal, ...given, ...(blockSize === undefined ? {} : { blockSize }) },
@@ -47,7 +47,7 @@ describe("who may see whom", () => {
             expect([causal, blockSize, packed]).toEqual([false, undefined, false])
             return
           }
-          const values = packed ? { documents, positions } : {}
+          const values = packed ? { segmentIds, positions } : {}
           const found = evaluateTensors({ added: mask.added }, values)["added"]!
           const ofRows = packed ? rows : 1
           expect(mask.causal).toBe(causal)
@@ -56,7 +56,7 @@ describe("who may see whom", () => {
             for (let q = 0; q < length; q++)
               for (let k = 0; k < length; k++) {
                 const [atQ, atK] = [r * length + q, r * length + k]
-                const together = !packed || (documents[atK]! >= 0 && documents[atQ] === documents[atK])
+                const together = !packed || (segmentIds[atK]! >= 0 && segmentIds[atQ] === segmentIds[atK])
                 const block = (place: number, at: number): number =>
                   Math.floor((packed ? positions[at]! : place) / (blockSize ?? Infinity))
                 const allowed = together && (causal ? k <= q : block(k, atK) <= block(q, atQ))
@@ -76,8 +76,8 @@ describe("attention in a causal pass", () => {
       const k = input("k", "f32", [batch, length, groups, headDim])
       const v = input("v", "f32", [batch, length, groups, headDim])
       const cotangent = input("cotangent", "f32", [batch, length, heads * headDim])
-      const documents = input("documents", "i32", [batch, length])
-      const mask = attentionMask({ causal: true, documents }, length, "f32")!
+      const segmentIds = input("segmentIds", "i32", [batch, length])
+      const mask = attentionMask({ causal: true, segmentIds }, length, "f32")!
       const values = {
         ...Object.fromEntries(
           Object.entries({ q, k, v, cotangent }).map(([name, { shape, size }]) => {
@@ -87,7 +87,7 @@ describe("attention in a causal pass", () => {
             return [name, name === "cotangent" ? drawn.fill(0, padding * width) : drawn]
           })
         ),
-        documents: Int32Array.from({ length }, (_, i) => (i < padding ? Math.floor(i / 200) : -1))
+        segmentIds: Int32Array.from({ length }, (_, i) => (i < padding ? Math.floor(i / 200) : -1))
       }
       const results = [false, true].map(causal => {
         const y = attend(q, k, v, { ...mask, causal })

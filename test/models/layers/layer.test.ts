@@ -123,10 +123,10 @@ describe("layers", () => {
     }
     const other = decoderLayer(config, nothing)
     const layers = [other.make(parameterInputs(other.specs)), ...weights.layers]
-    const { final, states } = forward(config, { ...weights, layers }, input("tokens", "i32", [1, length]), {
+    const { final, hiddenStates } = forward(config, { ...weights, layers }, input("tokens", "i32", [1, length]), {
       causal: true
     })
-    expect(states).toHaveLength(3)
+    expect(hiddenStates).toHaveLength(3)
     const values = Object.fromEntries(specs.map(spec => [spec.name, initialValues(spec, 5)]))
     const ones = Object.fromEntries(other.specs.map(spec => [spec.name, initialValues(spec, 5)]))
     const actual = evaluateTensors(

@@ -58,7 +58,7 @@ export const aligning = (
   /** Places that a rule names. */
   const named = ({ arrays, ratios, replaced }: CorruptedRows): ReadonlyArray<number> =>
     Array.from({ length: places }, (_, i) => i).filter(i => {
-      if (arrays.documents[i]! < 0) return false
+      if (arrays.segmentIds[i]! < 0) return false
       if (settings.reprAlignPositions === "unmasked") return replaced[i] === 0
       if (settings.reprAlignPositions === "all") return true
       return i % length < length - 1 && ratios[columnOf(i + 1, length)]! > 0
@@ -123,13 +123,13 @@ export const aligning = (
     } as Objective<never>["inputs"],
 
     losses: (
-      states: ReadonlyArray<Tensor>,
+      hiddenStates: ReadonlyArray<Tensor>,
       parameter: (name: string) => Tensor,
       input: (name: string) => Tensor
     ): { readonly loss: Tensor; readonly parts: { readonly [part: string]: Tensor } } => {
       const teacher = source.states(parameter, input)
       const pairs = layers.map((layer, l) => ({
-        student: reshape(states[layer]!, [places, config.hiddenSize]),
+        student: reshape(hiddenStates[layer]!, [places, config.hiddenSize]),
         teacher: teacher.states[l]!
       }))
       const [ofLayers, ofPositions] = [input("layerWeights"), input("positionWeights")]

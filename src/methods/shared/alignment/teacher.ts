@@ -5,7 +5,7 @@
 import { packedArrays, type Rows } from "../../../tokens/packing.ts"
 import { type ModelConfig, parameterSpecs } from "../../../models/config.ts"
 import type { ParameterBuffers, ParameterSpec } from "../../../models/parameters.ts"
-import { columnsOf, predicted, shiftedLosses } from "../../../models/nextTokenLoss.ts"
+import { predictionCount, predictionWeights, nextTokenLosses } from "../../../models/nextTokenLoss.ts"
 import type { HostArray } from "../../../tensor/dtype.ts"
 import { mul, reshape, stopGradient, sum } from "../../../tensor/ops.ts"
 import type { Tensor } from "../../../tensor/Tensor.ts"
@@ -109,23 +109,23 @@ export const liveTeacher = (
     constants: parameterSpecs(config).map(spec => ({ ...spec, name: `${livePrefix}${spec.name}` })),
     inputs: {
       [cleanIds]: { dtype: "i32", shape: [microBatchRows, length] },
-      [lossWeights]: { dtype: "f32", shape: [columnsOf(shape)] }
+      [lossWeights]: { dtype: "f32", shape: [predictionCount(shape)] }
     },
     states: (parameter, input) => {
-      const { losses, states } = shiftedLosses(
+      const { hiddenStates, losses } = nextTokenLosses(
         config,
         name => parameter(`${livePrefix}${name}`),
         name => input(name === "ids" ? cleanIds : name),
         { causal: true, checkpointLayers: false }
       )
       return {
-        states: layers.map(layer => stopGradient(reshape(states[layer]!, [places, config.hiddenSize]))),
+        states: layers.map(layer => stopGradient(reshape(hiddenStates[layer]!, [places, config.hiddenSize]))),
         loss: stopGradient(sum(mul(losses, input(lossWeights))))
       }
     },
     data: parts => {
       const packed = parts.map(rows => packedArrays(sequences, rows, { capacity: length, pad }))
-      const weights = packed.map(arrays => predicted(arrays, shape))
+      const weights = packed.map(arrays => predictionWeights(arrays, shape))
       const shares = normalisers(
         weights.map(of => of.reduce((total, weight) => total + weight, 0)),
         averaging

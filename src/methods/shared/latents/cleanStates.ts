@@ -9,7 +9,7 @@ import type { Weights } from "./layers.ts"
 export const rowInputs = (shape: readonly [rows: number, length: number]) =>
   ({
     ids: { dtype: "i32", shape },
-    documents: { dtype: "i32", shape },
+    segmentIds: { dtype: "i32", shape },
     positions: { dtype: "i32", shape }
   }) as const
 
@@ -20,10 +20,10 @@ export const cleanStates = (
   data: (name: keyof ReturnType<typeof rowInputs>) => Tensor,
   { causal, layer }: { readonly causal: boolean; readonly layer: number }
 ): Tensor => {
-  const { states } = forward(config, weightsOf(config, weights), data("ids"), {
+  const { hiddenStates } = forward(config, weightsOf(config, weights), data("ids"), {
     causal,
-    documents: data("documents"),
+    segmentIds: data("segmentIds"),
     positions: data("positions")
   })
-  return stopGradient(states[layer]!)
+  return stopGradient(hiddenStates[layer]!)
 }

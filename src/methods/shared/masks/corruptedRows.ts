@@ -2,7 +2,7 @@
 import type { Epochs } from "../../../tokens/epochs.ts"
 import { packedArrays, type Rows } from "../../../tokens/packing.ts"
 import { complemented, type Corruption, type Masking } from "./corruption.ts"
-import { columnsOf, shiftedData } from "../../../models/nextTokenLoss.ts"
+import { predictionCount, nextTokenLossData } from "../../../models/nextTokenLoss.ts"
 import type { Averaging } from "../../../training/objective.ts"
 
 export interface DiffusionData {
@@ -29,7 +29,7 @@ export interface Placed {
 
 export interface CorruptedRows {
   /** With masks among the ids. */
-  readonly arrays: ReturnType<typeof shiftedData>
+  readonly arrays: ReturnType<typeof nextTokenLossData>
   /** f32 [columns]: t of the document where the token is masked and can be predicted, else 0. */
   readonly ratios: Float32Array<ArrayBuffer>
   /** [rows x length]: 1 where a mask stands. */
@@ -57,9 +57,9 @@ export const corruptRows = (
   { complement = false }: { readonly complement?: boolean } = {}
 ): CorruptedRows => {
   const shape = { rows: rows.length, length }
-  const clean = shiftedData(packedArrays(sequences, rows, { capacity: length, pad }), shape)
+  const clean = nextTokenLossData(packedArrays(sequences, rows, { capacity: length, pad }), shape)
   const ids = clean.ids.slice()
-  const ratios = new Float32Array(columnsOf(shape))
+  const ratios = new Float32Array(predictionCount(shape))
   const replaced = new Uint8Array(ids.length)
   const placed: Array<Placed> = []
   let masked = 0

@@ -8,7 +8,7 @@ import { CorruptionSettings } from "./corruption.ts"
 import type { ModelConfig } from "../../../models/config.ts"
 import { work } from "../../../models/flops.ts"
 import type { OfLogits } from "../../../models/decoder.ts"
-import { columnsOf, shiftedInputs, shiftedLosses } from "../../../models/nextTokenLoss.ts"
+import { predictionCount, nextTokenLossInputs, nextTokenLosses } from "../../../models/nextTokenLoss.ts"
 import { add, exp, mul, neg, sliceAxis, stopGradient, sum } from "../../../tensor/ops.ts"
 import type { Tensor } from "../../../tensor/Tensor.ts"
 import { type MicroBatch, normalisers, type Objective } from "../../../training/objective.ts"
@@ -60,7 +60,7 @@ export const diffusionObjective = (
 ): Objective<never> => {
   const { epochs, length, microBatchRows } = data
   const shape = { rows: microBatchRows, length }
-  const columns = columnsOf(shape)
+  const columns = predictionCount(shape)
   if (settings.mdmLoss === "elbo" && trajectories !== undefined)
     throw new RangeError("mdmLoss: elbo bounds the likelihood only with random masks, not with those of trajectories")
   const aligned = teacher === undefined || !isAligned(teacher.settings) ? undefined : aligning(config, teacher, data)
@@ -92,7 +92,7 @@ export const diffusionObjective = (
   return {
     ...(aligned === undefined ? {} : { constants: aligned.constants }),
     inputs: {
-      ...shiftedInputs(shape),
+      ...nextTokenLossInputs(shape),
       /** Share of each cross-entropy in the loss, and in the path loss; 0 for what is not masked. */
       weights: { dtype: "f32", shape: [columns] },
       pathWeights: { dtype: "f32", shape: [columns] },
@@ -103,7 +103,7 @@ export const diffusionObjective = (
       ...aligned?.inputs
     },
     losses: (parameter, input, { checkpointLayers }) => {
-      const { further, losses, states } = shiftedLosses(config, parameter, input, {
+      const { further, hiddenStates, losses } = nextTokenLosses(config, parameter, input, {
         causal: false,
         checkpointLayers,
         further: { of: ofLogits, ahead: separates ? 1 : 0 }
@@ -114,7 +114,7 @@ export const diffusionObjective = (
         ? mul(meanEntropy(further[0]!, further[1]!, input("learnt")), input("learntShare"))
         : undefined
       const repetition = separates ? sum(mul(further.at(-1)!, input("pairs"))) : undefined
-      const alignment = aligned?.losses(states, parameter, input)
+      const alignment = aligned?.losses(hiddenStates, parameter, input)
       return {
         loss: total([
           mdm,
@@ -149,7 +149,7 @@ export const diffusionObjective = (
             ...(pairs === undefined ? {} : { pairs: pairs[m]! }),
             ...alignment?.own[m]
           },
-          ...work(config, corrupted.arrays.documents, length),
+          ...work(config, corrupted.arrays.segmentIds, length),
           noted: notes(corrupted)
         }))
         // Nothing is learnt of a replayed micro-batch but its alignment, and its tokens were counted before.
@@ -161,7 +161,7 @@ export const diffusionObjective = (
             ...(separates ? { pairs: none } : {}),
             ...inputs
           },
-          ...work(config, corrupted.arrays.documents, length),
+          ...work(config, corrupted.arrays.segmentIds, length),
           tokens: 0,
           sequences: 0,
           rows: 0
