@@ -5,7 +5,7 @@ import { allSequences } from "../src/artifacts/sequences.ts"
 import { anchorKey, anchorMaterials, type AnchorNote, encodeIds } from "../src/methods/shared/anchors/anchors.ts"
 import { makeEngine } from "../src/engines/make.ts"
 import { filesOf, loadModel, openModel } from "../src/models/artifact.ts"
-import { computeStates } from "../src/sessions/hiddenStates.ts"
+import { computeHiddenStates } from "../src/sessions/hiddenStates.ts"
 import * as Stage from "../src/pipeline/Stage.ts"
 import { asStageError, permanent, StageError } from "../src/pipeline/StageError.ts"
 import { Anchors, ModelFiles, TokenSequences } from "../src/artifacts/kinds.ts"
@@ -66,7 +66,7 @@ export const anchor = Stage.make("anchor", {
                 yield* anchors.put(key.layers[l]!, encodeFloats("BF16", computed[w]!), { ...note, layer: layers[l]! })
             yield* progress({ done: ++done, total: numbers.length, unit: "sequences" })
           })
-        yield* computeStates(
+        yield* computeHiddenStates(
           engine,
           teacher.config,
           teacher.parameters,

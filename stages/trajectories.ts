@@ -5,7 +5,7 @@ import { PositiveInt, setting, Share, NonNegative } from "../src/config/setting.
 import { diffusionGenerate, mdmDefaults } from "../src/decoding/diffusion.ts"
 import { findOrders, type Response } from "../src/methods/shared/trajectories/findOrders.ts"
 import { makeUncertainty } from "../src/methods/shared/trajectories/uncertainty.ts"
-import { makeDenoiser } from "../src/sessions/denoiser.ts"
+import { makeDenoiser } from "../src/sessions/query.ts"
 import { anchorKey } from "../src/methods/shared/anchors/anchors.ts"
 import { fillMaskRow } from "../src/methods/shared/masks/maskRow.ts"
 import { leftToRight, randomOrder, type Trajectory } from "../src/methods/shared/trajectories/trajectory.ts"
@@ -103,7 +103,7 @@ export const trajectories = Stage.make("trajectories", {
         const maxSeqLen = inputs.sequences.metadata.maxSeqLen
         if (mode === "free") {
           const length = maxSeqLen + newTokens
-          const denoiser = yield* makeDenoiser(engine, config, views, { rows: 1, length, wanted: newTokens })
+          const denoiser = yield* makeDenoiser(engine, config, views, { rows: 1, length, places: newTokens })
           for (const i of missing) {
             const { ids } = responses[i]!
             const revealedAt = Array<number>(newTokens).fill(0)

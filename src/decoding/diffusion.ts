@@ -5,6 +5,7 @@
 import { Effect, Schema } from "effect"
 import { PositiveInt, setting } from "../config/setting.ts"
 import { randomKey, uniformAt } from "../tensor/random.ts"
+import { makeCanvas, textsOf } from "./canvas.ts"
 import { probabilityOf, sampleToken, Sampling, type Sampled } from "./sampling.ts"
 
 export const algorithms = ["origin", "maskgit_plus", "topk_margin", "entropy", "p2"] as const
@@ -96,23 +97,15 @@ export const diffusionGenerate = <E>(
   Effect.gen(function* () {
     const { alg, algTemp, eps, schedule, steps } = settings
     const { length, vocabSize } = denoiser
-    const pads = prompts.map(prompt => length - maxNewTokens - prompt.length)
-    if (pads.some(n => n < 0)) return yield* Effect.die(new RangeError(`a prompt does not fit into ${length} tokens`))
     // The token before the first new one predicts it.
     if (prompts.some(prompt => prompt.length === 0))
       return yield* Effect.die(new RangeError("a prompt needs at least one token"))
-    const canvas = new Int32Array(prompts.length * length).fill(pad)
-    for (const [row, prompt] of prompts.entries()) {
-      canvas.set(Array.from(prompt), row * length + pads[row]!)
-      canvas.fill(mask, (row + 1) * length - maxNewTokens, (row + 1) * length)
-    }
+    const { ids: canvas, pads } = makeCanvas(prompts, { length, newTokens: maxNewTokens, mask, pad })
     const isMask = (place: number): boolean => canvas[place] === mask
     /** Places of a row's new tokens. */
     const variable = prompts.map((_, row) =>
       Array.from({ length: maxNewTokens }, (_place, i) => (row + 1) * length - maxNewTokens + i)
     )
-    const rowsOf = (): ReadonlyArray<Int32Array> =>
-      prompts.map((_, row) => canvas.slice(row * length + pads[row]!, (row + 1) * length))
     const tokenKeys = prompts.map((_, row) => randomKey(seed, "diffusion tokens", firstRow + row))
     const orderKeys = prompts.map((_, row) => randomKey(seed, "diffusion order", firstRow + row))
     const uniform = (keys: typeof tokenKeys, row: number, step: number, place: number): number =>
@@ -191,7 +184,7 @@ export const diffusionGenerate = <E>(
         for (const place of choose(masks, scores, revealed(j, masks.length), row, j))
           canvas[place] = drawn.get(place)!.token
       }
-      if (onStep !== undefined) yield* onStep(j + 1, rowsOf())
+      if (onStep !== undefined) yield* onStep(j + 1, textsOf({ ids: canvas, pads }, length))
     }
-    return { sequences: rowsOf(), forwards }
+    return { sequences: textsOf({ ids: canvas, pads }, length), forwards }
   })

@@ -2,9 +2,8 @@
 import { Effect, Stream, type Scope } from "effect"
 import type { Buffer, Buffers, Engine, EngineError } from "../engines/Engine.ts"
 import { scoreMask } from "../models/layers/attention.ts"
-import { type ModelConfig, parameterSpecs } from "../models/config.ts"
+import type { ModelConfig } from "../models/config.ts"
 import type { KeyValues } from "../models/layers/layer.ts"
-import { parameterInputs } from "../models/parameters.ts"
 import { forward, logits, weightsOf } from "../models/decoder.ts"
 import {
   add,
@@ -21,10 +20,10 @@ import {
   select,
   sub
 } from "../tensor/ops.ts"
-import { makeProgram, type Program } from "../tensor/Program.ts"
 import { randomKey, uniformAt } from "../tensor/random.ts"
 import type { Tensor } from "../tensor/Tensor.ts"
 import { type Sampling, sampleToken } from "../decoding/sampling.ts"
+import { inputsOf, makeSession } from "./session.ts"
 
 /** Tokens of a prompt that are read at once. */
 const promptChunk = 32
@@ -35,8 +34,8 @@ const cacheName = (what: keyof KeyValues, layer: number): string => `${what}/${l
  * Reads `length` tokens from position `start` on. Inputs: tokens i32 [1, length], start i32 [], last i32 [] (which of the tokens is asked for
  * its successor), the caches f32 [1, capacity, KV, headDim]. Outputs: logits f32 [V], the caches with the tokens' keys and values.
  */
-const readProgram = (config: ModelConfig, length: number, capacity: number): Program => {
-  const weights = weightsOf(config, parameterInputs(parameterSpecs(config)))
+const readTokens = (config: ModelConfig, parameters: Buffers, length: number, capacity: number) => {
+  const weights = weightsOf(config, inputsOf(parameters))
   const start = input("start", "i32", [])
   const slots = iota("i32", [capacity], 0)
   const positions = add(iota("i32", [1, length], 1), start)
@@ -68,7 +67,7 @@ const readProgram = (config: ModelConfig, length: number, capacity: number): Pro
     attended
   })
   const last = gather(reshape(final, [length, config.hiddenSize]), reshape(input("last", "i32", []), [1]))
-  return makeProgram({ logits: reshape(logits(last, weights), [config.vocabSize]), ...outputs })
+  return { logits: reshape(logits(last, weights), [config.vocabSize]), ...outputs }
 }
 
 export interface GenerateOptions {
@@ -96,17 +95,17 @@ interface Made {
 }
 
 /**
- * Prepares a model whose parameters lie in buffers for texts of at most `wanted` tokens, prompts included. One text at a time. Of the parameters, those of
+ * Prepares a model whose parameters lie in buffers for texts of at most `most` tokens, prompts included. One text at a time. Of the parameters, those of
  * the language model are read, whatever stands beside it.
  */
 export const makeDecoder = (
   engine: Engine,
   config: ModelConfig,
   parameters: Buffers,
-  wanted: number
+  most: number
 ): Effect.Effect<Decoder, EngineError, Scope.Scope> =>
   Effect.gen(function* () {
-    const capacity = Math.ceil(wanted / promptChunk) * promptChunk
+    const capacity = Math.ceil(most / promptChunk) * promptChunk
     const caches: { [name: string]: Buffer } = {}
     for (let layer = 0; layer < config.layers; layer++)
       for (const what of ["keys", "values"] as const)
@@ -116,35 +115,19 @@ export const makeDecoder = (
           config.keyValueHeads,
           config.headDim
         ])
-    const next = Object.fromEntries(Object.entries(caches).map(([name, buffer]) => [`${name}/next`, buffer]))
-    const weights = Object.fromEntries(parameterSpecs(config).map(({ name }) => [name, parameters[name]!]))
-    const start = yield* engine.allocate("i32", [])
-    const last = yield* engine.allocate("i32", [])
-    const output = yield* engine.allocate("f32", [config.vocabSize])
+    const inPlace = Object.fromEntries(Object.keys(caches).map(name => [`${name}/next`, name]))
     const reader = (length: number) =>
-      Effect.gen(function* () {
-        const tokens = yield* engine.allocate("i32", [1, length])
-        const program = readProgram(config, length, capacity)
-        const executable = yield* engine.compile(program, {
-          inPlace: Object.fromEntries(Object.keys(caches).map(name => [`${name}/next`, name]))
-        })
-        const call = yield* engine.bind(
-          executable,
-          { ...weights, ...caches, tokens, start, last },
-          { ...next, logits: output }
-        )
-        /** Logits of the token after the last of `ids`, which come at `from`. */
-        return (ids: ReadonlyArray<number>, from: number) =>
-          Effect.gen(function* () {
-            const padded = new Int32Array(length)
-            padded.set(ids)
-            yield* engine.upload(tokens, padded)
-            yield* engine.upload(start, Int32Array.of(from))
-            yield* engine.upload(last, Int32Array.of(ids.length - 1))
-            yield* engine.run([call])
-            return (yield* engine.download(output)) as Float32Array
-          })
-      })
+      Effect.map(
+        makeSession(engine, readTokens(config, parameters, length, capacity), { ...parameters, ...caches }, inPlace),
+        ({ run }) =>
+          /** Logits of the token after the last of `ids`, which come at `from`. */
+          (ids: ReadonlyArray<number>, from: number) => {
+            const tokens = new Int32Array(length)
+            tokens.set(ids)
+            const data = { tokens, start: Int32Array.of(from), last: Int32Array.of(ids.length - 1) }
+            return Effect.map(run(data), found => found.logits)
+          }
+      )
     const readChunk = yield* reader(promptChunk)
     const readOne = yield* reader(1)
 

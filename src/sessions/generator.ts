@@ -6,8 +6,9 @@ import { Effect, type Scope } from "effect"
 import type { Engine, EngineError } from "../engines/Engine.ts"
 import type { LoadedModel } from "../models/artifact.ts"
 import { trainingFlops } from "../models/flops.ts"
-import { type DenoiserExtension, makeDenoiser } from "./denoiser.ts"
+import { type DenoiserExtension, makeDenoiser } from "./query.ts"
 import { type Denoiser, type DiffusionDecoding, diffusionGenerate, stepsThatCount } from "../decoding/diffusion.ts"
+import type { CanvasShape } from "../decoding/canvas.ts"
 import { append } from "../pipeline/lists.ts"
 
 export interface GenerationRequest {
@@ -71,14 +72,6 @@ export interface Extended {
   readonly flops: number
 }
 
-/** Rows of a canvas, and their length. */
-export interface CanvasShape {
-  readonly rows: number
-  readonly length: number
-  /** The last ones of each row. */
-  readonly newTokens: number
-}
-
 /** Decodes by masked diffusion. */
 export const maskedGenerator = (
   engine: Engine,
@@ -95,7 +88,7 @@ export const maskedGenerator = (
     const denoiser = yield* makeDenoiser(engine, config, parameters, {
       rows,
       length,
-      wanted: rows * newTokens,
+      places: rows * newTokens,
       tokenShift,
       ...(extended === undefined ? {} : { extension: extended.extension })
     })

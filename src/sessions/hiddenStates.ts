@@ -2,15 +2,13 @@
 import { Effect, type Scope } from "effect"
 import { packedArrays } from "../tokens/packing.ts"
 import type { Buffers, Engine, EngineError } from "../engines/Engine.ts"
-import { input } from "../tensor/ops.ts"
-import { makeProgram } from "../tensor/Program.ts"
-import type { Tensor } from "../tensor/Tensor.ts"
-import { type ModelConfig, parameterSpecs } from "../models/config.ts"
-import { parameterInputs } from "../models/parameters.ts"
+import type { ModelConfig } from "../models/config.ts"
 import { forward, weightsOf } from "../models/decoder.ts"
 import type { BatchShape } from "../models/nextTokenLoss.ts"
+import { rowTensors } from "./query.ts"
+import { inputsOf, makeSession } from "./session.ts"
 
-export interface StatesOptions {
+export interface HiddenStatesOptions {
   readonly causal: boolean
   readonly pad: number
   /** 0: the embedding; 1: what leaves the first layer, before any norm; … */
@@ -19,10 +17,10 @@ export interface StatesOptions {
   readonly tokensPerPass: number
 }
 
-/** States of a sequence: for each layer f32 [tokens x d]. The arrays are used again for the next. */
+/** Hidden states of a sequence: for each layer f32 [tokens x d]. */
 export type OnSequence<E, R> = (
   sequence: number,
-  states: ReadonlyArray<Float32Array<ArrayBuffer>>
+  hiddenStates: ReadonlyArray<Float32Array<ArrayBuffer>>
 ) => Effect.Effect<void, E, R>
 
 const shortest = 16
@@ -36,14 +34,14 @@ export const bucketOf = (tokens: number): number => {
 }
 
 /**
- * Computes the states of sequences by a model whose parameters lie in buffers. Each sequence has a row of its own, with others of about its length beside it, and
+ * Computes the hidden states of sequences by a model whose parameters lie in buffers. Each sequence has a row of its own, with others of about its length beside it, and
  * the padding is cut off: what is computed depends on the sequence alone, not on its company.
  */
-export const computeStates = <E, R>(
+export const computeHiddenStates = <E, R>(
   engine: Engine,
   config: ModelConfig,
   parameters: Buffers,
-  options: StatesOptions,
+  options: HiddenStatesOptions,
   sequences: ReadonlyArray<ArrayLike<number>>,
   onSequence: OnSequence<E, R>
 ): Effect.Effect<void, E | EngineError, R> =>
@@ -58,7 +56,7 @@ export const computeStates = <E, R>(
     for (const [length, members] of buckets) {
       const rows = Math.min(members.length, Math.max(1, Math.floor(options.tokensPerPass / length)))
       const pass = Effect.gen(function* () {
-        const run = yield* prepare(engine, config, parameters, { ...options, rows, length })
+        const run = yield* statesOfRows(engine, config, parameters, { ...options, rows, length })
         for (let start = 0; start < members.length; start += rows) {
           const own = members.slice(start, start + rows)
           const computed = yield* run(own.map(i => sequences[i]!))
@@ -76,53 +74,25 @@ export const computeStates = <E, R>(
     }
   })
 
-/** States of rows of one length: for each layer f32 [rows x length x d]. */
-const prepare = (
+/** Hidden states of rows of one length: for each layer f32 [rows x length x d]. */
+const statesOfRows = (
   engine: Engine,
   config: ModelConfig,
   parameters: Buffers,
-  { causal, layers, length, pad, rows }: StatesOptions & BatchShape
+  { causal, layers, length, pad, rows }: HiddenStatesOptions & BatchShape
 ): Effect.Effect<
   (sequences: ReadonlyArray<ArrayLike<number>>) => Effect.Effect<Array<Float32Array<ArrayBuffer>>, EngineError>,
   EngineError,
   Scope.Scope
 > =>
   Effect.gen(function* () {
-    const { hiddenStates } = forward(
-      config,
-      weightsOf(config, parameterInputs(parameterSpecs(config))),
-      input("ids", "i32", [rows, length]),
-      {
-        causal,
-        segmentIds: input("segmentIds", "i32", [rows, length]),
-        positions: input("positions", "i32", [rows, length])
-      }
-    )
-    const wanted: { [name: string]: Tensor } = {}
-    const outputs: { [name: string]: Effect.Success<ReturnType<Engine["allocate"]>> } = {}
-    for (const layer of layers) {
-      wanted[String(layer)] = hiddenStates[layer]!
-      outputs[String(layer)] = yield* engine.allocate("f32", [rows, length, config.hiddenSize])
+    const tokens = rowTensors({ rows, length })
+    const { hiddenStates } = forward(config, weightsOf(config, inputsOf(parameters)), tokens.ids, { causal, ...tokens })
+    const wanted = Object.fromEntries(layers.map(layer => [String(layer), hiddenStates[layer]!]))
+    const { run } = yield* makeSession(engine, wanted, parameters)
+    return sequences => {
+      const filled = Array.from({ length: rows }, (_, r) => (r < sequences.length ? [r] : []))
+      const packed = packedArrays(sequences, filled, { capacity: length, pad })
+      return Effect.map(run({ ...packed }), found => layers.map(layer => found[String(layer)]!))
     }
-    const program = makeProgram(wanted)
-    const executable = yield* engine.compile(program)
-    const data: Buffers = {
-      ids: yield* engine.allocate("i32", [rows, length]),
-      segmentIds: yield* engine.allocate("i32", [rows, length]),
-      positions: yield* engine.allocate("i32", [rows, length])
-    }
-    // The embedding alone needs neither layers nor positions.
-    const used = new Set(program.inputs.map(({ name }) => name))
-    const inputs = Object.fromEntries(Object.entries({ ...parameters, ...data }).filter(([name]) => used.has(name)))
-    const call = yield* engine.bind(executable, inputs, outputs)
-    return sequences =>
-      Effect.gen(function* () {
-        const filled = Array.from({ length: rows }, (_, r) => (r < sequences.length ? [r] : []))
-        const packed = packedArrays(sequences, filled, { capacity: length, pad })
-        for (const name of ["ids", "segmentIds", "positions"] as const) yield* engine.upload(data[name]!, packed[name])
-        yield* engine.run([call])
-        return yield* Effect.forEach(layers, layer =>
-          Effect.map(engine.download(outputs[String(layer)]!), values => values as Float32Array<ArrayBuffer>)
-        )
-      })
   })

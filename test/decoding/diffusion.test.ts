@@ -1,7 +1,7 @@
 import * as fc from "fast-check"
 import { describe, expect, it } from "@effect/vitest"
 import { Effect, Schema } from "effect"
-import { makeDenoiser } from "../../src/sessions/denoiser.ts"
+import { makeDenoiser } from "../../src/sessions/query.ts"
 import {
   algorithms,
   type Denoiser,
@@ -255,7 +255,7 @@ describe("a model as a denoiser", () => {
         const buffers = yield* allocateParameters(engine, parameterSpecs(config))
         yield* initialise(engine, buffers, 2)
         const values = new Map(parameterSpecs(config).map(spec => [spec.name, initialValues(spec, 2)]))
-        const shape = { rows: 3, length: 7, wanted: 6 }
+        const shape = { rows: 3, length: 7, places: 6 }
         const denoiser = yield* makeDenoiser(engine, config, buffers.views, shape)
         const rows = [
           [3, 1, 4, 1, 5, 12, 12],

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "@effect/vitest"
 import { Effect, Schema } from "effect"
-import { makeDenoiser } from "../../src/sessions/denoiser.ts"
+import { makeDenoiser } from "../../src/sessions/query.ts"
 import { DiffusionDecoding, diffusionGenerate } from "../../src/decoding/diffusion.ts"
 import { makeResidentDecoder, residentAlgorithms } from "../../src/sessions/resident.ts"
 import { makeOrt } from "../../src/engines/ort/ort.ts"
@@ -37,7 +37,7 @@ describe("decoding on the device", () => {
             const denoiser = yield* makeDenoiser(engine, config, parameters.views, {
               rows: 1,
               length,
-              wanted: newTokens
+              places: newTokens
             })
             const expected = yield* diffusionGenerate(denoiser, {
               prompts: [prompt],

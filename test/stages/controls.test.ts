@@ -5,7 +5,7 @@ import { fileURLToPath } from "node:url"
 import { Effect } from "effect"
 import { afterEach, assert, beforeEach, describe, it } from "vitest"
 import { packedArrays } from "../../src/tokens/packing.ts"
-import { makeDenoiser } from "../../src/sessions/denoiser.ts"
+import { makeDenoiser } from "../../src/sessions/query.ts"
 import { numericClass } from "../../src/engines/names.ts"
 import { makeOrt } from "../../src/engines/ort/ort.ts"
 import { makeTokenLosses } from "../../src/sessions/tokenLosses.ts"
@@ -206,7 +206,7 @@ describe("with block-causal attention", () => {
             const { config, parameters } = model
             const [length, pad] = [11, 2]
             const text = Array.from({ length: length - pad }, (_, i) => 40 + i)
-            const denoiser = yield* makeDenoiser(engine, config, parameters, { rows: 1, length, wanted: text.length })
+            const denoiser = yield* makeDenoiser(engine, config, parameters, { rows: 1, length, places: text.length })
             const losses = yield* makeTokenLosses(engine, config, parameters, { rows: 1, length, causal: false })
             const of = (ids: ReadonlyArray<number>) =>
               Effect.gen(function* () {

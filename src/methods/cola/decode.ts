@@ -2,22 +2,17 @@
 import { Effect, type Scope } from "effect"
 import { ddim, euler } from "../shared/latents/samplers.ts"
 import type { Engine, EngineError } from "../../engines/Engine.ts"
-import { parameterInputs, prepare } from "../../engines/prepared.ts"
+import { rowTensors } from "../../sessions/query.ts"
+import { type Data, inputsOf, makeSession } from "../../sessions/session.ts"
 import type { LoadedModel } from "../../models/artifact.ts"
 import { cola, type ColaArchitecture, colaShape, colaSpecs } from "./networks.ts"
 import { countElements } from "../../models/parameters.ts"
 import { forward, weightsOf } from "../../models/decoder.ts"
 import { input, lessEqual, constant, rmsNorm } from "../../tensor/ops.ts"
 import { normals, randomKey } from "../../tensor/random.ts"
-import { canvasArrays } from "../../sessions/denoiser.ts"
+import { canvasArrays, type CanvasShape, makeCanvas } from "../../decoding/canvas.ts"
 import type { DiffusionDecoding } from "../../decoding/diffusion.ts"
-import {
-  type CanvasShape,
-  type Extended,
-  type Generator,
-  type GeneratorShape,
-  maskedGenerator
-} from "../../sessions/generator.ts"
+import { type Extended, type Generator, type GeneratorShape, maskedGenerator } from "../../sessions/generator.ts"
 
 /** Steps of the latents' diffusion, whatever the steps of the tokens'. */
 export const latentSteps = 16
@@ -53,18 +48,14 @@ const withLatents = (
   Effect.gen(function* () {
     const { diffusion, latents, stateLayer, width } = colaShape(architecture, config, length)
     const d = config.hiddenSize
-    const parameter = parameterInputs(parameters)
+    const parameter = inputsOf(parameters)
     const networks = cola(architecture, config, parameter, length)
-    const canvas = {
-      ids: input("ids", "i32", [rows, length]),
-      segmentIds: input("segmentIds", "i32", [rows, length]),
-      positions: input("positions", "i32", [rows, length])
-    }
+    const canvas = rowTensors({ rows, length })
     const passed = forward(config, weightsOf(config, parameter), canvas.ids, { causal: false, ...canvas })
-    const read = yield* prepare(engine, { states: passed.hiddenStates[stateLayer]! }, parameters)
-    const there = lessEqual(constant(0, "i32"), input("segmentIds", "i32", [rows, length]))
+    const read = yield* makeSession(engine, { states: passed.hiddenStates[stateLayer]! }, parameters)
+    const there = lessEqual(constant(0, "i32"), canvas.segmentIds)
     const states = input("states", "f32", [rows, length, d])
-    const diffuse = yield* prepare(
+    const diffuse = yield* makeSession(
       engine,
       {
         predicted: networks.diffuse(
@@ -78,7 +69,7 @@ const withLatents = (
     const groups = drawnTogether(architecture, diffusion)
     let z = new Float32Array(rows * latents * width)
 
-    const draw = (start: Float32Array, condition: Parameters<typeof diffuse.run>[0]) =>
+    const draw = (start: Float32Array, condition: Data) =>
       Effect.gen(function* () {
         let made: Float32Array = start.slice()
         for (const [from, to] of groups) {
@@ -93,7 +84,7 @@ const withLatents = (
           const predict = (noised: Float32Array, time: number) =>
             Effect.map(
               diffuse.run({ ...condition, noised: merged(noised), time: new Float32Array(rows).fill(time) }),
-              ({ predicted }) => predicted!
+              ({ predicted }) => predicted
             )
           const found =
             architecture.colaPrediction === "v"
@@ -124,19 +115,15 @@ const withLatents = (
       begin: ({ first, prompts, seed }) =>
         Effect.gen(function* () {
           const begun = performance.now()
-          const ids = new Int32Array(rows * length).fill(padId)
-          // As the decoder lays rows out.
-          const pads = prompts.map(prompt => length - newTokens - prompt.length)
-          for (const [r, prompt] of prompts.entries()) {
-            ids.set(Array.from(prompt), r * length + pads[r]!)
-            ids.fill(maskId, (r + 1) * length - newTokens, (r + 1) * length)
-          }
-          const arrays = canvasArrays(pads, { rows, length })
-          const { states: condition } = yield* read.run({ ids, ...arrays })
+          const arrays = canvasArrays(makeCanvas(prompts, { length, newTokens, mask: maskId, pad: padId }), {
+            rows,
+            length
+          })
+          const { states: condition } = yield* read.run(arrays)
           const start = new Float32Array(rows * latents * width)
           for (let r = 0; r < rows; r++)
             start.set(normals(randomKey(seed, "cola generation", first + r), latents * width), r * latents * width)
-          z = Float32Array.from(yield* draw(start, { states: condition!, segmentIds: arrays.segmentIds }))
+          z = Float32Array.from(yield* draw(start, { states: condition, segmentIds: arrays.segmentIds }))
           return {
             // One of the student, and those of the latents' diffusion.
             forwards: 1 + groups.length * latentSteps,

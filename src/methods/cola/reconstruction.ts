@@ -2,9 +2,9 @@
 import { Effect, type Scope } from "effect"
 import { windowArrays } from "../../tokens/windows.ts"
 import type { Buffers, Engine, EngineError } from "../../engines/Engine.ts"
-import { inputsOf, parameterInputs, prepare } from "../../engines/prepared.ts"
+import { rowTensors } from "../../sessions/query.ts"
+import { inputsOf, makeSession } from "../../sessions/session.ts"
 import type { ModelConfig } from "../../models/config.ts"
-import { rowInputs } from "../shared/latents/cleanStates.ts"
 import { cola, type ColaArchitecture } from "./networks.ts"
 import { forward, weightsOf } from "../../models/decoder.ts"
 import { constant, equal, lessEqual, reshape, rmsNorm, select, sliceAxis } from "../../tensor/ops.ts"
@@ -22,25 +22,23 @@ export const colaReconstruction = (
   Scope.Scope
 > =>
   Effect.gen(function* () {
-    const parameter = parameterInputs(parameters)
+    const parameter = inputsOf(parameters)
     const networks = cola(architecture, config, parameter, length)
     const weights = weightsOf(config, parameter)
-    const asked = inputsOf(name => rowInputs([rows, length])[name as "ids"])
-    const segmentIds = asked("segmentIds")
-    const positions = asked("positions")
+    const { segmentIds, ids: given, positions } = rowTensors({ rows, length })
     const context = { causal: false, segmentIds, positions }
     const seen = lessEqual(constant(0, "i32"), segmentIds)
-    const clean = forward(config, weights, asked("ids"), context).hiddenStates[networks.shape.stateLayer]!
+    const clean = forward(config, weights, given, context).hiddenStates[networks.shape.stateLayer]!
     const { mean } = networks.distribution(networks.encode(clean, { seen, at: positions }))
     // The first token stays, and all others are masks.
     const first = equal(positions, 0)
-    const ids = select(first, asked("ids"), constant(mask, "i32"))
+    const ids = select(first, given, constant(mask, "i32"))
     const last = networks.decode(forward(config, weights, ids, context).hiddenStates.at(-1)!, mean)
     const final = rmsNorm(last, weights.finalNorm, config.normEpsilon)
     const columns = rows * (length - 1)
     const before = reshape(sliceAxis(final, 1, 0, length - 1), [columns, config.hiddenSize])
-    const targets = reshape(sliceAxis(asked("ids"), 1, 1, length), [columns])
-    const { run } = yield* prepare(engine, judged(before, weights.head, targets), parameters)
+    const targets = reshape(sliceAxis(given, 1, 1, length), [columns])
+    const { run } = yield* makeSession(engine, judged(before, weights.head, targets), parameters)
     return sequences =>
       Effect.gen(function* () {
         const results: Array<Parameters<typeof total>[0][number]> = []
@@ -53,7 +51,7 @@ export const colaReconstruction = (
             const row = Math.floor(i / (length - 1))
             return row < some.length && (i % (length - 1)) + 1 < windows[row]!.size ? 1 : 0
           })
-          results.push({ losses: losses!, right: right!, counts })
+          results.push({ losses, right, counts })
         }
         return total(results)
       })

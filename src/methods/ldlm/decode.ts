@@ -6,7 +6,8 @@ import { Effect, type Scope } from "effect"
 import { alphaBar } from "./noiseSchedule.ts"
 import { ddim } from "../shared/latents/samplers.ts"
 import type { Engine, EngineError } from "../../engines/Engine.ts"
-import { inputsOf, parameterInputs, prepare } from "../../engines/prepared.ts"
+import { inputsOf, makeSession } from "../../sessions/session.ts"
+import { canvasArrays, makeCanvas } from "../../decoding/canvas.ts"
 import type { LoadedModel } from "../../models/artifact.ts"
 import { cleanStates, rowInputs } from "../shared/latents/cleanStates.ts"
 import { ldlm, type LdlmArchitecture } from "./networks.ts"
@@ -17,26 +18,6 @@ import { normals, randomKey, uniformAt } from "../../tensor/random.ts"
 import { type Generator, type GeneratorShape, rowsThatFit } from "../../sessions/generator.ts"
 import { type Sampling, sampleToken } from "../../decoding/sampling.ts"
 import { append } from "../../pipeline/lists.ts"
-
-/** A prompt's last tokens, padded on the left. */
-const promptArrays = (
-  texts: ReadonlyArray<ArrayLike<number>>,
-  { length, pad, rows }: { readonly length: number; readonly pad: number; readonly rows: number }
-) => {
-  const ids = new Int32Array(rows * length).fill(pad)
-  const segmentIds = new Int32Array(rows * length).fill(-1)
-  const positions = new Int32Array(rows * length)
-  for (const [r, text] of texts.entries()) {
-    const own = Array.from(text).slice(-length)
-    for (const [i, id] of own.entries()) {
-      const at = (r + 1) * length - own.length + i
-      ids[at] = id
-      segmentIds[at] = 0
-      positions[at] = i
-    }
-  }
-  return { ids, segmentIds, positions }
-}
 
 export const ldlmGenerator = (
   engine: Engine,
@@ -49,22 +30,23 @@ export const ldlmGenerator = (
     const { newTokens } = shape
     const { promptLength: length, seqLen: piece } = architecture
     const rows = rowsThatFit(config.vocabSize, { ...shape, newTokens: piece })
-    const parameter = parameterInputs(parameters)
+    const parameter = inputsOf(parameters)
     const networks = ldlm(architecture, config, parameter)
     const { latents, stateLayer, width } = networks.shape
     const latentShape = [rows, latents, width] as const
     const size = latents * width
 
-    const asked = inputsOf(name => rowInputs([rows, length])[name as "ids"])
-    const states = cleanStates(config, parameter, asked, { causal: true, layer: stateLayer })
+    const row = inputsOf(rowInputs([rows, length]))
+    const states = cleanStates(config, parameter, row, { causal: true, layer: stateLayer })
     const scale = constant(Float32Array.from(statistics), "f32", [3])
-    const read = length === 0 ? undefined : yield* prepare(engine, { states: normalised(states, scale) }, parameters)
+    const read =
+      length === 0 ? undefined : yield* makeSession(engine, { states: normalised(states, scale) }, parameters)
     const prompt =
       length === 0
         ? undefined
         : {
             states: input("states", "f32", [rows, length, config.hiddenSize]),
-            seen: lessEqual(constant(0, "i32"), input("segmentIds", "i32", [rows, length]))
+            seen: lessEqual(constant(0, "i32"), row("segmentIds"))
           }
     const predicted = networks.denoise(
       input("noised", "f32", latentShape),
@@ -72,15 +54,19 @@ export const ldlmGenerator = (
       input("earlier", "f32", latentShape),
       prompt
     )
-    const denoise = yield* prepare(engine, { predicted }, parameters)
+    const denoise = yield* makeSession(engine, { predicted }, parameters)
     const { bias, weight } = networks.head()
     const hidden = networks.tokens(networks.decode(input("latents", "f32", latentShape)))
-    const decode = yield* prepare(engine, { logits: logits(hidden, { head: weight }, bias) }, parameters)
+    const decode = yield* makeSession(engine, { logits: logits(hidden, { head: weight }, bias) }, parameters)
 
     /** Adds a piece to each text. */
     const extend = (texts: ReadonlyArray<Int32Array>, steps: number, number: number, first: number, seed: number) =>
       Effect.gen(function* () {
-        const arrays = promptArrays(texts, { length, pad: padId, rows })
+        const last = texts.map(text => text.slice(text.length - Math.min(length, text.length)))
+        const arrays = canvasArrays(makeCanvas(last, { length, newTokens: 0, mask: maskId, pad: padId }), {
+          rows,
+          length
+        })
         const condition = read === undefined ? {} : { ...(yield* read.run(arrays)), segmentIds: arrays.segmentIds }
         const noise = (purpose: string, step: number): Float32Array<ArrayBuffer> => {
           const values = new Float32Array(rows * size)
@@ -93,7 +79,7 @@ export const ldlmGenerator = (
           (noised, time, earlier) =>
             Effect.map(
               denoise.run({ ...condition, noised, earlier, time: new Float32Array(rows).fill(time) }),
-              made => made["predicted"]!
+              made => made.predicted
             ),
           {
             steps,
@@ -108,7 +94,7 @@ export const ldlmGenerator = (
           const key = randomKey(seed, "ldlm tokens", first + r, number)
           const tokens = Int32Array.from({ length: piece }, (_, i) => {
             const start = (r * piece + i) * config.vocabSize
-            const row = found!.subarray(start, start + config.vocabSize)
+            const row = found.subarray(start, start + config.vocabSize)
             row[maskId] = -Infinity
             return sampleToken(row, sampling, uniformAt(key, i)).token
           })

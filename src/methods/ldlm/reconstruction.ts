@@ -2,7 +2,7 @@
 import { Effect, type Scope } from "effect"
 import { type Window, windowArrays } from "../../tokens/windows.ts"
 import type { Buffers, Engine, EngineError } from "../../engines/Engine.ts"
-import { inputsOf, parameterInputs, prepare } from "../../engines/prepared.ts"
+import { inputsOf, makeSession } from "../../sessions/session.ts"
 import type { ModelConfig } from "../../models/config.ts"
 import { cleanStates, rowInputs } from "../shared/latents/cleanStates.ts"
 import { ldlm, type LdlmArchitecture } from "./networks.ts"
@@ -28,16 +28,16 @@ export const ldlmReconstruction = (
 > =>
   Effect.gen(function* () {
     const { promptLength: prompt, seqLen: length } = architecture
-    const parameter = parameterInputs(parameters)
+    const parameter = inputsOf(parameters)
     const networks = ldlm(architecture, config, parameter)
-    const asked = inputsOf(name => rowInputs([rows, prompt + length])[name as "ids"])
-    const states = cleanStates(config, parameter, asked, { causal: true, layer: networks.shape.stateLayer })
+    const row = inputsOf(rowInputs([rows, prompt + length]))
+    const states = cleanStates(config, parameter, row, { causal: true, layer: networks.shape.stateLayer })
     const piece = (x: Tensor): Tensor => sliceAxis(x, 1, prompt, prompt + length)
-    const seen = piece(lessEqual(constant(0, "i32"), asked("segmentIds")))
+    const seen = piece(lessEqual(constant(0, "i32"), row("segmentIds")))
     const clean = networks.encode(piece(normalised(states, input("statistics", "f32", [3]))), seen)
     const { bias, weight } = networks.head()
-    const targets = reshape(piece(asked("ids")), [rows * length])
-    const { run } = yield* prepare(
+    const targets = reshape(piece(row("ids")), [rows * length])
+    const { run } = yield* makeSession(
       engine,
       judged(networks.tokens(networks.decode(clean)), weight, targets, bias),
       parameters
@@ -53,7 +53,7 @@ export const ldlmReconstruction = (
           const counts = Float32Array.from({ length: rows * length }, (_, i) =>
             Math.floor(i / length) < some.length && i % length < filled[Math.floor(i / length)]!.size ? 1 : 0
           )
-          results.push({ losses: losses!, right: right!, counts })
+          results.push({ losses, right, counts })
         }
         return total(results)
       })

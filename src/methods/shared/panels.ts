@@ -6,11 +6,11 @@ import { Count, setting } from "../../config/setting.ts"
 import { packedArrays } from "../../tokens/packing.ts"
 import { maskedIn, statesOf, type Trajectory } from "./trajectories/trajectory.ts"
 import type { Buffers, Engine, EngineError } from "../../engines/Engine.ts"
-import { type ModelConfig, parameterSpecs } from "../../models/config.ts"
-import { predictionCount, nextTokenLossData, nextTokenLossInputs, nextTokenLosses } from "../../models/nextTokenLoss.ts"
+import type { ModelConfig } from "../../models/config.ts"
+import { nextTokenLossData, nextTokenLossInputs, nextTokenLosses } from "../../models/nextTokenLoss.ts"
 import { logSumExp } from "../../tensor/composites.ts"
-import { exp, input, max, reshape, sub } from "../../tensor/ops.ts"
-import { makeProgram } from "../../tensor/Program.ts"
+import { exp, max, reshape, sub } from "../../tensor/ops.ts"
+import { inputsOf, makeSession } from "../../sessions/session.ts"
 import { lineFile } from "../../training/log.ts"
 import type { Observer } from "../../training/loop.ts"
 import type { DiffusionData } from "./masks/corruptedRows.ts"
@@ -90,60 +90,33 @@ export const makeInspection = (
 ): Effect.Effect<Inspect, EngineError, Scope.Scope> =>
   Effect.gen(function* () {
     const shape = { rows: 1, length }
-    const columns = predictionCount(shape)
-    const inputs = nextTokenLossInputs(shape)
-    const specs = parameterSpecs(config)
-    const weights = new Map(specs.map(spec => [spec.name, input(spec.name, "f32", spec.shape)]))
-    const names = Object.keys(inputs) as ReadonlyArray<keyof typeof inputs>
-    const tensors = new Map(names.map(name => [name, input(name, inputs[name].dtype, inputs[name].shape)]))
-    const { further } = nextTokenLosses(
-      config,
-      name => weights.get(name)!,
-      name => tensors.get(name)!,
-      {
-        causal: false,
-        checkpointLayers: false,
-        further: {
-          of: (logits, targets, n) => {
-            const { entropies, right } = entropyTerms(logits, targets, 1)
-            const peak = max(logits, 1, { keepDims: true })
-            return [entropies, right, reshape(exp(sub(peak, logSumExp(logits, 1))), [n])]
-          },
-          ahead: 0
-        }
+    const { further } = nextTokenLosses(config, inputsOf(parameters), inputsOf(nextTokenLossInputs(shape)), {
+      causal: false,
+      checkpointLayers: false,
+      further: {
+        of: (logits, targets, n) => {
+          const { entropies, right } = entropyTerms(logits, targets, 1)
+          const peak = max(logits, 1, { keepDims: true })
+          return [entropies, right, reshape(exp(sub(peak, logSumExp(logits, 1))), [n])]
+        },
+        ahead: 0
       }
-    )
+    })
     const [entropy, right, confidence] = further
-    const executable = yield* engine.compile(makeProgram({ entropy: entropy!, right: right!, confidence: confidence! }))
-    const buffers = Object.fromEntries(
-      yield* Effect.forEach(names, name =>
-        Effect.map(engine.allocate(inputs[name].dtype, inputs[name].shape), buffer => [name, buffer] as const)
-      )
-    )
-    const outputs = {
-      entropy: yield* engine.allocate("f32", [columns]),
-      right: yield* engine.allocate("f32", [columns]),
-      confidence: yield* engine.allocate("f32", [columns])
-    }
-    const own = Object.fromEntries(specs.map(({ name }) => [name, parameters[name]!]))
-    const call = yield* engine.bind(executable, { ...own, ...buffers }, outputs)
-    return (ids, masked) =>
-      Effect.gen(function* () {
-        const clean = nextTokenLossData(packedArrays([ids], [[0]], { capacity: length, pad }), shape)
-        const size = Math.min(ids.length, length)
-        const corrupted = clean.ids.map((id, i) => (i < size && masked[i] === 1 ? mask : id))
-        for (const [name, array] of Object.entries({ ...clean, ids: corrupted }))
-          yield* engine.upload(buffers[name]!, array)
-        yield* engine.run([call])
-        const entropies = (yield* engine.download(outputs.entropy)) as Float32Array
-        const rights = (yield* engine.download(outputs.right)) as Float32Array
-        const confidences = (yield* engine.download(outputs.confidence)) as Float32Array
+    const outputs = { entropy: entropy!, right: right!, confidence: confidence! }
+    const { run } = yield* makeSession(engine, outputs, parameters)
+    return (ids, masked) => {
+      const clean = nextTokenLossData(packedArrays([ids], [[0]], { capacity: length, pad }), shape)
+      const size = Math.min(ids.length, length)
+      const corrupted = clean.ids.map((id, i) => (i < size && masked[i] === 1 ? mask : id))
+      return Effect.map(run({ ...clean, ids: corrupted }), found =>
         // Token i is predicted at column i - 1.
-        return Array.from({ length: size }, (_, i): Seen => {
+        Array.from({ length: size }, (_, i): Seen => {
           if (i === 0) return { entropy: 0, right: 0, confidence: 0 }
-          return { entropy: entropies[i - 1]!, right: rights[i - 1]!, confidence: confidences[i - 1]! }
+          return { entropy: found.entropy[i - 1]!, right: found.right[i - 1]!, confidence: found.confidence[i - 1]! }
         })
-      })
+      )
+    }
   })
 
 /** The masks of each state of a trajectory, and the mean entropy of the predictions of what they mask. */

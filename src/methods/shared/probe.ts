@@ -5,7 +5,7 @@ import { PositiveInt, setting } from "../../config/setting.ts"
 import type { FileError } from "../../formats/fileError.ts"
 import type { Tokenizer } from "../../tokens/tokenizer.ts"
 import { makeDecoder } from "../../sessions/autoregressive.ts"
-import { makeDenoiser } from "../../sessions/denoiser.ts"
+import { makeDenoiser } from "../../sessions/query.ts"
 import { DiffusionDecoding, diffusionGenerate, mdmDefaults } from "../../decoding/diffusion.ts"
 import type { Engine, EngineError } from "../../engines/Engine.ts"
 import type { ModelConfig } from "../../models/config.ts"
@@ -46,7 +46,7 @@ export const generationProbe = (
         .filter(({ ids }) => ids.length > 0)
       const length = newTokens + prompts.reduce((most, { ids }) => Math.max(most, ids.length), 0)
       const decoder = yield* makeDecoder(engine, config, views, length)
-      const denoiser = yield* makeDenoiser(engine, config, views, { rows: 1, length, wanted: newTokens })
+      const denoiser = yield* makeDenoiser(engine, config, views, { rows: 1, length, places: newTokens })
       const append = lineFile(join(directory, generationsFile))
       const autoregressive = (prompt: Int32Array) =>
         Stream.runCollect(

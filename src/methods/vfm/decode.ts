@@ -8,13 +8,8 @@ import { zeros } from "../../tensor/composites.ts"
 import { input } from "../../tensor/ops.ts"
 import { normals, randomKey } from "../../tensor/random.ts"
 import type { DiffusionDecoding } from "../../decoding/diffusion.ts"
-import {
-  type CanvasShape,
-  type Extended,
-  type Generator,
-  type GeneratorShape,
-  maskedGenerator
-} from "../../sessions/generator.ts"
+import type { CanvasShape } from "../../decoding/canvas.ts"
+import { type Extended, type Generator, type GeneratorShape, maskedGenerator } from "../../sessions/generator.ts"
 
 export const vfmGenerator = (
   engine: Engine,

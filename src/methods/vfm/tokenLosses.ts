@@ -1,15 +1,14 @@
 /** Losses of every token of packed rows, with the noise of an adapter (VFM). */
 import { Effect, type Scope } from "effect"
 import type { Buffers, Engine, EngineError } from "../../engines/Engine.ts"
-import { inputsOf, parameterInputs, prepare } from "../../engines/prepared.ts"
+import { inputsOf, makeSession } from "../../sessions/session.ts"
+import type { LossArrays, TokenLosses } from "../../sessions/tokenLosses.ts"
 import type { ModelConfig } from "../../models/config.ts"
 import { vfm, type VfmArchitecture } from "./networks.ts"
 import { type BatchShape, nextTokenLossInputs, nextTokenLosses } from "../../models/nextTokenLoss.ts"
 import { zeros } from "../../tensor/composites.ts"
 import { input } from "../../tensor/ops.ts"
 import { normals, randomKey } from "../../tensor/random.ts"
-
-type Arrays = { readonly [name in keyof ReturnType<typeof nextTokenLossInputs>]: Int32Array }
 
 /**
  * Losses f32 [rows x (length - 1)], nats, of rows with masks, each with one draw of the adapter's noise. The noise depends on what is visible alone, so that their mean over draws is an upper
@@ -21,13 +20,13 @@ export const vfmTokenLosses = (
   parameters: Buffers,
   architecture: VfmArchitecture,
   { length, mask, rows, seed }: BatchShape & { readonly mask: number; readonly seed: number }
-): Effect.Effect<(arrays: Arrays) => Effect.Effect<Float32Array, EngineError>, EngineError, Scope.Scope> =>
+): Effect.Effect<TokenLosses, EngineError, Scope.Scope> =>
   Effect.gen(function* () {
     const d = config.hiddenSize
-    const parameter = parameterInputs(parameters)
+    const parameter = inputsOf(parameters)
     const networks = vfm(architecture, config, parameter)
     const shape = { rows, length }
-    const asked = inputsOf(name => nextTokenLossInputs(shape)[name as keyof Arrays])
+    const asked = inputsOf(nextTokenLossInputs(shape))
     const observed = input("observed", "f32", [rows, length])
     const { losses } = nextTokenLosses(config, parameter, asked, {
       causal: false,
@@ -41,12 +40,12 @@ export const vfmTokenLosses = (
         return networks.inputs(embeddings, observed, z)
       }
     })
-    const { run } = yield* prepare(engine, { losses }, parameters)
-    return arrays => {
+    const { run } = yield* makeSession(engine, { losses }, parameters)
+    return (arrays: LossArrays) => {
       // Another draw for other rows, the same for the same.
       const key = randomKey(seed, "vfm losses", ...arrays.ids)
       const noise = normals(key, rows * length * d)
       const visible = Float32Array.from(arrays.ids, id => (id === mask ? 0 : 1))
-      return Effect.map(run({ ...arrays, noise, observed: visible }), ({ losses: found }) => found!)
+      return Effect.map(run({ ...arrays, noise, observed: visible }), found => found.losses)
     }
   })

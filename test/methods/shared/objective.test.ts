@@ -2,7 +2,7 @@
 import { describe, expect, it } from "@effect/vitest"
 import { Effect, Schema } from "effect"
 import { makeEpochs } from "../../../src/tokens/epochs.ts"
-import { makeDenoiser } from "../../../src/sessions/denoiser.ts"
+import { makeDenoiser } from "../../../src/sessions/query.ts"
 import { diffusionGenerate, DiffusionDecoding } from "../../../src/decoding/diffusion.ts"
 import { type Masking, randomMasking } from "../../../src/methods/shared/masks/corruption.ts"
 import type { Engine } from "../../../src/engines/Engine.ts"
@@ -205,7 +205,7 @@ describe("masked diffusion", () => {
         const denoiser = yield* makeDenoiser(engine, config, buffers.parameters.views, {
           rows: 1,
           length: 32,
-          wanted: 31
+          places: 31
         })
         for (const steps of [31, 16]) {
           const { sequences: decoded } = yield* diffusionGenerate(denoiser, {

@@ -4,7 +4,7 @@ import type { Buffers, Engine, EngineError } from "../../../engines/Engine.ts"
 import type { ModelConfig } from "../../../models/config.ts"
 import { logits } from "../../../models/decoder.ts"
 import { softmaxEntropy } from "../../../tensor/composites.ts"
-import { makeAsked } from "../../../sessions/query.ts"
+import { makeQuery } from "../../../sessions/query.ts"
 import type { Uncertainty } from "./findOrders.ts"
 
 export const makeUncertainty = (
@@ -14,8 +14,8 @@ export const makeUncertainty = (
   { length, rows }: { readonly rows: number; readonly length: number }
 ): Effect.Effect<Uncertainty<EngineError>, EngineError, Scope.Scope> =>
   Effect.map(
-    makeAsked(engine, config, parameters, { rows, length, wanted: rows * length }, (states, weights) =>
-      softmaxEntropy(logits(states, weights))
+    makeQuery(engine, config, parameters, { rows, length, places: rows * length }, (hiddenStates, weights) =>
+      softmaxEntropy(logits(hiddenStates, weights))
     ),
     entropies => ({ rows, length, entropies })
   )
