@@ -3,7 +3,7 @@
  * computation make the same program, whatever the order and number of the nodes that led to it.
  */
 import type { DType, HostArray } from "./dtype.ts"
-import type { Attributes, Op } from "./primitives.ts"
+import type { Attributes, Op, ProgramOp } from "./primitives.ts"
 import { sameShape } from "./shape.ts"
 import { TensorError, type Node, type Shape, type Tensor } from "./Tensor.ts"
 
@@ -14,9 +14,6 @@ export interface ValueType {
   readonly dtype: DType
   readonly shape: Shape
 }
-
-/** Ops that reach engines: annotations for differentiation are gone, inputs and constants are lists of their own. */
-export type ProgramOp = Exclude<Op, "input" | "constant" | "stopGradient" | "checkpoint" | "customGradient">
 
 export interface Instruction<O extends ProgramOp = ProgramOp> {
   readonly op: O

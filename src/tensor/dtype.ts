@@ -27,6 +27,9 @@ export const bytesPerElement: { readonly [D in DType]: number } = {
   u8: 1
 }
 
+export const floats = ["f32", "f16", "bf16"] as const satisfies ReadonlyArray<DType>
+export const numbers = [...floats, "i32", "i64"] as const satisfies ReadonlyArray<DType>
+
 export const isFloat = (dtype: DType): boolean => dtype === "f32" || dtype === "f16" || dtype === "bf16"
 export const isInteger = (dtype: DType): boolean => dtype === "i32" || dtype === "i64" || dtype === "u8"
 

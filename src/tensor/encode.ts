@@ -5,7 +5,8 @@
 import { createHash } from "node:crypto"
 import { Result, Schema } from "effect"
 import { dtypes, hostArray, hostView, type HostArray } from "./dtype.ts"
-import { attributeSchemas, inferTypes, isProgramOp } from "./infer.ts"
+import { resultTypes } from "./declaration.ts"
+import { isProgramOp, primitives } from "./primitives.ts"
 import type { Instruction, Program, ValueId, ValueType } from "./Program.ts"
 import { elements, shapeText } from "./Tensor.ts"
 
@@ -101,26 +102,21 @@ export const decodeProgram = (text: string): Result.Result<Program, ProgramDecod
     if (!isProgramOp(op)) return fail(`instruction ${i}: there is no op ${JSON.stringify(op)}`)
     const missing = operands.find(value => value >= values.length)
     if (missing !== undefined) return fail(`${where}: value ${missing} is not defined before it`)
-    const read = Schema.decodeUnknownResult(attributeSchemas[op] as Schema.Codec<unknown, unknown>, {
+    const read = Schema.decodeUnknownResult(primitives[op].attributes as Schema.Codec<unknown, unknown>, {
       onExcessProperty: "error"
     })(attributes)
     if (Result.isFailure(read)) return fail(`${where}: ${read.failure.message}`)
-    const types = Result.try(() =>
-      inferTypes(
-        op,
-        read.success as never,
-        operands.map(value => values[value]!)
-      )
+    const types = resultTypes(
+      primitives[op],
+      read.success,
+      operands.map(value => values[value]!)
     )
-    if (Result.isFailure(types))
-      return fail(
-        `${where}: ${types.failure instanceof Error ? types.failure.message.split("\n")[0] : "cannot be applied"}`
-      )
+    if (typeof types === "string") return fail(`${where}: ${types}`)
     instructions.push({
       op,
       attributes: read.success,
       inputs: operands,
-      outputs: types.success.map(define),
+      outputs: types.map(define),
       recomputation
     } as Instruction)
   }

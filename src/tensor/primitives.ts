@@ -1,102 +1,320 @@
 /**
- * The primitive ops: the whole language that engines must speak. Broadcasting is numpy's throughout. Arithmetic on f16 and bf16
- * is done in at least f32 and rounded once at the end.
+ * The primitive ops: the whole language that engines must speak, each declared once. Tracing, the reading of programs, engines and the conformance suite
+ * follow these declarations, which are one table however long it gets. Broadcasting is numpy's throughout. Arithmetic on f16 and bf16 is done in at least f32 and rounded once at the end.
  */
-import type { DType, HostArray } from "./dtype.ts"
-import type { Shape, Tensor } from "./Tensor.ts"
+import { Schema } from "effect"
+import { declare, type Each, type OperandType } from "./declaration.ts"
+import { canHold, type DType, dtypes as all, floats, type HostArray, isFloat, numbers } from "./dtype.ts"
+import { axisProblem, broadcastShapes, sameShape, sizesProblem } from "./shape.ts"
+import { elements, type Shape, shapeText as text, type Tensor } from "./Tensor.ts"
 
-interface None {}
-interface Axis {
-  /** 0 <= axis < rank. */
-  readonly axis: number
-}
-interface Reduction {
-  /** Ascending, without repeats. */
-  readonly axes: ReadonlyArray<number>
-  readonly keepDims: boolean
+const Whole = Schema.Int.check(Schema.isGreaterThanOrEqualTo(0))
+const Sizes = Schema.Array(Whole)
+
+interface Elementwise {
+  readonly inPlace?: boolean
+  readonly exact?: boolean
 }
 
-export interface Attributes {
+const unary = (dtypes: ReadonlyArray<DType>, more: Elementwise = {}) => declare({ dtypes, ...more }, ([x]) => x.shape)
+
+const binary = (dtypes: ReadonlyArray<DType>, more: Elementwise = {}) =>
+  declare({ dtypes, operands: ["T", "T"], ...more }, ([a, b]) => broadcastShapes(a.shape, b.shape))
+
+const comparison = (dtypes: ReadonlyArray<DType>) =>
+  declare({ dtypes, operands: ["T", "T"], results: ["bool"] }, ([a, b]) => broadcastShapes(a.shape, b.shape))
+
+const reduction = (ofEmpty: (shape: Shape) => string | undefined) =>
+  declare(
+    { dtypes: numbers, attributes: { axes: Sizes, keepDims: Schema.Boolean } },
+    ([{ shape }], { axes, keepDims }) => {
+      const outside = axes.map(axis => axisProblem(axis, shape)).find(problem => problem !== undefined)
+      if (outside !== undefined) return outside
+      if (axes.some((axis, i) => axis <= (axes[i - 1] ?? -1))) return `axes [${axes.join(", ")}] repeat`
+      const empty = axes.some(axis => shape[axis] === 0) ? ofEmpty(shape) : undefined
+      return empty ?? shape.flatMap((size, axis) => (axes.includes(axis) ? (keepDims ? [1] : []) : [size]))
+    }
+  )
+
+const indices = { name: "indices", dtypes: ["i32", "i64"] } as const
+
+const taken = (shape: Shape, axis: number, at: Shape): Shape => shape.toSpliced(axis, 1, ...at)
+
+const alignmentProblem = (x: Shape, at: Shape, axis: number): string | undefined =>
+  x.length === at.length && x.every((size, i) => i === axis || size === at[i])
+    ? undefined
+    : `indices ${text(at)} must have the shape of x ${text(x)} but along axis ${axis}`
+
+const updatesProblem = (updates: Shape, expected: Shape): string | undefined =>
+  sameShape(updates, expected) ? undefined : `updates must be ${text(expected)}, got ${text(updates)}`
+
+const lastTwo = (shape: Shape, transposed: boolean): ReadonlyArray<number> =>
+  transposed ? shape.slice(-2).toReversed() : shape.slice(-2)
+
+export const primitives = {
   // Leaves
-  input: { readonly name: string; readonly dtype: DType; readonly shape: Shape }
-  constant: { readonly dtype: DType; readonly shape: Shape; readonly data: HostArray }
-  iota: Axis & { readonly dtype: DType; readonly shape: Shape } // index along the axis
-  random: { readonly shape: Shape } // (key i64[2]) -> f32 uniform in [0, 1): Threefry-2x32-20, see random.ts
+  /** The index along the axis. */
+  iota: declare(
+    {
+      operands: [],
+      results: ["attribute"],
+      attributes: { dtype: Schema.Literals(["f32", "i32", "i64"]), shape: Sizes, axis: Whole }
+    },
+    (_, { axis, shape }) => sizesProblem(shape) ?? axisProblem(axis, shape) ?? shape
+  ),
+  /** (key [2]) -> uniform numbers in [0, 1): Threefry-2x32-20, see random.ts */
+  random: declare(
+    {
+      operands: [{ name: "the key", dtypes: ["i64"] }],
+      results: ["f32"],
+      attributes: { shape: Sizes }
+    },
+    ([key], { shape }) =>
+      sizesProblem(shape) ?? (sameShape(key.shape, [2]) ? shape : `the key must be [2], got ${text(key.shape)}`)
+  ),
 
   // Elementwise, one operand
-  neg: None
-  abs: None
-  sign: None // 0 at 0; NaN stays NaN
-  floor: None
-  exp: None
-  log: None
-  sqrt: None
-  rsqrt: None
-  sin: None
-  cos: None
-  tanh: None
-  erf: None
-  sigmoid: None
-  not: None // bool
-  cast: { readonly dtype: DType } // float to integer truncates; to bool is != 0
+  neg: unary(numbers, { inPlace: true, exact: true }),
+  abs: unary(numbers, { inPlace: true, exact: true }),
+  sign: unary(numbers, { inPlace: true }), // 0 at 0; NaN stays NaN
+  floor: unary(floats, { inPlace: true }),
+  exp: unary(floats, { inPlace: true }),
+  log: unary(floats, { inPlace: true }),
+  sqrt: unary(floats, { inPlace: true }),
+  rsqrt: unary(floats),
+  sin: unary(floats, { inPlace: true }),
+  cos: unary(floats, { inPlace: true }),
+  tanh: unary(floats, { inPlace: true }),
+  erf: unary(floats, { inPlace: true }),
+  sigmoid: unary(floats, { inPlace: true }),
+  not: unary(["bool"]),
+  /** Float to integer truncates; to bool is != 0. */
+  cast: declare({ dtypes: all, results: ["attribute"], attributes: { dtype: Schema.Literals(all) } }, ([x]) => x.shape),
 
-  // Elementwise, two operands of one dtype
-  add: None
-  sub: None
-  mul: None
-  div: None // integers: truncated
-  rem: None // sign of the dividend, as C's fmod
-  pow: None
-  maximum: None // NaN wins
-  minimum: None // NaN wins
-  and: None // bool
-  or: None // bool
-  equal: None // -> bool
-  less: None // -> bool
-  lessEqual: None // -> bool
-  select: None // (condition bool, whenTrue, whenFalse)
+  // Elementwise, two operands
+  add: binary(numbers, { inPlace: true }),
+  sub: binary(numbers, { inPlace: true }),
+  mul: binary(numbers, { inPlace: true }),
+  div: binary(numbers, { inPlace: true }), // integers: truncated
+  rem: binary(numbers), // sign of the dividend, as C's fmod
+  pow: binary(floats),
+  maximum: binary(numbers), // NaN wins
+  minimum: binary(numbers), // NaN wins
+  and: binary(["bool"]),
+  or: binary(["bool"]),
+  equal: comparison(all),
+  less: comparison([...numbers, "u8"]),
+  lessEqual: comparison([...numbers, "u8"]),
+  /** (condition, where it holds, where it does not) */
+  select: declare(
+    { dtypes: all, operands: [{ name: "the condition", dtypes: ["bool"] }, "T", "T"], exact: true },
+    ([condition, a, b]) => {
+      const branches = broadcastShapes(a.shape, b.shape)
+      return typeof branches === "string" ? branches : broadcastShapes(condition.shape, branches)
+    }
+  ),
 
   // Contractions and reductions
-  matmul: { readonly transposeA: boolean; readonly transposeB: boolean } // last two axes; leading axes broadcast
-  sum: Reduction
-  max: Reduction // NaN wins
-  argmax: Axis // -> i64; the first of equals; the axis goes
-  topK: { readonly k: number } // last axis -> values and i64 indices, descending; of equals the lower index first
-  cumulativeSum: Axis & { readonly reverse: boolean }
-  softmax: Axis
-  logSoftmax: Axis
-  rmsNorm: { readonly epsilon: number } // (x, weight): weight * x / sqrt(mean(x^2, last axis) + epsilon)
-  rotate: None // (x [B, L, H, D], cos and sin [B or 1, L, D / 2]): halves a, b of the last axis -> a cos - b sin, b cos + a sin
+  /** Of the last two axes; leading axes broadcast. */
+  matmul: declare(
+    {
+      dtypes: floats,
+      operands: ["T", "T"],
+      attributes: { transposeA: Schema.Boolean, transposeB: Schema.Boolean }
+    },
+    ([a, b], { transposeA, transposeB }) => {
+      const wrong = (why: string): string =>
+        `${why}: ${text(a.shape)}${transposeA ? "ᵀ" : ""} by ${text(b.shape)}${transposeB ? "ᵀ" : ""}`
+      const [[m, k], [k2, n]] = [lastTwo(a.shape, transposeA), lastTwo(b.shape, transposeB)]
+      if (m === undefined || k === undefined || k2 === undefined || n === undefined)
+        return wrong("operands need at least two axes")
+      if (k !== k2) return wrong(`inner sizes ${k} and ${k2} differ`)
+      const batch = broadcastShapes(a.shape.slice(0, -2), b.shape.slice(0, -2))
+      return typeof batch === "string" ? wrong("leading axes do not broadcast") : [...batch, m, n]
+    }
+  ),
+  sum: reduction(() => undefined),
+  /** NaN wins. */
+  max: reduction(shape => `there is no largest element along an empty axis of ${text(shape)}`),
+  /** The first of equals; the axis goes. */
+  argmax: declare({ dtypes: numbers, results: ["i64"], attributes: { axis: Whole } }, ([{ shape }], { axis }) =>
+    shape[axis] === 0
+      ? `axis ${axis} of ${text(shape)} is empty`
+      : (axisProblem(axis, shape) ?? shape.toSpliced(axis, 1))
+  ),
+  /** The k largest along the last axis and their indices, descending; of equals the lower index first. */
+  topK: declare({ dtypes: numbers, results: ["T", "i64"], attributes: { k: Schema.Int } }, ([{ shape }], { k }) =>
+    Number.isInteger(k) && k >= 1 && k <= (shape.at(-1) ?? 0)
+      ? [...shape.slice(0, -1), k]
+      : `k = ${k} does not fit the last axis of ${text(shape)}`
+  ),
+  cumulativeSum: declare(
+    { dtypes: numbers, attributes: { axis: Whole, reverse: Schema.Boolean } },
+    ([x], { axis }) => axisProblem(axis, x.shape) ?? x.shape
+  ),
+  softmax: declare(
+    { dtypes: floats, attributes: { axis: Whole } },
+    ([x], { axis }) => axisProblem(axis, x.shape) ?? x.shape
+  ),
+  logSoftmax: declare(
+    { dtypes: floats, attributes: { axis: Whole } },
+    ([x], { axis }) => axisProblem(axis, x.shape) ?? x.shape
+  ),
+  /** (x, weight): weight * x / sqrt(mean(x^2, last axis) + epsilon) */
+  rmsNorm: declare(
+    { dtypes: floats, operands: ["T", "T"], attributes: { epsilon: Schema.Number } },
+    ([{ dtype, shape }, weight], { epsilon }) => {
+      if (!Number.isFinite(epsilon)) return `epsilon must be finite, got ${epsilon}`
+      return shape.length > 0 && sameShape(weight.shape, shape.slice(-1))
+        ? shape
+        : `the weight must be ${dtype} [${shape.at(-1) ?? ""}] for x ${text(shape)}, got ${text(weight.shape)}`
+    }
+  ),
+  /** (x [B, L, H, D], cos and sin [B or 1, L, D / 2]): halves a, b of the last axis -> a cos - b sin, b cos + a sin */
+  rotate: declare({ dtypes: floats, operands: ["T", "T", "T"] }, ([x, cosines, sines]) => {
+    const [batch, length, , size] = x.shape
+    const fits = [batch, 1].some(rows => sameShape(cosines.shape, [rows!, length!, size! / 2]))
+    return x.shape.length === 4 && fits && sameShape(cosines.shape, sines.shape)
+      ? x.shape
+      : `for x ${text(x.shape)}, [B, L, H, D], cosines and sines must be [B or 1, L, D / 2], got ${text(cosines.shape)} and ${text(sines.shape)}`
+  }),
 
-  // Quantised weights: (packed u8 [ceil(n / 2)], absmax f32 [ceil(n / blockSize)]) -> floats of n elements; see nf4.ts
-  dequantiseNf4: { readonly shape: Shape; readonly blockSize: number; readonly dtype: DType }
+  /** (packed [ceil(n / 2)], absmax [ceil(n / blockSize)]) -> floats of n elements; see nf4.ts */
+  dequantiseNf4: declare(
+    {
+      operands: [
+        { name: "packed", dtypes: ["u8"] },
+        { name: "absmax", dtypes: ["f32"] }
+      ],
+      results: ["attribute"],
+      attributes: { shape: Sizes, blockSize: Schema.Int, dtype: Schema.Literals(all) }
+    },
+    ([packed, absmax], { blockSize, dtype, shape }) => {
+      if (!isFloat(dtype)) return `makes floats, not ${dtype}`
+      if (!Number.isInteger(blockSize) || blockSize < 1) return `blocks of ${blockSize} numbers`
+      const [bytes, blocks] = [Math.ceil(elements(shape) / 2), Math.ceil(elements(shape) / blockSize)]
+      return sameShape(packed.shape, [bytes]) && sameShape(absmax.shape, [blocks])
+        ? shape
+        : `${text(shape)} in blocks of ${blockSize} needs u8 [${bytes}] and absmax f32 [${blocks}], got ${text(packed.shape)} and ${text(absmax.shape)}`
+    }
+  ),
 
-  // Several processes
-  allReduce: None // the sum over all processes that compute together; the operand itself where there is one
+  /** The sum over all processes that compute together; the operand itself where there is one. */
+  allReduce: unary(numbers, { exact: true }),
 
-  // Indexing; indices are i32 or i64 and must lie within the axis
-  gather: Axis // (x, indices of any shape): numpy's take
-  gatherAlong: Axis // (x, indices): numpy's take_along_axis
-  scatterAdd: Axis // (x, indices, updates): the transpose of gather; repeated indices add up
-  scatterAddAlong: Axis // (x, indices, updates): the transpose of gatherAlong
+  // Indexing; indices must lie within the axis
+  /** (x, indices of any shape): numpy's take */
+  gather: declare(
+    { dtypes: all, operands: ["T", indices], attributes: { axis: Whole }, exact: true },
+    ([x, at], { axis }) => axisProblem(axis, x.shape) ?? taken(x.shape, axis, at.shape)
+  ),
+  /** (x, indices): numpy's take_along_axis */
+  gatherAlong: declare(
+    { dtypes: all, operands: ["T", indices], attributes: { axis: Whole }, exact: true },
+    ([x, at], { axis }) => axisProblem(axis, x.shape) ?? alignmentProblem(x.shape, at.shape, axis) ?? at.shape
+  ),
+  /** (x, indices, updates): the transpose of gather; repeated indices add up */
+  scatterAdd: declare(
+    { dtypes: numbers, operands: ["T", indices, "T"], attributes: { axis: Whole } },
+    ([x, at, updates], { axis }) =>
+      axisProblem(axis, x.shape) ?? updatesProblem(updates.shape, taken(x.shape, axis, at.shape)) ?? x.shape
+  ),
+  /** (x, indices, updates): the transpose of gatherAlong */
+  scatterAddAlong: declare(
+    { dtypes: numbers, operands: ["T", indices, "T"], attributes: { axis: Whole } },
+    ([x, at, updates], { axis }) =>
+      axisProblem(axis, x.shape) ??
+      alignmentProblem(x.shape, at.shape, axis) ??
+      updatesProblem(updates.shape, at.shape) ??
+      x.shape
+  ),
 
   // Shape
-  reshape: { readonly shape: Shape }
-  transpose: { readonly permutation: ReadonlyArray<number> } // out axis i is in axis permutation[i]
-  broadcastTo: { readonly shape: Shape }
-  concat: Axis
-  slice: {
-    readonly starts: ReadonlyArray<number>
-    readonly ends: ReadonlyArray<number> // exclusive
-    readonly strides: ReadonlyArray<number> // positive
-  }
-  pad: { readonly low: ReadonlyArray<number>; readonly high: ReadonlyArray<number>; readonly value: number }
+  reshape: declare({ dtypes: all, attributes: { shape: Sizes }, exact: true }, ([x], { shape }) =>
+    sizesProblem(shape) === undefined && elements(shape) === elements(x.shape)
+      ? shape
+      : `${text(x.shape)} does not fit into ${text(shape)}`
+  ),
+  /** Axis i of the result is axis permutation[i] of the operand. */
+  transpose: declare({ dtypes: all, attributes: { permutation: Sizes }, exact: true }, ([x], { permutation }) =>
+    permutation.length === x.shape.length && permutation.toSorted((a, b) => a - b).every((axis, i) => axis === i)
+      ? permutation.map(axis => x.shape[axis]!)
+      : `[${permutation.join(", ")}] does not permute the axes of ${text(x.shape)}`
+  ),
+  broadcastTo: declare({ dtypes: all, attributes: { shape: Sizes }, exact: true }, ([x], { shape }) => {
+    const found = broadcastShapes(x.shape, shape)
+    const fits = typeof found !== "string" && sameShape(found, shape)
+    return fits ? shape : `${text(x.shape)} does not broadcast to ${text(shape)}`
+  }),
+  concat: declare(
+    {
+      dtypes: all,
+      operands: ["T"] as readonly ["T", ...ReadonlyArray<"T">],
+      repeats: true,
+      attributes: { axis: Whole },
+      exact: true
+    },
+    (parts, { axis }) => {
+      const [{ shape }] = parts
+      const unlike = parts.find(
+        other => other.shape.length !== shape.length || other.shape.some((size, i) => i !== axis && size !== shape[i])
+      )
+      if (unlike !== undefined) return `${text(unlike.shape)} does not fit ${text(shape)} along axis ${axis}`
+      const sizes = parts.map(part => part.shape[axis]!)
+      return (
+        axisProblem(axis, shape) ??
+        shape.with(
+          axis,
+          sizes.reduce((total, size) => total + size)
+        )
+      )
+    }
+  ),
+  /** Elements starts <= i < ends, each `strides`-th. */
+  slice: declare(
+    { dtypes: all, attributes: { starts: Sizes, ends: Sizes, strides: Sizes }, exact: true },
+    ([{ shape }], { ends, starts, strides }) => {
+      const lists = [starts, ends, strides].map(list => `[${list.join(", ")}]`)
+      const fits =
+        [starts, ends, strides].every(list => list.length === shape.length && sizesProblem(list) === undefined) &&
+        shape.every((size, i) => starts[i]! <= ends[i]! && ends[i]! <= size && strides[i]! >= 1)
+      return fits
+        ? shape.map((_, i) => Math.ceil((ends[i]! - starts[i]!) / strides[i]!))
+        : `${lists[0]} to ${lists[1]} by ${lists[2]} does not lie within ${text(shape)}`
+    }
+  ),
+  pad: declare(
+    { dtypes: numbers, attributes: { low: Sizes, high: Sizes, value: Schema.Number } },
+    ([{ dtype, shape }], { high, low, value }) => {
+      if (![low, high].every(list => list.length === shape.length && sizesProblem(list) === undefined))
+        return `[${low.join(", ")}] and [${high.join(", ")}] do not pad the axes of ${text(shape)}`
+      if (!Number.isFinite(value)) return `the value must be finite, got ${value}`
+      return canHold(dtype, value) ? shape.map((size, i) => low[i]! + size + high[i]!) : `${value} is no ${dtype}`
+    }
+  ),
 
-  // Annotations: values pass unchanged
-  stopGradient: None
+  /** (value, dependency…): the value, computed from here on only when the dependencies are */
+  after: declare(
+    {
+      dtypes: all,
+      operands: ["T", { name: "a dependency", dtypes: all }] as readonly ["T", ...ReadonlyArray<OperandType>],
+      repeats: true,
+      exact: true
+    },
+    ([value]) => value.shape
+  )
+}
+
+/** Ops that reach engines. */
+export type ProgramOp = keyof typeof primitives
+
+/** What a trace has besides: leaves, which programs list by themselves, and annotations for differentiation, through which values pass unchanged. */
+interface Traced {
+  input: { readonly name: string; readonly dtype: DType; readonly shape: Shape }
+  constant: { readonly dtype: DType; readonly shape: Shape; readonly data: HostArray }
+  stopGradient: object
   checkpoint: { readonly mark: number } // (values…): nodes younger than the mark are recomputed in the backward pass
   customGradient: { readonly rule: CustomRule } // (values…, inputs…): the rule replaces differentiation of what made the values
-  after: None // (value, dependency…): the value, computed from here on only when the dependencies are
 }
 
 /** Cotangents of the values (undefined: none), and the inputs -> cotangents of the inputs (undefined or left out: none). */
@@ -105,4 +323,13 @@ export type CustomRule = (
   inputs: ReadonlyArray<Tensor>
 ) => ReadonlyArray<Tensor | undefined>
 
+type Declarations = typeof primitives
+export type Attributes = { readonly [O in ProgramOp]: Declarations[O]["attributes"]["Type"] } & Traced
 export type Op = keyof Attributes
+
+/** Something for each operand of an op, and for each of its results. */
+export type Operands<O extends Op, V> = O extends ProgramOp ? Each<Declarations[O]["operands"], V> : ReadonlyArray<V>
+export type Results<O extends Op, V> = O extends ProgramOp ? Each<Declarations[O]["results"], V> : ReadonlyArray<V>
+
+export const programOps = Object.keys(primitives) as ReadonlyArray<ProgramOp>
+export const isProgramOp = (op: string): op is ProgramOp => Object.hasOwn(primitives, op)

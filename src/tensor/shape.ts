@@ -31,3 +31,15 @@ export const rowMajorStrides = (shape: Shape): ReadonlyArray<number> => {
   for (let axis = shape.length - 2; axis >= 0; axis--) strides[axis] = strides[axis + 1]! * shape[axis + 1]!
   return strides
 }
+
+/** Why a number is no axis of a shape, if it is none. */
+export const axisProblem = (axis: number, shape: Shape): string | undefined =>
+  Number.isInteger(axis) && axis >= 0 && axis < shape.length
+    ? undefined
+    : `axis ${axis} is outside of shape ${shapeText(shape)}`
+
+/** Why numbers are no sizes, if they are none. */
+export const sizesProblem = (shape: Shape): string | undefined =>
+  shape.every(size => Number.isSafeInteger(size) && size >= 0)
+    ? undefined
+    : `sizes must be whole numbers, got ${shapeText(shape)}`

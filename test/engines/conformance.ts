@@ -4,7 +4,7 @@
  */
 import { isFloat, type DType } from "../../src/tensor/dtype.ts"
 import * as ops from "../../src/tensor/ops.ts"
-import type { ProgramOp } from "../../src/tensor/Program.ts"
+import type { ProgramOp } from "../../src/tensor/primitives.ts"
 import { randomKey, uniforms } from "../../src/tensor/random.ts"
 import { elements, type Shape, type Tensor } from "../../src/tensor/Tensor.ts"
 

@@ -1,7 +1,7 @@
 /** Cases of the conformance suite with random shapes, axes and attributes: any rank up to 4, sizes of 1 and 0 among them. */
 import { dtypes as all, type DType } from "../../src/tensor/dtype.ts"
 import * as ops from "../../src/tensor/ops.ts"
-import type { ProgramOp } from "../../src/tensor/Program.ts"
+import type { ProgramOp } from "../../src/tensor/primitives.ts"
 import { randomKey, type RandomKey, uniformAt } from "../../src/tensor/random.ts"
 import { elements, type Shape, type Tensor } from "../../src/tensor/Tensor.ts"
 import { type Case, type Fill, floats, numbers } from "./conformance.ts"

@@ -141,8 +141,11 @@ describe("encoded programs", () => {
     )
     expect(message(file => (file.instructions[0]!.inputs = []))).toMatch(/takes \d operands, got 0/)
     expect(message(file => (file.instructions[0]!.attributes["surprise"] = 1))).toMatch(/surprise/)
-    expect(message(file => (file.inputs[0]!.shape = [7, 7]))).toMatch(
-      /^program: instruction \d+, \w+: matmul: inner sizes/
+    expect(message(file => (file.inputs[0]!.shape = [7, 7]))).toMatch(/^program: instruction \d+, matmul: inner sizes/)
+    const argmax = (file: EncodedProgram) => file.instructions.find(({ op }) => op === "argmax")!
+    expect(message(file => (argmax(file).attributes["axis"] = -1))).toMatch(/greater than or equal to 0.*"axis"/s)
+    expect(message(file => (argmax(file).attributes["axis"] = 2))).toMatch(
+      /argmax: axis 2 is outside of shape \[2, 3\]/
     )
     expect(message(file => (file.constants[0]!.data = "AAAA"))).toMatch(/constant 0, f32 \[.*\], has 3 bytes/)
     expect(message(file => (file.outputs[0]!.value = 1000))).toMatch(/names value 1000, which does not exist/)

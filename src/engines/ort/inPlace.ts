@@ -1,5 +1,6 @@
 /** When an output may be written over the memory of an input. */
-import type { Program, ProgramOp, ValueId } from "../../tensor/Program.ts"
+import type { Program, ValueId } from "../../tensor/Program.ts"
+import type { ProgramOp } from "../../tensor/primitives.ts"
 import { append } from "../../pipeline/lists.ts"
 
 /** Ops that read each element just before they write the one at the same place. */

@@ -2,7 +2,8 @@
  * Elementwise programs as loops in WebAssembly: ONNX Runtime passes over memory once for every operator, a loop once for all. Every
  * operator is rounded to f32 by itself, so that the results have the same bits.
  */
-import type { Program, ProgramOp, ValueId } from "../../tensor/Program.ts"
+import type { Program, ValueId } from "../../tensor/Program.ts"
+import type { ProgramOp } from "../../tensor/primitives.ts"
 import { sameShape } from "../../tensor/shape.ts"
 import { elements } from "../../tensor/Tensor.ts"
 

@@ -4,8 +4,8 @@
  * the second output of SimplifiedLayerNormalization, ScatterND with a reduction; for WebGPU, Sin and Cos.
  */
 import type { DType } from "../../tensor/dtype.ts"
-import type { Instruction, Program, ProgramOp, ValueId, ValueType } from "../../tensor/Program.ts"
-import type { Attributes } from "../../tensor/primitives.ts"
+import type { Instruction, Program, ValueId, ValueType } from "../../tensor/Program.ts"
+import type { Attributes, ProgramOp } from "../../tensor/primitives.ts"
 import { Builder, carrier, isHalf, type Lower, type Target } from "./builder.ts"
 import {
   columnSum,

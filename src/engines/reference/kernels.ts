@@ -7,8 +7,8 @@ import { nf4Codes } from "../../tensor/nf4.ts"
 import { uniformAt } from "../../tensor/random.ts"
 import { rowMajorStrides } from "../../tensor/shape.ts"
 import { elements, type Shape } from "../../tensor/Tensor.ts"
-import type { Instruction, ProgramOp, ValueType } from "../../tensor/Program.ts"
-import type { Attributes } from "../../tensor/primitives.ts"
+import type { Instruction, ValueType } from "../../tensor/Program.ts"
+import type { Attributes, ProgramOp } from "../../tensor/primitives.ts"
 
 /** Elements in row-major order. */
 export type Elements = Float64Array<ArrayBuffer>

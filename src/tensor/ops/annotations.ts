@@ -1,10 +1,11 @@
 /** Values that pass unchanged, with a word to differentiation or to the engine. */
 import type { CustomRule } from "../primitives.ts"
 import { makeNode, Tensor, traceMark } from "../Tensor.ts"
-import { single } from "./infer.ts"
+import { apply } from "./apply.ts"
 
 /** The value, taken as a constant by differentiation. */
-export const stopGradient = (x: Tensor): Tensor => single("stopGradient", {}, [x], x.dtype, x.shape)
+export const stopGradient = (x: Tensor): Tensor =>
+  new Tensor(makeNode("stopGradient", {}, [x], [{ dtype: x.dtype, shape: x.shape }]), 0)
 
 /**
  * Traces `body`; what it computes is not kept for the backward pass but computed again there, from the values that existed before
@@ -47,4 +48,4 @@ export const customGradients = (
 
 /** The value; whatever uses it is computed only when the dependencies have been. */
 export const after = (value: Tensor, dependencies: ReadonlyArray<Tensor>): Tensor =>
-  dependencies.length === 0 ? value : single("after", {}, [value, ...dependencies], value.dtype, value.shape)
+  dependencies.length === 0 ? value : apply("after", {}, [value, ...dependencies], after)

@@ -1,13 +1,14 @@
 /** Where values come from: inputs, constants, counters, random numbers. */
 import { bf16Bits, canHold, f16Bits, hostArray, type DType, type HostArray } from "../dtype.ts"
 import { elements, makeNode, shapeText, Tensor, TensorError, type Shape } from "../Tensor.ts"
+import { sizesProblem } from "../shape.ts"
+import { apply, type Caller } from "./apply.ts"
 
 const leaf = (node: ReturnType<typeof makeNode>): Tensor => new Tensor(node, 0)
 
-const checkShape = (op: string, shape: Shape, caller: (...args: never) => unknown): void => {
-  if (!shape.every(size => Number.isSafeInteger(size) && size >= 0)) {
-    throw new TensorError(op, `sizes must be whole numbers, got ${shapeText(shape)}`, caller)
-  }
+const checkShape = (op: string, shape: Shape, caller: Caller): void => {
+  const problem = sizesProblem(shape)
+  if (problem !== undefined) throw new TensorError(op, problem, caller)
 }
 
 /** A value that is given when the program runs. Names are unique within a program. */
@@ -33,25 +34,14 @@ export const constant = (value: number | bigint | HostArray, dtype: DType, shape
 }
 
 /** `0, 1, 2, …` along an axis, the same along all others. */
-export const iota = (dtype: "f32" | "i32" | "i64", shape: Shape, axis = shape.length - 1): Tensor => {
-  checkShape("iota", shape, iota)
-  if (!Number.isInteger(axis) || axis < 0 || axis >= shape.length) {
-    throw new TensorError("iota", `axis ${axis} is outside of shape ${shapeText(shape)}`, iota)
-  }
-  return leaf(makeNode("iota", { dtype, shape, axis }, [], [{ dtype, shape }]))
-}
+export const iota = (dtype: "f32" | "i32" | "i64", shape: Shape, axis = shape.length - 1): Tensor =>
+  apply("iota", { dtype, shape, axis }, [], iota)
 
 /**
  * Uniform f32 numbers in [0, 1), multiples of 2^-24, from a counter-based generator: element i depends on the key and i alone.
  * `key` is i64[2], two words of 32 bits.
  */
-export const random = (key: Tensor, shape: Shape): Tensor => {
-  checkShape("random", shape, random)
-  if (key.dtype !== "i64" || key.rank !== 1 || key.size !== 2) {
-    throw new TensorError("random", `the key must be i64 [2], got ${key.dtype} ${shapeText(key.shape)}`, random)
-  }
-  return leaf(makeNode("random", { shape }, [key], [{ dtype: "f32", shape }]))
-}
+export const random = (key: Tensor, shape: Shape): Tensor => apply("random", { shape }, [key], random)
 
 const fill = (value: number | bigint, dtype: DType, length: number): HostArray => {
   const array = hostArray(dtype, length)
