@@ -1,5 +1,5 @@
 /** What is said of an op where it is declared (primitives.ts), and what follows from that for the types of its results. */
-import { Schema } from "effect"
+import type { Schema } from "effect"
 import { type DType, floats } from "./dtype.ts"
 import type { ValueType } from "./Program.ts"
 import type { Shape } from "./Tensor.ts"
@@ -30,11 +30,9 @@ interface Properties<F, I, R> {
   readonly exact?: boolean
 }
 
-type ShapeRule<A, I> = (operands: Each<I, ValueType>, attributes: A) => Shape | string
-
-export interface Declaration<A, I, R> extends Required<Properties<Schema.Codec<A, unknown>, I, R>> {
+export interface Declaration<F extends Schema.Struct.Fields, I, R> extends Required<Properties<F, I, R>> {
   /** The shape of all results, or a sentence that says why operands or attributes do not fit. The operands' dtypes were checked before. */
-  shape(operands: Each<I, ValueType>, attributes: A): Shape | string
+  shape(operands: Each<I, ValueType>, attributes: Schema.Struct.Type<F>): Shape | string
 }
 
 export const declare = <
@@ -42,24 +40,26 @@ export const declare = <
   const I extends ReadonlyArray<OperandType> = readonly ["T"],
   const R extends ReadonlyArray<ResultType> = readonly ["T"]
 >(
-  { attributes, dtypes = [], exact = false, inPlace = false, operands, repeats = false, results }: Properties<F, I, R>,
-  shape: ShapeRule<Schema.Struct.Type<F>, I>
-): Declaration<Schema.Struct.Type<F>, I, R> => ({
-  attributes: Schema.Struct(attributes ?? {}) as unknown as Schema.Codec<Schema.Struct.Type<F>, unknown>,
-  dtypes,
-  operands: operands ?? (["T"] as unknown as I),
-  repeats,
-  results: results ?? (["T"] as unknown as R),
-  inPlace,
-  exact,
-  shape
-})
+  properties: Properties<F, I, R>,
+  shape: Declaration<F, I, R>["shape"]
+): Declaration<F, I, R> =>
+  ({
+    dtypes: [],
+    operands: ["T"],
+    repeats: false,
+    results: ["T"],
+    attributes: {},
+    inPlace: false,
+    exact: false,
+    ...properties,
+    shape
+  }) as unknown as Declaration<F, I, R>
 
 const dtypesText = (dtypes: ReadonlyArray<DType>): string =>
   dtypes.join() === floats.join() ? "a float" : dtypes.join(" or ")
 
 /** Whatever an op takes. */
-type AnyDeclaration = Declaration<unknown, ReadonlyArray<OperandType>, ReadonlyArray<ResultType>>
+type AnyDeclaration = Declaration<Schema.Struct.Fields, ReadonlyArray<OperandType>, ReadonlyArray<ResultType>>
 
 const operandProblem = (
   { dtypes, operands, repeats }: AnyDeclaration,
@@ -85,12 +85,12 @@ const operandProblem = (
 /** The types of an op's results, or what is wrong with its operands or attributes. */
 export const resultTypes = (
   declaration: AnyDeclaration,
-  attributes: unknown,
+  attributes: object,
   operands: ReadonlyArray<ValueType>
 ): ReadonlyArray<ValueType> | string => {
   const problem = operandProblem(declaration, operands)
   if (problem !== undefined) return problem
-  const shape = declaration.shape(operands, attributes)
+  const shape = declaration.shape(operands, attributes as never)
   if (typeof shape === "string") return shape
   const own = operands[declaration.operands.indexOf("T")]?.dtype
   const { dtype } = attributes as { readonly dtype?: DType }

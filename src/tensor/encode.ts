@@ -102,7 +102,7 @@ export const decodeProgram = (text: string): Result.Result<Program, ProgramDecod
     if (!isProgramOp(op)) return fail(`instruction ${i}: there is no op ${JSON.stringify(op)}`)
     const missing = operands.find(value => value >= values.length)
     if (missing !== undefined) return fail(`${where}: value ${missing} is not defined before it`)
-    const read = Schema.decodeUnknownResult(primitives[op].attributes as Schema.Codec<unknown, unknown>, {
+    const read = Schema.decodeUnknownResult(Schema.Struct(primitives[op].attributes), {
       onExcessProperty: "error"
     })(attributes)
     if (Result.isFailure(read)) return fail(`${where}: ${read.failure.message}`)

@@ -16,9 +16,12 @@ interface Elementwise {
   readonly exact?: boolean
 }
 
-const unary = (dtypes: ReadonlyArray<DType>, more: Elementwise = {}) => declare({ dtypes, ...more }, ([x]) => x.shape)
+/** For ops that are one operator of every engine. */
+const inPlace = { inPlace: true } as const
 
-const binary = (dtypes: ReadonlyArray<DType>, more: Elementwise = {}) =>
+const unary = (dtypes: ReadonlyArray<DType>, more: Elementwise) => declare({ dtypes, ...more }, ([x]) => x.shape)
+
+const binary = (dtypes: ReadonlyArray<DType>, more: Elementwise) =>
   declare({ dtypes, operands: ["T", "T"], ...more }, ([a, b]) => broadcastShapes(a.shape, b.shape))
 
 const comparison = (dtypes: ReadonlyArray<DType>) =>
@@ -76,32 +79,32 @@ export const primitives = {
   // Elementwise, one operand
   neg: unary(numbers, { inPlace: true, exact: true }),
   abs: unary(numbers, { inPlace: true, exact: true }),
-  sign: unary(numbers, { inPlace: true }), // 0 at 0; NaN stays NaN
-  floor: unary(floats, { inPlace: true }),
-  exp: unary(floats, { inPlace: true }),
-  log: unary(floats, { inPlace: true }),
-  sqrt: unary(floats, { inPlace: true }),
-  rsqrt: unary(floats),
-  sin: unary(floats, { inPlace: true }),
-  cos: unary(floats, { inPlace: true }),
-  tanh: unary(floats, { inPlace: true }),
-  erf: unary(floats, { inPlace: true }),
-  sigmoid: unary(floats, { inPlace: true }),
-  not: unary(["bool"]),
+  sign: unary(numbers, inPlace), // 0 at 0; NaN stays NaN
+  floor: unary(floats, inPlace),
+  exp: unary(floats, inPlace),
+  log: unary(floats, inPlace),
+  sqrt: unary(floats, inPlace),
+  rsqrt: unary(floats, {}),
+  sin: unary(floats, inPlace),
+  cos: unary(floats, inPlace),
+  tanh: unary(floats, inPlace),
+  erf: unary(floats, inPlace),
+  sigmoid: unary(floats, inPlace),
+  not: unary(["bool"], {}),
   /** Float to integer truncates; to bool is != 0. */
   cast: declare({ dtypes: all, results: ["attribute"], attributes: { dtype: Schema.Literals(all) } }, ([x]) => x.shape),
 
   // Elementwise, two operands
-  add: binary(numbers, { inPlace: true }),
-  sub: binary(numbers, { inPlace: true }),
-  mul: binary(numbers, { inPlace: true }),
-  div: binary(numbers, { inPlace: true }), // integers: truncated
-  rem: binary(numbers), // sign of the dividend, as C's fmod
-  pow: binary(floats),
-  maximum: binary(numbers), // NaN wins
-  minimum: binary(numbers), // NaN wins
-  and: binary(["bool"]),
-  or: binary(["bool"]),
+  add: binary(numbers, inPlace),
+  sub: binary(numbers, inPlace),
+  mul: binary(numbers, inPlace),
+  div: binary(numbers, inPlace), // integers: truncated
+  rem: binary(numbers, {}), // sign of the dividend, as C's fmod
+  pow: binary(floats, {}),
+  maximum: binary(numbers, {}), // NaN wins
+  minimum: binary(numbers, {}), // NaN wins
+  and: binary(["bool"], {}),
+  or: binary(["bool"], {}),
   equal: comparison(all),
   less: comparison([...numbers, "u8"]),
   lessEqual: comparison([...numbers, "u8"]),
@@ -324,12 +327,15 @@ export type CustomRule = (
 ) => ReadonlyArray<Tensor | undefined>
 
 type Declarations = typeof primitives
-export type Attributes = { readonly [O in ProgramOp]: Declarations[O]["attributes"]["Type"] } & Traced
+export type Attributes = {
+  readonly [O in ProgramOp]: Declarations[O]["attributes"] extends infer F extends Schema.Struct.Fields
+    ? Schema.Struct.Type<F>
+    : never
+} & Traced
 export type Op = keyof Attributes
 
 /** Something for each operand of an op, and for each of its results. */
 export type Operands<O extends Op, V> = O extends ProgramOp ? Each<Declarations[O]["operands"], V> : ReadonlyArray<V>
 export type Results<O extends Op, V> = O extends ProgramOp ? Each<Declarations[O]["results"], V> : ReadonlyArray<V>
 
-export const programOps = Object.keys(primitives) as ReadonlyArray<ProgramOp>
 export const isProgramOp = (op: string): op is ProgramOp => Object.hasOwn(primitives, op)

@@ -38,15 +38,15 @@ import {
   sum,
   transpose
 } from "./ops.ts"
-import type { Attributes, Op } from "./primitives.ts"
+import type { Attributes, Op, Operands, Results } from "./primitives.ts"
 import { sameShape } from "./shape.ts"
 import { elements, type Shape, type Tensor } from "./Tensor.ts"
 
 export interface RuleContext<O extends Op> {
   /** Cotangent of the first output. */
   readonly g: Tensor
-  readonly inputs: ReadonlyArray<Tensor>
-  readonly outputs: ReadonlyArray<Tensor>
+  readonly inputs: Operands<O, Tensor>
+  readonly outputs: Results<O, Tensor>
   readonly attributes: Attributes[O]
 }
 
@@ -67,17 +67,17 @@ export const sumTo = (g: Tensor, shape: Shape): Tensor => {
 
 /** The cotangent times a factor. */
 const unary =
-  <O extends Op>(derivative: (x: Tensor, y: Tensor, g: Tensor) => Tensor): Rule<O> =>
-  ({ g, inputs: [x], outputs: [y] }) => [() => derivative(x!, y!, g)]
+  (derivative: (x: Tensor, y: Tensor, g: Tensor) => Tensor): Rule<"exp"> =>
+  ({ g, inputs: [x], outputs: [y] }) => [() => derivative(x, y, g)]
 
 const binary =
-  <O extends Op>(
+  (
     left: (g: Tensor, a: Tensor, b: Tensor, y: Tensor) => Tensor,
     right: (g: Tensor, a: Tensor, b: Tensor, y: Tensor) => Tensor
-  ): Rule<O> =>
+  ): Rule<"add"> =>
   ({ g, inputs: [a, b], outputs: [y] }) => [
-    () => sumTo(left(g, a!, b!, y!), a!.shape),
-    () => sumTo(right(g, a!, b!, y!), b!.shape)
+    () => sumTo(left(g, a, b, y), a.shape),
+    () => sumTo(right(g, a, b, y), b.shape)
   ]
 
 /** Where the winner's cotangent goes: all of it to the greater, half to each of equals. */
@@ -101,47 +101,45 @@ const flattened = (x: Tensor): Tensor => reshape(x, [elements(x.shape.slice(0, -
 
 const matmulRule: Rule<"matmul"> = ({ attributes: { transposeA, transposeB }, g, inputs: [a, b] }) => {
   const left = (): Tensor =>
-    transposeA
-      ? matmul(b!, g, { transposeA: transposeB, transposeB: true })
-      : matmul(g, b!, { transposeB: !transposeB })
+    transposeA ? matmul(b, g, { transposeA: transposeB, transposeB: true }) : matmul(g, b, { transposeB: !transposeB })
   const right = (): Tensor => {
-    if (b!.rank === 2 && a!.rank > 2 && !transposeA) {
+    if (b.rank === 2 && a.rank > 2 && !transposeA) {
       // A weight under a batch: one product over all rows instead of one for each batch entry and a sum.
-      const rows = flattened(a!)
+      const rows = flattened(a)
       const gRows = flattened(g)
       return transposeB ? matmul(gRows, rows, { transposeA: true }) : matmul(rows, gRows, { transposeA: true })
     }
     return transposeB
-      ? matmul(g, a!, { transposeA: true, transposeB: transposeA })
-      : matmul(a!, g, { transposeA: !transposeA })
+      ? matmul(g, a, { transposeA: true, transposeB: transposeA })
+      : matmul(a, g, { transposeA: !transposeA })
   }
-  return [() => sumTo(left(), a!.shape), () => sumTo(right(), b!.shape)]
+  return [() => sumTo(left(), a.shape), () => sumTo(right(), b.shape)]
 }
 
 const rmsNormRule: Rule<"rmsNorm"> = ({ attributes: { epsilon }, g, inputs: [x, weight] }) => {
-  const inverse = rsqrt(add(mean(square(x!), -1, { keepDims: true }), epsilon))
-  const normalised = mul(x!, inverse)
+  const inverse = rsqrt(add(mean(square(x), -1, { keepDims: true }), epsilon))
+  const normalised = mul(x, inverse)
   const ofWeight = mul(g, normalised)
   return [
-    () => mul(sub(mul(g, weight!), mul(normalised, mean(mul(ofWeight, weight!), -1, { keepDims: true }))), inverse),
-    () => sumTo(ofWeight, weight!.shape)
+    () => mul(sub(mul(g, weight), mul(normalised, mean(mul(ofWeight, weight), -1, { keepDims: true }))), inverse),
+    () => sumTo(ofWeight, weight.shape)
   ]
 }
 
 /** A cotangent is rotated back. */
 const rotateRule: Rule<"rotate"> = ({ g, inputs: [x, cosines, sines] }) => {
-  const half = x!.shape[3]! / 2
+  const half = x.shape[3]! / 2
   const halves = (y: Tensor): readonly [Tensor, Tensor] => [sliceAxis(y, 3, 0, half), sliceAxis(y, 3, half, 2 * half)]
   const overHeads = (y: Tensor, angles: Tensor): Tensor => sumTo(sum(y, [2]), angles.shape)
   return [
-    () => rotate(g, cosines!, neg(sines!)),
+    () => rotate(g, cosines, neg(sines)),
     () => {
-      const [[a, b], [ofA, ofB]] = [halves(x!), halves(g)]
-      return overHeads(add(mul(ofA, a), mul(ofB, b)), cosines!)
+      const [[a, b], [ofA, ofB]] = [halves(x), halves(g)]
+      return overHeads(add(mul(ofA, a), mul(ofB, b)), cosines)
     },
     () => {
-      const [[a, b], [ofA, ofB]] = [halves(x!), halves(g)]
-      return overHeads(sub(mul(ofB, a), mul(ofA, b)), sines!)
+      const [[a, b], [ofA, ofB]] = [halves(x), halves(g)]
+      return overHeads(sub(mul(ofB, a), mul(ofA, b)), sines)
     }
   ]
 }
@@ -157,7 +155,7 @@ const sliceRule: Rule<"slice"> = ({ attributes: { ends, starts, strides }, g, in
       const length = ends[axis]! - starts[axis]!
       spread = scatterAdd(zeros(g.dtype, spread.shape.with(axis, length)), constant(at, "i32", [count]), spread, axis)
     }
-    const high = x!.shape.map((size, axis) => size - starts[axis]! - spread.shape[axis]!)
+    const high = x.shape.map((size, axis) => size - starts[axis]! - spread.shape[axis]!)
     return pad(spread, starts, high)
   }
 ]
@@ -222,29 +220,29 @@ export const rules: { readonly [O in Op]: Rule<O> } = {
   lessEqual: none,
   select: ({ g, inputs: [condition, a, b] }) => [
     undefined,
-    () => sumTo(select(condition!, g, 0), a!.shape),
-    () => sumTo(select(condition!, 0, g), b!.shape)
+    () => sumTo(select(condition, g, 0), a.shape),
+    () => sumTo(select(condition, 0, g), b.shape)
   ],
 
   matmul: matmulRule,
-  sum: ({ attributes: { axes }, g, inputs: [x] }) => [() => broadcastTo(keepDims(x!, g, axes), x!.shape)],
+  sum: ({ attributes: { axes }, g, inputs: [x] }) => [() => broadcastTo(keepDims(x, g, axes), x.shape)],
   max: ({ attributes: { axes }, g, inputs: [x], outputs: [y] }) => [
     () => {
       // Equals share the cotangent.
-      const isMax = cast(equal(x!, keepDims(x!, y!, axes)), x!.dtype)
-      return mul(isMax, div(keepDims(x!, g, axes), sum(isMax, axes, { keepDims: true })))
+      const isMax = cast(equal(x, keepDims(x, y, axes)), x.dtype)
+      return mul(isMax, div(keepDims(x, g, axes), sum(isMax, axes, { keepDims: true })))
     }
   ],
   argmax: none,
   topK: ({ g, inputs: [x], outputs: [, indices] }) => [
-    () => scatterAddAlong(zeros(x!.dtype, x!.shape), indices!, g, x!.rank - 1)
+    () => scatterAddAlong(zeros(x.dtype, x.shape), indices, g, x.rank - 1)
   ],
   cumulativeSum: ({ attributes: { axis, reverse }, g }) => [() => cumulativeSum(g, axis, { reverse: !reverse })],
   softmax: ({ attributes: { axis }, g, outputs: [y] }) => [
-    () => mul(y!, sub(g, sum(mul(g, y!), axis, { keepDims: true })))
+    () => mul(y, sub(g, sum(mul(g, y), axis, { keepDims: true })))
   ],
   logSoftmax: ({ attributes: { axis }, g, outputs: [y] }) => [
-    () => sub(g, mul(exp(y!), sum(g, axis, { keepDims: true })))
+    () => sub(g, mul(exp(y), sum(g, axis, { keepDims: true })))
   ],
   rmsNorm: rmsNormRule,
   rotate: rotateRule,
@@ -254,20 +252,20 @@ export const rules: { readonly [O in Op]: Rule<O> } = {
   allReduce: ({ g }) => [() => allReduce(g)],
 
   gather: ({ attributes: { axis }, g, inputs: [x, indices] }) => [
-    () => scatterAdd(zeros(x!.dtype, x!.shape), indices!, g, axis)
+    () => scatterAdd(zeros(x.dtype, x.shape), indices, g, axis)
   ],
   gatherAlong: ({ attributes: { axis }, g, inputs: [x, indices] }) => [
-    () => scatterAddAlong(zeros(x!.dtype, x!.shape), indices!, g, axis)
+    () => scatterAddAlong(zeros(x.dtype, x.shape), indices, g, axis)
   ],
   scatterAdd: ({ attributes: { axis }, g, inputs: [, indices] }) => [
     () => g,
     undefined,
-    () => gather(g, indices!, axis)
+    () => gather(g, indices, axis)
   ],
   scatterAddAlong: ({ attributes: { axis }, g, inputs: [, indices] }) => [
     () => g,
     undefined,
-    () => gatherAlong(g, indices!, axis)
+    () => gatherAlong(g, indices, axis)
   ],
 
   reshape: unary((x, _, g) => reshape(g, x.shape)),
@@ -294,7 +292,7 @@ export const rules: { readonly [O in Op]: Rule<O> } = {
       slice(
         g,
         low,
-        x!.shape.map((size, axis) => low[axis]! + size)
+        x.shape.map((size, axis) => low[axis]! + size)
       )
   ],
 
