@@ -1,5 +1,5 @@
 /** One attempt under its lease: a private directory, a process, another look at the key, and what it left is published or dropped. */
-import { dirname, join } from "node:path"
+import { basename, dirname, join } from "node:path"
 import { Cause, Clock, Effect, Option } from "effect"
 import type { Ended, Job } from "../executors/Executor.ts"
 import * as Actions from "../ledger/Actions.ts"
@@ -84,7 +84,7 @@ export const executeLeased = (ports: Ports, leased: Leased): Effect.Effect<Tried
           Runs.finishExecution(database, execution, { status, now, class: failure?.class, message: failure?.message })
         )
       )
-    const clean = Effect.ignoreCause(removeTree(ports.disk, directory))
+    const clean = Effect.andThen(Effect.ignoreCause(removeTree(ports.disk, directory)), removeEarlier(ports, directory))
     /** Thought dead, we lost the lease: another has begun anew, and may have cleared away what we needed. Then it is that one's word which counts. */
     const failed = <T extends Tried>(tried: T, failure: Pick<Failure, "class" | "message">) =>
       Effect.gen(function* (): Effect.fn.Return<T | Busy, LedgerError> {
@@ -218,6 +218,20 @@ const prepare = (
     ])
     return { label, directory, log, slots }
   })
+
+/** What attempts at the same key left whose runner was killed: nobody goes on from it, and the executor has ended their processes. */
+const removeEarlier = ({ disk, paths }: Ports, directory: string): Effect.Effect<void> => {
+  const [key, token] = basename(directory).split(".")
+  const isEarlier = (name: string) => name.startsWith(`${key}.`) && Number(name.slice(key!.length + 1)) < Number(token)
+  return disk
+    .readdir(paths.actions)
+    .pipe(
+      Effect.flatMap(
+        Effect.forEach(({ name }) => (isEarlier(name) ? removeTree(disk, join(paths.actions, name)) : Effect.void))
+      ),
+      Effect.ignoreCause
+    )
+}
 
 const runJob = (ports: Ports, timeout: number | undefined, job: Job, label: string): Effect.Effect<Ended> => {
   // A display that fails must not end the process that reports to it.

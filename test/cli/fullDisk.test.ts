@@ -102,34 +102,38 @@ describe.skipIf(!canMount)("a full disk", () => {
     assert.strictEqual(recordedFailure!.out, "failed\n")
   })
 
-  it("gets room by the commands that the error names, though they have none, and loses nothing", () => {
-    // Until not even an empty file can be made.
-    const fill = "head -c 99999999 /dev/zero >> $DISK/filler; stat -f -c %f $DISK"
-    const room = "stat -f -c %f $DISK"
-    const told = onDisk("30m", "cache", [
-      "$P run ./disk.ts",
-      "$P run ./disk.ts --set big.megabytes=5 --set big.keeps=true",
-      `${fill} | grep -x 0`,
-      "$P run ./disk.ts --set big.megabytes=3",
-      "$P gc --checkpoints --apply",
-      room,
-      "$P gc --final-only --apply",
-      `${fill} | grep -x 0`,
-      "$P cache trash --empty",
-      room,
-      "$P run ./disk.ts --set big.megabytes=3",
-      "$P cache verify",
-      "$P run ./disk.ts"
-    ])
-    const codes = [0, 1, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0]
-    for (const [i, { code, out }] of told.entries()) assert.strictEqual(code, codes[i], `command ${i}: ${out}`)
-    const out = (command: number) => told[command]!.out
-    for (const command of ["pipeline gc --checkpoints --apply", "pipeline cache trash --empty"])
-      assert.include(out(3), command)
-    assert.isAbove(4096 * Number(out(5)), 4 * 2 ** 20)
-    assert.include(out(6), "moved to the trash: 1 artifact")
-    assert.isAbove(4096 * Number(out(9)), 3 * 2 ** 20)
-    assert.include(out(11), "everything is sound")
-    assert.include(out(12), "0 executed", "what the run came to was kept")
-  })
+  it(
+    "gets room by the commands that the error names, though they have none, and loses nothing",
+    { timeout: 180_000 },
+    () => {
+      // Until not even an empty file can be made.
+      const fill = "head -c 99999999 /dev/zero >> $DISK/filler; stat -f -c %f $DISK"
+      const room = "stat -f -c %f $DISK"
+      const told = onDisk("30m", "cache", [
+        "$P run ./disk.ts",
+        "$P run ./disk.ts --set big.megabytes=5 --set big.keeps=true",
+        `${fill} | grep -x 0`,
+        "$P run ./disk.ts --set big.megabytes=3",
+        "$P gc --checkpoints --apply",
+        room,
+        "$P gc --final-only --apply",
+        `${fill} | grep -x 0`,
+        "$P cache trash --empty",
+        room,
+        "$P run ./disk.ts --set big.megabytes=3",
+        "$P cache verify",
+        "$P run ./disk.ts"
+      ])
+      const codes = [0, 1, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0]
+      for (const [i, { code, out }] of told.entries()) assert.strictEqual(code, codes[i], `command ${i}: ${out}`)
+      const out = (command: number) => told[command]!.out
+      for (const command of ["pipeline gc --checkpoints --apply", "pipeline cache trash --empty"])
+        assert.include(out(3), command)
+      assert.isAbove(4096 * Number(out(5)), 4 * 2 ** 20)
+      assert.include(out(6), "moved to the trash: 1 artifact")
+      assert.isAbove(4096 * Number(out(9)), 3 * 2 ** 20)
+      assert.include(out(11), "everything is sound")
+      assert.include(out(12), "0 executed", "what the run came to was kept")
+    }
+  )
 })

@@ -10,20 +10,8 @@ import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { Effect, Fiber } from "effect"
 import { assert, describe, it, onTestFinished } from "vitest"
-import { available } from "../../src/executors/controlGroups.ts"
 import { make } from "../../src/executors/local.ts"
-import { childrenOf, lives, until, workerText } from "./processes.ts"
-
-const loop = "echo $$ >> pids; while :; do echo $$ >> written; sleep 0.05; done"
-/** Ways of a child to outlive its parent. */
-const ways = [
-  `sh -c '${loop}' &`,
-  `setsid sh -c '${loop}' &`,
-  `(setsid setsid sh -c '${loop}' &) &`,
-  `nohup sh -c '${loop}' >/dev/null 2>&1 &`,
-  // Without the mark, and no descendant of anything that lives: only a control group knows it.
-  ...(available ? [`(env -i setsid -f /bin/sh -c '${loop}') &`] : [])
-]
+import { childrenOf, lives, until, ways, workerText } from "./processes.ts"
 
 /** Starts a child in every way, waits until all of them write, and goes on with `then`. */
 const worker = (then: string) => `

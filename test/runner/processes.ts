@@ -1,6 +1,18 @@
 /** Looking at real processes from outside, by what the kernel says of them. */
 import { readFileSync, readlinkSync } from "node:fs"
 import { setTimeout as sleep } from "node:timers/promises"
+import { available } from "../../src/executors/controlGroups.ts"
+
+const loop = "echo $$ >> pids; while :; do echo $$ >> written; sleep 0.05; done"
+/** Ways of a child to outlive its parent, as scripts: it writes its id into `pids`, and goes on writing into `written`. */
+export const ways = [
+  `sh -c '${loop}' &`,
+  `setsid sh -c '${loop}' &`,
+  `(setsid setsid sh -c '${loop}' &) &`,
+  `nohup sh -c '${loop}' >/dev/null 2>&1 &`,
+  // Without the mark, and no descendant of anything that lives: only a control group knows it.
+  ...(available ? [`(env -i setsid -f /bin/sh -c '${loop}') &`] : [])
+]
 
 /** Polls until something is there; the tests' time limit ends it. */
 export const until = async <A>(look: () => A | undefined): Promise<A> => {
