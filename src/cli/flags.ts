@@ -74,7 +74,7 @@ export const variant = {
   )
 } as const
 
-export interface VariantArgs {
+interface VariantArgs {
   readonly quick: boolean
   readonly controls: boolean
   readonly ablations: boolean
@@ -88,6 +88,14 @@ export const variantOf = (args: VariantArgs): Variant => ({
   ...(args.ablations ? { ablations: true } : {}),
   ...(Option.isSome(args.seeds) && args.seeds.value > 1 ? { seeds: args.seeds.value } : {})
 })
+
+/** What decides the plan of a pipeline. */
+export interface PlanArgs extends VariantArgs {
+  readonly profile: Option.Option<string>
+  readonly set: ReadonlyArray<string>
+  readonly only?: ReadonlyArray<string>
+  readonly refresh?: boolean
+}
 
 export const only = Flag.String("only").pipe(
   Flag.withDescription("Only this stage and what it needs; may be repeated"),
@@ -145,6 +153,9 @@ export const engineClass = (args: {
         })
       )
 }
+
+/** What verbs that plan a pipeline take. */
+export const planning = { profile, set, ...variant, engine, precision, cache, json } as const
 
 export const pipelineName = Argument.String("pipeline").pipe(
   Argument.withDescription("Name of a pipeline (see `pipeline list`), or path of a pipeline file")

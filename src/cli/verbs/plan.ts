@@ -1,18 +1,11 @@
 /** `pipeline plan`: what a run would do and why, with time and bytes from history; changes nothing. */
-import { Effect, Option } from "effect"
+import { Effect } from "effect"
 import { Command } from "effect/cli"
 import { history, type Past } from "../../ledger/History.ts"
 import { nearest, smallestDifference } from "../../ledger/Why.ts"
 import { bytes, count, duration } from "../../pipeline/units.ts"
-import * as Cache from "../../runner/Cache.ts"
-import { plan as planRun } from "../../runner/Planning.ts"
-import * as Store from "../../store/Store.ts"
-import * as Layer from "../../store/Layer.ts"
-import { readOnly } from "../../store/Disk.ts"
-import { nodeDisk } from "../../store/NodeDisk.ts"
 import * as flags from "../flags.ts"
-import { dist } from "../home.ts"
-import { planOf } from "../pipelines.ts"
+import { planned } from "../planned.ts"
 import { styleOf, table } from "../terminal/style.ts"
 import { stdout } from "../terminal/terminal.ts"
 
@@ -31,42 +24,13 @@ export const command = Command.make(
   "plan",
   {
     pipeline: flags.pipelineName,
-    profile: flags.profile,
-    set: flags.set,
-    ...flags.variant,
-    engine: flags.engine,
-    precision: flags.precision,
+    ...flags.planning,
     only: flags.only,
-    refresh: flags.refresh,
-    cache: flags.cache,
-    json: flags.json
+    refresh: flags.refresh
   },
   Effect.fn("plan")(function* (args) {
-    const wanted = yield* planOf(args.pipeline, {
-      profile: Option.getOrUndefined(args.profile),
-      set: args.set,
-      only: args.only,
-      variant: flags.variantOf(args)
-    })
-    const location = flags.locationOf(args.cache)
-    const cache = Cache.openReadonly(location)
-    const store =
-      cache?.store ??
-      Store.make({
-        root: location.root,
-        disk: readOnly(nodeDisk),
-        layers: location.layers.map(directory => Layer.make({ directory, disk: nodeDisk }))
-      })
-    const { resolver } = yield* planRun({
-      plan: wanted,
-      database: cache?.database,
-      writable: false,
-      store,
-      engine: yield* flags.engineClass(args),
-      dist,
-      refresh: args.refresh
-    })
-    const past = cache === undefined ? () => undefined : history(cache.database)
+    const { database, resolver, wanted } = yield* planned(args.pipeline, args)
+    const past = database === undefined ? () => undefined : history(database)
     const lines = wanted.nodes.map((node): Line => {
       const state = resolver.states[node.id]!
       const base = { label: node.label, stage: node.stage.name }
@@ -90,7 +54,7 @@ export const command = Command.make(
         }
       }
       const components = resolver.components(node)!
-      const earlier = cache === undefined ? undefined : nearest(cache.database, node.label, components)
+      const earlier = database === undefined ? undefined : nearest(database, node.label, components)
       const reason =
         earlier === undefined ? "never run" : smallestDifference(earlier, components, resolver.codeDetail(node)).summary
       return { ...base, outcome: "run", reason, past: past(node.label, node.stage.name) }

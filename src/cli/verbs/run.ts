@@ -19,7 +19,7 @@ import { Exit, exitCodes } from "../failure.ts"
 import * as flags from "../flags.ts"
 import { compiled, dist, guard, programVersion, worker } from "../home.ts"
 import { stoppable } from "../interruption.ts"
-import { planOf } from "../pipelines.ts"
+import { wantedPlan } from "../planned.ts"
 import { showTargets } from "../targets.ts"
 
 /** Processes started ahead of need: one for each processor, in a twentieth of the memory at 64 MiB each. */
@@ -39,11 +39,7 @@ export const command = Command.make(
   "run",
   {
     pipeline: flags.pipelineName,
-    profile: flags.profile,
-    set: flags.set,
-    ...flags.variant,
-    engine: flags.engine,
-    precision: flags.precision,
+    ...flags.planning,
     python: flags.python,
     only: flags.only,
     jobs: Flag.Int("jobs").pipe(
@@ -63,17 +59,10 @@ export const command = Command.make(
       Flag.withDescription("After a failure, go on with everything that does not need what failed"),
       Flag.withDefault(false)
     ),
-    refresh: flags.refresh,
-    cache: flags.cache,
-    json: flags.json
+    refresh: flags.refresh
   },
   Effect.fn("run")(function* (args) {
-    const plan = yield* planOf(args.pipeline, {
-      profile: Option.getOrUndefined(args.profile),
-      set: args.set,
-      only: args.only,
-      variant: flags.variantOf(args)
-    })
+    const plan = yield* wantedPlan(args.pipeline, args)
     const location = flags.locationOf(args.cache)
     const cache = yield* Effect.sync(() => Cache.open(location))
     const paths = pathsOf(location.root)

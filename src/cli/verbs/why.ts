@@ -28,13 +28,7 @@ export const command = Command.make(
       Flag.withDescription("Explain what a run would do now, instead of what the last run did"),
       Flag.withDefault(false)
     ),
-    profile: flags.profile,
-    set: flags.set,
-    ...flags.variant,
-    engine: flags.engine,
-    precision: flags.precision,
-    cache: flags.cache,
-    json: flags.json
+    ...flags.planning
   },
   Effect.fn("why")(function* (args) {
     const { path, rest } = splitPath(args.name)

@@ -1,37 +1,18 @@
 /** What a run would do now, and why: a pipeline is evaluated and planned, which takes the whole program. */
-import { Effect, Option } from "effect"
-import type { EngineName, Precision } from "../../engines/names.ts"
+import { Effect } from "effect"
 import { type Asked, reasonFor } from "../../ledger/Why.ts"
 import { ConfigError } from "../../pipeline/ConfigError.ts"
 import { closest } from "../../pipeline/Suggestion.ts"
-import { openReadonly } from "../../runner/Cache.ts"
-import { plan as planRun } from "../../runner/Planning.ts"
-import { readOnly } from "../../store/Disk.ts"
-import * as Layer from "../../store/Layer.ts"
-import { nodeDisk } from "../../store/NodeDisk.ts"
-import * as Store from "../../store/Store.ts"
-import * as flags from "../flags.ts"
-import { dist } from "../home.ts"
 import { attempt } from "../look.ts"
-import { planOf } from "../pipelines.ts"
+import { planned } from "../planned.ts"
 import { first, isMeant } from "./whyPast.ts"
 import { annotate, settingsOf } from "./whySource.ts"
 import type { WhyNode } from "../text/whyText.ts"
 
-interface NextArgs extends flags.VariantArgs {
-  readonly name: string
-  readonly profile: Option.Option<string>
-  readonly set: ReadonlyArray<string>
-  readonly engine: EngineName
-  readonly precision: Precision
-  readonly cache: Option.Option<string>
-}
+type NextArgs = Parameters<typeof planned>[1] & { readonly name: string }
 
 export const explainNext = (args: NextArgs, path: string | undefined, rest: string, limit: number) =>
   Effect.gen(function* () {
-    const location = flags.locationOf(args.cache)
-    const cache = yield* attempt(() => openReadonly(location))
-    const database = cache?.database
     const slash = args.name.indexOf("/")
     const [name, label] =
       path !== undefined
@@ -40,12 +21,7 @@ export const explainNext = (args: NextArgs, path: string | undefined, rest: stri
           ? [args.name, ""]
           : [args.name.slice(0, slash), args.name.slice(slash + 1)]
     const pattern = label === "" ? undefined : label
-    const wanted = yield* planOf(name, {
-      profile: Option.getOrUndefined(args.profile),
-      set: args.set,
-      only: [],
-      variant: flags.variantOf(args)
-    })
+    const { database, resolver, wanted } = yield* planned(name, args)
     const meant = wanted.nodes.filter(node => isMeant(node.label, pattern))
     if (pattern !== undefined && meant.length === 0) {
       const labels = wanted.nodes.map(node => node.label)
@@ -56,21 +32,6 @@ export const explainNext = (args: NextArgs, path: string | undefined, rest: stri
         advice: near === undefined ? `its stages: ${labels.slice(0, 20).join(", ")}` : `did you mean ${near}?`
       })
     }
-    const { resolver } = yield* planRun({
-      plan: wanted,
-      database,
-      writable: false,
-      store:
-        cache?.store ??
-        Store.make({
-          root: location.root,
-          disk: readOnly(nodeDisk),
-          layers: location.layers.map(directory => Layer.make({ directory, disk: nodeDisk }))
-        }),
-      engine: yield* flags.engineClass(args),
-      dist,
-      refresh: false
-    })
     const shown = meant.filter(node => {
       const state = resolver.states[node.id]!
       return pattern !== undefined || state._tag !== "known" || state.outputs.some(output => output.state !== "present")

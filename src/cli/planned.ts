@@ -1,0 +1,38 @@
+/** A pipeline as the flags ask for it, planned against the cache as it is. Changes nothing. */
+import { Effect, Option } from "effect"
+import * as Cache from "../runner/Cache.ts"
+import { plan } from "../runner/Planning.ts"
+import { readOnly } from "../store/Disk.ts"
+import { nodeDisk } from "../store/NodeDisk.ts"
+import * as flags from "./flags.ts"
+import { dist } from "./home.ts"
+import { attempt } from "./look.ts"
+import { planOf } from "./pipelines.ts"
+
+type PlannedArgs = flags.PlanArgs & Parameters<typeof flags.engineClass>[0] & { readonly cache: Option.Option<string> }
+
+/** The plan that the flags ask for. */
+export const wantedPlan = (pipeline: string, args: flags.PlanArgs) =>
+  planOf(pipeline, {
+    profile: Option.getOrUndefined(args.profile),
+    set: args.set,
+    only: args.only ?? [],
+    variant: flags.variantOf(args)
+  })
+
+/** What a run would find. The database is undefined where nothing was ever run. */
+export const planned = Effect.fn("planned")(function* (pipeline: string, args: PlannedArgs) {
+  const wanted = yield* wantedPlan(pipeline, args)
+  const location = flags.locationOf(args.cache)
+  const cache = yield* attempt(() => Cache.openReadonly(location))
+  const { resolver } = yield* plan({
+    plan: wanted,
+    database: cache?.database,
+    writable: false,
+    store: cache?.store ?? Cache.storeAt(location, readOnly(nodeDisk)),
+    engine: yield* flags.engineClass(args),
+    dist,
+    refresh: args.refresh ?? false
+  })
+  return { wanted, database: cache?.database, resolver }
+})
