@@ -71,6 +71,7 @@ const bundle = async (): Promise<void> => {
       whyPlaces: "src/cli/verbs/whyPlaces.ts",
       tokenizeWorker: "src/tokens/tokenizeWorker.ts",
       ortWorker: "src/engines/ort/worker.ts",
+      parquetDecoder: "src/formats/parquet/decoderProcess.ts",
       // Entries of their own, so that each chunk exports its stage: action processes load it by that.
       ...Object.fromEntries(stageFiles.map(file => [`stage-${basename(file, ".ts")}`, file]))
     },
@@ -79,7 +80,7 @@ const bundle = async (): Promise<void> => {
     treeshake: {
       moduleSideEffects: [
         {
-          test: /src\/cli\/(main|everything|worker)\.ts|executors\/guard\.ts|tokenizeWorker\.ts|ort\/worker\.ts/,
+          test: /src\/cli\/(main|everything|worker)\.ts|executors\/guard\.ts|tokenizeWorker\.ts|ort\/worker\.ts|decoderProcess\.ts/,
           sideEffects: true
         },
         { external: true, sideEffects: true },

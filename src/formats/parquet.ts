@@ -1,10 +1,12 @@
 /** Reads Parquet files: their shape, their first rows without fetching the rest, or all rows one after another. */
-import { Effect, Stream } from "effect"
+import { Effect, type Scope, Stream } from "effect"
 import type { FileError } from "./fileError.ts"
-import { readColumn } from "./parquet/decode.ts"
-import { type Footer, readFooter, type RowGroup } from "./parquet/footer.ts"
-import { parquetError, type ParquetError } from "./parquet/parquetError.ts"
+import { type Decoder, decoder, type DecoderLimits } from "./parquet/decoder.ts"
+import type { Reply, Request } from "./parquet/decoderProcess.ts"
+import type { Shape } from "./parquet/footer.ts"
+import { parquetError, type ParquetError, type Place } from "./parquet/parquetError.ts"
 import { fileSource, type RandomAccess } from "./randomAccess.ts"
+import { append } from "../pipeline/lists.ts"
 
 export { ParquetError } from "./parquet/parquetError.ts"
 
@@ -22,18 +24,20 @@ export interface ParquetShape {
 }
 
 /** Reads the footer only. */
-export const parquetShape = Effect.fn("parquetShape")(function* <E>(
-  file: RandomAccess<E>
-): Effect.fn.Return<ParquetShape, E | ParquetError> {
-  const { columns, groups, rowCount } = yield* readFooter(file)
-  return { rowCount, columns, rowsPerGroup: groups.map(group => group.rowCount) }
-})
+export const parquetShape = <E>(file: RandomAccess<E>): Effect.Effect<ParquetShape, E | ParquetError> =>
+  Effect.scoped(
+    Effect.map(open(file), ({ shape: { columns, groups, rowCount } }) => ({
+      rowCount,
+      columns,
+      rowsPerGroup: groups.map(group => group.rowCount)
+    }))
+  )
 
 /**
  * The first `rows` rows (all, if there are fewer), of the given columns (default: all). Reads the footer and, of the row
  * groups and columns needed, the pages that hold these rows: usually a few hundred kilobytes of a file of gigabytes.
  */
-export const firstRows = Effect.fn("firstRows")(function* <E>(request: {
+export const firstRows = <E>(request: {
   readonly file: RandomAccess<E>
   readonly columns?: ReadonlyArray<string>
   readonly rows: number
@@ -43,18 +47,20 @@ export const firstRows = Effect.fn("firstRows")(function* <E>(request: {
     readonly bytesTotal: undefined
     readonly file: string
   }) => void
-}): Effect.fn.Return<ReadonlyArray<ParquetRow>, E | ParquetError> {
-  const file = counting(request.file, request.onProgress)
-  const footer = yield* readFooter(file)
-  const columns = yield* chosenColumns(file.name, footer, request.columns)
-  const result: Array<ParquetRow> = []
-  for (const group of footer.groups) {
-    const wanted = Math.min(group.rowCount, request.rows - result.length)
-    if (wanted <= 0) continue
-    for (const row of yield* readRows(file, footer, group, columns, wanted)) result.push(row)
-  }
-  return result
-})
+  readonly limits?: DecoderLimits
+}): Effect.Effect<ReadonlyArray<ParquetRow>, E | ParquetError> =>
+  Effect.scoped(
+    Effect.gen(function* () {
+      const opened = yield* open(counting(request.file, request.onProgress), request.limits)
+      const columns = yield* chosenColumns(opened, request.columns)
+      const result: Array<ParquetRow> = []
+      for (const [group, { rowCount }] of opened.shape.groups.entries()) {
+        const wanted = Math.min(rowCount, request.rows - result.length)
+        if (wanted > 0) append(result, yield* readRows(opened, group, columns, wanted))
+      }
+      return result
+    })
+  )
 
 /** All rows of a local file, of the given columns (default: all). One row group at a time is in memory. */
 export const rows = (
@@ -63,39 +69,128 @@ export const rows = (
 ): Stream.Stream<ParquetRow, ParquetError | FileError> =>
   Stream.unwrap(
     Effect.gen(function* () {
-      const file = fileSource(path)
-      const footer = yield* readFooter(file)
-      const columns = yield* chosenColumns(path, footer, options.columns)
-      return Stream.fromIterable(footer.groups).pipe(
-        Stream.mapEffect(group => readRows(file, footer, group, columns, group.rowCount)),
+      const opened = yield* open(fileSource(path))
+      const columns = yield* chosenColumns(opened, options.columns)
+      return Stream.fromIterable(opened.shape.groups.entries()).pipe(
+        Stream.mapEffect(([group, { rowCount }]) => readRows(opened, group, columns, rowCount)),
         Stream.flattenIterable
       )
     })
   )
 
+/** A file with its footer read, and the process that decodes the rest of it. */
+interface Opened<E> {
+  readonly file: RandomAccess<E>
+  readonly shape: Shape
+  readonly process: Decoder
+}
+
+/** Usually enough for the whole footer, so that one read suffices. */
+const firstFooterRead = 64 * 1024
+
+/** Far longer than a footer of 100,000 columns. */
+const longestFooter = 2 ** 28
+
+const open = Effect.fnUntraced(function* <E>(
+  file: RandomAccess<E>,
+  limits?: DecoderLimits
+): Effect.fn.Return<Opened<E>, E | ParquetError, Scope.Scope> {
+  const place: Place = { file: file.name }
+  const size = yield* file.size
+  if (size < 12) return yield* parquetError(place, `a Parquet file has at least 12 bytes, this one ${size}`)
+  const tailStart = Math.max(0, size - firstFooterRead)
+  const tail = yield* file.read(tailStart, size)
+  if (tail.length !== size - tailStart)
+    return yield* parquetError(place, `the file ended at byte ${tailStart + tail.length}`)
+  const magic = Buffer.from(tail.subarray(-4)).toString("latin1")
+  if (magic === "PARE") return yield* parquetError(place, "the file is encrypted, which is not supported")
+  if (magic !== "PAR1")
+    return yield* parquetError(place, `the last four bytes are not "PAR1": not a Parquet file, or cut off`, size - 4)
+  const length = new DataView(tail.buffer, tail.byteOffset + tail.length - 8).getUint32(0, true)
+  if (length > Math.min(size - 12, longestFooter)) {
+    const bound = length > size - 12 ? "the file" : longestFooter
+    return yield* parquetError(place, `the footer is said to have ${length} bytes, more than ${bound}`, size - 8)
+  }
+  const dataEnd = size - 8 - length
+  const bytes = dataEnd >= tailStart ? tail.slice(dataEnd - tailStart) : yield* file.read(dataEnd, size)
+  const process = yield* decoder(limits)
+  const reply = yield* ask(process, place, { type: "footer", bytes, dataEnd })
+  return { file, process, shape: (reply as Reply & { readonly type: "shape" }).shape }
+})
+
+/** The one reply to a request; the parts of a column's values are put together. */
+const ask = (process: Decoder, place: Place, request: Request): Effect.Effect<Reply, ParquetError> => {
+  const values: Array<unknown> = []
+  const whole = process.ask<Reply>(request, reply => {
+    if (reply.type !== "values") return Effect.succeed(reply)
+    append(values, reply.values)
+    return reply.last ? Effect.succeed({ ...reply, values }) : undefined
+  })
+  return Effect.mapError(whole, ({ offset, what }) => parquetError(place, what, offset))
+}
+
 const chosenColumns = (
-  file: string,
-  footer: Footer,
+  { file, shape }: Opened<unknown>,
   wanted: ReadonlyArray<string> | undefined
 ): Effect.Effect<ReadonlyArray<string>, ParquetError> => {
-  const missing = wanted?.find(column => !footer.columns.includes(column))
-  if (missing === undefined) return Effect.succeed(wanted ?? footer.columns)
-  return Effect.fail(parquetError({ file }, `there is no column "${missing}"; there are: ${footer.columns.join(", ")}`))
+  const missing = wanted?.find(column => !shape.columns.includes(column))
+  if (missing === undefined) return Effect.succeed(wanted ?? shape.columns)
+  const there = shape.columns.join(", ")
+  return Effect.fail(parquetError({ file: file.name }, `there is no column "${missing}"; there are: ${there}`))
 }
 
 const readRows = Effect.fnUntraced(function* <E>(
-  file: RandomAccess<E>,
-  footer: Footer,
-  group: RowGroup,
+  opened: Opened<E>,
+  group: number,
   columns: ReadonlyArray<string>,
   count: number
 ): Effect.fn.Return<ReadonlyArray<ParquetRow>, E | ParquetError> {
-  const values = yield* Effect.forEach(columns, column => readColumn(file, footer, group, column, count), {
-    concurrency: 4
-  })
+  const values = yield* Effect.forEach(columns, column => readColumn(opened, group, column, count), { concurrency: 4 })
   return Array.from({ length: count }, (_, row) =>
     Object.fromEntries(columns.map((column, i) => [column, values[i]?.[row]]))
   )
+})
+
+/** How much of a chunk is read at first when not all of its rows are wanted; then as much as its pages turn out to need. */
+const firstRead = 256 * 1024
+
+const readColumn = Effect.fnUntraced(function* <E>(
+  { file, process, shape }: Opened<E>,
+  group: number,
+  column: string,
+  rows: number
+): Effect.fn.Return<ReadonlyArray<unknown>, E | ParquetError> {
+  const place = { file: file.name, rowGroup: group, column }
+  const { chunks, rowCount } = shape.groups[group]!
+  const own = chunks
+    .filter(chunk => chunk.column === column)
+    .map(({ end, start }) => ({ start, size: end - start, bytes: new Uint8Array(0) }))
+  let needed: ReadonlyArray<number> = own.map(({ size }) => (rows >= rowCount ? size : Math.min(size, firstRead)))
+  for (;;) {
+    for (const [i, chunk] of own.entries()) {
+      const [from, to] = [chunk.start + chunk.bytes.length, chunk.start + needed[i]!]
+      if (to <= from) continue
+      const more = yield* file.read(from, to)
+      if (more.length < to - from)
+        return yield* parquetError(place, "the file ends here, before its footer says so", from + more.length)
+      chunk.bytes = chunk.bytes.length === 0 ? more : new Uint8Array(Buffer.concat([chunk.bytes, more]))
+    }
+    const reply = yield* ask(process, place, {
+      type: "column",
+      group,
+      column,
+      rows,
+      bytes: own.map(({ bytes }) => bytes)
+    })
+    if (reply.type === "values") return reply.values
+    // Asking for a little more than is missing saves requests when pages are small.
+    needed = (reply as Reply & { readonly type: "needed" }).needed.map((least, i) => {
+      const { bytes, size } = own[i]!
+      return least <= bytes.length
+        ? least
+        : Math.min(size, Math.max(least, Math.min(bytes.length * 2, least + firstRead)))
+    })
+  }
 })
 
 const counting = <E>(

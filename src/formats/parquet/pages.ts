@@ -1,33 +1,14 @@
-/** Walks the pages of a column chunk, checking all that a decoder will rely on, up to the page that completes the rows asked for. */
-import type { DecodedArray, PageHeader } from "hyparquet"
-import { parquetHeader } from "hyparquet/src/column.js"
-import { deltaBinaryUnpack } from "hyparquet/src/delta.js"
+/**
+ * Walks the headers of a column chunk's pages, which the decoder does not show: how many bytes hold the rows asked for, and
+ * that no page has another checksum than its header says or is there to fill our memory.
+ * https://parquet.apache.org/docs/file-format/data-pages/, in the compact protocol of
+ * https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md
+ */
 import { crc32 } from "node:zlib"
-import { decompress } from "./codecs.ts"
+import { Damage, integer } from "./damage.ts"
 import type { Chunk } from "./footer.ts"
-import { Damage } from "./parquetError.ts"
-import { bitWidth, checkDeltas, checkRuns } from "./runs.ts"
-import { structEnd } from "./thrift.ts"
-import { append } from "../../pipeline/lists.ts"
 
-/** A page as stored and as decompressed: the decoder looks up what the check has decompressed already. */
-export interface UnpackedPage {
-  readonly packed: Uint8Array
-  readonly unpacked: Uint8Array
-}
-
-export interface PageWalk {
-  /**
-   * Checks the pages within `bytes`, which are the chunk's first bytes; called again with more of them until it returns
-   * `done`. `needed` is how many bytes it takes to get further. Throws `Damage` with offsets from the chunk's start.
-   */
-  readonly advance: (bytes: Uint8Array) => { readonly done: true } | { readonly done: false; readonly needed: number }
-  /** Where the last page that was checked ends. */
-  readonly end: () => number
-  readonly pages: ReadonlyArray<UnpackedPage>
-}
-
-/** No page that we decompress is larger, in bytes; and no column of a row group, whose pages are in memory together. */
+/** No page that we decompress is larger, in bytes; and no column of a row group. */
 const maxPageBytes = 2 ** 30
 const maxChunkBytes = 2 ** 32
 
@@ -35,268 +16,117 @@ const maxChunkBytes = 2 ** 32
 const harmlessBytes = 2 ** 26
 const largestRatio = 2000
 
-export const walkPages = (chunk: Chunk, rows: number): PageWalk => {
-  const { leaf, valueCount } = chunk
+export interface PageWalk {
+  /** Where the last whole page ends, in bytes from the chunk's start. */
+  readonly end: number
+  /** Whether these pages hold the rows asked for; undefined where only their decoding can tell. */
+  readonly enough: boolean | undefined
+  /** With how many bytes of the chunk the walk would get further. */
+  readonly needed: number
+}
+
+/** Walks the pages within `bytes`, the chunk's first ones, until they hold `rows` rows. Throws `Damage`. */
+export const walkPages = (chunk: Chunk, bytes: Uint8Array, rows: number): PageWalk => {
   const size = chunk.end - chunk.start
-  const pages: Array<UnpackedPage> = []
   let end = 0
   let values = 0
-  let rowsBegun = 0
-  let dictionary: number | undefined
+  /** NaN as soon as a page of lists does not say how many rows it has. */
+  let rowCount = 0
   let packedBytes = 0
   let unpackedBytes = 0
-
-  /** A row of a flat column is complete with its value; a list may continue in the next page, so one more row must have begun. */
-  const enough = () => values === valueCount || (leaf.flat ? rowsBegun >= rows : rowsBegun > rows)
-
-  const page = (bytes: Uint8Array): number | undefined => {
-    const headerEnd = structEnd(bytes, end)
+  while (values < chunk.valueCount && !(rowCount >= rows)) {
+    const at = chunk.start + end
+    const goOn = (needed: number) => ({ end, enough: Number.isNaN(rowCount) ? undefined : false, needed })
+    const number = (value: unknown, most: number, what: string) => integer(value, most, what, at)
+    const { headerEnd, fields } = readHeader(bytes, end, at)
     if (headerEnd === undefined) {
-      if (bytes.length < size) return Math.min(size, bytes.length + Math.max(65_536, bytes.length))
-      throw new Damage(`the column ends after ${values} of ${valueCount} values`, end)
+      if (bytes.length < size) return goOn(Math.min(size, Math.max(bytes.length * 2, end + 65_536)))
+      throw new Damage(`the column ends after ${values} of ${chunk.valueCount} values`, at)
     }
-    const header = parquetHeader({ view: viewOf(bytes.subarray(0, headerEnd)), offset: end })
-    const packedSize = integer(header.compressed_page_size, size - headerEnd, "the size of a page")
-    integer(header.uncompressed_page_size, maxPageBytes, "the decompressed size of a page")
-    if (headerEnd + packedSize > bytes.length) return headerEnd + packedSize
-    unpackedBytes += header.uncompressed_page_size
-    packedBytes += packedSize
+    const packed = number(fields.get(3), size - headerEnd, "the size of a page")
+    packedBytes += packed
+    unpackedBytes += number(fields.get(2), maxPageBytes, "the decompressed size of a page")
     if (unpackedBytes > maxChunkBytes)
-      throw new Damage(`the pages of a column decompress to more than ${maxChunkBytes} bytes`)
+      throw new Damage(`the pages of a column decompress to more than ${maxChunkBytes} bytes`, at)
     if (unpackedBytes > harmlessBytes && unpackedBytes > largestRatio * packedBytes)
-      throw new Damage(`pages of ${packedBytes} bytes are said to decompress to ${unpackedBytes}`)
-    const packed = bytes.subarray(headerEnd, headerEnd + packedSize)
-    if (header.crc !== undefined && crc32(packed) !== header.crc >>> 0)
-      throw new Damage("a page does not have its checksum")
-    const checked = checkPage(chunk, header, packed, dictionary, valueCount - values)
-    append(pages, checked.pages)
-    dictionary = checked.dictionary ?? dictionary
-    values += checked.values
-    rowsBegun += checked.rows
-    end = headerEnd + packedSize
-    return undefined
+      throw new Damage(`pages of ${packedBytes} bytes are said to decompress to ${unpackedBytes}`, at)
+    if (headerEnd + packed > bytes.length) return goOn(headerEnd + packed)
+    end = headerEnd + packed
+    const crc = fields.get(4)
+    if (typeof crc === "number" && crc32(bytes.subarray(headerEnd, end)) !== crc >>> 0)
+      throw new Damage("a page does not have its checksum", at)
+    if (fields.has(dictionaryHeader)) continue
+    const header = fields.get(dataHeader) ?? fields.get(dataHeaderV2)
+    const inside: Fields = header instanceof Map ? header : new Map()
+    const found = number(inside.get(1), chunk.valueCount - values, "the number of values of a page")
+    values += found
+    if (!chunk.repeated) rowCount = values
+    else rowCount += fields.has(dataHeader) ? NaN : number(inside.get(3), found, "the number of rows of a page")
   }
+  return { end, enough: true, needed: end }
+}
 
-  return {
-    pages,
-    end: () => end,
-    advance: bytes => {
-      while (!enough()) {
-        const start = end
-        try {
-          const needed = page(bytes)
-          if (needed !== undefined) return { done: false, needed }
-        } catch (error) {
-          if (error instanceof Damage) throw new Damage(error.message, error.offset ?? start)
-          throw new Damage(
-            `a page cannot be decoded (${error instanceof Error ? error.message : String(error)})`,
-            start
-          )
-        }
-      }
-      return { done: true }
-    }
+const dataHeader = 5
+const dictionaryHeader = 7
+const dataHeaderV2 = 8
+
+/** The header that begins at `start`; without an end when the bytes stop before it does. `at` is its place in the file. */
+const readHeader = (bytes: Uint8Array, start: number, at: number) => {
+  const cursor = { bytes, at: start, file: at }
+  try {
+    return { fields: readStruct(cursor), headerEnd: cursor.at }
+  } catch (error) {
+    if (error !== outOfBytes) throw error
+    return { fields: new Map() as Fields, headerEnd: undefined }
   }
 }
 
-interface Checked {
-  readonly pages: ReadonlyArray<UnpackedPage>
-  /** Number of entries, if the page is a dictionary. */
-  readonly dictionary?: number
-  readonly values: number
-  /** Rows that begin in the page. */
-  readonly rows: number
+/** Integers and structures by the number of their field; of other values it is enough to pass them. */
+type Fields = Map<number, number | Fields>
+
+interface Cursor {
+  readonly bytes: Uint8Array
+  at: number
+  /** Where the header begins in the file. */
+  readonly file: number
 }
 
-const checkPage = (
-  chunk: Chunk,
-  header: PageHeader,
-  packed: Uint8Array,
-  dictionary: number | undefined,
-  valuesLeft: number
-): Checked => {
-  const { leaf } = chunk
-  const unpackedSize = header.uncompressed_page_size
-  if (header.type === "DICTIONARY_PAGE") {
-    const { dictionary_page_header: info } = header
-    if (info === undefined || dictionary !== undefined) throw new Damage("an unexpected dictionary page")
-    const entries = integer(info.num_values, 8 * unpackedSize, "the size of a dictionary")
-    const unpacked = decompress(chunk.codec, packed, unpackedSize)
-    checkPlain(chunk, unpacked, 0, entries)
-    return { pages: [{ packed, unpacked }], dictionary: entries, values: 0, rows: 0 }
-  }
-  if (header.type === "DATA_PAGE") {
-    const { data_page_header: info } = header
-    if (info === undefined) throw new Damage("a page without its header")
-    const values = integer(info.num_values, valuesLeft, "the number of values of a page")
-    for (const encoding of [info.definition_level_encoding, info.repetition_level_encoding]) {
-      if (encoding !== "RLE" && (leaf.maxDefinition > 0 || leaf.maxRepetition > 0)) {
-        throw new Damage(`levels in the encoding ${encoding}, which is not supported`)
-      }
-    }
-    const unpacked = decompress(chunk.codec, packed, unpackedSize)
-    let at = 0
-    const levels = (max: number, what: string) => {
-      if (max === 0) return undefined
-      const start = at + 4
-      if (start > unpacked.length) throw new Damage(`${what} are cut off`)
-      at = start + viewOf(unpacked).getUint32(at, true)
-      if (at > unpacked.length) throw new Damage(`${what} are cut off`)
-      return checkRuns(unpacked, start, at, bitWidth(max), values, max, what)
-    }
-    const repetition = levels(leaf.maxRepetition, "repetition levels")
-    const definition = levels(leaf.maxDefinition, "definition levels")
-    checkValues(chunk, unpacked, at, info.encoding, definition?.maxima ?? values, dictionary)
-    return { pages: [{ packed, unpacked }], values, rows: repetition?.zeros ?? values }
-  }
-  if (header.type === "DATA_PAGE_V2") {
-    const { data_page_header_v2: info } = header
-    if (info === undefined) throw new Damage("a page without its header")
-    const values = integer(info.num_values, valuesLeft, "the number of values of a page")
-    const nulls = integer(info.num_nulls, values, "the number of nulls of a page")
-    const repetitionEnd = integer(info.repetition_levels_byte_length, packed.length, "the size of repetition levels")
-    const levelsEnd =
-      repetitionEnd +
-      integer(info.definition_levels_byte_length, packed.length - repetitionEnd, "the size of definition levels")
-    const levels = (start: number, end: number, max: number, what: string) =>
-      max === 0 ? undefined : checkRuns(packed, start, end, bitWidth(max), values, max, what)
-    const repetition = levels(0, repetitionEnd, leaf.maxRepetition, "repetition levels")
-    const definition = levels(repetitionEnd, levelsEnd, leaf.maxDefinition, "definition levels")
-    const present = definition?.maxima ?? values
-    if (values - nulls !== present) {
-      throw new Damage(`a page with ${present} of ${values} values is said to have ${nulls} nulls`)
-    }
-    const rows = repetition?.zeros ?? values
-    if (info.num_rows !== rows) throw new Damage(`a page with ${rows} rows is said to have ${info.num_rows}`)
-    const body = packed.subarray(levelsEnd)
-    const codec = info.is_compressed === false ? "UNCOMPRESSED" : chunk.codec
-    const size = integer(unpackedSize - levelsEnd, maxPageBytes, "the decompressed size of a page")
-    const unpacked = decompress(codec, body, size)
-    checkValues(chunk, unpacked, 0, info.encoding, present, dictionary)
-    return { pages: [{ packed: body, unpacked }], values, rows }
-  }
-  throw new Damage(`a page of the type ${header.type}, which is not supported`)
+const outOfBytes = Symbol("out of bytes")
+
+const readByte = (cursor: Cursor): number => {
+  const value = cursor.bytes[cursor.at++]
+  if (value === undefined) throw outOfBytes
+  return value
 }
 
-/** Checks that `count` values in the given encoding fit into the page, from `at` on. */
-const checkValues = (
-  chunk: Chunk,
-  page: Uint8Array,
-  at: number,
-  encoding: string,
-  count: number,
-  dictionary: number | undefined
-): void => {
-  const type = typeOf(chunk)
-  switch (encoding) {
-    case "PLAIN":
-      return checkPlain(chunk, page, at, count)
-    case "PLAIN_DICTIONARY":
-    case "RLE_DICTIONARY": {
-      if (dictionary === undefined) throw new Damage("values refer to a dictionary, but there is none")
-      // A page of nulls only may end before the width.
-      if (count === 0) return
-      const width = page[at]
-      if (width === undefined) throw new Damage("dictionary indices are cut off")
-      if (dictionary === 0) throw new Damage("values refer to a dictionary without entries")
-      checkRuns(page, at + 1, page.length, width, count, dictionary - 1, "dictionary indices")
-      return
-    }
-    case "RLE": {
-      if (type !== "BOOLEAN") throw new Damage(`values of the type ${type} in the encoding RLE, which is not possible`)
-      if (count === 0) return
-      if (at + 4 > page.length) throw new Damage("truth values are cut off")
-      const end = at + 4 + viewOf(page).getUint32(at, true)
-      if (end > page.length) throw new Damage("truth values are cut off")
-      return void checkRuns(page, at + 4, end, 1, count, 1, "truth values")
-    }
-    case "BYTE_STREAM_SPLIT":
-      if (count * widthOf(chunk) > page.length - at) throw new Damage(`${count} values do not fit into their page`)
-      return
-    case "DELTA_BINARY_PACKED":
-      if (type !== "INT32" && type !== "INT64")
-        throw new Damage(`values of the type ${type} as deltas, which is not possible`)
-      if (count > 0) checkDeltas(page, at, count)
-      return
-    case "DELTA_LENGTH_BYTE_ARRAY":
-      if (count > 0) lengthsAt(page, at, count)
-      return
-    case "DELTA_BYTE_ARRAY": {
-      if (count === 0) return
-      const suffixesAt = checkDeltas(page, at, count)
-      const prefixes = unpackDeltas(page, at, count)
-      const suffixes = lengthsAt(page, suffixesAt, count)
-      // Each value repeats the start of the one before: a damaged length would let the values grow without end.
-      for (let i = 0, previous = 0; i < count; i++) {
-        const prefix = prefixes[i]!
-        if (prefix < 0 || prefix > previous) throw new Damage(`a value repeats ${prefix} bytes of one with ${previous}`)
-        previous = prefix + suffixes[i]!
-      }
-      return
-    }
-    default:
-      throw new Damage(`values in the encoding ${encoding}, which is not supported`)
+/** A number of at most 64 bits, seven in each byte. */
+const readVarint = (cursor: Cursor): number => {
+  let value = 0
+  for (let shift = 0; shift < 70; shift += 7) {
+    const next = readByte(cursor)
+    value += (next & 0x7f) * 2 ** shift
+    if (next < 0x80) return value
   }
+  throw new Damage("a number in a page header has more than 64 bits", cursor.file)
 }
 
-const checkPlain = (chunk: Chunk, page: Uint8Array, at: number, count: number): void => {
-  const type = typeOf(chunk)
-  if (type === "BYTE_ARRAY") {
-    const view = viewOf(page)
-    let end = at
-    for (let i = 0; i < count; i++) {
-      if (end + 4 > page.length) throw new Damage(`values are cut off after ${i} of ${count}`)
-      end += 4 + view.getUint32(end, true)
-      if (end > page.length) throw new Damage(`value ${i} of ${count} of a page is longer than the rest of the page`)
-    }
-    return
+const zigzag = (value: number) => (value % 2 === 0 ? value / 2 : -(value + 1) / 2)
+
+/** What there is to pass of values that do not matter: true, false, 8 bits, a double, bytes behind their number. */
+const widths: { readonly [type: number]: number } = { 1: 0, 2: 0, 3: 1, 7: 8, 8: 0 }
+
+const readStruct = (cursor: Cursor, depth = 0): Fields => {
+  if (depth > 16) throw new Damage("a page header is nested too deeply", cursor.file)
+  const fields: Fields = new Map()
+  for (let field = 0; ;) {
+    const header = readByte(cursor)
+    const type = header & 15
+    if (type === 0) return fields
+    field = header >> 4 === 0 ? zigzag(readVarint(cursor)) : field + (header >> 4)
+    const number = (type >= 4 && type <= 6) || type === 8 ? readVarint(cursor) : 0
+    if (type >= 4 && type <= 6) fields.set(field, zigzag(number))
+    else if (type === 12) fields.set(field, readStruct(cursor, depth + 1))
+    else if (type in widths) cursor.at += widths[type]! + number
+    else throw new Damage(`a page header has a field of the type ${type}, which none should have`, cursor.file)
   }
-  const bytes = type === "BOOLEAN" ? Math.ceil(count / 8) : count * widthOf(chunk)
-  if (bytes > page.length - at) throw new Damage(`${count} values do not fit into their page`)
-}
-
-/** Checks lengths in deltas from `at` on, followed by as many bytes as they say; returns them. */
-const lengthsAt = (page: Uint8Array, at: number, count: number): DecodedArray & Int32Array => {
-  const end = checkDeltas(page, at, count)
-  const lengths = unpackDeltas(page, at, count)
-  let sum = 0
-  for (const length of lengths) {
-    if (length < 0) throw new Damage(`a value is said to have ${length} bytes`)
-    sum += length
-  }
-  if (sum > page.length - end) throw new Damage(`values of ${sum} bytes do not fit into their page`)
-  return lengths
-}
-
-const unpackDeltas = (page: Uint8Array, at: number, count: number): Int32Array => {
-  const values = new Int32Array(count)
-  deltaBinaryUnpack({ view: viewOf(page), offset: at }, count, values)
-  return values
-}
-
-const typeOf = (chunk: Chunk) => chunk.leaf.schemaPath.at(-1)?.element.type
-
-/** Bytes of one value of a type of fixed size. */
-const widthOf = (chunk: Chunk): number => {
-  switch (typeOf(chunk)) {
-    case "INT32":
-    case "FLOAT":
-      return 4
-    case "INT64":
-    case "DOUBLE":
-      return 8
-    case "INT96":
-      return 12
-    case "FIXED_LEN_BYTE_ARRAY":
-      return chunk.leaf.schemaPath.at(-1)?.element.type_length ?? 0
-    default:
-      throw new Damage(`values of the type ${typeOf(chunk)} in an encoding for numbers`)
-  }
-}
-
-const viewOf = (bytes: Uint8Array) => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-
-const integer = (value: unknown, most: number, what: string): number => {
-  if (typeof value === "number" && Number.isInteger(value) && value >= 0 && value <= most) return value
-  throw new Damage(`${what} is ${typeof value === "number" ? value : "missing"}, which cannot be`)
 }
