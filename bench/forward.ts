@@ -40,7 +40,7 @@ interface Measured {
   readonly greatest: number
 }
 
-const ids = Int32Array.from({ length: tokens }, (_, i) => (i * 7919) % qwen3.vocabSize)
+const ids = Int32Array.from({ length: tokens }, (_, i) => (i * 7919) % qwen3.vocab_size)
 
 const measure = (config: ModelConfig, directory: string, mode: (typeof modes)[number], rounds: number) =>
   Effect.scoped(

@@ -3,27 +3,29 @@ import { writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { Effect } from "effect"
 import { saveTensors } from "../src/formats/tensorFiles.ts"
-import { encodeModelConfig, type ModelConfig, parameterSpecs } from "../src/models/config.ts"
+import { type ModelConfig, parameterSpecs } from "../src/models/config.ts"
+import { decodeModelConfig, encodeModelConfig } from "../src/models/families.ts"
 import { normals, randomKey } from "../src/tensor/random.ts"
 import { elements } from "../src/tensor/Tensor.ts"
 
+/** Fields that models of Qwen3 share. */
 export const qwen3 = {
-  family: "qwen3",
-  layers: 28,
-  heads: 16,
-  keyValueHeads: 8,
-  headDim: 128,
-  vocabSize: 151_936,
-  normEpsilon: 1e-6,
-  ropeTheta: 1e6,
-  tiedHead: true,
-  attentionBias: false,
-  initializerRange: 0.02
+  model_type: "qwen3",
+  num_hidden_layers: 28,
+  num_attention_heads: 16,
+  num_key_value_heads: 8,
+  head_dim: 128,
+  vocab_size: 151_936,
+  rope_theta: 1e6,
+  tie_word_embeddings: true
 } as const
 
+/** From fields of `config.json`. */
+export const modelOf = (fields: object): ModelConfig => Effect.runSync(decodeModelConfig(fields))
+
 export const models: { readonly [name: string]: ModelConfig } = {
-  "Qwen3-0.6B": { ...qwen3, hiddenSize: 1024, intermediateSize: 3072 },
-  "Qwen3-1.7B": { ...qwen3, hiddenSize: 2048, intermediateSize: 6144 }
+  "Qwen3-0.6B": modelOf({ ...qwen3, hidden_size: 1024, intermediate_size: 3072 }),
+  "Qwen3-1.7B": modelOf({ ...qwen3, hidden_size: 2048, intermediate_size: 6144 })
 }
 
 /** Writes a model in Hugging Face layout, bfloat16. */

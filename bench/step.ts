@@ -16,24 +16,34 @@ import { Effect } from "effect"
 import { table } from "../src/cli/terminal/style.ts"
 import { makeEpochs } from "../src/tokens/epochs.ts"
 import { makeOrt } from "../src/engines/ort/ort.ts"
-import { countParameters, encodeModelConfig, type ModelConfig, parameterSpecs } from "../src/models/config.ts"
+import { countParameters, type ModelConfig, parameterSpecs } from "../src/models/config.ts"
+import { encodeModelConfig } from "../src/models/families.ts"
+import { modelOf } from "./models.ts"
 import { initialise } from "../src/models/parameters.ts"
 import { causalObjective } from "../src/methods/causal/objective.ts"
 import { allocateTraining, makeTrainer } from "../src/training/trainer.ts"
 
-const base = {
-  family: "qwen3",
-  vocabSize: 2048,
-  normEpsilon: 1e-6,
-  ropeTheta: 10_000,
-  tiedHead: true,
-  attentionBias: false,
-  initializerRange: 0.02
-} as const
+const base = { model_type: "qwen3", vocab_size: 2048, tie_word_embeddings: true }
 const models: { readonly [name: string]: ModelConfig } = {
   // The teacher of the embedded profile.
-  "3.6M": { ...base, hiddenSize: 192, intermediateSize: 512, layers: 8, heads: 4, keyValueHeads: 2, headDim: 48 },
-  "29M": { ...base, hiddenSize: 512, intermediateSize: 1536, layers: 9, heads: 8, keyValueHeads: 4, headDim: 64 }
+  "3.6M": modelOf({
+    ...base,
+    hidden_size: 192,
+    intermediate_size: 512,
+    num_hidden_layers: 8,
+    num_attention_heads: 4,
+    num_key_value_heads: 2,
+    head_dim: 48
+  }),
+  "29M": modelOf({
+    ...base,
+    hidden_size: 512,
+    intermediate_size: 1536,
+    num_hidden_layers: 9,
+    num_attention_heads: 8,
+    num_key_value_heads: 4,
+    head_dim: 64
+  })
 }
 const [rows, length] = [4, 256]
 
@@ -88,7 +98,7 @@ const compare = (model: string, config: ModelConfig, threads: number) =>
       const buffers = yield* allocateTraining(engine, parameterSpecs(config), [])
       yield* initialise(engine, buffers.parameters, 1)
       const sequences = Array.from({ length: 64 }, (_, s) =>
-        Int32Array.from({ length }, (_token, i) => (s * 7919 + i * 104_729) % base.vocabSize)
+        Int32Array.from({ length }, (_token, i) => (s * 7919 + i * 104_729) % base.vocab_size)
       )
       const objective = causalObjective(config, {
         sequences,

@@ -31,11 +31,11 @@ export const anchor = Stage.make("anchor", {
       const { anchors } = outputs
       const { config } = yield* openModel(yield* filesOf(inputs.teacher))
       const layers =
-        parameters.layers === "all" ? Array.from({ length: config.layers + 1 }, (_, i) => i) : parameters.layers
-      const wrong = layers.find(layer => layer > config.layers)
+        parameters.layers === "all" ? Array.from({ length: config.layers.length + 1 }, (_, i) => i) : parameters.layers
+      const wrong = layers.find(layer => layer > config.layers.length)
       if (wrong !== undefined)
         return yield* permanent(
-          `layers names layer ${wrong}; the teacher has layers 1 to ${config.layers}, and the embedding, 0`
+          `layers names layer ${wrong}; the teacher has layers 1 to ${config.layers.length}, and the embedding, 0`
         )
       const sequences = (yield* allSequences(inputs.sequences)).map(({ ids }) => ids)
       const keys = sequences.map(ids => {
@@ -80,7 +80,7 @@ export const anchor = Stage.make("anchor", {
         sequences: sequences.length,
         tokens: sequences.reduce((sum, { length }) => sum + length, 0),
         hiddenSize: config.hiddenSize,
-        numHiddenLayers: config.layers,
+        numHiddenLayers: config.layers.length,
         layers
       })
     },

@@ -4,7 +4,7 @@ import { snakeKeys } from "../src/config/snakeKeys.ts"
 import { allSequences } from "../src/artifacts/sequences.ts"
 import { readTokenizer, tokenizerFiles } from "../src/artifacts/tokenizer.ts"
 import { makeCausalEvaluator, perplexity } from "../src/evaluation/causal.ts"
-import { ModelConfigFields, modelConfigOf } from "../src/models/config.ts"
+import { decodeModelConfig, ModelConfigFields } from "../src/models/families.ts"
 import { initialise } from "../src/models/parameters.ts"
 import * as Stage from "../src/pipeline/Stage.ts"
 import { asStageError, permanent } from "../src/pipeline/StageError.ts"
@@ -28,7 +28,7 @@ export const pretrain = Stage.make("pretrain", {
   run: Effect.fn("pretrain")(function* (context) {
     const { inputs, parameters } = context
     const settings = parameters.train
-    const config = yield* Effect.mapError(modelConfigOf(parameters.model), asStageError)
+    const config = yield* Effect.mapError(decodeModelConfig(parameters.model), asStageError)
     const tokenizer = yield* readTokenizer(inputs.tokenizer)
     const { maxSeqLen: length } = inputs.sequences.metadata
     if (config.vocabSize < tokenizer.vocabSize)

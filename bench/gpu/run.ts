@@ -16,7 +16,7 @@ import { Effect } from "effect"
 import { type Precision, precisions, torchDevice } from "../../src/engines/names.ts"
 import { findPython, pythonVariable } from "../../src/engines/torch/python.ts"
 import type { ModelConfig } from "../../src/models/config.ts"
-import { models, qwen3, writeGenerated } from "../models.ts"
+import { models, modelOf, qwen3, writeGenerated } from "../models.ts"
 import type { Measured, Task } from "./measured.ts"
 import { measureOurs, measurePeaks } from "./ours.ts"
 import { type Contender, markdown, type Report } from "./summary.ts"
@@ -48,16 +48,16 @@ if (precision === undefined) throw new Error(`--precision is one of ${precisions
 /** Two compiled contenders take minutes on a processor. */
 const compiled = flags.compiled ?? gpu
 
-const tinyModel: ModelConfig = {
+const tinyModel = modelOf({
   ...qwen3,
-  hiddenSize: 64,
-  intermediateSize: 96,
-  layers: 2,
-  heads: 4,
-  keyValueHeads: 2,
-  headDim: 16,
-  vocabSize: 301
-}
+  hidden_size: 64,
+  intermediate_size: 96,
+  num_hidden_layers: 2,
+  num_attention_heads: 4,
+  num_key_value_heads: 2,
+  head_dim: 16,
+  vocab_size: 301
+})
 const sizes = tiny
   ? {
       models: { tiny: tinyModel },

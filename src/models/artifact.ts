@@ -9,7 +9,8 @@ import type { ArtifactReader, ArtifactWriter } from "../pipeline/StageContext.ts
 import { describe } from "../pipeline/Problem.ts"
 import { asStageError, permanent, StageError } from "../pipeline/StageError.ts"
 import { type LatentName, methodNameOf } from "./methodNames.ts"
-import { decodeModelConfig, parameterAliases, parameterSpecs } from "./config.ts"
+import { parameterAliases, parameterSpecs } from "./config.ts"
+import { decodeModelConfig } from "./families.ts"
 import { allocateParameters, type ParameterBuffers, type ParameterSpec } from "./parameters.ts"
 import { loadWeights, matchWeights, saveWeights } from "./weights.ts"
 

@@ -1,18 +1,25 @@
-/** Qwen2, Qwen2.5 and Qwen3 dense decoders as functions over weights; causal by the call, or else as the configuration says: bidirectional, or by blocks. */
+/** Decoders as functions over weights; causal by the call, or else as the configuration says: bidirectional, or by blocks. */
 import { slices, softmaxCrossEntropy } from "../tensor/composites.ts"
-import { add, checkpoint, concat, gather, matmul, rmsNorm } from "../tensor/ops.ts"
+import { add, checkpoint, concat, gather, matmul } from "../tensor/ops.ts"
 import type { DType } from "../tensor/dtype.ts"
 import type { Tensor } from "../tensor/Tensor.ts"
-import { type AttentionContext, type AttentionMask, attentionMask, rotation } from "./layers/attention.ts"
-import { embeddingKey, finalNormKey, headKey, type ModelConfig } from "./config.ts"
-import { type KeyValues, type Layer, type LayerContext, layerOf } from "./layers/layer.ts"
+import { embeddingKey, finalNorm, headKey, layerOf, type ModelConfig } from "./config.ts"
+import {
+  type AttentionContext,
+  type AttentionMask,
+  attentionMask,
+  type Rotation,
+  rotation
+} from "./layers/attention.ts"
+import type { Layer, LayerCache, LayerContext } from "./layers/mixer.ts"
 import type { Parameter } from "./parameters.ts"
 
 export interface ModelWeights {
   /** [V, d]. */
   readonly embedding: Tensor
   readonly layers: ReadonlyArray<Layer>
-  readonly finalNorm: Tensor
+  /** From what leaves the last layer to what the head reads. */
+  readonly finalNorm: (x: Tensor) => Tensor
   /** [V, d]; the embedding itself where the head is tied. */
   readonly head: Tensor
 }
@@ -22,8 +29,8 @@ export const weightsOf = (config: ModelConfig, parameter: Parameter): ModelWeigh
   const embedding = parameter(embeddingKey)
   return {
     embedding,
-    layers: Array.from({ length: config.layers }, (_, i) => layerOf(config, i).make(parameter)),
-    finalNorm: parameter(finalNormKey),
+    layers: config.layers.map((_, i) => layerOf(config, i).make(parameter)),
+    finalNorm: finalNorm(config).make(parameter),
     head: config.tiedHead ? embedding : parameter(headKey)
   }
 }
@@ -35,8 +42,8 @@ export interface ForwardOptions extends AttentionContext {
   readonly checkpointLayers?: boolean
   /** Instead of the one that `causal` and `segmentIds` lead to. */
   readonly mask?: AttentionMask
-  /** What a layer's queries attend to, given its own keys and values; by default just those. For caches. */
-  readonly attended?: (layer: number, fresh: KeyValues) => KeyValues
+  /** The cache of each layer, where the pass goes on from earlier ones (cache.ts). */
+  readonly cache?: (layer: number) => LayerCache
 }
 
 export interface Forward {
@@ -51,29 +58,38 @@ export const layerContext = (
   config: ModelConfig,
   length: number,
   dtype: DType,
-  { attended = (_layer, fresh) => fresh, mask, ...attention }: ForwardOptions
-): LayerContext => ({
-  mask: mask ?? attentionMask({ ...attention, blockSize: config.attentionBlockSize }, length, dtype),
-  attended,
-  angles: rotation(attention.positions, { headDim: config.headDim, length, theta: config.ropeTheta })
-})
+  { mask, ...attention }: AttentionContext & Pick<ForwardOptions, "mask">
+): LayerContext => {
+  const rotations = new Map<string, Rotation>()
+  return {
+    ...attention,
+    mask: mask ?? attentionMask({ ...attention, blockSize: config.attentionBlockSize }, length, dtype),
+    rotation: (headDim, theta) => {
+      const key = `${headDim} ${theta}`
+      const made = rotations.get(key) ?? rotation(attention.positions, { headDim, length, theta })
+      rotations.set(key, made)
+      return made
+    }
+  }
+}
 
 /** tokens: i32 or i64 [B, L]. */
 export const forward = (
   config: ModelConfig,
   weights: ModelWeights,
   tokens: Tensor,
-  options: ForwardOptions
+  { cache, checkpointLayers = false, embedded = embeddings => embeddings, ...attention }: ForwardOptions
 ): Forward => {
-  const context = layerContext(config, tokens.shape[1]!, weights.embedding.dtype, options)
-  const { embedded = embeddings => embeddings } = options
+  const context = layerContext(config, tokens.shape[1]!, weights.embedding.dtype, attention)
+  const layers = weights.layers.map((layer, i) =>
+    layer(cache === undefined ? context : { ...context, cache: cache(i) })
+  )
   const hiddenStates = [embedded(gather(weights.embedding, tokens))] // [B, L, d]
-  for (const [i, layer] of weights.layers.entries()) {
+  for (const layer of layers) {
     const x = hiddenStates.at(-1)!
-    const run = (): Tensor => layer(x, i, context)
-    hiddenStates.push(options.checkpointLayers === true ? checkpoint(run) : run())
+    hiddenStates.push(checkpointLayers ? checkpoint(() => layer(x)) : layer(x))
   }
-  return { hiddenStates, final: rmsNorm(hiddenStates.at(-1)!, weights.finalNorm, config.normEpsilon) }
+  return { hiddenStates, final: weights.finalNorm(hiddenStates.at(-1)!) }
 }
 
 /** hidden [N, d] -> logits [N, V]. */

@@ -1,21 +1,20 @@
 /** Floating-point operations of a training step, by formula: what throughput is compared with. */
-import { type ModelConfig, countParameters } from "./config.ts"
+import { countParameters, layerOf, type ModelConfig } from "./config.ts"
 
 /**
  * Forward and backward of some documents, recomputation left out: 6 for each weight that multiplies a token (the embedding is looked up, the head
- * counts once), and 12 s^2 headDim heads for the attention of a document of s tokens in each layer, whether it is masked or not.
+ * counts once), and what each layer's mixer takes beyond (layers/), whether a document is masked or not.
  */
 export const trainingFlops = (config: ModelConfig, documentLengths: Iterable<number>): number => {
-  const { headDim, heads, hiddenSize, layers, tiedHead, vocabSize } = config
+  const { hiddenSize, layers, tiedHead, vocabSize } = config
   const embedding = vocabSize * hiddenSize
   // An untied head is a parameter beside the embedding; a tied one is the embedding itself.
   const dense = countParameters(config) - (tiedHead ? 0 : embedding)
-  let [tokens, squares] = [0, 0]
-  for (const length of documentLengths) {
-    tokens += length
-    squares += length ** 2
-  }
-  return 6 * dense * tokens + 12 * squares * headDim * heads * layers
+  const mixers = layers.map((_, layer) => layerOf(config, layer))
+  let total = 0
+  for (const length of documentLengths)
+    total += mixers.reduce((sum, { flops }) => sum + flops(length), 6 * dense * length)
+  return total
 }
 
 /** Lengths of the documents in packed rows of `length` tokens; `segmentIds` as packing gives them. */

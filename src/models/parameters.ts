@@ -21,6 +21,29 @@ export interface ParameterSpec {
 /** The value of a parameter, by its name. */
 export type Parameter = (name: string) => Tensor
 
+/** Something with parameters, and what they make of it. Names count from where it stands. */
+export interface Part<F> {
+  readonly specs: ReadonlyArray<ParameterSpec>
+  readonly make: (parameter: Parameter) => F
+}
+
+/** Several parts as one, their parameters in this order. */
+export const together = <Parts extends { readonly [name: string]: Part<unknown> }>(
+  parts: Parts
+): Part<{ readonly [name in keyof Parts]: ReturnType<Exclude<Parts[name], undefined>["make"]> }> => ({
+  specs: Object.values(parts).flatMap(({ specs }) => specs),
+  make: parameter =>
+    Object.fromEntries(Object.entries(parts).map(([name, { make }]) => [name, make(parameter)])) as {
+      readonly [name in keyof Parts]: ReturnType<Exclude<Parts[name], undefined>["make"]>
+    }
+})
+
+/** A part that stands somewhere: its names begin with `prefix`. */
+export const within = <F>(prefix: string, { make, specs }: Part<F>): Part<F> => ({
+  specs: specs.map(spec => ({ ...spec, name: `${prefix}${spec.name}` })),
+  make: parameter => make(name => parameter(`${prefix}${name}`))
+})
+
 /** The parameters as inputs of a program, under their own names. */
 export const parameterInputs = (specs: ReadonlyArray<ParameterSpec>): Parameter => {
   const inputs = new Map(specs.map(({ dtype = "f32", name, shape }) => [name, input(name, dtype, shape)]))

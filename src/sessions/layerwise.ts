@@ -7,21 +7,22 @@ import type { PackedArrays } from "../tokens/packing.ts"
 import type { StoredTensor, StoredTensors } from "../formats/tensorFiles.ts"
 import type { Buffer, Buffers, Call, Engine, EngineError, Executable } from "../engines/Engine.ts"
 import { vjp } from "../tensor/autodiff.ts"
-import { gather, input, reshape, rmsNorm } from "../tensor/ops.ts"
-import { programDigest } from "../tensor/encode.ts"
+import { gather, input, reshape } from "../tensor/ops.ts"
 import { makeProgram } from "../tensor/Program.ts"
 import type { Tensor } from "../tensor/Tensor.ts"
 import type { BatchShape } from "../models/nextTokenLoss.ts"
 import type { AttentionContext } from "../models/layers/attention.ts"
 import {
   embeddingKey,
-  finalNormKey,
+  finalNorm,
   headKey,
+  layerPrefix,
   type ModelConfig,
   parameterAliases,
   parameterSpecs
 } from "../models/config.ts"
-import { layerOf, layerPrefix } from "../models/layers/layer.ts"
+import { makeLayer } from "../models/layers/layer.ts"
+import { dense } from "../models/linear/linear.ts"
 import {
   allocateParameters,
   type Parameter,
@@ -84,23 +85,21 @@ const layerKinds = (
     const context = layerContext(config, x.shape[1]!, x.dtype, attention)
     const known = new Map<string, LayerKind>()
     const kinds: Array<LayerKind> = []
-    for (let layer = 0; layer < config.layers; layer++) {
-      const { make, specs: named } = layerOf(config, layer)
-      const within = (name: string): string => name.slice(layerPrefix(layer).length)
-      const specs = named.map(spec => ({ ...spec, name: within(spec.name) }))
-      const parameter = parameterInputs(specs)
-      const y = make(name => parameter(within(name)))(x, layer, context)
-      const program = makeProgram({ y })
-      const digest = programDigest(program)
-      const kind = known.get(digest) ?? {
-        specs,
-        parameter,
-        y,
-        program: yield* engine.compile(program),
-        sets: [yield* allocateParameters(engine, specs), yield* allocateParameters(engine, specs)] as const
+    for (const layer of config.layers) {
+      const key = JSON.stringify(layer)
+      if (!known.has(key)) {
+        const { make, specs } = makeLayer(layer, config.hiddenSize, dense(config.initializerRange))
+        const parameter = parameterInputs(specs)
+        const y = make(parameter)(context)(x)
+        known.set(key, {
+          specs,
+          parameter,
+          y,
+          program: yield* engine.compile(makeProgram({ y })),
+          sets: [yield* allocateParameters(engine, specs), yield* allocateParameters(engine, specs)]
+        })
       }
-      known.set(digest, kind)
-      kinds.push(kind)
+      kinds.push(known.get(key)!)
     }
     return kinds
   })
@@ -132,7 +131,7 @@ export const makeLayerwise = (
     const segmentIds = yield* engine.allocate("i32", [rows, length])
     const positions = yield* engine.allocate("i32", [rows, length])
     const states: Array<Buffer> = []
-    for (let i = 0; i <= config.layers; i++) states.push(yield* engine.allocate("f32", stateShape))
+    for (let i = 0; i <= config.layers.length; i++) states.push(yield* engine.allocate("f32", stateShape))
 
     const x = input("x", "f32", stateShape)
     const kinds = yield* layerKinds(engine, config, x, {
@@ -142,7 +141,7 @@ export const makeLayerwise = (
     })
     const setOf = (layer: number): ParameterBuffers => kinds[layer]!.sets[layer % 2]!
     const forwardCalls: Array<Call> = []
-    for (let layer = 0; layer < config.layers; layer++)
+    for (let layer = 0; layer < config.layers.length; layer++)
       forwardCalls.push(
         yield* engine.bind(
           kinds[layer]!.program,
@@ -154,15 +153,17 @@ export const makeLayerwise = (
     const at = yield* engine.allocate("i32", [wanted])
     const hidden = yield* engine.allocate("f32", [wanted, d])
     const hiddenGradient = yield* engine.allocate("f32", [wanted, d])
-    const finalNorm = yield* engine.allocate("f32", [d])
-    yield* engine.upload(finalNorm, yield* stored(finalNormKey).floats(0, d))
+    const lastNorm = finalNorm(config)
+    const finalNormKey = lastNorm.specs[0]!.name
+    const normWeight = yield* engine.allocate("f32", [d])
+    yield* engine.upload(normWeight, yield* stored(finalNormKey).floats(0, d))
     const last = input("last", "f32", stateShape)
     const norm = input("norm", "f32", [d])
     const picked = gather(reshape(last, [rows * length, d]), input("at", "i32", [wanted]))
-    const normed = rmsNorm(picked, norm, config.normEpsilon)
+    const normed = lastNorm.make(() => norm)(picked)
     const pick = yield* engine.bind(
       yield* engine.compile(makeProgram({ hidden: normed })),
-      { last: states.at(-1)!, norm: finalNorm, at },
+      { last: states.at(-1)!, norm: normWeight, at },
       { hidden }
     )
     const headName = config.tiedHead ? embeddingKey : headKey
@@ -194,7 +195,7 @@ export const makeLayerwise = (
           })
         }
       })
-    const ascending = Array.from({ length: config.layers }, (_, layer) => layer)
+    const ascending = Array.from({ length: config.layers.length }, (_, layer) => layer)
 
     let ids: Int32Array = new Int32Array(0)
     const embed = Effect.gen(function* () {
@@ -246,8 +247,8 @@ export const makeLayerwise = (
             const normGradient = yield* engine.allocate("f32", [d])
             const top = yield* engine.bind(
               yield* engine.compile(makeProgram({ dLast: dLast!, dNorm: dNorm! })),
-              { last: states.at(-1)!, norm: finalNorm, at, seed: hiddenGradient },
-              { dLast: flowing[config.layers % 2]!, dNorm: normGradient }
+              { last: states.at(-1)!, norm: normWeight, at, seed: hiddenGradient },
+              { dLast: flowing[config.layers.length % 2]!, dNorm: normGradient }
             )
             yield* engine.run([top])
             yield* onGradient(finalNormKey, (yield* engine.download(normGradient)) as Float32Array, 0)

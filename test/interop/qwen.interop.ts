@@ -6,13 +6,8 @@ import { afterEach, beforeEach, describe, expect, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { openTensors, type StoredTensors } from "../../src/formats/tensorFiles.ts"
 import { makeOrt } from "../../src/engines/ort/ort.ts"
-import {
-  decodeModelConfig,
-  encodeModelConfig,
-  type ModelConfig,
-  parameterAliases,
-  parameterSpecs
-} from "../../src/models/config.ts"
+import { type ModelConfig, parameterAliases, parameterSpecs } from "../../src/models/config.ts"
+import { decodeModelConfig, encodeModelConfig } from "../../src/models/families.ts"
 import { allocateParameters, initialise, initialValues } from "../../src/models/parameters.ts"
 import { forward, logits, weightsOf } from "../../src/models/decoder.ts"
 import { loadWeights, saveWeights } from "../../src/models/weights.ts"

@@ -1,4 +1,4 @@
-/** A forward pass of Qwen2 and Qwen3 for one document, in plain float64 loops written from the equations: nothing is shared with src/. */
+/** A forward pass of a decoder with attention in all layers for one document, in plain float64 loops written from the equations: nothing is shared with src/. */
 import type { ModelConfig } from "../../src/models/config.ts"
 
 type Vector = ReadonlyArray<number>
@@ -34,25 +34,26 @@ export const bruteForward = (
   tokens: ReadonlyArray<number>,
   causal: boolean
 ): { readonly states: ReadonlyArray<Matrix>; readonly logits: Matrix } => {
-  const { headDim, heads, hiddenSize: d, keyValueHeads, normEpsilon } = config
+  const { hiddenSize: d } = config
   const embedding = rows(weight("model.embed_tokens.weight"), d)
   let x: Matrix = tokens.map(token => embedding[token]!)
   const states = [x]
-  for (let l = 0; l < config.layers; l++) {
+  for (const [l, { feedForward, mixer, norm: kind }] of config.layers.entries()) {
+    const { headDim, heads, keyValueHeads } = mixer
     const w = (name: string): ArrayLike<number> => weight(`model.layers.${l}.${name}`)
     const headsOf = (name: "q" | "k" | "v", input: Vector, position: number): Matrix => {
-      const bias = config.attentionBias ? w(`self_attn.${name}_proj.bias`) : undefined
+      const bias = mixer.bias ? w(`self_attn.${name}_proj.bias`) : undefined
       const split = rows(apply(rows(w(`self_attn.${name}_proj.weight`), d), input, bias), headDim)
       if (name === "v") return split
       return split.map(head =>
         rope(
-          config.family === "qwen3" ? norm(head, w(`self_attn.${name}_norm.weight`), normEpsilon) : head,
+          mixer.headNorm === undefined ? head : norm(head, w(`self_attn.${name}_norm.weight`), mixer.headNorm.epsilon),
           position,
-          config.ropeTheta
+          mixer.ropeTheta
         )
       )
     }
-    const normed = x.map(row => norm(row, w("input_layernorm.weight"), normEpsilon))
+    const normed = x.map(row => norm(row, w("input_layernorm.weight"), kind.epsilon))
     const q = normed.map((row, i) => headsOf("q", row, i))
     const k = normed.map((row, i) => headsOf("k", row, i))
     const v = normed.map((row, i) => headsOf("v", row, i))
@@ -70,14 +71,14 @@ export const bruteForward = (
           seen.reduce((sum, j, n) => sum + (e[n]! / total) * v[j]![kv]![c]!, 0)
         )
       }).flat()
-      const backBias = config.family === "qwen3" && config.attentionBias ? w("self_attn.o_proj.bias") : undefined
+      const backBias = mixer.outputBias ? w("self_attn.o_proj.bias") : undefined
       const projected = apply(out, mixed, backBias)
       return row.map((value, c) => value + projected[c]!)
     })
     const [gate, up] = ["gate", "up"].map(name => rows(w(`mlp.${name}_proj.weight`), d))
-    const down = rows(w("mlp.down_proj.weight"), config.intermediateSize)
+    const down = rows(w("mlp.down_proj.weight"), feedForward.intermediateSize)
     x = attended.map(row => {
-      const input = norm(row, w("post_attention_layernorm.weight"), normEpsilon)
+      const input = norm(row, w("post_attention_layernorm.weight"), kind.epsilon)
       const u = apply(up!, input)
       const inner = apply(gate!, input).map((g, i) => (g / (1 + Math.exp(-g))) * u[i]!)
       const projected = apply(down, inner)
@@ -86,5 +87,5 @@ export const bruteForward = (
     states.push(x)
   }
   const head = config.tiedHead ? embedding : rows(weight("lm_head.weight"), d)
-  return { states, logits: x.map(row => apply(head, norm(row, weight("model.norm.weight"), normEpsilon))) }
+  return { states, logits: x.map(row => apply(head, norm(row, weight("model.norm.weight"), config.norm.epsilon))) }
 }

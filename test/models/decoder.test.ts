@@ -5,13 +5,8 @@ import { encodeModel } from "../../src/engines/ort/onnx.ts"
 import { makeOrt } from "../../src/engines/ort/ort.ts"
 import { segmentsOf } from "../../src/engines/ort/segments.ts"
 import { evaluateTensors, type Values } from "../../src/engines/reference/evaluate.ts"
-import {
-  countParameters,
-  decodeModelConfig,
-  encodeModelConfig,
-  type ModelConfig,
-  parameterSpecs
-} from "../../src/models/config.ts"
+import { countParameters, type ModelConfig, parameterSpecs } from "../../src/models/config.ts"
+import { decodeModelConfig, encodeModelConfig } from "../../src/models/families.ts"
 import {
   chunkedCrossEntropy,
   chunkedOfLogits,
@@ -27,24 +22,20 @@ import { makeProgram } from "../../src/tensor/Program.ts"
 import { normals, randomKey } from "../../src/tensor/random.ts"
 import { elements, type Tensor } from "../../src/tensor/Tensor.ts"
 import { runOnce } from "../engines/runOnce.ts"
+import { modelConfig, type ModelSizes } from "../support/tinyModel.ts"
 import { bruteForward } from "./bruteForce.ts"
 
-const tiny = (changes: Partial<ModelConfig> = {}): ModelConfig => ({
-  family: "qwen3",
-  hiddenSize: 12,
-  intermediateSize: 20,
-  layers: 2,
-  heads: 4,
-  keyValueHeads: 2,
-  headDim: 6,
-  vocabSize: 17,
-  normEpsilon: 1e-6,
-  ropeTheta: 100,
-  tiedHead: true,
-  attentionBias: false,
-  initializerRange: 0.02,
-  ...changes
-})
+const tiny = (changes: ModelSizes = {}): ModelConfig =>
+  modelConfig({
+    hiddenSize: 12,
+    intermediateSize: 20,
+    heads: 4,
+    keyValueHeads: 2,
+    headDim: 6,
+    vocabSize: 17,
+    initializerRange: 0.02,
+    ...changes
+  })
 const families: { readonly [name: string]: ModelConfig } = {
   "Qwen3, tied": tiny(),
   "Qwen3, untied, with biases": tiny({ tiedHead: false, attentionBias: true, layers: 3 }),
@@ -285,11 +276,12 @@ describe("config.json", () => {
   })
 
   it("takes theta from either place, and biases from the family", () => {
-    const theta = (changes: object) => Effect.runSync(decodeModelConfig({ ...base, ...changes })).ropeTheta
+    const mixer = (changes: object) => Effect.runSync(decodeModelConfig({ ...base, ...changes })).layers[0]!.mixer
+    const theta = (changes: object) => mixer(changes).ropeTheta
     expect(theta({ rope_theta: 1e6 })).toBe(1e6)
     expect(theta({ rope_parameters: { rope_type: "default", rope_theta: 5e5 } })).toBe(5e5)
-    expect(Effect.runSync(decodeModelConfig({ ...base, model_type: "qwen2" })).attentionBias).toBe(true)
-    expect(Effect.runSync(decodeModelConfig(base)).attentionBias).toBe(false)
+    expect(mixer({ model_type: "qwen2" }).bias).toBe(true)
+    expect(mixer({}).bias).toBe(false)
   })
 
   it("is written so that it is read again", () => {
@@ -300,11 +292,11 @@ describe("config.json", () => {
   it("fills in what a file leaves out as transformers does", () => {
     const { head_dim: _, ...without } = base
     const read = (json: object) => Effect.runSync(decodeModelConfig(json))
-    expect(read({ ...without, num_attention_heads: 32, num_key_value_heads: null })).toMatchObject({
+    expect(read({ ...without, num_attention_heads: 32, num_key_value_heads: null }).layers[0]!.mixer).toMatchObject({
       headDim: 128,
       keyValueHeads: 32
     })
-    expect(read({ ...without, model_type: "qwen2" }).headDim).toBe(1024 / 16)
+    expect(read({ ...without, model_type: "qwen2" }).layers[0]!.mixer.headDim).toBe(1024 / 16)
     expect(read({ ...base, layer_types: Array(28).fill("full_attention") })).toEqual(read(base))
   })
 

@@ -6,7 +6,15 @@ describe("operations of a step", () => {
   it("are those of the matrix products, counted one by one", () => {
     for (const tiedHead of [true, false]) {
       const config = modelConfig({ tiedHead })
-      const { headDim, heads, hiddenSize: d, intermediateSize, keyValueHeads, layers, vocabSize } = config
+      const {
+        hiddenSize: d,
+        layers: { length: layers },
+        vocabSize
+      } = config
+      const {
+        feedForward: { intermediateSize },
+        mixer: { headDim, heads, keyValueHeads }
+      } = config.layers[0]!
       const perLayer = 2 * d * heads * headDim + 2 * d * keyValueHeads * headDim + 3 * d * intermediateSize
       const products = layers * perLayer + vocabSize * d
       // Norms are vectors: next to nothing, and counted as if each of their numbers multiplied a token.

@@ -18,10 +18,10 @@ import { temporaryDirectory } from "../support/inProcess.ts"
 import { bruteForward } from "../models/bruteForce.ts"
 import { modelConfig } from "../support/tinyModel.ts"
 
-const base = modelConfig({ layers: 3, heads: 4, keyValueHeads: 2, vocabSize: 23, initializerRange: 0.5 })
+const base = { layers: 3, heads: 4, keyValueHeads: 2, vocabSize: 23, initializerRange: 0.5 }
 const configs: { readonly [name: string]: ModelConfig } = {
-  "Qwen3, tied": base,
-  "Qwen2, untied": { ...base, family: "qwen2", tiedHead: false, attentionBias: true, layers: 2 }
+  "Qwen3, tied": modelConfig(base),
+  "Qwen2, untied": modelConfig({ ...base, family: "qwen2", tiedHead: false, layers: 2 })
 }
 
 let directory: ReturnType<typeof temporaryDirectory>

@@ -3,7 +3,8 @@ import { copyFileSync, mkdirSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { Effect } from "effect"
 import { saveTensors } from "../../src/formats/tensorFiles.ts"
-import { encodeModelConfig, type ModelConfig, parameterSpecs } from "../../src/models/config.ts"
+import { type ModelConfig, parameterSpecs } from "../../src/models/config.ts"
+import { decodeModelConfig, encodeModelConfig } from "../../src/models/families.ts"
 import { colaFormat } from "../../src/methods/cola/networks.ts"
 import type { LatentFormat } from "../../src/methods/shared/latents/latentFormat.ts"
 import type { LatentModel } from "../../src/methods/shared/latents/latentModel.ts"
@@ -12,23 +13,44 @@ import { vfmFormat } from "../../src/methods/vfm/networks.ts"
 import { initialValues } from "../../src/models/parameters.ts"
 import { shippedDirectory } from "./tokenizers.ts"
 
+/** Fields of `config.json` by other names, for models whose layers are alike. */
+const fieldNames = {
+  family: "model_type",
+  hiddenSize: "hidden_size",
+  intermediateSize: "intermediate_size",
+  layers: "num_hidden_layers",
+  heads: "num_attention_heads",
+  keyValueHeads: "num_key_value_heads",
+  headDim: "head_dim",
+  vocabSize: "vocab_size",
+  ropeTheta: "rope_theta",
+  tiedHead: "tie_word_embeddings",
+  attentionBias: "attention_bias",
+  initializerRange: "initializer_range",
+  attentionBlockSize: "attention_block_size"
+} as const
+export type ModelSizes = { readonly [field in keyof typeof fieldNames]?: number | string | boolean }
+
 /** A configuration that computes in no time. */
-export const modelConfig = (changes: Partial<ModelConfig> = {}): ModelConfig => ({
-  family: "qwen3",
-  hiddenSize: 8,
-  intermediateSize: 12,
-  layers: 2,
-  heads: 2,
-  keyValueHeads: 1,
-  headDim: 4,
-  vocabSize: 11,
-  normEpsilon: 1e-6,
-  ropeTheta: 100,
-  tiedHead: true,
-  attentionBias: false,
-  initializerRange: 0.3,
-  ...changes
-})
+export const modelConfig = (changes: ModelSizes = {}): ModelConfig => {
+  const sizes: ModelSizes = {
+    family: "qwen3",
+    hiddenSize: 8,
+    intermediateSize: 12,
+    layers: 2,
+    heads: 2,
+    keyValueHeads: 1,
+    headDim: 4,
+    vocabSize: 11,
+    ropeTheta: 100,
+    tiedHead: true,
+    attentionBias: changes.family === "qwen2",
+    initializerRange: 0.3,
+    ...changes
+  }
+  const fields = Object.entries(sizes).map(([name, value]) => [fieldNames[name as keyof ModelSizes], value])
+  return Effect.runSync(decodeModelConfig(Object.fromEntries(fields)))
+}
 
 export const tinyConfig = modelConfig({ vocabSize: 2048, ropeTheta: 10_000 })
 const seed = 5

@@ -6,9 +6,10 @@ import { rowTensors } from "../../sessions/query.ts"
 import { type Data, inputsOf, makeSession } from "../../sessions/session.ts"
 import type { LoadedModel } from "../../models/artifact.ts"
 import { cola, type ColaArchitecture, colaShape, colaSpecs } from "./networks.ts"
+import { finalNorm } from "../../models/config.ts"
 import { countElements } from "../../models/parameters.ts"
 import { forward, weightsOf } from "../../models/decoder.ts"
-import { input, lessEqual, constant, rmsNorm } from "../../tensor/ops.ts"
+import { input, lessEqual, constant } from "../../tensor/ops.ts"
 import { normals, randomKey } from "../../tensor/random.ts"
 import { canvasArrays, type CanvasShape, makeCanvas } from "../../decoding/canvas.ts"
 import type { DiffusionDecoding } from "../../decoding/diffusion.ts"
@@ -106,8 +107,7 @@ const withLatents = (
           const decoder = cola(architecture, config, weight, length)
           const drawn = input("latents", "f32", [rows, latents, width])
           return {
-            final: ({ hiddenStates: all }) =>
-              rmsNorm(decoder.decode(all.at(-1)!, drawn), weight("model.norm.weight"), config.normEpsilon)
+            final: ({ hiddenStates: all }) => finalNorm(config).make(weight)(decoder.decode(all.at(-1)!, drawn))
           }
         },
         data: () => ({ latents: z })

@@ -112,7 +112,7 @@ export const colaShape = (
       shifted: architecture.colaVariant === "fast_block",
       promptWidth: architecture.colaCondition ? d : undefined
     },
-    stateLayer: stateIndex(architecture.colaSourceLayer, layers)
+    stateLayer: stateIndex(architecture.colaSourceLayer, layers.length)
   }
 }
 

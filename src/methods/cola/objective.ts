@@ -4,12 +4,12 @@
  */
 import { Effect } from "effect"
 import { klPerElement, reparameterised } from "../shared/latents/gaussian.ts"
-import type { ModelConfig } from "../../models/config.ts"
+import { finalNorm, type ModelConfig } from "../../models/config.ts"
 import { cola, colaShape } from "./networks.ts"
 import { chunkedCrossEntropy, forward, type ForwardOptions, weightsOf } from "../../models/decoder.ts"
 import { predictionCount } from "../../models/nextTokenLoss.ts"
 import { mean, square } from "../../tensor/composites.ts"
-import { add, concat, equal, mul, reshape, rmsNorm, sliceAxis, stopGradient, sub, sum } from "../../tensor/ops.ts"
+import { add, concat, equal, mul, reshape, sliceAxis, stopGradient, sub, sum } from "../../tensor/ops.ts"
 import type { Tensor } from "../../tensor/Tensor.ts"
 import type { Objective } from "../../training/objective.ts"
 import type { ColaSettings } from "./settings.ts"
@@ -104,7 +104,7 @@ export const colaObjective = (
 
       const kl = sum(mul(mean(sum(klPerElement(distribution), 2), 1), input("rowWeights")))
       const last = networks.decode(masked.at(-1)!, z)
-      const final = rmsNorm(last, detached(weights.finalNorm), config.normEpsilon)
+      const final = finalNorm(config).make(name => detached(parameter(name)))(last)
       const before = reshape(sliceAxis(final, 1, 0, length - 1), [predictionCount(shape), config.hiddenSize])
       const losses = chunkedCrossEntropy(before, detached(weights.head), input("targets"))
       const tokens = sum(mul(losses, input("tokenWeights")))

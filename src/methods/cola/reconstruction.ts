@@ -7,7 +7,7 @@ import { inputsOf, makeSession } from "../../sessions/session.ts"
 import type { ModelConfig } from "../../models/config.ts"
 import { cola, type ColaArchitecture } from "./networks.ts"
 import { forward, weightsOf } from "../../models/decoder.ts"
-import { constant, equal, lessEqual, reshape, rmsNorm, select, sliceAxis } from "../../tensor/ops.ts"
+import { constant, equal, lessEqual, reshape, select, sliceAxis } from "../../tensor/ops.ts"
 import { judged, type Reconstruction, type ReconstructionShape, total } from "../shared/latents/reconstruction.ts"
 
 export const colaReconstruction = (
@@ -34,7 +34,7 @@ export const colaReconstruction = (
     const first = equal(positions, 0)
     const ids = select(first, given, constant(mask, "i32"))
     const last = networks.decode(forward(config, weights, ids, context).hiddenStates.at(-1)!, mean)
-    const final = rmsNorm(last, weights.finalNorm, config.normEpsilon)
+    const final = weights.finalNorm(last)
     const columns = rows * (length - 1)
     const before = reshape(sliceAxis(final, 1, 0, length - 1), [columns, config.hiddenSize])
     const targets = reshape(sliceAxis(given, 1, 1, length), [columns])

@@ -9,10 +9,10 @@ import { Schema } from "effect"
 import { Count, Positive, PositiveInt, setting, Share } from "../../config/setting.ts"
 import { snakeKeys } from "../../config/snakeKeys.ts"
 import { noiseSchedules } from "./noiseSchedule.ts"
-import { reshape, rmsNorm, stopGradient } from "../../tensor/ops.ts"
+import { reshape, stopGradient } from "../../tensor/ops.ts"
 import type { Tensor } from "../../tensor/Tensor.ts"
 import { attentionMask } from "../../models/layers/attention.ts"
-import { embeddingKey, headKey, type ModelConfig } from "../../models/config.ts"
+import { embeddingKey, finalNorm, headKey, type ModelConfig } from "../../models/config.ts"
 import type { ParameterSpec } from "../../models/parameters.ts"
 import { denoise, type DenoiserShape, denoiserSpecs, type Prompt } from "../shared/latents/denoiser.ts"
 import { latentFormat } from "../shared/latents/latentFormat.ts"
@@ -106,7 +106,7 @@ export const ldlmShape = (architecture: LdlmArchitecture, { hiddenSize: d, layer
       positions: latentPositions,
       promptWidth: promptLength > 0 ? d : undefined
     },
-    stateLayer: stateIndex(architecture.encoderHiddenLayer, layers)
+    stateLayer: stateIndex(architecture.encoderHiddenLayer, layers.length)
   }
 }
 
@@ -169,7 +169,7 @@ export const ldlm = (architecture: LdlmArchitecture, config: ModelConfig, weight
         })
       if (!architecture.tieLmHead) return reshape(x, [batch * length, width])
       const output = resized ? linear(own, "token_decoder.output", x) : x
-      return reshape(rmsNorm(output, weights("model.norm.weight"), config.normEpsilon), [batch * length, d])
+      return reshape(finalNorm(config).make(weights)(output), [batch * length, d])
     },
     /** [V, width of what it reads], and a bias [V] where the head is new. */
     head: (): { readonly weight: Tensor; readonly bias?: Tensor } =>

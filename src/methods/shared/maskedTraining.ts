@@ -85,7 +85,7 @@ export const withLayersOf = <Settings extends MaskedSettings>(
 ): Settings => {
   const { alignLayers, layersOf } = settings
   if (alignLayers === undefined || layersOf === undefined) return settings
-  const mapped = alignLayers.map(layer => Math.round((layer * layers) / layersOf))
+  const mapped = alignLayers.map(layer => Math.round((layer * layers.length) / layersOf))
   return { ...settings, alignLayers: [...new Set(mapped)].sort((a, b) => a - b) }
 }
 

@@ -4,7 +4,8 @@ import { Effect } from "effect"
 import { makeOrt } from "../../../src/engines/ort/ort.ts"
 import { evaluateTensors } from "../../../src/engines/reference/evaluate.ts"
 import { parameterSpecs } from "../../../src/models/config.ts"
-import { decoderLayer, type LayerParts, selfAttention, swiglu } from "../../../src/models/layers/layer.ts"
+import { decoderLayer, makeLayer } from "../../../src/models/layers/layer.ts"
+import type { Mixer } from "../../../src/models/layers/mixer.ts"
 import { dense, type LinearKind } from "../../../src/models/linear/linear.ts"
 import { allocateParameters, initialValues, parameterInputs } from "../../../src/models/parameters.ts"
 import { forward, layerContext, logits, weightsOf } from "../../../src/models/decoder.ts"
@@ -20,23 +21,20 @@ const config = modelConfig({ layers: 1, initializerRange: 0.5 })
 const length = 5
 
 /** Weights as bytes that a table turns into numbers, left alone in training, and a product of rank 2 that is trained. */
-const adapted: LinearKind = {
-  specs: ({ inputs, name, outputs }) => [
+const adapted: LinearKind = ({ inputs, name, outputs }) => ({
+  specs: [
     { name: `${name}.codes`, shape: [outputs, inputs], initial: "zeros", dtype: "u8" },
     { name: `${name}.table`, shape: [256], initial: "zeros" },
     { name: `${name}.down`, shape: [2, inputs], initial: { normal: 0.3 } },
     { name: `${name}.up`, shape: [outputs, 2], initial: { normal: 0.3 } }
   ],
-  make:
-    ({ name }, parameter) =>
-    x => {
-      const weight = gather(parameter(`${name}.table`), cast(parameter(`${name}.codes`), "i32"))
-      const low = matmul(x, parameter(`${name}.down`), { transposeB: true })
-      return add(matmul(x, weight, { transposeB: true }), matmul(low, parameter(`${name}.up`), { transposeB: true }))
-    }
-}
-const layerOfKind = (kind: LinearKind) =>
-  decoderLayer(config, { mixer: selfAttention(config, kind), feedForward: swiglu(config, kind) })
+  make: parameter => x => {
+    const weight = gather(parameter(`${name}.table`), cast(parameter(`${name}.codes`), "i32"))
+    const low = matmul(x, parameter(`${name}.down`), { transposeB: true })
+    return add(matmul(x, weight, { transposeB: true }), matmul(low, parameter(`${name}.up`), { transposeB: true }))
+  }
+})
+const layerOfKind = (kind: LinearKind) => makeLayer(config.layers[0]!, config.hiddenSize, kind)
 
 describe("layers", () => {
   it.live("compute with weights that are stored as bytes and carry an adapter, which alone is trained", () =>
@@ -47,7 +45,7 @@ describe("layers", () => {
         const x = input("x", "f32", [1, length, config.hiddenSize])
         const context = layerContext(config, length, "f32", { causal: true })
         const parameter = parameterInputs(specs)
-        const y = make(parameter)(x, 0, context)
+        const y = make(parameter)(context)(x)
         const trained = specs.filter(({ name }) => /down$|up$/.test(name)).map(({ name }) => name)
         const found = gradients(
           sum(mul(y, y)),
@@ -98,7 +96,7 @@ describe("layers", () => {
           })
         )
         const expected = evaluateTensors(
-          { y: plain.make(parameterInputs(plain.specs))(x, 0, context) },
+          { y: plain.make(parameterInputs(plain.specs))(context)(x) },
           { ...dense64, x: data },
           { exact: true }
         )["y"]!
@@ -117,11 +115,8 @@ describe("layers", () => {
     const specs = parameterSpecs(config)
     const weights = weightsOf(config, parameterInputs(specs))
     // A layer of other parts, which leaves everything as it is.
-    const nothing: LayerParts = {
-      mixer: { specs: [], make: () => x => mul(x, 0) },
-      feedForward: { specs: [], make: () => x => mul(x, 0) }
-    }
-    const other = decoderLayer(config, nothing)
+    const nothing: Mixer = { specs: [], make: () => () => x => mul(x, 0), cache: () => [], flops: () => 0 }
+    const other = decoderLayer(nothing, { specs: [], make: () => x => mul(x, 0) }, config.norm, config.hiddenSize)
     const layers = [other.make(parameterInputs(other.specs)), ...weights.layers]
     const { final, hiddenStates } = forward(config, { ...weights, layers }, input("tokens", "i32", [1, length]), {
       causal: true

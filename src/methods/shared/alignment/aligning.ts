@@ -50,7 +50,7 @@ export const aligning = (
     throw new RangeError("reprAlignContrastive has no distance: leave reprAlignLossMode out, or set it to cosine")
   const places = microBatchRows * length
   const source = cached === undefined ? liveTeacher(config, layers, data) : cachedTeacher(config, layers, data, cached)
-  const weights = layerWeights(layers, { deepest: config.layers, exponent: settings.reprAlignLayerExp })
+  const weights = layerWeights(layers, { deepest: config.layers.length, exponent: settings.reprAlignLayerExp })
   const pools = settings.subgoalAlignWt > 0
   const distance =
     settings.reprAlignLossMode === "cosine" ? cosineDistance : angularDistance(settings.reprAlignAngularMargin)

@@ -44,11 +44,11 @@ export const isAligned = ({
 
 /** The layers that are aligned. Throws RangeError for one that the model does not have, or twice. */
 export const alignedLayers = ({ alignLayers }: AlignmentSettings, config: ModelConfig): ReadonlyArray<number> => {
-  const layers = alignLayers ?? Array.from({ length: config.layers }, (_, i) => i + 1)
-  const wrong = layers.find(layer => layer > config.layers)
+  const layers = alignLayers ?? Array.from({ length: config.layers.length }, (_, i) => i + 1)
+  const wrong = layers.find(layer => layer > config.layers.length)
   if (wrong !== undefined)
     throw new RangeError(
-      `there is no layer ${wrong} to align; the model has layers 1 to ${config.layers}, and the embedding, 0`
+      `there is no layer ${wrong} to align; the model has layers 1 to ${config.layers.length}, and the embedding, 0`
     )
   const repeated = layers.find((layer, i) => layers.indexOf(layer) !== i)
   if (repeated !== undefined) throw new RangeError(`layer ${repeated} is to be aligned twice`)

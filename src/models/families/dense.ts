@@ -1,0 +1,109 @@
+/** What the dense families of Qwen share: layers that are all alike, of attention and SwiGLU. */
+import { Effect, Schema } from "effect"
+import { type ModelConfig, type ModelConfigError, refuse } from "../config.ts"
+import type { SelfAttention } from "../layers/selfAttention.ts"
+import { common, commonFields, makeFamily, Size, Theta, withDefault } from "./family.ts"
+
+const fieldsOf = <Name extends string>(name: Name) =>
+  Schema.Struct({
+    model_type: Schema.Literal(name),
+    ...commonFields,
+    intermediate_size: Size,
+    num_attention_heads: Size,
+    num_key_value_heads: Schema.optionalKey(Schema.NullOr(Size)),
+    head_dim: Schema.optionalKey(Size),
+    rope_theta: Schema.optionalKey(Theta),
+    rope_scaling: Schema.optionalKey(Schema.NullOr(Schema.Unknown)),
+    /** The newer place of both. */
+    rope_parameters: Schema.optionalKey(
+      Schema.Struct({ rope_type: withDefault(Schema.String, "default"), rope_theta: Schema.optionalKey(Theta) })
+    ),
+    attention_bias: Schema.optionalKey(Schema.Boolean),
+    hidden_act: withDefault(Schema.String, "silu"),
+    use_sliding_window: withDefault(Schema.Boolean, false),
+    /** The kind of each layer's attention, in newer files. */
+    layer_types: Schema.optionalKey(Schema.NullOr(Schema.Array(Schema.String)))
+  })
+export type DenseFields = ReturnType<typeof fieldsOf>["Type"]
+
+/** Where the file names no other. */
+const defaultTheta = 10_000
+/** The one kind of attention that layers have here. */
+const fullAttention = "full_attention"
+
+/** What would be computed otherwise. */
+const refused = (fields: DenseFields): ModelConfigError | undefined => {
+  const { rope_parameters: rope } = fields
+  if (fields.rope_scaling !== undefined && fields.rope_scaling !== null)
+    return refuse("rope_scaling", fields.rope_scaling, "null")
+  if (rope !== undefined && rope.rope_type !== "default")
+    return refuse("rope_parameters.rope_type", rope.rope_type, '"default"')
+  if (fields.hidden_act !== "silu") return refuse("hidden_act", fields.hidden_act, '"silu"')
+  if (fields.use_sliding_window) return refuse("use_sliding_window", true, "false")
+  const otherKind = fields.layer_types?.findIndex(kind => kind !== fullAttention) ?? -1
+  if (otherKind >= 0)
+    return refuse(`layer_types[${otherKind}]`, fields.layer_types![otherKind], JSON.stringify(fullAttention))
+  return undefined
+}
+
+/** A family by what its fields mean for attention, given the norm of its layers. */
+export const denseFamily = <Name extends string>({
+  architecture,
+  attention,
+  headDim: defaultHeadDim,
+  name
+}: {
+  readonly name: Name
+  readonly architecture: string
+  /** Where the file has no `head_dim`. */
+  readonly headDim: (fields: DenseFields) => number
+  readonly attention: (
+    fields: DenseFields,
+    norm: ModelConfig["norm"]
+  ) => Effect.Effect<Pick<SelfAttention, "bias" | "outputBias" | "headNorm">, ModelConfigError>
+}) =>
+  makeFamily({
+    name,
+    architecture,
+    fields: fieldsOf(name),
+    read: fields =>
+      Effect.gen(function* () {
+        const problem = refused(fields)
+        if (problem !== undefined) return yield* problem
+        const shared = common(fields)
+        const particular = yield* attention(fields, shared.norm)
+        const heads = fields.num_attention_heads
+        const keyValueHeads = fields.num_key_value_heads ?? heads
+        const headDim = fields.head_dim ?? defaultHeadDim(fields)
+        if (heads % keyValueHeads !== 0)
+          return yield* refuse("num_key_value_heads", keyValueHeads, `a divisor of the ${heads} attention heads`)
+        if (!Number.isInteger(headDim) || headDim % 2 !== 0) return yield* refuse("head_dim", headDim, "an even number")
+        const ropeTheta = fields.rope_theta ?? fields.rope_parameters?.rope_theta ?? defaultTheta
+        const layer = {
+          mixer: { kind: "attention", heads, keyValueHeads, headDim, ropeTheta, ...particular },
+          feedForward: { kind: "swiglu", intermediateSize: fields.intermediate_size },
+          norm: shared.norm
+        } as const
+        return { family: name, ...shared, layers: Array.from({ length: fields.num_hidden_layers }, () => layer) }
+      }),
+    write: ({ hiddenSize, initializerRange, layers, norm, tiedHead, vocabSize }) => {
+      const { feedForward, mixer } = layers[0]!
+      return {
+        hidden_size: hiddenSize,
+        intermediate_size: feedForward.intermediateSize,
+        num_hidden_layers: layers.length,
+        num_attention_heads: mixer.heads,
+        num_key_value_heads: mixer.keyValueHeads,
+        head_dim: mixer.headDim,
+        vocab_size: vocabSize,
+        rms_norm_eps: norm.epsilon,
+        rope_theta: mixer.ropeTheta,
+        rope_scaling: null,
+        tie_word_embeddings: tiedHead,
+        attention_bias: mixer.bias,
+        hidden_act: "silu",
+        use_sliding_window: false,
+        initializer_range: initializerRange
+      }
+    }
+  })

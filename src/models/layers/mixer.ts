@@ -1,0 +1,53 @@
+/** What a layer is made of: a mixer, through which tokens see each other, and a feed-forward network, which works on each token alone. */
+import type { DType } from "../../tensor/dtype.ts"
+import type { Shape, Tensor } from "../../tensor/Tensor.ts"
+import type { Part } from "../parameters.ts"
+import type { AttentionContext, AttentionMask, Rotation } from "./attention.ts"
+
+/** A tensor that a layer keeps from one pass to the next. */
+export interface CacheSpec {
+  readonly name: string
+  readonly dtype: DType
+  readonly shape: Shape
+}
+
+/** Rows that are computed together, and tokens of each that a cache has room for. */
+export interface CacheShape {
+  readonly rows: number
+  readonly capacity: number
+}
+
+/** A layer's cache in one pass, which reads `length` tokens behind those that earlier passes read. */
+export interface LayerCache {
+  /** i32 [1]: of the pass's tokens so many count, the others are padding. What sums up all tokens so far goes on past these alone. */
+  readonly count: Tensor
+  /** What earlier passes left; zeros in the first. */
+  readonly read: (name: string) => Tensor
+  /** What later passes will read, once. */
+  readonly write: (name: string, value: Tensor) => void
+  /** For a cache with a place for each token, [rows, capacity, …]: puts there what this pass's tokens leave, [rows, length, …], and gives all of it. */
+  readonly append: (name: string, fresh: Tensor) => Tensor
+}
+
+/** What a layer knows of the pass that it is in. */
+export interface LayerContext extends AttentionContext {
+  readonly mask: AttentionMask | undefined
+  /** Angles by which attention tells places apart; the same tensors for all layers of one size. */
+  readonly rotation: (headDim: number, theta: number) => Rotation
+  /** Left out: the pass begins with the first token, and nothing comes after its last. */
+  readonly cache?: LayerCache
+}
+
+/** x [B, L, d] -> [B, L, d], in some pass. What the pass alone decides is computed when it is given, and never again in a backward pass. */
+export type Layer = (context: LayerContext) => (x: Tensor) => Tensor
+
+/** A layer, or its mixer. */
+export interface Mixer extends Part<Layer> {
+  /** What it keeps of the tokens that it has read, so that the next need not read them again. */
+  readonly cache: (shape: CacheShape) => ReadonlyArray<CacheSpec>
+  /** Operations, forward and backward, by which the tokens of a document of this length see each other, products with weights left out. */
+  readonly flops: (length: number) => number
+}
+
+/** x [..., d] -> [..., d]. */
+export type FeedForward = (x: Tensor) => Tensor
