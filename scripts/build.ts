@@ -69,6 +69,7 @@ const bundle = async (): Promise<void> => {
       index: "src/index.ts",
       script: "src/cli/script.ts",
       whyPlaces: "src/cli/verbs/whyPlaces.ts",
+      identityThread: "src/runner/identityThread.ts",
       tokenizeWorker: "src/tokens/tokenizeWorker.ts",
       ortWorker: "src/engines/ort/worker.ts",
       parquetDecoder: "src/formats/parquet/decoderProcess.ts",
@@ -80,7 +81,7 @@ const bundle = async (): Promise<void> => {
     treeshake: {
       moduleSideEffects: [
         {
-          test: /src\/cli\/(main|everything|worker)\.ts|executors\/guard\.ts|tokenizeWorker\.ts|ort\/worker\.ts|decoderProcess\.ts/,
+          test: /src\/cli\/(main|everything|worker)\.ts|executors\/guard\.ts|identityThread\.ts|tokenizeWorker\.ts|ort\/worker\.ts|decoderProcess\.ts/,
           sideEffects: true
         },
         { external: true, sideEffects: true },

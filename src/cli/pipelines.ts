@@ -12,7 +12,7 @@ import { noteLoads } from "../runner/InMemory.ts"
 import * as awaited from "../runner/awaited.ts"
 import { notAlone } from "./ending.ts"
 import { dist, frames, root } from "./home.ts"
-import { resolveOurselves } from "./ourselves.ts"
+import { resolveOurselves } from "../runner/ourselves.ts"
 import { here, keepPlace } from "./place.ts"
 import { keepStdout } from "./terminal/terminal.ts"
 

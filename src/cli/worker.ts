@@ -6,7 +6,7 @@ import type { FromWorker, ToWorker } from "../executors/Executor.ts"
 import { execute } from "../runner/Child.ts"
 import { makeLoad } from "../runner/Loading.ts"
 import { compiled, root } from "./home.ts"
-import { resolveOurselves } from "./ourselves.ts"
+import { resolveOurselves } from "../runner/ourselves.ts"
 
 let word = ""
 const say = (message: FromWorker) => line.send({ ...message, word })

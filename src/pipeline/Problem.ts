@@ -103,6 +103,9 @@ const sketch = (value: unknown, depth: number): string => {
   return `${text}${list ? "]" : "}"}`
 }
 
+/** What somebody's code threw, in words. */
+export const messageOf = (cause: unknown): string => (cause instanceof Error ? cause.message : describe(cause))
+
 /** `train.layers[0]["odd name"]`: a path as it is written in code. */
 export const formatPath = (path: ReadonlyArray<PropertyKey>): string =>
   path

@@ -61,6 +61,11 @@ const runStage = (
   onProgress: (progress: Progress) => void
 ): Effect.Effect<ResultRecord, StageError> =>
   Effect.gen(function* () {
+    if ((stage.identity === undefined) !== (request.identity === undefined))
+      return yield* permanent(
+        `stage ${request.stage.name} ${stage.identity === undefined ? "has no identity any more" : "has an identity now"}, other than when the pipeline was loaded`,
+        "run again: then the pipeline is loaded with the code of now"
+      )
     const cpuBefore = process.cpuUsage()
     const layers = request.store.layers.map(path => Layer.make({ directory: path, disk: nodeDisk }))
     // What is damaged stays where it is: the runner looks at it, and moves it aside when the ledger knows what it means.

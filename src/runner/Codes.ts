@@ -2,11 +2,12 @@
 import { existsSync, readFileSync } from "node:fs"
 import { join } from "node:path"
 import { Effect } from "effect"
-import { canonical } from "../pipeline/Digest.ts"
+import { canonical, type Digest } from "../pipeline/Digest.ts"
 import type { PlanNode } from "../pipeline/Plan.ts"
 import type { AnyStage } from "../pipeline/Stage.ts"
 import { permanent, type StageError } from "../pipeline/StageError.ts"
 import * as Fingerprint from "./Fingerprint.ts"
+import * as FreshIdentity from "./FreshIdentity.ts"
 import * as InMemory from "./InMemory.ts"
 import type { CodeOf } from "./Resolver.ts"
 
@@ -40,8 +41,8 @@ export interface Codes {
   readonly filesOf: (node: PlanNode) => ReadonlyArray<readonly [path: string, stat: string]>
   /** For `why`: what a stage's fingerprint consists of. */
   readonly fingerprintOf: (node: PlanNode) => Fingerprint.Fingerprint
-  /** Whether the functions of the node's stage in this process are those of its code. */
-  readonly isInMemory: (node: PlanNode) => boolean
+  /** The identity of the node's stage, of its code of now. */
+  readonly identityOf: (node: PlanNode) => NonNullable<AnyStage["identity"]>
   /** Whether all that the node's fingerprint was made from is on disk as it was. */
   readonly isCurrent: (node: PlanNode) => boolean
   /** Computes the node's code anew where it changed; from then on the others answer with that. */
@@ -62,8 +63,6 @@ export const load = (
 ): Effect.Effect<Codes, StageError> =>
   Effect.gen(function* () {
     const found = new Map<AnyStage, Map<string, Known>>()
-    /** The code that this process has loaded, of stages with an identity. */
-    const inMemory = new Map<AnyStage, Map<string, Known>>()
     const source: Source = { memory, dist, session: new Fingerprint.Session(builtOurs(dist)) }
     for (const { parameters, stage } of nodes) {
       const method = Fingerprint.chosenMethod(stage, parameters) ?? noMethod
@@ -73,13 +72,17 @@ export const load = (
       const [sibling] = methods.values()
       const location = sibling ?? (yield* Fingerprint.locate(stage))
       const first = yield* known(stage, method, location, source)
-      methods.set(method, first)
-      if (stage.identity !== undefined && InMemory.isOf(first.fingerprint.loadable))
-        inMemory.set(stage, (inMemory.get(stage) ?? new Map<string, Known>()).set(method, first))
+      methods.set(method, InMemory.isOf(first.fingerprint.loadable) ? { ...first, loaded: first.code.digest } : first)
     }
     const methodsOf = (stage: AnyStage) => found.get(stage)!
     const of = ({ parameters, stage }: PlanNode) =>
       methodsOf(stage).get(Fingerprint.chosenMethod(stage, parameters) ?? noMethod)!
+    const locate = (node: PlanNode): StageLocation => {
+      const { built, export: name, file, fingerprint } = of(node)
+      if (built) return { module: file, export: name }
+      const { loadable, roots, silent } = fingerprint
+      return { module: file, export: name, loadable, silent, packages: roots }
+    }
     return {
       codeOf: node => of(node).code,
       filesOf: node => {
@@ -87,21 +90,10 @@ export const load = (
         return built ? [] : fingerprint.unhooked.map(seen => [seen[0], Fingerprint.stateNow(seen)] as const)
       },
       fingerprintOf: node => of(node).fingerprint,
-      locate: node => {
-        const { built, export: name, file, fingerprint } = of(node)
-        if (built) return { module: file, export: name }
-        const { loadable, roots, silent } = fingerprint
-        return { module: file, export: name, loadable, silent, packages: roots }
-      },
-      isInMemory: node => {
-        const now = of(node)
-        const method = Fingerprint.chosenMethod(node.stage, node.parameters) ?? noMethod
-        const loaded = inMemory.get(node.stage)?.get(method)
-        if (now.built || loaded === undefined) return now.built
-        return (
-          loaded.fingerprint.digest === now.fingerprint.digest ||
-          (InMemory.isOf(now.fingerprint.loadable) && packagesOf(loaded.fingerprint) === packagesOf(now.fingerprint))
-        )
+      locate,
+      identityOf: node => {
+        const { built, code, loaded } = of(node)
+        return built || loaded === code.digest ? node.stage.identity! : FreshIdentity.of(node, locate(node))
       },
       isCurrent: node => of(node).built || Fingerprint.isCurrent(of(node).fingerprint),
       refresh: node =>
@@ -112,16 +104,10 @@ export const load = (
           const fresh = { ...source, session: new Fingerprint.Session(builtOurs(dist)) }
           return Effect.map(
             known(node.stage, method, before, fresh),
-            now => void methodsOf(node.stage).set(method, now)
+            now => void methodsOf(node.stage).set(method, { ...now, loaded: before.loaded })
           )
         })
     }
-  })
-
-const packagesOf = ({ packages, unhooked }: Fingerprint.Fingerprint): string =>
-  canonical({
-    packages,
-    contents: unhooked.filter(seen => Fingerprint.isTree(seen[1])).map(([path, , digest]) => [path, digest])
   })
 
 interface Source {
@@ -140,6 +126,8 @@ interface Known extends Location {
   readonly code: CodeOf
   /** Whether it is part of the built program, whose files nobody edits. */
   readonly built: boolean
+  /** The code whose functions this process has, where that is known. */
+  readonly loaded: Digest | undefined
 }
 
 const known = (
@@ -156,6 +144,7 @@ const known = (
       export: name,
       fingerprint,
       built: built !== undefined,
+      loaded: undefined,
       code: {
         digest: built === undefined ? fingerprint.digest : Fingerprint.withFlags(fingerprint.digest),
         detail: canonical({ modules: fingerprint.modules, packages: fingerprint.packages })

@@ -60,7 +60,7 @@ export const targetOf = (
 export const ownPackage = "dllm-pipeline"
 
 /** Above `src/runner/`, and above `dist/<build>/`. */
-const ownRoot = fileURLToPath(new URL("../..", import.meta.url)).replace(/\/$/, "")
+export const ownRoot = fileURLToPath(new URL("../..", import.meta.url)).replace(/\/$/, "")
 
 /** Sources and programs that several fingerprints share: each module is read and parsed once. */
 export class Session {

@@ -6,13 +6,14 @@ import * as Remembered from "../ledger/Remembered.ts"
 import { canonical, type Digest } from "../pipeline/Digest.ts"
 import type { PlanNode } from "../pipeline/Plan.ts"
 import * as Problem from "../pipeline/Problem.ts"
-import type { IdentityContext } from "../pipeline/Stage.ts"
+import type { AnyStage, IdentityContext } from "../pipeline/Stage.ts"
 import { permanent, StageError } from "../pipeline/StageError.ts"
 import * as Layer from "../store/Layer.ts"
 import { nodeDisk } from "../store/NodeDisk.ts"
 import type { Store } from "../store/Store.ts"
 import * as awaited from "./awaited.ts"
 import type { Memory } from "./Codes.ts"
+import * as FreshIdentity from "./FreshIdentity.ts"
 
 /** What a node's parameters stand for. */
 export interface Identity {
@@ -27,6 +28,8 @@ export interface IdentityOptions {
   readonly writable: boolean
   readonly store: Store
   readonly memory: Memory
+  /** The function of the code that the node's key names. */
+  readonly identityOf: (node: PlanNode) => NonNullable<AnyStage["identity"]>
   /** Ask again what moving names stand for. */
   readonly refresh: boolean
   /** Milliseconds after which an identity is given up that nothing has brought on. */
@@ -76,25 +79,21 @@ export const make = (options: IdentityOptions): Evaluate => {
   return node => {
     const files: Array<readonly [string, string]> = []
     const help = new Help()
-    const whose = `${node.label}: the identity of stage ${node.stage.name}`
-    return Effect.suspend(() => {
-      const returned: unknown = node.stage.identity!(node.parameters, contextOf(options, names, files, help))
-      return Effect.isEffect(returned)
-        ? (returned as Effect.Effect<unknown, unknown>)
-        : Effect.fail(
-            permanent(
-              `${whose} returned ${returned instanceof Promise ? "a promise" : Problem.describe(returned)} instead of an Effect`,
-              "write Effect.succeed(value), or Effect.promise(() => promise)"
-            )
-          )
-    }).pipe(
+    const whose = FreshIdentity.whoseIdentity(node.label, node.stage.name)
+    return FreshIdentity.call(
+      options.identityOf(node),
+      node.parameters,
+      contextOf(options, names, files, help),
+      whose
+    ).pipe(
       awaited.as(whose),
       work => Effect.raceFirst(work, help.givenUp(options.patienceMs ?? defaultPatienceMs, whose)),
       Effect.catchCause(cause => {
         // Where it is we who are interrupted, this is passed over.
         if (Cause.hasInterrupts(cause)) return Effect.fail(permanent(`${whose} failed: it was cut off from within`))
         const error = Cause.squash(cause)
-        if (!(error instanceof StageError)) return Effect.fail(permanent(`${whose} failed: ${messageOf(error)}`))
+        if (!(error instanceof StageError))
+          return Effect.fail(permanent(`${whose} failed: ${Problem.messageOf(error)}`))
         const told = error.message.startsWith(`${node.label}: `) ? error.message : `${node.label}: ${error.message}`
         return Effect.fail(
           new StageError({
@@ -108,21 +107,22 @@ export const make = (options: IdentityOptions): Evaluate => {
         Effect.try({
           try: () => ({ text: canonical(value), files }),
           catch: cause =>
-            permanent(`${whose} returned what cannot enter a key: ${messageOf(cause)}`, "it must return plain JSON")
+            permanent(
+              `${whose} returned what cannot enter a key: ${Problem.messageOf(cause)}`,
+              "it must return plain JSON"
+            )
         })
       )
     )
   }
 }
 
-const messageOf = (cause: unknown): string => (cause instanceof Error ? cause.message : Problem.describe(cause))
-
 /** The stat of a regular file; what is none is refused with what it is, before anybody opens it and waits. */
 const regular = (path: string): Effect.Effect<BigIntStats, StageError> =>
   Effect.flatMap(
     Effect.try({
       try: () => statSync(path, { bigint: true, throwIfNoEntry: false }),
-      catch: cause => permanent(`${Problem.visible(String(path))}: ${messageOf(cause)}`)
+      catch: cause => permanent(`${Problem.visible(String(path))}: ${Problem.messageOf(cause)}`)
     }),
     stat => {
       if (stat === undefined) return Effect.fail(permanent(`${path}: there is no such file`))

@@ -7,7 +7,7 @@ import { latestSnapshot } from "../ledger/Plans.ts"
 import * as Remembered from "../ledger/Remembered.ts"
 import type { Digest } from "../pipeline/Digest.ts"
 import type { NodeId, Plan, PlanNode } from "../pipeline/Plan.ts"
-import { permanent, type StageError } from "../pipeline/StageError.ts"
+import type { StageError } from "../pipeline/StageError.ts"
 import type { Store } from "../store/Store.ts"
 import * as Codes from "./Codes.ts"
 import * as Identities from "./Identities.ts"
@@ -49,7 +49,7 @@ export const plan = (options: PlanningOptions): Effect.Effect<Planned, StageErro
       }
     }
     const codes = yield* Codes.load(wanted.nodes, memory, options.dist)
-    const evaluate = withOwnCode(codes, Identities.make({ ...options, memory }))
+    const evaluate = withOwnCode(codes, Identities.make({ ...options, memory, identityOf: codes.identityOf }))
     const identities = yield* resolveIdentities(wanted.nodes, evaluate)
     const resolver = new Resolver({
       plan: wanted,
@@ -110,18 +110,17 @@ const isThere = (store: Store, artifact: Digest): Effect.Effect<boolean> =>
     return (yield* store.has(objects)).size === new Set(objects).size
   }).pipe(Effect.orElseSucceed(() => false))
 
-/** An identity is code of its stage, too. What the function of an older code says must not stand beside a result of the new one. */
+/** How often code is read anew that changes between the look at it and its loading. */
+const lookedTimes = 3
+
+/** An identity is code of its stage, too: what the function of an older code says must not stand beside a result of the new one. */
 const withOwnCode =
   (codes: Codes.Codes, evaluate: Identities.Evaluate): Identities.Evaluate =>
   node =>
-    codes.isInMemory(node)
-      ? evaluate(node)
-      : Effect.fail(
-          permanent(
-            `${node.label}: its code changed since the pipeline was loaded, and its identity is part of that: what its parameters stand for now is not known`,
-            "run again: then the pipeline is loaded with the code of now"
-          )
-        )
+    Effect.suspend(() => evaluate(node)).pipe(
+      Effect.tapError(error => (error.class === "stale" ? codes.refresh(node) : Effect.void)),
+      Effect.retry({ times: lookedTimes, while: error => error.class === "stale" })
+    )
 
 const lookAgain =
   (codes: Codes.Codes, evaluate: Identities.Evaluate, identities: Map<NodeId, Identities.Identity>): Ports["look"] =>

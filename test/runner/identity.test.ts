@@ -167,6 +167,7 @@ describe("an identity that never settles", () => {
       writable: false,
       store: Store.make({ root: "/nowhere", disk: nodeDisk }),
       memory: { get: () => undefined, set: () => undefined },
+      identityOf: node => node.stage.identity!,
       refresh: false,
       patienceMs: 20
     })

@@ -10,7 +10,7 @@ import { makeLoad } from "../../runner/Loading.ts"
 import { Exit, exitCodes } from "../failure.ts"
 import * as flags from "../flags.ts"
 import { root } from "../home.ts"
-import { resolveOurselves } from "../ourselves.ts"
+import { resolveOurselves } from "../../runner/ourselves.ts"
 import { stdout } from "../terminal/terminal.ts"
 
 export const command = Command.make(
