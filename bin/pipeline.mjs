@@ -106,8 +106,9 @@ if (process.env["PIPELINE_LAUNCHER"] === undefined && isStale()) {
     stdio: ["ignore", "ignore", "inherit"],
     env: { ...process.env, PIPELINE_BUILD_QUIET: "1" }
   })
-  if (built.status !== 0 && !existsSync(entry)) {
-    console.error("the program could not be built; run `npm ci`, then `npm run build`")
+  // The program of other sources would do other work than what is written here.
+  if (built.status !== 0) {
+    console.error("the program could not be built from its sources; run `npm ci`, then `npm run build`")
     process.exit(1)
   }
 }

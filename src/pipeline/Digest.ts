@@ -35,16 +35,17 @@ export const toBytes = (digest: string): Buffer => Buffer.from(digest, "hex")
 
 export const fromBytes = (bytes: Uint8Array): Digest => Buffer.from(bytes).toString("hex") as Digest
 
-/** Nothing that enters a key is nested deeper; a cyclic value is found by it, too. */
+/** Nothing that enters a key is nested deeper. */
 const deepest = 64
 
 /**
  * JSON with sorted keys, no spaces and one spelling per number, so that equal values have equal text.
  * Throws a TypeError that names the path of a value which JSON cannot hold (undefined, NaN, a function, a cycle).
  */
-export const canonical = (value: unknown): string => encode(value, "", 0)
+export const canonical = (value: unknown): string => encode(value, "", [])
 
-const encode = (value: unknown, path: string, depth: number): string => {
+/** `above`: the objects that hold the value, outermost first. */
+const encode = (value: unknown, path: string, above: ReadonlyArray<object>): string => {
   switch (typeof value) {
     case "string":
       return JSON.stringify(value)
@@ -60,10 +61,12 @@ const encode = (value: unknown, path: string, depth: number): string => {
       throw unfit(path, `${value === undefined ? "undefined" : `a ${typeof value}`} has no JSON form`)
   }
   if (value === null) return "null"
-  if (depth > deepest) throw unfit(path, `nested deeper than ${deepest} levels, or a cycle`)
+  if (above.includes(value)) throw unfit(path, "the value holds itself")
+  if (above.length > deepest) throw unfit(shortened(path), `nested deeper than ${deepest} levels`)
+  const within = [...above, value]
   if (Array.isArray(value)) {
     // Array.from visits holes, too: they are undefined, and refused.
-    return `[${Array.from(value, (item, i) => encode(item, `${path}[${i}]`, depth + 1)).join(",")}]`
+    return `[${Array.from(value, (item, i) => encode(item, `${path}[${i}]`, within)).join(",")}]`
   }
   const prototype: unknown = Object.getPrototypeOf(value)
   if (prototype !== Object.prototype && prototype !== null) throw unfit(path, "only plain objects have a JSON form")
@@ -71,10 +74,14 @@ const encode = (value: unknown, path: string, depth: number): string => {
   for (const key of Object.keys(value).sort()) {
     const field: unknown = (value as Record<string, unknown>)[key]
     if (field !== undefined) {
-      fields.push(`${JSON.stringify(key)}:${encode(field, path === "" ? key : `${path}.${key}`, depth + 1)}`)
+      fields.push(`${JSON.stringify(key)}:${encode(field, path === "" ? key : `${path}.${key}`, within)}`)
     }
   }
   return `{${fields.join(",")}}`
 }
+
+/** Characters of a path that a message shows. */
+const longestPath = 60
+const shortened = (path: string): string => (path.length > longestPath ? `${path.slice(0, longestPath)}…` : path)
 
 const unfit = (path: string, why: string) => new TypeError(`${path === "" ? "the value" : path}: ${why}`)

@@ -1,4 +1,7 @@
-/** The state of every node of a run, and the rules by which it changes. Synchronous: no effect, no clock. */
+/**
+ * The state of every node of a run, and the rules by which it changes. Synchronous: no effect, no clock. In one piece, over 300 lines, because every rule reads and writes
+ * the same sets; what can be told apart (keys that are computed for several nodes, patience with setbacks) lies beside it.
+ */
 import type { KnownOutput } from "../ledger/Actions.ts"
 import { fromDamaged } from "../ledger/Why.ts"
 import type { Digest } from "../pipeline/Digest.ts"
@@ -39,7 +42,6 @@ type Result = readonly [NodeId, Digest, ReadonlyArray<KnownOutput>]
 
 const isPresent = (outputs: ReadonlyArray<KnownOutput>) => outputs.every(output => output.state === "present")
 
-/** The state of every node, and the rules by which it changes. Synchronous. */
 export class Board {
   readonly #options: BoardOptions
   readonly #resolver: Resolver

@@ -1,5 +1,5 @@
 /** Code fingerprints: the digest of all that a stage can reach, and what was looked at to know it. docs/architecture.md says what is covered. */
-import { existsSync } from "node:fs"
+import { statSync } from "node:fs"
 import { dirname, join, resolve } from "node:path"
 import { fileURLToPath, pathToFileURL } from "node:url"
 import { Effect } from "effect"
@@ -208,7 +208,9 @@ const declaredContent = (
 ): { readonly digest: string; readonly files: ReadonlyArray<string> } => {
   const digest = trail.digest(path)
   if (digest !== undefined) return { digest, files: [] }
-  if (!existsSync(path)) throw new Error(`its files name ${name}, but there is no ${path}`)
+  const stat = statSync(path, { throwIfNoEntry: false })
+  if (stat === undefined) throw new Error(`its files name ${name}, but there is no ${path}`)
+  if (!stat.isDirectory()) throw new Error(`its files name ${name}, but ${path} is neither a file nor a directory`)
   return contentOf(trail, path)
 }
 

@@ -1,6 +1,6 @@
 /** What a command line loads before it answers: a verb that only looks must not bring the whole program with it. */
-import { execFileSync } from "node:child_process"
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
+import { execFileSync, spawnSync } from "node:child_process"
+import { copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { basename, join } from "node:path"
 import { fileURLToPath } from "node:url"
@@ -118,5 +118,20 @@ describe("start-up", () => {
   it("names the files of pages so that no words lead elsewhere", () => {
     assert.strictEqual(pageFile(["run", "--help"], false), "page.run.--help.txt")
     assert.notInclude(pageFile(["../../x", "a/b\\c"], true), "/")
+  })
+})
+
+describe("the launcher of a checkout", () => {
+  it("runs no program of other sources: where the build fails, nothing is run", () => {
+    const checkout = join(folder, "checkout")
+    for (const part of ["bin", "dist", "scripts"]) mkdirSync(join(checkout, part), { recursive: true })
+    copyFileSync(fileURLToPath(new URL("../../bin/pipeline.mjs", import.meta.url)), join(checkout, "bin/pipeline.mjs"))
+    writeFileSync(join(checkout, "package.json"), `{ "type": "module" }`)
+    writeFileSync(join(checkout, "dist/main.js"), `console.log("what was built before")`)
+    writeFileSync(join(checkout, "scripts/build.ts"), `console.error("line 1: it does not parse"); process.exit(1)`)
+    const ended = spawnSync(process.execPath, [join(checkout, "bin/pipeline.mjs"), "run"], { encoding: "utf8" })
+    assert.deepStrictEqual([ended.status, ended.stdout], [1, ""])
+    assert.include(ended.stderr, "line 1: it does not parse")
+    assert.include(ended.stderr, "could not be built from its sources")
   })
 })

@@ -1,4 +1,5 @@
 /** What a fingerprint covers, one kind of import after the other: each edit that changes what runs, and edits that change nothing. */
+import { execFileSync } from "node:child_process"
 import { cpSync, existsSync, renameSync, rmSync, statSync, utimesSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { Effect } from "effect"
@@ -223,6 +224,16 @@ describe("a change of it is seen:", () => {
     await changes(project, { "prompt.txt": "b" }, { files: ["./prompt.txt"] })
     await changes(project, { "data/c.txt": "" }, { files: ["./data"] })
   })
+
+  it.skipIf(process.platform === "win32")(
+    "a file that a stage declares cannot be a pipe, whose content nobody knows",
+    async () => {
+      const project = folder({ "w.ts": stage("", "1") })
+      execFileSync("mkfifo", [join(project.root, "pipe")])
+      const failed = await compute(project, { files: ["./pipe"] }).catch(String)
+      assert.match(String(failed), /its files name \.\/pipe, but .*\/pipe is neither a file nor a directory/)
+    }
+  )
 })
 
 describe("a package counts", () => {

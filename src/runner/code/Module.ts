@@ -1,7 +1,17 @@
 /** One module as its text says: what it declares, imports, exports and loads. */
 import type * as Rolldown from "rolldown/utils"
 import { Places } from "./Places.ts"
-import { bare, eachNode, identifierName, isCreateRequire, isErased, isImportMeta, isNode, type Node } from "./Syntax.ts"
+import {
+  assignmentOf,
+  bare,
+  eachNode,
+  identifierName,
+  isCreateRequire,
+  isErased,
+  isImportMeta,
+  isNode,
+  type Node
+} from "./Syntax.ts"
 import { type Unscheduled, withoutScheduling } from "./Unscheduled.ts"
 import { emptyReferences, type References, textOf } from "./Text.ts"
 
@@ -108,12 +118,7 @@ const requiresOf = (body: ReadonlyArray<Node>): { readonly makers: Set<string>; 
     if (name !== undefined) makers.add(name)
   })
   eachNode(body, node => {
-    const [to, value] =
-      node.type === "VariableDeclarator"
-        ? [node["id"], node["init"]]
-        : node.type === "AssignmentExpression"
-          ? [node["left"], node["right"]]
-          : []
+    const [to, value] = assignmentOf(node)
     const name = isNode(to) ? identifierName(bare(to)) : undefined
     if (name !== undefined && isNode(value) && isCreateRequire(bare(value), makers)) requires.add(name)
   })

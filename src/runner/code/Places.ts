@@ -1,7 +1,17 @@
 /** Files that code names by a path relative to its own module: workers, programs, data. */
 import { dirname, join, relative, resolve, sep } from "node:path"
 import { fileURLToPath, pathToFileURL } from "node:url"
-import { bare, eachNode, identifierName, isImportMeta, isNode, literalTexts, memberName, type Node } from "./Syntax.ts"
+import {
+  assignmentOf,
+  bare,
+  eachNode,
+  identifierName,
+  isImportMeta,
+  isNode,
+  literalTexts,
+  memberName,
+  type Node
+} from "./Syntax.ts"
 
 /** Values that a path goes through unchanged, by the name of what is called. */
 const same = new Set(["fileURLToPath", "pathToFileURL", "String", "realpathSync", "normalize"])
@@ -20,12 +30,7 @@ export class Places {
   constructor(path: string, body: ReadonlyArray<Node>) {
     this.#path = path
     eachNode(body, node => {
-      const [to, value] =
-        node.type === "VariableDeclarator"
-          ? [node["id"], node["init"]]
-          : node.type === "AssignmentExpression"
-            ? [node["left"], node["right"]]
-            : []
+      const [to, value] = assignmentOf(node)
       const name = identifierName(to)
       if (name === undefined || !isNode(value)) return
       const known = this.#values.get(name)

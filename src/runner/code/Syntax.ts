@@ -129,3 +129,11 @@ export const eachNode = (value: unknown, look: (node: Node) => void): void => {
     for (const child of Object.values(value)) if (typeof child === "object" && child !== null) eachNode(child, look)
   }
 }
+
+/** What a node declares or assigns, and the value. */
+export const assignmentOf = (node: Node): readonly [to: unknown, value: unknown] =>
+  node.type === "VariableDeclarator"
+    ? [node["id"], node["init"]]
+    : node.type === "AssignmentExpression"
+      ? [node["left"], node["right"]]
+      : [undefined, undefined]
