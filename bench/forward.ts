@@ -18,7 +18,7 @@ import { openTensors } from "../src/formats/tensorFiles.ts"
 import { makeOrt } from "../src/engines/ort/ort.ts"
 import { matmulPeak } from "../src/engines/matmulPeak.ts"
 import { countParameters, type ModelConfig, parameterSpecs } from "../src/models/config.ts"
-import { makeLayerwise } from "../src/sessions/layerwise.ts"
+import { makeLayerwiseModel } from "../src/sessions/layerwise.ts"
 import { allocateParameters, parameterInputs } from "../src/models/parameters.ts"
 import { forward, logits, weightsOf } from "../src/models/decoder.ts"
 import { loadWeights } from "../src/models/weights.ts"
@@ -70,12 +70,16 @@ const measure = (config: ModelConfig, directory: string, mode: (typeof modes)[nu
             )
           })
         : Effect.gen(function* () {
-            const model = yield* makeLayerwise(engine, config, tensors, {
-              rows: 1,
-              length: tokens,
-              causal: true,
-              wanted: 1
-            })
+            const model = yield* makeLayerwiseModel(
+              engine,
+              { config, method: "masked", tensors },
+              {
+                rows: 1,
+                length: tokens,
+                causal: true,
+                predictions: 1
+              }
+            )
             const packed = packedArrays([ids], [[0]], { capacity: tokens, pad: 0 })
             return Effect.andThen(model.forward(packed), model.logits(Int32Array.of(tokens - 1)))
           })

@@ -3,14 +3,17 @@ import { Effect, Schema } from "effect"
 import { encodeFloats } from "../src/formats/floats.ts"
 import { allSequences } from "../src/artifacts/sequences.ts"
 import { anchorKey, anchorMaterials, type AnchorNote, encodeIds } from "../src/methods/shared/anchors/anchors.ts"
+import { setting } from "../src/config/setting.ts"
 import { makeEngine } from "../src/engines/make.ts"
-import { filesOf, loadModel, openModel } from "../src/models/artifact.ts"
-import { computeHiddenStates } from "../src/sessions/hiddenStates.ts"
+import { filesOf, loadParameters, openModel } from "../src/models/artifact.ts"
+import { computeHiddenStates, residentStates } from "../src/sessions/hiddenStates.ts"
+import { layerwiseStates } from "../src/sessions/layerwise.ts"
 import * as Stage from "../src/pipeline/Stage.ts"
 import { asStageError, permanent, StageError } from "../src/pipeline/StageError.ts"
 import { Anchors, ModelFiles, TokenSequences } from "../src/artifacts/kinds.ts"
 
-const tokensPerPass = 1024
+/** Of a pass, by execution: where every pass reads all weights anew, it is to be worth it. */
+const tokensPerPass = { resident: 1024, layerwise: 8192 }
 
 export const anchor = Stage.make("anchor", {
   inputs: { teacher: ModelFiles, sequences: TokenSequences },
@@ -19,17 +22,20 @@ export const anchor = Stage.make("anchor", {
     layers: Schema.Union([
       Schema.Literal("all"),
       Schema.Array(Schema.Int.check(Schema.isGreaterThanOrEqualTo(0)))
-    ]).pipe(Schema.withDecodingDefaultKey(Effect.succeed("all" as const)))
+    ]).pipe(Schema.withDecodingDefaultKey(Effect.succeed("all" as const))),
+    /** `layerwise` holds the weights of two layers at a time: for teachers larger than memory. */
+    execution: setting(Schema.Literals(["resident", "layerwise"]), "resident")
   }),
   outputs: { anchors: Anchors },
   // An item is one layer of one sequence: another layer, or a document more, computes only what is missing.
-  items: { inputs: ["teacher"], parameters: [] },
+  items: { inputs: ["teacher"], parameters: ["execution"] },
   engine: true,
   resources: { cpus: 2, memoryMiB: 2048 },
   run: Effect.fn("anchor")(
     function* ({ engine: numericClass, inputs, metric, outputs, parameters, progress, slots }) {
       const { anchors } = outputs
-      const { config } = yield* openModel(yield* filesOf(inputs.teacher))
+      const teacher = yield* openModel(yield* filesOf(inputs.teacher))
+      const { config } = teacher
       const layers =
         parameters.layers === "all" ? Array.from({ length: config.layers.length + 1 }, (_, i) => i) : parameters.layers
       const wrong = layers.find(layer => layer > config.layers.length)
@@ -53,7 +59,11 @@ export const anchor = Stage.make("anchor", {
       const wanted = [...layers.keys()].filter(l => numbers.some(i => !anchors.has(keys[i]!.layers[l]!)))
       if (numbers.length > 0) {
         const engine = yield* makeEngine(numericClass, { threads: slots.cpus })
-        const teacher = yield* loadModel(engine, yield* filesOf(inputs.teacher))
+        const { execution } = parameters
+        const states =
+          execution === "layerwise"
+            ? layerwiseStates(engine, teacher)
+            : residentStates(engine, config, yield* loadParameters(engine, teacher))
         let done = 0
         const keep = (n: number, computed: ReadonlyArray<Float32Array<ArrayBuffer>>) =>
           Effect.gen(function* () {
@@ -67,10 +77,14 @@ export const anchor = Stage.make("anchor", {
             yield* progress({ done: ++done, total: numbers.length, unit: "sequences" })
           })
         yield* computeHiddenStates(
-          engine,
-          teacher.config,
-          teacher.parameters,
-          { causal: true, pad: teacher.tokenizer.padId, layers: wanted.map(l => layers[l]!), tokensPerPass },
+          config,
+          states,
+          {
+            causal: true,
+            pad: teacher.tokenizer.padId,
+            layers: wanted.map(l => layers[l]!),
+            tokensPerPass: tokensPerPass[execution]
+          },
           numbers.map(i => sequences[i]!),
           keep
         )

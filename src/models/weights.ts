@@ -3,7 +3,7 @@ import { Effect, Schema } from "effect"
 import { shorten } from "../formats/safetensors.ts"
 import { type SaveOptions, saveTensors, type StoredTensor, type StoredTensors } from "../formats/tensorFiles.ts"
 import { visible } from "../pipeline/Problem.ts"
-import type { Engine, EngineError } from "../engines/Engine.ts"
+import type { Buffer, Engine, EngineError } from "../engines/Engine.ts"
 import { sameShape } from "../tensor/shape.ts"
 import { elements, type Shape, shapeText } from "../tensor/Tensor.ts"
 import type { ParameterBuffers, ParameterSpec } from "./parameters.ts"
@@ -76,7 +76,24 @@ const piece = 2 ** 24
 const direct = { F32: "f32", F16: "f16", BF16: "bf16" } as const
 const isDirect = (format: string): format is keyof typeof direct => Object.hasOwn(direct, format)
 
-/** Copies stored tensors into their buffers, piece by piece. Tensors of the names in `others` belong to the model too, and stay where they are. */
+/** Copies a stored tensor, or its elements from `from` to `to`, into a buffer, piece by piece. */
+export const loadTensor = Effect.fn("loadTensor")(function* (
+  engine: Engine,
+  buffer: Buffer,
+  tensor: StoredTensor,
+  from = 0,
+  to = elements(tensor.shape)
+) {
+  if (engine.load !== undefined && isDirect(tensor.dtype) && from === 0 && to === elements(tensor.shape))
+    return yield* engine.load(buffer, { path: tensor.path, dtype: direct[tensor.dtype], offset: tensor.offset })
+  for (let start = from; start < to; start += piece) {
+    const end = Math.min(to, start + piece)
+    const view = end - start === to - from ? buffer : yield* engine.view(buffer, start - from, [end - start])
+    yield* engine.upload(view, yield* tensor.floats(start, end))
+  }
+})
+
+/** Copies stored tensors into their buffers. Tensors of the names in `others` belong to the model too, and stay where they are. */
 export const loadWeights = Effect.fn("loadWeights")(function* (
   engine: Engine,
   { specs, views }: Pick<ParameterBuffers, "specs" | "views">,
@@ -85,19 +102,7 @@ export const loadWeights = Effect.fn("loadWeights")(function* (
   others: ReadonlyArray<Pick<ParameterSpec, "name">> = []
 ) {
   const found = yield* matchWeights(specs, tensors, aliases, others)
-  for (const { name, shape } of specs) {
-    const tensor = found.get(name)!
-    if (engine.load !== undefined && isDirect(tensor.dtype)) {
-      yield* engine.load(views[name]!, { path: tensor.path, dtype: direct[tensor.dtype], offset: tensor.offset })
-      continue
-    }
-    const n = elements(shape)
-    for (let start = 0; start < n; start += piece) {
-      const size = Math.min(piece, n - start)
-      const view = size === n ? views[name]! : yield* engine.view(views[name]!, start, [size])
-      yield* engine.upload(view, yield* tensor.floats(start, start + size))
-    }
-  }
+  for (const { name } of specs) yield* loadTensor(engine, views[name]!, found.get(name)!)
 })
 
 /** Writes parameters as safetensors files, each where `place` says; returns the files' names. */

@@ -17,6 +17,15 @@ export interface HiddenStatesOptions {
   readonly tokensPerPass: number
 }
 
+/** Prepares a model for rows of one length; then gives, for at most so many sequences, hidden states of each layer, f32 [rows x length x d]. */
+export type RowStates<E> = (
+  options: Omit<HiddenStatesOptions, "tokensPerPass"> & BatchShape
+) => Effect.Effect<
+  (sequences: ReadonlyArray<ArrayLike<number>>) => Effect.Effect<ReadonlyArray<Float32Array<ArrayBuffer>>, E>,
+  E,
+  Scope.Scope
+>
+
 /** Hidden states of a sequence: for each layer f32 [tokens x d]. */
 export type OnSequence<E, R> = (
   sequence: number,
@@ -34,17 +43,16 @@ export const bucketOf = (tokens: number): number => {
 }
 
 /**
- * Computes the hidden states of sequences by a model whose parameters lie in buffers. Each sequence has a row of its own, with others of about its length beside it, and
+ * Computes the hidden states of sequences by a model. Each sequence has a row of its own, with others of about its length beside it, and
  * the padding is cut off: what is computed depends on the sequence alone, not on its company.
  */
-export const computeHiddenStates = <E, R>(
-  engine: Engine,
-  config: ModelConfig,
-  parameters: Buffers,
+export const computeHiddenStates = <E, E2, R>(
+  { hiddenSize }: ModelConfig,
+  rowStates: RowStates<E2>,
   options: HiddenStatesOptions,
   sequences: ReadonlyArray<ArrayLike<number>>,
   onSequence: OnSequence<E, R>
-): Effect.Effect<void, E | EngineError, R> =>
+): Effect.Effect<void, E | E2, R> =>
   Effect.gen(function* () {
     const buckets = new Map<number, Array<number>>()
     for (const [i, { length }] of sequences.entries()) {
@@ -56,13 +64,13 @@ export const computeHiddenStates = <E, R>(
     for (const [length, members] of buckets) {
       const rows = Math.min(members.length, Math.max(1, Math.floor(options.tokensPerPass / length)))
       const pass = Effect.gen(function* () {
-        const run = yield* statesOfRows(engine, config, parameters, { ...options, rows, length })
+        const run = yield* rowStates({ ...options, rows, length })
         for (let start = 0; start < members.length; start += rows) {
           const own = members.slice(start, start + rows)
           const computed = yield* run(own.map(i => sequences[i]!))
-          const width = length * config.hiddenSize
+          const width = length * hiddenSize
           for (const [r, sequence] of own.entries()) {
-            const size = sequences[sequence]!.length * config.hiddenSize
+            const size = sequences[sequence]!.length * hiddenSize
             yield* onSequence(
               sequence,
               computed.map(values => values.subarray(r * width, r * width + size))
@@ -74,25 +82,21 @@ export const computeHiddenStates = <E, R>(
     }
   })
 
-/** Hidden states of rows of one length: for each layer f32 [rows x length x d]. */
-const statesOfRows = (
-  engine: Engine,
-  config: ModelConfig,
-  parameters: Buffers,
-  { causal, layers, length, pad, rows }: HiddenStatesOptions & BatchShape
-): Effect.Effect<
-  (sequences: ReadonlyArray<ArrayLike<number>>) => Effect.Effect<Array<Float32Array<ArrayBuffer>>, EngineError>,
-  EngineError,
-  Scope.Scope
-> =>
-  Effect.gen(function* () {
-    const tokens = rowTensors({ rows, length })
-    const { hiddenStates } = forward(config, weightsOf(config, inputsOf(parameters)), tokens.ids, { causal, ...tokens })
-    const wanted = Object.fromEntries(layers.map(layer => [String(layer), hiddenStates[layer]!]))
-    const { run } = yield* makeSession(engine, wanted, parameters)
-    return sequences => {
-      const filled = Array.from({ length: rows }, (_, r) => (r < sequences.length ? [r] : []))
-      const packed = packedArrays(sequences, filled, { capacity: length, pad })
-      return Effect.map(run({ ...packed }), found => layers.map(layer => found[String(layer)]!))
-    }
-  })
+/** Hidden states by a model whose parameters lie in buffers. */
+export const residentStates =
+  (engine: Engine, config: ModelConfig, parameters: Buffers): RowStates<EngineError> =>
+  ({ causal, layers, length, pad, rows }) =>
+    Effect.gen(function* () {
+      const tokens = rowTensors({ rows, length })
+      const { hiddenStates } = forward(config, weightsOf(config, inputsOf(parameters)), tokens.ids, {
+        causal,
+        ...tokens
+      })
+      const wanted = Object.fromEntries(layers.map(layer => [String(layer), hiddenStates[layer]!]))
+      const { run } = yield* makeSession(engine, wanted, parameters)
+      return sequences => {
+        const filled = Array.from({ length: rows }, (_, r) => (r < sequences.length ? [r] : []))
+        const packed = packedArrays(sequences, filled, { capacity: length, pad })
+        return Effect.map(run({ ...packed }), found => layers.map(layer => found[String(layer)]!))
+      }
+    })

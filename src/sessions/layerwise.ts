@@ -1,286 +1,254 @@
 /**
- * Models larger than memory: one program for all layers that compute the same, run with the weights of one layer after the other, which are read from their files
- * while the layer before computes. What enters each layer is kept, what is inside of it is computed again in the backward pass.
+ * Models larger than memory, forward and backward: a program for each kind of layer, run with the weights of one layer after the other, which are read from their
+ * files while the layer before computes. What is inside of a layer is computed again in the backward pass.
  */
 import { Effect, type Scope } from "effect"
-import type { PackedArrays } from "../tokens/packing.ts"
-import type { StoredTensor, StoredTensors } from "../formats/tensorFiles.ts"
-import type { Buffer, Buffers, Call, Engine, EngineError, Executable } from "../engines/Engine.ts"
+import { type PackedArrays, packedArrays } from "../tokens/packing.ts"
+import type { StoredTensor } from "../formats/tensorFiles.ts"
+import type { Buffer, Buffers, Engine, EngineError, Executable } from "../engines/Engine.ts"
 import { vjp } from "../tensor/autodiff.ts"
-import { gather, input, reshape } from "../tensor/ops.ts"
+import { input } from "../tensor/ops.ts"
 import { makeProgram } from "../tensor/Program.ts"
-import type { Tensor } from "../tensor/Tensor.ts"
 import type { BatchShape } from "../models/nextTokenLoss.ts"
-import type { AttentionContext } from "../models/layers/attention.ts"
-import {
-  embeddingKey,
-  finalNorm,
-  headKey,
-  layerPrefix,
-  type ModelConfig,
-  parameterAliases,
-  parameterSpecs
-} from "../models/config.ts"
+import { type OpenModel, tensorsBeside } from "../models/artifact.ts"
+import { embeddingKey, layerPrefix, parameterAliases, parameterSpecs } from "../models/config.ts"
+import { layerContext } from "../models/decoder.ts"
 import { makeLayer } from "../models/layers/layer.ts"
 import { dense } from "../models/linear/linear.ts"
-import {
-  allocateParameters,
-  type Parameter,
-  type ParameterBuffers,
-  parameterInputs,
-  type ParameterSpec
-} from "../models/parameters.ts"
-import { layerContext } from "../models/decoder.ts"
-import { makeStreamedHead, type StreamedHead, type StreamError } from "./streamedHead.ts"
-import { matchWeights, type WeightsError } from "../models/weights.ts"
+import { allocateParameters, type ParameterBuffers, parameterInputs } from "../models/parameters.ts"
+import { loadTensor, matchWeights, type WeightsError } from "../models/weights.ts"
+import type { RowStates } from "./hiddenStates.ts"
+import { rowTensors } from "./query.ts"
+import { makeStreamedHead, type OnGradient, type StreamError, type Targets } from "./streamedHead.ts"
 
 export interface LayerwiseOptions extends BatchShape {
   readonly causal: boolean
-  /** Positions, in all rows together, whose logits or losses are asked for. */
-  readonly wanted: number
-  /** Rows of the head that are held at once. */
-  readonly blockRows?: number
+  /** Where a backward pass follows, what enters each layer is kept. */
+  readonly backward?: boolean
 }
-
-/** What happens to the gradient of a parameter, or of some rows of the head from `firstRow` on. */
-export type OnGradient = (name: string, gradient: Float32Array, firstRow: number) => Effect.Effect<void, StreamError>
 
 export interface Layerwise {
-  /** Runs all layers; what the other functions read stays until the next call. */
-  readonly forward: (packed: PackedArrays) => Effect.Effect<void, StreamError>
-  /** Logits [wanted, V] at positions, counted through the rows. */
-  readonly logits: (positions: Int32Array) => Effect.Effect<Float32Array, StreamError>
-  /**
-   * Sum of the weighted cross-entropies of the targets given the states at the positions, nats; hands over the gradient of every
-   * parameter. The embedding's comes in two parts that add up where it is also the head.
-   */
-  readonly backward: (
-    wanted: { readonly positions: Int32Array; readonly targets: Int32Array; readonly weights: Float32Array },
-    onGradient: OnGradient
-  ) => Effect.Effect<number, StreamError>
+  /** Runs the layers, or the first few of them. `onStates` may download what leaves a layer (1, 2, …) and the embedding (0), f32 [rows, length, d]. */
+  readonly forward: (
+    packed: PackedArrays,
+    options?: {
+      readonly layers?: number
+      readonly onStates?: (
+        layer: number,
+        states: Effect.Effect<Float32Array<ArrayBuffer>, EngineError>
+      ) => Effect.Effect<void, EngineError>
+    }
+  ) => Effect.Effect<void, StreamError>
+  /** From the gradient of what left the last layer to those of all layers and of the embedding's rows. */
+  readonly backward: (statesGradient: Buffer, onGradient: OnGradient) => Effect.Effect<void, StreamError>
+  /** What the last forward pass left behind the last layer. */
+  readonly states: Buffer
+  readonly stored: (name: string) => StoredTensor
 }
 
-const defaultBlockRows = 2 ** 14
+type LayerwiseModel = Pick<OpenModel, "config" | "method" | "tensors">
+
 const gradientName = (name: string): string => `gradient/${name}`
 
-/** What layers that compute the same share: a program, and room for the weights of the running layer and of the next. */
-interface LayerKind {
-  /** Names count from the layer. */
-  readonly specs: ReadonlyArray<ParameterSpec>
-  readonly parameter: Parameter
-  /** x [rows, length, d] after a layer. */
-  readonly y: Tensor
-  readonly program: Executable
+/** Programs of layers of a kind, and room for the weights of the running layer and of the next. Names count from the layer. */
+interface Compiled {
+  readonly forward: Executable
+  /** From dy to dx and the gradients of the weights. */
+  readonly backward?: { readonly program: Executable; readonly gradients: ParameterBuffers }
   readonly sets: readonly [ParameterBuffers, ParameterBuffers]
 }
 
-/** The kind of each layer. */
-const layerKinds = (
+/** The programs of each layer; those of equal kinds are the same. */
+const compiledLayers = (
   engine: Engine,
-  config: ModelConfig,
-  x: Tensor,
-  attention: AttentionContext
-): Effect.Effect<ReadonlyArray<LayerKind>, EngineError, Scope.Scope> =>
+  { config }: LayerwiseModel,
+  { backward = false, causal, ...shape }: LayerwiseOptions
+): Effect.Effect<ReadonlyArray<Compiled>, EngineError, Scope.Scope> =>
   Effect.gen(function* () {
-    const context = layerContext(config, x.shape[1]!, x.dtype, attention)
-    const known = new Map<string, LayerKind>()
-    const kinds: Array<LayerKind> = []
-    for (const layer of config.layers) {
-      const key = JSON.stringify(layer)
-      if (!known.has(key)) {
-        const { make, specs } = makeLayer(layer, config.hiddenSize, dense(config.initializerRange))
-        const parameter = parameterInputs(specs)
-        const y = make(parameter)(context)(x)
-        known.set(key, {
-          specs,
-          parameter,
-          y,
-          program: yield* engine.compile(makeProgram({ y })),
-          sets: [yield* allocateParameters(engine, specs), yield* allocateParameters(engine, specs)]
-        })
-      }
-      kinds.push(known.get(key)!)
+    const { positions, segmentIds } = rowTensors(shape)
+    const context = layerContext(config, shape.length, "f32", { causal, positions, segmentIds })
+    const x = input("x", "f32", [shape.rows, shape.length, config.hiddenSize])
+    const known = new Map<string, Compiled>()
+    for (const kind of config.layers) {
+      const key = JSON.stringify(kind)
+      if (known.has(key)) continue
+      const { make, specs } = makeLayer(kind, config.hiddenSize, dense(config.initializerRange))
+      const parameter = parameterInputs(specs)
+      const y = make(parameter)(context)(x)
+      const [dx, ...ofWeights] = backward
+        ? vjp([y], [input("dy", "f32", y.shape)], [x, ...specs.map(({ name }) => parameter(name))])
+        : []
+      const gradients = Object.fromEntries(specs.map(({ name }, i) => [gradientName(name), ofWeights[i]!]))
+      known.set(key, {
+        forward: yield* engine.compile(makeProgram({ y })),
+        sets: [yield* allocateParameters(engine, specs), yield* allocateParameters(engine, specs)],
+        ...(dx === undefined
+          ? {}
+          : {
+              backward: {
+                program: yield* engine.compile(makeProgram({ dx, ...gradients })),
+                gradients: yield* allocateParameters(engine, specs)
+              }
+            })
+      })
     }
-    return kinds
-  })
-
-/** From dy to dx and the gradients of a layer's weights, its inside computed again. */
-const layerBackward = (engine: Engine, { parameter, specs, y }: LayerKind, x: Tensor) =>
-  Effect.gen(function* () {
-    const gradients = yield* allocateParameters(engine, specs)
-    const names = specs.map(({ name }) => name)
-    const [dx, ...ofWeights] = vjp([y], [input("dy", "f32", y.shape)], [x, ...names.map(parameter)])
-    const program = yield* engine.compile(
-      makeProgram({ dx: dx!, ...Object.fromEntries(names.map((name, i) => [gradientName(name), ofWeights[i]!])) })
-    )
-    const outputs: Buffers = Object.fromEntries(names.map(name => [gradientName(name), gradients.views[name]!]))
-    return { gradients, outputs, program }
+    return config.layers.map(kind => known.get(JSON.stringify(kind))!)
   })
 
 export const makeLayerwise = (
   engine: Engine,
-  config: ModelConfig,
-  tensors: StoredTensors,
-  { blockRows = defaultBlockRows, causal, length, rows, wanted }: LayerwiseOptions
-): Effect.Effect<Layerwise, EngineError | WeightsError | StreamError, Scope.Scope> =>
+  model: LayerwiseModel,
+  options: LayerwiseOptions
+): Effect.Effect<Layerwise, StreamError | WeightsError, Scope.Scope> =>
   Effect.gen(function* () {
+    const { config, tensors } = model
+    const { backward = false, length, rows } = options
     const d = config.hiddenSize
-    const found = yield* matchWeights(parameterSpecs(config), tensors, parameterAliases(config))
+    const depth = config.layers.length
+    const found = yield* matchWeights(parameterSpecs(config), tensors, parameterAliases(config), tensorsBeside(model))
     const stored = (name: string): StoredTensor => found.get(name)!
-    const stateShape = [rows, length, d]
-    const segmentIds = yield* engine.allocate("i32", [rows, length])
-    const positions = yield* engine.allocate("i32", [rows, length])
-    const states: Array<Buffer> = []
-    for (let i = 0; i <= config.layers.length; i++) states.push(yield* engine.allocate("f32", stateShape))
-
-    const x = input("x", "f32", stateShape)
-    const kinds = yield* layerKinds(engine, config, x, {
-      causal,
-      segmentIds: input("segmentIds", "i32", [rows, length]),
-      positions: input("positions", "i32", [rows, length])
-    })
-    const setOf = (layer: number): ParameterBuffers => kinds[layer]!.sets[layer % 2]!
-    const forwardCalls: Array<Call> = []
-    for (let layer = 0; layer < config.layers.length; layer++)
-      forwardCalls.push(
-        yield* engine.bind(
-          kinds[layer]!.program,
-          { x: states[layer]!, segmentIds, positions, ...setOf(layer).views },
-          { y: states[layer + 1]! }
-        )
-      )
-
-    const at = yield* engine.allocate("i32", [wanted])
-    const hidden = yield* engine.allocate("f32", [wanted, d])
-    const hiddenGradient = yield* engine.allocate("f32", [wanted, d])
-    const lastNorm = finalNorm(config)
-    const finalNormKey = lastNorm.specs[0]!.name
-    const normWeight = yield* engine.allocate("f32", [d])
-    yield* engine.upload(normWeight, yield* stored(finalNormKey).floats(0, d))
-    const last = input("last", "f32", stateShape)
-    const norm = input("norm", "f32", [d])
-    const picked = gather(reshape(last, [rows * length, d]), input("at", "i32", [wanted]))
-    const normed = lastNorm.make(() => norm)(picked)
-    const pick = yield* engine.bind(
-      yield* engine.compile(makeProgram({ hidden: normed })),
-      { last: states.at(-1)!, norm: normWeight, at },
-      { hidden }
-    )
-    const headName = config.tiedHead ? embeddingKey : headKey
-    const head: StreamedHead = yield* makeStreamedHead(engine, stored(headName), { hidden, hiddenGradient, blockRows })
-
-    const loadLayer = (layer: number): Effect.Effect<void, StreamError> =>
+    const layers = yield* compiledLayers(engine, model, options)
+    const allocate = (count: number) =>
+      Effect.forEach(Array.from({ length: count }), () => engine.allocate("f32", [rows, length, d]))
+    const states = yield* allocate(backward ? depth + 1 : 2)
+    /** What leaves a layer. */
+    const statesOf = (layer: number): Buffer => states[layer % states.length]!
+    const data: Buffers = {
+      segmentIds: yield* engine.allocate("i32", [rows, length]),
+      positions: yield* engine.allocate("i32", [rows, length])
+    }
+    const setOf = (layer: number): ParameterBuffers => layers[layer]!.sets[layer % 2]!
+    const load = (layer: number) =>
       Effect.forEach(
-        kinds[layer]!.specs,
-        ({ name }) => {
-          const tensor = stored(`${layerPrefix(layer)}${name}`)
-          const size = tensor.shape.reduce((product, extent) => product * extent, 1)
-          return Effect.flatMap(tensor.floats(0, size), values => engine.upload(setOf(layer).views[name]!, values))
-        },
+        setOf(layer).specs,
+        ({ name }) => loadTensor(engine, setOf(layer).views[name]!, stored(`${layerPrefix(layer)}${name}`)),
         { discard: true }
       )
-
+    /** Runs a program of a layer, whose weights are in place. */
+    const run = (layer: number, program: Executable, given: Buffers, outputs: Buffers) =>
+      Effect.scoped(
+        Effect.gen(function* () {
+          const all = { ...setOf(layer).views, ...data, ...given }
+          const inputs = Object.fromEntries(program.program.inputs.map(({ name }) => [name, all[name]!]))
+          yield* engine.run([yield* engine.bind(program, inputs, outputs)])
+        })
+      )
     /** Calls `use` for each layer of an order with its weights in place; reads those of the next one meanwhile. */
-    const overLayers = (
-      order: ReadonlyArray<number>,
-      use: (layer: number) => Effect.Effect<void, StreamError>
-    ): Effect.Effect<void, StreamError> =>
+    const overLayers = (order: ReadonlyArray<number>, use: (layer: number) => Effect.Effect<void, StreamError>) =>
       Effect.gen(function* () {
-        if (order.length > 0) yield* loadLayer(order[0]!)
+        if (order.length > 0) yield* load(order[0]!)
         for (const [i, layer] of order.entries()) {
           const next = order[i + 1]
-          yield* Effect.all([use(layer), next === undefined ? Effect.void : loadLayer(next)], {
+          yield* Effect.all([use(layer), next === undefined ? Effect.void : load(next)], {
             concurrency: 2,
             discard: true
           })
         }
       })
-    const ascending = Array.from({ length: config.layers.length }, (_, layer) => layer)
+    const floats = (buffer: Buffer) =>
+      Effect.map(engine.download(buffer), values => values as Float32Array<ArrayBuffer>)
 
     let ids: Int32Array = new Int32Array(0)
     const embed = Effect.gen(function* () {
-      const embedding = stored(embeddingKey)
       const known = new Map<number, Float32Array>()
       const all = new Float32Array(ids.length * d)
       for (const [i, id] of ids.entries()) {
-        const row = known.get(id) ?? (yield* embedding.floats(id * d, (id + 1) * d))
+        const row = known.get(id) ?? (yield* stored(embeddingKey).floats(id * d, (id + 1) * d))
         known.set(id, row)
         all.set(row, i * d)
       }
-      yield* engine.upload(states[0]!, all)
+      yield* engine.upload(statesOf(0), all)
     })
 
-    const forward = (packed: PackedArrays) =>
-      Effect.gen(function* () {
-        ids = packed.ids
-        yield* engine.upload(segmentIds, packed.segmentIds)
-        yield* engine.upload(positions, packed.positions)
-        yield* embed
-        yield* overLayers(ascending, layer => engine.run([forwardCalls[layer]!]))
-      })
-
     return {
-      forward,
-      logits: wantedPositions =>
+      stored,
+      states: statesOf(depth),
+      forward: (packed, { layers: count = depth, onStates = () => Effect.void } = {}) =>
         Effect.gen(function* () {
-          yield* engine.upload(at, wantedPositions)
-          yield* engine.run([pick])
-          return yield* head.logits
+          ids = packed.ids
+          for (const name of ["segmentIds", "positions"] as const) yield* engine.upload(data[name]!, packed[name])
+          yield* embed
+          yield* onStates(0, floats(statesOf(0)))
+          yield* overLayers([...layers.keys()].slice(0, count), layer =>
+            Effect.andThen(
+              run(layer, layers[layer]!.forward, { x: statesOf(layer) }, { y: statesOf(layer + 1) }),
+              onStates(layer + 1, floats(statesOf(layer + 1)))
+            )
+          )
         }),
-      backward: ({ positions: wantedPositions, targets, weights }, onGradient) =>
+      backward: (statesGradient, onGradient) =>
         Effect.scoped(
           Effect.gen(function* () {
             // Gradients of what enters and leaves a layer, in turns.
-            const flowing = [yield* engine.allocate("f32", stateShape), yield* engine.allocate("f32", stateShape)]
-            const backwards = new Map(
-              yield* Effect.forEach(new Set(kinds), kind =>
-                Effect.map(layerBackward(engine, kind, x), b => [kind, b] as const)
-              )
-            )
-
-            yield* engine.upload(at, wantedPositions)
-            yield* engine.run([pick])
-            const loss = yield* head.loss(targets, weights, (firstRow, gradient) =>
-              onGradient(headName, gradient, firstRow)
-            )
-            const [dLast, dNorm] = vjp([normed], [input("seed", "f32", [wanted, d])], [last, norm])
-            const normGradient = yield* engine.allocate("f32", [d])
-            const top = yield* engine.bind(
-              yield* engine.compile(makeProgram({ dLast: dLast!, dNorm: dNorm! })),
-              { last: states.at(-1)!, norm: normWeight, at, seed: hiddenGradient },
-              { dLast: flowing[config.layers.length % 2]!, dNorm: normGradient }
-            )
-            yield* engine.run([top])
-            yield* onGradient(finalNormKey, (yield* engine.download(normGradient)) as Float32Array, 0)
-
-            yield* overLayers(ascending.toReversed(), layer =>
+            const flowing = yield* allocate(2)
+            const gradientOf = (layer: number): Buffer => (layer === depth ? statesGradient : flowing[layer % 2]!)
+            yield* overLayers([...layers.keys()].reverse(), layer =>
               Effect.gen(function* () {
-                const { gradients, outputs, program } = backwards.get(kinds[layer]!)!
-                const call = yield* engine.bind(
+                const { gradients, program } = layers[layer]!.backward!
+                const outputs = Object.entries(gradients.views).map(([name, view]) => [gradientName(name), view])
+                yield* run(
+                  layer,
                   program,
-                  {
-                    x: states[layer]!,
-                    segmentIds,
-                    positions,
-                    ...setOf(layer).views,
-                    dy: flowing[(layer + 1) % 2]!
-                  },
-                  { dx: flowing[layer % 2]!, ...outputs }
+                  { x: statesOf(layer), dy: gradientOf(layer + 1) },
+                  { dx: gradientOf(layer), ...(Object.fromEntries(outputs) as Buffers) }
                 )
-                yield* engine.run([call])
-                for (const { name } of gradients.specs)
-                  yield* onGradient(
-                    `${layerPrefix(layer)}${name}`,
-                    (yield* engine.download(gradients.views[name]!)) as Float32Array,
-                    0
-                  )
-              }).pipe(Effect.scoped)
+                for (const [name, view] of Object.entries(gradients.views))
+                  yield* onGradient(`${layerPrefix(layer)}${name}`, yield* floats(view), 0)
+              })
             )
-            const entering = (yield* engine.download(flowing[0]!)) as Float32Array
+            const entering = yield* floats(gradientOf(0))
             for (const [i, id] of ids.entries())
               yield* onGradient(embeddingKey, entering.subarray(i * d, (i + 1) * d), id)
-            return loss
           })
         )
+    }
+  })
+
+/** Hidden states by a model whose weights are read layer by layer. */
+export const layerwiseStates =
+  (engine: Engine, model: LayerwiseModel): RowStates<StreamError | WeightsError> =>
+  ({ causal, layers, length, pad, rows }) =>
+    Effect.map(
+      makeLayerwise(engine, model, { causal, rows, length }),
+      ({ forward }) =>
+        sequences =>
+          Effect.gen(function* () {
+            const filled = Array.from({ length: rows }, (_, r) => (r < sequences.length ? [r] : []))
+            const found = new Map<number, Float32Array<ArrayBuffer>>()
+            yield* forward(packedArrays(sequences, filled, { capacity: length, pad }), {
+              layers: Math.max(...layers),
+              onStates: (layer, states) =>
+                layers.includes(layer) ? Effect.map(states, values => void found.set(layer, values)) : Effect.void
+            })
+            return layers.map(layer => found.get(layer)!)
+          })
+    )
+
+/** Rows of the head that are held at once. */
+const defaultBlockRows = 2 ** 14
+
+/** A whole model, with a head for so many positions at once. */
+export const makeLayerwiseModel = (
+  engine: Engine,
+  model: LayerwiseModel,
+  {
+    blockRows = defaultBlockRows,
+    predictions,
+    ...options
+  }: LayerwiseOptions & { readonly predictions: number; readonly blockRows?: number }
+) =>
+  Effect.gen(function* () {
+    const { backward, forward, states, stored } = yield* makeLayerwise(engine, model, options)
+    const head = yield* makeStreamedHead(engine, model.config, stored, { states, predictions, blockRows })
+    return {
+      forward: (packed: PackedArrays) => forward(packed),
+      /** Logits [predictions, V] of the last forward pass at positions, counted through the rows. */
+      logits: head.logits,
+      /**
+       * Sum of the weighted cross-entropies of the targets given the states at the positions, nats; hands over the gradient of every
+       * parameter. The embedding's comes in parts that add up, where it is also the head.
+       */
+      backward: (wanted: Targets, onGradient: OnGradient): Effect.Effect<number, StreamError> =>
+        Effect.tap(head.loss(wanted, onGradient), () => backward(head.statesGradient, onGradient))
     }
   })

@@ -73,9 +73,11 @@ export const makeSession = <Name extends string>(
         }
       })
     const compute: Session<Name>["compute"] = (times = 1) =>
-      missing.size > 0
-        ? Effect.die(new Error(`the program reads ${[...missing].join(", ")}, which was never given`))
-        : engine.run(Array.from({ length: times }, () => call))
+      Effect.suspend(() =>
+        missing.size > 0
+          ? Effect.die(new Error(`the program reads ${[...missing].join(", ")}, which was never given`))
+          : engine.run(Array.from({ length: times }, () => call))
+      )
     const downloaded = Object.entries(results).filter(
       ([name, { dtype }]) => dtype === "f32" && inPlace[name] === undefined
     )

@@ -3,7 +3,7 @@ import { Effect } from "effect"
 import { makeOrt } from "../../src/engines/ort/ort.ts"
 import { parameterSpecs } from "../../src/models/config.ts"
 import { allocateParameters, initialise, initialValues } from "../../src/models/parameters.ts"
-import { bucketOf, computeHiddenStates } from "../../src/sessions/hiddenStates.ts"
+import { bucketOf, computeHiddenStates, residentStates } from "../../src/sessions/hiddenStates.ts"
 import { permutation, randomKey } from "../../src/tensor/random.ts"
 import { modelConfig } from "../support/tinyModel.ts"
 import { bruteForward } from "../models/bruteForce.ts"
@@ -38,14 +38,19 @@ describe("hidden states of sequences", () => {
           Effect.gen(function* () {
             const found = new Map<number, ReadonlyArray<Float32Array>>()
             const options = { causal: true, pad: 0, layers, tokensPerPass }
-            yield* computeHiddenStates(engine, config, buffers.views, options, chosen, (i, states) =>
-              Effect.sync(
-                () =>
-                  void found.set(
-                    i,
-                    states.map(layer => layer.slice())
-                  )
-              )
+            yield* computeHiddenStates(
+              config,
+              residentStates(engine, config, buffers.views),
+              options,
+              chosen,
+              (i, states) =>
+                Effect.sync(
+                  () =>
+                    void found.set(
+                      i,
+                      states.map(layer => layer.slice())
+                    )
+                )
             )
             return chosen.map((_, i) => found.get(i)!)
           })

@@ -9,7 +9,8 @@ import { openTensors } from "../../src/formats/tensorFiles.ts"
 import { makeOrt } from "../../src/engines/ort/ort.ts"
 import { predictionWeights } from "../../src/models/nextTokenLoss.ts"
 import { type ModelConfig, parameterSpecs } from "../../src/models/config.ts"
-import { makeLayerwise } from "../../src/sessions/layerwise.ts"
+import { residentStates } from "../../src/sessions/hiddenStates.ts"
+import { layerwiseStates, makeLayerwiseModel } from "../../src/sessions/layerwise.ts"
 import { initialise, initialValues } from "../../src/models/parameters.ts"
 import { saveWeights } from "../../src/models/weights.ts"
 import { causalObjective } from "../../src/methods/causal/objective.ts"
@@ -60,13 +61,17 @@ describe.each(Object.entries(configs))("%s, layer by layer", (_name, config) => 
         // The last token of the first row, the last of the second row's documents.
         const positions = Int32Array.of(8, length + 2, length + 6)
         for (const blockRows of [23, 7, 100]) {
-          const model = yield* makeLayerwise(engine, config, tensors, {
-            rows,
-            length,
-            causal: true,
-            wanted: 3,
-            blockRows
-          })
+          const model = yield* makeLayerwiseModel(
+            engine,
+            { config, method: "masked", tensors },
+            {
+              rows,
+              length,
+              causal: true,
+              predictions: 3,
+              blockRows
+            }
+          )
           yield* model.forward(packed)
           const logits = yield* model.logits(positions)
           for (const [i, sequence] of sequences.entries()) {
@@ -75,6 +80,34 @@ describe.each(Object.entries(configs))("%s, layer by layer", (_name, config) => 
             for (const [token, logit] of expected.entries()) expect(row[token]).toBeCloseTo(logit, 4)
           }
         }
+      })
+    )
+  )
+
+  it.live("gives the hidden states of the whole program, and reads no layer above those that are asked for", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const { buffers, engine, tensors } = yield* prepared
+        const read = new Set<string>()
+        const watched: typeof tensors = new Map(
+          Array.from(tensors, ([name, tensor]) => [
+            name,
+            {
+              ...tensor,
+              floats: (from: number, to: number) => {
+                read.add(name)
+                return tensor.floats(from, to)
+              }
+            }
+          ])
+        )
+        const options = { causal: true, pad: 0, layers: [0, 1], rows, length }
+        const whole = yield* residentStates(engine, config, buffers.parameters.views)(options)
+        const layerwise = yield* layerwiseStates(engine, { config, method: "masked", tensors: watched })(options)
+        for (const some of [sequences.slice(0, 2), sequences.slice(2)])
+          expect(yield* layerwise(some)).toEqual(yield* whole(some))
+        expect([...read].some(name => name.startsWith("model.layers.0."))).toBe(true)
+        expect([...read].filter(name => /layers\.[1-9]/.test(name))).toEqual([])
       })
     )
   )
@@ -113,13 +146,18 @@ describe.each(Object.entries(configs))("%s, layer by layer", (_name, config) => 
             positions.push(r * length + i - 1)
             targets.push(packed.ids[r * length + i]!)
           }
-        const model = yield* makeLayerwise(engine, config, tensors, {
-          rows,
-          length,
-          causal: true,
-          wanted: positions.length,
-          blockRows: 10
-        })
+        const model = yield* makeLayerwiseModel(
+          engine,
+          { config, method: "masked", tensors },
+          {
+            rows,
+            length,
+            causal: true,
+            predictions: positions.length,
+            backward: true,
+            blockRows: 10
+          }
+        )
         yield* model.forward(packed)
         const gradients = new Map(
           specs.map(({ name, shape }) => [name, new Float64Array(shape.reduce((a, b) => a * b))])

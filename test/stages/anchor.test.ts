@@ -27,13 +27,21 @@ afterEach(() => directory.remove())
 interface Options {
   readonly documents?: number
   readonly layers?: "all" | ReadonlyArray<number>
+  readonly execution?: "resident" | "layerwise"
   readonly train?: { readonly repr_align_wt: number; readonly align_layers?: string }
   /** Whether the training gets the anchors. */
   readonly connected?: boolean
   readonly steps?: number
 }
 
-const run = ({ connected = true, documents = 6, layers = "all", steps = 2, train: aligned }: Options = {}) => {
+const run = ({
+  connected = true,
+  documents = 6,
+  execution = "resident",
+  layers = "all",
+  steps = 2,
+  train: aligned
+}: Options = {}) => {
   const corpus = writeTexts(
     directory.path,
     documentTexts(documents, i => 1 + i)
@@ -44,7 +52,7 @@ const run = ({ connected = true, documents = 6, layers = "all", steps = 2, train
     () => {
       const teacher = downloadModel({ source: `file:${join(directory.path, "tiny")}` })
       const sequences = tokenizedTexts(corpus, 24)
-      const anchors = anchor({ teacher, sequences, layers })
+      const anchors = anchor({ teacher, sequences, layers, execution })
       if (aligned === undefined) return anchors
       return {
         anchors,
@@ -125,6 +133,14 @@ describe("reading anchors", () => {
 })
 
 describe("the stage anchor", () => {
+  it("makes the same of a teacher that it reads layer by layer", async () => {
+    const resident = await run()
+    const layerwise = await run({ execution: "layerwise" })
+    assert.deepStrictEqual(layerwise.failures, [])
+    assert.isAbove(layerwise.metric("anchor", "sequences/new")!, 6)
+    assert.deepStrictEqual(layerwise.manifest("anchor"), resident.manifest("anchor"))
+  })
+
   it("computes each layer of each sequence once: nothing again, and of a document or layer more only that", async () => {
     const first = await run({ layers: [1, 2] })
     assert.deepStrictEqual(first.failures, [])
