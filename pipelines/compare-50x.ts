@@ -1,5 +1,6 @@
 /** The comparison grid: one teacher, the same documents in the same order, the same masks; each row trained, evaluated and timed on its own weights. */
 import { Array as Arr } from "effect"
+import type { Methods } from "../src/config/byMethod.ts"
 import { type Corpus, ProfileConfig } from "../src/config/profile.ts"
 import { ConfigError } from "../src/pipeline/ConfigError.ts"
 import * as Origin from "../src/pipeline/Origin.ts"
@@ -8,12 +9,15 @@ import { RowConfig } from "../src/methods/configuration.ts"
 import { anchor } from "../stages/anchor.ts"
 import { benchmark, benchmarkMethods } from "../stages/benchmark.ts"
 import { downloadDocuments, downloadModel, downloadTokenizer } from "../stages/download.ts"
-import { evaluate, evaluateMethods } from "../stages/evaluate.ts"
+import { taskMethods } from "../stages/evaluate/asking.ts"
+import { evaluateLikelihood, likelihoodMethods } from "../stages/evaluate-likelihood.ts"
+import { evaluateTexts, textsMethods } from "../stages/evaluate-texts.ts"
 import { reportGrid } from "../stages/report-grid.ts"
 import { tokenize } from "../stages/tokenize.ts"
 import { train } from "../stages/train.ts"
 import { trajectories } from "../stages/trajectories.ts"
 import { config } from "./config.ts"
+import { tasks } from "./tasks.ts"
 import { ablations, configOf, controls, inCommon, meantFor, quickly, rows, runsOf } from "./grid.ts"
 
 export default Pipeline.make(
@@ -63,7 +67,11 @@ export default Pipeline.make(
       ...given({ documents: data.train_size, dataType: data.data_type, textKey: data.text_keys })
     })
     const heldOut = tokenized("held-out", profile.data.heldOut)
-    const reasoning = profile.data.reasoning && tokenized("reasoning", profile.data.reasoning)
+    const asked = Object.entries(profile.data.tasks ?? {}).map(([name, from]) => ({
+      name,
+      ask: taskNamed(name),
+      dataset: downloadDocuments({ name, ...from, dataType: "fields" })
+    }))
 
     const teacher = downloadModel({ source: modelSource(model.model_path) })
     let anchors: ReturnType<typeof anchor> | undefined
@@ -97,24 +105,28 @@ export default Pipeline.make(
             ...(mode === "none" ? {} : { trajectories: ordersOf(mode) })
           })
         )
-        const measured = Origin.overlay(meantFor(evaluateMethods, method, profile.evaluate ?? {}), { name, method })
-        const timed = Origin.overlay(meantFor(benchmarkMethods, method, profile.benchmark ?? {}), { name, method })
-        follows(`evaluate/${name}.method`, evaluate.settings(measured).method, method, "method")
-        follows(`benchmark/${name}.method`, benchmark.settings(timed).method, method, "method")
+        /** What the profile says of a measurement; the method is the training's. */
+        const measuring = (stage: Measuring, methods: Methods, said: Settings = {}) => {
+          const settings = Origin.overlay(meantFor(methods, method, said), { name, method })
+          follows(`${stage.name}/${name}.method`, stage.settings(settings).method, method, "method")
+          return settings
+        }
+        const { evaluate = {} } = profile
+        const ofLikelihood = measuring(evaluateLikelihood, likelihoodMethods, evaluate.likelihood)
+        const ofTexts = measuring(evaluateTexts, textsMethods, evaluate.texts)
         return {
           name,
           student,
           log,
-          quality: evaluate(
-            Origin.overlay(measured, {
-              model: student,
-              teacher,
-              heldOut,
-              corpus: sequences,
-              reasoning
-            })
-          ),
-          speed: benchmark(Origin.overlay(timed, { model: student }))
+          likelihood: evaluateLikelihood(Origin.overlay(ofLikelihood, { model: student, heldOut })),
+          texts: evaluateTexts(Origin.overlay(ofTexts, { model: student, teacher, heldOut, corpus: sequences })),
+          scores: asked.map(({ ask, dataset, name: task }) => {
+            const ofTask = measuring(ask, taskMethods(), evaluate.tasks?.[task])
+            return [`${name}/${task}`, ask(Origin.overlay(ofTask, { model: student, dataset }))] as const
+          }),
+          speed: benchmark(
+            Origin.overlay(measuring(benchmark, benchmarkMethods, profile.benchmark), { model: student })
+          )
         }
       })
       return { ...row, runs }
@@ -136,13 +148,15 @@ export default Pipeline.make(
           runs: Arr.map(runs, run => run.name)
         })),
         baseline: rows[0].name,
-        evaluations: named(({ quality }) => quality),
+        likelihoods: named(({ likelihood }) => likelihood),
+        texts: named(({ texts }) => texts),
+        tasks: Object.fromEntries(all.flatMap(({ scores }) => scores)),
         benchmarks: named(({ speed }) => speed),
         models: named(({ student }) => student),
         logs: named(({ log }) => log),
         anchors: given({ teacher: anchors }),
         trajectories: Object.fromEntries(orders),
-        sequences: { corpus: sequences, "held-out": heldOut, ...given({ reasoning }) }
+        sequences: { corpus: sequences, "held-out": heldOut }
       })
     }
   }
@@ -162,6 +176,21 @@ const follows = (parameter: string, found: unknown, wanted: unknown, setting: st
     message: `${parameter} is ${String(found)}, but the training's ${setting} is ${String(wanted)}`,
     advice: `it follows the training: set train.${setting}, or train/ROW.${setting} for one row`
   })
+}
+
+type Settings = { readonly [field: string]: unknown }
+
+/** A stage that measures a model of some method. */
+interface Measuring {
+  readonly name: string
+  readonly settings: (given: Settings & { readonly name: string }) => { readonly method: string }
+}
+
+/** The stage that asks a task. */
+const taskNamed = (name: string) => {
+  if (Object.hasOwn(tasks, name)) return tasks[name]!
+  const advice = `the tasks: ${Object.keys(tasks).join(", ")}`
+  throw new ConfigError({ at: `data.tasks.${name}`, message: "there is no such task", advice })
 }
 
 /** `org/name` means that model on the hub. */

@@ -12,7 +12,8 @@ import * as Stage from "../src/pipeline/Stage.ts"
 import { asStageError, permanent, StageError } from "../src/pipeline/StageError.ts"
 import * as latents from "./decoding/byLatents.ts"
 import * as masks from "./decoding/byMasks.ts"
-import { decodingMethods, method, modelOf } from "./decodingMethods.ts"
+import { decodingMethods, modelOf, parametersOf } from "./decodingMethods.ts"
+import { writeResult } from "./evaluate/writeResult.ts"
 import { Benchmark, ModelFiles } from "../src/artifacts/kinds.ts"
 import { least } from "../src/pipeline/lists.ts"
 
@@ -36,15 +37,11 @@ const common = {
   seed: setting(Schema.Int, 0)
 } as const
 
-const byMasks = () => ({ ...common, decoding: masks.decoding({}) })
-const byLatents = () => ({ ...common, decoding: latents.decoding({}) })
-
-export const benchmarkMethods = {
-  masked: () => Schema.Struct({ method: method.masked, ...byMasks() }),
-  ldlm: () => Schema.Struct({ method: method.ldlm, ...byLatents() }),
-  vfm: () => Schema.Struct({ method: method.vfm, ...byMasks() }),
-  cola: () => Schema.Struct({ method: method.cola, ...byMasks() })
-} as const
+export const benchmarkMethods = parametersOf(
+  common,
+  () => ({ decoding: masks.decoding({}) }),
+  () => ({ decoding: latents.decoding({}) })
+)
 
 export const benchmark = Stage.make("benchmark", {
   inputs: { model: ModelFiles },
@@ -119,10 +116,7 @@ export const benchmark = Stage.make("benchmark", {
         yield* metric(`inference/steps_${steps}/step_time_ms`, msPerForward)
       }
       yield* metric("inference/mem_peak_gb", (result.peakMiB * 2 ** 20) / 1e9)
-      const encoded = yield* Effect.mapError(Schema.encodeEffect(BenchmarkResult)(result), ({ message }) =>
-        permanent(`what was measured is not all numbers: ${message}`)
-      )
-      yield* outputs.benchmark.write("benchmark.json", `${JSON.stringify(encoded, null, 2)}\n`)
+      yield* writeResult(outputs.benchmark, "benchmark.json", BenchmarkResult, result)
       yield* outputs.benchmark.metadata({ weights: inputs.model.digest })
     },
     Effect.scoped,

@@ -9,12 +9,28 @@ import { setting } from "../src/config/setting.ts"
 import { permanent } from "../src/pipeline/StageError.ts"
 
 /** The field that says by which method the model was made, as `config.json` does. */
-export const method = {
+const method = {
   masked: setting(Schema.Literal("masked"), "masked"),
   ldlm: Schema.Literal("ldlm"),
   vfm: Schema.Literal("vfm"),
   cola: Schema.Literal("cola")
 } as const satisfies { readonly [name in MethodName]: unknown }
+
+/** Parameters by method: what is asked of all, and what of those that decode by masks and those that draw latents. */
+export const parametersOf = <
+  const Common extends Schema.Struct.Fields,
+  const Masks extends Schema.Struct.Fields,
+  const Latents extends Schema.Struct.Fields
+>(
+  common: Common,
+  byMasks: () => Masks,
+  byLatents: () => Latents
+) => ({
+  masked: () => Schema.Struct({ method: method.masked, ...common, ...byMasks() }),
+  ldlm: () => Schema.Struct({ method: method.ldlm, ...common, ...byLatents() }),
+  vfm: () => Schema.Struct({ method: method.vfm, ...common, ...byMasks() }),
+  cola: () => Schema.Struct({ method: method.cola, ...common, ...byMasks() })
+})
 
 /** A method's module, and what is asked of methods of its kind. */
 export const decodingMethods = {

@@ -6,14 +6,16 @@ import * as Stage from "../src/pipeline/Stage.ts"
 import { permanent } from "../src/pipeline/StageError.ts"
 import { gridMarkdown } from "../src/report/gridMarkdown.ts"
 import { gridJson, makeGridReport } from "../src/report/gridReport.ts"
-import { readCached, readRun } from "../src/report/readRuns.ts"
+import { readCached, readRun, runOf } from "../src/report/readRuns.ts"
 import type { Cached, GridRow } from "../src/report/rows.ts"
 import {
   Anchors,
   Benchmark,
-  Evaluation,
+  JudgedTexts,
+  Likelihood,
   ModelFiles,
   Report,
+  TaskScore,
   TokenSequences,
   TrainingLog,
   Trajectories
@@ -35,7 +37,10 @@ const Row = Schema.Struct({
 
 export const reportGrid = Stage.make("report-grid", {
   inputs: {
-    evaluations: Artifact.named(Evaluation),
+    likelihoods: Artifact.named(Likelihood),
+    texts: Artifact.named(JudgedTexts),
+    /** By the run and the task: `no_align/equations`. */
+    tasks: Artifact.named(TaskScore),
     benchmarks: Artifact.named(Benchmark),
     models: Artifact.named(ModelFiles),
     logs: Artifact.named(TrainingLog),
@@ -69,7 +74,7 @@ export const reportGrid = Stage.make("report-grid", {
     const { anchors, sequences, trajectories, ...sources } = inputs
     const names = new Set(declared.flatMap(({ name, runs }) => runs ?? [name]))
     for (const [port, given] of Object.entries(sources)) {
-      const unnamed = Object.keys(given).filter(name => !names.has(name))
+      const unnamed = Object.keys(given).filter(name => !names.has(runOf(name)))
       if (unnamed.length > 0) return yield* permanent(`${port} holds ${unnamed.join(", ")}, which no row names`)
     }
     const rows = yield* Effect.forEach(declared, ({ runs, ...row }) =>

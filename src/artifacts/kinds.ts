@@ -88,13 +88,27 @@ export const Trajectories = Artifact.chunkSet("trajectories", {
   })
 })
 
-/** `evaluation.json`: what was measured of a diffusion model. */
-export const Evaluation = Artifact.kind("evaluation", {
+/** `likelihood.json`: what a diffusion model is worth on held-out text. */
+export const Likelihood = Artifact.kind("likelihood", {
   metadata: Schema.Struct({
     /** Nats per token; left out where the method has no bound. */
     nllBound: Schema.optionalKey(Schema.Finite),
     standardError: Schema.optionalKey(Schema.Finite)
   })
+})
+
+/** `texts.json`: what a diffusion model wrote, and what judges say of it. */
+export const JudgedTexts = Artifact.kind("judged-texts", {
+  metadata: Schema.Struct({
+    /** Of each number of denoising steps. */
+    texts: Count
+  })
+})
+
+/** `score.json`: how many problems of a task a model solved. */
+export const TaskScore = Artifact.kind("task-score", {
+  summary: ["exact", "problems"],
+  metadata: Schema.Struct({ task: Schema.String, problems: Count, exact: Count })
 })
 
 /** `benchmark.json`: how fast a model decodes. */

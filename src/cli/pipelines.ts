@@ -91,11 +91,7 @@ export const planOf = (name: string, flags: PlanFlags): Effect.Effect<Plan, Conf
       return yield* new ConfigError({
         at: `--only ${unmatched[0]}`,
         message: `pipeline ${pipeline.name} has no stage ${unmatched[0]}`,
-        advice: stagesAdvice(
-          pipeline,
-          variant,
-          plan.nodes.map(node => node.label)
-        )
+        advice: stagesAdvice(pipeline, variant, plan.nodes, unmatched[0]!)
       })
     }
     return restricted

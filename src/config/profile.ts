@@ -3,10 +3,11 @@ import { Schema } from "effect"
 import { DataType } from "../formats/records.ts"
 import { PositiveInt } from "./setting.ts"
 
+const Source = Schema.Struct({ source: Schema.String, sha256: Schema.optionalKey(Schema.String) })
+
 /** A source of documents. */
 const Corpus = Schema.Struct({
-  source: Schema.String,
-  sha256: Schema.optionalKey(Schema.String),
+  ...Source.fields,
   dataType: Schema.optionalKey(DataType),
   textKey: Schema.optionalKey(Schema.String),
   /** Only the first so many documents. */
@@ -23,10 +24,16 @@ const Sizes = Schema.Struct({
   train: Schema.optionalKey(Parameters)
 })
 
-/** Of the stages of these names. */
+/** Of the stages of these names; of `evaluate-likelihood`, `evaluate-texts` and, by the task, `evaluate-TASK`. */
 const stages = {
   trajectories: Schema.optionalKey(Parameters),
-  evaluate: Schema.optionalKey(Parameters),
+  evaluate: Schema.optionalKey(
+    Schema.Struct({
+      likelihood: Schema.optionalKey(Parameters),
+      texts: Schema.optionalKey(Parameters),
+      tasks: Schema.optionalKey(Schema.Record(Schema.String, Parameters))
+    })
+  ),
   benchmark: Schema.optionalKey(Parameters)
 } as const
 
@@ -34,9 +41,9 @@ export const ProfileConfig = Schema.Struct({
   data: Schema.Struct({
     /** What all rows are evaluated on; disjoint from what they are trained on. */
     heldOut: Corpus,
-    /** Problems with answers that a program can check. */
-    reasoning: Schema.optionalKey(Corpus),
-    tokenizer: Schema.Struct({ source: Schema.String, sha256: Schema.optionalKey(Schema.String) })
+    /** The problems of each task that all rows are asked: rows as the task reads them. */
+    tasks: Schema.optionalKey(Schema.Record(Schema.String, Source)),
+    tokenizer: Source
   }),
   /** Laid on the configuration of every row: what depends on the size of the model and the machine. null takes a field away. */
   rows: Sizes,

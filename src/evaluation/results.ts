@@ -1,4 +1,4 @@
-/** What the stages `evaluate` and `benchmark` write, as reports read it: `evaluation.json` and `benchmark.json`. */
+/** What the stages that measure a model write, as reports read it: `likelihood.json`, `texts.json`, `score.json` and `benchmark.json`. */
 import { Schema } from "effect"
 import { Count } from "../config/setting.ts"
 
@@ -45,9 +45,11 @@ export const Bound = Schema.Struct({
 /** Text through an auto-encoder's latents and back, without noise: mean cross-entropy, nats per token, and share of tokens that come back. */
 export const Reconstruction = Schema.Struct({ loss: Finite, accuracy: Finite, tokens: Count })
 
-export const EvaluationResult = Schema.Struct({
-  /** Digest of the model that was measured. */
-  weights: Schema.String,
+/** Digest of the model that was measured. */
+const weights = Schema.String
+
+export const LikelihoodResult = Schema.Struct({
+  weights,
   /** Left out where the method has no bound. */
   bound: Schema.optionalKey(Bound),
   /** The bound's parts, one per held-out document in their order: sum of nats, and tokens. What paired comparisons of models work on. */
@@ -57,24 +59,31 @@ export const EvaluationResult = Schema.Struct({
   /** Of the held-out text. Left out where there is no auto-encoder. */
   reconstruction: Schema.optionalKey(Reconstruction),
   /** Of the same weights with a causal mask on clean text, nats per token. */
-  autoregressiveLoss: Finite,
+  autoregressiveLoss: Finite
+})
+export type LikelihoodResult = typeof LikelihoodResult.Type
+
+export const TextsResult = Schema.Struct({
+  weights,
   /** In the order of steps. */
   generations: Schema.Array(Generation),
   /** The true continuations under the same judges. */
-  reference: TextQuality,
-  /** Problems whose answer came out right, of those that were asked; left out where there is no reasoning set. */
-  reasoning: Schema.optionalKey(
-    Schema.Struct({
-      problems: Count,
-      exact: Count,
-      /** Answers in the expected form, right or wrong. */
-      answered: Count,
-      steps: Count,
-      sample: Schema.Struct({ prompt: Schema.String, text: Schema.String, answer: Schema.String })
-    })
-  )
+  reference: TextQuality
 })
-export type EvaluationResult = typeof EvaluationResult.Type
+export type TextsResult = typeof TextsResult.Type
+
+/** Problems of a task whose answer came out right, of those that were asked. */
+export const TaskResult = Schema.Struct({
+  weights,
+  task: Schema.String,
+  problems: Count,
+  exact: Count,
+  /** Answers in the expected form, right or wrong. */
+  answered: Count,
+  steps: Count,
+  sample: Schema.Struct({ prompt: Schema.String, text: Schema.String, answer: Schema.String })
+})
+export type TaskResult = typeof TaskResult.Type
 
 /** One number of denoising steps. Times in milliseconds. */
 export const Timing = Schema.Struct({
@@ -101,8 +110,7 @@ export const BenchmarkResult = Schema.Struct({
   /** Numeric class, and threads. */
   engine: Schema.String,
   threads: Count,
-  /** Digest of the model that was timed. */
-  weights: Schema.String,
+  weights,
   /** Texts per call. */
   batch: Count,
   /** Calls before the first that was timed, and timed ones of each number of steps at least. */

@@ -2,6 +2,8 @@
 import { Result, Schema } from "effect"
 import { createHash } from "node:crypto"
 import type { Digest } from "../pipeline/Digest.ts"
+import { formatPath } from "../pipeline/Problem.ts"
+import { fromIssue } from "../pipeline/SchemaProblem.ts"
 
 /** Plain text, from which every token is learnt. */
 export interface DocumentRecord {
@@ -116,6 +118,17 @@ export type DecodeRow<A> = (row: unknown) => Result.Result<A, RecordFault>
 /** Any row with fields: who needs them looks at them later. */
 export const decodeFields: DecodeRow<Readonly<Record<string, unknown>>> = row =>
   isObject(row) ? Result.succeed(row) : fault([], `a record must be an object, got ${describe(row)}`)
+
+/** Rows as a schema says; fields that it does not name are ignored. */
+export const decodeBy = <A>(schema: Schema.Codec<A, unknown>): DecodeRow<A> => {
+  const decode = Schema.decodeUnknownResult(schema)
+  return row =>
+    Result.mapError(decode(row), ({ issue }) => {
+      const { message, path } = fromIssue(issue, row, "")[0]!
+      const what = message.slice(formatPath(path).length).replace(/^[: ]+/, "")
+      return { path: path.map(part => (typeof part === "number" ? part : String(part))), what }
+    })
+}
 
 /** Reads rows of a data type. Fields that it does not name are ignored. */
 export const decodeRecord =

@@ -4,6 +4,7 @@ import { ConfigError } from "./ConfigError.ts"
 import type { Explain } from "./Parameters.ts"
 import { type Override, PlanBuilder } from "./PlanBuilder.ts"
 import type { Plan } from "./Plan.ts"
+import { closest } from "./Suggestion.ts"
 
 /** What a pipeline's function may return: an artifact, or any nesting of records and lists of artifacts. */
 export type Targets =
@@ -30,12 +31,26 @@ export const flagsOf = (variant: Variant): ReadonlyArray<string> =>
 /** Stages that advice lists. */
 const listed = 20
 
-/** Advice where a stage is named that is not there: those that are, and the flags that may bring others. */
+/**
+ * Advice where a stage is named that is not there: those that are meant, as their names begin with this one (it may have become several) or come nearest to it; else
+ * those that are there, and the flags that may bring others.
+ */
 export const stagesAdvice = (
   { variants }: Pick<Pipeline, "variants">,
   variant: Variant,
-  stages: ReadonlyArray<string>
+  nodes: Plan["nodes"],
+  asked: string
 ): string => {
+  const stages = [...new Set(nodes.map(({ stage }) => stage.name))]
+  const known = [...stages, ...nodes.map(({ label }) => label)]
+  const [stage, ...use] = asked.split("/")
+  const parts = known.filter(
+    name => name.startsWith(`${stage}-`) && name.split("/").slice(1).join("/") === use.join("/")
+  )
+  const near = closest(asked, known)
+  const meant = parts.length > 0 || near === undefined ? parts : [near]
+  if (meant.length > 0)
+    return `did you mean ${[meant.slice(0, -1).join(", "), ...meant.slice(-1)].filter(Boolean).join(" or ")}?`
   const flags = variants.filter(flag => variant[flag] === undefined).map(flag => `--${flag}`)
   const others = flags.length === 0 ? "" : `; there may be others with ${flags.join(", ")}`
   return `its stages: ${stages.slice(0, listed).join(", ")}${stages.length > listed ? ", …" : ""}${others}`
@@ -142,11 +157,10 @@ export const evaluate = (
   if (unused !== undefined) {
     const refusal = builder.refusal(unused)
     if (refusal !== undefined) throw refusal
-    const stages = [...new Set(builder.nodes.map(node => node.stage.name))]
     throw new ConfigError({
       at: `--set ${unused.text}`,
       message: `pipeline ${pipeline.name} has no stage ${unused.target}`,
-      advice: stagesAdvice(pipeline, variant, stages)
+      advice: stagesAdvice(pipeline, variant, builder.nodes, unused.target)
     })
   }
   return {

@@ -198,7 +198,7 @@ export const budgetTexts = (
 const noiseText = (rows: ReadonlyArray<GridRow>): string => {
   const gaps = rows.flatMap(({ runs }) => {
     const each = runs.flatMap(run => {
-      const [last, bound] = [spent(run).at(-1)?.bound, run.evaluation?.content.bound?.nats]
+      const [last, bound] = [spent(run).at(-1)?.bound, run.likelihood?.content.bound?.nats]
       return last === undefined || bound === undefined ? [] : [last - bound]
     })
     return each.length === 0 ? [] : [mean(each)]

@@ -38,11 +38,12 @@ export const ofRuns =
     return low === high ? { value: low } : { value: mean(values), low, high }
   }
 
+export const noLikelihood = "the row's likelihood was not evaluated"
 export const noBound = "the method has no bound of the likelihood of tokens"
 
-/** Undefined of a row with a bound, and of one that was not evaluated. */
+/** Undefined of a row with a bound, and of one whose likelihood was not evaluated. */
 export const whyNoBound = ({ notApplicable, runs }: GridRow): string | undefined =>
   notApplicable["bound"] ??
-  (runs.some(({ evaluation }) => evaluation !== undefined && evaluation.content.bound === undefined)
+  (runs.some(({ likelihood }) => likelihood !== undefined && likelihood.content.bound === undefined)
     ? noBound
     : undefined)

@@ -1,10 +1,10 @@
 /** The columns of the grid. */
 import { count } from "../pipeline/units.ts"
-import type { EvaluationResult, TextQuality } from "../evaluation/results.ts"
+import type { LikelihoodResult, TextQuality } from "../evaluation/results.ts"
 import { type Budget, computeColumn, equalComputeColumns, readsOtherTokens } from "./budgets.ts"
-import { absent, type Column, type Figure, noBound, ofRuns, whyNoBound } from "./column.ts"
+import { absent, type Column, type Figure, noBound, noLikelihood, ofRuns, whyNoBound } from "./column.ts"
 import { fixed, percent, significant } from "./format.ts"
-import { everyNumber, generationAt, type GridRow, type Run, timingAt } from "./rows.ts"
+import { everyNumber, generationAt, type GridRow, type Run, taskNames, timingAt } from "./rows.ts"
 import { bootstrap, type Resampler, wilson } from "./statistics.ts"
 
 export interface ColumnSettings {
@@ -22,7 +22,7 @@ export const gridColumns = (rows: ReadonlyArray<GridRow>, settings: ColumnSettin
   computeColumn,
   ...heldOut(rows, settings.resampler),
   ...equalComputeColumns(settings.budget),
-  ...generated(settings.textSteps),
+  ...generated(rows, settings.textSteps),
   ...decoding(settings.speedSteps)
 ]
 
@@ -61,24 +61,24 @@ const training = (baseline: GridRow): ReadonlyArray<Column> => [
   }
 ]
 
-const evaluated =
-  (value: (evaluation: EvaluationResult) => Figure) =>
+const measured =
+  (value: (likelihood: LikelihoodResult) => Figure) =>
   (run: Run): Figure =>
-    run.evaluation === undefined ? absent("the row was not evaluated") : value(run.evaluation.content)
+    run.likelihood === undefined ? absent(noLikelihood) : value(run.likelihood.content)
 
-const ofBound = (value: (bound: NonNullable<EvaluationResult["bound"]>) => number) =>
-  evaluated(({ bound }) => (bound === undefined ? absent(noBound) : { value: value(bound) }))
+const ofBound = (value: (bound: NonNullable<LikelihoodResult["bound"]>) => number) =>
+  measured(({ bound }) => (bound === undefined ? absent(noBound) : { value: value(bound) }))
 
 /** Shown where a row has an auto-encoder. */
 const reconstructed = (rows: ReadonlyArray<GridRow>): ReadonlyArray<Column> => {
-  if (!rows.some(({ runs }) => runs.some(run => run.evaluation?.content.reconstruction !== undefined))) return []
+  if (!rows.some(({ runs }) => runs.some(run => run.likelihood?.content.reconstruction !== undefined))) return []
   const column = (id: "loss" | "accuracy", label: string, format: Column["format"]): Column => ({
     id: `reconstruction.${id}`,
     group: "held-out text",
     label,
     format,
     figure: ofRuns(
-      evaluated(({ reconstruction }) =>
+      measured(({ reconstruction }) =>
         reconstruction === undefined ? absent("nothing is encoded and read back") : { value: reconstruction[id] }
       )
     )
@@ -87,7 +87,7 @@ const reconstructed = (rows: ReadonlyArray<GridRow>): ReadonlyArray<Column> => {
 }
 
 const heldOut = (rows: ReadonlyArray<GridRow>, resampler: Resampler): ReadonlyArray<Column> => {
-  const ratios = everyNumber(rows, run => Object.keys(run.evaluation?.content.lossAtRatio ?? {}).map(Number))
+  const ratios = everyNumber(rows, run => Object.keys(run.likelihood?.content.lossAtRatio ?? {}).map(Number))
   return [
     {
       id: "bound",
@@ -96,12 +96,12 @@ const heldOut = (rows: ReadonlyArray<GridRow>, resampler: Resampler): ReadonlyAr
       format: fixed(3),
       figure: row => {
         const { runs } = row
-        const parts = runs.flatMap(({ evaluation }) =>
-          evaluation === undefined
+        const parts = runs.flatMap(({ likelihood }) =>
+          likelihood === undefined
             ? []
-            : [evaluation.content.documents.map(({ nats, tokens }) => ({ sum: nats, weight: tokens }))]
+            : [likelihood.content.documents.map(({ nats, tokens }) => ({ sum: nats, weight: tokens }))]
         )
-        if (parts.length < runs.length) return absent("the row was not evaluated")
+        if (parts.length < runs.length) return absent(noLikelihood)
         const documents = parts[0]!.length
         const why = whyNoBound(row)
         if (why !== undefined) return absent(why)
@@ -124,7 +124,7 @@ const heldOut = (rows: ReadonlyArray<GridRow>, resampler: Resampler): ReadonlyAr
       label: `CE t=${ratio}`,
       format: fixed(3),
       figure: ofRuns(
-        evaluated(({ bound, lossAtRatio }) => {
+        measured(({ bound, lossAtRatio }) => {
           if (bound === undefined) return absent(noBound)
           const value = lossAtRatio[String(ratio)]
           return value === undefined ? absent(`the loss at a share of ${ratio} masks was not measured`) : { value }
@@ -136,13 +136,13 @@ const heldOut = (rows: ReadonlyArray<GridRow>, resampler: Resampler): ReadonlyAr
       group: "held-out text",
       label: "CE causal",
       format: fixed(3),
-      figure: ofRuns(evaluated(({ autoregressiveLoss }) => ({ value: autoregressiveLoss })))
+      figure: ofRuns(measured(({ autoregressiveLoss }) => ({ value: autoregressiveLoss })))
     },
     ...reconstructed(rows)
   ]
 }
 
-const generated = (steps: number): ReadonlyArray<Column> => {
+const generated = (rows: ReadonlyArray<GridRow>, steps: number): ReadonlyArray<Column> => {
   const quality = (id: keyof TextQuality, label: string, format: (value: number) => string): Column => ({
     id,
     group: "generated text",
@@ -160,24 +160,24 @@ const generated = (steps: number): ReadonlyArray<Column> => {
     quality("distinct2", "distinct-2", fixed(3)),
     quality("repetition", "repetition", fixed(3)),
     quality("entropy", "entropy, nats", fixed(2)),
-    {
-      id: "exactMatch",
-      group: "generated text",
-      label: "exact match",
-      format: percent,
-      figure: ofRuns(
-        evaluated(({ reasoning }) =>
-          reasoning === undefined || reasoning.problems === 0
-            ? absent("no reasoning problems were asked")
-            : {
-                value: reasoning.exact / reasoning.problems,
-                ...wilson(reasoning.exact, reasoning.problems)
-              }
-        )
-      )
-    }
+    ...solved(rows)
   ]
 }
+
+/** A column for each task that was asked. */
+const solved = (rows: ReadonlyArray<GridRow>): ReadonlyArray<Column> =>
+  taskNames(rows).map(name => ({
+    id: `exactMatch.${name}`,
+    group: "generated text",
+    label: `exact match, ${name}`,
+    format: percent,
+    figure: ofRuns(({ tasks }) => {
+      const found = tasks.find(({ content }) => content.task === name)?.content
+      return found === undefined
+        ? absent("the task was not asked")
+        : { value: found.exact / found.problems, ...wilson(found.exact, found.problems) }
+    })
+  }))
 
 const decoding = (steps: number): ReadonlyArray<Column> => {
   const timed =

@@ -1,5 +1,5 @@
 /** Each row beside the baseline: paired differences of the likelihood bound, document by document, and what they support. */
-import { whyNoBound } from "./column.ts"
+import { noLikelihood, whyNoBound } from "./column.ts"
 import { fixed, pValue } from "./format.ts"
 import type { GridRow } from "./rows.ts"
 import { bootstrap, type Estimate, holm, level, type Part, type Resampler } from "./statistics.ts"
@@ -75,10 +75,10 @@ const pair = (row: GridRow, baseline: GridRow): ReadonlyArray<ReadonlyArray<Part
     return `it has ${row.runs.length} runs, ${baseline.label} ${baseline.runs.length}`
   const pairs: Array<ReadonlyArray<Part>> = []
   for (const [r, run] of row.runs.entries()) {
-    const own = run.evaluation?.content
-    const base = baseline.runs[r]!.evaluation?.content
-    if (own === undefined) return "the row was not evaluated"
-    if (base === undefined) return `${baseline.label} was not evaluated`
+    const own = run.likelihood?.content
+    const base = baseline.runs[r]!.likelihood?.content
+    if (own === undefined) return noLikelihood
+    if (base === undefined) return `the likelihood of ${baseline.label} was not evaluated`
     if (own.bound?.estimator !== base.bound?.estimator) return `its bound is another estimate (${own.bound?.estimator})`
     const same =
       own.documents.length > 0 &&

@@ -98,7 +98,7 @@ export const textFigures = (rows: ReadonlyArray<GridRow>, reference?: TextQualit
   qualities.flatMap(([quality, caption, doublings]) => {
     const series = linesOf(
       rows,
-      run => (run.evaluation?.content.generations ?? []).map(each => [each.steps, each[quality]] as const),
+      run => (run.texts?.content.generations ?? []).map(each => [each.steps, each[quality]] as const),
       () => ({ marks: true })
     )
     if (series.length === 0) return []

@@ -9,7 +9,7 @@ import { countsText, differencesTable, groupTitle, verdictText } from "./gridMar
 import { budgets, type GridReport, method } from "./gridReport.ts"
 import { escape, htmlPage, htmlTable } from "./html.ts"
 import { panelsSection, samplesSection } from "./gridTexts.ts"
-import type { GridRow } from "./rows.ts"
+import { type GridRow, taskNames } from "./rows.ts"
 import { tieText } from "./ties.ts"
 
 const style = `.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(24rem, 100%), 1fr)); gap: 1.5rem }
@@ -148,20 +148,31 @@ const cached = ({ cached: sets }: GridReport): string =>
 const origin = ({ rows, settings }: GridReport): string => {
   const runs = rows.flatMap(row => row.runs.map(run => ({ row, run })))
   const digest = (given: { readonly digest: string } | undefined) => (given === undefined ? "" : short(given.digest))
-  const example = runs.flatMap(({ run }) => run.evaluation ?? run.benchmark ?? run.model ?? [])[0]
+  const example = runs.flatMap(({ run }) => run.likelihood ?? run.texts ?? run.benchmark ?? run.model ?? [])[0]
+  const tasks = taskNames(rows)
   return [
     `<p>Made by <code>${escape(settings.command)}</code>.</p>`,
     ...(example === undefined
       ? []
       : [
-          `<p>A cell comes from the evaluation, the benchmark, the model or the log of its row. <code>pipeline lineage ${short(example.digest)}</code>, with a digest of this table, leads back to weights and documents; <code>pipeline show ${short(example.digest)}</code> to the action that made it, with its parameters and code.</p>`
+          `<p>A cell comes from a measurement, the model or the log of its row. <code>pipeline lineage ${short(example.digest)}</code>, with a digest of this table, leads back to weights and documents; <code>pipeline show ${short(example.digest)}</code> to the action that made it, with its parameters and code.</p>`
         ]),
     htmlTable(
-      ["row", "weights", "evaluation", "benchmark", "log of the training"],
+      [
+        "row",
+        "weights",
+        "likelihood",
+        "texts",
+        ...tasks.map(name => `task ${name}`),
+        "benchmark",
+        "log of the training"
+      ],
       runs.map(({ row, run }) => [
         row.runs.length === 1 ? row.label : `${row.label}, ${run.name}`,
         digest(run.model),
-        digest(run.evaluation),
+        digest(run.likelihood),
+        digest(run.texts),
+        ...tasks.map(name => digest(run.tasks.find(({ content }) => content.task === name))),
         digest(run.benchmark),
         digest(run.log)
       ])

@@ -44,7 +44,7 @@ export const makeGridReport = (
   settings: ReportSettings
 ): GridReport => {
   const resampler = makeResampler(settings.seed)
-  const reference = baseline.runs[0]!.evaluation?.content.reference
+  const reference = baseline.runs[0]!.texts?.content.reference
   const budget = budgetOf(rows)
   const known = budget === undefined ? {} : { budget }
   const columns = gridColumns(rows, { ...settings, ...known, resampler, baseline })
@@ -63,8 +63,8 @@ export const makeGridReport = (
 
 /** How the numbers were made, in sentences. */
 export const method = ({ baseline, comparisons, settings }: GridReport): ReadonlyArray<string> => {
-  const { benchmark, evaluation } = baseline.runs[0]!
-  const bound = evaluation?.content.bound
+  const { benchmark, likelihood } = baseline.runs[0]!
+  const bound = likelihood?.content.bound
   const runs = greatest(
     comparisons.map(({ row }) => row.runs.length),
     baseline.runs.length
@@ -115,15 +115,17 @@ export const gridJson = (report: GridReport): string => {
               label: line.label,
               note: line.row.note,
               cells: cellsOf(line),
-              runs: line.row.runs.map(({ benchmark, evaluation, log, model, name }) => ({
+              runs: line.row.runs.map(({ benchmark, likelihood, log, model, name, tasks, texts }) => ({
                 name,
                 weights: digest(model),
-                evaluation: digest(evaluation),
+                likelihood: digest(likelihood),
+                texts: digest(texts),
+                tasks: tasks.map(task => ({ digest: task.digest, ...task.content })),
                 benchmark: digest(benchmark),
                 log: digest(log),
-                bound: evaluation?.content.bound,
-                reconstruction: evaluation?.content.reconstruction,
-                generations: evaluation?.content.generations,
+                bound: likelihood?.content.bound,
+                reconstruction: likelihood?.content.reconstruction,
+                generations: texts?.content.generations,
                 timings: benchmark?.content.results
               }))
             }

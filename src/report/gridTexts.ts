@@ -1,36 +1,34 @@
 /** Samples of text and panels of trainings, as they stand on the page. */
-import type { EvaluationResult } from "../evaluation/results.ts"
 import { count } from "../pipeline/units.ts"
 import { escape } from "./html.ts"
 import { latestPanels, type Panel } from "./drawnPanels.ts"
-import type { GridRow } from "./rows.ts"
+import type { GridRow, Run } from "./rows.ts"
 
 /** What each row wrote behind the same prompt: at the grid's number of steps, or the largest; the others folded away. */
 export const samplesSection = (rows: ReadonlyArray<GridRow>, textSteps: number): string =>
   rows
     .flatMap(({ label, runs }) => {
-      const evaluation = runs[0]!.evaluation?.content
-      return evaluation === undefined ? [] : [`<h3>${escape(label)}</h3>\n${samplesOf(evaluation, textSteps)}`]
+      const samples = samplesOf(runs[0]!, textSteps)
+      return samples === "" ? [] : [`<h3>${escape(label)}</h3>\n${samples}`]
     })
     .join("\n")
 
-const samplesOf = ({ generations, reasoning }: EvaluationResult, textSteps: number): string => {
+const samplesOf = ({ tasks, texts }: Run, textSteps: number): string => {
   const folded = (summary: string, content: string) =>
     `<details><summary>${escape(summary)}</summary>${content}</details>`
+  const generations = texts?.content.generations ?? []
   const shown = generations.find(({ steps }) => steps === textSteps) ?? generations.at(-1)
   return [
     ...(shown === undefined ? [] : [`<p class="small">in ${count(shown.steps)} steps</p>${written(shown.sample)}`]),
     ...generations
       .filter(generation => generation !== shown)
       .map(({ sample, steps }) => folded(`in ${count(steps)} steps`, written(sample))),
-    ...(reasoning === undefined
-      ? []
-      : [
-          folded(
-            `a problem, in ${count(reasoning.steps)} steps`,
-            `${written(reasoning.sample)}<p class="small">Right: ${escape(reasoning.sample.answer)}</p>`
-          )
-        ])
+    ...tasks.map(({ content: { sample, steps, task } }) =>
+      folded(
+        `a problem of the task ${task}, in ${count(steps)} steps`,
+        `${written(sample)}<p class="small">Right: ${escape(sample.answer)}</p>`
+      )
+    )
   ].join("\n")
 }
 

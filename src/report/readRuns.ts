@@ -1,6 +1,6 @@
 /** Reads what was given for the rows of a grid, and holds every measurement to the weights that it names. */
 import { Effect, Schema, Stream } from "effect"
-import { BenchmarkResult, EvaluationResult } from "../evaluation/results.ts"
+import { BenchmarkResult, LikelihoodResult, TaskResult, TextsResult } from "../evaluation/results.ts"
 import type { Kind } from "../pipeline/Artifact.ts"
 import { canonical, short } from "../pipeline/Digest.ts"
 import type { ArtifactReader, ChunkReader } from "../pipeline/StageContext.ts"
@@ -13,39 +13,50 @@ import type { Cached, Run } from "./rows.ts"
 type Named = { readonly [name: string]: ArtifactReader<unknown> }
 
 export interface Sources {
-  readonly evaluations: Named
+  readonly likelihoods: Named
+  readonly texts: Named
+  /** By the run and the task: `no_align/equations`. */
+  readonly tasks: Named
   readonly benchmarks: Named
   readonly models: Named
   readonly logs: Named
 }
 
-/** What the ports hold under a name. Fails where a measurement is of other weights than the model's. */
+/** The run that an artifact of a port belongs to. */
+export const runOf = (name: string): string => name.split("/", 1)[0]!
+
+/** What the ports hold of a run. Fails where a measurement is of other weights than the model's. */
 export const readRun = Effect.fn("readRun")(function* (sources: Sources, name: string) {
-  const read = <A>(
-    port: keyof Sources,
-    content: (artifact: ArtifactReader<unknown>) => Effect.Effect<A, StageError>
-  ) => {
-    const artifact = sources[port][name]
-    return artifact === undefined
-      ? Effect.succeed(undefined)
-      : Effect.map(content(artifact), found => ({ digest: artifact.digest, content: found }))
-  }
-  const model = yield* read("models", readModel)
-  const evaluation = yield* read("evaluations", json("evaluation.json", EvaluationResult))
-  const benchmark = yield* read("benchmarks", json("benchmark.json", BenchmarkResult))
-  const log = yield* read("logs", readLog)
-  const own = model?.digest ?? evaluation?.content.weights
-  for (const [what, measured] of Object.entries({ evaluation, benchmark })) {
-    if (measured !== undefined && own !== undefined && measured.content.weights !== own)
+  const all = <A>(port: keyof Sources, content: (artifact: ArtifactReader<unknown>) => Effect.Effect<A, StageError>) =>
+    Effect.forEach(
+      Object.entries(sources[port]).filter(([of]) => runOf(of) === name),
+      ([, artifact]) => Effect.map(content(artifact), found => ({ digest: artifact.digest, content: found }))
+    )
+  const [model] = yield* all("models", readModel)
+  const [log] = yield* all("logs", readLog)
+  const [likelihood] = yield* all("likelihoods", json("likelihood.json", LikelihoodResult))
+  const [texts] = yield* all("texts", json("texts.json", TextsResult))
+  const tasks = yield* all("tasks", json("score.json", TaskResult))
+  const [benchmark] = yield* all("benchmarks", json("benchmark.json", BenchmarkResult))
+  const measured = [
+    ["likelihood", likelihood],
+    ["texts", texts],
+    ...tasks.map(task => [`task ${task.content.task}`, task] as const),
+    ["benchmark", benchmark]
+  ] as const
+  const own = model?.digest ?? measured.find(([, each]) => each !== undefined)?.[1]?.content.weights
+  for (const [what, each] of measured)
+    if (each !== undefined && each.content.weights !== own)
       return yield* permanent(
-        `the ${what} of ${name} is of the model ${short(measured.content.weights)}, the row's own is ${short(own)}`,
+        `the ${what} of ${name} is of the model ${short(each.content.weights)}, the row's own is ${short(own!)}`,
         "a row's numbers must come from the weights that were trained for it"
       )
-  }
   const run: Run = {
     name,
+    tasks,
     ...(model === undefined ? {} : { model }),
-    ...(evaluation === undefined ? {} : { evaluation }),
+    ...(likelihood === undefined ? {} : { likelihood }),
+    ...(texts === undefined ? {} : { texts }),
     ...(benchmark === undefined ? {} : { benchmark }),
     ...(log === undefined ? {} : { log })
   }

@@ -1,5 +1,12 @@
 /** The rows of the grid: what was given for each, as values. */
-import type { BenchmarkResult, EvaluationResult, Generation, Timing } from "../evaluation/results.ts"
+import type {
+  BenchmarkResult,
+  Generation,
+  LikelihoodResult,
+  TaskResult,
+  TextsResult,
+  Timing
+} from "../evaluation/results.ts"
 import type { Line } from "../training/log.ts"
 import type { PanelLine } from "../training/panelFile.ts"
 import type { TrainingRecord } from "../training/record.ts"
@@ -12,7 +19,10 @@ export interface Run {
     /** Models with equal texts have the same architecture. */
     readonly architecture: string
   }>
-  readonly evaluation?: Given<EvaluationResult>
+  readonly likelihood?: Given<LikelihoodResult>
+  readonly texts?: Given<TextsResult>
+  /** In the order of their names. */
+  readonly tasks: ReadonlyArray<Given<TaskResult>>
   readonly benchmark?: Given<BenchmarkResult>
   readonly log?: Given<{ readonly lines: ReadonlyArray<Line>; readonly panels: ReadonlyArray<PanelLine> }>
 }
@@ -47,7 +57,7 @@ export interface Cached {
 }
 
 export const generationAt = (run: Run, steps: number): Generation | undefined =>
-  run.evaluation?.content.generations.find(generation => generation.steps === steps)
+  run.texts?.content.generations.find(generation => generation.steps === steps)
 
 export const timingAt = (run: Run, steps: number): Timing | undefined =>
   run.benchmark?.content.results.find(timing => timing.steps === steps)
@@ -57,3 +67,7 @@ export const everyNumber = (
   rows: ReadonlyArray<GridRow>,
   of: (run: Run) => ReadonlyArray<number>
 ): ReadonlyArray<number> => [...new Set(rows.flatMap(({ runs }) => runs.flatMap(run => of(run))))].sort((a, b) => a - b)
+
+/** The tasks that any row was asked. */
+export const taskNames = (rows: ReadonlyArray<GridRow>): ReadonlyArray<string> =>
+  [...new Set(rows.flatMap(({ runs }) => runs.flatMap(({ tasks }) => tasks.map(({ content }) => content.task))))].sort()

@@ -9,14 +9,8 @@ import type { Problem } from "../../src/corpora/equations.ts"
 import { overlaps } from "../../scripts/assets/overlap.ts"
 import { recordsFromJsonLines } from "../../src/formats/documents.ts"
 import { decodeRecord } from "../../src/formats/records.ts"
-import {
-  answerOf,
-  checkAnswer,
-  equationOf,
-  holds,
-  parseEquation,
-  parseRational
-} from "../../src/evaluation/tasks/equations.ts"
+import { answerOf, equationOf, holds, parseEquation, parseRational } from "../../src/evaluation/tasks/equations.ts"
+import { equations } from "../../stages/evaluate-equations.ts"
 import { sequencesOf } from "../../src/tokens/sequences.ts"
 import { makeOrt } from "../../src/engines/ort/ort.ts"
 import { makeCausalEvaluator } from "../../src/evaluation/causal.ts"
@@ -200,7 +194,7 @@ describe("the 500 problems", () => {
   it("have answers that make their equations true, and no other number near does", () => {
     expect(problems.map(({ idx }) => idx)).toEqual(Array.from({ length: 500 }, (_, i) => i))
     for (const { answer, prompt, response } of problems) {
-      expect({ prompt, result: Result.getOrThrow(checkAnswer(prompt, response)) }).toEqual({ prompt, result: "right" })
+      expect({ prompt, result: equations.check({ prompt, response }, response) }).toEqual({ prompt, result: "right" })
       const equation = Result.getOrThrow(equationOf(prompt))
       const value = parseRational(answer)
       if (value === undefined) throw new Error(`${prompt}: ${answer} is not a number`)

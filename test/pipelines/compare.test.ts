@@ -26,6 +26,8 @@ const planned = (
   return new Map(plan.nodes.map(node => [node.label, node]))
 }
 
+const measurements = ["evaluate-likelihood", "evaluate-texts", "evaluate-equations", "benchmark"]
+
 const textOf = (nodes: ReturnType<typeof planned>) =>
   Object.fromEntries([...nodes].map(([label, { parametersText }]) => [label, parametersText]))
 
@@ -33,7 +35,7 @@ describe("compare-50x", () => {
   it("trains, evaluates and times each row, and reports them all", () => {
     const labels = [...planned().keys()]
     for (const { name } of rows)
-      for (const stage of ["train", "evaluate", "benchmark"]) assert.include(labels, `${stage}/${name}`)
+      for (const stage of ["train", ...measurements]) assert.include(labels, `${stage}/${name}`)
     assert.include(labels, "report-grid")
     assert.notInclude(labels, `train/${controls[0]!.name}`)
     assert.include([...planned({ variant: { controls: true } }).keys()], `train/${controls[0]!.name}`)
@@ -97,20 +99,21 @@ describe("compare-50x", () => {
   it("asks of a measurement what the method has: no bound of LDLM, and no masks that it would reveal", () => {
     const refused = (set: string) => rendered(() => planned({ set: [set] }))
     const owners = "belongs to the methods masked, vfm and cola, but method is ldlm"
-    assert.include(refused("evaluate/ldlm.draws=5"), `evaluate/ldlm.draws: ${owners}`)
+    assert.include(refused("evaluate-likelihood/ldlm.draws=5"), `evaluate-likelihood/ldlm.draws: ${owners}`)
     assert.include(refused("benchmark/ldlm.decoding.alg=origin"), `benchmark/ldlm.decoding.alg: ${owners}`)
-    assert.include(refused("evaluate.decoding.algo=origin"), "evaluate/no_align.decoding.algo is not known")
+    assert.include(refused("evaluate-texts.decoding.algo=origin"), "evaluate-texts/no_align.decoding.algo is not known")
     const before = textOf(planned())
     const changed = (...set: ReadonlyArray<string>) => {
       const after = textOf(planned({ set }))
       return Object.keys(before).filter(label => before[label] !== after[label] && label !== "report-grid")
     }
     const others = rows.map(({ name }) => name).filter(name => name !== "ldlm")
-    assert.deepStrictEqual(
-      changed("evaluate.draws=5", "evaluate.decoding.alg=origin"),
-      others.map(name => `evaluate/${name}`)
-    )
-    assert.deepStrictEqual(changed("evaluate/ldlm.decoding.topP=0.5"), ["evaluate/ldlm"])
+    for (const set of ["evaluate-likelihood.draws=5", "evaluate-equations.decoding.alg=origin"])
+      assert.deepStrictEqual(
+        changed(set),
+        others.map(name => `${set.split(".")[0]}/${name}`)
+      )
+    assert.deepStrictEqual(changed("evaluate-texts/ldlm.decoding.topP=0.5"), ["evaluate-texts/ldlm"])
   })
 
   it("keeps in the key of a training the fields of its method alone", () => {
@@ -179,7 +182,7 @@ describe("compare-50x", () => {
       )
     assert.notInclude(wired("with_align", ...none.map(name => `train/${name}.repr_align_wt=0`)).labels, "anchor")
     const cola = planned({ set: ["train/no_align.method=cola", "train/no_align.cola_wt=0.1"] })
-    for (const stage of ["evaluate", "benchmark"])
+    for (const stage of measurements)
       assert.strictEqual((cola.get(`${stage}/no_align`)!.parameters as { method: string }).method, "cola")
   })
 
@@ -196,7 +199,10 @@ describe("compare-50x", () => {
 
   it("refuses a parameter that follows another and is set to something else", () => {
     const refused = (set: string) => rendered(() => planned({ set: [set] }))
-    assert.match(refused("evaluate/vfm.method=cola"), /evaluate\/vfm\.method is cola, but the training's method is vfm/)
+    assert.match(
+      refused("evaluate-texts/vfm.method=cola"),
+      /evaluate-texts\/vfm\.method is cola, but the training's method is vfm/
+    )
     assert.match(refused("benchmark.method=cola"), /benchmark\/no_align\.method is cola, .* is masked/)
     assert.match(refused("train/no_align.trajectory_mode=free"), /trajectory_mode is free: .* masks cannot follow them/)
     assert.match(refused("trajectories.mode=lr"), /trajectories\/scheduled\.mode is lr, .* is scheduled/)
@@ -221,6 +227,20 @@ describe("compare-50x", () => {
       found.nodes.map(({ label }) => label),
       "train/shuffled_teacher"
     )
+  })
+
+  it("says which stages are meant where one is named that is not there any more, or is misspelt", async () => {
+    const refused = (set: string) => rendered(() => planned({ set: [set] }))
+    assert.match(
+      refused("evaluate.draws=5"),
+      /has no stage evaluate\b[^]*did you mean evaluate-likelihood, evaluate-texts or evaluate-equations\?/
+    )
+    assert.match(refused("evaluate/vfm.draws=5"), /did you mean evaluate-likelihood\/vfm, evaluate-texts\/vfm or /)
+    assert.match(refused("benchmrk.steps=[8]"), /did you mean benchmark\?/)
+    assert.match(refused("train/no_algn.lr=1"), /did you mean train\/no_align\?/)
+    const only = { profile: undefined, set: [], only: ["evaluate/vfm"] }
+    const message = render(await Effect.runPromise(Effect.flip(planOf("compare-50x", only))))
+    assert.match(message, /did you mean evaluate-likelihood\/vfm, /)
   })
 
   it("refuses flags that a pipeline does not take", () => {

@@ -120,7 +120,8 @@ const otherCode = (text: string): string => {
 }
 
 const maskedRows = ["no_align", "with_align", "with_align_all_layers", "with_trajectory"]
-const measured = ["evaluate", "benchmark"]
+const evaluations = ["evaluate-likelihood", "evaluate-texts", "evaluate-equations"]
+const measured = [...evaluations, "benchmark"]
 const all = ["train", ...measured]
 
 /** Files, with the stages that reach them: what an edit of all of them at once must change in these rows, and nothing in others. */
@@ -175,8 +176,8 @@ describe("the code of a method", () => {
   it("that another method takes over changes that one, too: Cola's bound is that of masked diffusion", async () => {
     const file = "src/methods/masked/method.ts"
     const causal = (text: string) => text.replace("causal: false", "causal: true")
-    const changed = await changedBy({ [file]: causal }, ({ label }) => label.startsWith("evaluate/"))
-    assert.deepStrictEqual(changed, changesOf([[file, ["evaluate"]]], [...maskedRows, "cola"]))
+    const changed = await changedBy({ [file]: causal }, ({ label }) => label.startsWith("evaluate-likelihood/"))
+    assert.deepStrictEqual(changed, changesOf([[file, ["evaluate-likelihood"]]], [...maskedRows, "cola"]))
   })
 
   it("that methods share which decode by masks changes their measurements, and none of LDLM", async () => {
@@ -193,6 +194,54 @@ describe("the code of a method", () => {
         rows.map(({ name }) => name)
       )
     )
+  })
+})
+
+describe("the code of a measurement", () => {
+  const everyRow = rows.map(({ name }) => name)
+  it.each([
+    ["evaluate-likelihood", ["stages/evaluate-likelihood.ts", "src/evaluation/causal.ts"]],
+    ["evaluate-texts", ["stages/evaluate-texts.ts", "src/evaluation/ngram.ts", "src/evaluation/diversity.ts"]],
+    ["evaluate-equations", ["stages/evaluate-equations.ts", "src/evaluation/tasks/equations.ts"]]
+  ] as const)("%s changes it alone, in all rows: a bound, a judge, a task", async (stage, files) => {
+    const reached: Reached = files.map(file => [file, [stage]])
+    assert.deepStrictEqual(await changedBy(edited(reached)), changesOf(reached, everyRow))
+  })
+
+  it("of one more task changes nothing: neither what was measured, nor how other tasks went", async () => {
+    const other = join(directory.path, "task")
+    copyTo(other)
+    const task = readFileSync(join(root, "test", "support", "sumsTask.ts"), "utf8")
+    writeFileSync(
+      join(other, "stages", "evaluate-sums.ts"),
+      task.replaceAll(/"..\/..\/(?:stages\/)?/g, in_ => (in_.endsWith("stages/") ? '"./' : '"../'))
+    )
+    const edit = (file: string, found: string, by: string) => {
+      const text = bytesOf(file)
+      assert.include(text, found)
+      writeFileSync(join(other, file), text.replace(found, by))
+    }
+    const table = join("pipelines", "tasks.ts")
+    edit(table, "equations: evaluateEquations", "equations: evaluateEquations, sums: evaluateSums")
+    writeFileSync(
+      join(other, table),
+      `import { evaluateSums } from "../stages/evaluate-sums.ts"\n${readFileSync(join(other, table), "utf8")}`
+    )
+    edit("configs/embedded.yaml", "  tasks:\n", "  tasks:\n    sums: { source: embedded:reason500 }\n")
+    const [after = []] = probe(other)
+    const known = new Map(actions.map(action => [action.label, action]))
+    const added = after.filter(({ label }) => !known.has(label)).map(({ label }) => label)
+    assert.sameMembers(added, ["download-documents/sums", ...everyRow.map(name => `evaluate-sums/${name}`)])
+    assert.strictEqual(after.length - added.length, actions.length)
+    const session = new Session()
+    for (const action of after) {
+      const before = known.get(action.label)
+      if (before === undefined) continue
+      const stage = action.label.split("/")[0]!
+      assert.strictEqual(action.parameters, before.parameters, action.label)
+      if (evaluations.includes(stage))
+        assert.strictEqual((await fingerprint(idOf(action), session)).digest, codes.get(idOf(before))!.digest, stage)
+    }
   })
 })
 
@@ -285,10 +334,10 @@ describe("the settings of a method", () => {
       const before = actions[n]!
       assert.strictEqual(label, before.label)
       const [stage, row] = label.split("/") as [string, string | undefined]
-      const measures = measured.includes(stage) && row !== "ldlm"
+      const reveals = measured.includes(stage) && stage !== "evaluate-likelihood" && row !== "ldlm"
       assert.sameMembers(
         [...differing(JSON.parse(before.parameters) as object, JSON.parse(parameters) as object)],
-        stage === "train" ? [...fields[row!]!] : measures ? ["decoding.alg"] : [],
+        stage === "train" ? [...fields[row!]!] : reveals ? ["decoding.alg"] : [],
         label
       )
     }

@@ -76,15 +76,15 @@ describe("equal compute", () => {
   })
 
   it("is of rows with a bound: another one that computed less does not set it, and has no bound there", () => {
-    const latent = changed(rowOf("latent", { bounded: false, teraflops: 0.005 }), { evaluation: undefined })
+    const latent = changed(rowOf("latent", { bounded: false, teraflops: 0.005 }), { likelihood: undefined })
     const rows = [base, dear, latent]
     assert.strictEqual(budgetOf(rows)!.row, base)
     assert.deepStrictEqual(figure(rows, "equalCompute.bound", latent), {
       absent: "the training did not measure the bound"
     })
     assert.deepStrictEqual(figure(rows, "equalCompute.tokens", latent), { absent: "the whole training computed less" })
-    const content = { ...base.runs[0].evaluation.content, bound: undefined }
-    const unbounded = changed(base, { evaluation: { digest: "", content } })
+    const content = { ...base.runs[0].likelihood.content, bound: undefined }
+    const unbounded = changed(base, { likelihood: { digest: "", content } })
     assert.deepStrictEqual(figure([base, dear], "equalCompute.bound", unbounded), {
       absent: "the method has no bound of the likelihood of tokens"
     })
@@ -159,8 +159,8 @@ describe("equal tokens", () => {
   })
 
   it("comes with how far bounds of trainings are from those of the evaluation, of the same weights", () => {
-    const gaps = [base, dear].map(({ runs: [{ evaluation }] }, i) => {
-      return [2, 2.5][i]! + 3 * Math.exp(-199 / 40) - evaluation.content.bound!.nats
+    const gaps = [base, dear].map(({ runs: [{ likelihood }] }, i) => {
+      return [2, 2.5][i]! + 3 * Math.exp(-199 / 40) - likelihood.content.bound!.nats
     })
     const [least, most] = [Math.min(...gaps), Math.max(...gaps)].map(gap => gap.toFixed(3).replace("-", "−"))
     assert.include(texts([base, dear]), `they are off by ${least} to ${most} nats per token`)

@@ -28,15 +28,18 @@ const without = (row: GridRow, ...parts: ReadonlyArray<keyof Run>): GridRow => (
   ...row,
   runs: row.runs.map(
     run =>
-      Object.fromEntries(Object.entries(run).filter(([part]) => !parts.includes(part as keyof Run))) as unknown as Run
+      ({
+        tasks: [],
+        ...Object.fromEntries(Object.entries(run).filter(([part]) => !parts.includes(part as keyof Run)))
+      }) as unknown as Run
   )
 })
 
-const withEvaluation = (row: ReturnType<typeof fixtureRow>, changes: object): GridRow => ({
+const withLikelihood = (row: ReturnType<typeof fixtureRow>, changes: object): GridRow => ({
   ...row,
   runs: row.runs.map(run => ({
     ...run,
-    evaluation: { ...run.evaluation, content: { ...run.evaluation.content, ...changes } }
+    likelihood: { ...run.likelihood, content: { ...run.likelihood.content, ...changes } }
   }))
 })
 
@@ -144,8 +147,8 @@ describe("the grid", () => {
 
   it("of rows without anything is n/a from end to end", () => {
     const empty = reportOf([
-      without(rows[0]!, "benchmark", "model", "evaluation", "log"),
-      without(rows[1]!, "benchmark", "model", "evaluation", "log")
+      without(rows[0]!, "benchmark", "model", "likelihood", "texts", "tasks", "log"),
+      without(rows[1]!, "benchmark", "model", "likelihood", "texts", "tasks", "log")
     ])
     const texts = cellsOf(gridMarkdown(empty), "row better")
     assert.isAbove(texts.length, 10)
@@ -157,9 +160,25 @@ describe("the grid", () => {
     const evil = `</table><img src=x onerror=alert(1)> | \u001b[31mred`
     const row = { ...rows[1]!, label: evil, note: evil, notApplicable: { entropy: evil } }
     const sample = { prompt: evil, text: evil }
-    const first = withEvaluation(fixtureRow({ name: "base" }), {
-      generations: rows[0]!.runs[0]!.evaluation!.content.generations.map(each => ({ ...each, sample }))
-    })
+    const base = fixtureRow({ name: "base" })
+    const [run] = base.runs
+    const task = `equations ${evil}`
+    const first: GridRow = {
+      ...base,
+      runs: [
+        {
+          ...run,
+          texts: {
+            ...run.texts,
+            content: {
+              ...run.texts.content,
+              generations: run.texts.content.generations.map(each => ({ ...each, sample }))
+            }
+          },
+          tasks: [{ digest: "", content: { ...run.tasks[0]!.content, task, sample: { ...sample, answer: evil } } }]
+        }
+      ]
+    }
     const found = makeGridReport([first, row], first, [], { ...settings, title: evil, command: evil, remarks: [evil] })
     const html = gridHtml(found)
     assert.notInclude(html, "<img")
@@ -181,7 +200,7 @@ describe("the comparison", () => {
   it("is of the bounds in the table: their difference", () => {
     const row = fixtureRow({ name: "a", shift: 0.04, spread: 0.2 })
     const [{ difference }] = verdictOf(row) as [ReturnType<typeof verdictOf>[number]]
-    const bound = (of: typeof row) => of.runs[0].evaluation.content.bound!.nats
+    const bound = (of: typeof row) => of.runs[0].likelihood.content.bound!.nats
     assert.closeTo(difference!.value, bound(row) - bound(base), 1e-12)
   })
 
@@ -198,7 +217,7 @@ describe("the comparison", () => {
 
   it("leaves out a method without a bound, and shows what its auto-encoder keeps", () => {
     const other = fixtureRow({ name: "a" })
-    const latent = withEvaluation(other, {
+    const latent = withLikelihood(other, {
       bound: undefined,
       documents: [],
       lossAtRatio: {},
@@ -246,15 +265,15 @@ describe("the comparison", () => {
   })
 
   it("refuses rows that cannot be paired", () => {
-    const documents = base.runs[0].evaluation.content.documents
+    const documents = base.runs[0].likelihood.content.documents
     const row = fixtureRow({ name: "a" })
     for (const [other, why] of [
-      [withEvaluation(row, { documents: documents.slice(1) }), "same documents"],
+      [withLikelihood(row, { documents: documents.slice(1) }), "same documents"],
       [
-        withEvaluation(row, { bound: { ...base.runs[0].evaluation.content.bound, estimator: "another" } }),
+        withLikelihood(row, { bound: { ...base.runs[0].likelihood.content.bound, estimator: "another" } }),
         "another estimate (another)"
       ],
-      [without(row, "evaluation"), "not evaluated"],
+      [without(row, "likelihood"), "not evaluated"],
       [{ ...row, notApplicable: { bound: "it has no likelihood" } }, "it has no likelihood"],
       [{ ...row, runs: [row.runs[0], row.runs[0]] }, "2 runs"]
     ] as const) {
@@ -278,7 +297,7 @@ describe("the comparison", () => {
       assert.match(text, /percentile bootstrap over documents and runs.*corrected over the rows by Holm/)
     const { cells } = (JSON.parse(gridJson(found)) as Json).rows[0]!
     const bits = cells["bitsPerByte"] as { readonly value: number; readonly low: number; readonly high: number }
-    const each = first.runs.map(run => run.evaluation!.content.bound!.bitsPerByte)
+    const each = first.runs.map(run => run.likelihood!.content.bound!.bitsPerByte)
     assert.closeTo(bits.value, (each[0]! + each[1]! + each[2]!) / 3, 1e-12)
     assert.deepStrictEqual([bits.low, bits.high], [each[0], each[2]])
     assert.include(gridMarkdown(found), "trained 3 times")

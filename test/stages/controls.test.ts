@@ -15,7 +15,7 @@ import { initialValues } from "../../src/models/parameters.ts"
 import { nextTokenLossData } from "../../src/models/nextTokenLoss.ts"
 import * as Pipeline from "../../src/pipeline/Pipeline.ts"
 import { downloadModel } from "../../stages/download.ts"
-import { evaluate } from "../../stages/evaluate.ts"
+import { evaluateLikelihood } from "../../stages/evaluate-likelihood.ts"
 import { train } from "../../stages/train.ts"
 import { type Ran, runPipeline, temporaryDirectory } from "../support/inProcess.ts"
 import { documentTexts, tokenizedTexts, writeTexts } from "../support/tinyCorpus.ts"
@@ -71,19 +71,7 @@ const run = (rows: { readonly [name: string]: Settings }, evaluated: ReadonlyArr
             .filter(([name]) => evaluated.includes(name))
             .map(([name, model]) => [
               `${name}-quality`,
-              evaluate({
-                name,
-                model,
-                teacher: base,
-                heldOut: sequences,
-                corpus: sequences,
-                draws: 2,
-                ratios: [0.5],
-                prompts: 2,
-                promptTokens: 6,
-                newTokens: 8,
-                steps: [2]
-              })
+              evaluateLikelihood({ name, model, heldOut: sequences, draws: 2, ratios: [0.5] })
             ])
         )
       }
@@ -165,7 +153,7 @@ describe("without pre-training", () => {
     const bound = (label: string) => ran.metric(label, "eval/nll_bound")!
     assert.closeTo(bound("train/begun"), Math.log(tinyConfig.vocabSize), 1)
     assert.isBelow(bound("train/row"), bound("train/begun") - 2)
-    assert.isBelow(bound("evaluate/row"), bound("train/begun") - 2)
+    assert.isBelow(bound("evaluate-likelihood/row"), bound("train/begun") - 2)
   })
 
   it.each([
@@ -191,7 +179,7 @@ describe("with block-causal attention", () => {
     assert.notProperty(json(ran, "plain", "config.json"), "attention_block_size")
     const bound = (label: string) => ran.metric(label, "eval/nll_bound")!
     assert.isBelow(bound("train/blocks"), 5)
-    assert.isBelow(bound("evaluate/blocks"), 5)
+    assert.isBelow(bound("evaluate-likelihood/blocks"), 5)
     // A block as long as a row hides nothing.
     assert.strictEqual(bound("train/usual"), bound("train/plain"))
     assert.notStrictEqual(bound("train/blocks"), bound("train/plain"))

@@ -8,7 +8,7 @@ import { DiffusionDecoding } from "../../src/decoding/diffusion.ts"
 import { loadWith, methodNamed } from "../../src/methods/Method.ts"
 import { makeOrt } from "../../src/engines/ort/ort.ts"
 import { numericClass } from "../../src/engines/names.ts"
-import { EvaluationResult } from "../../src/evaluation/results.ts"
+import { LikelihoodResult, TextsResult } from "../../src/evaluation/results.ts"
 import { latentOf } from "../../src/methods/Method.ts"
 import { openModel } from "../../src/models/artifact.ts"
 import { countParameters, parameterSpecs } from "../../src/models/config.ts"
@@ -16,7 +16,8 @@ import type { MethodName } from "../../src/models/methodNames.ts"
 import { countElements } from "../../src/models/parameters.ts"
 import * as Pipeline from "../../src/pipeline/Pipeline.ts"
 import { downloadModel } from "../../stages/download.ts"
-import { evaluate } from "../../stages/evaluate.ts"
+import { evaluateLikelihood } from "../../stages/evaluate-likelihood.ts"
+import { evaluateTexts } from "../../stages/evaluate-texts.ts"
 import { train } from "../../stages/train.ts"
 import { type Ran, runPipeline, temporaryDirectory } from "../support/inProcess.ts"
 import { documentTexts, tokenizedTexts, writeTexts } from "../support/tinyCorpus.ts"
@@ -62,19 +63,19 @@ const run = async (settings: Settings, measuredAs = settings.method ?? "masked")
         eval_sequences: 3,
         ...settings
       } as Parameters<typeof train>[0])
-      return evaluate({
-        method: measuredAs,
-        model,
-        teacher: base,
-        heldOut: sequences,
-        corpus: sequences,
-        documents: 5,
-        ...(measuredAs === "ldlm" ? {} : { draws: 2, ratios: [0.5] }),
-        prompts: 2,
-        promptTokens: 4,
-        newTokens: 6,
-        steps: [1, 2]
-      })
+      const measured = { method: measuredAs, model, heldOut: sequences, documents: 5 } as const
+      return {
+        likelihood: evaluateLikelihood({ ...measured, ...(measuredAs === "ldlm" ? {} : { draws: 2, ratios: [0.5] }) }),
+        texts: evaluateTexts({
+          ...measured,
+          teacher: base,
+          corpus: sequences,
+          prompts: 2,
+          promptTokens: 4,
+          newTokens: 6,
+          steps: [1, 2]
+        })
+      }
     }
   )
   return runPipeline(pipeline, {
@@ -84,8 +85,8 @@ const run = async (settings: Settings, measuredAs = settings.method ?? "masked")
   })
 }
 
-const evaluation = (ran: Ran) =>
-  Schema.decodeUnknownSync(Schema.fromJsonString(EvaluationResult))(ran.text("evaluate", "evaluation.json"))
+const likelihood = (ran: Ran) =>
+  Schema.decodeUnknownSync(Schema.fromJsonString(LikelihoodResult))(ran.text("evaluate-likelihood", "likelihood.json"))
 
 /** Opens what was written, and makes 6 tokens behind a prompt in 2 steps. */
 const written = (ran: Ran) => {
@@ -163,15 +164,18 @@ describe("the stage train", () => {
     assert.notInclude([...made.sequences[0]!], model.tokenizer.maskId)
     assert.isAbove(made.flops, 0)
 
-    const { bound, documents, generations, reconstruction } = evaluation(ran)
+    const { bound, documents, reconstruction } = likelihood(ran)
     assert.strictEqual(bound === undefined, method === "ldlm")
     assert.lengthOf(documents, method === "ldlm" ? 0 : 5)
     assert.strictEqual(reconstruction === undefined, method === "vfm")
+    const { generations } = Schema.decodeUnknownSync(Schema.fromJsonString(TextsResult))(
+      ran.text("evaluate-texts", "texts.json")
+    )
     assert.deepStrictEqual(
       generations.map(({ steps }) => steps),
       [1, 2]
     )
-    for (const stage of ["train", "evaluate"]) {
+    for (const stage of ["train", "evaluate-likelihood"]) {
       assert.strictEqual(ran.metric(stage, "eval/nll_bound") === undefined, bound === undefined)
       assert.strictEqual(ran.metric(stage, "eval/reconstruction_loss") === undefined, reconstruction === undefined)
     }
@@ -180,7 +184,7 @@ describe("the stage train", () => {
   it("without an auto-encoder decodes and is measured as masked diffusion", async () => {
     const ran = await run({ method: "cola", cola_wt: 0.5, cola_vae: false, cola_heads: 2, cola_num_local: 4 })
     assert.deepStrictEqual(ran.failures, [])
-    const { bound, reconstruction } = evaluation(ran)
+    const { bound, reconstruction } = likelihood(ran)
     assert.isDefined(bound)
     assert.isUndefined(reconstruction)
   })

@@ -1,22 +1,28 @@
 /** Evaluation and benchmark of a diffusion model, as stages. */
+import { writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { Schema } from "effect"
 import { afterEach, assert, beforeEach, describe, it } from "vitest"
 import { numericClass } from "../../src/engines/names.ts"
-import { BenchmarkResult, EvaluationResult } from "../../src/evaluation/results.ts"
+import { BenchmarkResult, LikelihoodResult, TaskResult, TextsResult } from "../../src/evaluation/results.ts"
 import * as Pipeline from "../../src/pipeline/Pipeline.ts"
 import { benchmark } from "../../stages/benchmark.ts"
-import { downloadDocuments, downloadModel, downloadTokenizer } from "../../stages/download.ts"
-import { evaluate } from "../../stages/evaluate.ts"
-import { tokenize } from "../../stages/tokenize.ts"
+import { downloadDocuments, downloadModel } from "../../stages/download.ts"
+import { evaluateEquations } from "../../stages/evaluate-equations.ts"
+import { evaluateLikelihood } from "../../stages/evaluate-likelihood.ts"
+import { evaluateTexts } from "../../stages/evaluate-texts.ts"
 import { type Ran, runPipeline, temporaryDirectory } from "../support/inProcess.ts"
+import { evaluateSums } from "../support/sumsTask.ts"
 import { tokenizedTexts, writeTexts } from "../support/tinyCorpus.ts"
 import { writeTinyModel } from "../support/tinyModel.ts"
 
 const assets = fileURLToPath(new URL("../../assets", import.meta.url))
 
-const texts = Array.from({ length: 5 }, (_, i) => `Document ${i}: ${"the people of the United States ".repeat(3 + i)}`)
+const documents = Array.from(
+  { length: 5 },
+  (_, i) => `Document ${i}: ${"the people of the United States ".repeat(3 + i)}`
+)
 
 let directory: ReturnType<typeof temporaryDirectory>
 beforeEach(async () => {
@@ -25,38 +31,49 @@ beforeEach(async () => {
 })
 afterEach(() => directory.remove())
 
-const run = (cache = "cache", timing: { readonly steps?: ReadonlyArray<number>; readonly batch?: number } = {}) => {
-  const corpus = writeTexts(directory.path, texts)
+const twoSums: ReadonlyArray<object> = [
+  { question: "2 + 2", answers: ["4", "four"] },
+  { question: "20 + 3", answers: ["23"] }
+]
+
+const run = (
+  cache = "cache",
+  timing: { readonly steps?: ReadonlyArray<number>; readonly batch?: number } = {},
+  problems = twoSums
+) => {
+  const corpus = writeTexts(directory.path, documents)
+  const sums = join(directory.path, "sums.jsonl")
+  writeFileSync(sums, problems.map(problem => `${JSON.stringify(problem)}\n`).join(""))
   const pipeline = Pipeline.make(
     "measure-test",
     { description: "", profiles: { only: { description: "", needs: "nothing", make: () => undefined } } },
     () => {
       const model = downloadModel({ source: `file:${join(directory.path, "tiny")}` })
       const heldOut = tokenizedTexts(corpus, 24)
-      const reasoning = tokenize({
-        name: "reasoning",
-        corpus: downloadDocuments({ name: "reasoning", source: "embedded:reason500" }),
-        tokenizer: downloadTokenizer({ source: "embedded:tokenizer" }),
-        maxSeqLen: 64,
-        dataType: "prompt_response"
-      })
       return {
-        quality: evaluate({
+        likelihood: evaluateLikelihood({ model, heldOut, draws: 3, ratios: [0.5], sequencesPerDocument: "all" }),
+        texts: evaluateTexts({
           model,
           teacher: model,
           heldOut,
           corpus: heldOut,
-          draws: 3,
-          ratios: [0.5],
-          reasoning,
-          sequencesPerDocument: "all",
           prompts: 2,
           promptTokens: 6,
           newTokens: 8,
-          steps: [2, 8, 16],
+          steps: [2, 8, 16]
+        }),
+        equations: evaluateEquations({
+          model,
+          dataset: downloadDocuments({ source: "embedded:reason500", dataType: "fields" }),
           problems: 3,
           answerTokens: 8,
           answerSteps: 2
+        }),
+        sums: evaluateSums({
+          model,
+          dataset: downloadDocuments({ name: "sums", source: `file:${sums}`, dataType: "fields" }),
+          answerTokens: 2,
+          answerSteps: 1
         }),
         speed: benchmark({ model, newTokens: 6, steps: [2, 6], repeats: 3, timedForwards: 10, ...timing })
       }
@@ -65,16 +82,15 @@ const run = (cache = "cache", timing: { readonly steps?: ReadonlyArray<number>; 
   return runPipeline(pipeline, { cache: join(directory.path, cache), layers: [assets], engine: numericClass("ort") })
 }
 
-const evaluation = (ran: Ran) =>
-  Schema.decodeUnknownSync(Schema.fromJsonString(EvaluationResult))(ran.text("evaluate", "evaluation.json"))
-const timings = (ran: Ran) =>
-  Schema.decodeUnknownSync(Schema.fromJsonString(BenchmarkResult))(ran.text("benchmark", "benchmark.json"))
+const decoded = <A>(ran: Ran, stage: string, file: string, schema: Schema.Codec<A, unknown>) =>
+  Schema.decodeUnknownSync(Schema.fromJsonString(schema))(ran.text(stage, file))
+const timings = (ran: Ran) => decoded(ran, "benchmark", "benchmark.json", BenchmarkResult)
 
-describe("the stage evaluate", () => {
-  it("gives the bound with its parts, losses, texts with judges and diversity, and answers; the same again", async () => {
+describe("the stages that evaluate", () => {
+  it("give the bound with its parts, losses, texts with judges and diversity, and answers; the same again", async () => {
     const ran = await run()
     assert.deepStrictEqual(ran.failures, [])
-    const { bound, ...measured } = evaluation(ran)
+    const { bound, ...measured } = decoded(ran, "evaluate-likelihood", "likelihood.json", LikelihoodResult)
     assert(bound !== undefined)
     // An untrained model knows nothing of 2,048 tokens.
     assert.closeTo(bound.nats, Math.log(2048), 1.5)
@@ -92,29 +108,43 @@ describe("the stage evaluate", () => {
     assert.closeTo(sum(({ nats }) => nats) / bound.tokens, bound.nats, 1e-9)
     assert.closeTo(measured.documents[4]!.tokens / measured.documents[0]!.tokens, 7 / 3, 0.5)
     const bytes = (bound.nats * bound.tokens) / Math.LN2 / bound.bitsPerByte
-    const textBytes = texts.reduce((total, text) => total + Buffer.byteLength(text), 0)
+    const textBytes = documents.reduce((total, text) => total + Buffer.byteLength(text), 0)
     // All of the text but the first token of each sequence of 24.
     assert.isBelow(bytes, textBytes)
     assert.isAbove(bytes, 0.85 * textBytes)
     assert.closeTo(bytes, Math.round(bytes), 1e-6)
 
+    const texts = decoded(ran, "evaluate-texts", "texts.json", TextsResult)
     assert.deepStrictEqual(
-      measured.generations.map(({ forwards, newTokens, steps }) => [steps, forwards, newTokens]),
+      texts.generations.map(({ forwards, newTokens, steps }) => [steps, forwards, newTokens]),
       [
         [2, 2, 8],
         [8, 8, 8],
         [16, 8, 8]
       ]
     )
-    for (const { ngramPerplexity } of measured.generations)
-      assert.isAbove(ngramPerplexity, 10 * measured.reference.ngramPerplexity)
-    assert.include(measured.reasoning, { problems: 3, exact: 0, steps: 2 })
-    assert.match(measured.reasoning!.sample.prompt, /^Solve for [a-z]: /)
-    assert.strictEqual(measured.weights, ran.digest("download-model"))
-    assert.strictEqual(ran.metric("evaluate", "eval/nll_bound"), bound.nats)
-    assert.strictEqual(ran.metric("evaluate", "eval/exact_match"), 0)
+    for (const { ngramPerplexity } of texts.generations)
+      assert.isAbove(ngramPerplexity, 10 * texts.reference.ngramPerplexity)
+    const score = decoded(ran, "evaluate-equations", "score.json", TaskResult)
+    assert.include(score, { task: "equations", problems: 3, exact: 0, steps: 2 })
+    assert.match(score.sample.prompt, /^Solve for [a-z]: /)
+    assert.match(score.sample.answer, /^Answer: [a-z] = /)
+    for (const { weights } of [measured, texts, score]) assert.strictEqual(weights, ran.digest("download-model"))
+    assert.strictEqual(ran.metric("evaluate-likelihood", "eval/nll_bound"), bound.nats)
+    assert.strictEqual(ran.metric("evaluate-equations", "eval/exact_match"), 0)
+    const sums = decoded(ran, "evaluate-sums", "score.json", TaskResult)
+    assert.deepInclude(sums, { task: "sums", problems: 2, steps: 1 })
+    assert.deepInclude(sums.sample, { prompt: "2 + 2 = ", answer: "4" })
     const again = await run("again")
-    assert.strictEqual(again.text("evaluate", "evaluation.json"), ran.text("evaluate", "evaluation.json"))
+    for (const stage of ["evaluate-likelihood", "evaluate-texts", "evaluate-equations"])
+      assert.deepStrictEqual(again.manifest(stage), ran.manifest(stage))
+  })
+})
+
+describe("a task", () => {
+  it("refuses problems that it cannot read, where they stand in their file", async () => {
+    const { failures } = await run("cache", {}, [...twoSums, { question: "1 + 1", answers: [] }])
+    assert.match(failures.map(({ message }) => message).join("\n"), /sums\.jsonl:3:\d+: answers/)
   })
 })
 

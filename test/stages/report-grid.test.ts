@@ -42,6 +42,18 @@ const run = (cache: string, { changes = {}, swapped = false }: Options = {}) =>
           latent: fixtureModel({ name: "latent", row: "latent", config: { model_type: "latent" } })
         }
         const { aligned, baseline, latent } = models
+        const measured = {
+          baseline: fixtureEvaluation({ name: "baseline", model: baseline.model, shift: 0, spread: 0 }),
+          aligned: fixtureEvaluation({
+            name: "aligned",
+            model: swapped ? baseline.model : aligned.model,
+            shift: -0.1,
+            spread: 0.05
+          }),
+          latent: fixtureEvaluation({ name: "latent", model: latent.model, shift: 0, spread: 0.05 })
+        }
+        const named = <T>(of: (outputs: typeof measured.baseline) => T) =>
+          Object.fromEntries(Object.entries(measured).map(([row, outputs]) => [row, of(outputs)]))
         return reportGrid({
           ...settings,
           rows: [
@@ -53,16 +65,9 @@ const run = (cache: string, { changes = {}, swapped = false }: Options = {}) =>
               notApplicable: { tokensPerSecond: "it has no decoder <yet>", msPerForward: "it has no decoder <yet>" }
             }
           ],
-          evaluations: {
-            baseline: fixtureEvaluation({ name: "baseline", model: baseline.model, shift: 0, spread: 0 }),
-            aligned: fixtureEvaluation({
-              name: "aligned",
-              model: swapped ? baseline.model : aligned.model,
-              shift: -0.1,
-              spread: 0.05
-            }),
-            latent: fixtureEvaluation({ name: "latent", model: latent.model, shift: 0, spread: 0.05 })
-          },
+          likelihoods: named(({ likelihood }) => likelihood),
+          texts: named(({ texts }) => texts),
+          tasks: Object.fromEntries(Object.entries(measured).map(([row, { score }]) => [`${row}/equations`, score])),
           benchmarks: {
             baseline: fixtureBenchmark({ name: "baseline", model: baseline.model, msPerForward: 10 }),
             aligned: fixtureBenchmark({ name: "aligned", model: aligned.model, msPerForward: 10.2 })
@@ -88,7 +93,9 @@ const run = (cache: string, { changes = {}, swapped = false }: Options = {}) =>
 interface Json {
   readonly equalCompute: { readonly row: string; readonly teraflops: number }
   readonly comparisons: ReadonlyArray<{ readonly row: string; readonly difference: { readonly value: number } }>
-  readonly rows: ReadonlyArray<{ readonly runs: ReadonlyArray<{ readonly weights: string }> }>
+  readonly rows: ReadonlyArray<{
+    readonly runs: ReadonlyArray<{ readonly weights: string; readonly tasks: ReadonlyArray<object> }>
+  }>
   readonly cached: ReadonlyArray<{
     readonly name: string
     readonly kind: string
@@ -110,6 +117,9 @@ describe("the stage report-grid", () => {
     assert.include(markdown, "+ alignment <4 layers> ties with random masking")
     assert.closeTo(ran.metric("report-grid", "aligned/bound_difference")!, -0.1, 0.03)
     assert.strictEqual(ran.metric("report-grid", "broken_ties"), 0)
+    assert.match(markdown, /\| +exact match, equations \|/)
+    assert.include(markdown, "6.0 % [2.1 %, 16.2 %]")
+    assert.deepInclude(json.rows[0]!.runs[0]!.tasks[0], { task: "equations", problems: 50, exact: 3 })
     assert.strictEqual(json.cached[0]!.counts["documents"], 50)
     assert.deepStrictEqual(json.cached[1], {
       name: "scheduled",
@@ -152,15 +162,15 @@ describe("the stage report-grid", () => {
 
   it("refuses a measurement of other weights than the row's, names that no row or column has, and a baseline that is none", async () => {
     const messages = async (cache: string, options: Options) => JSON.stringify((await run(cache, options)).failures)
-    assert.include(await messages("swapped", { swapped: true }), "the evaluation of aligned is of the model")
+    assert.include(await messages("swapped", { swapped: true }), "the likelihood of aligned is of the model")
     assert.include(await messages("baseline", { changes: { baseline: "random" } }), "the baseline is random")
     const misspelt = { rows: [{ name: "baseline", label: "only", notApplicable: { tokens_per_second: "" } }] } as const
-    const alone = { ...misspelt, evaluations: {}, benchmarks: {}, models: {}, logs: {} }
+    const alone = { ...misspelt, likelihoods: {}, texts: {}, tasks: {}, benchmarks: {}, models: {}, logs: {} }
     assert.include(
       await messages("misspelt", { changes: alone }),
       "names the column tokens_per_second; there are trainedParameters"
     )
     const one = { rows: [{ name: "baseline", label: "only" }] } as const
-    assert.include(await messages("unnamed", { changes: one }), "evaluations holds aligned, latent, which no row names")
+    assert.include(await messages("unnamed", { changes: one }), "likelihoods holds aligned, latent, which no row names")
   })
 })

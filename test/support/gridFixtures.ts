@@ -1,16 +1,31 @@
 /** What stages write of a row of a grid, made up: by the schemas of src/evaluation/results.ts, as values and as stages. */
 import { Effect, Schema } from "effect"
-import type { BenchmarkResult, EvaluationResult, Generation, Timing } from "../../src/evaluation/results.ts"
+import type {
+  BenchmarkResult,
+  Generation,
+  LikelihoodResult,
+  TaskResult,
+  TextsResult,
+  Timing
+} from "../../src/evaluation/results.ts"
 import type { GridRow, Run } from "../../src/report/rows.ts"
 import * as Stage from "../../src/pipeline/Stage.ts"
 import { sha256 } from "../../src/pipeline/Digest.ts"
 import { readLines } from "../../src/training/log.ts"
 import type { PanelLine } from "../../src/training/panelFile.ts"
 import { normals, randomKey } from "../../src/tensor/random.ts"
-import { Benchmark, Evaluation, ModelFiles, TrainingLog, Trajectories } from "../../src/artifacts/kinds.ts"
+import {
+  Benchmark,
+  JudgedTexts,
+  Likelihood,
+  ModelFiles,
+  TaskScore,
+  TrainingLog,
+  Trajectories
+} from "../../src/artifacts/kinds.ts"
 
 /** Held-out documents of different lengths, all needing about 4 nats per token, `shift` more than the baseline's. */
-export const documentsWith = (shift: number, spread: number, seed = 1): EvaluationResult["documents"] => {
+export const documentsWith = (shift: number, spread: number, seed = 1): LikelihoodResult["documents"] => {
   const hardness = normals(randomKey(1, "hardness"), 50)
   const own = normals(randomKey(seed, "own"), 50)
   return Array.from(hardness, (hard, i) => {
@@ -19,12 +34,12 @@ export const documentsWith = (shift: number, spread: number, seed = 1): Evaluati
   })
 }
 
-const generation = (steps: number, factor: number): Generation => ({
+const generation = (steps: number): Generation => ({
   steps,
   forwards: steps,
   newTokens: 64,
-  teacherPerplexity: (factor * 1500) / steps,
-  ngramPerplexity: (factor * 2500) / steps,
+  teacherPerplexity: 1500 / steps,
+  ngramPerplexity: 2500 / steps,
   distinct1: 0.4,
   distinct2: 0.7 + 0.001 * steps,
   repetition: 0.2 - 0.001 * steps,
@@ -32,14 +47,10 @@ const generation = (steps: number, factor: number): Generation => ({
   sample: { prompt: "The people of the", text: ` <b>United</b> States & "others", in ${steps} steps` }
 })
 
-export const evaluationResult = (
+export const likelihoodResult = (
   weights: string,
-  {
-    factor = 1,
-    shift = 0,
-    spread = 0
-  }: { readonly factor?: number; readonly shift?: number; readonly spread?: number } = {}
-): EvaluationResult => {
+  { shift = 0, spread = 0 }: { readonly shift?: number; readonly spread?: number } = {}
+): LikelihoodResult => {
   const documents = documentsWith(shift, spread)
   const nats = documents.reduce((sum, each) => sum + each.nats, 0)
   const tokens = documents.reduce((sum, each) => sum + each.tokens, 0)
@@ -53,19 +64,26 @@ export const evaluationResult = (
       bitsPerByte: nats / tokens / 2.4
     },
     documents,
-    lossAtRatio: { "0.1": 2.1 * factor, "0.5": 3.4 * factor, "0.9": 5.1 * factor },
-    autoregressiveLoss: 4.4,
-    generations: [8, 16, 32, 64].map(steps => generation(steps, factor)),
-    reference: { ...generation(64, 1), teacherPerplexity: 24.25, ngramPerplexity: 61.5 },
-    reasoning: {
-      problems: 50,
-      exact: 3,
-      answered: 41,
-      steps: 32,
-      sample: { prompt: "2x = 6", text: " x = <3>", answer: "x = 3" }
-    }
+    lossAtRatio: { "0.1": 2.1, "0.5": 3.4, "0.9": 5.1 },
+    autoregressiveLoss: 4.4
   }
 }
+
+export const textsResult = (weights: string): TextsResult => ({
+  weights,
+  generations: [8, 16, 32, 64].map(steps => generation(steps)),
+  reference: { ...generation(64), teacherPerplexity: 24.25, ngramPerplexity: 61.5 }
+})
+
+export const taskResult = (weights: string): TaskResult => ({
+  weights,
+  task: "equations",
+  problems: 50,
+  exact: 3,
+  answered: 41,
+  steps: 32,
+  sample: { prompt: "2x = 6", text: " x = <3>", answer: "x = 3" }
+})
 
 const timing = (steps: number, msPerForward: number): Timing => {
   const median = steps * msPerForward
@@ -176,7 +194,9 @@ export const fixtureRow = ({
       {
         name,
         model: { digest: weights, content: { training: trainingRecord, architecture } },
-        evaluation: { digest: sha256(`evaluation ${name}`), content: evaluationResult(weights, { shift, spread }) },
+        likelihood: { digest: sha256(`likelihood ${name}`), content: likelihoodResult(weights, { shift, spread }) },
+        texts: { digest: sha256(`texts ${name}`), content: textsResult(weights) },
+        tasks: [{ digest: sha256(`task ${name}`), content: taskResult(weights) }],
         benchmark: { digest: sha256(`benchmark ${name}`), content: benchmarkResult(weights, msPerForward) },
         log: { digest: sha256(`log ${name}`), content: { lines: readLines(metricsText(log)), panels: [] } }
       }
@@ -202,11 +222,16 @@ export const fixtureModel = Stage.make("fixture-model", {
 export const fixtureEvaluation = Stage.make("fixture-evaluation", {
   inputs: { model: ModelFiles },
   parameters: Schema.Struct({ shift: Schema.Finite, spread: Schema.Finite }),
-  outputs: { evaluation: Evaluation },
-  run: Effect.fn("fixture-evaluation")(function* ({ inputs, outputs: { evaluation }, parameters }) {
-    const result = evaluationResult(inputs.model.digest, parameters)
-    yield* evaluation.write("evaluation.json", JSON.stringify(result))
-    yield* evaluation.metadata({ nllBound: result.bound!.nats, standardError: result.bound!.standardError })
+  outputs: { likelihood: Likelihood, texts: JudgedTexts, score: TaskScore },
+  run: Effect.fn("fixture-evaluation")(function* ({ inputs, outputs: { likelihood, score, texts }, parameters }) {
+    const { digest } = inputs.model
+    const result = likelihoodResult(digest, parameters)
+    yield* likelihood.write("likelihood.json", JSON.stringify(result))
+    yield* likelihood.metadata({ nllBound: result.bound!.nats, standardError: result.bound!.standardError })
+    yield* texts.write("texts.json", JSON.stringify(textsResult(digest)))
+    yield* texts.metadata({ texts: 12 })
+    yield* score.write("score.json", JSON.stringify(taskResult(digest)))
+    yield* score.metadata({ task: "equations", problems: 50, exact: 3 })
   })
 })
 

@@ -1,8 +1,8 @@
-/** Checks answers to the equations of the reasoning set, exactly and without solving them: the answer is put in for the unknown. */
+/** Equations in one unknown: read, and answers to them checked exactly and without solving, since the answer is put in for the unknown. */
 import { Result, Schema } from "effect"
 
 /** An equation or answer that cannot be read. */
-export class ReasoningError extends Schema.TaggedError<ReasoningError>()("ReasoningError", {
+export class EquationError extends Schema.TaggedError<EquationError>()("EquationError", {
   text: Schema.String,
   /** In UTF-16 units from 0. */
   offset: Schema.Int,
@@ -65,11 +65,11 @@ const mostDigits = 100
  * Reads `left = right`, made of numbers, one unknown, `+ - * /`, brackets and products without a sign (`2x`, `3(x + 1)`).
  * All products and quotients bind equally and from the left: `1/2 x` is half of x.
  */
-export const parseEquation = (text: string): Result.Result<Equation, ReasoningError> => {
+export const parseEquation = (text: string): Result.Result<Equation, EquationError> => {
   let at = 0
   let unknown: string | undefined
   const fail = (what: string, offset = at) =>
-    new ReasoningError({
+    new EquationError({
       text,
       offset,
       message: `${JSON.stringify(text.slice(0, 80))}, position ${offset + 1}: ${what}`
@@ -147,7 +147,7 @@ export const parseEquation = (text: string): Result.Result<Equation, ReasoningEr
     if (unknown === undefined) throw fail("there is no unknown", 0)
     return Result.succeed({ unknown, difference: both(subtract, left, right) })
   } catch (cause) {
-    if (cause instanceof ReasoningError) return Result.fail(cause)
+    if (cause instanceof EquationError) return Result.fail(cause)
     throw cause
   }
 }
@@ -156,17 +156,17 @@ export const parseEquation = (text: string): Result.Result<Equation, ReasoningEr
 export const holds = (equation: Equation, value: Rational): boolean => equation.difference(value)?.numerator === 0n
 
 /** The equation of a prompt such as `Solve for x: 2x + 3 = 11`. */
-export const equationOf = (prompt: string): Result.Result<Equation, ReasoningError> => {
+export const equationOf = (prompt: string): Result.Result<Equation, EquationError> => {
   const match = /\bfor ([a-z]): ([^\n]+)\s*$/.exec(prompt)
   if (match === null) {
     const message = `no equation found; a prompt ends in "for x: " and the equation, got ${JSON.stringify(prompt.slice(0, 80))}`
-    return Result.fail(new ReasoningError({ text: prompt, offset: 0, message }))
+    return Result.fail(new EquationError({ text: prompt, offset: 0, message }))
   }
   return Result.flatMap(parseEquation((match[2] ?? "").trim()), equation =>
     equation.unknown === match[1]
       ? Result.succeed(equation)
       : Result.fail(
-          new ReasoningError({
+          new EquationError({
             text: prompt,
             offset: 0,
             message: `the prompt asks for ${match[1]}, but its equation is in ${equation.unknown}`
@@ -192,14 +192,3 @@ export const answerOf = (response: string, unknown: string): Rational | undefine
   // A full stop after the number belongs to the sentence.
   return last === undefined ? undefined : parseRational((last[2] ?? "").replace(/[. ]+$/, ""))
 }
-
-/** How a response does on a prompt of the reasoning set. The error means that the prompt itself cannot be read. */
-export const checkAnswer = (
-  prompt: string,
-  response: string
-): Result.Result<"right" | "wrong" | "missing", ReasoningError> =>
-  Result.map(equationOf(prompt), equation => {
-    const value = answerOf(response, equation.unknown)
-    if (value === undefined) return "missing"
-    return holds(equation, value) ? "right" : "wrong"
-  })

@@ -1,49 +1,42 @@
-/** Exact match on problems with answers that a program can check. */
+/** Exact match on the problems of a task. */
 import { Effect } from "effect"
-import { checkAnswer } from "./equations.ts"
-import type { Sequence } from "../../tokens/sequences.ts"
 import type { Tokenizer } from "../../tokens/tokenizer.ts"
-import { type Generator, untilEnd } from "../../sessions/generator.ts"
-import { permanent, type StageError } from "../../pipeline/StageError.ts"
-import type { EvaluationResult } from "../results.ts"
+import { type Generator, type GeneratorShape, untilEnd } from "../../sessions/generator.ts"
+import type { TaskResult } from "../results.ts"
+import type { Task } from "./Task.ts"
+import { greatest } from "../../pipeline/lists.ts"
 
-/** The longest prompt, in tokens: what a generator has to have room for. */
-export const longestPrompt = (problems: ReadonlyArray<Sequence>): number =>
-  problems.reduce((most, { promptLength }) => Math.max(most, promptLength), 0)
+export interface Exam<Problem> {
+  readonly task: Task<Problem>
+  /** At least one. */
+  readonly problems: ReadonlyArray<Problem>
+  readonly tokenizer: Tokenizer
+  readonly steps: number
+  readonly seed: number
+}
 
-/** Lets a model answer problems, each a prompt and its solution, and counts whose answer solves the equation of the prompt. */
-export const exactMatch = <E>(
-  generator: Generator<E>,
-  problems: ReadonlyArray<Sequence>,
-  tokenizer: Tokenizer,
-  { seed, steps }: { readonly seed: number; readonly steps: number }
-): Effect.Effect<NonNullable<EvaluationResult["reasoning"]>, E | StageError> =>
+/** Lets a model answer problems, and counts whose answers are right. `makeGenerator` is told how much room they need. */
+export const exactMatch = <P, E, E2, R>(
+  { problems, seed, steps, task, tokenizer }: Exam<P>,
+  makeGenerator: (shape: Omit<GeneratorShape, "newTokens">) => Effect.Effect<Generator<E>, E2, R>
+): Effect.Effect<Omit<TaskResult, "weights">, E | E2, R> =>
   Effect.gen(function* () {
-    const text = (ids: Int32Array): string => tokenizer.decode(ids, { skipSpecialTokens: true })
-    const prompts = problems.map(({ ids, promptLength }) => ids.subarray(0, promptLength))
+    const prompts = problems.map(problem => tokenizer.encode(task.prompt(problem)))
+    const generator = yield* makeGenerator({
+      prompts: prompts.length,
+      promptTokens: greatest(prompts.map(({ length }) => length))
+    })
     const { sequences } = yield* generator.generate({ prompts, steps, seed })
-    const responses = sequences.map((ids, i) => text(untilEnd(ids.subarray(prompts[i]!.length), tokenizer.eosId)))
-    let [exact, answered] = [0, 0]
-    for (const [i, response] of responses.entries()) {
-      const outcome = yield* Effect.mapError(
-        Effect.fromResult(checkAnswer(text(prompts[i]!), response)),
-        ({ message }) => permanent(`problem ${problems[i]!.document} of the reasoning set: ${message}`)
-      )
-      if (outcome !== "missing") answered++
-      if (outcome === "right") exact++
-    }
-    const [first] = problems
+    const responses = sequences.map((ids, i) =>
+      tokenizer.decode(untilEnd(ids.subarray(prompts[i]!.length), tokenizer.eosId), { skipSpecialTokens: true })
+    )
+    const outcomes = problems.map((problem, i) => task.check(problem, responses[i]!))
     return {
+      task: task.name,
       problems: problems.length,
-      exact,
-      answered,
+      exact: outcomes.filter(outcome => outcome === "right").length,
+      answered: outcomes.filter(outcome => outcome !== "missing").length,
       steps,
-      sample: {
-        prompt: first === undefined ? "" : text(prompts[0]!),
-        text: responses[0] ?? "",
-        // The last line of a solution is the answer.
-        answer:
-          first === undefined ? "" : (text(first.ids.subarray(first.promptLength)).trim().split("\n").at(-1) ?? "")
-      }
+      sample: { prompt: task.prompt(problems[0]!), text: responses[0]!, answer: task.answers(problems[0]!)[0] }
     }
   })

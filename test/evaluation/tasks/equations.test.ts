@@ -1,17 +1,18 @@
 import { Result } from "effect"
 import * as fc from "fast-check"
 import { describe, expect, it } from "vitest"
+import { decodeBy } from "../../../src/formats/records.ts"
 import {
   answerOf,
-  checkAnswer,
+  EquationError,
   equationOf,
   holds,
   parseEquation,
   parseRational,
   type Rational,
-  rational,
-  ReasoningError
+  rational
 } from "../../../src/evaluation/tasks/equations.ts"
+import { equations } from "../../../stages/evaluate-equations.ts"
 
 const value = (numerator: number, denominator = 1): Rational => {
   const result = rational(BigInt(numerator), BigInt(denominator))
@@ -98,7 +99,7 @@ describe("parseEquation", () => {
     fc.assert(
       fc.property(hostile, text => {
         const result = parseEquation(text)
-        if (Result.isFailure(result)) expect(result.failure).toBeInstanceOf(ReasoningError)
+        if (Result.isFailure(result)) expect(result.failure).toBeInstanceOf(EquationError)
         else holds(result.success, value(7, 3))
       }),
       { numRuns: 1000 }
@@ -132,7 +133,7 @@ describe("answers", () => {
 
   it("are right, wrong or missing", () => {
     const prompt = "Solve for n: 3n + 4 = 10\n"
-    const check = (response: string) => Result.getOrThrow(checkAnswer(prompt, response))
+    const check = (response: string) => equations.check({ prompt, response: "" }, response)
     expect(check("Answer: n = 2")).toBe("right")
     expect(check("Answer: n = 4/2")).toBe("right")
     expect(check("Answer: n = 3")).toBe("wrong")
@@ -143,5 +144,10 @@ describe("answers", () => {
     const message = (prompt: string) => Result.getOrThrow(Result.flip(equationOf(prompt))).message
     expect(message("Hello")).toBe('no equation found; a prompt ends in "for x: " and the equation, got "Hello"')
     expect(message("Solve for x: 2y = 1")).toBe("the prompt asks for x, but its equation is in y")
+    const row = decodeBy(equations.problem)({ prompt: "Hello", response: "" })
+    expect(Result.getOrThrow(Result.flip(row))).toMatchObject({
+      path: ["prompt"],
+      what: expect.stringMatching(/^must end in an equation: no equation found; /) as unknown
+    })
   })
 })
