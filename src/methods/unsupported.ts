@@ -104,8 +104,9 @@ export const unsupportedTrain = {
     enabled: "train.method: ldlm turns it on",
     encoder_model_name: "the frozen model is the row's own, model.model_path",
     log_interval: "every step is logged",
-    gen_eval_interval: "held-out text is reconstructed every eval_every steps; texts are made by the stage `evaluate`",
+    gen_eval_interval:
+      "held-out text is reconstructed every eval_every steps; texts are made by the stage `evaluate-texts`",
     log_latent_histograms: "histograms are not kept; losses of the latents are in the log",
-    log_samples: "texts are made by the stage `evaluate`"
+    log_samples: "texts are made by the stage `evaluate-texts`"
   }
 } as const

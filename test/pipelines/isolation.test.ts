@@ -200,7 +200,7 @@ describe("the code of a method", () => {
 describe("the code of a measurement", () => {
   const everyRow = rows.map(({ name }) => name)
   it.each([
-    ["evaluate-likelihood", ["stages/evaluate-likelihood.ts", "src/evaluation/causal.ts"]],
+    ["evaluate-likelihood", ["stages/evaluate-likelihood.ts", "src/evaluation/bytes.ts"]],
     ["evaluate-texts", ["stages/evaluate-texts.ts", "src/evaluation/ngram.ts", "src/evaluation/diversity.ts"]],
     ["evaluate-equations", ["stages/evaluate-equations.ts", "src/evaluation/tasks/equations.ts"]]
   ] as const)("%s changes it alone, in all rows: a bound, a judge, a task", async (stage, files) => {
