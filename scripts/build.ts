@@ -70,6 +70,7 @@ const bundle = async (): Promise<void> => {
       script: "src/cli/script.ts",
       whyPlaces: "src/cli/verbs/whyPlaces.ts",
       identityThread: "src/runner/identityThread.ts",
+      chart: "src/cli/text/chart.ts",
       tokenizeWorker: "src/tokens/tokenizeWorker.ts",
       ortWorker: "src/engines/ort/worker.ts",
       parquetDecoder: "src/formats/parquet/decoderProcess.ts",
@@ -99,11 +100,11 @@ const bundle = async (): Promise<void> => {
   await build.close()
 }
 
-/** What verbs that only look leave to the whole program: pipelines. Of it they load where parameters stand; what else would need one is never asked of them. */
+/** What verbs that only look leave to the whole program: pipelines, and charts. Of it they load where parameters stand; what else would need one is never asked of them. */
 const wholeProgram: Plugin = {
   name: "wholeProgram",
   resolveId: (id, importer) =>
-    /\/(whyPlaces|whyNext|pipelines)\.ts$/.test(id) || importer === join(root, "pipelines", "index.ts")
+    /\/(whyPlaces|whyNext|pipelines|text\/chart)\.ts$/.test(id) || importer === join(root, "pipelines", "index.ts")
       ? { id: `./${basename(id, ".ts")}.js`, external: true }
       : null
 }

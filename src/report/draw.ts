@@ -1,11 +1,11 @@
 /** Draws charts and panels with ECharts, as SVG text: without styles, with ids of its own, the same in every run. */
 import { BarChart, CustomChart, LineChart, ScatterChart } from "echarts/charts"
-import { GridComponent, TitleComponent } from "echarts/components"
+import { GridComponent, LegendPlainComponent, TitleComponent } from "echarts/components"
 import { type EChartsCoreOption, init, use } from "echarts/core"
 import { SVGRenderer } from "echarts/renderers"
 import { escape } from "./html.ts"
 
-use([BarChart, CustomChart, LineChart, ScatterChart, GridComponent, TitleComponent, SVGRenderer])
+use([BarChart, CustomChart, LineChart, ScatterChart, GridComponent, LegendPlainComponent, TitleComponent, SVGRenderer])
 
 export interface Drawing {
   /** Begins the ids within the picture, and must be unique in a page. */

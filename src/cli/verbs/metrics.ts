@@ -8,7 +8,6 @@ import { type Metric, metricsOfAction, metricsOfRun, type Point } from "../../le
 import { ConfigError } from "../../pipeline/ConfigError.ts"
 import { short } from "../../pipeline/Digest.ts"
 import { count } from "../../pipeline/units.ts"
-import { chart } from "../text/chart.ts"
 import * as flags from "../flags.ts"
 import { attempt, nameOf, needCache, print, printJson } from "../look.ts"
 import { formatRows } from "../text/rows.ts"
@@ -49,6 +48,7 @@ export const command = Command.make(
           message: `there is no series to draw${metrics.length === 0 ? "" : `: all ${count(metrics.length)} metrics are single values`}`
         })
       }
+      const { chart } = yield* Effect.promise(() => import("../text/chart.ts"))
       yield* Effect.try({
         try: () => writeFileSync(file, chart(series)),
         catch: cause =>
