@@ -10,13 +10,14 @@ import { describe } from "../pipeline/Problem.ts"
 import { asStageError, permanent, StageError } from "../pipeline/StageError.ts"
 import { type LatentName, methodNameOf } from "./methodNames.ts"
 import { parameterAliases, parameterSpecs } from "./config.ts"
-import { decodeModelConfig } from "./families.ts"
+import { decodeModelConfig, families, ourTensors } from "./families.ts"
+import type { Family } from "./families/family.ts"
 import { allocateParameters, type ParameterBuffers, type ParameterSpec } from "./parameters.ts"
 import { loadWeights, matchWeights, saveWeights } from "./weights.ts"
 
 /** What the files of a model hold: configuration, tokenizer, and the tensors where they lie. */
 export const openModel = Effect.fn("openModel")(
-  function* (files: ReadonlyArray<NamedFile>) {
+  function* (files: ReadonlyArray<NamedFile>, known: ReadonlyArray<Family> = families) {
     const read = (name: string) => {
       const file = files.find(each => each.name === name)
       return file === undefined ? Effect.succeed(undefined) : readText(file.path, name)
@@ -30,7 +31,7 @@ export const openModel = Effect.fn("openModel")(
       try: () => JSON.parse(text) as { readonly [field: string]: unknown },
       catch: cause => permanent(`config.json: ${cause instanceof Error ? cause.message : String(cause)}`)
     })
-    const config = yield* decodeModelConfig(json)
+    const config = yield* decodeModelConfig(json, known)
     const tokenizer = yield* Effect.fromResult(
       parseTokenizer({ json: yield* needed(tokenizerFile), config: yield* read(tokenizerConfigFile) })
     )
@@ -40,7 +41,7 @@ export const openModel = Effect.fn("openModel")(
       return yield* permanent(
         `${tokenizerFile} has tokens up to id ${ids - 1}, but the model's embedding only ${config.vocabSize} rows (vocab_size of config.json): they do not belong together`
       )
-    const tensors = yield* openTensors(files)
+    const tensors = ourTensors(yield* openTensors(files), config, known)
     const tokenShift = json["token_shift"]
     if (tokenShift !== undefined && typeof tokenShift !== "boolean")
       return yield* permanent(`config.json: token_shift is ${describe(tokenShift)}; it must be true or false`)
@@ -113,7 +114,8 @@ export interface ModelToWrite {
 /** Writes a model's files and returns their names; the metadata, and what else belongs to the artifact, is left to the stage. */
 export const writeModel = Effect.fn("writeModel")(function* (
   output: Pick<ArtifactWriter<never>, "write" | "reserve">,
-  { config, engine, format, parameters, tokenizer }: ModelToWrite
+  { config, engine, format, parameters, tokenizer }: ModelToWrite,
+  known: ReadonlyArray<Family> = families
 ) {
   const named = { BF16: "bfloat16", F16: "float16", F32: "float32" } as const
   const texts: { readonly [name: string]: string | undefined } = {
@@ -127,7 +129,8 @@ export const writeModel = Effect.fn("writeModel")(function* (
     yield* output.write(name, text)
     written.push(name)
   }
-  const weights = yield* Effect.mapError(saveWeights(engine, output.reserve, parameters, { format }), error =>
+  const stored = known.find(({ name }) => name === config["model_type"])?.names?.stored
+  const weights = yield* Effect.mapError(saveWeights(engine, output.reserve, parameters, { format }, stored), error =>
     error instanceof StageError ? error : asStageError(error)
   )
   return [...written, ...weights]

@@ -29,6 +29,18 @@ export const decodeModelConfig = Effect.fn("decodeModelConfig")(function* (
   return config
 })
 
+/** A checkpoint's tensors by our names. */
+export const ourTensors = <Tensor>(
+  tensors: ReadonlyMap<string, Tensor>,
+  { family }: ModelConfig,
+  known: ReadonlyArray<Family> = families
+): ReadonlyMap<string, Tensor> => {
+  const names = known.find(({ name }) => name === family)!.names
+  if (names === undefined) return tensors
+  const named = Array.from(tensors, ([stored, tensor]) => [names.ours(stored), tensor] as const)
+  return new Map(named.filter((each): each is [string, Tensor] => each[0] !== undefined))
+}
+
 /** The content of `config.json`, as Hugging Face's classes write and read it, and what they pass over. */
 export const encodeModelConfig = (
   config: ModelConfig,

@@ -2,6 +2,7 @@
 import { Effect, type Scope } from "effect"
 import type { Buffer, Engine, EngineError } from "../engines/Engine.ts"
 import type { DType } from "../tensor/dtype.ts"
+import { nf4BlockSize, quantiseNf4 } from "../tensor/nf4.ts"
 import { input } from "../tensor/ops.ts"
 import { normals, randomKey } from "../tensor/random.ts"
 import { elements, type Shape, type Tensor } from "../tensor/Tensor.ts"
@@ -14,8 +15,35 @@ export interface ParameterSpec {
   readonly name: string
   readonly shape: Shape
   readonly initial: Initial
-  /** Left out: f32, as all that is trained. Others are for weights that are stored in some other form and stay as they are. */
-  readonly dtype?: DType
+  /** How it lies in memory. Left out: as f32, like all that is trained. `nf4` is 4.5 bits an element (tensor/nf4.ts): bytes under its name, and the magnitudes of blocks beside. */
+  readonly storage?: DType | "nf4"
+  /** False: never trained. Left out: a training decides. */
+  readonly trained?: boolean
+}
+
+/** Parameters that no training changes. */
+export const untrained = (specs: ReadonlyArray<ParameterSpec>): ReadonlyArray<ParameterSpec> =>
+  specs.map(spec => ({ ...spec, trained: false }))
+
+/** Of a parameter in NF4, the magnitudes of its blocks. */
+export const absmaxName = (name: string): string => `${name}.absmax`
+
+/** The tensors in which a parameter lies. */
+const storedAs = ({
+  name,
+  shape,
+  storage = "f32"
+}: ParameterSpec): ReadonlyArray<{
+  readonly name: string
+  readonly dtype: DType
+  readonly shape: Shape
+}> => {
+  if (storage !== "nf4") return [{ name, dtype: storage, shape }]
+  const n = elements(shape)
+  return [
+    { name, dtype: "u8", shape: [Math.ceil(n / 2)] },
+    { name: absmaxName(name), dtype: "f32", shape: [Math.ceil(n / nf4BlockSize)] }
+  ]
 }
 
 /** The value of a parameter, by its name. */
@@ -46,7 +74,7 @@ export const within = <F>(prefix: string, { make, specs }: Part<F>): Part<F> => 
 
 /** The parameters as inputs of a program, under their own names. */
 export const parameterInputs = (specs: ReadonlyArray<ParameterSpec>): Parameter => {
-  const inputs = new Map(specs.map(({ dtype = "f32", name, shape }) => [name, input(name, dtype, shape)]))
+  const inputs = new Map(specs.flatMap(storedAs).map(({ dtype, name, shape }) => [name, input(name, dtype, shape)]))
   return name => {
     const found = inputs.get(name)
     if (found === undefined)
@@ -58,7 +86,7 @@ export const parameterInputs = (specs: ReadonlyArray<ParameterSpec>): Parameter 
 export const countElements = (specs: ReadonlyArray<{ readonly shape: Shape }>): number =>
   specs.reduce((sum, { shape }) => sum + elements(shape), 0)
 
-/** Parameters by name. Those in f32 lie in one flat buffer, in the order of their specs; each other has a buffer of its own. */
+/** Parameters by name. Those in f32 lie in one flat buffer, in the order of their specs; all else has buffers of its own. */
 export interface ParameterBuffers {
   readonly specs: ReadonlyArray<ParameterSpec>
   /** f32 [n]. */
@@ -71,17 +99,15 @@ export const allocateParameters = (
   specs: ReadonlyArray<ParameterSpec>
 ): Effect.Effect<ParameterBuffers, EngineError, Scope.Scope> =>
   Effect.gen(function* () {
-    const flat = yield* engine.allocate("f32", [countElements(specs.filter(({ dtype = "f32" }) => dtype === "f32"))])
+    const isFlat = ({ storage = "f32" }: ParameterSpec): boolean => storage === "f32"
+    const flat = yield* engine.allocate("f32", [countElements(specs.filter(isFlat))])
     const views: { [name: string]: Buffer } = {}
     let offset = 0
-    for (const { dtype = "f32", name, shape } of specs) {
-      if (dtype !== "f32") {
-        views[name] = yield* engine.allocate(dtype, shape)
-        continue
-      }
-      views[name] = yield* engine.view(flat, offset, shape)
-      offset += elements(shape)
-    }
+    for (const spec of specs)
+      if (isFlat(spec)) {
+        views[spec.name] = yield* engine.view(flat, offset, spec.shape)
+        offset += elements(spec.shape)
+      } else for (const { dtype, name, shape } of storedAs(spec)) views[name] = yield* engine.allocate(dtype, shape)
     return { specs, flat, views }
   })
 
@@ -93,9 +119,21 @@ export const initialValues = ({ initial, name, shape }: ParameterSpec, seed: num
   return normals(randomKey(seed, `initial value of ${name}`), n).map(x => x * initial.normal)
 }
 
+/** Brings all of a parameter's elements to where it lies. */
+export const fill = (
+  engine: Engine,
+  { name, storage }: ParameterSpec,
+  views: ParameterBuffers["views"],
+  values: Float32Array
+): Effect.Effect<void, EngineError> => {
+  if (storage !== "nf4") return engine.upload(views[name]!, values)
+  const { absmax, packed } = quantiseNf4(values)
+  return Effect.andThen(engine.upload(views[name]!, packed), engine.upload(views[absmaxName(name)]!, absmax))
+}
+
 export const initialise = (
   engine: Engine,
   { specs, views }: ParameterBuffers,
   seed: number
 ): Effect.Effect<void, EngineError> =>
-  Effect.forEach(specs, spec => engine.upload(views[spec.name]!, initialValues(spec, seed)), { discard: true })
+  Effect.forEach(specs, spec => fill(engine, spec, views, initialValues(spec, seed)), { discard: true })

@@ -6,7 +6,7 @@ import { visible } from "../pipeline/Problem.ts"
 import type { Buffer, Engine, EngineError } from "../engines/Engine.ts"
 import { sameShape } from "../tensor/shape.ts"
 import { elements, type Shape, shapeText } from "../tensor/Tensor.ts"
-import type { ParameterBuffers, ParameterSpec } from "./parameters.ts"
+import { fill, type ParameterBuffers, type ParameterSpec } from "./parameters.ts"
 
 /** A checkpoint that does not hold what the model needs. */
 export class WeightsError extends Schema.TaggedError<WeightsError>()("WeightsError", {
@@ -102,20 +102,25 @@ export const loadWeights = Effect.fn("loadWeights")(function* (
   others: ReadonlyArray<Pick<ParameterSpec, "name">> = []
 ) {
   const found = yield* matchWeights(specs, tensors, aliases, others)
-  for (const { name } of specs) yield* loadTensor(engine, views[name]!, found.get(name)!)
+  for (const spec of specs) {
+    const tensor = found.get(spec.name)!
+    if (spec.storage === "nf4") yield* fill(engine, spec, views, yield* tensor.floats(0, elements(spec.shape)))
+    else yield* loadTensor(engine, views[spec.name]!, tensor)
+  }
 })
 
-/** Writes parameters as safetensors files, each where `place` says; returns the files' names. */
+/** Writes parameters as safetensors files, each where `place` says, under the names that checkpoints have for them; returns the files' names. */
 export const saveWeights = <E>(
   engine: Engine,
   place: (name: string) => Effect.Effect<string, E>,
   { specs, views }: Pick<ParameterBuffers, "specs" | "views">,
-  options: SaveOptions
+  options: SaveOptions,
+  stored = (name: string): string => name
 ) =>
   saveTensors<E | EngineError>(
     place,
     specs.map(({ name, shape }) => ({
-      name,
+      name: stored(name),
       shape,
       floats: Effect.map(engine.download(views[name]!), data => data as Float32Array<ArrayBuffer>)
     })),

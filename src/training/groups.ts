@@ -18,14 +18,15 @@ export interface Split {
 
 /**
  * A pattern freezes every parameter whose name contains it; `*` stands for any characters. A parameter is also known by its aliases: `lm_head`
- * freezes the embedding where the head is tied to it. Throws FreezeError for a pattern that matches nothing, or when all match.
+ * freezes the embedding where the head is tied to it. What its spec says is never trained is frozen without a pattern. Throws FreezeError for a pattern that matches nothing, or when all match.
  */
 export const splitParameters = (
   specs: ReadonlyArray<ParameterSpec>,
   patterns: ReadonlyArray<string>,
   aliases: { readonly [alias: string]: string } = {}
 ): Split => {
-  const names = [...specs.map(({ name }) => [name, name] as const), ...Object.entries(aliases)]
+  const candidates = specs.filter(({ trained }) => trained !== false)
+  const names = [...candidates.map(({ name }) => [name, name] as const), ...Object.entries(aliases)]
   const frozen = new Set<string>()
   for (const pattern of patterns) {
     const expression = new RegExp(pattern.split("*").map(escaped).join(".*"))
@@ -33,15 +34,16 @@ export const splitParameters = (
     if (matched.length === 0)
       throw new FreezeError({
         message: visible(
-          `freeze_layers: no parameter's name contains ${JSON.stringify(pattern)}; names are like ${specs.at(-1)?.name}`
+          `freeze_layers: no parameter's name contains ${JSON.stringify(pattern)}; names are like ${candidates.at(-1)?.name}`
         )
       })
     for (const [, name] of matched) frozen.add(name)
   }
-  if (frozen.size === specs.length) throw new FreezeError({ message: "freeze_layers: every parameter is frozen" })
+  if (candidates.every(({ name }) => frozen.has(name)))
+    throw new FreezeError({ message: "freeze_layers: every parameter is frozen" })
   return {
-    trainable: specs.filter(({ name }) => !frozen.has(name)),
-    frozen: specs.filter(({ name }) => frozen.has(name))
+    trainable: candidates.filter(({ name }) => !frozen.has(name)),
+    frozen: specs.filter(({ name, trained }) => trained === false || frozen.has(name))
   }
 }
 

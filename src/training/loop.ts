@@ -59,8 +59,6 @@ export interface Observer<E> {
 
 export interface Training<E> {
   readonly parameters: ReadonlyArray<ParameterSpec>
-  /** Parameters that are read and never trained, whatever `freeze` says. */
-  readonly fixed?: ReadonlyArray<ParameterSpec>
   /** Other names of parameters, for patterns that freeze. */
   readonly aliases?: { readonly [alias: string]: string }
   /** Fills parameters, frozen and constants with what training starts from; a checkpoint then overwrites the parameters. */
@@ -108,8 +106,7 @@ export const train = <E>(
       layerwiseDecay: update.llrdDecay,
       noDecayNorms: update.noDecayNorms
     })
-    const fixed = training.fixed ?? []
-    const buffers = yield* allocateTraining(engine, specs, [...split.frozen, ...fixed], objective.constants)
+    const buffers = yield* allocateTraining(engine, specs, split.frozen, objective.constants)
     const rateFactors = groups.map(({ rateFactor }) => rateFactor)
     const trainer = yield* makeTrainer(engine, objective, buffers, {
       optimiser: update,

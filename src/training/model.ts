@@ -66,8 +66,6 @@ export interface TrainingContext {
 /** What there is to train: parameters, and what `config.json` says they are. */
 export interface Trainable {
   readonly parameters: ReadonlyArray<ParameterSpec>
-  /** Parameters that are read and saved, but never trained. */
-  readonly fixed?: ReadonlyArray<ParameterSpec>
   readonly aliases: Aliases
   readonly architecture: { readonly [field: string]: unknown }
 }
@@ -119,15 +117,7 @@ export interface ModelTraining extends Trainable {
 /** Trains, and writes the outputs `model` (with `training.json`, its record) and `log`. */
 export const trainModel = (context: TrainingContext, training: ModelTraining): Effect.Effect<void, StageError> =>
   Effect.gen(function* () {
-    const {
-      aliases,
-      architecture,
-      fixed = [],
-      initial,
-      constants: fill = () => Effect.void,
-      parameters,
-      settings
-    } = training
+    const { aliases, architecture, initial, constants: fill = () => Effect.void, parameters, settings } = training
     const { globalBatchSize, maxSteps, seed } = settings
     const microBatchRows = settings.microBatchSize ?? globalBatchSize
     if (globalBatchSize % microBatchRows !== 0)
@@ -152,7 +142,6 @@ export const trainModel = (context: TrainingContext, training: ModelTraining): E
     const directory = join(context.checkpoint, "training")
     const { buffers, evaluated, state } = yield* train<StageError | EngineError | FileError>(engine, {
       parameters,
-      fixed,
       aliases,
       initial: ({ constants, frozen, parameters }) =>
         Effect.all([initial(engine, parameters), initial(engine, frozen), fill(engine, constants)], {
@@ -172,18 +161,17 @@ export const trainModel = (context: TrainingContext, training: ModelTraining): E
       observers: training.observers?.({ engine, epochs, steps }) ?? []
     })
 
-    const specs = [...parameters, ...fixed]
     const { log, model } = context.outputs
     const saved = yield* writeModel(model, {
       engine,
-      parameters: { specs, views: { ...buffers.frozen.views, ...buffers.parameters.views } },
+      parameters: { specs: parameters, views: { ...buffers.frozen.views, ...buffers.parameters.views } },
       config: { ...architecture, ...training.fields, ...training.remembered?.(state.memory ?? {}) },
       tokenizer: training.tokenizer,
       format: settings.saveFormat
     })
     const record = {
       engine: context.engine,
-      parameters: countElements(specs),
+      parameters: countElements(parameters),
       trainedParameters: countElements(buffers.parameters.specs),
       ...training.record,
       settings,
@@ -193,8 +181,8 @@ export const trainModel = (context: TrainingContext, training: ModelTraining): E
     yield* model.write(recordFile, `${JSON.stringify(record, null, 2)}\n`)
     yield* model.metadata({
       files: saved.length + 1,
-      tensors: specs.length,
-      parameters: countElements(specs)
+      tensors: parameters.length,
+      parameters: countElements(parameters)
     })
     for (const [name, value] of Object.entries(evaluated)) yield* context.metric(`eval/${name}`, value)
     for (const file of logFiles(directory)) yield* log.write(file, createReadStream(join(directory, file)))

@@ -4,9 +4,16 @@ import { afterEach, beforeEach, describe, expect, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { openTensors, type SaveOptions } from "../../src/formats/tensorFiles.ts"
 import { makeReference } from "../../src/engines/reference/reference.ts"
-import { allocateParameters, initialise, initialValues, type ParameterSpec } from "../../src/models/parameters.ts"
+import {
+  absmaxName,
+  allocateParameters,
+  initialise,
+  initialValues,
+  type ParameterSpec
+} from "../../src/models/parameters.ts"
 import { loadWeights, saveWeights } from "../../src/models/weights.ts"
 import { bf16Bits, fromBf16Bits } from "../../src/tensor/dtype.ts"
+import { quantiseNf4 } from "../../src/tensor/nf4.ts"
 import { temporaryDirectory } from "../support/inProcess.ts"
 
 const specs: ReadonlyArray<ParameterSpec> = [
@@ -66,6 +73,22 @@ describe("weights", () => {
         expect([...(yield* load(sharded))]).toEqual(expected)
         const half = yield* save({ format: "BF16" }, specs, "half")
         expect([...(yield* load(half))]).toEqual(expected.map(x => fromBf16Bits(bf16Bits(x))))
+      })
+    )
+  )
+
+  it.effect("in 4 bits are read from the same files", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const path = yield* save({ format: "F32" })
+        const [embedding, ...others] = specs
+        const wanted = [{ ...embedding!, storage: "nf4" } as const, ...others]
+        const buffers = yield* allocateParameters(engine, wanted)
+        yield* loadWeights(engine, buffers, yield* openTensors(filesOf(path)))
+        const { absmax, packed } = quantiseNf4(initialValues(embedding!, 5))
+        expect(yield* engine.download(buffers.views["embed.weight"]!)).toEqual(packed)
+        expect(yield* engine.download(buffers.views[absmaxName("embed.weight")]!)).toEqual(absmax)
+        expect([...((yield* engine.download(buffers.flat)) as Float32Array)]).toEqual(expected.slice(28))
       })
     )
   )

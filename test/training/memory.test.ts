@@ -4,7 +4,7 @@ import { join } from "node:path"
 import { afterEach, beforeEach, describe, expect, it } from "@effect/vitest"
 import { Effect, Fiber, Schema } from "effect"
 import { makeReference } from "../../src/engines/reference/reference.ts"
-import type { ParameterSpec } from "../../src/models/parameters.ts"
+import { type ParameterSpec, untrained } from "../../src/models/parameters.ts"
 import { matmulFlops } from "../../src/tensor/flops.ts"
 import { gradients } from "../../src/tensor/autodiff.ts"
 import { input, matmul, mul, sub, sum } from "../../src/tensor/ops.ts"
@@ -50,8 +50,7 @@ const run = (folder: string, changes: Partial<Training<never>> = {}) =>
       const engine = makeReference()
       let seen: () => Memory = () => ({})
       const { buffers, state } = yield* train<never>(engine, {
-        parameters: [w],
-        fixed: [target],
+        parameters: [w, ...untrained([target])],
         initial: ({ frozen }) => Effect.orDie(engine.upload(frozen.views["target"]!, Float32Array.of(3, -1))),
         objective: following(),
         steps,

@@ -4,6 +4,7 @@ import { windowsOf } from "../../tokens/windows.ts"
 import { ldlmReconstruction } from "./reconstruction.ts"
 import { evenly } from "../../evaluation/selection.ts"
 import { ldlmFormat, ldlmShape, ldlmSpecs } from "./networks.ts"
+import { untrained } from "../../models/parameters.ts"
 import { permanent } from "../../pipeline/StageError.ts"
 import { languageModel, trainModel } from "../../training/model.ts"
 import { ldlmObjective, statisticsIn } from "./objective.ts"
@@ -47,8 +48,7 @@ export const run = Effect.fn("train LDLM")(function* (context: TrainContext<type
   const { aliases, architecture, parameters } = languageModel(config)
   yield* trainModel(context, {
     ...startOf(base, settings),
-    parameters: ldlmSpecs(ldlm, config),
-    fixed: parameters,
+    parameters: [...ldlmSpecs(ldlm, config), ...untrained(parameters)],
     aliases,
     architecture,
     settings,

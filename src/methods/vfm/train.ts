@@ -3,6 +3,7 @@ import { Effect } from "effect"
 import { randomMasking } from "../shared/masks/corruption.ts"
 import { vfmTokenLosses } from "./tokenLosses.ts"
 import { vfmFormat, vfmSpecs } from "./networks.ts"
+import { untrained } from "../../models/parameters.ts"
 import { permanent } from "../../pipeline/StageError.ts"
 import { languageModel, trainModel } from "../../training/model.ts"
 import { vfmObjective } from "./objective.ts"
@@ -44,8 +45,7 @@ export const run = Effect.fn("train a noise adapter")(function* (context: TrainC
       token_shift: vfm.tokenShift,
       ...vfmFormat.encode({ architecture: vfm })
     },
-    parameters: vfm.freezeBase ? adapter : [...parameters, ...adapter],
-    fixed: vfm.freezeBase ? parameters : [],
+    parameters: vfm.freezeBase ? [...adapter, ...untrained(parameters)] : [...parameters, ...adapter],
     aliases,
     architecture,
     settings,

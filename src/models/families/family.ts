@@ -9,6 +9,11 @@ export interface Family {
   readonly architecture: string
   /** Reads the content of `config.json`; refuses by name what would be computed otherwise than written. */
   readonly read: (json: unknown) => Effect.Effect<ModelConfig, ModelConfigError>
+  /** What checkpoints call tensors, where it is not as here; the first is undefined of what the model has no use for. */
+  readonly names?: {
+    readonly ours: (stored: string) => string | undefined
+    readonly stored: (ours: string) => string
+  }
   /** Fields from which `read` makes the same again, and those that others need to know. */
   readonly write: (config: ModelConfig) => { readonly [field: string]: unknown }
 }

@@ -7,37 +7,47 @@ import { parameterSpecs } from "../../../src/models/config.ts"
 import { decoderLayer, makeLayer } from "../../../src/models/layers/layer.ts"
 import type { Mixer } from "../../../src/models/layers/mixer.ts"
 import { dense, type LinearKind } from "../../../src/models/linear/linear.ts"
-import { allocateParameters, initialValues, parameterInputs } from "../../../src/models/parameters.ts"
+import {
+  absmaxName,
+  allocateParameters,
+  initialise,
+  initialValues,
+  parameterInputs
+} from "../../../src/models/parameters.ts"
 import { forward, layerContext, logits, weightsOf } from "../../../src/models/decoder.ts"
 import { gradients } from "../../../src/tensor/autodiff.ts"
-import { add, cast, gather, input, matmul, mul, reshape, sum } from "../../../src/tensor/ops.ts"
+import { add, input, matmul, mul, reshape, sum } from "../../../src/tensor/ops.ts"
 import { makeProgram } from "../../../src/tensor/Program.ts"
 import { normals, randomKey } from "../../../src/tensor/random.ts"
-import { elements } from "../../../src/tensor/Tensor.ts"
+import { dequantisedNf4, quantiseNf4 } from "../../../src/tensor/nf4.ts"
+import { matmulNf4 } from "../../../src/tensor/quantised.ts"
+import { splitParameters } from "../../../src/training/groups.ts"
 import { modelConfig } from "../../support/tinyModel.ts"
 import { bruteForward } from "../bruteForce.ts"
 
 const config = modelConfig({ layers: 1, initializerRange: 0.5 })
 const length = 5
 
-/** Weights as bytes that a table turns into numbers, left alone in training, and a product of rank 2 that is trained. */
+/** Weights in 4 bits, left alone in training, and a product of rank 2 that is trained. */
 const adapted: LinearKind = ({ inputs, name, outputs }) => ({
   specs: [
-    { name: `${name}.codes`, shape: [outputs, inputs], initial: "zeros", dtype: "u8" },
-    { name: `${name}.table`, shape: [256], initial: "zeros" },
+    { name: `${name}.weight`, shape: [outputs, inputs], initial: { normal: 0.5 }, storage: "nf4", trained: false },
     { name: `${name}.down`, shape: [2, inputs], initial: { normal: 0.3 } },
     { name: `${name}.up`, shape: [outputs, 2], initial: { normal: 0.3 } }
   ],
   make: parameter => x => {
-    const weight = gather(parameter(`${name}.table`), cast(parameter(`${name}.codes`), "i32"))
+    const [packed, absmax] = [parameter(`${name}.weight`), parameter(absmaxName(`${name}.weight`))]
     const low = matmul(x, parameter(`${name}.down`), { transposeB: true })
-    return add(matmul(x, weight, { transposeB: true }), matmul(low, parameter(`${name}.up`), { transposeB: true }))
+    return add(
+      matmulNf4(x, { packed, absmax, out: outputs }),
+      matmul(low, parameter(`${name}.up`), { transposeB: true })
+    )
   }
 })
 const layerOfKind = (kind: LinearKind) => makeLayer(config.layers[0]!, config.hiddenSize, kind)
 
 describe("layers", () => {
-  it.live("compute with weights that are stored as bytes and carry an adapter, which alone is trained", () =>
+  it.live("compute with weights that are stored in 4 bits and carry an adapter, which alone is trained", () =>
     Effect.scoped(
       Effect.gen(function* () {
         const { make, specs } = layerOfKind(adapted)
@@ -46,28 +56,20 @@ describe("layers", () => {
         const context = layerContext(config, length, "f32", { causal: true })
         const parameter = parameterInputs(specs)
         const y = make(parameter)(context)(x)
-        const trained = specs.filter(({ name }) => /down$|up$/.test(name)).map(({ name }) => name)
+        const trained = splitParameters(specs, ["norm"]).trainable.map(({ name }) => name)
+        expect(trained).toHaveLength(2 * 7)
         const found = gradients(
           sum(mul(y, y)),
           trained.map(name => parameter(name))
         )
         const program = makeProgram({ y, ...Object.fromEntries(trained.map((name, i) => [`g/${name}`, found[i]!])) })
 
-        const codes = (name: string, n: number) =>
-          Uint8Array.from({ length: n }, (_, i) => (i * 37 + name.length * 11) % 256)
-        const table = Float32Array.from({ length: 256 }, (_, i) => (i - 128) / 200)
-        const values: { readonly [name: string]: Float32Array | Uint8Array } = Object.fromEntries(
-          specs.map((spec): [string, Float32Array | Uint8Array] => {
-            const n = elements(spec.shape)
-            if (spec.dtype === "u8") return [spec.name, codes(spec.name, n)]
-            return [spec.name, spec.name.endsWith("table") ? table : initialValues(spec, 1)]
-          })
-        )
+        const values = Object.fromEntries(specs.map(spec => [spec.name, initialValues(spec, 1)]))
         const data = normals(randomKey(2, "x"), length * config.hiddenSize)
 
         const engine = yield* makeOrt({ threads: 1 })
-        const { views } = yield* allocateParameters(engine, specs)
-        for (const [name, value] of Object.entries(values)) yield* engine.upload(views[name]!, value)
+        const parameters = yield* allocateParameters(engine, specs)
+        yield* initialise(engine, parameters, 1)
         const outputs = Object.fromEntries(
           yield* Effect.forEach(program.outputs, ({ name, value }) =>
             Effect.map(engine.allocate("f32", program.values[value]!.shape), buffer => [name, buffer] as const)
@@ -75,7 +77,7 @@ describe("layers", () => {
         )
         const xBuffer = yield* engine.allocate("f32", x.shape)
         yield* engine.upload(xBuffer, data)
-        const call = yield* engine.bind(yield* engine.compile(program), { ...views, x: xBuffer }, outputs)
+        const call = yield* engine.bind(yield* engine.compile(program), { ...parameters.views, x: xBuffer }, outputs)
         yield* engine.run([call])
 
         // The same with dense weights that are the sum of both.
@@ -84,13 +86,13 @@ describe("layers", () => {
             const module = name.replace(/\.weight$/, "")
             if (shape.length === 1) return [name, values[name]!]
             const [rows, columns] = shape as [number, number]
+            const base = dequantisedNf4(quantiseNf4(values[name]!), rows * columns)
             const [down, up] = [values[`${module}.down`]!, values[`${module}.up`]!]
             return [
               name,
               Float64Array.from({ length: rows * columns }, (_, at) => {
                 const [r, c] = [Math.floor(at / columns), at % columns]
-                const base = table[values[`${module}.codes`]![at]!]!
-                return base + up[2 * r]! * down[c]! + up[2 * r + 1]! * down[columns + c]!
+                return base[at]! + up[2 * r]! * down[c]! + up[2 * r + 1]! * down[columns + c]!
               })
             ]
           })
