@@ -335,7 +335,7 @@ export type Attributes = {
 export type Op = keyof Attributes
 
 /** Something for each operand of an op, and for each of its results. */
-export type Operands<O extends Op, V> = O extends ProgramOp ? Each<Declarations[O]["operands"], V> : ReadonlyArray<V>
-export type Results<O extends Op, V> = O extends ProgramOp ? Each<Declarations[O]["results"], V> : ReadonlyArray<V>
+export type Operands<O extends ProgramOp, V> = Each<Declarations[O]["operands"], V>
+export type Results<O extends ProgramOp, V> = Each<Declarations[O]["results"], V>
 
 export const isProgramOp = (op: string): op is ProgramOp => Object.hasOwn(primitives, op)

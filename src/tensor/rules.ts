@@ -38,15 +38,15 @@ import {
   sum,
   transpose
 } from "./ops.ts"
-import type { Attributes, Op, Operands, Results } from "./primitives.ts"
+import type { Attributes, Op, Operands, ProgramOp, Results } from "./primitives.ts"
 import { sameShape } from "./shape.ts"
 import { elements, type Shape, type Tensor } from "./Tensor.ts"
 
 export interface RuleContext<O extends Op> {
   /** Cotangent of the first output. */
   readonly g: Tensor
-  readonly inputs: Operands<O, Tensor>
-  readonly outputs: Results<O, Tensor>
+  readonly inputs: O extends ProgramOp ? Operands<O, Tensor> : ReadonlyArray<Tensor>
+  readonly outputs: O extends ProgramOp ? Results<O, Tensor> : ReadonlyArray<Tensor>
   readonly attributes: Attributes[O]
 }
 

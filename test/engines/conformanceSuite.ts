@@ -7,57 +7,48 @@ import { isFloat } from "../../src/tensor/dtype.ts"
 import * as ops from "../../src/tensor/ops.ts"
 import { makeProgram } from "../../src/tensor/Program.ts"
 import type { ProgramOp } from "../../src/tensor/primitives.ts"
-import { type Case, conformance, draw, lastPlace } from "./conformance.ts"
-import { randomCase } from "./randomCases.ts"
+import { allOps, type Case, casesOf, draw, lastPlace, traced } from "./cases.ts"
 import { type MakeEngine, runOnce } from "./runOnce.ts"
 
-/** Random cases of each op: every dtype has two at least. */
-export const randomShapes = 16
-
-/** A case as a part of a program: its output, and its inputs under names of its own. */
-const traceCase = (name: string, { f, inputs, ulps = 0 }: Case, seed: number) => {
-  const traced = inputs.map(({ dtype, shape }, i) => ops.input(`${name}/x${i}`, dtype, shape))
+/** A case as a part of a program, with values for its inputs. */
+const prepared = (op: ProgramOp, each: Case, n: number) => {
+  const { outputs } = traced(`${op}/${n}`, each)
+  const values = each.inputs.map((input, i) =>
+    toNumbers(input.dtype, fromNumbers(input.dtype, draw(input, 10 * n + i)))
+  )
   return {
-    name,
-    ulps,
-    output: f(...traced),
-    values: Object.fromEntries(
-      inputs.map((input, i) => [
-        `${name}/x${i}`,
-        toNumbers(input.dtype, fromNumbers(input.dtype, draw(input, seed + i)))
-      ])
-    ),
-    label: `${name} on ${inputs.map(input => `${input.dtype}[${input.shape.join(",")}]`).join(", ")}`
+    ulps: each.ulps,
+    outputs,
+    values: Object.fromEntries(values.map((elements, i) => [`${op}/${n}/x${i}`, elements])),
+    label: `${op}/${n} on ${each.inputs.map(input => `${input.dtype}[${input.shape.join(",")}]`).join(", ")}`
   }
 }
 
 /** Runs cases as one program, and compares each with the reference. */
-const compare = Effect.fn("compare")(function* (engine: Engine, cases: ReadonlyArray<ReturnType<typeof traceCase>>) {
-  const program = makeProgram(Object.fromEntries(cases.map(({ name, output }) => [name, output])))
-  const values = Object.assign({}, ...cases.map(each => each.values)) as (typeof cases)[number]["values"]
+const compare = Effect.fn("compare")(function* (engine: Engine, cases: ReadonlyArray<ReturnType<typeof prepared>>) {
+  const program = makeProgram(Object.assign({}, ...cases.map(({ outputs }) => outputs)) as (typeof cases)[0]["outputs"])
+  const values = Object.assign({}, ...cases.map(each => each.values)) as (typeof cases)[0]["values"]
   const known = Object.fromEntries(program.inputs.map(({ name }) => [name, values[name]!]))
   const expected = evaluate(program, known)
   const actual = yield* runOnce(engine, program, known)
-  for (const { label, name, output, ulps } of cases) {
-    const ours = actual[name]!
-    expect(ours.length, label).toBe(expected[name]!.length)
-    for (const [i, value] of expected[name]!.entries()) {
-      if (Object.is(ours[i], value) || ours[i] === value) continue
-      // Half-way results may round the other way even where the f32 arithmetic agrees to the last bit.
-      const allowed = isFloat(output.dtype)
-        ? Math.max(ulps, output.dtype === "f32" ? 0 : 1) * lastPlace[output.dtype] * Math.max(1, Math.abs(value))
-        : 0
-      expect(Math.abs(ours[i]! - value), `${label}, element ${i}: ${ours[i]} against ${value}`).toBeLessThanOrEqual(
-        allowed
-      )
+  for (const { label, outputs, ulps } of cases)
+    for (const [name, { dtype }] of Object.entries(outputs)) {
+      const ours = actual[name]!
+      expect(ours.length, label).toBe(expected[name]!.length)
+      for (const [i, value] of expected[name]!.entries()) {
+        if (Object.is(ours[i], value) || ours[i] === value) continue
+        // Half-way results may round the other way even where the f32 arithmetic agrees to the last bit.
+        const allowed = isFloat(dtype)
+          ? Math.max(ulps, dtype === "f32" ? 0 : 1) * lastPlace[dtype] * Math.max(1, Math.abs(value))
+          : 0
+        expect(Math.abs(ours[i]! - value), `${label}, element ${i}: ${ours[i]} against ${value}`).toBeLessThanOrEqual(
+          allowed
+        )
+      }
     }
-  }
 })
 
-const casesOf = (op: ProgramOp) => conformance[op].map((testCase, i) => traceCase(`${op}/${i}`, testCase, 10 * i))
-const randomCasesOf = (op: ProgramOp) =>
-  Array.from({ length: randomShapes }, (_, i) => traceCase(`${op}/random ${i}`, randomCase(op, i), 10 * i))
-const allOps = Object.keys(conformance) as ReadonlyArray<ProgramOp>
+const preparedCases = (op: ProgramOp) => casesOf(op).map((each, n) => prepared(op, each, n))
 
 /** Every op of the list, many in one program: for engines that take long to compile. */
 export const conformanceTogether = (name: string, make: MakeEngine, opsPerProgram: number): void => {
@@ -66,7 +57,7 @@ export const conformanceTogether = (name: string, make: MakeEngine, opsPerProgra
       const some = allOps.slice(start, start + opsPerProgram)
       it.live(
         `computes ${some.join(", ")}`,
-        () => Effect.scoped(Effect.flatMap(make(), engine => compare(engine, some.flatMap(casesOf)))),
+        () => Effect.scoped(Effect.flatMap(make(), engine => compare(engine, some.flatMap(preparedCases)))),
         600_000
       )
     }
@@ -92,7 +83,7 @@ export const conformanceSuite = (
         Effect.scoped(
           Effect.gen(function* () {
             const engine = yield* make()
-            for (const each of [...casesOf(op), ...randomCasesOf(op)]) yield* compare(engine, [each])
+            for (const each of preparedCases(op)) yield* compare(engine, [each])
           })
         )
       )

@@ -13,7 +13,7 @@ import { input, matmul, random, scatterAdd, sum, topK } from "../../src/tensor/o
 import { makeProgram } from "../../src/tensor/Program.ts"
 import { normals, randomKey } from "../../src/tensor/random.ts"
 import type { Tensor } from "../../src/tensor/Tensor.ts"
-import { conformance } from "./conformance.ts"
+import { allOps, casesOf, traced } from "./cases.ts"
 import * as ort from "../../src/engines/ort/runtime.ts"
 
 const f32 = (name: string, ...shape: ReadonlyArray<number>) => ({ name, type: "f32" as const, shape })
@@ -118,13 +118,13 @@ const operatorsOf = (outputs: { readonly [name: string]: Tensor }): ReadonlyArra
 
 describe("never written into a model", () => {
   it("an operator or an output that was found to be wrong, by any op or its gradient", () => {
-    const nodes = Object.values(conformance).flatMap(cases =>
-      cases.flatMap(({ f, inputs }) => {
-        const x = inputs.map(({ dtype, shape }, i) => input(`x${i}`, dtype, shape))
-        const y = f(...x)
-        const floats = x.filter(({ dtype }) => isFloat(dtype))
-        const ofFloats = isFloat(y.dtype) ? gradients(sum(y), floats) : []
-        return nodesOf({ y, ...Object.fromEntries(ofFloats.map((gradient, i) => [`g${i}`, gradient])) })
+    const nodes = allOps.flatMap(op =>
+      casesOf(op).flatMap(each => {
+        const { outputs, x } = traced(op, each)
+        const made = Object.values(outputs).filter(({ dtype }) => isFloat(dtype))
+        const wanted = x.filter(({ dtype }) => isFloat(dtype))
+        const found = made.flatMap(y => gradients(sum(y), wanted))
+        return nodesOf({ ...outputs, ...Object.fromEntries(found.map((gradient, i) => [`g${i}`, gradient])) })
       })
     )
     expect(nodes.length).toBeGreaterThan(1000)

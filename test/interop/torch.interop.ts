@@ -9,7 +9,7 @@ import { vjp } from "../../src/tensor/autodiff.ts"
 import { encodeProgram } from "../../src/tensor/encode.ts"
 import * as ops from "../../src/tensor/ops.ts"
 import { makeProgram } from "../../src/tensor/Program.ts"
-import { type Case, conformance, draw } from "../engines/conformance.ts"
+import { allOps, type Case, casesOf, draw, traced } from "../engines/cases.ts"
 import { conformanceSuite, conformanceTogether } from "../engines/conformanceSuite.ts"
 import { lifecycleSuite } from "../engines/lifecycleSuite.ts"
 import { interpreterVariable, python } from "./python.ts"
@@ -48,18 +48,19 @@ interface Differentiated {
 }
 
 /** What a case's gradients are by our rules, and the question to PyTorch. */
-const differentiated = (op: string, { f, inputs }: Case, seedOf: number) => {
-  const traced = inputs.map(({ dtype, shape }, i) => ops.input(`x${i}`, dtype, shape))
-  const y = f(...traced)
+const differentiated = (op: string, each: Case, seedOf: number) => {
+  const { inputs } = each
+  const { outputs, x } = traced(op, each)
+  const y = Object.values(outputs)[0]!
   if (y.dtype !== "f32") return undefined
   const program = makeProgram({ y })
   const names = program.inputs.map(({ name }) => name)
-  const wanted = traced.flatMap((tensor, i) =>
-    inputs[i]!.dtype === "f32" && names.includes(`x${i}`) ? [{ tensor, name: `x${i}` }] : []
+  const wanted = x.flatMap((tensor, i) =>
+    inputs[i]!.dtype === "f32" && names.includes(`${op}/x${i}`) ? [{ tensor, name: `${op}/x${i}` }] : []
   )
   if (wanted.length === 0) return undefined
   const values: { readonly [name: string]: Float64Array } = Object.fromEntries(
-    inputs.map((input, i) => [`x${i}`, toNumbers(input.dtype, fromNumbers(input.dtype, draw(input, seedOf + i)))])
+    inputs.map((input, i) => [`${op}/x${i}`, toNumbers(input.dtype, fromNumbers(input.dtype, draw(input, seedOf + i)))])
   )
   const seed = draw({ dtype: "f32", shape: y.shape }, 99).map(Math.fround)
   const gradients = vjp(
@@ -79,7 +80,7 @@ const differentiated = (op: string, { f, inputs }: Case, seedOf: number) => {
     question: {
       program: encodeProgram(program),
       inputs: names.map(name => {
-        const { dtype, shape } = inputs[Number(name.slice(1))]!
+        const { dtype, shape } = inputs[Number(name.split("/x")[1])]!
         return { dtype, shape, values: [...values[name]!], wanted: wanted.some(each => each.name === name) }
       }),
       seed: [...seed]
@@ -88,9 +89,9 @@ const differentiated = (op: string, { f, inputs }: Case, seedOf: number) => {
 }
 
 describe("gradients are those of PyTorch", () => {
-  const all = Object.entries(conformance).flatMap(([op, cases]) =>
+  const all = allOps.flatMap(op =>
     // Quantised weights are frozen: no gradient flows to what they are made from.
-    (op === "dequantiseNf4" ? [] : cases).flatMap((testCase, c) => differentiated(op, testCase, 10 * c) ?? [])
+    (op === "dequantiseNf4" ? [] : casesOf(op)).flatMap((testCase, c) => differentiated(op, testCase, 10 * c) ?? [])
   )
   let theirs: Differentiated["gradients"] = []
   beforeAll(() => {

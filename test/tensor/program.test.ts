@@ -9,7 +9,7 @@ import * as ops from "../../src/tensor/ops.ts"
 import { makeProgram, type Program } from "../../src/tensor/Program.ts"
 import type { Tensor } from "../../src/tensor/Tensor.ts"
 import { programText } from "../../src/tensor/text.ts"
-import { conformance } from "../engines/conformance.ts"
+import { allOps, casesOf, traced } from "../engines/cases.ts"
 
 const opsOf = (program: Program) => program.instructions.map(({ op }) => op)
 
@@ -109,9 +109,9 @@ interface EncodedProgram {
 
 describe("encoded programs", () => {
   it("come back as they were, for every op and dtype", () => {
-    for (const cases of Object.values(conformance))
-      for (const { f, inputs } of cases) {
-        const program = makeProgram({ y: f(...inputs.map(({ dtype, shape }, i) => ops.input(`x${i}`, dtype, shape))) })
+    for (const op of allOps)
+      for (const each of casesOf(op)) {
+        const program = makeProgram(traced(op, each).outputs)
         expect(Result.getOrThrow(decodeProgram(encodeProgram(program)))).toEqual(program)
       }
     expect(Result.getOrThrow(decodeProgram(encodeProgram(example())))).toEqual(example())

@@ -1,5 +1,6 @@
 /** Collects the nodes of an ONNX graph, and what the lowering of an op is given. */
 import type { DType } from "../../tensor/dtype.ts"
+import type { Attributes, Operands, ProgramOp } from "../../tensor/primitives.ts"
 import type { ValueType } from "../../tensor/Program.ts"
 import type { Shape } from "../../tensor/Tensor.ts"
 import { type OnnxAttribute, type OnnxModel, type OnnxType, onnxTypes } from "./onnx.ts"
@@ -27,6 +28,13 @@ export class Builder {
   }
   one(op: string, inputs: ReadonlyArray<string>, attributes: { readonly [name: string]: OnnxAttribute } = {}): string {
     return this.node(op, inputs, attributes)[0]!
+  }
+  reshape(x: string, shape: Shape): string {
+    return this.one("Reshape", [x, this.i64(shape)])
+  }
+  /** Elements from <= i < to along an axis. */
+  slice(x: string, axis: number, from: number, to: number): string {
+    return this.one("Slice", [x, this.i64([from]), this.i64([to]), this.i64([axis]), this.i64([1])])
   }
   constant(type: OnnxType, shape: Shape, data: ArrayBufferView): string {
     const bytes = Buffer.from(data.buffer, data.byteOffset, data.byteLength)
@@ -61,13 +69,21 @@ export const carrier = (dtype: DType): OnnxType => (isHalf(dtype) ? "f32" : dtyp
 /** Whose operators a model may use: those that ONNX Runtime has for the processor, or for WebGPU, or those of the ONNX standard alone. */
 export type Target = "cpu" | "webgpu" | "standard"
 
-export interface Lowering<A> {
+/** What the lowering of any op may know. */
+export interface Lowering {
   readonly b: Builder
   readonly inputs: ReadonlyArray<string>
   readonly types: ReadonlyArray<ValueType>
-  readonly attributes: A
+  /** Type of the first result. */
   readonly out: ValueType
   readonly target: Target
 }
 
-export type Lower<A> = (context: Lowering<A>) => string | ReadonlyArray<string>
+export interface LoweringOf<O extends ProgramOp> extends Omit<Lowering, "inputs" | "types"> {
+  readonly inputs: Operands<O, string>
+  readonly types: Operands<O, ValueType>
+  readonly attributes: Attributes[O]
+}
+
+/** Adds an op's operators; returns the names of its results. */
+export type Lower<O extends ProgramOp> = (context: LoweringOf<O>) => string | ReadonlyArray<string>

@@ -1,6 +1,5 @@
 /** Ops that take several operators of ONNX. */
 import { nf4Codes } from "../../tensor/nf4.ts"
-import type { ValueType } from "../../tensor/Program.ts"
 import type { Attributes } from "../../tensor/primitives.ts"
 import { threefryParity, threefryRotations, threefryRounds } from "../../tensor/random.ts"
 import { elements, type Shape } from "../../tensor/Tensor.ts"
@@ -11,22 +10,17 @@ import { contribDomain, Float } from "./onnx.ts"
  * Adds slices at indices, as [before, axis, behind]. Not by ScatterND: its threads add to the same element at once, and updates get lost where
  * indices repeat. ScatterElements works through them in one thread.
  */
-export const scatterAdd: Lower<Attributes["scatterAdd"]> = ({
-  attributes: { axis },
-  b,
-  inputs: [x, indices, updates],
-  types
-}) => {
-  const [{ shape }, { shape: indexShape }, { shape: updateShape }] = types as [ValueType, ValueType, ValueType]
-  if (elements(updateShape) === 0) return x!
+export const scatterAdd: Lower<"scatterAdd"> = ({ attributes: { axis }, b, inputs: [x, indices, updates], types }) => {
+  const [{ shape }, { shape: indexShape }, { shape: updateShape }] = types
+  if (elements(updateShape) === 0) return x
   const before = elements(shape.slice(0, axis))
   const behind = elements(shape.slice(axis + 1))
   const count = elements(indexShape)
   const reshaped = (value: string, to: Shape): string => b.one("Reshape", [value, b.i64(to)], { allowzero: 1 })
-  const at = b.one("Expand", [reshaped(indices!, [1, count, 1]), b.i64([before, count, behind])])
+  const at = b.one("Expand", [reshaped(indices, [1, count, 1]), b.i64([before, count, behind])])
   const result = b.one(
     "ScatterElements",
-    [reshaped(x!, [before, shape[axis]!, behind]), at, reshaped(updates!, [before, count, behind])],
+    [reshaped(x, [before, shape[axis]!, behind]), at, reshaped(updates, [before, count, behind])],
     { axis: 1, reduction: "add" }
   )
   return reshaped(result, shape)
@@ -46,81 +40,77 @@ const fusedMatmul = (b: Builder, x: string, y: string, { transposeA, transposeB 
  * large and transposed, as in the backward pass of attention: there it makes the transposed product, of the other order. Where there is
  * nothing to sum, MatMul gets the shape wrong.
  */
-export const matmul: Lower<Attributes["matmul"]> = ({ attributes, b, inputs: [left, right], out, target, types }) => {
+export const matmul: Lower<"matmul"> = ({ attributes, b, inputs: [left, right], out, target, types }) => {
   const { transposeA, transposeB } = attributes
-  const [{ shape: leftShape }, { shape: rightShape }] = types as [ValueType, ValueType]
+  const [{ shape: leftShape }, { shape: rightShape }] = types
   if (elements(leftShape) === 0) return b.one("Expand", [b.f32(0), b.i64(out.shape)])
-  if (!transposeA && !transposeB) return b.one("MatMul", [left!, right!])
+  if (!transposeA && !transposeB) return b.one("MatMul", [left, right])
   const turned = (x: string, { length }: Shape): string =>
     b.one("Transpose", [x], { perm: [...Array(length - 2).keys(), length - 1, length - 2] })
   const matrices = leftShape.length === 2 && rightShape.length === 2
   const moved = elements(rightShape) + elements(out.shape)
   if (target === "cpu" && !matrices && transposeA && !transposeB && moved < elements(leftShape))
-    return turned(fusedMatmul(b, right!, left!, attributes), out.shape)
-  if (target === "cpu") return fusedMatmul(b, left!, right!, attributes)
+    return turned(fusedMatmul(b, right, left, attributes), out.shape)
+  if (target === "cpu") return fusedMatmul(b, left, right, attributes)
   if (target === "webgpu" && matrices)
-    return b.one("Gemm", [left!, right!], {
+    return b.one("Gemm", [left, right], {
       transA: Number(transposeA),
       transB: Number(transposeB),
       alpha: new Float(1)
     })
-  return b.one("MatMul", [
-    transposeA ? turned(left!, leftShape) : left!,
-    transposeB ? turned(right!, rightShape) : right!
-  ])
+  return b.one("MatMul", [transposeA ? turned(left, leftShape) : left, transposeB ? turned(right, rightShape) : right])
 }
 
 /** Sums of squares along the last axis, each the product of a row with itself: nothing is written but the sums. */
 export const squareSum = (b: Builder, x: string, shape: Shape, out: Shape): string => {
   const columns = shape.at(-1)!
-  const rows = b.one("Reshape", [x, b.i64([elements(shape) / columns, 1, columns])])
-  return b.one("Reshape", [fusedMatmul(b, rows, rows, { transposeA: false, transposeB: true }), b.i64(out)])
+  const rows = b.reshape(x, [elements(shape) / columns, 1, columns])
+  return b.reshape(fusedMatmul(b, rows, rows, { transposeA: false, transposeB: true }), out)
 }
 
 /** x [..., n] as rows of n. */
-const rowsOf = (b: Builder, x: string, shape: Shape): string => b.one("Reshape", [x, b.i64([-1, shape.at(-1)!])])
+const rowsOf = (b: Builder, x: string, shape: Shape): string => b.reshape(x, [-1, shape.at(-1)!])
 
 /** Sums along the last axis of x [..., n] times a vector [n]. */
 export const vectorSum = (b: Builder, x: string, vector: string, shape: Shape, out: Shape): string => {
-  const column = b.one("Reshape", [vector, b.i64([shape.at(-1)!, 1])])
-  return b.one("Reshape", [b.one("MatMul", [rowsOf(b, x, shape), column]), b.i64(out)])
+  const column = b.reshape(vector, [shape.at(-1)!, 1])
+  return b.reshape(b.one("MatMul", [rowsOf(b, x, shape), column]), out)
 }
 
 /** The sum of all rows of x [..., n]. */
 export const columnSum = (b: Builder, x: string, shape: Shape, out: Shape): string => {
   const ones = b.one("Expand", [b.f32(1), b.i64([1, elements(shape.slice(0, -1))])])
-  return b.one("Reshape", [b.one("MatMul", [ones, rowsOf(b, x, shape)]), b.i64(out)])
+  return b.reshape(b.one("MatMul", [ones, rowsOf(b, x, shape)]), out)
 }
 
 /** RotaryEmbedding; WebGPU has none, so that there it is spelled out. */
-export const rotate: Lower<unknown> = ({ b, inputs: [x, cosines, sines], target, types }) => {
-  const [{ shape }, angles] = types as [ValueType, ValueType, ValueType]
+export const rotate: Lower<"rotate"> = ({ b, inputs: [x, cosines, sines], target, types }) => {
+  const [{ shape }, angles] = types
   const [batch, length, heads, size] = shape as [number, number, number, number]
   const half = size / 2
   if (target !== "webgpu") {
-    const all = [cosines!, sines!].map(y =>
+    const all = [cosines, sines].map(y =>
       angles.shape[0] === batch ? y : b.one("Expand", [y, b.i64([batch, length, half])])
     )
-    const flat = b.one("Reshape", [x!, b.i64([batch, length, heads * size])])
-    return b.one("Reshape", [b.one("RotaryEmbedding", [flat, ...all], { num_heads: heads }), b.i64(shape)])
+    const flat = b.reshape(x, [batch, length, heads * size])
+    return b.reshape(b.one("RotaryEmbedding", [flat, ...all], { num_heads: heads }), shape)
   }
-  const part = (from: number): string =>
-    b.one("Slice", [x!, b.i64([from]), b.i64([from + half]), b.i64([3]), b.i64([1])])
+  const part = (from: number): string => b.slice(x, 3, from, from + half)
   const [first, second] = [part(0), part(half)]
-  const [c, s] = [cosines!, sines!].map(y => b.one("Reshape", [y, b.i64([angles.shape[0]!, length, 1, half])]))
+  const overHeads = (y: string): string => b.reshape(y, [angles.shape[0]!, length, 1, half])
+  const [c, s] = [overHeads(cosines), overHeads(sines)]
   const mul = (y: string, factor: string): string => b.one("Mul", [y, factor])
-  const turned = [b.one("Sub", [mul(first, c!), mul(second, s!)]), b.one("Add", [mul(second, c!), mul(first, s!)])]
+  const turned = [b.one("Sub", [mul(first, c), mul(second, s)]), b.one("Add", [mul(second, c), mul(first, s)])]
   return b.one("Concat", turned, { axis: 3 })
 }
 
 /** Threefry-2x32-20 in 64-bit integers: words stay below 2^32 by a mask, rotations are products and quotients. */
-export const random: Lower<Attributes["random"]> = ({ attributes: { shape }, b, inputs: [key] }) => {
+export const random: Lower<"random"> = ({ attributes: { shape }, b, inputs: [key] }) => {
   const count = elements(shape)
   const blocks = Math.ceil(count / 2)
   const low = b.i64Scalar(0xffffffff)
   const wrap = (x: string): string => b.one("BitwiseAnd", [x, low])
-  const word = (at: number): string =>
-    wrap(b.one("Slice", [key!, b.i64([at]), b.i64([at + 1]), b.i64([0]), b.i64([1])]))
+  const word = (at: number): string => wrap(b.slice(key, 0, at, at + 1))
   const first = word(0)
   const second = word(1)
   const third = b.one("BitwiseXor", [b.one("BitwiseXor", [first, second]), b.i64Scalar(threefryParity)])
@@ -143,21 +133,15 @@ export const random: Lower<Attributes["random"]> = ({ attributes: { shape }, b, 
     x0 = wrap(b.one("Add", [x0, keys[injection % 3]!]))
     x1 = wrap(b.one("Add", [b.one("Add", [x1, keys[(injection + 1) % 3]!]), b.i64Scalar(injection)]))
   }
-  const column = (x: string): string => b.one("Reshape", [x, b.i64([blocks, 1])])
+  const column = (x: string): string => b.reshape(x, [blocks, 1])
   const words = b.one("Concat", [column(x0), column(x1)], { axis: 1 })
-  const flat = b.one("Slice", [
-    b.one("Reshape", [words, b.i64([-1])]),
-    b.i64([0]),
-    b.i64([count]),
-    b.i64([0]),
-    b.i64([1])
-  ])
+  const flat = b.slice(b.reshape(words, [-1]), 0, 0, count)
   const top = b.cast(b.one("Div", [flat, b.i64Scalar(256)]), "f32")
-  return b.one("Reshape", [b.one("Mul", [top, b.f32(2 ** -24)]), b.i64(shape)])
+  return b.reshape(b.one("Mul", [top, b.f32(2 ** -24)]), shape)
 }
 
 /** Two codes for every byte, from a table: the operator for it (MatMulBnb4) cannot multiply from the other side. */
-export const dequantiseNf4: Lower<Attributes["dequantiseNf4"]> = ({
+export const dequantiseNf4: Lower<"dequantiseNf4"> = ({
   attributes: { blockSize, shape },
   b,
   inputs: [packed, absmax]
@@ -166,21 +150,17 @@ export const dequantiseNf4: Lower<Attributes["dequantiseNf4"]> = ({
   if (n === 0) return b.constant("f32", shape, new Float32Array(0))
   const pairs = Float32Array.from({ length: 512 }, (_, i) => nf4Codes[i % 2 === 0 ? i >> 5 : (i >> 1) & 15]!)
   const table = b.constant("f32", [256, 2], pairs)
-  const codes = b.one("Gather", [table, b.cast(packed!, "i32")], { axis: 0 })
+  const codes = b.one("Gather", [table, b.cast(packed, "i32")], { axis: 0 })
   const blocks = Math.ceil(n / blockSize)
   const missing = blocks * blockSize - 2 * Math.ceil(n / 2)
-  const flat = b.one("Reshape", [codes, b.i64([-1])])
+  const flat = b.reshape(codes, [-1])
   const whole = missing > 0 ? b.one("Pad", [flat, b.i64([0, missing]), b.f32(0)]) : flat
   // A block of odd size may end within a byte.
-  const cut =
-    missing < 0 ? b.one("Slice", [whole, b.i64([0]), b.i64([blocks * blockSize]), b.i64([0]), b.i64([1])]) : whole
-  const scaled = b.one("Mul", [
-    b.one("Reshape", [cut, b.i64([blocks, blockSize])]),
-    b.one("Reshape", [absmax!, b.i64([blocks, 1])])
-  ])
-  const all = b.one("Reshape", [scaled, b.i64([-1])])
-  const values = blocks * blockSize === n ? all : b.one("Slice", [all, b.i64([0]), b.i64([n]), b.i64([0]), b.i64([1])])
-  return b.one("Reshape", [values, b.i64(shape)])
+  const cut = missing < 0 ? b.slice(whole, 0, 0, blocks * blockSize) : whole
+  const scaled = b.one("Mul", [b.reshape(cut, [blocks, blockSize]), b.reshape(absmax, [blocks, 1])])
+  const all = b.reshape(scaled, [-1])
+  const values = blocks * blockSize === n ? all : b.slice(all, 0, 0, n)
+  return b.reshape(values, shape)
 }
 
 /** For WebGPU, which lacks LogSoftmax: x - max - log(sum(exp(x - max))). */

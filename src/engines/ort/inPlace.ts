@@ -1,27 +1,7 @@
 /** When an output may be written over the memory of an input. */
 import type { Program, ValueId } from "../../tensor/Program.ts"
-import type { ProgramOp } from "../../tensor/primitives.ts"
+import { primitives } from "../../tensor/primitives.ts"
 import { append } from "../../pipeline/lists.ts"
-
-/** Ops that read each element just before they write the one at the same place. */
-const elementwise = new Set<ProgramOp>([
-  "neg",
-  "abs",
-  "sign",
-  "floor",
-  "exp",
-  "log",
-  "sqrt",
-  "sin",
-  "cos",
-  "tanh",
-  "erf",
-  "sigmoid",
-  "add",
-  "sub",
-  "mul",
-  "div"
-])
 
 /**
  * Whether everything that reads the input has been computed before the output is written: each reader is the output's own, elementwise,
@@ -48,7 +28,7 @@ export const mayOverwrite = (program: Program, outputName: string, inputName: st
   return (
     !alsoElsewhere &&
     program.instructions.every(
-      ({ inputs, op }, i) => !inputs.includes(input) || before.has(i) || (i === last && elementwise.has(op))
+      ({ inputs, op }, i) => !inputs.includes(input) || before.has(i) || (i === last && primitives[op].inPlace)
     )
   )
 }

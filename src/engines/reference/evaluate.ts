@@ -11,7 +11,18 @@ import {
 } from "../../tensor/dtype.ts"
 import { makeProgram, type Program } from "../../tensor/Program.ts"
 import { elements, type Tensor } from "../../tensor/Tensor.ts"
-import { apply, roundTo, type Elements, type Operand } from "./kernels.ts"
+import { apply, type Elements, type Operand } from "./kernels.ts"
+
+/** The number that a dtype can hold nearest to a number. */
+const roundTo: { readonly [D in DType]: (value: number) => number } = {
+  f32: Math.fround,
+  f16: value => fromF16Bits(f16Bits(value)),
+  bf16: value => fromBf16Bits(bf16Bits(value)),
+  i32: value => value | 0,
+  i64: Math.trunc,
+  u8: value => value & 0xff,
+  bool: value => Number(value !== 0)
+}
 
 export interface EvaluateOptions {
   /** Keeps float64 between instructions instead of rounding each result to its dtype: for finite differences. */
@@ -47,7 +58,7 @@ export const evaluate = (
     const results = apply(
       instruction,
       instruction.inputs.map(id => values[id]!),
-      instruction.outputs.map(id => program.values[id]!)
+      program.values[instruction.outputs[0]!]!
     )
     for (const [i, id] of instruction.outputs.entries()) set(id, results[i]!)
   }

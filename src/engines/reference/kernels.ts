@@ -2,13 +2,14 @@
  * Every op in plain float64 loops: slow, obvious, and the judge of the other engines. Values are numbers whatever their dtype;
  * an i64 is exact up to 2^53.
  */
-import { fromBf16Bits, bf16Bits, f16Bits, fromF16Bits, type DType } from "../../tensor/dtype.ts"
+import { isInteger } from "../../tensor/dtype.ts"
 import { nf4Codes } from "../../tensor/nf4.ts"
+import type { Instruction, ValueType } from "../../tensor/Program.ts"
+import type { Attributes, Operands, ProgramOp } from "../../tensor/primitives.ts"
 import { uniformAt } from "../../tensor/random.ts"
 import { rowMajorStrides } from "../../tensor/shape.ts"
-import { elements, type Shape } from "../../tensor/Tensor.ts"
-import type { Instruction, ValueType } from "../../tensor/Program.ts"
-import type { Attributes, ProgramOp } from "../../tensor/primitives.ts"
+import { elements } from "../../tensor/Tensor.ts"
+import { alongAxis, indices, sources, takeAlong, takeEach } from "./walks.ts"
 
 /** Elements in row-major order. */
 export type Elements = Float64Array<ArrayBuffer>
@@ -17,72 +18,26 @@ export interface Operand extends ValueType {
   readonly data: Elements
 }
 
-type Kernel<A> = (
-  inputs: ReadonlyArray<Operand>,
-  attributes: A,
-  outputs: ReadonlyArray<ValueType>
-) => ReadonlyArray<Elements>
-
-/** The number that a dtype can hold nearest to a number. */
-export const roundTo: { readonly [D in DType]: (value: number) => number } = {
-  f32: Math.fround,
-  f16: value => fromF16Bits(f16Bits(value)),
-  bf16: value => fromBf16Bits(bf16Bits(value)),
-  i32: value => value | 0,
-  i64: Math.trunc,
-  u8: value => value & 0xff,
-  bool: value => Number(value !== 0)
-}
-
-/** For each element of a broadcast shape, the index of the element of `shape` that it comes from. */
-const sources = (shape: Shape, to: Shape): Int32Array => {
-  const strides = rowMajorStrides(shape)
-  const steps = to.map((_, axis) => {
-    const own = axis - (to.length - shape.length)
-    return own < 0 || shape[own] === 1 ? 0 : strides[own]!
-  })
-  return indices(to, steps)
-}
-
-/** For each element of a shape, the sum of its coordinates times `steps`. */
-const indices = (shape: Shape, steps: ReadonlyArray<number>, start = 0): Int32Array => {
-  const result = new Int32Array(elements(shape))
-  const strides = rowMajorStrides(shape)
-  for (let i = 0; i < result.length; i++) {
-    let index = start
-    let rest = i
-    for (let axis = 0; axis < shape.length; axis++) {
-      index += Math.floor(rest / strides[axis]!) * steps[axis]!
-      rest %= strides[axis]!
-    }
-    result[i] = index
-  }
-  return result
-}
+/** One result, or all of several. `out`: the type of the first. */
+type Kernel<O extends ProgramOp> = (
+  inputs: Operands<O, Operand>,
+  attributes: Attributes[O],
+  out: ValueType
+) => Elements | ReadonlyArray<Elements>
 
 const unary =
-  (f: (x: number) => number): Kernel<unknown> =>
-  ([x]) => [x!.data.map(f)]
+  (f: (x: number) => number): Kernel<"exp"> =>
+  ([x]) =>
+    x.data.map(f)
 
 const binary =
-  (f: (a: number, b: number) => number, onIntegers = f): Kernel<unknown> =>
-  ([a, b], _, [out]) => {
-    const ia = sources(a!.shape, out!.shape)
-    const ib = sources(b!.shape, out!.shape)
-    const g = a!.dtype.startsWith("i") ? onIntegers : f
-    return [Float64Array.from(ia, (i, n) => g(a!.data[i]!, b!.data[ib[n]!]!))]
+  (f: (a: number, b: number) => number, onIntegers = f): Kernel<"add"> =>
+  ([a, b], _, out) => {
+    const ia = sources(a.shape, out.shape)
+    const ib = sources(b.shape, out.shape)
+    const g = a.dtype.startsWith("i") ? onIntegers : f
+    return Float64Array.from(ia, (i, n) => g(a.data[i]!, b.data[ib[n]!]!))
   }
-
-/** Visits the lines of elements along an axis: where each starts, and the distance of neighbours. */
-const alongAxis = (
-  shape: Shape,
-  axis: number,
-  visit: (start: number, stride: number, length: number) => void
-): void => {
-  const stride = rowMajorStrides(shape)[axis]!
-  const length = shape[axis]!
-  for (let i = 0; i < elements(shape); i++) if (Math.floor(i / stride) % length === 0) visit(i, stride, length)
-}
 
 const softmaxLines = (x: Operand, axis: number, log: boolean): Elements => {
   const out = new Float64Array(x.data.length)
@@ -100,57 +55,17 @@ const softmaxLines = (x: Operand, axis: number, log: boolean): Elements => {
 }
 
 const reduce =
-  (initial: number, f: (a: number, b: number) => number): Kernel<Attributes["sum"]> =>
-  ([x], { axes }, [out]) => {
-    const result = new Float64Array(elements(out!.shape)).fill(initial)
-    const kept = x!.shape.map((size, axis) => (axes.includes(axis) ? 1 : size))
+  (initial: number, f: (a: number, b: number) => number): Kernel<"sum" | "max"> =>
+  ([x], { axes }, out) => {
+    const result = new Float64Array(elements(out.shape)).fill(initial)
+    const kept = x.shape.map((size, axis) => (axes.includes(axis) ? 1 : size))
     const target = indices(
-      x!.shape,
+      x.shape,
       rowMajorStrides(kept).map((stride, axis) => (axes.includes(axis) ? 0 : stride))
     )
-    for (const [i, value] of x!.data.entries()) result[target[i]!] = f(result[target[i]!]!, value)
-    return [result]
+    for (const [i, value] of x.data.entries()) result[target[i]!] = f(result[target[i]!]!, value)
+    return result
   }
-
-/** Where an index points; one outside of the axis is a mistake of the program's inputs. */
-const checked = (op: string, index: number, size: number): number => {
-  if (Number.isInteger(index) && index >= 0 && index < size) return index
-  throw new RangeError(`${op}: index ${index} lies outside of an axis of size ${size}`)
-}
-
-/** Visits pairs of element positions: in x [before, n, after], and in the array indexed along the axis. */
-const takeAlong = (
-  op: string,
-  x: ValueType,
-  index: Operand,
-  axis: number,
-  visit: (inX: number, inTaken: number) => void
-): void => {
-  const size = x.shape[axis]!
-  const behind = elements(x.shape.slice(axis + 1))
-  const before = elements(x.shape.slice(0, axis))
-  const count = index.data.length
-  for (let b = 0; b < before; b++)
-    for (let i = 0; i < count; i++) {
-      const at = checked(op, index.data[i]!, size)
-      for (let a = 0; a < behind; a++) visit((b * size + at) * behind + a, (b * count + i) * behind + a)
-    }
-}
-
-const takeEach = (
-  op: string,
-  x: ValueType,
-  index: Operand,
-  axis: number,
-  visit: (inX: number, inTaken: number) => void
-): void => {
-  const strides = rowMajorStrides(x.shape)
-  const base = indices(
-    index.shape,
-    strides.map((stride, i) => (i === axis ? 0 : stride))
-  )
-  for (const [i, at] of index.data.entries()) visit(base[i]! + checked(op, at, x.shape[axis]!) * strides[axis]!, i)
-}
 
 /** erf by its series of positive terms: 2/sqrt(pi) exp(-x^2) sum 2^n x^(2n+1) / (2n+1)!! */
 const erf = (x: number): number => {
@@ -167,18 +82,16 @@ const erf = (x: number): number => {
 
 const largest = (a: number, b: number): number => Math.max(a, b)
 
-export const kernels: { readonly [O in ProgramOp]: Kernel<Attributes[O]> } = {
-  iota: (_, { axis, shape }) => [
+export const kernels: { readonly [O in ProgramOp]: Kernel<O> } = {
+  iota: (_, { axis, shape }) =>
     Float64Array.from(
       indices(
         shape,
         shape.map((_size, i) => Number(i === axis))
       )
-    )
-  ],
-  random: ([key], { shape }) => [
-    Float64Array.from({ length: elements(shape) }, (_, i) => uniformAt([key!.data[0]!, key!.data[1]!], i))
-  ],
+    ),
+  random: ([key], { shape }) =>
+    Float64Array.from({ length: elements(shape) }, (_, i) => uniformAt([key.data[0]!, key.data[1]!], i)),
 
   neg: unary(x => -x),
   abs: unary(Math.abs),
@@ -194,9 +107,8 @@ export const kernels: { readonly [O in ProgramOp]: Kernel<Attributes[O]> } = {
   erf: unary(erf),
   sigmoid: unary(x => 1 / (1 + Math.exp(-x))),
   not: unary(x => 1 - x),
-  cast: ([x], { dtype }) => [
-    x!.data.map(dtype === "bool" ? x => Number(x !== 0) : isWhole(dtype) ? Math.trunc : x => x)
-  ],
+  cast: ([x], { dtype }) =>
+    x.data.map(dtype === "bool" ? x => Number(x !== 0) : isInteger(dtype) ? Math.trunc : x => x),
 
   add: binary((a, b) => a + b),
   sub: binary((a, b) => a - b),
@@ -217,172 +129,172 @@ export const kernels: { readonly [O in ProgramOp]: Kernel<Attributes[O]> } = {
   equal: binary((a, b) => Number(a === b)),
   less: binary((a, b) => Number(a < b)),
   lessEqual: binary((a, b) => Number(a <= b)),
-  select: ([condition, a, b], _, [out]) => {
-    const ic = sources(condition!.shape, out!.shape)
-    const ia = sources(a!.shape, out!.shape)
-    const ib = sources(b!.shape, out!.shape)
-    return [Float64Array.from(ic, (i, n) => (condition!.data[i] !== 0 ? a!.data[ia[n]!]! : b!.data[ib[n]!]!))]
+  select: ([condition, a, b], _, out) => {
+    const ic = sources(condition.shape, out.shape)
+    const ia = sources(a.shape, out.shape)
+    const ib = sources(b.shape, out.shape)
+    return Float64Array.from(ic, (i, n) => (condition.data[i] !== 0 ? a.data[ia[n]!]! : b.data[ib[n]!]!))
   },
 
-  matmul: ([a, b], { transposeA, transposeB }, [out]) => {
-    const shape = out!.shape
+  matmul: ([a, b], { transposeA, transposeB }, out) => {
+    const shape = out.shape
     const batch = shape.slice(0, -2)
     const [m, n] = shape.slice(-2) as [number, number]
-    const k = a!.shape.at(transposeA ? -2 : -1)!
-    const startsA = sources(a!.shape.slice(0, -2), batch)
-    const startsB = sources(b!.shape.slice(0, -2), batch)
+    const k = a.shape.at(transposeA ? -2 : -1)!
+    const startsA = sources(a.shape.slice(0, -2), batch)
+    const startsB = sources(b.shape.slice(0, -2), batch)
     const result = new Float64Array(elements(shape))
     for (let s = 0; s < elements(batch); s++)
       for (let i = 0; i < m; i++)
         for (let j = 0; j < n; j++) {
           let sum = 0
           for (let l = 0; l < k; l++) {
-            const x = a!.data[startsA[s]! * m * k + (transposeA ? l * m + i : i * k + l)]!
-            const y = b!.data[startsB[s]! * k * n + (transposeB ? j * k + l : l * n + j)]!
+            const x = a.data[startsA[s]! * m * k + (transposeA ? l * m + i : i * k + l)]!
+            const y = b.data[startsB[s]! * k * n + (transposeB ? j * k + l : l * n + j)]!
             sum += x * y
           }
           result[(s * m + i) * n + j] = sum
         }
-    return [result]
+    return result
   },
   sum: reduce(0, (a, b) => a + b),
   max: reduce(-Infinity, largest),
   argmax: ([x], { axis }) => {
     const found: Array<number> = []
-    alongAxis(x!.shape, axis, (start, stride, length) => {
+    alongAxis(x.shape, axis, (start, stride, length) => {
       let best = 0
-      for (let i = 1; i < length; i++) if (x!.data[start + i * stride]! > x!.data[start + best * stride]!) best = i
+      for (let i = 1; i < length; i++) if (x.data[start + i * stride]! > x.data[start + best * stride]!) best = i
       found.push(best)
     })
-    return [Float64Array.from(found)]
+    return Float64Array.from(found)
   },
   topK: ([x], { k }) => {
     const values: Array<number> = []
     const where: Array<number> = []
-    alongAxis(x!.shape, x!.shape.length - 1, (start, _, length) => {
+    alongAxis(x.shape, x.shape.length - 1, (start, _, length) => {
       const order = Array.from({ length }, (_element, i) => i)
-      order.sort((i, j) => x!.data[start + j]! - x!.data[start + i]! || i - j)
+      order.sort((i, j) => x.data[start + j]! - x.data[start + i]! || i - j)
       for (const i of order.slice(0, k)) {
-        values.push(x!.data[start + i]!)
+        values.push(x.data[start + i]!)
         where.push(i)
       }
     })
     return [Float64Array.from(values), Float64Array.from(where)]
   },
   cumulativeSum: ([x], { axis, reverse }) => {
-    const out = new Float64Array(x!.data.length)
-    alongAxis(x!.shape, axis, (start, stride, length) => {
+    const out = new Float64Array(x.data.length)
+    alongAxis(x.shape, axis, (start, stride, length) => {
       let sum = 0
       for (let i = 0; i < length; i++) {
         const at = start + (reverse ? length - 1 - i : i) * stride
-        sum += x!.data[at]!
+        sum += x.data[at]!
         out[at] = sum
       }
     })
-    return [out]
+    return out
   },
-  softmax: ([x], { axis }) => [softmaxLines(x!, axis, false)],
-  logSoftmax: ([x], { axis }) => [softmaxLines(x!, axis, true)],
+  softmax: ([x], { axis }) => softmaxLines(x, axis, false),
+  logSoftmax: ([x], { axis }) => softmaxLines(x, axis, true),
   rmsNorm: ([x, weight], { epsilon }) => {
-    const out = new Float64Array(x!.data.length)
-    alongAxis(x!.shape, x!.shape.length - 1, (start, _, length) => {
+    const out = new Float64Array(x.data.length)
+    alongAxis(x.shape, x.shape.length - 1, (start, _, length) => {
       let squares = 0
-      for (let i = 0; i < length; i++) squares += x!.data[start + i]! ** 2
+      for (let i = 0; i < length; i++) squares += x.data[start + i]! ** 2
       const inverse = 1 / Math.sqrt(squares / length + epsilon)
-      for (let i = 0; i < length; i++) out[start + i] = weight!.data[i]! * x!.data[start + i]! * inverse
+      for (let i = 0; i < length; i++) out[start + i] = weight.data[i]! * x.data[start + i]! * inverse
     })
-    return [out]
+    return out
   },
   rotate: ([x, cosines, sines]) => {
-    const [, length, heads, size] = x!.shape as [number, number, number, number]
+    const [, length, heads, size] = x.shape as [number, number, number, number]
     const half = size / 2
-    const out = x!.data.map((value, i) => {
+    const out = x.data.map((value, i) => {
       const place = i % size
       const token = Math.floor(i / (heads * size))
-      const angle = (cosines!.shape[0] === 1 ? token % length : token) * half + (place % half)
-      const other = place < half ? -x!.data[i + half]! : x!.data[i - half]!
-      return value * cosines!.data[angle]! + other * sines!.data[angle]!
+      const angle = (cosines.shape[0] === 1 ? token % length : token) * half + (place % half)
+      const other = place < half ? -x.data[i + half]! : x.data[i - half]!
+      return value * cosines.data[angle]! + other * sines.data[angle]!
     })
-    return [out]
+    return out
   },
 
-  dequantiseNf4: ([packed, absmax], { blockSize }, [out]) => [
-    Float64Array.from({ length: elements(out!.shape) }, (_, i) => {
-      const byte = packed!.data[i >> 1]!
-      return Math.fround(nf4Codes[i % 2 === 0 ? byte >> 4 : byte & 15]! * absmax!.data[Math.floor(i / blockSize)]!)
-    })
-  ],
+  dequantiseNf4: ([packed, absmax], { blockSize }, out) =>
+    Float64Array.from({ length: elements(out.shape) }, (_, i) => {
+      const byte = packed.data[i >> 1]!
+      return Math.fround(nf4Codes[i % 2 === 0 ? byte >> 4 : byte & 15]! * absmax.data[Math.floor(i / blockSize)]!)
+    }),
   // One process.
-  allReduce: ([x]) => [x!.data],
+  allReduce: ([x]) => x.data,
 
-  gather: ([x, index], { axis }, [out]) => {
-    const result = new Float64Array(elements(out!.shape))
-    takeAlong("gather", x!, index!, axis, (from, to) => (result[to] = x!.data[from]!))
-    return [result]
+  gather: ([x, index], { axis }, out) => {
+    const result = new Float64Array(elements(out.shape))
+    takeAlong("gather", x, index, axis, (from, to) => (result[to] = x.data[from]!))
+    return result
   },
   gatherAlong: ([x, index], { axis }) => {
-    const result = new Float64Array(index!.data.length)
-    takeEach("gatherAlong", x!, index!, axis, (from, to) => (result[to] = x!.data[from]!))
-    return [result]
+    const result = new Float64Array(index.data.length)
+    takeEach("gatherAlong", x, index, axis, (from, to) => (result[to] = x.data[from]!))
+    return result
   },
   scatterAdd: ([x, index, updates], { axis }) => {
-    const result = x!.data.slice()
-    takeAlong("scatterAdd", x!, index!, axis, (to, from) => (result[to]! += updates!.data[from]!))
-    return [result]
+    const result = x.data.slice()
+    takeAlong("scatterAdd", x, index, axis, (to, from) => (result[to]! += updates.data[from]!))
+    return result
   },
   scatterAddAlong: ([x, index, updates], { axis }) => {
-    const result = x!.data.slice()
-    takeEach("scatterAddAlong", x!, index!, axis, (to, from) => (result[to]! += updates!.data[from]!))
-    return [result]
+    const result = x.data.slice()
+    takeEach("scatterAddAlong", x, index, axis, (to, from) => (result[to]! += updates.data[from]!))
+    return result
   },
 
-  reshape: ([x]) => [x!.data],
-  transpose: ([x], { permutation }, [out]) => {
-    const strides = rowMajorStrides(x!.shape)
+  reshape: ([x]) => x.data,
+  transpose: ([x], { permutation }, out) => {
+    const strides = rowMajorStrides(x.shape)
     const from = indices(
-      out!.shape,
+      out.shape,
       permutation.map(axis => strides[axis]!)
     )
-    return [Float64Array.from(from, i => x!.data[i]!)]
+    return Float64Array.from(from, i => x.data[i]!)
   },
-  broadcastTo: ([x], { shape }) => [Float64Array.from(sources(x!.shape, shape), i => x!.data[i]!)],
-  concat: (parts, { axis }, [out]) => {
-    const result = new Float64Array(elements(out!.shape))
-    const strides = rowMajorStrides(out!.shape)
+  broadcastTo: ([x], { shape }) => Float64Array.from(sources(x.shape, shape), i => x.data[i]!),
+  concat: (parts, { axis }, out) => {
+    const result = new Float64Array(elements(out.shape))
+    const strides = rowMajorStrides(out.shape)
     let start = 0
     for (const part of parts) {
       const to = indices(part.shape, strides, start * strides[axis]!)
       for (const [i, value] of part.data.entries()) result[to[i]!] = value
       start += part.shape[axis]!
     }
-    return [result]
+    return result
   },
-  slice: ([x], { starts, strides: every }, [out]) => {
-    const strides = rowMajorStrides(x!.shape)
+  slice: ([x], { starts, strides: every }, out) => {
+    const strides = rowMajorStrides(x.shape)
     const first = strides.reduce((sum, stride, axis) => sum + stride * starts[axis]!, 0)
     const from = indices(
-      out!.shape,
+      out.shape,
       strides.map((stride, axis) => stride * every[axis]!),
       first
     )
-    return [Float64Array.from(from, i => x!.data[i]!)]
+    return Float64Array.from(from, i => x.data[i]!)
   },
-  pad: ([x], { low, value }, [out]) => {
-    const result = new Float64Array(elements(out!.shape)).fill(value)
-    const strides = rowMajorStrides(out!.shape)
+  pad: ([x], { low, value }, out) => {
+    const result = new Float64Array(elements(out.shape)).fill(value)
+    const strides = rowMajorStrides(out.shape)
     const first = strides.reduce((sum, stride, axis) => sum + stride * low[axis]!, 0)
-    const to = indices(x!.shape, strides, first)
-    for (const [i, element] of x!.data.entries()) result[to[i]!] = element
-    return [result]
+    const to = indices(x.shape, strides, first)
+    for (const [i, element] of x.data.entries()) result[to[i]!] = element
+    return result
   },
-  after: ([value]) => [value!.data]
+  after: ([value]) => value.data
 }
 
-const isWhole = (dtype: DType): boolean => dtype === "i32" || dtype === "i64" || dtype === "u8"
-
-/** Runs one instruction. */
+/** The results of one instruction. */
 export const apply = (
-  instruction: Instruction,
+  { attributes, op }: Instruction,
   inputs: ReadonlyArray<Operand>,
-  outputs: ReadonlyArray<ValueType>
-): ReadonlyArray<Elements> => (kernels[instruction.op] as Kernel<unknown>)(inputs, instruction.attributes, outputs)
+  out: ValueType
+): ReadonlyArray<Elements> => {
+  const results = (kernels[op] as Kernel<ProgramOp>)(inputs as never, attributes as never, out)
+  return results instanceof Float64Array ? [results] : results
+}
