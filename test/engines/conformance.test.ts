@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs"
 import { Effect } from "effect"
 import { describe, expect, it } from "vitest"
 import { makeOrt } from "../../src/engines/ort/ort.ts"
@@ -10,6 +11,13 @@ import { conformanceSuite } from "./conformanceSuite.ts"
 conformanceSuite("reference", () => Effect.succeed(makeReference()))
 // Idle threads of a session wait by spinning: only the test that needs several has them.
 conformanceSuite("ort", () => makeOrt({ threads: 1 }), { makeThreaded: () => makeOrt({ threads: 4 }) })
+
+it.each(allOps)("the engine torch has %s, as far as its text says", op => {
+  const text = ["ops.py", "program.py"].map(file =>
+    readFileSync(new URL(`../../src/engines/torch/${file}`, import.meta.url), "utf8")
+  )
+  expect(text.join("")).toContain(`"${op}"`)
+})
 
 describe("cases", () => {
   it.each(allOps)("of %s have every dtype that it takes, axes of size 1 and empty ones", op => {

@@ -48,6 +48,10 @@ const compare = Effect.fn("compare")(function* (engine: Engine, cases: ReadonlyA
     }
 })
 
+/** That an engine computes an op as the reference does, in all of its cases. */
+export const computes = (op: ProgramOp) => (engine: Engine) =>
+  Effect.forEach(preparedCases(op), each => compare(engine, [each]), { discard: true })
+
 const preparedCases = (op: ProgramOp) => casesOf(op).map((each, n) => prepared(op, each, n))
 
 /** Every op of the list, many in one program: for engines that take long to compile. */
@@ -78,15 +82,7 @@ export const conformanceSuite = (
   { makeThreaded = make, ieee = true }: SuiteOptions = {}
 ): void => {
   describe(`engine ${name}`, () => {
-    for (const op of allOps)
-      it.live(`computes ${op}`, () =>
-        Effect.scoped(
-          Effect.gen(function* () {
-            const engine = yield* make()
-            for (const each of preparedCases(op)) yield* compare(engine, [each])
-          })
-        )
-      )
+    for (const op of allOps) it.live(`computes ${op}`, () => Effect.scoped(Effect.flatMap(make(), computes(op))))
 
     it.live(`treats ${ieee ? "NaN, infinities and " : ""}large numbers as the reference does`, () =>
       Effect.scoped(

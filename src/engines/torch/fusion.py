@@ -1,5 +1,7 @@
 """Finds attention in programs, so that one kernel computes it: product, mask, softmax, product."""
 
+from ops import RESULTS
+
 ATTENTION = "attention"
 
 
@@ -20,7 +22,7 @@ def fuse_attention(program):
     value = len(program["inputs"]) + len(program["constants"])
     for instruction in program["instructions"]:
         instructions.append((instruction, value))
-        value += 2 if instruction["op"] == "topK" else 1
+        value += RESULTS.get(instruction["op"], 1)
     maker = {first: instruction for instruction, first in instructions}
     readers = [0] * value
     for instruction, _ in instructions:

@@ -230,6 +230,9 @@ after.register_fake(torch.empty_like)
 after.register_autograd(lambda _, gradient: gradient)
 
 
+# Ops that have more results than one.
+RESULTS = {"topK": 2}
+
 # op -> from its attributes: the function in the graph, and what follows the operands. The others are special; see program.py.
 OPS = {
     "random": lambda a: (threefry, tuple(a["shape"])),

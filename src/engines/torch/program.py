@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from fusion import ATTENTION, fuse_attention
-from ops import DTYPES, NF4_CODES, OPS, after, attention, dequantise_nf4, matmul
+from ops import DTYPES, NF4_CODES, OPS, RESULTS, after, attention, dequantise_nf4, matmul
 from torch import fx
 
 
@@ -100,7 +100,7 @@ class Executable:
             return [call(dequantise_nf4, *operands, codes, shape, attributes["blockSize"], dtype)]
         function, *arguments = OPS[op](attributes)
         result = call(function, *operands, *arguments)
-        return [call(pick, result, i) for i in range(2)] if op == "topK" else [result]
+        return [call(pick, result, i) for i in range(RESULTS[op])] if op in RESULTS else [result]
 
     def variant(self, targets):
         """
