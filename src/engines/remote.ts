@@ -43,6 +43,44 @@ export type RemoteRequest =
   | { readonly kind: "download"; readonly buffer: number }
   | { readonly kind: "free"; readonly what: "buffer" | "call" | "executable"; readonly target: number }
 
+/** Questions to the other side that wait for their answers. */
+export class Waiting<A> {
+  readonly #resume = new Map<number, (answer: Effect.Effect<A, EngineError>) => void>()
+  #lastId = 0
+  #dead: EngineError | undefined
+
+  readonly #onIdle: () => void
+
+  /** `onIdle` is called when nothing waits any more, before the last answer goes on: whoever gets it may ask again, or close. */
+  constructor(onIdle: () => void = () => undefined) {
+    this.#onIdle = onIdle
+  }
+
+  /** `send` is given a number, by which the answer comes back. */
+  readonly ask = (send: (id: number) => void): Effect.Effect<A, EngineError> =>
+    Effect.callback(resume => {
+      if (this.#dead !== undefined) return resume(Effect.fail(this.#dead))
+      const id = ++this.#lastId
+      this.#resume.set(id, resume)
+      send(id)
+    })
+
+  answer(id: number, answer: Effect.Effect<A, EngineError>): void {
+    const resume = this.#resume.get(id)
+    if (resume === undefined) return
+    this.#resume.delete(id)
+    if (this.#resume.size === 0) this.#onIdle()
+    resume(answer)
+  }
+
+  /** Nobody answers any more: whatever waits fails, and all that is asked from now on. Returns the first reason. */
+  end(error: EngineError): EngineError {
+    this.#dead ??= error
+    for (const id of this.#resume.keys()) this.answer(id, Effect.fail(this.#dead))
+    return this.#dead
+  }
+}
+
 export interface Remote {
   readonly name: string
   readonly numericClass: string

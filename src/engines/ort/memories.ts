@@ -44,12 +44,6 @@ export const tensorTypes = {
   bf16: ["uint16", Uint16Array]
 } as const satisfies { readonly [T in OnnxType]: readonly [string, unknown] }
 
-export const need = <A>(map: ReadonlyMap<number, A>, id: number, what: string): A => {
-  const found = map.get(id)
-  if (found === undefined) throw new Error(`${what} ${id} was freed, or is not of this engine`)
-  return found
-}
-
 export interface SegmentIO {
   /** What a port holds before the segment runs. */
   readonly input: (segment: number, port: number) => Promise<ort.Tensor>

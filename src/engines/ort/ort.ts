@@ -6,7 +6,7 @@ import { Effect, type Scope } from "effect"
 import type { Program, ValueId } from "../../tensor/Program.ts"
 import { alone, type Engine, EngineError } from "../Engine.ts"
 import { deviceElements, type EngineName, numericClass } from "../names.ts"
-import { remoteEngine } from "../remote.ts"
+import { remoteEngine, Waiting } from "../remote.ts"
 import { withoutAdapter } from "./adapter.ts"
 import { mayOverwrite } from "./inPlace.ts"
 import { kernelOf } from "./kernel.ts"
@@ -90,43 +90,29 @@ const takeDevice = Effect.acquireRelease(
 class Thread {
   readonly device: Device
   readonly #worker: Worker
-  readonly #waiting = new Map<number, (reply: Effect.Effect<Uint8Array | undefined, EngineError>) => void>()
-  #lastId = 0
-  #dead: EngineError | undefined
+  readonly #waiting = new Waiting<Uint8Array | undefined>(() => this.#worker.unref())
 
   constructor(device: Device, threads: number) {
     this.device = device
     disableTelemetry()
     this.#worker = new Worker(workerUrl(import.meta.url), { workerData: { device, threads } })
     this.#worker.unref()
-    this.#worker.on("message", (reply: Reply) => {
-      const resume = this.#waiting.get(reply.id)
-      this.#waiting.delete(reply.id)
-      if (this.#waiting.size === 0) this.#worker.unref()
-      resume?.(reply.ok ? Effect.succeed(reply.data) : Effect.fail(this.failed(reply.message)))
-    })
-    this.#worker.on("error", cause =>
-      this.#die(this.failed(`its thread failed: ${cause instanceof Error ? cause.message : String(cause)}`))
+    this.#worker.on("message", (reply: Reply) =>
+      this.#waiting.answer(reply.id, reply.ok ? Effect.succeed(reply.data) : Effect.fail(this.failed(reply.message)))
     )
-    this.#worker.on("exit", code => this.#die(this.failed(`its thread ended with code ${code}`)))
+    this.#worker.on("error", cause =>
+      this.#waiting.end(this.failed(`its thread failed: ${cause instanceof Error ? cause.message : String(cause)}`))
+    )
+    this.#worker.on("exit", code => this.#waiting.end(this.failed(`its thread ended with code ${code}`)))
   }
 
   readonly failed = (message: string): EngineError => new EngineError({ engine: names[this.device], message })
-
-  #die(error: EngineError): void {
-    this.#dead ??= error
-    for (const resume of this.#waiting.values()) resume(Effect.fail(this.#dead))
-    this.#waiting.clear()
-  }
 
   readonly ask = (
     request: Request,
     payload?: Uint8Array<ArrayBuffer>
   ): Effect.Effect<Uint8Array | undefined, EngineError> =>
-    Effect.callback(resume => {
-      if (this.#dead !== undefined) return resume(Effect.fail(this.#dead))
-      const id = ++this.#lastId
-      this.#waiting.set(id, resume)
+    this.#waiting.ask(id => {
       this.#worker.ref()
       const envelope: Envelope = payload === undefined ? { id, request } : { id, request, payload }
       this.#worker.postMessage(envelope, payload === undefined ? [] : [payload.buffer])
@@ -138,7 +124,7 @@ class Thread {
     return Effect.andThen(
       closed,
       Effect.promise(async () => {
-        this.#dead ??= this.failed("the engine was closed")
+        this.#waiting.end(this.failed("the engine was closed"))
         await this.#worker.terminate()
       })
     )

@@ -2,7 +2,8 @@
 import { parentPort, workerData } from "node:worker_threads"
 import { deviceMemories } from "./deviceMemories.ts"
 import { hostMemories } from "./hostMemories.ts"
-import { type Compiled, need } from "./memories.ts"
+import { need } from "../handles.ts"
+import type { Compiled } from "./memories.ts"
 import type { Device, Envelope, Reply, Request } from "./protocol.ts"
 import { Sessions } from "./sessions.ts"
 

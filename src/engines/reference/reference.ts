@@ -1,101 +1,86 @@
 /** The reference engine: float64 loops behind the interface that all engines share. For tests, and for looking at small programs. */
 import { Effect } from "effect"
-import { bytesPerElement, hostArray, hostView, type HostArray } from "../../tensor/dtype.ts"
-import { elements, shapeText } from "../../tensor/Tensor.ts"
-import { alone, type Buffer, type Call, type Engine, EngineError, type Executable } from "../Engine.ts"
+import { bytesPerElement, type DType, hostArray, hostView, type HostArray } from "../../tensor/dtype.ts"
+import type { Program } from "../../tensor/Program.ts"
+import { elements } from "../../tensor/Tensor.ts"
+import { alone, type Engine, EngineError } from "../Engine.ts"
+import { need } from "../handles.ts"
 import { cachedElements, numericClass } from "../names.ts"
-import { checkBinding } from "../binding.ts"
+import { remoteEngine, type RemoteRequest } from "../remote.ts"
 import { evaluate, fromNumbers, toNumbers } from "./evaluate.ts"
 
-interface Memory extends Buffer {
+interface Memory {
+  readonly dtype: DType
   readonly data: HostArray
 }
 
-interface Bound extends Call {
-  readonly inputs: ReadonlyMap<string, Memory>
-  readonly outputs: ReadonlyMap<string, Memory>
-}
-
-const attempt = <A>(body: () => A): Effect.Effect<A, EngineError> =>
-  Effect.try({
-    try: body,
-    catch: cause =>
-      cause instanceof EngineError
-        ? cause
-        : new EngineError({ engine: "reference", message: cause instanceof Error ? cause.message : String(cause) })
-  })
-
-const refuse = (message: string): never => {
-  throw new EngineError({ engine: "reference", message })
+interface Call {
+  readonly program: Program
+  readonly inputs: ReadonlyArray<Memory>
+  readonly outputs: ReadonlyArray<Memory>
 }
 
 /** An engine of its own: its buffers are known to no other. */
 export const makeReference = (): Engine => {
-  const memories = new Map<number, Memory>()
-  const calls = new Map<number, Bound>()
-  let lastId = 0
+  const buffers = new Map<number, Memory>()
+  const executables = new Map<number, Program>()
+  const calls = new Map<number, Call>()
+  const held = { buffer: buffers, executable: executables, call: calls }
+  const memoryOf = (buffer: number): Memory => need(buffers, buffer, "buffer")
+  const bytesOf = ({ data }: Memory): Uint8Array => new Uint8Array(data.buffer, data.byteOffset, data.byteLength)
 
-  const add = (dtype: Buffer["dtype"], shape: Buffer["shape"], data: HostArray): Buffer => {
-    const memory: Memory = { id: ++lastId, dtype, shape, data }
-    memories.set(memory.id, memory)
-    return { id: memory.id, dtype, shape }
+  const run = ({ inputs, outputs, program }: Call): void => {
+    const given = program.inputs.map(({ name }, i) => [name, toNumbers(inputs[i]!.dtype, inputs[i]!.data)] as const)
+    const results = evaluate(program, Object.fromEntries(given))
+    for (const [i, { name }] of program.outputs.entries()) {
+      const { data, dtype } = outputs[i]!
+      data.set(fromNumbers(dtype, results[name]!) as never)
+    }
   }
-  const memoryOf = (buffer: Buffer): Memory =>
-    memories.get(buffer.id) ??
-    refuse(`buffer ${buffer.id} ${shapeText(buffer.shape)} was freed, or is not of this engine`)
-  const bound = (buffers: { readonly [name: string]: Buffer }): ReadonlyMap<string, Memory> =>
-    new Map(Object.entries(buffers).map(([name, buffer]) => [name, memoryOf(buffer)]))
 
-  return {
+  const answer = (request: RemoteRequest, payload?: Uint8Array): Uint8Array<ArrayBuffer> | undefined => {
+    switch (request.kind) {
+      case "allocate":
+        return void buffers.set(request.buffer, {
+          dtype: request.dtype,
+          data: hostArray(request.dtype, elements(request.shape))
+        })
+      case "view": {
+        const { data, dtype } = memoryOf(request.of)
+        const start = data.byteOffset + request.offset * bytesPerElement[dtype]
+        const view = hostView(dtype, data.buffer as ArrayBuffer, start, elements(request.shape))
+        return void buffers.set(request.buffer, { dtype, data: view })
+      }
+      case "bind":
+        return void calls.set(request.call, {
+          program: need(executables, request.executable, "executable"),
+          inputs: request.inputs.map(memoryOf),
+          outputs: request.outputs.map(memoryOf)
+        })
+      case "run":
+        return request.calls.forEach(call => run(need(calls, call, "call"))) as undefined
+      case "upload":
+        return void bytesOf(memoryOf(request.buffer)).set(payload!)
+      case "download":
+        return Uint8Array.from(bytesOf(memoryOf(request.buffer)))
+      case "free":
+        return void held[request.what].delete(request.target)
+    }
+  }
+
+  return remoteEngine({
     name: "reference",
     numericClass: numericClass("reference"),
     world: alone,
     chunk: cachedElements,
-    compile: program => Effect.sync((): Executable => ({ id: ++lastId, program })),
-    allocate: (dtype, shape) =>
-      Effect.acquireRelease(
-        Effect.sync(() => add(dtype, shape, hostArray(dtype, elements(shape)))),
-        buffer => Effect.sync(() => void memories.delete(buffer.id))
-      ),
-    view: (buffer, offset, shape) =>
-      attempt(() => {
-        const { data, dtype } = memoryOf(buffer)
-        const size = elements(shape)
-        if (offset < 0 || offset + size > data.length)
-          refuse(`a view of ${size} elements from ${offset} on does not lie within ${data.length} elements`)
-        const start = data.byteOffset + offset * bytesPerElement[dtype]
-        return add(dtype, shape, hostView(dtype, data.buffer as ArrayBuffer, start, size))
+    ask: (request, payload) =>
+      Effect.try({
+        try: () => answer(request, payload),
+        catch: cause =>
+          new EngineError({ engine: "reference", message: cause instanceof Error ? cause.message : String(cause) })
       }),
-    bind: (executable, inputs, outputs) =>
-      Effect.acquireRelease(
-        attempt(() => {
-          checkBinding("reference", executable.program, inputs, outputs)
-          const call: Bound = { id: ++lastId, executable, inputs: bound(inputs), outputs: bound(outputs) }
-          calls.set(call.id, call)
-          return call
-        }),
-        call => Effect.sync(() => void calls.delete(call.id))
-      ),
-    run: wanted =>
-      attempt(() => {
-        for (const { id } of wanted) {
-          const call = calls.get(id) ?? refuse(`call ${id} was freed, or is not of this engine`)
-          const inputs = Object.fromEntries(
-            [...call.inputs].map(([name, { data, dtype }]) => [name, toNumbers(dtype, data)])
-          )
-          const results = evaluate(call.executable.program, inputs)
-          for (const [name, { data, dtype }] of call.outputs) data.set(fromNumbers(dtype, results[name]!) as never)
-        }
-      }),
-    upload: (buffer, data) =>
-      attempt(() => {
-        const memory = memoryOf(buffer)
-        if (data.constructor !== memory.data.constructor || data.length !== memory.data.length)
-          refuse(
-            `upload to ${buffer.dtype} ${shapeText(buffer.shape)} needs ${memory.data.length} elements in ${memory.data.constructor.name}, got ${data.length} in ${data.constructor.name}`
-          )
-        memory.data.set(data as never)
-      }),
-    download: buffer => attempt(() => memoryOf(buffer).data.slice())
-  }
+    compile: (executable, program) => Effect.sync(() => void executables.set(executable, program)),
+    // Results are computed before any buffer is written.
+    overwriting: () => []
+  })
 }

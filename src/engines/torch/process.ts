@@ -3,6 +3,7 @@ import { type ChildProcessWithoutNullStreams, spawn } from "node:child_process"
 import { fileURLToPath } from "node:url"
 import { Effect } from "effect"
 import { EngineError } from "../Engine.ts"
+import { Waiting } from "../remote.ts"
 import { FrameReader, frame, type Header } from "./frames.ts"
 import { pythonVariable } from "./python.ts"
 import { append } from "../../pipeline/lists.ts"
@@ -40,10 +41,8 @@ export interface Answer {
 export class TorchProcess {
   readonly #child: ChildProcessWithoutNullStreams
   readonly #python: string
-  readonly #waiting = new Map<number, (reply: Effect.Effect<Answer, EngineError>) => void>()
+  readonly #waiting = new Waiting<Answer>()
   readonly #said: Array<string> = []
-  #lastId = 0
-  #dead: EngineError | undefined
   #closing = false
   /** Writes wait for the one before, and for the pipe to have room. */
   #written: Promise<void> = Promise.resolve()
@@ -59,8 +58,7 @@ export class TorchProcess {
       fail = reject
     })
     const timer = setTimeout(() => {
-      this.#die(torchFailed(`${python} did not import PyTorch within ${startSeconds} s`))
-      fail(this.#dead!)
+      fail(this.#die(torchFailed(`${python} did not import PyTorch within ${startSeconds} s`)))
       this.#child.kill("SIGKILL")
     }, startSeconds * 1000)
     const frames = new FrameReader((header, payload) => {
@@ -71,10 +69,8 @@ export class TorchProcess {
           fail(torchFailed(`its worker speaks version ${String(header["protocol"])} of the protocol, we ${protocol}`))
         return
       }
-      const id = header["id"] as number
-      const resume = this.#waiting.get(id)
-      this.#waiting.delete(id)
-      resume?.(
+      this.#waiting.answer(
+        header["id"] as number,
         header["ok"] === true
           ? Effect.succeed({ header, payload })
           : Effect.fail(torchFailed(String(header["message"])))
@@ -93,8 +89,7 @@ export class TorchProcess {
     this.#child.stdin.on("error", () => undefined)
     const ended = (error: EngineError) => {
       clearTimeout(timer)
-      this.#die(error)
-      fail(this.#dead!)
+      fail(this.#die(error))
     }
     this.#child.on("error", cause => ended(torchFailed(`${python} cannot be started: ${cause.message}. ${advice}`)))
     this.#child.on("close", (code, signal) => ended(this.#lastWords(code, signal)))
@@ -111,17 +106,12 @@ export class TorchProcess {
       : crashed(`${this.#python} ${how}${lines}`)
   }
 
-  #die(error: EngineError): void {
-    this.#dead ??= this.#closing ? torchFailed("the engine was closed") : error
-    for (const resume of this.#waiting.values()) resume(Effect.fail(this.#dead))
-    this.#waiting.clear()
+  #die(error: EngineError): EngineError {
+    return this.#waiting.end(this.#closing ? torchFailed("the engine was closed") : error)
   }
 
   readonly ask = (request: Header, payload: Uint8Array = new Uint8Array(0)): Effect.Effect<Answer, EngineError> =>
-    Effect.callback(resume => {
-      if (this.#dead !== undefined) return resume(Effect.fail(this.#dead))
-      const id = ++this.#lastId
-      this.#waiting.set(id, resume)
+    this.#waiting.ask(id => {
       const before = this.#written
       this.#written = (async () => {
         await before
