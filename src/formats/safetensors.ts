@@ -97,30 +97,6 @@ export const readHeader = Effect.fn("safetensors.readHeader")(function* <E, R>({
   return yield* Effect.fromResult(parse(json, size, file))
 })
 
-/** Reads the header from the beginning of a file: at least the header's bytes. `size` is that of the whole file. */
-export const parseHeader = (
-  bytes: Uint8Array,
-  size: number,
-  file: string
-): Result.Result<SafetensorsHeader, SafetensorsError> => {
-  if (bytes.length < 8 || size < 8) {
-    return Result.fail(
-      fault(file, new HeaderFault(0, `${Math.min(bytes.length, size)} bytes are too few for the length of a header`))
-    )
-  }
-  const length = headerLength(bytes, size, file)
-  if (Result.isFailure(length)) return Result.fail(length.failure)
-  if (bytes.length < 8 + length.success) {
-    return Result.fail(
-      fault(
-        file,
-        new HeaderFault(bytes.length, `the header ends at byte ${8 + length.success}, but the bytes end here`)
-      )
-    )
-  }
-  return parse(bytes.subarray(8, 8 + length.success), size, file)
-}
-
 const headerLength = (prefix: Uint8Array, size: number, file: string): Result.Result<number, SafetensorsError> => {
   const length = new DataView(prefix.buffer, prefix.byteOffset).getBigUint64(0, true)
   const failed = (what: string) => Result.fail(fault(file, new HeaderFault(0, what)))

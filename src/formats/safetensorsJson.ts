@@ -1,7 +1,6 @@
-/**
- * The JSON in the header of a safetensors file, read byte by byte: what `JSON.parse` does not tell (repeated keys,
- * fractions that look like integers, where things are) decides here whether a file is valid.
- */
+/** The JSON in the header of a safetensors file: its entries, with all that `JSON.parse` lets through and the format does not (repeated keys, `1.0` for an integer). */
+import { Result } from "effect"
+import { type KeyPlace, parseJson, topLevelKeys } from "./jsonText.ts"
 
 /** What is wrong with a header, and where: in bytes from the beginning of the file. */
 export class HeaderFault extends Error {
@@ -33,181 +32,110 @@ export const parseHeaderJson = (
   json: Uint8Array,
   base: number
 ): { readonly entries: ReadonlyArray<HeaderEntry>; readonly metadata: ReadonlyMap<string, string> } => {
-  const reader = new Reader(json, base)
-  const entries: Array<HeaderEntry> = []
-  let metadata: ReadonlyMap<string, string> = new Map()
+  const text = decode(json, base)
+  const header = new Piece(text, 0, base)
   // The format has the brace in the first byte; behind the last one there may be blanks.
-  if (json[0] !== openBrace) throw reader.fault("a header begins with {")
-  reader.object(undefined, (name, at) => {
-    if (name === "__metadata__") metadata = reader.texts()
-    else entries.push(reader.tensor(name, at))
-  })
-  reader.end()
+  if (!text.startsWith("{")) throw header.fault("a header begins with {", 0)
+  const parsed = parseJson(text)
+  if (Result.isFailure(parsed)) throw header.fault(parsed.failure.what, parsed.failure.offset)
+  const metadata = new Map<string, string>()
+  const entries: Array<HeaderEntry> = []
+  let at = base
+  let before = 0
+  for (const [{ key: name, keyOffset }, piece, value] of header.fields(parsed.success as object)) {
+    at += Buffer.byteLength(text.slice(before, keyOffset))
+    before = keyOffset
+    if (typeof value !== "object" || value === null || Array.isArray(value))
+      throw piece.fault(`${JSON.stringify(name.slice(0, 40))} begins with {`)
+    if (name === "__metadata__") {
+      for (const [{ key }, place, said] of piece.fields(value)) metadata.set(key, place.text(said))
+    } else entries.push(readTensor(name, at, piece.of(name), value))
+  }
   return { entries, metadata }
 }
 
-const openBrace = 0x7b
-const closeBrace = 0x7d
-const openBracket = 0x5b
-const closeBracket = 0x5d
-const comma = 0x2c
-const colon = 0x3a
-const quote = 0x22
-const backslash = 0x5c
+const readTensor = (name: string, at: number, piece: Piece, value: object): HeaderEntry => {
+  let dtype: string | undefined
+  let shape: ReadonlyArray<number> | undefined
+  let dataOffsets: readonly [number, number] | undefined
+  for (const [{ key, keyOffset }, place, field] of piece.fields(value)) {
+    if (key === "dtype") dtype = place.text(field)
+    else if (key === "shape") shape = place.integers(field)
+    else if (key === "data_offsets") {
+      const [begin, end, ...more] = place.integers(field)
+      if (begin === undefined || end === undefined || more.length > 0)
+        throw piece.fault("data_offsets must be two integers", keyOffset)
+      dataOffsets = [begin, end]
+    } else throw piece.fault(`the field ${JSON.stringify(key.slice(0, 40))} is not known`, keyOffset)
+  }
+  if (dtype === undefined) throw piece.fault("dtype is missing")
+  if (shape === undefined) throw piece.fault("shape is missing")
+  if (dataOffsets === undefined) throw piece.fault("data_offsets is missing")
+  return { name, at, dtype, shape, dataOffsets }
+}
 
-const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true })
+const decode = (json: Uint8Array, base: number): string => {
+  try {
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(json)
+  } catch {
+    throw new HeaderFault(base, "the header is not UTF-8")
+  }
+}
 
-class Reader {
-  readonly #bytes: Uint8Array
+/** A value as it is written in the header: its characters from `start` on, with what may follow it. */
+class Piece {
+  readonly #header: string
+  readonly #start: number
+  readonly #end: number
   readonly #base: number
-  #at = 0
-  #tensor: string | undefined
+  readonly #tensor: string | undefined
 
-  constructor(bytes: Uint8Array, base: number) {
-    this.#bytes = bytes
+  constructor(header: string, start: number, base: number, end = header.length, tensor?: string) {
+    this.#header = header
+    this.#start = start
+    this.#end = end
     this.#base = base
+    this.#tensor = tensor
   }
 
-  fault(what: string, at = this.#at): HeaderFault {
-    return new HeaderFault(this.#base + at, what, this.#tensor)
+  of(tensor: string): Piece {
+    return new Piece(this.#header, this.#start, this.#base, this.#end, tensor)
   }
 
-  tensor(name: string, at: number): HeaderEntry {
-    this.#tensor = name
-    let dtype: string | undefined
-    let shape: ReadonlyArray<number> | undefined
-    let dataOffsets: readonly [number, number] | undefined
-    this.object(name, (field, fieldAt) => {
-      if (field === "dtype") dtype = this.#string()
-      else if (field === "shape") shape = this.#integers()
-      else if (field === "data_offsets") {
-        const [begin, end, ...more] = this.#integers()
-        if (begin === undefined || end === undefined || more.length > 0) {
-          throw this.fault("data_offsets must be two integers", fieldAt - this.#base)
-        }
-        dataOffsets = [begin, end]
-      } else throw this.fault(`the field ${JSON.stringify(field.slice(0, 40))} is not known`, fieldAt - this.#base)
+  /** `offset` counts characters from the beginning of this piece. */
+  fault(what: string, offset = 0): HeaderFault {
+    const bytes = Buffer.byteLength(this.#header.slice(0, this.#start + offset))
+    return new HeaderFault(this.#base + bytes, what, this.#tensor)
+  }
+
+  /** The fields of the object that is written here: where each stands, what is written there, and its value. */
+  fields(value: object): ReadonlyArray<readonly [KeyPlace, Piece, unknown]> {
+    const places = topLevelKeys(this.#header.slice(this.#start, this.#end))
+    const seen = new Set<string>()
+    return places.map((place, i) => {
+      const { key, keyOffset, valueOffset } = place
+      if (seen.has(key)) throw this.fault(`the key ${JSON.stringify(key.slice(0, 100))} is there twice`, keyOffset)
+      seen.add(key)
+      if (!key.isWellFormed()) throw this.fault("the text holds half of a surrogate pair", keyOffset)
+      const end = places[i + 1] === undefined ? this.#end : this.#start + places[i + 1]!.keyOffset
+      const piece = new Piece(this.#header, this.#start + valueOffset, this.#base, end, this.#tensor)
+      return [place, piece, (value as { readonly [key: string]: unknown })[key]]
     })
-    if (dtype === undefined) throw this.fault("dtype is missing")
-    if (shape === undefined) throw this.fault("shape is missing")
-    if (dataOffsets === undefined) throw this.fault("data_offsets is missing")
-    this.#tensor = undefined
-    return { name, at, dtype, shape, dataOffsets }
   }
 
-  /** An object whose values are strings. */
-  texts(): ReadonlyMap<string, string> {
-    const texts = new Map<string, string>()
-    this.object("__metadata__", key => texts.set(key, this.#string()))
-    return texts
-  }
-
-  /** Calls `field` at the value of each field, with the offset of its key in the file. */
-  object(what: string | undefined, field: (key: string, at: number) => void): void {
-    this.#skipBlanks()
-    this.#expect(openBrace, what === undefined ? "the header" : JSON.stringify(what.slice(0, 40)), "{")
-    const keys = new Set<string>()
-    this.#skipBlanks()
-    if (this.#bytes[this.#at] === closeBrace) {
-      this.#at++
-      return
-    }
-    for (;;) {
-      this.#skipBlanks()
-      const at = this.#at
-      const key = this.#string()
-      if (keys.has(key)) throw this.fault(`the key ${JSON.stringify(key.slice(0, 100))} is there twice`, at)
-      keys.add(key)
-      this.#skipBlanks()
-      this.#expect(colon, "a key", ":", "is followed by")
-      this.#skipBlanks()
-      field(key, this.#base + at)
-      this.#skipBlanks()
-      const next = this.#bytes[this.#at]
-      if (next !== comma && next !== closeBrace) throw this.fault(`"," or "}" must stand here`)
-      this.#at++
-      if (next === closeBrace) return
-    }
-  }
-
-  /** Nothing but blanks may follow. */
-  end(): void {
-    this.#skipBlanks()
-    if (this.#at < this.#bytes.length) throw this.fault("only blanks may follow the header's last brace")
-  }
-
-  #integers(): ReadonlyArray<number> {
-    this.#expect(openBracket, "a list of integers", "[")
-    const list: Array<number> = []
-    this.#skipBlanks()
-    if (this.#bytes[this.#at] === closeBracket) {
-      this.#at++
-      return list
-    }
-    for (;;) {
-      this.#skipBlanks()
-      list.push(this.#integer())
-      this.#skipBlanks()
-      const next = this.#bytes[this.#at]
-      if (next !== comma && next !== closeBracket) throw this.fault(`"," or "]" must stand here`)
-      this.#at++
-      if (next === closeBracket) return list
-    }
-  }
-
-  #integer(): number {
-    const start = this.#at
-    let value = 0
-    for (let digit = this.#digit(); digit !== undefined; digit = this.#digit()) {
-      value = value * 10 + digit
-      this.#at++
-      if (value > Number.MAX_SAFE_INTEGER) throw this.fault("the integer is too large", start)
-    }
-    if (this.#at === start) throw this.fault("an integer from 0 must stand here")
-    if (this.#at > start + 1 && this.#bytes[start] === 0x30) throw this.fault("an integer has no leading zeros", start)
+  text(value: unknown): string {
+    if (typeof value !== "string") throw this.fault("a text must stand here")
+    if (!value.isWellFormed()) throw this.fault("the text holds half of a surrogate pair")
     return value
   }
 
-  #digit(): number | undefined {
-    const byte = this.#bytes[this.#at]
-    return byte !== undefined && byte >= 0x30 && byte <= 0x39 ? byte - 0x30 : undefined
-  }
-
-  #string(): string {
-    this.#expect(quote, "a text", '"')
-    const start = this.#at
-    let escaped = false
-    for (; this.#bytes[this.#at] !== quote; this.#at++) {
-      const byte = this.#bytes[this.#at]
-      if (byte === undefined) throw this.fault("the text is not closed", start - 1)
-      if (byte < 0x20) throw this.fault("a control character must be escaped")
-      if (byte === backslash) {
-        escaped = true
-        this.#at++
-      }
-    }
-    const raw = this.#bytes.subarray(start, this.#at++)
-    let text: string
-    try {
-      text = utf8.decode(raw)
-      if (escaped) text = JSON.parse(`"${text}"`) as string
-    } catch {
-      throw this.fault(escaped ? "the text has a wrong escape, or is not UTF-8" : "the text is not UTF-8", start)
-    }
-    if (!text.isWellFormed()) throw this.fault("the text holds half of a surrogate pair", start)
-    return text
-  }
-
-  #skipBlanks() {
-    for (;;) {
-      const byte = this.#bytes[this.#at]
-      if (byte !== 0x20 && byte !== 0x0a && byte !== 0x0d && byte !== 0x09) return
-      this.#at++
-    }
-  }
-
-  #expect(byte: number, what: string, sign: string, verb = "begins with") {
-    if (this.#bytes[this.#at] !== byte) throw this.fault(`${what} ${verb} ${sign}`)
-    this.#at++
+  integers(value: unknown): ReadonlyArray<number> {
+    if (!Array.isArray(value) || !value.every(each => typeof each === "number"))
+      throw this.fault("a list of integers must stand here")
+    const written = this.#header.slice(this.#start, this.#header.indexOf("]", this.#start))
+    const odd = written.search(/[.eE-]/)
+    if (odd >= 0) throw this.fault("an integer from 0 must stand here", odd)
+    if (!value.every(Number.isSafeInteger)) throw this.fault("the integer is too large", written.search(/\d{16}/))
+    return value
   }
 }

@@ -6,11 +6,11 @@ import {
   dtypeBits,
   encodeHeader,
   isDtype,
-  parseHeader,
   readHeader,
   type SafetensorsError,
   type TensorSpec
 } from "../../src/formats/safetensors.ts"
+import { parseHeader } from "../support/parseHeader.ts"
 
 /** A file of the given header text and as many bytes of data. */
 const fileOf = (json: string | Uint8Array, dataBytes: number): Uint8Array => {
@@ -100,10 +100,16 @@ describe("parseHeader", () => {
     ["no object", "[]", 0, /a header begins with \{/, 0],
     ["blanks before it", " {}", 0, /a header begins with \{/, 0],
     ["an empty header", "", 0, /a header begins with \{/, 0],
-    ["text behind it", "{}x", 0, /only blanks may follow/, 2],
-    ["a cut object", '{"a"', 0, /a key is followed by :/, 4],
-    ["a cut text", '{"a', 0, /the text is not closed/, 1],
-    ["a trailing comma", '{"a":{"dtype":"U8","shape":[],"data_offsets":[0,1]},}', 1, /a text begins with "/, 52],
+    ["text behind it", "{}x", 0, /expected the end of the text, found "x"/, 2],
+    ["a cut object", '{"a"', 0, /expected ":" after the key/, 4],
+    ["a cut text", '{"a', 0, /the string that begins here never ends/, 1],
+    [
+      "a trailing comma",
+      '{"a":{"dtype":"U8","shape":[],"data_offsets":[0,1]},}',
+      1,
+      /expected a key in "double quotes"/,
+      52
+    ],
     [
       "a repeated tensor",
       '{"a":{"dtype":"U8","shape":[],"data_offsets":[0,1]},"\\u0061":{"dtype":"U8","shape":[],"data_offsets":[0,1]}}',
@@ -120,7 +126,7 @@ describe("parseHeader", () => {
     ],
     ["repeated metadata", '{"__metadata__":{"a":"1","a":"2"}}', 0, /the key "a" is there twice/, 25],
     ["metadata twice", '{"__metadata__":{},"__metadata__":{}}', 0, /the key "__metadata__" is there twice/, 19],
-    ["metadata of other values", '{"__metadata__":{"a":1}}', 0, /a text begins with "/, 21],
+    ["metadata of other values", '{"__metadata__":{"a":1}}', 0, /a text must stand here/, 21],
     ["metadata that is a list", '{"__metadata__":[]}', 0, /"__metadata__" begins with \{/, 16],
     ["a tensor that is no object", '{"a":5}', 0, /"a" begins with \{/, 5],
     [
@@ -130,9 +136,9 @@ describe("parseHeader", () => {
       /the field "x" is not known/,
       51
     ],
-    ["no dtype", tensor('{"shape":[],"data_offsets":[0,1]}'), 1, /dtype is missing/, 38],
-    ["no shape", tensor('{"dtype":"U8","data_offsets":[0,1]}'), 1, /shape is missing/, 40],
-    ["no data_offsets", tensor('{"dtype":"U8","shape":[]}'), 1, /data_offsets is missing/, 30],
+    ["no dtype", tensor('{"shape":[],"data_offsets":[0,1]}'), 1, /dtype is missing/, 5],
+    ["no shape", tensor('{"dtype":"U8","data_offsets":[0,1]}'), 1, /shape is missing/, 5],
+    ["no data_offsets", tensor('{"dtype":"U8","shape":[]}'), 1, /data_offsets is missing/, 5],
     [
       "a dtype of an object",
       tensor('{"dtype":"toString","shape":[],"data_offsets":[0,1]}'),
@@ -140,8 +146,20 @@ describe("parseHeader", () => {
       /the dtype "toString" is not known/,
       1
     ],
-    ["a fraction", tensor('{"dtype":"U8","shape":[1.0],"data_offsets":[0,1]}'), 1, /"," or "\]" must stand here/, 29],
-    ["an exponent", tensor('{"dtype":"U8","shape":[1e0],"data_offsets":[0,1]}'), 1, /"," or "\]" must stand here/, 29],
+    [
+      "a fraction",
+      tensor('{"dtype":"U8","shape":[1.0],"data_offsets":[0,1]}'),
+      1,
+      /an integer from 0 must stand here/,
+      29
+    ],
+    [
+      "an exponent",
+      tensor('{"dtype":"U8","shape":[1e0],"data_offsets":[0,1]}'),
+      1,
+      /an integer from 0 must stand here/,
+      29
+    ],
     [
       "a negative dimension",
       tensor('{"dtype":"U8","shape":[-1],"data_offsets":[0,1]}'),
@@ -149,7 +167,13 @@ describe("parseHeader", () => {
       /an integer from 0 must stand here/,
       28
     ],
-    ["leading zeros", tensor('{"dtype":"U8","shape":[01],"data_offsets":[0,1]}'), 1, /no leading zeros/, 28],
+    [
+      "leading zeros",
+      tensor('{"dtype":"U8","shape":[01],"data_offsets":[0,1]}'),
+      1,
+      /expected "," or "\]", found "1"/,
+      29
+    ],
     [
       "a huge integer",
       tensor('{"dtype":"U8","shape":[9007199254740992],"data_offsets":[0,1]}'),
@@ -206,10 +230,10 @@ describe("parseHeader", () => {
       '{"\\ud800":{"dtype":"U8","shape":[],"data_offsets":[0,1]}}',
       1,
       /half of a surrogate pair/,
-      2
+      1
     ],
-    ["a wrong escape", '{"\\x":{}}', 0, /a wrong escape/, 2],
-    ["a raw line break in a name", '{"a\n":{}}', 0, /a control character must be escaped/, 3]
+    ["a wrong escape", '{"\\x":{}}', 0, /an escape that JSON does not know/, 2],
+    ["a raw line break in a name", '{"a\n":{}}', 0, /a string holds the raw character/, 3]
   ])("refuses %s", (_, json, dataBytes, message, at) => {
     const error = errorOf(json, dataBytes)
     assert.match(error.message, message)
@@ -245,8 +269,8 @@ describe("parseHeader", () => {
     assert.match(claim(2n ** 64n - 1n, 64), /the header would have 18446744073709551615 bytes, more than 100000000/)
     assert.match(claim(100_000_001n, 1e9), /more than 100000000/)
     assert.match(claim(57n, 64), /the header would have 57 bytes, the file has 64/)
-    assert.match(claim(0n, 7), /7 bytes are too few/)
-    assert.match(claim(1000n, 2000), /the header ends at byte 1008, but the bytes end here/)
+    assert.match(claim(0n, 7), /the file has 7 bytes, too few/)
+    assert.match(claim(1000n, 2000), /1000 bytes were asked for, 56 came/)
   })
 })
 

@@ -2,7 +2,8 @@
 import { Result } from "effect"
 import * as fc from "fast-check"
 import { assert, describe, it } from "vitest"
-import { dtypeBits, encodeHeader, parseHeader, SafetensorsError } from "../../src/formats/safetensors.ts"
+import { dtypeBits, encodeHeader, SafetensorsError } from "../../src/formats/safetensors.ts"
+import { parseHeader } from "../support/parseHeader.ts"
 
 const encoded = encodeHeader(
   [
