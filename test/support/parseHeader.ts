@@ -1,5 +1,5 @@
 /** The header of a safetensors file whose first bytes lie in memory; `size` is that of the whole file. */
-import { Effect, Result } from "effect"
+import { Effect, type Result } from "effect"
 import { readHeader, type SafetensorsError, type SafetensorsHeader } from "../../src/formats/safetensors.ts"
 
 export const parseHeader = (
