@@ -4,7 +4,7 @@ import { join } from "node:path"
 import { Effect } from "effect"
 import { makeEpochs } from "../../src/tokens/epochs.ts"
 import { openTensors } from "../../src/formats/tensorFiles.ts"
-import { makeResidentDecoder } from "../../src/sessions/resident.ts"
+import { type GeneratedTexts, maskedGenerator } from "../../src/sessions/generator.ts"
 import type { Call, Engine, EngineError } from "../../src/engines/Engine.ts"
 import type { Precision } from "../../src/engines/names.ts"
 import { type StartedTorch, startTorch } from "../../src/engines/torch/torch.ts"
@@ -137,23 +137,23 @@ const inference = (task: Task, { engine }: Started, note: Note, tokens: { [work:
     const call = yield* engine.bind(executable, { ...buffers.views, tokens: ids }, { logits: output })
     yield* note("forward", yield* rounds(task, engine.run([call])))
 
-    for (const steps of decode.steps)
-      yield* Effect.scoped(
-        Effect.gen(function* () {
-          const generate = yield* makeResidentDecoder(engine, config, buffers.views, {
-            length: decode.prompt.length + decode.newTokens,
-            newTokens: decode.newTokens,
-            steps,
-            mask: decode.mask,
-            algorithm: "entropy"
-          })
-          let made = new Int32Array(0)
-          const once = Effect.map(generate(decode.prompt), canvas => void (made = canvas as typeof made))
-          yield* note(`decode/${steps}`, yield* rounds({ ...task, warmUp: 1 }, once))
-          tokens[`decode/${steps}`] = [...made.subarray(decode.prompt.length)]
-        })
-      )
+    const { mask, newTokens, prompt } = decode
+    const generator = yield* maskedGenerator(
+      engine,
+      { config, parameters: buffers.views, tokenShift: true, tokenizer: { maskId: mask, padId: 0 } },
+      { prompts: 1, promptTokens: prompt.length, newTokens },
+      greedy
+    )
+    for (const steps of decode.steps) {
+      let made: GeneratedTexts | undefined
+      const once = Effect.map(generator.generate({ prompts: [prompt], steps, seed: 0 }), texts => void (made = texts))
+      yield* note(`decode/${steps}`, yield* rounds({ ...task, warmUp: 1 }, once))
+      tokens[`decode/${steps}`] = [...made!.sequences[0]!.subarray(prompt.length)]
+    }
   })
+
+/** What transformers is asked for as well. */
+const greedy = { temperature: 0, alg: "entropy", algTemp: 0, schedule: "quota", eps: 1e-3 } as const
 
 const training = (
   task: Task,

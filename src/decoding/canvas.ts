@@ -15,13 +15,15 @@ export interface Canvas {
   readonly pads: ReadonlyArray<number>
 }
 
-/** Throws RangeError for a prompt that leaves too little room. */
+/** Throws RangeError for a prompt that leaves too little room, and for one without tokens, if something is to come behind it: what would predict it? */
 export const makeCanvas = (
   prompts: ReadonlyArray<ArrayLike<number>>,
   { length, mask, newTokens, pad }: Omit<CanvasShape, "rows"> & { readonly mask: number; readonly pad: number }
 ): Canvas => {
   const pads = prompts.map(prompt => length - newTokens - prompt.length)
   if (pads.some(n => n < 0)) throw new RangeError(`a prompt does not fit into ${length} tokens`)
+  if (newTokens > 0 && prompts.some(prompt => prompt.length === 0))
+    throw new RangeError("a prompt needs at least one token")
   const ids = new Int32Array(prompts.length * length).fill(pad)
   for (const [row, prompt] of prompts.entries()) {
     ids.set(Array.from(prompt), row * length + pads[row]!)

@@ -6,9 +6,10 @@ import { Effect, Schema } from "effect"
 import { PositiveInt, setting } from "../config/setting.ts"
 import { randomKey, uniformAt } from "../tensor/random.ts"
 import { makeCanvas, textsOf } from "./canvas.ts"
-import { probabilityOf, sampleToken, Sampling, type Sampled } from "./sampling.ts"
+import { probabilityOf, sampleToken, Sampling } from "./sampling.ts"
 
 export const algorithms = ["origin", "maskgit_plus", "topk_margin", "entropy", "p2"] as const
+export type Algorithm = (typeof algorithms)[number]
 export const schedules = ["floor", "quota", "kappa"] as const
 
 /** Names are those of the field's generation configurations, in our spelling. */
@@ -87,19 +88,97 @@ export interface DiffusionResult {
 export const stepsThatCount = ({ alg, schedule, steps }: DiffusionDecoding, newTokens: number): number =>
   schedule === "quota" && alg !== "origin" && alg !== "p2" ? Math.min(steps, newTokens) : steps
 
+/** The share of masks that step j reveals, 1 - s / t of a time that falls from 1 to `eps`; the last step reveals all. */
+const shareOf = ({ eps, steps }: DiffusionDecoding, j: number): number => {
+  const time = (k: number): number => 1 + (k / steps) * (eps - 1)
+  return j === steps - 1 ? 1 : 1 - time(j + 1) / time(j)
+}
+
+/**
+ * How many of a row's new tokens each step chooses, of all algorithms but `origin`: masks that it reveals, or with `p2` tokens that stay. It is the same for all rows, and ends with the step that
+ * leaves no mask.
+ */
+export const chosenPerStep = (settings: DiffusionDecoding, newTokens: number): ReadonlyArray<number> => {
+  const { alg, schedule, steps } = settings
+  const chosen: Array<number> = []
+  for (let j = 0, masks = newTokens; j < steps && masks > 0; j++) {
+    /** Masks after the step, where they fall evenly. */
+    const evenly = Math.floor(newTokens * (1 - (j + 1) / steps))
+    const revealed = (): number => {
+      if (j === steps - 1) return masks
+      switch (schedule) {
+        case "floor":
+          return Math.floor(masks * shareOf(settings, j))
+        case "quota":
+          return Math.min(masks, Math.floor(newTokens / steps) + (j < newTokens % steps ? 1 : 0))
+        case "kappa":
+          return Math.max(0, masks - evenly)
+      }
+    }
+    chosen.push(alg === "p2" ? newTokens - evenly : revealed())
+    masks = alg === "p2" ? evenly : masks - chosen[j]!
+  }
+  return chosen
+}
+
+/** The step that reveals each new token of a row by `origin`: chance alone decides. `row`: its number among all. */
+export const originSteps = (
+  settings: DiffusionDecoding,
+  { newTokens, row, seed }: { readonly newTokens: number; readonly row: number; readonly seed: number }
+): Int32Array => {
+  const key = orderKey(seed, row)
+  return Int32Array.from({ length: newTokens }, (_, i) => {
+    let j = 0
+    while (uniformAt(key, j * newTokens + i) >= shareOf(settings, j)) j++
+    return j
+  })
+}
+
+const orderKey = (seed: number, row: number) => randomKey(seed, "diffusion order", row)
+
 /** Draws with probability proportional to exp(score / temperature) without replacement: Gumbel's trick. */
 const gumbel = (uniform: number): number => -Math.log(-Math.log(uniform + 1e-20) + 1e-20)
+
+/** A place of the canvas with the token that it would have, and how sure the model is of it. */
+export interface Judged {
+  readonly place: number
+  readonly token: number
+  readonly score: number
+}
+
+/** Judges a place by its logits [V], where there is a mask by a token that is drawn, else, with `p2`, by the token that is there. */
+export const judge = (
+  settings: DiffusionDecoding,
+  {
+    logits,
+    place,
+    uniform,
+    there
+  }: {
+    readonly logits: ArrayLike<number>
+    readonly place: number
+    readonly uniform: number
+    /** Undefined: a mask. */
+    readonly there: number | undefined
+  }
+): Judged => {
+  if (there !== undefined) return { place, token: there, score: probabilityOf(logits, settings, there) }
+  const { margin, negativeEntropy, probability, token } = sampleToken(logits, settings, uniform)
+  const { alg } = settings
+  return { place, token, score: alg === "topk_margin" ? margin : alg === "entropy" ? negativeEntropy : probability }
+}
+
+/** The `n` surest; of equals the first. */
+export const surest = (places: ReadonlyArray<Judged>, n: number): ReadonlyArray<Judged> =>
+  places.toSorted((a, b) => b.score - a.score || a.place - b.place).slice(0, n)
 
 export const diffusionGenerate = <E>(
   denoiser: Denoiser<E>,
   { firstRow = 0, mask, maxNewTokens, onStep, pad, prompts, seed, settings }: DiffusionRequest
 ): Effect.Effect<DiffusionResult, E> =>
   Effect.gen(function* () {
-    const { alg, algTemp, eps, schedule, steps } = settings
+    const { alg, algTemp, steps } = settings
     const { length, vocabSize } = denoiser
-    // The token before the first new one predicts it.
-    if (prompts.some(prompt => prompt.length === 0))
-      return yield* Effect.die(new RangeError("a prompt needs at least one token"))
     const { ids: canvas, pads } = makeCanvas(prompts, { length, newTokens: maxNewTokens, mask, pad })
     const isMask = (place: number): boolean => canvas[place] === mask
     /** Places of a row's new tokens. */
@@ -107,42 +186,13 @@ export const diffusionGenerate = <E>(
       Array.from({ length: maxNewTokens }, (_place, i) => (row + 1) * length - maxNewTokens + i)
     )
     const tokenKeys = prompts.map((_, row) => randomKey(seed, "diffusion tokens", firstRow + row))
-    const orderKeys = prompts.map((_, row) => randomKey(seed, "diffusion order", firstRow + row))
+    const orderKeys = prompts.map((_, row) => orderKey(seed, firstRow + row))
     const uniform = (keys: typeof tokenKeys, row: number, step: number, place: number): number =>
       uniformAt(keys[row]!, step * maxNewTokens + (place - variable[row]![0]!))
-
-    const time = (j: number): number => 1 + (j / steps) * (eps - 1)
-    /** Masks to be revealed in a row that has so many. */
-    const revealed = (j: number, masks: number): number => {
-      if (j === steps - 1) return masks
-      switch (schedule) {
-        case "floor":
-          return Math.floor(masks * (1 - time(j + 1) / time(j)))
-        case "quota":
-          return Math.min(masks, Math.floor(maxNewTokens / steps) + (j < maxNewTokens % steps ? 1 : 0))
-        case "kappa":
-          return Math.max(0, masks - Math.floor(maxNewTokens * (1 - (j + 1) / steps)))
-      }
-    }
-    /** The `n` places with the largest scores, or a draw that prefers them. */
-    const choose = (
-      places: ReadonlyArray<number>,
-      scores: ReadonlyArray<number>,
-      n: number,
-      row: number,
-      j: number
-    ) => {
-      const keys = scores.map((score, i) =>
-        algTemp > 0 ? score / algTemp + gumbel(uniform(orderKeys, row, j, places[i]!)) : score
-      )
-      return places
-        .map((place, i) => ({ place, key: keys[i]! }))
-        .sort((a, b) => b.key - a.key || a.place - b.place)
-        .slice(0, n)
-        .map(({ place }) => place)
-    }
-    const confidence = ({ margin, negativeEntropy, probability }: Sampled): number =>
-      alg === "topk_margin" ? margin : alg === "entropy" ? negativeEntropy : probability
+    const revealedAt = prompts.map((_, row) =>
+      alg === "origin" ? originSteps(settings, { newTokens: maxNewTokens, row: firstRow + row, seed }) : []
+    )
+    const chosen = chosenPerStep(settings, maxNewTokens)
 
     let forwards = 0
     for (let j = 0; j < steps; j++) {
@@ -156,33 +206,19 @@ export const diffusionGenerate = <E>(
       const rowOf = new Map(places.map((place, i) => [place, logits.subarray(i * vocabSize, (i + 1) * vocabSize)]))
       for (const row of rowOf.values()) row[mask] = -Infinity
       for (const [row, own] of open.entries()) {
-        const drawn = new Map(
-          own.map(place => [place, sampleToken(rowOf.get(place)!, settings, uniform(tokenKeys, row, j, place))])
-        )
-        if (own.length === 0) continue
-        const masks = masked[row]!
-        if (alg === "origin") {
-          const chance = j === steps - 1 ? 1 : 1 - time(j + 1) / time(j)
-          for (const place of masks)
-            if (uniform(orderKeys, row, j, place) < chance) canvas[place] = drawn.get(place)!.token
-          continue
-        }
-        if (alg === "p2") {
-          // A token that stays is judged by its own probability.
-          const scores = own.map(place =>
-            isMask(place) ? drawn.get(place)!.probability : probabilityOf(rowOf.get(place)!, settings, canvas[place]!)
-          )
-          const keep = maxNewTokens - Math.floor(maxNewTokens * (1 - (j + 1) / steps))
-          const kept = new Set(choose(own, scores, keep, row, j))
-          for (const place of own) {
-            if (!kept.has(place)) canvas[place] = mask
-            else if (isMask(place)) canvas[place] = drawn.get(place)!.token
-          }
-          continue
-        }
-        const scores = masks.map(place => confidence(drawn.get(place)!))
-        for (const place of choose(masks, scores, revealed(j, masks.length), row, j))
-          canvas[place] = drawn.get(place)!.token
+        const judged = own.map(place => {
+          const there = isMask(place) ? undefined : canvas[place]
+          const logits = rowOf.get(place)!
+          const found = judge(settings, { place, logits, there, uniform: uniform(tokenKeys, row, j, place) })
+          if (algTemp === 0) return found
+          return { ...found, score: found.score / algTemp + gumbel(uniform(orderKeys, row, j, place)) }
+        })
+        const kept =
+          alg === "origin"
+            ? judged.filter(({ place }) => revealedAt[row]![place - variable[row]![0]!] === j)
+            : surest(judged, chosen[j]!)
+        if (alg === "p2") for (const place of own) canvas[place] = mask
+        for (const { place, token } of kept) canvas[place] = token
       }
       if (onStep !== undefined) yield* onStep(j + 1, textsOf({ ids: canvas, pads }, length))
     }

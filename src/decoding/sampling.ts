@@ -39,13 +39,7 @@ export const entropyEpsilon = 1e-10
 export const sampleToken = (logits: ArrayLike<number>, sampling: Sampling, uniform: number): Sampled => {
   const n = logits.length
   const { best, weights } = filtered(logits, sampling)
-  let total = 0
-  for (let i = 0; i < n; i++) total += weights[i]!
-  if (!(total > 0))
-    throw new LogitsError({
-      message:
-        "the model's logits are not all numbers, so that no token can be drawn: its weights are damaged, or its training diverged"
-    })
+  const total = totalOf(weights)
   let negativeEntropy = 0
   let second = 0
   for (let i = 0; i < n; i++) {
@@ -60,9 +54,18 @@ export const sampleToken = (logits: ArrayLike<number>, sampling: Sampling, unifo
 /** The probability of a token after temperature and filters. */
 export const probabilityOf = (logits: ArrayLike<number>, sampling: Sampling, token: number): number => {
   const { weights } = filtered(logits, sampling)
+  return weights[token]! / totalOf(weights)
+}
+
+const totalOf = (weights: Float64Array): number => {
   let total = 0
   for (let i = 0; i < weights.length; i++) total += weights[i]!
-  return weights[token]! / total
+  if (!(total > 0))
+    throw new LogitsError({
+      message:
+        "the model's logits are not all numbers, so that no token can be drawn: its weights are damaged, or its training diverged"
+    })
+  return total
 }
 
 /** The likeliest token, and what all are worth after temperature and filters, up to a factor: the likeliest is worth 1. */
@@ -91,8 +94,7 @@ const cuts = [1e-2, 1e-4, 1e-7, 0]
 
 /** The smallest weight that the filters keep. Only as many of the largest are sorted as decide it: few, in a vocabulary of many. */
 const smallestKept = (weights: Float64Array, topP: number | undefined, topK: number | undefined): number => {
-  let total = 0
-  for (let i = 0; i < weights.length; i++) total += weights[i]!
+  const total = totalOf(weights)
   for (const cut of cuts) {
     let [count, sum] = [0, 0]
     for (let i = 0; i < weights.length; i++)

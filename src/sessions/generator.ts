@@ -7,7 +7,20 @@ import type { Engine, EngineError } from "../engines/Engine.ts"
 import type { LoadedModel } from "../models/artifact.ts"
 import { trainingFlops } from "../models/flops.ts"
 import { type DenoiserExtension, makeDenoiser } from "./query.ts"
-import { type Denoiser, type DiffusionDecoding, diffusionGenerate, stepsThatCount } from "../decoding/diffusion.ts"
+import {
+  type Denoiser,
+  type DiffusionDecoding,
+  diffusionGenerate,
+  type DiffusionRequest,
+  stepsThatCount
+} from "../decoding/diffusion.ts"
+import {
+  type BatchRequest,
+  type BatchResult,
+  isResident,
+  makeResidentDecoder,
+  type ResidentOptions
+} from "./resident.ts"
 import type { CanvasShape } from "../decoding/canvas.ts"
 import { append } from "../pipeline/lists.ts"
 
@@ -72,10 +85,15 @@ export interface Extended {
   readonly flops: number
 }
 
-/** Decodes by masked diffusion. */
+/** Of a model what its decoding reads. */
+export type DecodedModel = Pick<LoadedModel, "config" | "parameters" | "tokenShift"> & {
+  readonly tokenizer: Pick<LoadedModel["tokenizer"], "maskId" | "padId">
+}
+
+/** Decodes by masked diffusion: where the model computes, if the settings allow that, or else on the host. */
 export const maskedGenerator = (
   engine: Engine,
-  { config, parameters, tokenShift, tokenizer }: LoadedModel,
+  { config, parameters, tokenShift, tokenizer }: DecodedModel,
   shape: GeneratorShape,
   decoding: Omit<DiffusionDecoding, "steps">,
   extend?: (canvas: CanvasShape) => Effect.Effect<Extended, EngineError, Scope.Scope>
@@ -83,44 +101,47 @@ export const maskedGenerator = (
   Effect.gen(function* () {
     const { newTokens, promptTokens } = shape
     const rows = rowsThatFit(config.vocabSize, shape)
-    const length = promptTokens + newTokens
-    const extended = extend === undefined ? undefined : yield* extend({ rows, length, newTokens })
-    const denoiser = yield* makeDenoiser(engine, config, parameters, {
-      rows,
-      length,
-      places: rows * newTokens,
-      tokenShift,
-      ...(extended === undefined ? {} : { extension: extended.extension })
-    })
+    const canvas = { rows, length: promptTokens + newTokens, newTokens }
+    const mask = tokenizer.maskId
+    const extended = extend === undefined ? undefined : yield* extend(canvas)
+    const decode =
+      extended === undefined && isResident(decoding)
+        ? yield* makeResidentDecoder(engine, config, parameters, { ...canvas, mask, tokenShift, decoding })
+        : hostDecoder(
+            yield* makeDenoiser(engine, config, parameters, {
+              ...canvas,
+              places: rows * newTokens,
+              tokenShift,
+              ...(extended === undefined ? {} : { extension: extended.extension })
+            }),
+            { mask, maxNewTokens: newTokens, decoding }
+          )
     // Forward is a third of forward and backward.
-    const flopsPerForward = trainingFlops(config, Array<number>(rows).fill(length)) / 3 + (extended?.flops ?? 0)
+    const flopsPerForward = trainingFlops(config, Array<number>(rows).fill(canvas.length)) / 3 + (extended?.flops ?? 0)
     return {
       newTokens,
       stepsThatCount: steps => stepsThatCount({ ...decoding, steps }, newTokens),
       generate: ({ onStep, prompts, seed, steps }) =>
         Effect.gen(function* () {
-          const watched = timed(denoiser)
           const sequences: Array<Int32Array> = []
           let [forwards, flops, forwardMs] = [0, 0, 0]
           for (let first = 0; first < prompts.length; first += rows) {
             const some = prompts.slice(first, first + rows)
             const begun = yield* extended?.begin({ prompts: some, seed, first }) ?? Effect.succeed(nothingYet)
-            const made = yield* diffusionGenerate(watched.denoiser, {
+            const made = yield* decode({
               prompts: some,
-              maxNewTokens: newTokens,
-              mask: tokenizer.maskId,
               pad: tokenizer.padId,
               seed,
               firstRow: first,
-              settings: { ...decoding, steps },
+              steps,
               ...(onStep === undefined ? {} : { onStep: (step, texts) => onStep(step, texts, first) })
             })
             append(sequences, made.sequences)
             forwards = Math.max(forwards, begun.forwards + made.forwards)
             flops += begun.flops + made.forwards * flopsPerForward
-            forwardMs += begun.forwardMs
+            forwardMs += begun.forwardMs + made.forwardMs
           }
-          return { sequences, forwards, forwardMs: forwardMs + watched.spent(), flops }
+          return { sequences, forwards, forwardMs, flops }
         })
     }
   })
@@ -133,20 +154,25 @@ export const untilEnd = (tokens: Int32Array, eos: number): Int32Array => {
   return end < 0 ? tokens : tokens.subarray(0, end)
 }
 
-/** A denoiser that notes how long it takes. */
-const timed = <E>(denoiser: Denoiser<E>) => {
-  let spent = 0
-  return {
-    spent: () => spent,
-    denoiser: {
-      ...denoiser,
-      logits: (...args: Parameters<Denoiser<E>["logits"]>) =>
-        Effect.suspend(() => {
-          const start = performance.now()
-          return Effect.tap(denoiser.logits(...args), () =>
-            Effect.sync(() => void (spent += performance.now() - start))
-          )
-        })
-    } satisfies Denoiser<E>
-  }
-}
+/** Decodes where logits come to the host. */
+const hostDecoder =
+  <E>(
+    denoiser: Denoiser<E>,
+    { decoding, ...fixed }: Pick<DiffusionRequest, "mask" | "maxNewTokens"> & Pick<ResidentOptions, "decoding">
+  ) =>
+  ({ steps, ...request }: BatchRequest): Effect.Effect<BatchResult, E> =>
+    Effect.suspend(() => {
+      let forwardMs = 0
+      const timed: Denoiser<E> = {
+        ...denoiser,
+        logits: (...given) =>
+          Effect.suspend(() => {
+            const begun = performance.now()
+            return Effect.tap(denoiser.logits(...given), () =>
+              Effect.sync(() => void (forwardMs += performance.now() - begun))
+            )
+          })
+      }
+      const settings = { ...decoding, steps }
+      return Effect.map(diffusionGenerate(timed, { ...fixed, ...request, settings }), made => ({ ...made, forwardMs }))
+    })

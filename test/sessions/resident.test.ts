@@ -1,60 +1,201 @@
+import * as fc from "fast-check"
 import { describe, expect, it } from "@effect/vitest"
-import { Effect, Schema } from "effect"
-import { makeDenoiser } from "../../src/sessions/query.ts"
-import { DiffusionDecoding, diffusionGenerate } from "../../src/decoding/diffusion.ts"
-import { makeResidentDecoder, residentAlgorithms } from "../../src/sessions/resident.ts"
+import { Effect, Exit, Schema } from "effect"
+import { algorithms, DiffusionDecoding, diffusionGenerate, schedules } from "../../src/decoding/diffusion.ts"
+import type { Engine } from "../../src/engines/Engine.ts"
 import { makeOrt } from "../../src/engines/ort/ort.ts"
-import { parameterSpecs } from "../../src/models/config.ts"
+import { makeReference } from "../../src/engines/reference/reference.ts"
+import { type ModelConfig, parameterSpecs } from "../../src/models/config.ts"
 import { allocateParameters, initialise } from "../../src/models/parameters.ts"
+import { makeDenoiser } from "../../src/sessions/query.ts"
+import { isResident, makeResidentDecoder } from "../../src/sessions/resident.ts"
 import { modelConfig } from "../support/tinyModel.ts"
 
-const plain = modelConfig({ vocabSize: 29 })
-const byBlocks = modelConfig({ vocabSize: 29, attentionBlockSize: 4 })
 const mask = 28
+const plain = modelConfig({ vocabSize: 29 })
 
-describe("decoding on the device", () => {
-  for (const algorithm of residentAlgorithms)
-    it.live(`by ${algorithm} comes to the tokens of the decoder on the host`, () =>
-      Effect.scoped(
-        Effect.gen(function* () {
-          const engine = yield* makeOrt({ threads: 1 })
-          const parameters = yield* allocateParameters(engine, parameterSpecs(plain))
-          yield* initialise(engine, parameters, 5)
-          for (const [config, steps, newTokens, prompt] of [
-            [plain, 4, 10, [3, 1, 4]],
-            [plain, 1, 5, [9]],
-            [plain, 12, 5, [2, 7, 1, 8]],
-            [byBlocks, 4, 10, [3, 1, 4]]
-          ] as const) {
-            const length = prompt.length + newTokens
-            const resident = yield* makeResidentDecoder(engine, config, parameters.views, {
-              length,
-              newTokens,
-              steps,
-              mask,
-              algorithm
-            })
-            const denoiser = yield* makeDenoiser(engine, config, parameters.views, {
-              rows: 1,
-              length,
-              places: newTokens
-            })
-            const expected = yield* diffusionGenerate(denoiser, {
-              prompts: [prompt],
-              maxNewTokens: newTokens,
-              mask,
-              pad: 0,
-              seed: 0,
-              settings: Schema.decodeUnknownSync(DiffusionDecoding)({ steps, temperature: 0, alg: algorithm })
-            })
-            // Twice: the second time begins anew.
-            for (let i = 0; i < 2; i++) {
-              const made = yield* resident(prompt)
-              expect([...made]).toEqual([...expected.sequences[0]!])
-              expect(made).not.toContain(mask)
-            }
-          }
+/** An engine that counts the looks at single places of a buffer. */
+const watched = (engine: Engine): Engine & { looks: number } => {
+  const watching = {
+    ...engine,
+    looks: 0,
+    view: ((buffer, offset, shape) => {
+      watching.looks++
+      return engine.view(buffer, offset, shape)
+    }) as Engine["view"]
+  }
+  return watching
+}
+
+interface Asked {
+  readonly config: ModelConfig
+  readonly decoding: Partial<Omit<DiffusionDecoding, "steps">>
+  readonly prompts: ReadonlyArray<ReadonlyArray<number>>
+  readonly newTokens: number
+  readonly steps: ReadonlyArray<number>
+  readonly tokenShift?: boolean
+  /** Numbers of rows of the canvas. */
+  readonly rows?: number
+}
+
+/** Both decoders' texts, passes and what they show step by step, and how many places the host looked at for the resident one. */
+const both = (
+  made: Engine,
+  { config, decoding, newTokens, prompts, rows = prompts.length, steps, tokenShift = true }: Asked
+) =>
+  Effect.scoped(
+    Effect.gen(function* () {
+      const engine = watched(made)
+      const parameters = yield* allocateParameters(engine, parameterSpecs(config))
+      yield* initialise(engine, parameters, 5)
+      engine.looks = 0
+      const settings = Schema.decodeUnknownSync(DiffusionDecoding)({ temperature: 0, ...decoding })
+      const length = newTokens + prompts.reduce((most, prompt) => Math.max(most, prompt.length), 0)
+      const canvas = { rows, length, newTokens }
+      const resident = yield* makeResidentDecoder(engine, config, parameters.views, {
+        ...canvas,
+        mask,
+        tokenShift,
+        decoding: settings
+      })
+      const denoiser = yield* makeDenoiser(engine, config, parameters.views, {
+        ...canvas,
+        places: rows * newTokens,
+        tokenShift
+      })
+      const request = { prompts, pad: 0, seed: 3, firstRow: 2 }
+      const found = []
+      for (const allowed of steps) {
+        const shown: { [who: string]: Array<unknown> } = { host: [], resident: [], quiet: [] }
+        const onStep = (who: string) => (step: number, texts: ReadonlyArray<Int32Array>) =>
+          Effect.sync(() => void shown[who]!.push([step, texts.map(text => [...text])]))
+        const host = yield* diffusionGenerate(denoiser, {
+          ...request,
+          maxNewTokens: newTokens,
+          mask,
+          settings: { ...settings, steps: allowed },
+          onStep: onStep("host")
+        })
+        const shownSteps = yield* resident({ ...request, steps: allowed, onStep: onStep("resident") })
+        const quiet = yield* resident({ ...request, steps: allowed })
+        for (const made of [shownSteps, quiet]) {
+          expect(made.sequences, `${allowed} steps`).toEqual(host.sequences)
+          expect(made.forwards, `${allowed} steps`).toBe(host.forwards)
+        }
+        expect(shown["resident"]).toEqual(shown["host"])
+        found.push(host.sequences.map(text => [...text]))
+      }
+      return { found, looks: engine.looks }
+    })
+  )
+
+describe("decoding where the model computes", () => {
+  const prompts = [[3, 1, 4], [9], [2, 7, 1, 8, 2]]
+  for (const alg of algorithms)
+    // The others follow none.
+    for (const schedule of alg === "origin" || alg === "p2" ? (["quota"] as const) : schedules)
+      it.effect(`by ${alg} and ${schedule} makes the texts of the host, step by step, of prompts of any length`, () =>
+        both(makeReference(), {
+          config: plain,
+          decoding: { alg, schedule },
+          prompts,
+          newTokens: 9,
+          steps: [1, 4, 20],
+          rows: 4
         })
       )
+
+  it.effect("does with blocks, without a shift, among the likeliest alone, and with one prompt", () =>
+    Effect.gen(function* () {
+      const asked = { config: plain, prompts, newTokens: 6, steps: [1, 4, 12] }
+      const blocks = modelConfig({ vocabSize: 29, attentionBlockSize: 4 })
+      yield* both(makeReference(), { ...asked, config: blocks, decoding: {} })
+      yield* both(makeReference(), { ...asked, decoding: {}, tokenShift: false })
+      yield* both(makeReference(), { ...asked, decoding: {}, prompts: [[3, 1, 4, 1]] })
+      for (const alg of ["p2", "entropy"] as const) {
+        yield* both(makeReference(), { ...asked, decoding: { alg, topK: 3 } })
+        yield* both(makeReference(), { ...asked, decoding: { alg, topK: 29 } })
+      }
+      yield* both(makeReference(), { ...asked, decoding: { alg: "origin", algTemp: 0.7 } })
+    })
+  )
+
+  it.live("does on ort, for random shapes, vocabularies and weights of any size", () =>
+    Effect.gen(function* () {
+      const engine = yield* makeOrt({ threads: 1 })
+      const samples = fc.sample(
+        fc.record({
+          alg: fc.constantFrom(...algorithms),
+          schedule: fc.constantFrom(...schedules),
+          initializerRange: fc.constantFrom(0.02, 0.3, 2),
+          vocabSize: fc.constantFrom(29, 300, 5000),
+          newTokens: fc.integer({ min: 1, max: 30 }),
+          prompts: fc.array(fc.array(fc.integer({ min: 0, max: 27 }), { minLength: 1, maxLength: 6 }), {
+            minLength: 1,
+            maxLength: 3
+          })
+        }),
+        { numRuns: 8, seed: 7 }
+      )
+      for (const { alg, initializerRange, newTokens, prompts: own, schedule, vocabSize } of samples)
+        yield* both(engine, {
+          config: modelConfig({ vocabSize, initializerRange }),
+          decoding: { alg, schedule },
+          prompts: own,
+          newTokens,
+          steps: [3, newTokens]
+        })
+    }).pipe(Effect.scoped)
+  )
+
+  it.effect("asks the host where confidences are equal or next to it, and about these places alone", () =>
+    Effect.gen(function* () {
+      const asked = { config: plain, prompts: [[3, 1, 4]], newTokens: 8, steps: [4] }
+      expect((yield* both(makeReference(), { ...asked, decoding: {} })).looks).toBe(0)
+      for (const alg of ["maskgit_plus", "topk_margin", "entropy", "p2"] as const) {
+        // Without any weight, all tokens are alike at every place, and the first places come first.
+        const empty = modelConfig({ vocabSize: 29, initializerRange: 0 })
+        const { found, looks } = yield* both(makeReference(), { ...asked, config: empty, decoding: { alg } })
+        expect(looks).toBeGreaterThan(0)
+        expect(found[0]![0]).toEqual([3, 1, 4, ...Array<number>(8).fill(0)])
+        // With very large ones, most probabilities are 1 in f64, too.
+        const huge = modelConfig({ vocabSize: 29, initializerRange: 40 })
+        yield* both(makeReference(), { ...asked, config: huge, decoding: { alg } })
+      }
+    })
+  )
+
+  it.effect("says that logits are no numbers, as the host does", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        for (const alg of algorithms)
+          for (const steps of [1, 3]) {
+            const engine = makeReference()
+            const parameters = yield* allocateParameters(engine, parameterSpecs(plain))
+            yield* engine.upload(parameters.flat, new Float32Array(parameters.flat.shape[0]!).fill(NaN))
+            const decoding = Schema.decodeUnknownSync(DiffusionDecoding)({ alg, temperature: 0 })
+            const decode = yield* makeResidentDecoder(engine, plain, parameters.views, {
+              rows: 1,
+              length: 5,
+              newTokens: 3,
+              mask,
+              tokenShift: true,
+              decoding
+            })
+            const ended = yield* Effect.exit(decode({ prompts: [[1, 2]], pad: 0, seed: 1, steps }))
+            expect(Exit.isFailure(ended) && String(ended.cause)).toContain("the model's logits are not all numbers")
+          }
+      })
     )
+  )
+
+  it("is for what f32 can tell: no draws, no nucleus, no noise", () => {
+    const settings = Schema.decodeUnknownSync(DiffusionDecoding)({ temperature: 0 })
+    expect(isResident(settings)).toBe(true)
+    expect(isResident({ ...settings, topK: 5, topP: 1 })).toBe(true)
+    expect(isResident({ ...settings, alg: "origin", algTemp: 0.5 })).toBe(true)
+    expect(isResident({ ...settings, algTemp: 0.5 })).toBe(false)
+    expect(isResident({ ...settings, topP: 0.95 })).toBe(false)
+    expect(isResident({ ...settings, temperature: 0.1 })).toBe(false)
+  })
 })

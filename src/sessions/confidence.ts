@@ -1,0 +1,128 @@
+/**
+ * How sure a model is of tokens, computed in f32 where the logits are, with bounds of how far that may be from what `sampleToken` computes in f64: an order that holds within the bounds
+ * is the order of the host.
+ */
+import type { Algorithm } from "../decoding/diffusion.ts"
+import { entropyEpsilon } from "../decoding/sampling.ts"
+import { clip, zeros } from "../tensor/composites.ts"
+import {
+  abs,
+  add,
+  div,
+  equal,
+  exp,
+  gatherAlong,
+  iota,
+  less,
+  log,
+  max,
+  mul,
+  neg,
+  pad,
+  reshape,
+  select,
+  sub,
+  sum
+} from "../tensor/ops.ts"
+import type { Tensor } from "../tensor/Tensor.ts"
+
+/** Each f32 [N]. */
+export interface Confidence {
+  /** Larger is surer: in the order of the algorithm's own measure, if not on its scale. */
+  readonly score: Tensor
+  /** How far the score may be from that of exact arithmetic, the host's own rounding included. */
+  readonly tolerance: Tensor
+}
+
+/** Numbers that are added up one after the other, at most. */
+const fanIn = 16
+const [f32Rounding, f64Rounding] = [2 ** -24, 2 ** -53]
+
+/** Sums of rows [N, V] -> [N], as a tree: in whatever order an engine adds up a few numbers, errors stay small. */
+const sumOfRows = (x: Tensor): Tensor => {
+  const [n, size] = x.shape as [number, number]
+  if (size <= fanIn) return sum(x, [1])
+  const blocks = Math.ceil(size / fanIn)
+  const missing = blocks * fanIn - size
+  const whole = missing === 0 ? x : pad(x, [0, 0], [0, missing])
+  return sumOfRows(sum(reshape(whole, [n, blocks, fanIn]), [2]))
+}
+
+/**
+ * What is summed are positive terms, so that errors are relative: each term's (an exponential of a difference of up to 100, a logarithm, some products; the least exact engines, which are those on
+ * WebGPU, round to 2 or 3 units in the last place, and exponentials worse where they no longer count), and a rounding for each addition on the way through the tree.
+ */
+const relativeError = (vocabSize: number): number =>
+  2 * f32Rounding * (96 + fanIn * Math.ceil(Math.log(vocabSize) / Math.log(fanIn)))
+
+/** -log(1 - x), as exact for small x, where 1 - x is rounded, as elsewhere. */
+const negativeLog1m = (x: Tensor): Tensor => {
+  const series = [1 / 4, 1 / 3, 1 / 2, 1].reduce((inner, factor) => mul(x, add(inner, factor)), mul(x, 1 / 5))
+  return select(less(x, 0.03), series, neg(log(sub(1, x))))
+}
+
+/** The tolerance of a place from whose logits no token can be drawn. */
+export const undrawable = 1e30
+
+/** Of scores [N, V], -Infinity for what may not be drawn, in the tokens i32 [N]: the likeliest of each row, or with `p2` any. */
+export const confidenceIn = (scores: Tensor, tokens: Tensor, algorithm: Algorithm): Confidence => {
+  const peaks = max(scores, 1, { keepDims: true }) // [N, 1]
+  const { score, tolerance } = measured(sub(scores, peaks), tokens, algorithm)
+  return { score, tolerance: select(less(abs(reshape(peaks, score.shape)), undrawable), tolerance, undrawable) }
+}
+
+/** Of logarithms of weights [N, V], of which the largest of each row is 0. */
+const measured = (logWeights: Tensor, tokens: Tensor, algorithm: Algorithm): Confidence => {
+  const [n, vocabSize] = logWeights.shape as [number, number]
+  if (algorithm === "origin") return { score: zeros("f32", [n]), tolerance: zeros("f32", [n]) }
+  const relative = relativeError(vocabSize)
+  // Of sums on the host, one term after the other.
+  const absolute = 2 * vocabSize * f64Rounding
+  const at = reshape(tokens, [n, 1])
+  const others = select(equal(iota("i32", [vocabSize]), at), 0, exp(logWeights)) // [N, V]
+  const rest = sumOfRows(others) // [N]
+  switch (algorithm) {
+    case "maskgit_plus":
+    case "p2": {
+      // The log-odds of the probability, which neither end of the scale rounds away; bounded, so that what is next to certain is a tie.
+      const own = reshape(gatherAlong(logWeights, at, 1), [n])
+      const score = clip(sub(own, log(rest)), -80, 40)
+      return { score, tolerance: add(mul(add(exp(score), 1), absolute), relative) }
+    }
+    case "topk_margin": {
+      // 1 - margin, where the likeliest token has weight 1.
+      const lack = div(add(rest, max(others, 1)), add(rest, 1))
+      return { score: neg(lack), tolerance: add(mul(lack, relative), absolute) }
+    }
+    case "entropy": {
+      const total = add(rest, 1)
+      const p = div(others, reshape(total, [n, 1]))
+      const ofOthers = sumOfRows(neg(mul(p, log(add(p, entropyEpsilon)))))
+      const ofLikeliest = div(negativeLog1m(sub(div(rest, total), entropyEpsilon)), total)
+      const entropy = add(ofOthers, ofLikeliest)
+      const size = add(abs(entropy), 2 * entropyEpsilon)
+      return { score: neg(entropy), tolerance: add(mul(size, 2 * relative), mul(add(size, 1), absolute)) }
+    }
+  }
+}
+
+/** A place with what was computed of it. */
+export interface Bounded {
+  readonly place: number
+  readonly score: number
+  readonly tolerance: number
+}
+
+/** Of places those that are among the `n` surest wherever within the tolerances the scores are, and those of which that cannot be said. */
+export const surelyAmong = (
+  places: ReadonlyArray<Bounded>,
+  n: number
+): { readonly certain: ReadonlyArray<Bounded>; readonly contested: ReadonlyArray<Bounded> } => {
+  const above = (a: Bounded, b: Bounded): boolean => a.score - a.tolerance > b.score + b.tolerance
+  const count = (of: (other: Bounded) => boolean): number => places.filter(of).length
+  const certain = places.filter(
+    each => each.tolerance < undrawable && count(other => other !== each && !above(each, other)) < n
+  )
+  const hopeful = places.filter(each => !certain.includes(each) && count(other => above(other, each)) < n)
+  return { certain, contested: hopeful }
+}
