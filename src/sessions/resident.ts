@@ -41,7 +41,7 @@ import {
   topK
 } from "../tensor/ops.ts"
 import type { Tensor } from "../tensor/Tensor.ts"
-import { type Bounded, confidenceIn, surelyAmong, undrawable } from "./confidence.ts"
+import { type Bounded, confidenceIn, never, surelyAmong, undrawable } from "./confidence.ts"
 import { inputsOf, makeSession } from "./session.ts"
 import { greatest } from "../pipeline/lists.ts"
 
@@ -58,11 +58,10 @@ export interface ResidentOptions extends CanvasShape {
 export const isResident = ({ alg, algTemp, temperature, topP = 1 }: Omit<DiffusionDecoding, "steps">): boolean =>
   temperature === 0 && topP === 1 && (algTemp === 0 || alg === "origin")
 
-/** Steps that are run before the host asks whether one was in doubt, at most: what is run after a doubt is for nothing. */
+/** Steps that are run before the host asks whether one was in doubt, at most. */
 const stepsAtOnce = 8
-
-/** Lower than any score. */
-const never = -1e30
+/** What is run after a doubt is for nothing: steps without one that allow one more at once, so that an eighth of all is in vain at most. */
+const sureStepsPerStep = 8
 
 /** One step, from prompts [rows, length - newTokens] and what stands behind them, [rows, newTokens]. `padded`: whether prompts may be shorter. */
 const traceStep = (
@@ -86,7 +85,10 @@ const traceStep = (
   const first = length - newTokens - (tokenShift ? 1 : 0)
   const hidden = reshape(sliceAxis(final, 1, first, first + newTokens), [places, config.hiddenSize])
   const found = logits(hidden, weights) // [places, V]
-  const drawable = select(equal(iota("i32", [config.vocabSize]), mask), constant(-Infinity, "f32"), found)
+  const drawable = add(
+    found,
+    constant(new Float32Array(config.vocabSize).fill(never, mask, mask + 1), "f32", [config.vocabSize])
+  )
   const there = reshape(response, [places])
   const masked = equal(there, mask)
   const likeliest = cast(argmax(drawable, 1), "i32")
@@ -124,11 +126,11 @@ const traceStep = (
   }
 }
 
-/** The k largest of each row, and those that tie with the last of them; -Infinity for all others. */
+/** The k largest of each row, and those that tie with the last of them; `never` for all others. */
 const largest = (scores: Tensor, k: number): Tensor => {
   if (k >= scores.shape[1]!) return scores
   const last = sliceAxis(topK(scores, k).values, 1, k - 1, k)
-  return select(less(scores, last), constant(-Infinity, "f32"), scores)
+  return select(less(scores, last), never, scores)
 }
 
 /** Prompts that are decoded together. */
@@ -166,6 +168,9 @@ export const makeResidentDecoder = (
       )
     // Without padding nothing is masked, which attention has faster ways for.
     const [unpadded, padded] = [yield* sessionOf(false), yield* sessionOf(true)]
+
+    /** Steps since the last doubt. */
+    let sure = stepsAtOnce * sureStepsPerStep
 
     return ({ firstRow = 0, onStep, pad, prompts, seed, steps: allowed }) =>
       Effect.gen(function* () {
@@ -243,11 +248,11 @@ export const makeResidentDecoder = (
           const done = (yield* read<Int32Array>("nextStep"))[0]!
           forwardMs += performance.now() - begun
           j += done
+          sure += done
           if (done < times) {
-            yield* settle(j)
-            j++
+            yield* settle(j++)
+            sure = 0
           }
-          ahead = done < times ? 1 : Math.min(2 * ahead, stepsAtOnce)
           if (onStep !== undefined) yield* onStep(j, yield* texts)
         }
         return { sequences: yield* texts, forwards: steps, forwardMs }
