@@ -15,6 +15,7 @@ import { Effect } from "effect"
 import type * as ort from "../src/engines/ort/ort.ts"
 import type * as tensorFiles from "../src/formats/tensorFiles.ts"
 import type * as modelConfig from "../src/models/config.ts"
+import type * as families from "../src/models/families.ts"
 import type * as parameters from "../src/models/parameters.ts"
 import type * as weights from "../src/models/weights.ts"
 import type * as generator from "../src/sessions/generator.ts"
@@ -56,7 +57,8 @@ const serve = async (root: string) => {
   // The same modules of whichever checkout it is.
   const of = <Module>(file: string) => import(join(root, "src", file)) as Promise<Module>
   const { makeOrt } = await of<typeof ort>("engines/ort/ort.ts")
-  const { decodeModelConfig, parameterSpecs } = await of<typeof modelConfig>("models/config.ts")
+  const { parameterSpecs } = await of<typeof modelConfig>("models/config.ts")
+  const { decodeModelConfig } = await of<typeof families>("models/families.ts")
   const { allocateParameters } = await of<typeof parameters>("models/parameters.ts")
   const { loadWeights } = await of<typeof weights>("models/weights.ts")
   const { openTensors } = await of<typeof tensorFiles>("formats/tensorFiles.ts")

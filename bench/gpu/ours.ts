@@ -5,6 +5,7 @@ import { Effect } from "effect"
 import { makeEpochs } from "../../src/tokens/epochs.ts"
 import { openTensors } from "../../src/formats/tensorFiles.ts"
 import { type GeneratedTexts, maskedGenerator } from "../../src/sessions/generator.ts"
+import { inputsOf, makeSession } from "../../src/sessions/session.ts"
 import type { Call, Engine, EngineError } from "../../src/engines/Engine.ts"
 import type { Precision } from "../../src/engines/names.ts"
 import { type StartedTorch, startTorch } from "../../src/engines/torch/torch.ts"
@@ -126,16 +127,12 @@ const inference = (task: Task, { engine }: Started, note: Note, tokens: { [work:
     yield* loadWeights(engine, buffers, yield* openTensors(files))
 
     const length = task.tokens.length
-    const inputs = new Map(specs.map(({ name, shape }) => [name, input(name, "f32", shape)]))
-    const weights = weightsOf(config, name => inputs.get(name)!)
+    const weights = weightsOf(config, inputsOf(buffers.views))
     const { final } = forward(config, weights, input("tokens", "i32", [1, length]), { causal: false })
-    const program = makeProgram({ logits: logits(reshape(final, [length, config.hiddenSize]), weights) })
-    const ids = yield* engine.allocate("i32", [1, length])
-    yield* engine.upload(ids, Int32Array.from(task.tokens))
-    const output = yield* engine.allocate("f32", [length, config.vocabSize])
-    const executable = yield* engine.compile(program)
-    const call = yield* engine.bind(executable, { ...buffers.views, tokens: ids }, { logits: output })
-    yield* note("forward", yield* rounds(task, engine.run([call])))
+    const outputs = { logits: logits(reshape(final, [length, config.hiddenSize]), weights) }
+    const { compute, upload } = yield* makeSession(engine, outputs, buffers.views)
+    yield* upload({ tokens: Int32Array.from(task.tokens) })
+    yield* note("forward", yield* rounds(task, compute()))
 
     const { mask, newTokens, prompt } = decode
     const generator = yield* maskedGenerator(

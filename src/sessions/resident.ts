@@ -97,7 +97,8 @@ const traceStep = (
 
   const byRow = (x: Tensor): Tensor => reshape(x, [rows, newTokens])
   const [score, tolerance] = [byRow(confidence.score), byRow(confidence.tolerance)]
-  const open = alg === "p2" ? equal(response, response) : byRow(masked)
+  // `p2` judges all places again.
+  const open = alg === "p2" ? equal(zeros("i32", [rows, newTokens]), 0) : byRow(masked)
   const surestOf = (counts: Tensor): Tensor => {
     const { indices } = topK(select(open, score, never), newTokens)
     const firstOnes = cast(less(iota("i32", [rows, newTokens]), counts), "i32")
@@ -233,9 +234,9 @@ export const makeResidentDecoder = (
         yield* session.upload({ ...arrays, prompt, response })
 
         let forwardMs = 0
-        let ahead = stepsAtOnce
         for (let j = 0; j < steps;) {
-          const times = onStep === undefined ? Math.min(ahead, steps - j) : 1
+          const ahead = Math.min(stepsAtOnce, 1 + Math.floor(sure / sureStepsPerStep), steps - j)
+          const times = onStep === undefined ? ahead : 1
           const begun = performance.now()
           yield* session.upload({
             step: Int32Array.of(0),
