@@ -1,10 +1,10 @@
 /** Likelihood of token sequences under a causal language model. */
 import { Effect, type Scope } from "effect"
-import { packedArrays, packRows } from "../tokens/packing.ts"
 import type { Buffers, Engine, EngineError } from "../engines/Engine.ts"
 import type { ModelConfig } from "../models/config.ts"
-import { type BatchShape, predictionWeights, nextTokenLossData } from "../models/nextTokenLoss.ts"
+import type { BatchShape } from "../models/nextTokenLoss.ts"
 import { makeTokenLosses } from "../sessions/tokenLosses.ts"
+import { packed, sequenceLosses } from "./sequenceLosses.ts"
 
 export interface Likelihood {
   /** Sum of negative log-likelihoods of all tokens but each sequence's first, nats. */
@@ -33,30 +33,14 @@ export const makeCausalEvaluator = (
   parameters: Buffers,
   { pad, ...shape }: BatchShape & { readonly pad: number }
 ): Effect.Effect<CausalEvaluator, EngineError, Scope.Scope> =>
-  Effect.gen(function* () {
-    const { length, rows } = shape
-    const losses = yield* makeTokenLosses(engine, config, parameters, { ...shape, causal: true })
-    return {
-      measure: (sequences, onRows) =>
-        Effect.gen(function* () {
-          const all = packRows(
-            sequences.map(sequence => sequence.length),
-            sequences.keys(),
-            { capacity: length }
-          )
-          let [nats, tokens] = [0, 0]
-          for (let start = 0; start < all.length; start += rows) {
-            const filled = Array.from({ length: rows }, (_, r) => all[start + r] ?? [])
-            const packed = packedArrays(sequences, filled, { capacity: length, pad })
-            const values = yield* losses(nextTokenLossData(packed, shape))
-            for (const [i, weight] of predictionWeights(packed, shape).entries())
-              if (weight > 0) {
-                nats += values[i]!
-                tokens++
-              }
-            if (onRows !== undefined) yield* onRows(Math.min(start + rows, all.length), all.length)
-          }
-          return { nats, tokens }
-        })
+  Effect.map(makeTokenLosses(engine, config, parameters, { ...shape, causal: true }), losses => ({
+    measure: (sequences, onRows) => {
+      let [nats, tokens] = [0, 0]
+      const visit = (values: Float32Array) => {
+        for (const value of values) nats += value
+        tokens += values.length
+      }
+      const measured = sequenceLosses({ ...shape, losses, pad }, sequences, packed(sequences, shape), visit, { onRows })
+      return Effect.map(measured, () => ({ nats, tokens }))
     }
-  })
+  }))

@@ -1,15 +1,9 @@
 /** What a masked-diffusion model is worth on held-out sequences: a bound of the likelihood, and the loss at fixed shares of masks. */
 import { Effect } from "effect"
-import { packedArrays, packRows } from "../tokens/packing.ts"
-import { predictionCount, nextTokenLossData } from "../models/nextTokenLoss.ts"
 import { permutation, randomKey, uniformAt } from "../tensor/random.ts"
-import type { TokenLosses } from "../sessions/tokenLosses.ts"
+import { packed, type RowLosses, sequenceLosses } from "./sequenceLosses.ts"
 
-export interface DiffusionEvaluation {
-  readonly losses: TokenLosses
-  readonly rows: number
-  readonly length: number
-  readonly pad: number
+export interface DiffusionEvaluation extends RowLosses {
   readonly mask: number
   readonly seed: number
 }
@@ -29,47 +23,26 @@ interface Draw {
 const placesOf = ({ ids, maskable }: Evaluated): ReadonlyArray<number> =>
   Array.from(ids.keys()).filter(i => i > 0 && maskable[i] === 1)
 
-/** Sums of the losses of each draw's masked tokens; draws are packed into rows as they come. */
+/** Sums of the losses of each draw's masked tokens; draws are packed into rows as they come. What did not fit into a row counts nothing. */
 const lossesOfDraws = <E>(
-  { length, losses, mask, pad, rows }: DiffusionEvaluation & { readonly losses: TokenLosses },
+  evaluation: DiffusionEvaluation,
   sequences: ReadonlyArray<Evaluated>,
   draws: ReadonlyArray<Draw>,
   onRows: (done: number, total: number) => Effect.Effect<void, E>
-) =>
-  Effect.gen(function* () {
-    const sums = new Float64Array(draws.length)
-    const corrupted = draws.map(({ places, sequence }) => {
-      const ids = sequences[sequence]!.ids.slice()
-      for (const place of places) ids[place] = mask
-      return ids
-    })
-    const clean = draws.map(({ sequence }) => sequences[sequence]!.ids)
-    const all = packRows(
-      clean.map(ids => ids.length),
-      clean.keys(),
-      { capacity: length }
-    )
-    const shape = { rows, length }
-    for (let start = 0; start < all.length; start += rows) {
-      const filled = Array.from({ length: rows }, (_, r) => all[start + r] ?? [])
-      const { targets } = nextTokenLossData(packedArrays(clean, filled, { capacity: length, pad }), shape)
-      const arrays = nextTokenLossData(packedArrays(corrupted, filled, { capacity: length, pad }), shape)
-      const values = yield* losses({ ...arrays, targets })
-      if (values.length !== predictionCount(shape)) return yield* Effect.die("losses of another shape")
-      for (const [r, row] of filled.entries()) {
-        let at = 0
-        for (const draw of row) {
-          for (const place of draws[draw]!.places) {
-            // What does not fit into a row was cut off.
-            if (at + place < length) sums[draw]! += values[r * (length - 1) + at + place - 1]!
-          }
-          at += clean[draw]!.length
-        }
-      }
-      yield* onRows(Math.min(start + rows, all.length), all.length)
-    }
-    return sums
+) => {
+  const sums = new Float64Array(draws.length)
+  const clean = draws.map(({ sequence }) => sequences[sequence]!.ids)
+  const read = draws.map(({ places, sequence }) => {
+    const ids = sequences[sequence]!.ids.slice()
+    for (const place of places) ids[place] = evaluation.mask
+    return ids
   })
+  const visit = (losses: Float32Array, draw: number) => {
+    for (const place of draws[draw]!.places) sums[draw]! += losses[place - 1] ?? 0
+  }
+  const measured = sequenceLosses(evaluation, clean, packed(clean, evaluation), visit, { read, onRows })
+  return Effect.as(measured, sums)
+}
 
 /** A sequence's part of the bound. */
 export interface SequenceBound {

@@ -1,20 +1,14 @@
 /** What texts are worth: under the autoregressive teacher, under an n-gram model that shares nothing with it, and by how varied they are. */
 import { Effect } from "effect"
 import type { EngineError } from "../engines/Engine.ts"
-import { packedArrays } from "../tokens/packing.ts"
-import { nextTokenLossData } from "../models/nextTokenLoss.ts"
 import { perplexity } from "./causal.ts"
 import { diversity } from "./diversity.ts"
-import type { TokenLosses } from "../sessions/tokenLosses.ts"
 import type { NgramModel } from "./ngram.ts"
+import { type RowLosses, sequenceLosses } from "./sequenceLosses.ts"
 import type { TextQuality } from "./results.ts"
 
-export interface Judges {
-  /** Losses of the teacher for rows of this shape. */
-  readonly losses: TokenLosses
-  readonly rows: number
-  /** At least that of the longest text. */
-  readonly length: number
+/** Losses are the teacher's; rows are at least as long as the longest text. */
+export interface Judges extends Omit<RowLosses, "pad"> {
   readonly ngram: NgramModel
   readonly eos: number
 }
@@ -24,24 +18,22 @@ export interface Judges {
  * their tokens together.
  */
 export const textQuality = (
-  { eos, length, losses, ngram, rows }: Judges,
+  judges: Judges,
   texts: ReadonlyArray<Int32Array>,
   promptTokens: number
 ): Effect.Effect<TextQuality, EngineError> =>
   Effect.gen(function* () {
+    const { eos, ngram } = judges
     const cut = texts.map(ids => {
       const end = ids.indexOf(eos, promptTokens)
       return end < 0 ? ids : ids.subarray(0, end + 1)
     })
     let [nats, ngramNats, tokens] = [0, 0, 0]
-    for (let start = 0; start < cut.length; start += rows) {
-      const filled = Array.from({ length: rows }, (_, r) => (start + r < cut.length ? [start + r] : []))
-      const values = yield* losses(
-        nextTokenLossData(packedArrays(cut, filled, { capacity: length, pad: 0 }), { rows, length })
-      )
-      for (const [r, ids] of cut.slice(start, start + rows).entries())
-        for (let i = promptTokens; i < ids.length; i++) nats += values[r * (length - 1) + i - 1]!
-    }
+    // Each in a row of its own.
+    const alone = cut.map((_, text) => [text])
+    yield* sequenceLosses({ ...judges, pad: 0 }, cut, alone, losses => {
+      for (const value of losses.subarray(promptTokens - 1)) nats += value
+    })
     for (const ids of cut) {
       ngramNats -= ngram.logLikelihood([...ids], promptTokens)
       tokens += ids.length - promptTokens

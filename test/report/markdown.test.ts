@@ -1,7 +1,6 @@
 /** Texts of users stand in Markdown as they are: they make no markup, no tags, no links, and nothing that a terminal obeys. */
 import * as fc from "fast-check"
 import { describe, expect, it } from "vitest"
-import { dataReportMarkdown } from "../../src/report/dataReport.ts"
 import { markdownTable, plain } from "../../src/report/markdown.ts"
 
 describe("plain", () => {
@@ -45,8 +44,4 @@ describe("plain", () => {
 it("cells keep to their columns", () => {
   const rows = markdownTable(["a", "b"], [["x|y", "\\|"]]).split("\n")
   expect(rows.at(-1)!.replaceAll(/\\./g, "").match(/\|/g)).toHaveLength(3)
-})
-
-it("the title of a report is no HTML", () => {
-  expect(dataReportMarkdown("<h1>x</h1>", [])).toContain("# &lt;h1>x&lt;/h1>")
 })

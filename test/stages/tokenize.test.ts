@@ -11,7 +11,6 @@ import { decodePage } from "../../src/store/Pages.ts"
 import { nodeDisk } from "../../src/store/NodeDisk.ts"
 import * as Store from "../../src/store/Store.ts"
 import { downloadDocuments, downloadTokenizer } from "../../stages/download.ts"
-import { reportData } from "../../stages/report-data.ts"
 import { tokenize } from "../../stages/tokenize.ts"
 import { type Ran, runPipeline, temporaryDirectory } from "../support/inProcess.ts"
 
@@ -39,14 +38,13 @@ const pipeline = (
     { description: "", profiles: { only: { description: "", needs: "nothing", make: () => undefined } } },
     () => {
       const dataType = options.dataType === undefined ? {} : { dataType: options.dataType }
-      const sequences = tokenize({
+      return tokenize({
         corpus: downloadDocuments({ source: `file:${file}`, ...dataType }),
         tokenizer: downloadTokenizer({ source: "embedded:tokenizer" }),
         maxSeqLen: options.maxSeqLen ?? 16,
         ...(options.documents === undefined ? {} : { documents: options.documents }),
         ...dataType
       })
-      return reportData({ title: "test", sequences: { it: sequences } })
     }
   )
 
@@ -174,23 +172,5 @@ describe("the tokenize stage", () => {
       const ids = sequences.filter(({ document }) => document === i).flatMap(chunk => [...chunk.ids])
       assert.deepStrictEqual(ids, [...tokenizer.encode(many[i]!.text), tokenizer.eosId])
     }
-  })
-
-  it("the report counts what the sequences hold", async () => {
-    const ran = await run(write(texts(20).map(text => ({ text }))))
-    const sequences = await sequencesOf(ran)
-    const report = JSON.parse(ran.text("report-data", "report.json")) as {
-      corpora: ReadonlyArray<{
-        documents: number
-        tokens: number
-        sequences: { count: number; total: number; longest: number }
-      }>
-    }
-    const tokens = sequences.reduce((sum, { ids }) => sum + ids.length, 0)
-    const longest = Math.max(...sequences.map(({ ids }) => ids.length))
-    assert.deepInclude(report.corpora[0]!.sequences, { count: sequences.length, total: tokens, longest })
-    assert.deepInclude(report.corpora[0]!, { documents: 20, tokens })
-    assert.include(ran.text("report-data", "report.md"), ` ${sequences.length} |`)
-    assert.include(ran.text("report-data", "report.html"), "<svg")
   })
 })
