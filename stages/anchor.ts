@@ -9,7 +9,7 @@ import { filesOf, loadParameters, openModel } from "../src/models/artifact.ts"
 import { computeHiddenStates, residentStates } from "../src/sessions/hiddenStates.ts"
 import { layerwiseStates } from "../src/sessions/layerwise.ts"
 import * as Stage from "../src/pipeline/Stage.ts"
-import { asStageError, permanent, StageError } from "../src/pipeline/StageError.ts"
+import { asStageError, permanent } from "../src/pipeline/StageError.ts"
 import { Anchors, ModelFiles, TokenSequences } from "../src/artifacts/kinds.ts"
 
 /** Of a pass, by execution: where every pass reads all weights anew, it is to be worth it. */
@@ -99,6 +99,6 @@ export const anchor = Stage.make("anchor", {
       })
     },
     Effect.scoped,
-    Effect.mapError(error => (error instanceof StageError ? error : asStageError(error)))
+    Effect.mapError(asStageError)
   )
 })

@@ -9,7 +9,7 @@ import { BenchmarkResult } from "../src/evaluation/results.ts"
 import { type TimedCall, timingOf } from "../src/evaluation/timing.ts"
 import { filesOf } from "../src/models/artifact.ts"
 import * as Stage from "../src/pipeline/Stage.ts"
-import { asStageError, permanent, StageError } from "../src/pipeline/StageError.ts"
+import { asStageError, permanent } from "../src/pipeline/StageError.ts"
 import * as latents from "./decoding/byLatents.ts"
 import * as masks from "./decoding/byMasks.ts"
 import { decodingMethods, modelOf, parametersOf } from "./decodingMethods.ts"
@@ -120,6 +120,6 @@ export const benchmark = Stage.make("benchmark", {
       yield* outputs.benchmark.metadata({ weights: inputs.model.digest })
     },
     Effect.scoped,
-    Effect.mapError(error => (error instanceof StageError ? error : asStageError(error)))
+    Effect.mapError(asStageError)
   )
 })

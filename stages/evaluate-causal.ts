@@ -7,7 +7,7 @@ import { predictedBytes } from "../src/evaluation/bytes.ts"
 import { trainNgram } from "../src/evaluation/ngram.ts"
 import { filesOf, loadModel } from "../src/models/artifact.ts"
 import * as Stage from "../src/pipeline/Stage.ts"
-import { asStageError, StageError } from "../src/pipeline/StageError.ts"
+import { asStageError } from "../src/pipeline/StageError.ts"
 import { markdownTable, plain } from "../src/report/markdown.ts"
 import { ModelFiles, Report, TokenSequences } from "../src/artifacts/kinds.ts"
 
@@ -61,7 +61,7 @@ export const evaluateCausal = Stage.make("evaluate-causal", {
       yield* report.metadata({ title })
     },
     Effect.scoped,
-    Effect.mapError(error => (error instanceof StageError ? error : asStageError(error)))
+    Effect.mapError(asStageError)
   )
 })
 

@@ -16,7 +16,7 @@ import { LikelihoodResult } from "../src/evaluation/results.ts"
 import { evenly } from "../src/evaluation/selection.ts"
 import { filesOf } from "../src/models/artifact.ts"
 import * as Stage from "../src/pipeline/Stage.ts"
-import { asStageError, permanent, StageError } from "../src/pipeline/StageError.ts"
+import { asStageError, permanent } from "../src/pipeline/StageError.ts"
 import { Likelihood, ModelFiles, TokenSequences } from "../src/artifacts/kinds.ts"
 import * as masks from "./decoding/byMasks.ts"
 import { decodingMethods, modelOf, parametersOf } from "./decodingMethods.ts"
@@ -120,7 +120,7 @@ export const evaluateLikelihood = Stage.make("evaluate-likelihood", {
       )
     },
     Effect.scoped,
-    Effect.mapError(error => (error instanceof StageError ? error : asStageError(error)))
+    Effect.mapError(asStageError)
   )
 })
 

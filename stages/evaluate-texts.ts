@@ -12,7 +12,7 @@ import { judgeSequences, promptSequences } from "../src/evaluation/selection.ts"
 import { type Judges, textQuality } from "../src/evaluation/texts.ts"
 import { filesOf, loadModel } from "../src/models/artifact.ts"
 import * as Stage from "../src/pipeline/Stage.ts"
-import { asStageError, permanent, StageError } from "../src/pipeline/StageError.ts"
+import { asStageError, permanent } from "../src/pipeline/StageError.ts"
 import { JudgedTexts, ModelFiles, TokenSequences } from "../src/artifacts/kinds.ts"
 import * as latents from "./decoding/byLatents.ts"
 import * as masks from "./decoding/byMasks.ts"
@@ -120,6 +120,6 @@ export const evaluateTexts = Stage.make("evaluate-texts", {
       yield* outputs.texts.metadata({ texts: prompts.length })
     },
     Effect.scoped,
-    Effect.mapError(error => (error instanceof StageError ? error : asStageError(error)))
+    Effect.mapError(asStageError)
   )
 })

@@ -13,7 +13,7 @@ import { encodeRecord } from "../src/methods/shared/trajectories/trajectories.ts
 import { makeEngine } from "../src/engines/make.ts"
 import { filesOf, loadParameters, openModel } from "../src/models/artifact.ts"
 import * as Stage from "../src/pipeline/Stage.ts"
-import { asStageError, permanent, StageError } from "../src/pipeline/StageError.ts"
+import { asStageError, permanent } from "../src/pipeline/StageError.ts"
 import { randomKey } from "../src/tensor/random.ts"
 import { ModelFiles, TokenSequences, trajectoryModes, Trajectories } from "../src/artifacts/kinds.ts"
 
@@ -153,7 +153,7 @@ export const trajectories = Stage.make("trajectories", {
       })
     },
     Effect.scoped,
-    Effect.mapError(error => (error instanceof StageError ? error : asStageError(error)))
+    Effect.mapError(asStageError)
   )
 })
 

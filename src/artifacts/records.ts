@@ -1,7 +1,7 @@
 /** The records of a documents artifact, whatever the formats of its files. */
 import { Effect, Stream } from "effect"
 import type { ArtifactReader } from "../pipeline/StageContext.ts"
-import { asStageError, StageError } from "../pipeline/StageError.ts"
+import { asStageError, type StageError } from "../pipeline/StageError.ts"
 import { formatOf, readRecords, recordsFromRows } from "../formats/documents.ts"
 import { rows as parquetRows } from "../formats/parquet.ts"
 import type { DecodeRow } from "../formats/records.ts"
@@ -21,7 +21,7 @@ export const recordsOfRows = <A>(
   Stream.unwrap(
     Effect.map(Stream.toAsyncIterableEffect(rows), iterable =>
       Stream.fromAsyncIterable(recordsFromRows(iterable, name, decode), cause =>
-        cause instanceof StageError ? cause : asStageError(cause instanceof Error ? cause : { message: String(cause) })
+        asStageError(cause instanceof Error ? cause : { message: String(cause) })
       )
     )
   )

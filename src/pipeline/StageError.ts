@@ -36,15 +36,19 @@ export class StageError extends Schema.TaggedError<StageError>()("StageError", {
 export const permanent = (message: string, advice?: string) =>
   new StageError({ class: "permanent", message, ...(advice === undefined ? {} : { advice }) })
 
-/** A failure in its stage's terms: the class decides whether another attempt makes sense. */
+/** A failure in its stage's terms: the class decides whether another attempt makes sense. A stage's own failure stays what it is. */
 export const asStageError = (error: {
   readonly message: string
   readonly class?: string
   readonly advice?: string
 }): StageError =>
-  new StageError({
-    class:
-      error.class === "transient" || error.class === "storage" || error.class === "crashed" ? error.class : "permanent",
-    message: error.message,
-    ...(error.advice === undefined ? {} : { advice: error.advice })
-  })
+  error instanceof StageError
+    ? error
+    : new StageError({
+        class:
+          error.class === "transient" || error.class === "storage" || error.class === "crashed"
+            ? error.class
+            : "permanent",
+        message: error.message,
+        ...(error.advice === undefined ? {} : { advice: error.advice })
+      })

@@ -1,8 +1,8 @@
 /** The columns of the grid. */
 import { count } from "../pipeline/units.ts"
-import type { LikelihoodResult, TextQuality } from "../evaluation/results.ts"
+import type { LikelihoodResult, TextQuality, Timing } from "../evaluation/results.ts"
 import { type Budget, computeColumn, equalComputeColumns, readsOtherTokens } from "./budgets.ts"
-import { absent, type Column, type Figure, noBound, noLikelihood, ofRuns, whyNoBound } from "./column.ts"
+import { absent, type Column, type Figure, type Group, noBound, noLikelihood, ofRuns, whyNoBound } from "./column.ts"
 import { fixed, percent, significant } from "./format.ts"
 import { everyNumber, generationAt, type GridRow, type Run, taskNames, timingAt } from "./rows.ts"
 import { bootstrap, type Resampler, wilson } from "./statistics.ts"
@@ -26,129 +26,110 @@ export const gridColumns = (rows: ReadonlyArray<GridRow>, settings: ColumnSettin
   ...decoding(settings.speedSteps)
 ]
 
-const trained =
-  (value: (training: NonNullable<Run["model"]>["content"]["training"]) => number) =>
-  (run: Run): Figure =>
-    run.model === undefined ? absent("nothing was trained for this row") : { value: value(run.model.content.training) }
+/** Columns of a group, each a figure of every run. */
+const columnsOf =
+  (group: Group) =>
+  (id: string, label: string, format: Column["format"], figure: (run: Run) => Figure): Column => ({
+    id,
+    group,
+    label,
+    format,
+    figure: ofRuns(figure)
+  })
 
-const training = (baseline: GridRow): ReadonlyArray<Column> => [
-  {
-    id: "trainedParameters",
-    group: "training",
-    label: "trained parameters",
-    format: count,
-    figure: ofRuns(trained(({ trainedParameters }) => trainedParameters))
-  },
-  {
-    id: "parameters",
-    group: "training",
-    label: "of all",
-    format: count,
-    figure: ofRuns(trained(({ parameters }) => parameters))
-  },
-  { id: "steps", group: "training", label: "steps", format: count, figure: ofRuns(trained(({ step }) => step)) },
-  {
-    id: "tokens",
-    group: "training",
-    label: "tokens",
-    format: count,
-    figure: row => {
-      const figure = ofRuns(trained(({ tokens }) => tokens))(row)
-      return "absent" in figure || !readsOtherTokens(row, baseline)
-        ? figure
-        : { ...figure, note: `not at equal tokens: ${baseline.label} read another number` }
+const trained =
+  (id: "tokens" | "trainedParameters" | "parameters" | "step") =>
+  (run: Run): Figure =>
+    run.model === undefined ? absent("nothing was trained for this row") : { value: run.model.content.training[id] }
+
+const training = (baseline: GridRow): ReadonlyArray<Column> => {
+  const column = columnsOf("training")
+  const tokens = column("tokens", "tokens", count, trained("tokens"))
+  return [
+    column("trainedParameters", "trained parameters", count, trained("trainedParameters")),
+    column("parameters", "of all", count, trained("parameters")),
+    column("steps", "steps", count, trained("step")),
+    {
+      ...tokens,
+      figure: row => {
+        const figure = tokens.figure(row)
+        return "absent" in figure || !readsOtherTokens(row, baseline)
+          ? figure
+          : { ...figure, note: `not at equal tokens: ${baseline.label} read another number` }
+      }
     }
-  }
-]
+  ]
+}
 
 const measured =
   (value: (likelihood: LikelihoodResult) => Figure) =>
   (run: Run): Figure =>
     run.likelihood === undefined ? absent(noLikelihood) : value(run.likelihood.content)
 
-const ofBound = (value: (bound: NonNullable<LikelihoodResult["bound"]>) => number) =>
-  measured(({ bound }) => (bound === undefined ? absent(noBound) : { value: value(bound) }))
+const heldOutColumn = columnsOf("held-out text")
 
 /** Shown where a row has an auto-encoder. */
 const reconstructed = (rows: ReadonlyArray<GridRow>): ReadonlyArray<Column> => {
   if (!rows.some(({ runs }) => runs.some(run => run.likelihood?.content.reconstruction !== undefined))) return []
-  const column = (id: "loss" | "accuracy", label: string, format: Column["format"]): Column => ({
-    id: `reconstruction.${id}`,
-    group: "held-out text",
-    label,
-    format,
-    figure: ofRuns(
-      measured(({ reconstruction }) =>
-        reconstruction === undefined ? absent("nothing is encoded and read back") : { value: reconstruction[id] }
-      )
+  const kept = (id: "loss" | "accuracy") =>
+    measured(({ reconstruction }) =>
+      reconstruction === undefined ? absent("nothing is encoded and read back") : { value: reconstruction[id] }
     )
-  })
-  return [column("loss", "reconstruction CE", fixed(3)), column("accuracy", "reconstructed", percent)]
+  return [
+    heldOutColumn("reconstruction.loss", "reconstruction CE", fixed(3), kept("loss")),
+    heldOutColumn("reconstruction.accuracy", "reconstructed", percent, kept("accuracy"))
+  ]
 }
+
+/** The bound, and what the choice of documents and runs leaves open. */
+const boundFigure =
+  (resampler: Resampler) =>
+  (row: GridRow): Figure => {
+    const { runs } = row
+    const parts = runs.flatMap(({ likelihood }) =>
+      likelihood === undefined
+        ? []
+        : [likelihood.content.documents.map(({ nats, tokens }) => ({ sum: nats, weight: tokens }))]
+    )
+    if (parts.length < runs.length) return absent(noLikelihood)
+    const documents = parts[0]!.length
+    const why = whyNoBound(row)
+    if (why !== undefined) return absent(why)
+    if (documents === 0 || parts.some(run => run.length !== documents))
+      return absent("the bound is not known document by document")
+    const { high, low, value } = bootstrap(parts, resampler({ documents, runs: runs.length }))
+    return { value, low, high }
+  }
 
 const heldOut = (rows: ReadonlyArray<GridRow>, resampler: Resampler): ReadonlyArray<Column> => {
   const ratios = everyNumber(rows, run => Object.keys(run.likelihood?.content.lossAtRatio ?? {}).map(Number))
+  const lossAt = (ratio: number) =>
+    measured(({ bound, lossAtRatio }) => {
+      if (bound === undefined) return absent(noBound)
+      const value = lossAtRatio[String(ratio)]
+      return value === undefined ? absent(`the loss at a share of ${ratio} masks was not measured`) : { value }
+    })
+  const perByte = measured(({ bound }) => (bound === undefined ? absent(noBound) : { value: bound.bitsPerByte }))
+  const causal = measured(({ autoregressiveLoss }) => ({ value: autoregressiveLoss }))
   return [
     {
       id: "bound",
       group: "held-out text",
       label: "bound, nats/token",
       format: fixed(3),
-      figure: row => {
-        const { runs } = row
-        const parts = runs.flatMap(({ likelihood }) =>
-          likelihood === undefined
-            ? []
-            : [likelihood.content.documents.map(({ nats, tokens }) => ({ sum: nats, weight: tokens }))]
-        )
-        if (parts.length < runs.length) return absent(noLikelihood)
-        const documents = parts[0]!.length
-        const why = whyNoBound(row)
-        if (why !== undefined) return absent(why)
-        if (documents === 0 || parts.some(run => run.length !== documents))
-          return absent("the bound is not known document by document")
-        const { high, low, value } = bootstrap(parts, resampler({ documents, runs: runs.length }))
-        return { value, low, high }
-      }
+      figure: boundFigure(resampler)
     },
-    {
-      id: "bitsPerByte",
-      group: "held-out text",
-      label: "bits/byte",
-      format: fixed(3),
-      figure: ofRuns(ofBound(({ bitsPerByte }) => bitsPerByte))
-    },
-    ...ratios.map((ratio): Column => ({
-      id: `lossAtRatio.${ratio}`,
-      group: "held-out text",
-      label: `CE t=${ratio}`,
-      format: fixed(3),
-      figure: ofRuns(
-        measured(({ bound, lossAtRatio }) => {
-          if (bound === undefined) return absent(noBound)
-          const value = lossAtRatio[String(ratio)]
-          return value === undefined ? absent(`the loss at a share of ${ratio} masks was not measured`) : { value }
-        })
-      )
-    })),
-    {
-      id: "autoregressiveLoss",
-      group: "held-out text",
-      label: "CE causal",
-      format: fixed(3),
-      figure: ofRuns(measured(({ autoregressiveLoss }) => ({ value: autoregressiveLoss })))
-    },
+    heldOutColumn("bitsPerByte", "bits/byte", fixed(3), perByte),
+    ...ratios.map(ratio => heldOutColumn(`lossAtRatio.${ratio}`, `CE t=${ratio}`, fixed(3), lossAt(ratio))),
+    heldOutColumn("autoregressiveLoss", "CE causal", fixed(3), causal),
     ...reconstructed(rows)
   ]
 }
 
 const generated = (rows: ReadonlyArray<GridRow>, steps: number): ReadonlyArray<Column> => {
+  const column = columnsOf("generated text")
   const quality = (id: keyof TextQuality, label: string, format: (value: number) => string): Column => ({
-    id,
-    group: "generated text",
-    label,
-    format,
-    figure: ofRuns(run => {
+    ...column(id, label, format, run => {
       const generation = generationAt(run, steps)
       return generation === undefined ? absent(`no texts were made in ${steps} steps`) : { value: generation[id] }
     }),
@@ -160,82 +141,44 @@ const generated = (rows: ReadonlyArray<GridRow>, steps: number): ReadonlyArray<C
     quality("distinct2", "distinct-2", fixed(3)),
     quality("repetition", "repetition", fixed(3)),
     quality("entropy", "entropy, nats", fixed(2)),
-    ...solved(rows)
+    ...taskNames(rows).map(name =>
+      column(`exactMatch.${name}`, `exact match, ${name}`, percent, ({ tasks }) => {
+        const found = tasks.find(({ content }) => content.task === name)?.content
+        return found === undefined
+          ? absent("the task was not asked")
+          : { value: found.exact / found.problems, ...wilson(found.exact, found.problems) }
+      })
+    )
   ]
 }
 
-/** A column for each task that was asked. */
-const solved = (rows: ReadonlyArray<GridRow>): ReadonlyArray<Column> =>
-  taskNames(rows).map(name => ({
-    id: `exactMatch.${name}`,
-    group: "generated text",
-    label: `exact match, ${name}`,
-    format: percent,
-    figure: ofRuns(({ tasks }) => {
-      const found = tasks.find(({ content }) => content.task === name)?.content
-      return found === undefined
-        ? absent("the task was not asked")
-        : { value: found.exact / found.problems, ...wilson(found.exact, found.problems) }
-    })
-  }))
-
 const decoding = (steps: number): ReadonlyArray<Column> => {
+  const column = columnsOf("decoding")
   const timed =
-    (figure: (timing: NonNullable<ReturnType<typeof timingAt>>) => Figure) =>
+    (figure: (timing: Timing) => Figure) =>
     (run: Run): Figure => {
       const timing = timingAt(run, steps)
       return timing === undefined ? absent(`decoding in ${steps} steps was not timed`) : figure(timing)
     }
+  const speed = (id: "tokensPerSecond" | "usefulTokensPerSecond" | "tokensPerForward" | "shareOfPeak") =>
+    timed(timing => ({ value: timing[id] }))
+  const perForward = timed(({ forwards, msPerForward, p10, p90 }) => ({
+    value: msPerForward,
+    low: p10 / forwards,
+    high: p90 / forwards
+  }))
   return [
-    {
-      id: "tokensPerSecond",
-      group: "decoding",
-      label: "tok/s",
-      format: significant,
-      figure: ofRuns(timed(({ tokensPerSecond }) => ({ value: tokensPerSecond })))
-    },
-    {
-      id: "usefulTokensPerSecond",
-      group: "decoding",
-      label: "useful tok/s",
-      format: significant,
-      figure: ofRuns(timed(({ usefulTokensPerSecond }) => ({ value: usefulTokensPerSecond })))
-    },
-    {
-      id: "msPerForward",
-      group: "decoding",
-      label: "ms/forward",
-      format: significant,
-      figure: ofRuns(
-        timed(({ forwards, msPerForward, p10, p90 }) => ({
-          value: msPerForward,
-          low: p10 / forwards,
-          high: p90 / forwards
-        }))
-      )
-    },
-    {
-      id: "tokensPerForward",
-      group: "decoding",
-      label: "tokens/forward",
-      format: significant,
-      figure: ofRuns(timed(({ tokensPerForward }) => ({ value: tokensPerForward })))
-    },
-    {
-      id: "peakMiB",
-      group: "decoding",
-      label: "peak memory, MiB",
-      format: value => count(Math.round(value)),
-      figure: ofRuns(({ benchmark }) =>
+    column("tokensPerSecond", "tok/s", significant, speed("tokensPerSecond")),
+    column("usefulTokensPerSecond", "useful tok/s", significant, speed("usefulTokensPerSecond")),
+    column("msPerForward", "ms/forward", significant, perForward),
+    column("tokensPerForward", "tokens/forward", significant, speed("tokensPerForward")),
+    column(
+      "peakMiB",
+      "peak memory, MiB",
+      value => count(Math.round(value)),
+      ({ benchmark }) =>
         benchmark === undefined ? absent("the row was not timed") : { value: benchmark.content.peakMiB }
-      )
-    },
-    {
-      id: "shareOfPeak",
-      group: "decoding",
-      label: "of matmul peak",
-      format: percent,
-      figure: ofRuns(timed(({ shareOfPeak }) => ({ value: shareOfPeak })))
-    }
+    ),
+    column("shareOfPeak", "of matmul peak", percent, speed("shareOfPeak"))
   ]
 }

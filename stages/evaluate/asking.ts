@@ -12,7 +12,7 @@ import { decodeBy } from "../../src/formats/records.ts"
 import { filesOf } from "../../src/models/artifact.ts"
 import type { Stage } from "../../src/pipeline/Stage.ts"
 import type { StageContext } from "../../src/pipeline/StageContext.ts"
-import { asStageError, permanent, StageError } from "../../src/pipeline/StageError.ts"
+import { asStageError, permanent } from "../../src/pipeline/StageError.ts"
 import { Documents, ModelFiles, TaskScore } from "../../src/artifacts/kinds.ts"
 import * as latents from "../decoding/byLatents.ts"
 import * as masks from "../decoding/byMasks.ts"
@@ -80,7 +80,7 @@ export const asking = <P>(task: Task<P>) => {
         yield* context.outputs.score.metadata({ task: task.name, problems: result.problems, exact: result.exact })
       },
       Effect.scoped,
-      Effect.mapError(error => (error instanceof StageError ? error : asStageError(error)))
+      Effect.mapError(asStageError)
     )
   }
 }
