@@ -94,8 +94,8 @@ export interface Remote {
   readonly compile: (executable: number, program: Program) => Effect.Effect<void, EngineError>
   /** Fills a buffer, known by its number, from a file. */
   readonly load?: (buffer: number, file: FileFloats) => Effect.Effect<void, EngineError>
-  /** Places of the program's outputs that may overwrite the inputs that were named. */
-  readonly overwriting: (program: Program, options: CompileOptions) => ReadonlyArray<number>
+  /** Places of the program's outputs that may overwrite the inputs that were named; left out where results are computed before any buffer is written. */
+  readonly overwriting?: (program: Program, options: CompileOptions) => ReadonlyArray<number>
 }
 
 export const remoteEngine = ({ ask, chunk, compile, load, name, numericClass, overwriting, world }: Remote): Engine => {
@@ -116,7 +116,7 @@ export const remoteEngine = ({ ask, chunk, compile, load, name, numericClass, ov
       Effect.acquireRelease(
         Effect.suspend(() => {
           const id = ++lastId
-          inPlaceOf.set(id, overwriting(program, options))
+          inPlaceOf.set(id, overwriting?.(program, options) ?? [])
           return Effect.as(compile(id, program), { id, program } satisfies Executable)
         }),
         ({ id }) => freed("executable", id)

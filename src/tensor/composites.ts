@@ -37,6 +37,7 @@ import {
   sum,
   tanh
 } from "./ops.ts"
+import { sameShape } from "./shape.ts"
 import { elements, type Shape, type Tensor } from "./Tensor.ts"
 
 /** Zeros of a shape, which take no memory until something needs them. */
@@ -50,6 +51,16 @@ export const mean = (
 ): Tensor => {
   const total = sum(x, axes, options)
   return mul(total, total.size / x.size)
+}
+
+/** Sums g over the axes along which something of that shape was broadcast to g's. */
+export const sumTo = (g: Tensor, shape: Shape): Tensor => {
+  if (sameShape(g.shape, shape)) return g
+  const extra = g.rank - shape.length
+  const axes = g.shape.flatMap((size, axis) =>
+    axis < extra || (shape[axis - extra] === 1 && size !== 1) ? [axis] : []
+  )
+  return reshape(axes.length === 0 ? g : sum(g, axes), shape)
 }
 
 export const square = (x: Tensor): Tensor => mul(x, x)

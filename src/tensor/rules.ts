@@ -3,7 +3,7 @@
  * saves work (softmax, exp, sigmoid, …). A missing entry of a rule's list: no gradient flows there.
  */
 import { isFloat } from "./dtype.ts"
-import { mean, square, zeros } from "./composites.ts"
+import { mean, square, sumTo, zeros } from "./composites.ts"
 import {
   add,
   allReduce,
@@ -39,8 +39,7 @@ import {
   transpose
 } from "./ops.ts"
 import type { Attributes, Op, Operands, ProgramOp, Results } from "./primitives.ts"
-import { sameShape } from "./shape.ts"
-import { elements, type Shape, type Tensor } from "./Tensor.ts"
+import { elements, type Tensor } from "./Tensor.ts"
 
 export interface RuleContext<O extends Op> {
   /** Cotangent of the first output. */
@@ -54,16 +53,6 @@ export interface RuleContext<O extends Op> {
 export type Cotangents = ReadonlyArray<(() => Tensor) | undefined>
 
 type Rule<O extends Op> = (context: RuleContext<O>) => Cotangents
-
-/** Sums a cotangent over the axes along which an operand of that shape was broadcast. */
-export const sumTo = (g: Tensor, shape: Shape): Tensor => {
-  if (sameShape(g.shape, shape)) return g
-  const extra = g.rank - shape.length
-  const axes = g.shape.flatMap((size, axis) =>
-    axis < extra || (shape[axis - extra] === 1 && size !== 1) ? [axis] : []
-  )
-  return reshape(axes.length === 0 ? g : sum(g, axes), shape)
-}
 
 /** The cotangent times a factor. */
 const unary =

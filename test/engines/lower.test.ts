@@ -29,7 +29,7 @@ describe("the order of results", () => {
     const layers = 6
     const weights = Array.from({ length: layers }, (_, i) => input(`w${i}`, "f32", [8, 8]))
     const out = weights.reduce((x, weight) => tanh(matmul(x, weight)), input("x", "f32", [4, 8]))
-    const { model } = lowered(
+    const model = lowered(
       Object.fromEntries(gradients(sum(out), weights).map((gradient, i) => [`gradient of ${i}`, gradient]))
     )
     const directory = mkdtempSync(join(tmpdir(), "order-"))
@@ -65,7 +65,7 @@ describe("the order of results", () => {
 })
 
 const operators = (outputs: { readonly [name: string]: Tensor }, target?: Target) =>
-  lowered(outputs, target).model.nodes.map(({ op }) => op)
+  lowered(outputs, target).nodes.map(({ op }) => op)
 
 describe("sums of squares", () => {
   const x = input("x", "f32", [3, 2048])

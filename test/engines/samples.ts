@@ -1,4 +1,7 @@
-/** What the declarations of ops do not say of their tests: shapes and attributes to try, and how exact results must be. A new op needs an entry. */
+/**
+ * What the declarations of ops do not say of their tests: shapes and attributes to try, and how exact results must be. A new op needs an entry:
+ * one table, however long it gets.
+ */
 import { dtypes, floats } from "../../src/tensor/dtype.ts"
 import * as ops from "../../src/tensor/ops.ts"
 import type { Attributes, Operands, ProgramOp } from "../../src/tensor/primitives.ts"

@@ -16,7 +16,7 @@ import * as ort from "../../src/engines/ort/runtime.ts"
 
 const modelOf = (y: Tensor) => {
   const program = makeProgram({ y })
-  const { model } = lowerSegment(program, segmentsOf(program).segments[0]!, "webgpu")
+  const model = lowerSegment(program, segmentsOf(program).segments[0]!, "webgpu")
   return { program, model, operators: model.nodes.map(({ op }) => op) }
 }
 

@@ -111,7 +111,7 @@ describe("still wrong in ONNX Runtime: MatMulBnb4", () => {
 const nodesOf = (outputs: { readonly [name: string]: Tensor }): OnnxModel["nodes"] => {
   const program = makeProgram(outputs)
   const { segments } = segmentsOf(program)
-  return segments.flatMap(segment => lowerSegment(program, segment).model.nodes)
+  return segments.flatMap(segment => lowerSegment(program, segment).nodes)
 }
 const operatorsOf = (outputs: { readonly [name: string]: Tensor }): ReadonlyArray<string> =>
   nodesOf(outputs).map(({ op }) => op)

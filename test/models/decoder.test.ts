@@ -235,7 +235,7 @@ describe("chunked cross-entropy", () => {
         n / rows
       )
       const models = new Set(
-        segments.map(segment => Buffer.from(encodeModel(lowerSegment(program, segment).model)).toString("latin1"))
+        segments.map(segment => Buffer.from(encodeModel(lowerSegment(program, segment))).toString("latin1"))
       )
       expect(models.size).toBeLessThanOrEqual(4)
     }

@@ -2,7 +2,7 @@
 import { execFile, type ExecFileException } from "node:child_process"
 import { Effect } from "effect"
 import { libraryFile, withoutTelemetry } from "./library.ts"
-import { encodeModel, type OnnxModel } from "./onnx.ts"
+import { encodeModel, vectorModel } from "./onnx.ts"
 import { webgpuOpset } from "./protocol.ts"
 
 /** What to do, for each platform that ONNX Runtime has WebGPU for. */
@@ -20,15 +20,6 @@ export const withoutAdapter = (message: string, platform: string = process.platf
   return `no WebGPU adapter was found; ${advice[platform] ?? "none is known for this platform"}`
 }
 
-const x = { name: "x", type: "f32", shape: [1] } as const
-const y = { ...x, name: "y" }
-const oneIdentity: OnnxModel = {
-  nodes: [{ op: "Identity", domain: "", inputs: ["x"], outputs: ["y"], attributes: {} }],
-  constants: [],
-  inputs: [x],
-  outputs: [y]
-}
-
 /** Looks for the device, as the engine does. */
 const probe = `
 const ort = require(process.argv[1])
@@ -41,7 +32,7 @@ ort.InferenceSession.create(Buffer.from(process.argv[2], "base64"), { executionP
  * prints about that.
  */
 export const findAdapter: Effect.Effect<string | undefined, string> = Effect.callback(resume => {
-  const model = Buffer.from(encodeModel(oneIdentity, webgpuOpset)).toString("base64")
+  const model = Buffer.from(encodeModel(vectorModel("Identity", "f32", 1), webgpuOpset)).toString("base64")
   execFile(
     process.execPath,
     ["-e", probe, libraryFile(), model],

@@ -3,31 +3,12 @@
  * runtime offers memory there only as results of sessions, so that each of these is a tiny model.
  */
 import { elements, type Shape } from "../../tensor/Tensor.ts"
-import { encodeModel, type OnnxAttribute, type OnnxModel, type OnnxType, type OnnxValue } from "./onnx.ts"
+import { encodeModel, type OnnxModel, type OnnxType, vectorModel } from "./onnx.ts"
 import { tensorTypes } from "./memories.ts"
 import { isWhole, type Piece } from "./pieces.ts"
 import { noTransfers, type Transfers, webgpuOpset } from "./protocol.ts"
 import type { Sessions } from "./sessions.ts"
 import * as ort from "./runtime.ts"
-
-/** One operator on vectors x0, x1 … of any length, and on further inputs, i64 [1], by name. */
-const vectorModel = (
-  op: string,
-  type: OnnxType,
-  count: number,
-  further: ReadonlyArray<string> = [],
-  attributes: { readonly [name: string]: OnnxAttribute } = {}
-): OnnxModel => {
-  const vectors = Array.from({ length: count }, (_, i): OnnxValue => ({ name: `x${i}`, type, shape: [`n${i}`] }))
-  const settings = further.map((name): OnnxValue => ({ name, type: "i64", shape: [1] }))
-  const inputs = [...vectors, ...settings]
-  return {
-    nodes: [{ op, domain: "", inputs: inputs.map(({ name }) => name), outputs: ["y"], attributes }],
-    constants: [],
-    inputs,
-    outputs: [{ name: "y", type, shape: ["n"] }]
-  }
-}
 
 const setting = (value: number): ort.Tensor => new ort.Tensor("int64", BigInt64Array.of(BigInt(value)), [1])
 

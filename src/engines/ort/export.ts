@@ -20,15 +20,15 @@ export const exportOnnx = (program: Program, values: { readonly [input: string]:
   const [segment, ...others] = segments
   if (segment === undefined || others.length > 0)
     throw new Error("a program that computes parts of it again (checkpoints) cannot be written as ONNX")
-  const { inputs, model, outputs: computed } = lowerSegment(program, segment, "standard")
+  const model = lowerSegment(program, segment, "standard")
   const nameOf = new Map(program.inputs.map(({ name, value }) => [value, name]))
   const outputOf = new Map(outputs.map(({ name, value }) => [value, name]))
   const renamed = new Map<string, string>()
   const rename = (ids: ReadonlyArray<ValueId>, ports: OnnxModel["inputs"], names: ReadonlyMap<ValueId, string>) => {
     for (const [i, value] of ids.entries()) renamed.set(ports[i]!.name, names.get(value)!)
   }
-  rename(inputs, model.inputs, nameOf)
-  rename(computed, model.outputs, outputOf)
+  rename(segment.inputs, model.inputs, nameOf)
+  rename(segment.outputs, model.outputs, outputOf)
   const named = (name: string): string => renamed.get(name) ?? name
   const ports = model.inputs.map(port => ({ ...port, name: named(port.name) }))
   const constants = ports.flatMap(port => {

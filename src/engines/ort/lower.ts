@@ -68,22 +68,15 @@ const rowProducts = (program: Program, { instructions, outputs }: Segment): Read
   )
 }
 
-/** Which value of the program each input and output of a model is, in the model's order. */
-export interface Lowered {
-  readonly model: OnnxModel
-  readonly inputs: ReadonlyArray<ValueId>
-  readonly outputs: ReadonlyArray<ValueId>
-}
-
 /** Raw bits travel over the border of a graph as u16. Buffers of WebGPU cannot hold those: there, 16-bit floats are f32 outside, too. */
 export const borderType = (dtype: DType, target: Target): OnnxType =>
   target === "webgpu" ? carrier(dtype) : isHalf(dtype) ? "u16" : dtype
 
 /**
- * One segment as a model. Equal segments give equal models, whatever the numbers of their values. What has no elements is not computed: several
+ * One segment as a model, with inputs and outputs in its order. Equal segments give equal models, whatever the numbers of their values. What has no elements is not computed: several
  * operators fail on empty tensors, and TopK never ends.
  */
-export const lowerSegment = (program: Program, segment: Segment, target: Target = "cpu"): Lowered => {
+export const lowerSegment = (program: Program, segment: Segment, target: Target = "cpu"): OnnxModel => {
   const b = new Builder()
   const half = halves[target]
   const names = new Map<ValueId, string>()
@@ -151,7 +144,7 @@ export const lowerSegment = (program: Program, segment: Segment, target: Target 
     const name = isHalf(dtype) ? half.leave(b, result, dtype) : b.one("Identity", [result])
     b.model.outputs.push({ name, type: borderType(dtype, target), shape })
   }
-  return { model: b.model, inputs: segment.inputs, outputs: segment.outputs }
+  return b.model
 }
 
 interface Halves {

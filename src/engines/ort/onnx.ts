@@ -38,6 +38,25 @@ export interface OnnxModel {
   readonly outputs: ReadonlyArray<OnnxValue>
 }
 
+/** One operator on vectors x0, x1 … of any length, and on further inputs, i64 [1], by name. */
+export const vectorModel = (
+  op: string,
+  type: OnnxType,
+  count: number,
+  further: ReadonlyArray<string> = [],
+  attributes: { readonly [name: string]: OnnxAttribute } = {}
+): OnnxModel => {
+  const vectors = Array.from({ length: count }, (_, i): OnnxValue => ({ name: `x${i}`, type, shape: [`n${i}`] }))
+  const settings = further.map((name): OnnxValue => ({ name, type: "i64", shape: [1] }))
+  const inputs = [...vectors, ...settings]
+  return {
+    nodes: [{ op, domain: "", inputs: inputs.map(({ name }) => name), outputs: ["y"], attributes }],
+    constants: [],
+    inputs,
+    outputs: [{ name: "y", type, shape: ["n"] }]
+  }
+}
+
 /** Version of the format, and of ONNX's operators (BitCast came with 26). */
 const irVersion = 11
 const newestOpset = 26

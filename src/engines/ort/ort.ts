@@ -181,25 +181,25 @@ const compileRequest = (
   const lastUse = new Map<ValueId, number>()
   for (const [i, { inputs }] of segments.entries()) for (const value of inputs) lastUse.set(value, i)
   const plans = segments.map((segment, i): SegmentPlan => {
-    const lowered = lowerSegment(program, segment, device)
-    const bytes = device === "cpu" ? encodeModel(lowered.model) : encodeModel(lowered.model, webgpuOpset)
+    const model = lowerSegment(program, segment, device)
+    const bytes = device === "cpu" ? encodeModel(model) : encodeModel(model, webgpuOpset)
     const digest = createHash("sha256").update(bytes).digest("hex")
     models.set(digest, bytes)
     return {
       model: digest,
-      inputs: lowered.inputs.map((value, at) => {
+      inputs: segment.inputs.map((value, at) => {
         const port = ports.get(value)
         const from: Place = port === undefined ? { crossing: value } : { port }
-        return { name: lowered.model.inputs[at]!.name, from }
+        return { name: model.inputs[at]!.name, from }
       }),
-      outputs: lowered.outputs.map((value, at) => ({
-        name: lowered.model.outputs[at]!.name,
+      outputs: segment.outputs.map((value, at) => ({
+        name: model.outputs[at]!.name,
         to: [
           ...outputs.flatMap((output, port): ReadonlyArray<Place> => (output.value === value ? [{ port }] : [])),
           ...((lastUse.get(value) ?? -1) > i ? [{ crossing: value }] : [])
         ]
       })),
-      done: lowered.inputs.filter(value => !ports.has(value) && lastUse.get(value) === i)
+      done: segment.inputs.filter(value => !ports.has(value) && lastUse.get(value) === i)
     }
   })
   return {

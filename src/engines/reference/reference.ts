@@ -79,8 +79,6 @@ export const makeReference = (): Engine => {
         catch: cause =>
           new EngineError({ engine: "reference", message: cause instanceof Error ? cause.message : String(cause) })
       }),
-    compile: (executable, program) => Effect.sync(() => void executables.set(executable, program)),
-    // Results are computed before any buffer is written.
-    overwriting: () => []
+    compile: (executable, program) => Effect.sync(() => void executables.set(executable, program))
   })
 }

@@ -90,10 +90,7 @@ export const startTorch = (options: TorchOptions): Effect.Effect<StartedTorch, E
         Effect.map(child.ask({ ...request }, payload), answer => answer.payload),
       compile: (executable, program) =>
         Effect.asVoid(child.ask({ kind: "compile", executable }, Buffer.from(encodeProgram(program)))),
-      load: (buffer, { dtype, offset, path }) =>
-        Effect.asVoid(child.ask({ kind: "load", buffer, path, dtype, offset })),
-      // Results are computed before any buffer is written.
-      overwriting: () => []
+      load: (buffer, { dtype, offset, path }) => Effect.asVoid(child.ask({ kind: "load", buffer, path, dtype, offset }))
     }
     return {
       engine: remoteEngine(remote),
