@@ -156,6 +156,28 @@ describe("pipeline export --to program and --to text", () => {
     assert.strictEqual(read("tiny.text"), programText(program))
     assert.match(read("tiny.text"), /^%\d+ i32\[1, 5\] = input tokens$/m)
   })
+
+  it("are written of an exported program again, which is checked", async () => {
+    const read = (name: string) => readFileSync(join(directory.path, name), "utf8")
+    for (const format of ["text", "onnx"]) {
+      const { code, stderr } = call("export", "tiny.program", "--to", format, "-o", `again.${format}`)
+      assert.strictEqual(code, 0, stderr)
+    }
+    assert.strictEqual(read("again.text"), read("tiny.text"))
+    const program = Result.getOrThrow(decodeProgram(read("tiny.program")))
+    const weights = program.inputs.flatMap(({ name, value }) => {
+      const data = Float32Array.from(name === "tokens" ? [] : tinyWeight(name))
+      return name === "tokens" ? [] : [[name, new ort.Tensor("float32", data, program.values[value]!.shape)] as const]
+    })
+    const { data } = await run("again.onnx", Object.fromEntries(weights))
+    const expected = bruteForward(tinyConfig, tinyWeight, tokens, true).logits.flat()
+    for (const [i, value] of data.entries()) assert.closeTo(value, expected[i]!, 1e-4)
+
+    writeFileSync(join(directory.path, "broken.json"), read("tiny.program").replace('"op":"add"', '"op":"launch"'))
+    const broken = call("export", "broken.json", "--to", "text", "-o", "broken.text")
+    assert.strictEqual(broken.code, 2)
+    assert.match(broken.stderr, /broken\.json.*there is no op "launch"/s)
+  })
 })
 
 describe("pipeline export --to onnx", () => {

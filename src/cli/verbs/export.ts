@@ -1,7 +1,7 @@
 /** `pipeline export`: results in the formats of other tools. */
-import { existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs"
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs"
 import { dirname, resolve } from "node:path"
-import { Effect } from "effect"
+import { Effect, Result } from "effect"
 import { Argument, Command, Flag } from "effect/cli"
 import { exportOnnx } from "../../engines/ort/export.ts"
 import { openModel, tensorsBeside } from "../../models/artifact.ts"
@@ -12,7 +12,7 @@ import { matchWeights } from "../../models/weights.ts"
 import { ConfigError } from "../../pipeline/ConfigError.ts"
 import type { HostArray } from "../../tensor/dtype.ts"
 import { input, reshape } from "../../tensor/ops.ts"
-import { encodeProgram } from "../../tensor/encode.ts"
+import { decodeProgram, encodeProgram } from "../../tensor/encode.ts"
 import { makeProgram } from "../../tensor/Program.ts"
 import { programText } from "../../tensor/text.ts"
 import { elements } from "../../tensor/Tensor.ts"
@@ -34,7 +34,7 @@ export const command = Command.make(
   {
     reference: Argument.String("ref").pipe(
       Argument.withDescription(
-        "An artifact: digits of its digest, or PIPELINE/STAGE; for onnx, program and text also embedded:NAME or a directory in Hugging Face layout"
+        "An artifact: digits of its digest, or PIPELINE/STAGE; for onnx, program and text also embedded:NAME, a directory in Hugging Face layout, or the file of a program"
       )
     ),
     to: Flag.Literals("to", ["files", "onnx", "program", "text", "anchors", "trajectories", "panels"]).pipe(
@@ -78,9 +78,11 @@ export const command = Command.make(
         mkdirSync(dirname(path), { recursive: true })
         writeFileSync(path, content)
       })
-    if (args.to === "onnx" || args.to === "program" || args.to === "text")
-      yield* write(yield* written[args.to](yield* forwardPass(args), args))
-    else {
+    if (args.to === "onnx" || args.to === "program" || args.to === "text") {
+      const isFile = statSync(args.reference, { throwIfNoEntry: false })?.isFile() === true
+      const pass = yield* isFile ? readProgram(args.reference) : forwardPass(args)
+      yield* write(yield* written[args.to](pass, args))
+    } else {
       const { database, store } = yield* needCache(args.cache)
       const name = yield* nameOf(args.reference)
       const { digest } = yield* attempt(() => {
@@ -132,6 +134,14 @@ interface ForwardArguments {
   readonly bidirectional: boolean
   readonly withoutWeights: boolean
   readonly cache: Parameters<typeof findModel>[1]
+}
+
+/** A program that was exported before, with nothing stored. */
+const readProgram = (path: string) => {
+  const read = decodeProgram(readFileSync(path, "utf8"))
+  return Result.isSuccess(read)
+    ? Effect.succeed({ program: read.success, specs: [], stored: new Map<string, never>() })
+    : Effect.fail(new ConfigError({ at: path, message: read.failure.message }))
 }
 
 /**
