@@ -1,6 +1,8 @@
 /** What a file's bytes must be: the digests that hubs publish, and the check against them. */
-import { Schema } from "effect"
+import { type Effect, Schema } from "effect"
 import { createHash } from "node:crypto"
+import { createReadStream } from "node:fs"
+import { type FileError, onFile } from "../formats/fileError.ts"
 
 /**
  * A digest published for a file, in lower-case hexadecimal: the SHA-256 of its bytes (large files of the hub, and every
@@ -36,6 +38,12 @@ export interface Hasher {
   /** Ends the hashing; `mismatch` is set when the bytes are not the expected ones. */
   readonly finish: () => { readonly content: Content; readonly mismatch?: { expected: string; actual: string } }
 }
+
+/** Feeds a file's bytes to a hasher. */
+export const hashFile = (path: string, hasher: Hasher): Effect.Effect<void, FileError> =>
+  onFile(path, `read ${path}`, async () => {
+    for await (const chunk of createReadStream(path, { highWaterMark: 1024 * 1024 })) hasher.update(chunk)
+  })
 
 export const makeHasher = (expected: Expected): Hasher => {
   const sha256 = createHash("sha256")

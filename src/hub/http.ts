@@ -3,6 +3,7 @@ import { Effect, Random, Redacted, Result, Schema } from "effect"
 import { rememberSecret } from "../pipeline/Secrets.ts"
 import { fromCause, fromStatus, HttpError, interrupted, refused, tooSlow } from "./httpError.ts"
 import { printable } from "../formats/printable.ts"
+import { contentLength } from "./contentRange.ts"
 import { webUrl } from "./url.ts"
 
 export { HttpError } from "./httpError.ts"
@@ -246,20 +247,25 @@ export const retrying = Effect.fnUntraced(function* <A, E>(
 /** No reply that we read whole is larger: listings come in pages, files are streamed. */
 const maxReplyBytes = 64 * 1024 * 1024
 
-/** The whole body, at most 64 MiB. */
-export const readAll = Effect.fnUntraced(function* (reply: HttpReply): Effect.fn.Return<Uint8Array, HttpError> {
+/**
+ * The whole body, of at most `most` bytes, and of `length` where that is known; in a buffer of its own, as readers of binary formats look at the
+ * buffer behind an array.
+ */
+export const readAll = Effect.fnUntraced(function* (
+  reply: HttpReply,
+  most = maxReplyBytes,
+  length = contentLength(reply.headers)
+): Effect.fn.Return<Uint8Array<ArrayBuffer>, HttpError> {
   const chunks: Array<Uint8Array> = []
   let size = 0
   for (let chunk = yield* reply.read; chunk !== undefined; chunk = yield* reply.read) {
     size += chunk.length
-    if (size > maxReplyBytes) return yield* refused(reply.url, `the reply is longer than ${maxReplyBytes} bytes`)
+    if (size > most) return yield* refused(reply.url, `the reply is longer than ${most} bytes`)
     chunks.push(chunk)
   }
-  const length = reply.headers.get("content-length")
-  if (length !== null && Number(length) !== size) {
+  if (length !== undefined && length !== size)
     return yield* interrupted(reply.url, `the reply ended after ${size} of ${length} bytes`)
-  }
-  return Buffer.concat(chunks)
+  return new Uint8Array(Buffer.concat(chunks))
 })
 
 /** Sends a request, with retries, and decodes the JSON it is answered with. Returns the reply's headers beside the value. */

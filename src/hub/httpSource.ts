@@ -2,8 +2,8 @@
 import { Effect, type Redacted } from "effect"
 import type { RandomAccess } from "../formats/randomAccess.ts"
 import { contentLength, contentRange, strongEtag } from "./contentRange.ts"
-import { exchange, type HttpError, type HttpOptions, type HttpReply, retrying } from "./http.ts"
-import { interrupted, refused } from "./httpError.ts"
+import { exchange, type HttpError, type HttpOptions, type HttpReply, readAll, retrying } from "./http.ts"
+import { refused } from "./httpError.ts"
 import { displayUrl } from "./url.ts"
 
 /** A server that ignores ranges sends the whole file; up to this many bytes we take it. */
@@ -47,7 +47,7 @@ export const httpSource = (file: {
             `the server does not serve ranges of this file of ${length} bytes; download it whole`
           )
         }
-        whole = yield* collect(reply, file.url, length, maxWholeBytes)
+        whole = yield* readAll(reply, maxWholeBytes)
         return new Uint8Array(whole.slice(start, end))
       }
       const range = contentRange(reply.headers)
@@ -57,7 +57,7 @@ export const httpSource = (file: {
       }
       yield* sameVersion(reply, range.total)
       const length = range.last - range.start + 1
-      return yield* collect(reply, file.url, length, length)
+      return yield* readAll(reply, length, length)
     })
 
   const fetchRange = (start: number, end: number) => {
@@ -87,23 +87,3 @@ export const httpSource = (file: {
     })
   }
 }
-
-const collect = Effect.fnUntraced(function* (
-  reply: HttpReply,
-  url: string,
-  length: number | undefined,
-  limit: number
-): Effect.fn.Return<Uint8Array<ArrayBuffer>, HttpError> {
-  const chunks: Array<Uint8Array> = []
-  let size = 0
-  for (let chunk = yield* reply.read; chunk !== undefined; chunk = yield* reply.read) {
-    size += chunk.length
-    if (size > limit) return yield* refused(url, `got more bytes than the ${limit} that were expected`)
-    chunks.push(chunk)
-  }
-  if (length !== undefined && size < length) {
-    return yield* interrupted(url, `the connection ended after ${size} of ${length} bytes`)
-  }
-  // A copy of its own buffer: readers of binary formats look at the buffer behind an array.
-  return new Uint8Array(Buffer.concat(chunks))
-})

@@ -1,7 +1,6 @@
 /** Sources of data as stages use them: what a source stands for, and its files on this machine. */
 import { Effect, Result } from "effect"
 import { createHash } from "node:crypto"
-import { createReadStream } from "node:fs"
 import { copyFile, mkdir, readdir, stat } from "node:fs/promises"
 import { basename, dirname, join, resolve } from "node:path"
 import type { Manifest } from "../pipeline/Artifact.ts"
@@ -9,9 +8,10 @@ import type { Json } from "../pipeline/Digest.ts"
 import type { IdentityContext } from "../pipeline/Stage.ts"
 import { rememberQuery } from "../pipeline/Secrets.ts"
 import { asStageError, permanent, StageError } from "../pipeline/StageError.ts"
-import { onFile } from "../formats/fileError.ts"
+import { type FileError, onFile } from "../formats/fileError.ts"
 import { type HubClient, type HubCommit, makeHubClient } from "./client.ts"
 import { hubConfig } from "./config.ts"
+import { hashFile, makeHasher } from "./expected.ts"
 import { type HubFile, isCommit } from "./listing.ts"
 import { type HttpsSource, type HubSource, parseSource, type Source } from "./source.ts"
 import { boundsOf, roomFor, withRoom } from "./room.ts"
@@ -33,8 +33,13 @@ export const source = (text: string): Effect.Effect<Source, StageError> => {
   return Result.isSuccess(parsed) ? Effect.succeed(parsed.success) : Effect.fail(permanent(parsed.failure.message))
 }
 
-const hub = (): Effect.Effect<HubClient, StageError> =>
-  Effect.map(Effect.mapError(hubConfig(process.env), asStageError), makeHubClient)
+const hub = Effect.suspend(() => Effect.map(hubConfig(process.env), makeHubClient))
+
+type Failure = StageError | Parameters<typeof asStageError>[0]
+
+/** Errors that are not the stage's yet become so; what says that the action is stale stays as it is. */
+const inStageTerms = <A>(effect: Effect.Effect<A, Failure>): Effect.Effect<A, StageError> =>
+  Effect.mapError(effect, error => (error instanceof StageError ? error : asStageError(error)))
 
 /**
  * What a source stands for, for the key of whoever reads it: digests of the files, a commit, an artifact.
@@ -45,31 +50,33 @@ export const identify = (
   sha256: string | undefined,
   context: IdentityContext
 ): Effect.Effect<Json, StageError> =>
-  Effect.gen(function* () {
-    const from = yield* source(text)
-    switch (from._tag) {
-      case "Embedded":
-        return { embedded: (yield* context.embedded(from.name)) as unknown as Json }
-      case "File": {
-        const files = yield* localFiles(from.path)
-        return {
-          files: yield* Effect.forEach(files, ({ file, path }) =>
-            Effect.map(context.fileDigest(file), digest => ({ path, ...digest }))
-          )
+  inStageTerms(
+    Effect.gen(function* () {
+      const from = yield* source(text)
+      switch (from._tag) {
+        case "Embedded":
+          return { embedded: (yield* context.embedded(from.name)) as unknown as Json }
+        case "File": {
+          const files = yield* localFiles(from.path)
+          return {
+            files: yield* Effect.forEach(files, ({ file, path }) =>
+              Effect.map(context.fileDigest(file), digest => ({ path, ...digest }))
+            )
+          }
         }
+        case "Https":
+          if (sha256 === undefined) {
+            return yield* permanent(
+              `${text} needs its SHA-256 beside it: what is behind an address may change`,
+              "set the parameter sha256 (`sha256sum FILE` prints it)"
+            )
+          }
+          return { name: basename(new URL(from.url).pathname) || "file", sha256 }
+        case "Hub":
+          return { type: from.type, repo: from.repo, path: from.path ?? null, commit: yield* commitOf(from, context) }
       }
-      case "Https":
-        if (sha256 === undefined) {
-          return yield* permanent(
-            `${text} needs its SHA-256 beside it: what is behind an address may change`,
-            "set the parameter sha256 (`sha256sum FILE` prints it)"
-          )
-        }
-        return { name: basename(new URL(from.url).pathname) || "file", sha256 }
-      case "Hub":
-        return { type: from.type, repo: from.repo, path: from.path ?? null, commit: yield* commitOf(from, context) }
-    }
-  })
+    })
+  )
 
 /** The commit that a revision names: asked for once, then remembered until `--refresh`. */
 const commitOf = (from: HubSource, context: IdentityContext): Effect.Effect<string, StageError> =>
@@ -77,9 +84,7 @@ const commitOf = (from: HubSource, context: IdentityContext): Effect.Effect<stri
     ? Effect.succeed(from.revision)
     : context.remember(
         `hub ${mirrorName(process.env["HF_ENDPOINT"])} ${from.type}/${from.repo}@${from.revision}`,
-        Effect.flatMap(hub(), client =>
-          Effect.map(Effect.mapError(client.resolve(from), asStageError), ({ commit }) => commit)
-        )
+        inStageTerms(Effect.flatMap(hub, client => Effect.map(client.resolve(from), ({ commit }) => commit)))
       )
 
 /** Tells mirrors apart without their addresses, which may hold a token. */
@@ -106,29 +111,26 @@ const fullUrl = (from: HttpsSource): Effect.Effect<string, StageError> => {
 /** The files of a path of this machine, sorted: itself, or all below it. */
 const localFiles = (
   path: string
-): Effect.Effect<ReadonlyArray<{ readonly path: string; readonly file: string }>, StageError> =>
-  Effect.mapError(
-    onFile(path, `read ${path}`, async () => {
-      const root = resolve(path)
-      const entries = await readdir(root, { recursive: true, withFileTypes: true }).catch((cause: unknown) => {
-        if (cause instanceof Error && "code" in cause && cause.code === "ENOTDIR") return undefined
-        throw cause
-      })
-      if (entries === undefined) return [{ path: basename(root), file: root }]
-      return entries
-        .filter(entry => entry.isFile())
-        .map(entry => join(entry.parentPath, entry.name))
-        .sort()
-        .map(file => ({
-          path: file
-            .slice(root.length + 1)
-            .split("\\")
-            .join("/"),
-          file
-        }))
-    }),
-    asStageError
-  )
+): Effect.Effect<ReadonlyArray<{ readonly path: string; readonly file: string }>, FileError> =>
+  onFile(path, `read ${path}`, async () => {
+    const root = resolve(path)
+    const entries = await readdir(root, { recursive: true, withFileTypes: true }).catch((cause: unknown) => {
+      if (cause instanceof Error && "code" in cause && cause.code === "ENOTDIR") return undefined
+      throw cause
+    })
+    if (entries === undefined) return [{ path: basename(root), file: root }]
+    return entries
+      .filter(entry => entry.isFile())
+      .map(entry => join(entry.parentPath, entry.name))
+      .sort()
+      .map(file => ({
+        path: file
+          .slice(root.length + 1)
+          .split("\\")
+          .join("/"),
+        file
+      }))
+  })
 
 export interface Obtain {
   readonly source: string
@@ -156,101 +158,87 @@ export const hubFiles = (
   { readonly client: HubClient; readonly at: HubCommit; readonly files: ReadonlyArray<HubFile> },
   StageError
 > =>
-  Effect.gen(function* () {
-    const client = yield* hub()
-    const commit =
-      typeof identity === "object" && identity !== null && "commit" in identity ? identity["commit"] : undefined
-    if (typeof commit !== "string" || !isCommit(commit)) return yield* permanent(`no commit is known for ${from.repo}`)
-    const at: HubCommit = { type: from.type, repo: from.repo, commit }
-    const files = yield* Effect.mapError(client.listFiles(at, from.path), asStageError)
-    return { client, at, files }
-  })
+  inStageTerms(
+    Effect.gen(function* () {
+      const client = yield* hub
+      const commit =
+        typeof identity === "object" && identity !== null && "commit" in identity ? identity["commit"] : undefined
+      if (typeof commit !== "string" || !isCommit(commit))
+        return yield* permanent(`no commit is known for ${from.repo}`)
+      const at: HubCommit = { type: from.type, repo: from.repo, commit }
+      const files = yield* client.listFiles(at, from.path)
+      return { client, at, files }
+    })
+  )
 
 /** Brings the files of a source to this machine. Embedded sources have no files of their own: they are adopted by digest. */
 export const obtain = (request: Obtain): Effect.Effect<ReadonlyArray<ObtainedFile>, StageError> =>
-  Effect.gen(function* () {
-    const from = yield* source(request.source)
-    const accepts = request.accepts ?? (() => true)
-    switch (from._tag) {
-      case "Embedded":
-        return yield* permanent(`${request.source} has no files on disk`)
-      case "File": {
-        const listed = yield* localFiles(from.path)
-        yield* sameListing(from.path, listed, request.identity)
-        const wanted = listed.filter(({ path }) => accepts(path))
-        const copied = yield* Effect.forEach(wanted, entry => copyIn(entry, request))
-        // A file that came or went while the others were copied is not part of what was keyed.
-        yield* sameListing(from.path, yield* localFiles(from.path), request.identity)
-        return copied
-      }
-      case "Https": {
-        const path = basename(new URL(from.url).pathname) || "file"
-        const to = join(request.directory, path)
-        const url = yield* fullUrl(from)
-        yield* Effect.mapError(
-          onFile(request.directory, `create ${request.directory}`, () => mkdir(request.directory, { recursive: true })),
-          asStageError
-        )
-        const bounds = yield* Effect.mapError(boundsOf(process.env), asStageError)
-        const content = yield* Effect.mapError(
-          downloadVerified({
-            bounds,
-            url,
-            to,
-            expected: { sha256: request.sha256 ?? "" },
-            onProgress: request.onProgress
-          }),
-          asStageError
-        )
-        return [{ path, file: to, ...content }]
-      }
-      case "Hub": {
-        const { at, client, files } = yield* hubFiles(from, request.identity)
-        const wanted = files.filter(({ path }) => accepts(path))
-        if (wanted.length === 0)
-          return yield* permanent(
-            `${request.source} has no file that is wanted here; it has ${files
-              .slice(0, 20)
-              .map(({ path }) => path)
-              .join(", ")}`
+  inStageTerms(
+    Effect.gen(function* () {
+      const from = yield* source(request.source)
+      const accepts = request.accepts ?? (() => true)
+      switch (from._tag) {
+        case "Embedded":
+          return yield* permanent(`${request.source} has no files on disk`)
+        case "File": {
+          const listed = yield* localFiles(from.path)
+          yield* sameListing(from.path, listed, request.identity)
+          const wanted = listed.filter(({ path }) => accepts(path))
+          const copied = yield* Effect.forEach(wanted, entry => copyIn(entry, request))
+          // A file that came or went while the others were copied is not part of what was keyed.
+          yield* sameListing(from.path, yield* localFiles(from.path), request.identity)
+          return copied
+        }
+        case "Https": {
+          const path = basename(new URL(from.url).pathname) || "file"
+          const to = join(request.directory, path)
+          const url = yield* fullUrl(from)
+          yield* onFile(request.directory, `create ${request.directory}`, () =>
+            mkdir(request.directory, { recursive: true })
           )
-        const bounds = yield* Effect.mapError(boundsOf(process.env), asStageError)
-        const done = yield* Effect.mapError(
-          client.download({ at, files: wanted, directory: request.directory, onProgress: request.onProgress, bounds }),
-          asStageError
-        )
-        return done.map(({ path, sha256, size }) => ({ path, file: join(request.directory, path), sha256, size }))
+          const bounds = yield* boundsOf(process.env)
+          const expected = { sha256: request.sha256 ?? "" }
+          const content = yield* downloadVerified({ bounds, url, to, expected, onProgress: request.onProgress })
+          return [{ path, file: to, ...content }]
+        }
+        case "Hub": {
+          const { at, client, files } = yield* hubFiles(from, request.identity)
+          const wanted = files.filter(({ path }) => accepts(path))
+          if (wanted.length === 0)
+            return yield* permanent(
+              `${request.source} has no file that is wanted here; it has ${files
+                .slice(0, 20)
+                .map(({ path }) => path)
+                .join(", ")}`
+            )
+          const { directory, onProgress } = request
+          const bounds = yield* boundsOf(process.env)
+          const done = yield* client.download({ at, files: wanted, directory, onProgress, bounds })
+          return done.map(({ path, sha256, size }) => ({ path, file: join(directory, path), sha256, size }))
+        }
       }
-    }
-  })
+    })
+  )
 
 /** Copies a file of this machine, and makes sure that it is still the one that the run was planned with. */
-const copyIn = (
+const copyIn = Effect.fnUntraced(function* (
   { file, path }: { readonly file: string; readonly path: string },
   request: Obtain
-): Effect.Effect<ObtainedFile, StageError> =>
-  Effect.gen(function* () {
-    const to = join(request.directory, path)
-    const { size: needed } = yield* Effect.mapError(
-      onFile(file, `look at ${file}`, () => stat(file)),
-      asStageError
-    )
-    yield* Effect.mapError(roomFor(to).need(needed), asStageError)
-    const content = yield* onFile(file, `copy ${file}`, async () => {
-      await mkdir(dirname(to), { recursive: true })
-      await copyFile(file, to)
-      const hash = createHash("sha256")
-      let size = 0
-      for await (const chunk of createReadStream(to, { highWaterMark: 1 << 20 }) as AsyncIterable<Uint8Array>) {
-        hash.update(chunk)
-        size += chunk.length
-      }
-      return { sha256: hash.digest("hex"), size }
-    }).pipe(withRoom(to, needed), Effect.mapError(asStageError))
-    const planned = plannedFiles(request.identity)?.find(entry => entry.path === path)
-    if (planned !== undefined && planned.sha256 !== content.sha256) return yield* changed(`${file} was changed`)
-    return { path, file: to, ...content }
-  })
+): Effect.fn.Return<ObtainedFile, FileError | StageError> {
+  const to = join(request.directory, path)
+  const { size } = yield* onFile(file, `look at ${file}`, () => stat(file))
+  yield* roomFor(to).need(size)
+  yield* onFile(file, `copy ${file}`, async () => {
+    await mkdir(dirname(to), { recursive: true })
+    await copyFile(file, to)
+  }).pipe(withRoom(to, size))
+  const hasher = makeHasher({ sha256: "" })
+  yield* hashFile(to, hasher)
+  const { content } = hasher.finish()
+  const planned = plannedFiles(request.identity)?.find(entry => entry.path === path)
+  if (planned !== undefined && planned.sha256 !== content.sha256) return yield* changed(`${file} was changed`)
+  return { path, file: to, ...content }
+})
 
 /** What is there is not what the key was made from: the action is planned anew, and the new content gets its own key. */
 const changed = (what: string) =>

@@ -1,9 +1,8 @@
 /** Downloads one file: resumable, in parallel ranges when it is large, every byte verified before it gets its name. */
 import { Effect, type Redacted } from "effect"
-import { createReadStream } from "node:fs"
 import { stat } from "node:fs/promises"
 import { contentLength, contentRange, strongEtag } from "./contentRange.ts"
-import { type Content, DigestError, type Expected, makeHasher } from "./expected.ts"
+import { type Content, DigestError, type Expected, hashFile, type Hasher, makeHasher } from "./expected.ts"
 import { type FileError, onFile } from "../formats/fileError.ts"
 import { exchange, type HttpError, type HttpOptions, type HttpReply, retrying } from "./http.ts"
 import { interrupted, refused } from "./httpError.ts"
@@ -70,9 +69,7 @@ export const verifyFile = Effect.fn("verifyFile")(function* (
   if (found === undefined || !found.isFile()) return undefined
   if (expected.size !== undefined && found.size !== expected.size) return undefined
   const hasher = makeHasher(expected)
-  yield* onFile(path, `read ${path}`, async () => {
-    for await (const chunk of createReadStream(path, { highWaterMark: 1024 * 1024 })) hasher.update(chunk)
-  })
+  yield* hashFile(path, hasher)
   const { content, mismatch } = hasher.finish()
   return mismatch === undefined ? content : undefined
 })
@@ -88,32 +85,21 @@ const downloadOnce = (transfer: Transfer) =>
       if (size !== undefined) yield* room.allow(size, transfer.url)
       const threshold = transfer.ranges?.thresholdBytes ?? rangeDefaults.thresholdBytes
       const inRanges = size !== undefined && size >= threshold && (yield* downloadRanges(transfer, part, size, room))
-      const content = inRanges
-        ? yield* verifyPart(transfer, part, size)
-        : yield* downloadFromStart(transfer, part, room)
+      const hasher = inRanges ? makeHasher(transfer.expected) : yield* downloadFromStart(transfer, part, room)
+      if (inRanges) yield* part.hash(hasher, size)
+      const { content, mismatch } = hasher.finish()
+      if (mismatch !== undefined) return yield* digestError(transfer.url, mismatch)
       yield* part.publish(transfer.to)
       return content
     })
   )
 
-const verifyPart = Effect.fnUntraced(function* (
-  transfer: Transfer,
-  part: PartFile,
-  size: number
-): Effect.fn.Return<Content, DigestError | FileError> {
-  const hasher = makeHasher(transfer.expected)
-  yield* part.hash(hasher, size)
-  const { content, mismatch } = hasher.finish()
-  if (mismatch !== undefined) return yield* digestError(transfer.url, mismatch)
-  return content
-})
-
-/** Downloads from the first byte to the last over one connection at a time, continuing what the part file holds. */
+/** Downloads from the first byte to the last over one connection at a time, continuing what the part file holds. The hasher has seen all of it. */
 const downloadFromStart = Effect.fnUntraced(function* (
   transfer: Transfer,
   part: PartFile,
   room: Room
-): Effect.fn.Return<Content, HttpError | DigestError | FileError> {
+): Effect.fn.Return<Hasher, HttpError | DigestError | FileError> {
   const { expected, url } = transfer
   let hasher = makeHasher(expected)
   let etag = part.found?.etag
@@ -185,9 +171,7 @@ const downloadFromStart = Effect.fnUntraced(function* (
     })
     yield* retrying(once, transfer.http ?? {}, () => furthest)
   }
-  const { content, mismatch } = hasher.finish()
-  if (mismatch !== undefined) return yield* digestError(url, mismatch)
-  return content
+  return hasher
 })
 
 const digestError = (url: string, { actual, expected }: { expected: string; actual: string }) =>
