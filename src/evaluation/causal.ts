@@ -34,13 +34,14 @@ export const makeCausalEvaluator = (
   { pad, ...shape }: BatchShape & { readonly pad: number }
 ): Effect.Effect<CausalEvaluator, EngineError, Scope.Scope> =>
   Effect.map(makeTokenLosses(engine, config, parameters, { ...shape, causal: true }), losses => ({
-    measure: (sequences, onRows) => {
-      let [nats, tokens] = [0, 0]
-      const visit = (values: Float32Array) => {
-        for (const value of values) nats += value
-        tokens += values.length
-      }
-      const measured = sequenceLosses({ ...shape, losses, pad }, sequences, packed(sequences, shape), visit, { onRows })
-      return Effect.map(measured, () => ({ nats, tokens }))
-    }
+    measure: (sequences, onRows) =>
+      Effect.gen(function* () {
+        let [nats, tokens] = [0, 0]
+        const visit = (values: Float32Array) => {
+          for (const value of values) nats += value
+          tokens += values.length
+        }
+        yield* sequenceLosses({ ...shape, losses, pad }, sequences, packed(sequences, shape), visit, { onRows })
+        return { nats, tokens }
+      })
   }))

@@ -24,12 +24,12 @@ const placesOf = ({ ids, maskable }: Evaluated): ReadonlyArray<number> =>
   Array.from(ids.keys()).filter(i => i > 0 && maskable[i] === 1)
 
 /** Sums of the losses of each draw's masked tokens; draws are packed into rows as they come. What did not fit into a row counts nothing. */
-const lossesOfDraws = <E>(
+const lossesOfDraws = Effect.fn("lossesOfDraws")(function* <E>(
   evaluation: DiffusionEvaluation,
   sequences: ReadonlyArray<Evaluated>,
   draws: ReadonlyArray<Draw>,
   onRows: (done: number, total: number) => Effect.Effect<void, E>
-) => {
+) {
   const sums = new Float64Array(draws.length)
   const clean = draws.map(({ sequence }) => sequences[sequence]!.ids)
   const read = draws.map(({ places, sequence }) => {
@@ -40,9 +40,9 @@ const lossesOfDraws = <E>(
   const visit = (losses: Float32Array, draw: number) => {
     for (const place of draws[draw]!.places) sums[draw]! += losses[place - 1] ?? 0
   }
-  const measured = sequenceLosses(evaluation, clean, packed(clean, evaluation), visit, { read, onRows })
-  return Effect.as(measured, sums)
-}
+  yield* sequenceLosses(evaluation, clean, packed(clean, evaluation), visit, { read, onRows })
+  return sums
+})
 
 /** A sequence's part of the bound. */
 export interface SequenceBound {

@@ -34,10 +34,13 @@ describe("likelihood under a causal model", () => {
           [3, 11]
         ] as const) {
           const { measure } = yield* makeCausalEvaluator(engine, config, buffers.views, { rows, length, pad: 0 })
-          const { nats, tokens } = yield* measure(sequences)
+          const measurement = measure(sequences)
+          const { nats, tokens } = yield* measurement
           const expected = sequences.reduce((sum, sequence) => sum + byHand(sequence), 0)
           expect(tokens).toBe(13)
           expect(nats).toBeCloseTo(expected, 4)
+          // A training runs it again and again.
+          expect(yield* measurement).toEqual({ nats, tokens })
         }
       })
     )
