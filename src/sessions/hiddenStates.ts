@@ -1,6 +1,6 @@
 /** Hidden states of token sequences at some layers. */
 import { Effect, type Scope } from "effect"
-import { packedArrays } from "../tokens/packing.ts"
+import { type PackedArrays, packedArrays } from "../tokens/packing.ts"
 import type { Buffers, Engine, EngineError } from "../engines/Engine.ts"
 import type { ModelConfig } from "../models/config.ts"
 import { forward, weightsOf } from "../models/decoder.ts"
@@ -17,14 +17,10 @@ export interface HiddenStatesOptions {
   readonly tokensPerPass: number
 }
 
-/** Prepares a model for rows of one length; then gives, for at most so many sequences, hidden states of each layer, f32 [rows x length x d]. */
+/** Prepares a model for rows of one length; then gives, for packed rows, hidden states of each layer, f32 [rows x length x d]. */
 export type RowStates<E> = (
-  options: Omit<HiddenStatesOptions, "tokensPerPass"> & BatchShape
-) => Effect.Effect<
-  (sequences: ReadonlyArray<ArrayLike<number>>) => Effect.Effect<ReadonlyArray<Float32Array<ArrayBuffer>>, E>,
-  E,
-  Scope.Scope
->
+  options: Pick<HiddenStatesOptions, "causal" | "layers"> & BatchShape
+) => Effect.Effect<(packed: PackedArrays) => Effect.Effect<ReadonlyArray<Float32Array<ArrayBuffer>>, E>, E, Scope.Scope>
 
 /** Hidden states of a sequence: for each layer f32 [tokens x d]. */
 export type OnSequence<E, R> = (
@@ -67,7 +63,9 @@ export const computeHiddenStates = <E, E2, R>(
         const run = yield* rowStates({ ...options, rows, length })
         for (let start = 0; start < members.length; start += rows) {
           const own = members.slice(start, start + rows)
-          const computed = yield* run(own.map(i => sequences[i]!))
+          const filled = Array.from({ length: rows }, (_, r) => (r < own.length ? [r] : []))
+          const texts = own.map(i => sequences[i]!)
+          const computed = yield* run(packedArrays(texts, filled, { capacity: length, pad: options.pad }))
           const width = length * hiddenSize
           for (const [r, sequence] of own.entries()) {
             const size = sequences[sequence]!.length * hiddenSize
@@ -85,18 +83,15 @@ export const computeHiddenStates = <E, E2, R>(
 /** Hidden states by a model whose parameters lie in buffers. */
 export const residentStates =
   (engine: Engine, config: ModelConfig, parameters: Buffers): RowStates<EngineError> =>
-  ({ causal, layers, length, pad, rows }) =>
-    Effect.gen(function* () {
-      const tokens = rowTensors({ rows, length })
-      const { hiddenStates } = forward(config, weightsOf(config, inputsOf(parameters)), tokens.ids, {
-        causal,
-        ...tokens
-      })
-      const wanted = Object.fromEntries(layers.map(layer => [String(layer), hiddenStates[layer]!]))
-      const { run } = yield* makeSession(engine, wanted, parameters)
-      return sequences => {
-        const filled = Array.from({ length: rows }, (_, r) => (r < sequences.length ? [r] : []))
-        const packed = packedArrays(sequences, filled, { capacity: length, pad })
-        return Effect.map(run({ ...packed }), found => layers.map(layer => found[String(layer)]!))
-      }
-    })
+  ({ causal, layers, ...shape }) => {
+    const tokens = rowTensors(shape)
+    const weights = weightsOf(config, inputsOf(parameters))
+    const { hiddenStates } = forward(config, weights, tokens.ids, { causal, ...tokens })
+    const wanted = Object.fromEntries(layers.map(layer => [String(layer), hiddenStates[layer]!]))
+    return Effect.map(
+      makeSession(engine, wanted, parameters),
+      ({ run }) =>
+        packed =>
+          Effect.map(run({ ...packed }), found => layers.map(layer => found[String(layer)]!))
+    )
+  }

@@ -3,7 +3,7 @@
  * files while the layer before computes. What is inside of a layer is computed again in the backward pass.
  */
 import { Effect, type Scope } from "effect"
-import { type PackedArrays, packedArrays } from "../tokens/packing.ts"
+import type { PackedArrays } from "../tokens/packing.ts"
 import type { StoredTensor } from "../formats/tensorFiles.ts"
 import type { Buffer, Buffers, Engine, EngineError, Executable } from "../engines/Engine.ts"
 import { vjp } from "../tensor/autodiff.ts"
@@ -207,15 +207,14 @@ export const makeLayerwise = (
 /** Hidden states by a model whose weights are read layer by layer. */
 export const layerwiseStates =
   (engine: Engine, model: LayerwiseModel): RowStates<StreamError | WeightsError> =>
-  ({ causal, layers, length, pad, rows }) =>
+  ({ layers, ...options }) =>
     Effect.map(
-      makeLayerwise(engine, model, { causal, rows, length }),
+      makeLayerwise(engine, model, options),
       ({ forward }) =>
-        sequences =>
+        packed =>
           Effect.gen(function* () {
-            const filled = Array.from({ length: rows }, (_, r) => (r < sequences.length ? [r] : []))
             const found = new Map<number, Float32Array<ArrayBuffer>>()
-            yield* forward(packedArrays(sequences, filled, { capacity: length, pad }), {
+            yield* forward(packed, {
               layers: Math.max(...layers),
               onStates: (layer, states) =>
                 layers.includes(layer) ? Effect.map(states, values => void found.set(layer, values)) : Effect.void

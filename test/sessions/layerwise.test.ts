@@ -101,11 +101,16 @@ describe.each(Object.entries(configs))("%s, layer by layer", (_name, config) => 
             }
           ])
         )
-        const options = { causal: true, pad: 0, layers: [0, 1], rows, length }
+        const options = { causal: true, layers: [0, 1], rows, length }
         const whole = yield* residentStates(engine, config, buffers.parameters.views)(options)
         const layerwise = yield* layerwiseStates(engine, { config, method: "masked", tensors: watched })(options)
-        for (const some of [sequences.slice(0, 2), sequences.slice(2)])
-          expect(yield* layerwise(some)).toEqual(yield* whole(some))
+        for (const filled of [
+          [[0], [1, 2]],
+          [[2], []]
+        ]) {
+          const packed = packedArrays(sequences, filled, { capacity: length, pad: 0 })
+          expect(yield* layerwise(packed)).toEqual(yield* whole(packed))
+        }
         expect([...read].some(name => name.startsWith("model.layers.0."))).toBe(true)
         expect([...read].filter(name => /layers\.[1-9]/.test(name))).toEqual([])
       })
