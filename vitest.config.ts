@@ -1,4 +1,5 @@
 import { defineConfig } from "vitest/config"
+import { entries } from "./src/runner/Entries.ts"
 
 export default defineConfig({
   test: {
@@ -11,5 +12,10 @@ export default defineConfig({
     testTimeout: 60_000,
     hookTimeout: 60_000
   },
-  resolve: { alias: { "dllm-pipeline": new URL("./src/index.ts", import.meta.url).pathname } }
+  resolve: {
+    alias: Object.entries(entries).map(([specifier, { module }]) => ({
+      find: new RegExp(`^${specifier}$`),
+      replacement: new URL(module, import.meta.url).pathname
+    }))
+  }
 })

@@ -72,7 +72,7 @@ const measure = (config: ModelConfig, directory: string, mode: (typeof modes)[nu
         : Effect.gen(function* () {
             const model = yield* makeLayerwiseModel(
               engine,
-              { config, method: "masked", tensors },
+              { config, json: {}, tensors },
               {
                 rows: 1,
                 length: tokens,

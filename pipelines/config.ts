@@ -3,15 +3,15 @@ import { join, relative } from "node:path"
 import { fileURLToPath } from "node:url"
 import type { Schema } from "effect"
 import { decodeAssembled, loadConfig, readConfig } from "../src/config/configFile.ts"
-import * as Origin from "../src/pipeline/Origin.ts"
 
 /** `configs/`: beside `pipelines/` in a checkout, beside `dist/`, which holds the build, when this is the built program. */
 const directory = fileURLToPath(
   new URL(import.meta.url.endsWith(".ts") ? "../configs" : "../../configs", import.meta.url)
 )
 
-const pathOf = (name: string): string => {
-  const path = join(directory, `${name}.yaml`)
+/** `configs/NAME.yaml`, or a file of one's own. */
+export const pathOf = (name: string | URL): string => {
+  const path = typeof name === "string" ? join(directory, `${name}.yaml`) : fileURLToPath(name)
   const shown = relative(process.cwd(), path)
   return shown.startsWith("..") ? path : shown
 }
@@ -20,24 +20,18 @@ const pathOf = (name: string): string => {
 export const config = <S extends Schema.Codec<unknown, unknown>>(schema: S, name: string): S["Type"] =>
   loadConfig(schema, pathOf(name))
 
-/** `configs/NAME.yaml` as it is written, whatever it holds. */
-export const readRow = (name: string): object => {
+/** A configuration as it is written, whatever it holds. */
+export const readRow = (name: string | URL): object => {
   const value = readConfig(pathOf(name))
   return typeof value === "object" && value !== null ? value : {}
 }
 
 /**
- * `configs/NAME.yaml` as it is written, with the fields of `over` laid on it, for a stage that takes them as parameters: it knows of every field where it
- * stands. Throws ConfigError where the schema would not take it.
+ * `configs/NAME.yaml` as it is written, for a stage that takes it as parameters: it knows of every field where it stands. Throws ConfigError where the schema would not
+ * take it.
  */
-export const written = <S extends Schema.Codec<unknown, unknown>>(
-  schema: S,
-  name: string,
-  over: { readonly [field: string]: unknown } = {}
-): S["Encoded"] => {
-  const path = pathOf(name)
-  const base = readConfig(path)
-  const value = typeof base === "object" && base !== null ? Origin.overlay(base, over) : base
-  decodeAssembled(schema, value, path)
+export const written = <S extends Schema.Codec<unknown, unknown>>(schema: S, name: string): S["Encoded"] => {
+  const value = readConfig(pathOf(name))
+  decodeAssembled(schema, value, pathOf(name))
   return value as S["Encoded"]
 }

@@ -1,172 +1,110 @@
-/** The rows of the comparison grid: their names, and the configurations that make them what they are. */
-import { Array as Arr } from "effect"
+/** Rows of a comparison: what a row is, and its configuration under a profile. */
+import { Array as Arr, Schema } from "effect"
 import { foreignIn, type Methods } from "../src/config/byMethod.ts"
+import { decodeAssembled } from "../src/config/configFile.ts"
 import type { ProfileConfig } from "../src/config/profile.ts"
+import type { Anchors, ModelFiles, TokenSequences, TrainingLog, Trajectories } from "../src/artifacts/kinds.ts"
+import type { Ref } from "../src/pipeline/Artifact.ts"
 import { ConfigError } from "../src/pipeline/ConfigError.ts"
 import { canonical } from "../src/pipeline/Digest.ts"
 import * as Origin from "../src/pipeline/Origin.ts"
-import { type MethodName, methodNames } from "../src/models/methodNames.ts"
+import type { AnyStage } from "../src/pipeline/Stage.ts"
+import type { MethodName } from "../src/methods/Method.ts"
 import { RowConfig } from "../src/methods/configuration.ts"
-import { trainMethods } from "../src/methods/parameters.ts"
-import { readRow, written } from "./config.ts"
+import { settings } from "../src/methods/settings.ts"
+import { train } from "../stages/train.ts"
+import { pathOf, readRow } from "./config.ts"
 
-type Settings = { readonly [field: string]: unknown }
+export type Settings = { readonly [field: string]: unknown }
 
 export interface GridRow {
   readonly name: string
   /** As it stands in tables. */
   readonly label: string
-  /** `configs/NAME.yaml`. */
-  readonly config: string
+  /** `configs/NAME.yaml` of this program, or a file of one's own: `new URL("./row.yaml", import.meta.url)`. */
+  readonly config: string | URL
   /** What must be known to read its numbers. */
   readonly note?: string
   /** The row that it varies: it has its sizes, and is compared with it. By default its own, and the first. */
   readonly against?: string
   /** Laid on the configuration. */
   readonly over?: { readonly train: Settings }
+  /** A stage of one's own that trains it. By default `train`, by the method that the configuration names. */
+  readonly trainedBy?: OwnTraining
 }
 
-/** The row that the others are compared with, if they name no other, is the first. */
-export const rows: Arr.NonEmptyReadonlyArray<GridRow> = [
-  { name: "no_align", label: "random masking", config: "compare_50x_no_align" },
-  { name: "with_align", label: "+ alignment, 4 layers", config: "compare_50x_with_align" },
-  { name: "with_align_all_layers", label: "+ alignment, all layers", config: "compare_50x_with_align_all_layers" },
-  { name: "with_trajectory", label: "+ alignment, trajectories", config: "compare_50x_with_trajectory" },
-  {
-    name: "ldlm",
-    label: "LDLM",
-    config: "compare_50x_ldlm",
-    note: "latents are drawn by diffusion and decoded at once, so a forward pass is one of the denoiser"
-  },
-  {
-    name: "vfm",
-    label: "VFM",
-    config: "compare_50x_vfm",
-    note: "the bound is that of its masks with the adapter's noise"
-  },
-  {
-    name: "cola",
-    label: "Cola DLM",
-    config: "compare_50x_cola",
-    note: "the bound is that of its masks without the latents, which guide decoding alone"
+/** A training of one's own. */
+export interface OwnTraining {
+  /** With the ports of `train` (`trainInputs`, `trainOutputs`); its parameters are the group `train` of the configuration. */
+  readonly stage: AnyStage & {
+    readonly settings: (args: never) => object
+    readonly written: (args: never) => object
   }
-]
-
-/** Rows that tell whether it is the method that works, beside those that they vary: asked for with --controls. */
-export const controls: ReadonlyArray<GridRow> = [
-  {
-    name: "shuffled_teacher",
-    label: "control: alignment, all layers, shuffled teacher",
-    config: "compare_50x_with_align_all_layers",
-    against: "with_align_all_layers",
-    note: "each token is aligned with the teacher's states of a token of another document",
-    over: { train: { shuffle_teacher: true } }
-  },
-  {
-    name: "random_order",
-    label: "control: alignment, trajectories in random order",
-    config: "compare_50x_with_trajectory",
-    against: "with_trajectory",
-    note: "as many tokens are revealed in each step, in a random order",
-    over: { train: { trajectory_mode: "random" } }
-  },
-  {
-    name: "no_pretraining",
-    label: "control: random masking, no pre-training",
-    config: "compare_50x_no_align",
-    note: "starts from fresh parameters of the same architecture",
-    over: { train: { pretrained: false } }
-  },
-  {
-    name: "block_causal",
-    label: "control: random masking, block-causal attention",
-    config: "compare_50x_no_align",
-    note: "a token sees its own block of 32 tokens and earlier ones, in training and decoding alike",
-    over: { train: { attention_block_size: 32 } }
-  }
-]
-
-/**
- * Rows 5 to 7 with a part taken out, or with what the seed's code did in its place: asked for with --ablations. docs/ldlm.md, docs/vfm.md and docs/cola.md say
- * what each is about.
- */
-export const ablations: ReadonlyArray<GridRow> = [
-  ...switched("ldlm", "LDLM", settings => ({ ldlm: settings }), {
-    whole_warmup: ["warm-up scales the whole loss", { warmup_scales: "loss" }],
-    batch_times: ["times learn from the batch's mean", { adaptive_losses: "batch" }],
-    no_positions: ["no positions", { latent_positions: false }],
-    no_prompt: ["no prompt", { prompt_length: 0 }],
-    tangent: ["tangent schedule", { noise_schedule: "tangent" }],
-    no_self_conditioning: ["no self-conditioning", { self_conditioning: false }],
-    no_decoder_noise: ["no noise on decoded latents", { decoder_noise_std: 0 }],
-    ascending: ["drawn upwards", { sampler_direction: "ascending" }]
-  }),
-  ...switched("vfm", "VFM", settings => ({ vfm: settings }), {
-    trained_base: ["the language model is trained, too", { freeze_base: false }],
-    replacing: ["noise replaces all embeddings", { noise_input: "replacing" }],
-    distances: ["distances to embeddings", { data_loss: "embedding" }],
-    masked_targets: ["distances to the embeddings of masks", { data_loss: "embedding", targets: "masked" }],
-    prefix: ["a beginning counts as visible", { observed: "prefix" }],
-    no_shift: ["no token shift", { token_shift: false }],
-    summed_kl: ["divergence summed over the width", { kl_scale: "sum" }]
-  }),
-  ...switched("cola", "Cola DLM", settings => settings, {
-    no_vae: ["no auto-encoder", { cola_vae: false }],
-    masked_source: ["latents of the masked text", { cola_source: "masked" }],
-    flowing: ["diffusion reaches the encoder", { cola_stop_gradient: false }],
-    coupled_tail: ["tail follows the noise", { cola_tail: "coupled" }],
-    no_condition: ["diffusion knows no text", { cola_condition: false }],
-    no_positions: ["no positions", { cola_positions: false }],
-    block_causal: ["block_causal", { cola_variant: "block_causal" }],
-    fast_block: ["fast_block", { cola_variant: "fast_block" }],
-    x0: ["predicts clean latents", { cola_prediction: "x0" }]
-  })
-]
-
-/** Rows like another, each with some of its settings changed. */
-function switched(
-  row: string,
-  label: string,
-  place: (settings: Settings) => Settings,
-  changes: { readonly [name: string]: readonly [what: string, settings: Settings] }
-): ReadonlyArray<GridRow> {
-  const note = rows.find(({ name }) => name === row)?.note
-  return Object.entries(changes).map(([name, [what, settings]]) => ({
-    name: `${row}_${name}`,
-    label: `${label}: ${what}`,
-    config: `compare_50x_${row}`,
-    against: row,
-    ...(note === undefined ? {} : { note }),
-    over: { train: place(settings) }
-  }))
+  /** The method that its models are decoded and measured by. */
+  readonly decodedBy: MethodName
 }
 
+/** What a training is given, and what comes of it. */
+export interface Trained {
+  readonly model: Ref<typeof ModelFiles>
+  readonly log: Ref<typeof TrainingLog>
+}
+interface Given extends Settings {
+  readonly name?: string
+  readonly base?: Ref<typeof ModelFiles>
+  readonly sequences?: Ref<typeof TokenSequences>
+  readonly heldOut?: Ref<typeof TokenSequences>
+  readonly anchors?: Ref<typeof Anchors>
+  readonly trajectories?: Ref<typeof Trajectories>
+}
+
+/** How a row is trained: a stage whose parameters are known when the plan is made. */
+interface TrainingStage {
+  (args: Given): Trained
+  readonly settings: (args: Given) => Settings
+  readonly written: (args: Given) => Settings
+}
+export const trainingOf = ({ trainedBy }: GridRow): TrainingStage =>
+  (trainedBy?.stage ?? train) as unknown as TrainingStage
+
+/** The method that a row's models are decoded by, given the settings of its training. */
+export const decodedBy = ({ trainedBy }: GridRow, { method }: Settings): MethodName =>
+  trainedBy?.decodedBy ?? (method as MethodName)
+
+/** Decoded as far as the rows must agree; the group `train` is decoded by the stage that takes it, `--set` laid on it. */
+const Written = Schema.Struct({ ...RowConfig.fields, train: Schema.Record(Schema.String, Schema.Unknown) })
+
 /**
- * The configuration of a row under a profile, as it is written. What the profile lays on all rows is meant for those whose method has the field.
+ * The configuration of a row under a profile, as it is written. What the profile lays on all rows is meant for those whose method has the field; `said` tells what `--set`
+ * makes of the group `train`, by which the method may be another.
  */
 export const configOf = (
-  { against, config, name, over = { train: {} } }: GridRow,
-  { row = {}, rows: all }: ProfileConfig
-) => {
-  const own = Origin.overlay(row[against ?? name] ?? {}, over)
-  const method = methodOf(Origin.overlay(readRow(config), Origin.overlay(all, own)))
-  const shared = all.train === undefined ? all : { ...all, train: meantFor(trainMethods, method, all.train) }
-  return written(RowConfig, config, Origin.overlay(shared, own))
+  { against, config, name, over = { train: {} }, trainedBy }: GridRow,
+  { row: single = {}, rows: all }: ProfileConfig,
+  said: (train: Settings) => Settings = train => train
+): (typeof Written)["Encoded"] => {
+  const file = readRow(config)
+  const own = Origin.overlay(single[against ?? name] ?? {}, over)
+  const { train: fields = {} } = Origin.overlay(file, Origin.overlay(all, own)) as { readonly train?: Settings }
+  const { method = "masked" } = said(fields)
+  const parameters = () => trainedBy?.stage.parameters as ReturnType<Methods[string]>
+  const [methods, chosen] =
+    trainedBy === undefined ? [settings, String(method)] : [{ ...settings, [name]: parameters }, name]
+  const shared = all.train === undefined ? all : { ...all, train: meantFor(methods, chosen, all.train) }
+  const value = Origin.overlay(file, Origin.overlay(shared, own))
+  decodeAssembled(Written, value, pathOf(config))
+  return value as unknown as (typeof Written)["Encoded"]
 }
 
-/** What a profile lays on every row, without the fields that only other methods have. */
-export const meantFor = (methods: Methods, method: MethodName, fields: Settings): Settings =>
-  foreignIn(methods, method, fields).reduce<Settings>(
-    (rest, { path }) =>
-      Origin.overlay(rest, path.reduceRight<unknown>((below, field) => ({ [field]: below }), null) as Settings),
-    fields
-  )
-
-/** The method of a row; one that is not known is refused where the row is decoded. */
-const methodOf = (row: Settings): MethodName => {
-  const { method } = (row["train"] ?? {}) as Settings
-  return methodNames.find(name => name === method) ?? "masked"
-}
+/** What a profile lays on every row, without the fields that only other methods have. Of a method that is not known, which is refused where it is decoded, all. */
+export const meantFor = (methods: Methods, method: string, fields: Settings): Settings =>
+  !Object.hasOwn(methods, method)
+    ? fields
+    : foreignIn(methods, method, fields).reduce<Settings>(
+        (rest, { path }) =>
+          Origin.overlay(rest, path.reduceRight<unknown>((below, field) => ({ [field]: below }), null) as Settings),
+        fields
+      )
 
 /** The profile for a first look. */
 export const quickly = ({ quick, ...profile }: ProfileConfig, name: string): ProfileConfig => {
@@ -200,7 +138,7 @@ export const inCommon = (
         if (canonical(here ?? null) === canonical(there ?? null)) continue
         const place = Origin.find(other, [group, field])
         throw new ConfigError({
-          at: place === undefined ? `configs/${config}.yaml` : Origin.format(place),
+          at: place === undefined ? pathOf(config) : Origin.format(place),
           message: `${group}.${field} is ${JSON.stringify(there)}, in the first row ${JSON.stringify(here)}`,
           advice: "the rows of a grid are compared on the same model and the same data"
         })

@@ -18,6 +18,7 @@ import { Effect } from "effect"
 import { type Plugin, rolldown } from "rolldown"
 import { isStage } from "../src/pipeline/Stage.ts"
 import { builtFile, noMethod } from "../src/runner/Codes.ts"
+import { entries, type Entry } from "../src/runner/Entries.ts"
 import * as Fingerprint from "../src/runner/Fingerprint.ts"
 import { builtins } from "./builtins.ts"
 import { graphOf } from "./graph.ts"
@@ -66,7 +67,7 @@ const bundle = async (): Promise<void> => {
       everything: "src/cli/everything.ts",
       worker: "src/cli/worker.ts",
       guard: "src/executors/guard.ts",
-      index: "src/index.ts",
+      ...Object.fromEntries(Object.values(entries).map(({ built, module }) => [built, module])),
       script: "src/cli/script.ts",
       whyPlaces: "src/cli/verbs/whyPlaces.ts",
       identityThread: "src/runner/identityThread.ts",
@@ -158,9 +159,9 @@ const settled = (fingerprint: Fingerprint.Fingerprint): Fingerprint.Fingerprint 
 
 /** Fingerprints of every stage that ships, for each of its methods. */
 const fingerprints = async (): Promise<Record<string, Record<string, Fingerprint.Fingerprint>>> => {
-  const found: Record<string, Record<string, Fingerprint.Fingerprint>> = {
-    [Fingerprint.ownPackage]: { [noMethod]: settled(await session.ours()) }
-  }
+  const found: Record<string, Record<string, Fingerprint.Fingerprint>> = {}
+  for (const entry of Object.keys(entries) as ReadonlyArray<Entry>)
+    found[entry] = { [noMethod]: settled(await session.ours(entry)) }
   for (const file of stageFiles) {
     const path = join(root, file)
     const bundled = join(fresh, `stage-${basename(file, ".ts")}.js`)
@@ -221,8 +222,8 @@ const install = (compared: string): string => {
   if (existsSync(place)) rmSync(fresh, { recursive: true })
   else renameSync(fresh, place)
   const before = current()
-  replace(join(dist, "index.js"), `export * from "./${name}/index.js"\n`)
-  replace(join(dist, "pages.js"), `export * from "./${name}/pages.js"\n`)
+  const reexported = [...Object.values(entries).map(({ built }) => built), "pages"].map(each => `${each}.js`)
+  for (const each of reexported) replace(join(dist, each), `export * from "./${name}/${each}"\n`)
   replace(join(dist, "main.js"), `import "./${name}/main.js"\n`)
   replace(join(dist, "sources.json"), compared)
   const now = new Date()
@@ -230,7 +231,7 @@ const install = (compared: string): string => {
     utimesSync(join(dist, before), now, now)
   for (const each of readdirSync(dist)) {
     const path = join(dist, each)
-    if (each === name || ["index.js", "main.js", "pages.js", "sources.json"].includes(each)) continue
+    if (each === name || [...reexported, "main.js", "sources.json"].includes(each)) continue
     if (statSync(path).mtimeMs > now.getTime() - keptMs) continue
     for (const gone of [path, join(root, "node_modules", ".cache", "pipeline", each)])
       rmSync(gone, { recursive: true, force: true })

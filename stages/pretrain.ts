@@ -1,5 +1,6 @@
 /** Pre-trains a causal language model from random weights. */
 import { Effect, Schema } from "effect"
+import { consistent } from "../src/config/consistent.ts"
 import { snakeKeys } from "../src/config/snakeKeys.ts"
 import { allSequences } from "../src/artifacts/sequences.ts"
 import { readTokenizer, tokenizerFiles } from "../src/artifacts/tokenizer.ts"
@@ -8,7 +9,7 @@ import { decodeModelConfig, ModelConfigFields } from "../src/models/families.ts"
 import { initialise } from "../src/models/parameters.ts"
 import * as Stage from "../src/pipeline/Stage.ts"
 import { asStageError, permanent } from "../src/pipeline/StageError.ts"
-import { languageModel, trainModel, trainNames, TrainSettings } from "../src/training/model.ts"
+import { languageModel, trainModel, trainNames, TrainSettings, wholeMicroBatches } from "../src/training/model.ts"
 import { causalObjective } from "../src/methods/causal/objective.ts"
 import { ModelFiles, Tokenizer, TokenSequences, TrainingLog } from "../src/artifacts/kinds.ts"
 
@@ -16,7 +17,7 @@ import { ModelFiles, Tokenizer, TokenSequences, TrainingLog } from "../src/artif
 export const PretrainSettings = Schema.Struct({
   /** As in `config.json`; `vocab_size` must hold the tokenizer's. */
   model: ModelConfigFields,
-  train: snakeKeys(TrainSettings, trainNames)
+  train: snakeKeys(TrainSettings, trainNames).check(consistent(wholeMicroBatches))
 })
 
 export const pretrain = Stage.make("pretrain", {

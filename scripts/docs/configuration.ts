@@ -6,13 +6,13 @@ import { fieldsOf } from "../../src/config/byMethod.ts"
 import type { Reasons } from "../../src/config/refusing.ts"
 import { setting } from "../../src/config/setting.ts"
 import { snakeCase } from "../../src/config/snakeKeys.ts"
-import { methodNames } from "../../src/models/methodNames.ts"
+import { methodNames } from "../../src/methods/Method.ts"
 import { fromIssue } from "../../src/pipeline/SchemaProblem.ts"
 import { dataFields, modelFields } from "../../src/methods/configuration.ts"
 import { trainNames } from "../../src/training/model.ts"
 import { DiffusionSettings } from "../../src/methods/shared/masks/objective.ts"
 import { ObserverSettings } from "../../src/methods/shared/observers.ts"
-import { trainMethods } from "../../src/methods/parameters.ts"
+import { settings } from "../../src/methods/settings.ts"
 import { ColaSettings } from "../../src/methods/cola/settings.ts"
 import { boundFields } from "../../src/methods/shared/settings.ts"
 import { LdlmSettings } from "../../src/methods/ldlm/settings.ts"
@@ -40,7 +40,7 @@ const trainSections: { readonly [title: string]: Section } = {
       "training/loop",
       "training/model",
       "methods/shared/settings",
-      "methods/parameters"
+      "methods/masked/settings"
     ]
   },
   "What is looked at": { fields: ObserverSettings.fields, modules: ["methods/shared/probe", "methods/shared/panels"] },
@@ -81,7 +81,7 @@ $ pipeline plan compare-50x --set train.rmpad=true
 error configs/compare_50x_no_align.yaml and --set: train/no_align.rmpad: not supported: rows are always packed, and documents of a row do not see each other, got true
 \`\`\`
 
-This page is made from the schemas (\`src/methods/parameters.ts\`) and the comments above their fields by \`node scripts/docs/configuration.ts\`.
+This page is made from the schemas (\`src/methods/settings.ts\`) and the comments above their fields by \`node scripts/docs/configuration.ts\`.
 `
 
 const fileName = (name: string): string => renamed[name] ?? snakeCase(name)
@@ -120,7 +120,7 @@ const cell = (text: string): string => text.replaceAll("|", "\\|")
 
 /** The methods that have a field. */
 const methodsWith = (field: string): string => {
-  const methods = methodNames.filter(method => fieldsOf(trainMethods[method]()).includes(field))
+  const methods = methodNames.filter(method => fieldsOf(settings[method]()).includes(field))
   return methods.length === methodNames.length ? "all" : methods.map(method => `\`${method}\``).join(", ")
 }
 

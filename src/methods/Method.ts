@@ -1,25 +1,52 @@
 /**
- * The methods by which a model may have been made into a diffusion model, as far as decoding and evaluation know them: what its `config.json` says stands
- * beside the language model decides. A method is a module with the functions of `Method`, loaded when a model asks for it.
+ * A method: a way to make a diffusion model of an autoregressive one. Each is a folder beside this file, and a line in each table below; everything that goes by
+ * method (the stages that train and decode, `generate`, `export`, the grid, docs/configuration.md) reads these. What a method is:
+ *
+ *     settings.ts    parameters of the stage `train`, a schema              settings (settings.ts)
+ *     train.ts       the training: parameters, objective, evaluation        trainings
+ *     method.ts      what stands beside the language model, decoding,       decodings
+ *                    a bound of the likelihood, reconstruction
+ *     networks.ts, objective.ts, decode.ts: what these consist of
+ *
+ * The parts are loaded one by one, so that the key of a training holds no decoder, and that of a measurement no objective; the key of either, no other method.
  */
-import { asStageError } from "../pipeline/StageError.ts"
+import { asStageError, type StageError } from "../pipeline/StageError.ts"
 import { Effect, type Scope } from "effect"
 import type { Engine, EngineError } from "../engines/Engine.ts"
 import type { TokenLosses } from "../sessions/tokenLosses.ts"
 import { loadParameters, type LoadedModel, type OpenModel } from "../models/artifact.ts"
-import type { LatentFormat } from "./shared/latents/latentFormat.ts"
-import type { LatentModel, LatentModelOf } from "./shared/latents/latentModel.ts"
-import type { MethodName } from "../models/methodNames.ts"
 import type { BatchShape } from "../models/nextTokenLoss.ts"
 import type { DiffusionDecoding } from "../decoding/diffusion.ts"
 import type { Generator, GeneratorShape } from "../sessions/generator.ts"
-import type { Reconstruction } from "./shared/latents/reconstruction.ts"
 import type { Sampling } from "../decoding/sampling.ts"
+import type { ModelTraining } from "../training/model.ts"
+import type { TrainingGiven } from "./shared/trainBy.ts"
+import type { LatentFormat } from "./shared/latents/latentFormat.ts"
+import type { SettingsOf } from "./settings.ts"
+import type { Reconstruction } from "./shared/latents/reconstruction.ts"
+
+/** The methods, in the order of lists, and how a model of each writes text: it reveals masks, or decodes latents at once. The first is that of models and settings which name none. */
+export const decodes = { masked: "masks", ldlm: "latents", vfm: "masks", cola: "masks" } as const
+export type MethodName = keyof typeof decodes
+export const methodNames = Object.keys(decodes) as ReadonlyArray<MethodName>
+
+/** How a method trains. */
+export interface Training<Settings> {
+  readonly training: (given: TrainingGiven<Settings>) => Effect.Effect<ModelTraining, StageError>
+}
+
+export const trainings: { readonly [name in MethodName]: () => Promise<Training<SettingsOf<name>>> } = {
+  masked: () => import("./masked/train.ts"),
+  ldlm: () => import("./ldlm/train.ts"),
+  vfm: () => import("./vfm/train.ts"),
+  cola: () => import("./cola/train.ts")
+}
 
 /** The settings of methods that decode by masks. */
 export type MaskDecoding = Omit<DiffusionDecoding, "steps">
 
-export interface Method {
+/** What a method's models are to those who decode and measure. */
+export interface Decoding {
   /** What stands beside the language model. Left out where nothing does. */
   readonly latent?: LatentFormat
   /** `decoding`: the method's own settings; of all methods they say how tokens are drawn. */
@@ -44,31 +71,30 @@ export interface Method {
   ) => Effect.Effect<Reconstruction | undefined, EngineError, Scope.Scope>
 }
 
-const methods: { readonly [name in MethodName]: () => Promise<Method> } = {
+export const decodings: { readonly [name in MethodName]: () => Promise<Decoding> } = {
   masked: () => import("./masked/method.ts"),
   ldlm: () => import("./ldlm/method.ts"),
   vfm: () => import("./vfm/method.ts"),
   cola: () => import("./cola/method.ts")
 }
 
-export const methodNamed = (name: MethodName): Effect.Effect<Method> => Effect.promise(methods[name])
-
-/** Reads the parameters of an opened model into an engine's memory, those of what its method puts beside the language model among them. */
-export const loadWith = Effect.fn("loadWith")(function* (
-  engine: Engine,
-  opened: OpenModel,
-  { latent: format }: Pick<Method, "latent">
-) {
-  if (format === undefined) return { ...opened, parameters: yield* loadParameters(engine, opened, []) }
-  const { config, json } = opened
-  const latent = yield* Effect.mapError(format.decode(json, config), asStageError)
-  const parameters = yield* loadParameters(engine, opened, format.specs(latent, config))
-  return { ...opened, latent, parameters } satisfies LoadedModel as LoadedModel
+/** For `methods` of `Stage.make`, in a stage that chooses by its parameter `method`: the modules of each method that it reaches. */
+export const modulesOf = <Module extends `.${string}`>(of: (name: MethodName) => ReadonlyArray<Module>) => ({
+  by: "method" as const,
+  dispatch: ["../src/methods/Method.ts", "../src/methods/settings.ts"] as const,
+  modules: Object.fromEntries(methodNames.map(name => [name, of(name)]))
 })
 
-/** What a model says of its latent model, for the method's own module: that of another method is a defect of the caller. */
-export const latentOf = <M extends LatentModel["method"]>({ latent }: LoadedModel, method: M): LatentModelOf<M> => {
-  if (latent?.method !== method)
-    throw new Error(`a model of the method ${latent?.method ?? "masked"} as one of ${method}`)
-  return latent as LatentModelOf<M>
-}
+/** The method of a model: what stands beside its language model is described by a field of `config.json` that bears the method's name. */
+export const methodOf = ({ json }: Pick<OpenModel, "json">): MethodName =>
+  methodNames.find(name => json[name] !== undefined) ?? "masked"
+
+/** Reads an opened model into an engine's memory, what its method puts beside the language model too. */
+export const loadWhole = Effect.fn("loadWhole")(function* (engine: Engine, opened: OpenModel) {
+  const method = yield* Effect.promise(decodings[methodOf(opened)])
+  const { config, json } = opened
+  const latent = method.latent && (yield* Effect.mapError(method.latent.decode(json, config), asStageError))
+  const parameters = yield* loadParameters(engine, opened, method.latent?.specs(latent, config) ?? [])
+  const model: LoadedModel = { ...opened, parameters, ...(latent === undefined ? {} : { latent }) }
+  return { method, model }
+})

@@ -8,7 +8,8 @@ import { refusing } from "../config/refusing.ts"
 import { ChatTemplate } from "../tokens/sequences.ts"
 import { PositiveInt, setting } from "../config/setting.ts"
 import { snakeKeys } from "../config/snakeKeys.ts"
-import { TrainParameters } from "./parameters.ts"
+import { byMethod } from "../config/byMethod.ts"
+import { settings } from "./settings.ts"
 import { unsupportedData, unsupportedModel, unsupportedTrain } from "./unsupported.ts"
 
 /** Fields of the group `model`. */
@@ -37,6 +38,6 @@ export const dataFields = {
 export const RowConfig = Schema.Struct({
   model: refusing(snakeKeys(Schema.Struct(modelFields)), unsupportedModel),
   data: refusing(snakeKeys(Schema.Struct(dataFields)), unsupportedData),
-  train: refusing(TrainParameters, unsupportedTrain)
+  train: refusing(byMethod("method", "masked", settings), unsupportedTrain)
 })
 export type RowConfig = typeof RowConfig.Type

@@ -6,9 +6,9 @@ import { parseTokenizer, type TokenizerFiles } from "../tokens/tokenizer.ts"
 import { tokenizerConfigFile, tokenizerFile } from "../artifacts/tokenizer.ts"
 import type { Buffers, Engine } from "../engines/Engine.ts"
 import type { ArtifactReader, ArtifactWriter } from "../pipeline/StageContext.ts"
+import { ownField } from "../pipeline/ownField.ts"
 import { describe } from "../pipeline/Problem.ts"
 import { asStageError, permanent, StageError } from "../pipeline/StageError.ts"
-import { type LatentName, methodNameOf } from "./methodNames.ts"
 import { parameterAliases, parameterSpecs } from "./config.ts"
 import { decodeModelConfig, families, ourTensors } from "./families.ts"
 import type { Family } from "./families/family.ts"
@@ -47,8 +47,6 @@ export const openModel = Effect.fn("openModel")(
       return yield* permanent(`config.json: token_shift is ${describe(tokenShift)}; it must be true or false`)
     return {
       config,
-      /** Of this method's networks beside the language model this knows nothing but the name. */
-      method: methodNameOf(json),
       json,
       tokenizer,
       tensors,
@@ -65,19 +63,19 @@ export type OpenModel = Effect.Success<ReturnType<typeof openModel>>
 /** A model with its parameters on an engine. */
 export interface LoadedModel extends OpenModel {
   readonly parameters: Buffers
-  /** What stands beside the language model, where it was asked for and there is anything. */
-  readonly latent?: { readonly method: LatentName }
+  /** What stands beside the language model, by the name of its method, where it was asked for and there is anything. */
+  readonly latent?: { readonly method: string }
 }
 
-/** The stored tensors of the networks beside the language model, by their names. */
-export const tensorsBeside = ({ method, tensors }: Pick<OpenModel, "method" | "tensors">) =>
-  [...tensors.keys()].filter(name => name.startsWith(`${method}.`)).map(name => ({ name }))
+/** The stored tensors of the networks beside the language model: their names begin with that of the field of `config.json` that describes them. */
+export const tensorsBeside = ({ json, tensors }: Pick<OpenModel, "json" | "tensors">) =>
+  [...tensors.keys()].filter(name => typeof ownField(json, name.split(".")[0]!) === "object").map(name => ({ name }))
 
 /** Reads the parameters of an opened model's language model into an engine's memory, and those of `beside`; without these the networks beside it stay where they are. */
 export const loadParameters = Effect.fn("loadParameters")(
   function* (
     engine: Engine,
-    model: Pick<OpenModel, "config" | "method" | "tensors">,
+    model: Pick<OpenModel, "config" | "json" | "tensors">,
     beside?: ReadonlyArray<ParameterSpec>
   ) {
     const { config, tensors } = model

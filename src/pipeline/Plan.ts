@@ -24,6 +24,8 @@ export interface PlanNode {
   readonly parametersText: string
   /** The parameters as the pipeline gave them, before overrides and defaults: their origins tell file and line (see Origin.ts). */
   readonly given?: unknown
+  /** What `--set` has laid on them, as it was typed; the last of a path counts. */
+  readonly set?: ReadonlyArray<{ readonly path: ReadonlyArray<string>; readonly text: string }>
   /** By port in the stage's order of declaration. */
   readonly wires: ReadonlyArray<Wire>
 }

@@ -22,6 +22,13 @@ export interface Override {
   readonly text: string
 }
 
+/** One that means a stage, with the path below it. */
+interface Laid {
+  readonly override: Override
+  readonly path: ReadonlyArray<string>
+  readonly text: string
+}
+
 let active: PlanBuilder | undefined
 
 /** The builder of the pipeline being evaluated. Throws when a stage is called anywhere else. */
@@ -79,10 +86,11 @@ export class PlanBuilder {
       this.#wire(wires, label, port, stage.inputs[port]!, ownField(args, port), caller)
     }
     const { decoded, given, overrides, text } = this.#parameters(stage, label, args, caller)
-    for (const override of overrides) this.#used.add(override)
+    for (const { override } of overrides) this.#used.add(override)
+    const set = overrides.map(({ path, text: typed }) => ({ path, text: typed }))
     this.#checkResources(stage, label, decoded, caller)
     const id = this.nodes.length
-    this.nodes.push({ id, label, stage, parameters: decoded, parametersText: text, given, wires })
+    this.nodes.push({ id, label, stage, parameters: decoded, parametersText: text, given, set, wires })
     this.#labels.set(label, id)
     const outputs: Record<string, Ref> = {}
     for (const output of Object.keys(stage.outputs)) {
@@ -94,6 +102,12 @@ export class PlanBuilder {
   /** The parameters that a call of a stage with these arguments gets, overrides laid on them: what wiring may depend on. */
   settings(stage: AnyStage, args: Record<string, unknown>, caller: (...args: never) => unknown): unknown {
     return this.#parameters(stage, this.#label(stage, this.#name(stage, args, caller)), args, caller).decoded
+  }
+
+  /** The same before they are decoded. */
+  written(stage: AnyStage, args: Record<string, unknown>, caller: (...args: never) => unknown): unknown {
+    const { given, overrides } = this.#laid(stage, this.#label(stage, this.#name(stage, args, caller)), args)
+    return overrides.reduce((value: unknown, { override, path }) => setAt(value, path, override.value), given)
   }
 
   #name(stage: AnyStage, { name }: Record<string, unknown>, caller: (...args: never) => unknown): string | undefined {
@@ -182,20 +196,25 @@ export class PlanBuilder {
     }
   }
 
+  /** What a call gives as parameters, and what `--set` lays on them. */
+  #laid(stage: AnyStage, label: string, args: Record<string, unknown>) {
+    const overrides: ReadonlyArray<Laid> = this.#overrides.flatMap(override => {
+      const path = pathBelow(override, stage.name, label)
+      return path === undefined ? [] : [{ path, text: override.text, override }]
+    })
+    return { given: Origin.without(args, ["name", ...Object.keys(stage.inputs)]), overrides }
+  }
+
   #parameters(
     stage: AnyStage,
     label: string,
     args: Record<string, unknown>,
     caller: (...args: never) => unknown
-  ): Decoded & { readonly given: object; readonly overrides: ReadonlyArray<Override> } {
-    const given = Origin.without(args, ["name", ...Object.keys(stage.inputs)])
+  ): Decoded & { readonly given: object; readonly overrides: ReadonlyArray<Laid> } {
+    const { given, overrides } = this.#laid(stage, label, args)
     let decoder = this.#decoders.get(stage)
     if (decoder === undefined)
       this.#decoders.set(stage, (decoder = makeDecoder(stage, this.#explain[stage.name] ?? stage.parameters)))
-    const overrides = this.#overrides.flatMap(override => {
-      const path = pathBelow(override, stage.name, label)
-      return path === undefined ? [] : [{ path, text: override.text, override }]
-    })
     const decoded = (laid: typeof overrides) =>
       decoder(
         laid.reduce((value: unknown, { override, path }) => setAt(value, path, override.value), given),
@@ -210,11 +229,7 @@ export class PlanBuilder {
           return placed(problem, given) ?? { at: this.#at(caller), message: problem.message, advice: problem.advice }
         })
       )
-    const taken = (laid: typeof overrides, result: Decoded) => ({
-      ...result,
-      given,
-      overrides: laid.map(({ override }) => override)
-    })
+    const taken = (laid: typeof overrides, result: Decoded) => ({ ...result, given, overrides: laid })
     const result = decoded(overrides)
     if (Result.isSuccess(result)) return taken(overrides, result.success)
     // What is set for all uses of a stage is meant for those that have the parameter.

@@ -144,6 +144,8 @@ export interface Stage<
    * parameter asks here, as what it passes itself may be overridden.
    */
   readonly settings: (args: P["Encoded"] & { readonly name?: string }) => P["Type"]
+  /** The same as they are written, right or wrong: for what must be known before they are complete. */
+  readonly written: (args: object & { readonly name?: string }) => { readonly [name: string]: unknown }
 }
 
 /**
@@ -180,6 +182,7 @@ export const make = <
     return outputs.length === 1 ? references[outputs[0]!] : references
   }
   call.settings = (args: Record<string, unknown>): unknown => current(name).settings(self, args, call.settings)
+  call.written = (args: Record<string, unknown>): unknown => current(name).written(self, args, call.written)
   Object.defineProperty(call, "name", { configurable: true })
   const self = Object.defineProperties(call, Object.getOwnPropertyDescriptors(stage)) as unknown as AnyStage
   Scheduling.declare(self, name, options)

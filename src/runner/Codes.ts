@@ -6,6 +6,7 @@ import { canonical, type Digest } from "../pipeline/Digest.ts"
 import type { PlanNode } from "../pipeline/Plan.ts"
 import type { AnyStage } from "../pipeline/Stage.ts"
 import { permanent, type StageError } from "../pipeline/StageError.ts"
+import { entries } from "./Entries.ts"
 import * as Fingerprint from "./Fingerprint.ts"
 import * as FreshIdentity from "./FreshIdentity.ts"
 import * as InMemory from "./InMemory.ts"
@@ -169,7 +170,7 @@ const computed = (
         `its methods: ${Object.keys(specifiers).join(", ")}`
       )
     }
-    const declared = canonical({ methods: stage.methods ?? null, files: stage.files, ours: session.built?.digest })
+    const declared = canonical({ methods: stage.methods ?? null, files: stage.files, ours: oursOf(session.built) })
     const name = `fingerprint ${memoryVersion} ${location.file}#${location.export}#${method}`
     const remembered = recall(memory.get(name), declared)
     const renewed = remembered === undefined ? undefined : Fingerprint.renewed(remembered)
@@ -205,5 +206,9 @@ const builtFingerprints = (dist: string): BuiltFingerprints => {
 }
 
 /** What users' stages import of the built program. */
-const builtOurs = (dist: string | undefined): Fingerprint.Fingerprint | undefined =>
-  dist === undefined ? undefined : builtFingerprints(dist)[Fingerprint.ownPackage]?.[noMethod]
+const builtOurs = (dist: string | undefined): Fingerprint.Built =>
+  dist === undefined
+    ? {}
+    : Object.fromEntries(Object.keys(entries).map(entry => [entry, builtFingerprints(dist)[entry]?.[noMethod]]))
+
+const oursOf = (built: Fingerprint.Built): ReadonlyArray<string> => Object.values(built).map(each => each!.digest)

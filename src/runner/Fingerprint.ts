@@ -7,6 +7,7 @@ import { canonical, type Digest, sha256 } from "../pipeline/Digest.ts"
 import { append } from "../pipeline/lists.ts"
 import type { AnyStage } from "../pipeline/Stage.ts"
 import { permanent, type StageError } from "../pipeline/StageError.ts"
+import { entries, type Entry } from "./Entries.ts"
 import { isAboutPackages, packageRootOf } from "./code/Packages.ts"
 import { loadingFlags } from "./code/Resolve.ts"
 import { Program } from "./code/Program.ts"
@@ -62,16 +63,19 @@ export const ownPackage = "dllm-pipeline"
 /** Above `src/runner/`, and above `dist/<build>/`. */
 export const ownRoot = fileURLToPath(new URL("../..", import.meta.url)).replace(/\/$/, "")
 
+/** Fingerprints of what this program exports, by the specifier. */
+export type Built = { readonly [entry in Entry]?: Fingerprint | undefined }
+
 /** Sources and programs that several fingerprints share: each module is read and parsed once. */
 export class Session {
   readonly sources = new Sources()
   #program: Program | undefined
-  #ours: Promise<Fingerprint> | undefined
+  readonly #ours = new Map<Entry, Promise<Fingerprint>>()
 
-  /** What a user's stage imports of this program, when the build knows that. */
-  readonly built: Fingerprint | undefined
+  /** What users' stages import of this program, when the build knows that. */
+  readonly built: Built
 
-  constructor(built?: Fingerprint) {
+  constructor(built: Built = {}) {
     this.built = built
   }
 
@@ -84,9 +88,15 @@ export class Session {
     return this.#program
   }
 
-  ours(): Promise<Fingerprint> {
-    if (this.built !== undefined) return Promise.resolve(this.built)
-    return (this.#ours ??= analyse({ file: join(ownRoot, "src", "index.ts"), export: "*" }, this))
+  ours(entry: Entry): Promise<Fingerprint> {
+    const built = this.built[entry]
+    const known =
+      this.#ours.get(entry) ??
+      (built === undefined
+        ? analyse({ file: join(ownRoot, entries[entry].module), export: "*" }, this)
+        : Promise.resolve(built))
+    this.#ours.set(entry, known)
+    return known
   }
 }
 
@@ -145,18 +155,21 @@ const analyse = async (target: FingerprintTarget, session: Session): Promise<Fin
     for (const path of below) if (isModule(program, path)) reach.add(path, "*")
     reach.finish()
   }
-  const { checksums, ours, roots, versions } = reach.packages()
+  const { checksums, entries: reached, roots, versions } = reach.packages()
   const loadable = reach.loadable()
-  const own = ours ? await session.ours() : undefined
+  const own = await Promise.all(reached.map(entry => session.ours(entry)))
+  const ours = own.map(({ digest }) => digest).join(" ")
   const flags = loadingFlags()
   return {
-    digest: withFlags(
-      sha256(canonical({ code: reach.code(), packages: checksums, ...(own === undefined ? {} : { ours: own.digest }) }))
-    ),
+    digest: withFlags(sha256(canonical({ code: reach.code(), packages: checksums, ...(ours === "" ? {} : { ours }) }))),
     flags,
     modules: reach.modules(),
-    packages: own === undefined ? versions : { ...versions, ...own.packages, [ownPackage]: own.digest.slice(0, 12) },
-    seen: [...reach.looks.seen.values(), ...(own?.seen ?? [])],
+    packages: Object.assign(
+      {},
+      versions,
+      ...own.map((each, i) => ({ ...each.packages, [reached[i]!]: each.digest.slice(0, 12) }))
+    ) as Fingerprint["packages"],
+    seen: [...reach.looks.seen.values(), ...own.flatMap(({ seen }) => seen)],
     unhooked: [...new Set([...unhooked(reach, loadable), ...[...declared.seen.values()].filter(isContent)])],
     loadable,
     silent: reach.silent(),

@@ -46,7 +46,7 @@ export interface Layerwise {
   readonly stored: (name: string) => StoredTensor
 }
 
-type LayerwiseModel = Pick<OpenModel, "config" | "method" | "tensors">
+type LayerwiseModel = Pick<OpenModel, "config" | "json" | "tensors">
 
 const gradientName = (name: string): string => `gradient/${name}`
 

@@ -15,7 +15,7 @@ import type { ParameterBuffers } from "../models/parameters.ts"
 import { loadWeights, matchWeights, saveWeights, type WeightsError } from "../models/weights.ts"
 import { metricsFile } from "./log.ts"
 import { LossScale } from "./lossScale.ts"
-import { Memory } from "./objective.ts"
+import { ObjectiveState } from "./objective.ts"
 import type { TrainingBuffers } from "./trainer.ts"
 
 /** What a training knows besides its tensors. Random numbers and the place in the data follow from the step. */
@@ -30,8 +30,8 @@ export const TrainingState = Schema.Struct({
   tokens: Schema.Int,
   /** Operations of all matrix products; see measures.ts. */
   flops: Schema.Finite,
-  /** Of the objective, where it has one. */
-  memory: Schema.optionalKey(Memory),
+  /** The objective's state, where it has one. */
+  memory: Schema.optionalKey(ObjectiveState),
   /** Where products are in f16. */
   lossScale: Schema.optionalKey(LossScale)
 })

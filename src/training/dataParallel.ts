@@ -4,7 +4,7 @@ import { type Buffer, type Engine, EngineError } from "../engines/Engine.ts"
 import { allReduce, input } from "../tensor/ops.ts"
 import { makeProgram } from "../tensor/Program.ts"
 
-export interface Together {
+export interface DataParallel {
   /** Those of a step's micro-batches that this process computes. All processes must have as many. */
   readonly own: <A>(microBatches: ReadonlyArray<A>) => Effect.Effect<ReadonlyArray<A>, EngineError>
   /** Makes the gradients those of all processes; returns the losses of all. */
@@ -12,11 +12,11 @@ export interface Together {
 }
 
 /** Prepares it for the flat gradients [n] of a training with so many parts of the loss. Does nothing in a process alone. */
-export const makeTogether = (
+export const makeDataParallel = (
   engine: Engine,
   gradients: Buffer,
   parts: number
-): Effect.Effect<Together, EngineError, Scope.Scope> =>
+): Effect.Effect<DataParallel, EngineError, Scope.Scope> =>
   Effect.gen(function* () {
     const { rank, size } = engine.world
     if (size === 1) return { own: all => Effect.succeed(all), sum: losses => Effect.succeed(losses) }

@@ -13,7 +13,7 @@ import { type FreezeError, groupParameters, splitParameters } from "./groups.ts"
 import { openLog, type Scalars } from "./log.ts"
 import { initialLossScale, nextLossScale, tooLarge } from "./lossScale.ts"
 import { amounts, memoryMeasures, updateMeasures, workMeasures } from "./measures.ts"
-import type { Memory, Objective } from "./objective.ts"
+import type { Objective, ObjectiveState } from "./objective.ts"
 import { LearningRate, learningRate } from "./schedule.ts"
 import { allocateTraining, makeTrainer, type TrainingBuffers } from "./trainer.ts"
 
@@ -77,8 +77,8 @@ export interface Training<E> {
     readonly every: number
     readonly prepare: (
       buffers: TrainingBuffers,
-      /** The objective's memory as it is when it is asked for. */
-      memory: () => Memory
+      /** The objective's state as it is when it is asked for. */
+      objectiveState: () => ObjectiveState
     ) => Effect.Effect<Effect.Effect<Scalars, E>, E, Scope.Scope>
   }
   readonly observers?: ReadonlyArray<Observer<E>>
@@ -121,7 +121,7 @@ export const train = <E>(
         look
       }))
     )
-    const { memory: remembering } = objective
+    const { objectiveState: stateful } = objective
     const firstScale = initialLossScale(engine.numericClass)
     let state: TrainingState = {
       step: 0,
@@ -130,7 +130,7 @@ export const train = <E>(
       skipped: 0,
       tokens: 0,
       flops: 0,
-      ...(remembering === undefined ? {} : { memory: remembering.initial }),
+      ...(stateful === undefined ? {} : { memory: stateful.initial }),
       ...(firstScale === undefined ? {} : { lossScale: firstScale })
     }
     const evaluate = yield* (
@@ -163,9 +163,9 @@ export const train = <E>(
       const { losses, observations, updated } = outcome
       const excused = lossScale !== undefined && tooLarge(lossScale)
       const remembered =
-        memory === undefined || remembering === undefined
+        memory === undefined || stateful === undefined
           ? {}
-          : { memory: updated ? remembering.next(memory, state.step, observations) : memory }
+          : { memory: updated ? stateful.next(memory, state.step, observations) : memory }
       state = {
         ...remembered,
         step: state.step + 1,

@@ -3,6 +3,7 @@ import { createReadStream } from "node:fs"
 import { join } from "node:path"
 import { Effect, Schema, type Scope } from "effect"
 import { type Epochs, makeEpochs } from "../tokens/epochs.ts"
+import type { Contradiction } from "../config/consistent.ts"
 import { PositiveInt, setting } from "../config/setting.ts"
 import type { FileError } from "../formats/fileError.ts"
 import type { TokenizerFiles } from "../tokens/tokenizer.ts"
@@ -17,7 +18,7 @@ import type { ArtifactWriter, Progress, Slots } from "../pipeline/StageContext.t
 import { asStageError, permanent, StageError } from "../pipeline/StageError.ts"
 import { logFiles, type Scalars } from "./log.ts"
 import { type Observer, train, UpdateSettings } from "./loop.ts"
-import type { Memory, Objective } from "./objective.ts"
+import type { Objective, ObjectiveState } from "./objective.ts"
 import { recordFile } from "./record.ts"
 
 /** How a model is trained, whatever the objective. */
@@ -41,6 +42,15 @@ export const TrainSettings = Schema.Struct({
   saveFormat: setting(Schema.Literals(["BF16", "F16", "F32"]), "BF16")
 })
 export type TrainSettings = typeof TrainSettings.Type
+
+/** A step is whole micro-batches. */
+export const wholeMicroBatches = ({ globalBatchSize, microBatchSize }: TrainSettings): Contradiction | undefined =>
+  globalBatchSize % (microBatchSize ?? globalBatchSize) === 0
+    ? undefined
+    : {
+        fields: ["global_batch_size", "micro_batch_size"],
+        why: `${globalBatchSize} is no multiple of ${microBatchSize}`
+      }
 
 /** What files call fields of `TrainSettings` that are not called there as here, in snake case. */
 export const trainNames = {
@@ -97,7 +107,7 @@ export interface ModelTraining extends Trainable {
     engine: Engine,
     parameters: Buffers,
     microBatchRows: number,
-    memory: () => Memory
+    objectiveState: () => ObjectiveState
   ) => Effect.Effect<Effect.Effect<Scalars, EngineError>, EngineError, Scope.Scope>
   /** What else looks at the training from time to time. */
   readonly observers?: (batch: {
@@ -108,8 +118,8 @@ export interface ModelTraining extends Trainable {
   readonly tokenizer: TokenizerFiles
   /** Fields of `config.json` beside those of the architecture. */
   readonly fields: { readonly [field: string]: unknown }
-  /** Fields that the objective's memory decides, once the training has ended. */
-  readonly remembered?: (memory: Memory) => { readonly [field: string]: unknown }
+  /** Fields that the objective's state decides, once the training has ended. */
+  readonly finalFields?: (state: ObjectiveState) => { readonly [field: string]: unknown }
   /** What the record of the training says of its data. */
   readonly record: { readonly [field: string]: unknown }
 }
@@ -120,10 +130,6 @@ export const trainModel = (context: TrainingContext, training: ModelTraining): E
     const { aliases, architecture, initial, constants: fill = () => Effect.void, parameters, settings } = training
     const { globalBatchSize, maxSteps, seed } = settings
     const microBatchRows = settings.microBatchSize ?? globalBatchSize
-    if (globalBatchSize % microBatchRows !== 0)
-      return yield* permanent(
-        `global_batch_size is ${globalBatchSize}, which is no multiple of micro_batch_size, ${microBatchRows}`
-      )
     const epochs = makeEpochs(training.lengths, {
       seed,
       capacity: training.rowLength,
@@ -155,8 +161,8 @@ export const trainModel = (context: TrainingContext, training: ModelTraining): E
       metric: context.metric,
       evaluation: {
         every: settings.evalEvery,
-        prepare: (all, memory) =>
-          training.evaluation(engine, { ...all.frozen.views, ...all.parameters.views }, microBatchRows, memory)
+        prepare: (all, objectiveState) =>
+          training.evaluation(engine, { ...all.frozen.views, ...all.parameters.views }, microBatchRows, objectiveState)
       },
       observers: training.observers?.({ engine, epochs, steps }) ?? []
     })
@@ -165,7 +171,7 @@ export const trainModel = (context: TrainingContext, training: ModelTraining): E
     const saved = yield* writeModel(model, {
       engine,
       parameters: { specs: parameters, views: { ...buffers.frozen.views, ...buffers.parameters.views } },
-      config: { ...architecture, ...training.fields, ...training.remembered?.(state.memory ?? {}) },
+      config: { ...architecture, ...training.fields, ...training.finalFields?.(state.memory ?? {}) },
       tokenizer: training.tokenizer,
       format: settings.saveFormat
     })

@@ -23,23 +23,24 @@ export interface MicroBatch {
 export interface Losses {
   /** What is minimised; a scalar. */
   readonly loss: Tensor
-  /** Scalars are reported beside it. Other tensors are told to the objective's memory. */
+  /** Scalars are reported beside it. Other tensors are told to the objective's state. */
   readonly [part: string]: Tensor
 }
 
 /** Numbers that an objective learns from its own losses, by name: running means and the like. Part of every checkpoint. */
-export const Memory = Schema.Record(Schema.String, Schema.Array(Schema.Finite))
-export type Memory = typeof Memory.Type
+export const ObjectiveState = Schema.Record(Schema.String, Schema.Array(Schema.Finite))
+export type ObjectiveState = typeof ObjectiveState.Type
 
 /** What the losses told besides scalars, f32 by name. */
 export interface Observation {
   readonly [part: string]: Float32Array
 }
 
-export interface Remembering {
-  readonly initial: Memory
+/** How an objective's state begins, and what becomes of it. */
+export interface Stateful {
+  readonly initial: ObjectiveState
   /** After a step that changed the parameters, given what each of its micro-batches told. */
-  readonly next: (memory: Memory, step: number, observations: ReadonlyArray<Observation>) => Memory
+  readonly next: (state: ObjectiveState, step: number, observations: ReadonlyArray<Observation>) => ObjectiveState
 }
 
 export interface Objective<E> {
@@ -52,9 +53,9 @@ export interface Objective<E> {
     options: { readonly checkpointLayers: boolean }
   ) => Losses
   /** Where the data of a step depend on the losses of those before it. */
-  readonly memory?: Remembering
-  /** The micro-batches of a step (from 0). They depend on the step and the memory alone, so that a resumed training sees the same data. */
-  readonly microBatches: (step: number, memory?: Memory) => Effect.Effect<ReadonlyArray<MicroBatch>, E>
+  readonly objectiveState?: Stateful
+  /** The micro-batches of a step (from 0). They depend on the step and the state alone, so that a resumed training sees the same data. */
+  readonly microBatches: (step: number, state?: ObjectiveState) => Effect.Effect<ReadonlyArray<MicroBatch>, E>
   /** What the log says of a step beside its loss, from the sums of its losses over the micro-batches; by default each part as `losses/PART`. */
   readonly report?: (
     losses: { readonly [part: string]: number },

@@ -12,7 +12,7 @@ import type { Group } from "./groups.ts"
 import { initialLossScale } from "./lossScale.ts"
 import { makeNorm } from "./norm.ts"
 import type { MicroBatch, Objective, Observation } from "./objective.ts"
-import { makeTogether } from "./dataParallel.ts"
+import { makeDataParallel } from "./dataParallel.ts"
 
 /** Where a training's numbers lie. Parameters and moments make up its state. */
 export interface TrainingBuffers {
@@ -188,12 +188,12 @@ export const makeTrainer = (
     // Compiled when a step first has a second micro-batch; most never have.
     let further: Built | undefined
     const scope = yield* Effect.scope
-    if (objective.memory !== undefined && engine.world.size > 1)
+    if (objective.objectiveState !== undefined && engine.world.size > 1)
       return yield* new EngineError({
         engine: engine.name,
-        message: "an objective that remembers its losses trains in one process: each would remember its own"
+        message: "an objective with a state of its own trains in one process: each would have another"
       })
-    const together = yield* makeTogether(engine, gradient.flat, first.parts.length)
+    const dataParallel = yield* makeDataParallel(engine, gradient.flat, first.parts.length)
     const norm = yield* makeNorm(engine, gradient.flat)
     const ofParameters = yield* makeNorm(engine, parameters.flat)
     const optimiser = yield* makeAdamW(
@@ -226,13 +226,13 @@ export const makeTrainer = (
           if (scale !== undefined) yield* engine.upload(scale, Float32Array.of(lossScale))
           const own: { [part: string]: number } = {}
           const observations: Array<Observation> = []
-          for (const [i, microBatch] of (yield* together.own(microBatches)).entries()) {
+          for (const [i, microBatch] of (yield* dataParallel.own(microBatches)).entries()) {
             if (i > 0) further ??= yield* Effect.provideService(build(true), Scope.Scope, scope)
             const { losses: parts, observation } = yield* runOne(i === 0 ? first : further!, microBatch)
             for (const [part, value] of Object.entries(parts)) own[part] = (own[part] ?? 0) + value
             observations.push(observation)
           }
-          const losses = yield* together.sum(own)
+          const losses = yield* dataParallel.sum(own)
           const gradientNorm = (yield* norm) / (scale === undefined ? 1 : lossScale)
           const parameterNorm = yield* ofParameters
           const updated = Number.isFinite(losses["loss"]) && Number.isFinite(gradientNorm)

@@ -5,7 +5,7 @@ import { makeEpochs } from "../../src/tokens/epochs.ts"
 import { windowsOf } from "../../src/tokens/windows.ts"
 import { DiffusionDecoding } from "../../src/decoding/diffusion.ts"
 import type { Generator } from "../../src/sessions/generator.ts"
-import { methodNamed } from "../../src/methods/Method.ts"
+import { decodings, type MethodName } from "../../src/methods/Method.ts"
 import { drawnTogether } from "../../src/methods/cola/decode.ts"
 import { randomMasking } from "../../src/methods/shared/masks/corruption.ts"
 import { makeOrt } from "../../src/engines/ort/ort.ts"
@@ -13,7 +13,6 @@ import type { Engine } from "../../src/engines/Engine.ts"
 import type { LoadedModel } from "../../src/models/artifact.ts"
 import { parameterSpecs } from "../../src/models/config.ts"
 import { colaSpecs } from "../../src/methods/cola/networks.ts"
-import type { LatentModel } from "../../src/methods/shared/latents/latentModel.ts"
 import { ldlmSpecs } from "../../src/methods/ldlm/networks.ts"
 import { vfmSpecs } from "../../src/methods/vfm/networks.ts"
 import { colaObjective } from "../../src/methods/cola/objective.ts"
@@ -51,7 +50,7 @@ const masks = {
 
 const generatorFor = (
   engine: Engine,
-  latent: LatentModel | undefined,
+  latent: { readonly method: MethodName; readonly architecture: object } | undefined,
   { parameters }: Fitted,
   { newTokens = 8, prompts: rows = 2 } = {}
 ) => {
@@ -63,7 +62,7 @@ const generatorFor = (
     tokenizer: { maskId: mask, padId: pad }
   } as unknown as LoadedModel
   const shape = { prompts: rows, promptTokens: 12 - newTokens, newTokens }
-  return Effect.flatMap(methodNamed(latent?.method ?? "masked"), ({ generator }) =>
+  return Effect.flatMap(Effect.promise(decodings[latent?.method ?? "masked"]), ({ generator }) =>
     generator(engine, model, shape, decoding)
   )
 }

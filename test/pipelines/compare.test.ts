@@ -4,7 +4,8 @@ import { assert, describe, it } from "vitest"
 import compare from "../../pipelines/compare-50x.ts"
 import pretrain from "../../pipelines/pretrain-teacher.ts"
 import { config } from "../../pipelines/config.ts"
-import { ablations, configOf, controls, inCommon, rows } from "../../pipelines/grid.ts"
+import { configOf, inCommon } from "../../pipelines/grid.ts"
+import { ablations, controls, rows } from "../../pipelines/rows.ts"
 import { planOf } from "../../src/cli/pipelines.ts"
 import { decodeConfig } from "../../src/config/configFile.ts"
 import { parseOverride } from "../../src/config/overrides.ts"
@@ -171,6 +172,7 @@ describe("compare-50x", () => {
     const entropy = wired("no_align", "train/no_align.trajectory_mode=entropy")
     assert.strictEqual(entropy.of("trajectories"), "trajectories/entropy")
     assert.strictEqual(wired("no_align", "train/no_align.repr_align_wt=1").of("anchors"), "anchor")
+    assert.strictEqual(wired("no_align", "train/no_align.subgoal_align_wt=1").of("anchors"), "anchor")
     assert.strictEqual(wired("with_trajectory", "train.trajectory_mode=none").of("trajectories"), undefined)
     assert.isUndefined(wired("with_align", "train/with_align.repr_align_wt=0").of("anchors"))
     const none = rows
@@ -184,6 +186,38 @@ describe("compare-50x", () => {
     const cola = planned({ set: ["train/no_align.method=cola", "train/no_align.cola_wt=0.1"] })
     for (const stage of measurements)
       assert.strictEqual((cola.get(`${stage}/no_align`)!.parameters as { method: string }).method, "cola")
+  })
+
+  it("completes a row whose method is set: what the profile says of that method, too", () => {
+    const parameters = (row: string, ...set: ReadonlyArray<string>) =>
+      planned({ set, variant: { quick: true } }).get(`train/${row}`)!.parameters as {
+        readonly [field: string]: unknown
+      }
+    const cola = parameters("no_align", "train/no_align.method=cola", "train/no_align.cola_wt=0.1")
+    const shipped = parameters("cola")
+    for (const field of ["panelEverySteps", "colaNumLocal", "colaHeads"])
+      assert.strictEqual(cola[field], shipped[field], field)
+    const refused = rendered(() => planned({ set: ["train/vfm.method=masked"] }))
+    assert.match(refused, /compare_50x_vfm\.yaml:\d+:\d+: .*vfm\.vfm: belongs to the method vfm, but method is masked/)
+  })
+
+  it("refuses settings that contradict each other, and shows the place of each", () => {
+    const refused = (row: string, set: string) => rendered(() => planned({ set: [`train/${row}.${set}`] }))
+    const elbo = refused("with_trajectory", "mdm_loss=elbo")
+    assert.match(elbo, /compare_50x_with_trajectory\.yaml:\d+:\d+: .*trajectory_mode: does not go with mdm_loss/)
+    assert.match(elbo, /mdm_loss: does not go with trajectory_mode: .*\n  --set train\/with_trajectory\.mdm_loss=elbo/)
+    const fresh = refused("ldlm", "pretrained=false")
+    assert.match(fresh, /compare_50x_ldlm\.yaml:\d+:\d+: .*method: does not go with pretrained/)
+    assert.match(fresh, /--set train\/ldlm\.pretrained=false/)
+    assert.match(refused("no_align", "micro_batch_size=3"), /global_batch_size: .*: 4 is no multiple of 3/)
+  })
+
+  it("knows what was set of a parameter, beside where it stands", () => {
+    const { set } = planned({ set: ["train.lr=1e-4", "train/cola.lr=2e-4"] }).get("train/cola")!
+    assert.deepStrictEqual(set, [
+      { path: ["lr"], text: "train.lr=1e-4" },
+      { path: ["lr"], text: "train/cola.lr=2e-4" }
+    ])
   })
 
   it("fetches as many rows as are cut, also where --set says how many", () => {
@@ -204,7 +238,10 @@ describe("compare-50x", () => {
       /evaluate-texts\/vfm\.method is cola, but the training's method is vfm/
     )
     assert.match(refused("benchmark.method=cola"), /benchmark\/no_align\.method is cola, .* is masked/)
-    assert.match(refused("train/no_align.trajectory_mode=free"), /trajectory_mode is free: .* masks cannot follow them/)
+    assert.match(
+      refused("train/no_align.trajectory_mode=free"),
+      /no_align\.trajectory_mode: such trajectories .* masks cannot follow them/
+    )
     assert.match(refused("trajectories.mode=lr"), /trajectories\/scheduled\.mode is lr, .* is scheduled/)
   })
 

@@ -9,7 +9,7 @@ import { fileURLToPath } from "node:url"
 import { Effect } from "effect"
 import { parseSync } from "rolldown/utils"
 import { afterAll, assert, beforeAll, describe, it } from "vitest"
-import { rows } from "../../pipelines/grid.ts"
+import { rows } from "../../pipelines/rows.ts"
 import { compute, type Fingerprint, Session } from "../../src/runner/Fingerprint.ts"
 import { temporaryDirectory } from "../support/inProcess.ts"
 import type { Probed } from "../support/planProbe.ts"
@@ -287,7 +287,7 @@ describe("the settings of a method", () => {
   /** A field more, and another default. */
   const edits = [
     ["shared", "const commonFields = {", "seedOffset: setting(Count, 0)", "seedOffset: setting(Count, 1)"],
-    ["masked", "export const maskedFields = {", "setting(Schema.Boolean, false)", "setting(Schema.Boolean, true)"],
+    ["masked", "export const maskedFields = {", "PositiveInt), [16, 24, 32])", "PositiveInt), [8, 24, 32])"],
     ["ldlm", "...LdlmArchitecture.fields,", "promptDropout: setting(Share, 0.1)", "promptDropout: setting(Share, 0.2)"],
     ["vfm", "...VfmArchitecture.fields,", "adapterDropout: setting(Share, 0.1)", "adapterDropout: setting(Share, 0.2)"],
     [
@@ -298,7 +298,7 @@ describe("the settings of a method", () => {
     ]
   ] as const
   const common = ["shared", "seed_offset"]
-  const masked = [...common, "masked", "shuffle_teacher"]
+  const masked = [...common, "masked", "trajectory_progressive_block_sizes.0"]
   const fields: { readonly [row: string]: ReadonlyArray<string> } = {
     ...Object.fromEntries(maskedRows.map(row => [row, masked])),
     cola: [...masked, "cola", "cola_condition_dropout"],

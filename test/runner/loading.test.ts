@@ -107,7 +107,10 @@ const use = async (
   const root = folder(files, options.links)
   const module = join(root, "w.ts")
   const { loadable, roots, silent } = await Effect.runPromise(
-    Fingerprint.compute({ file: module, export: "say", files: options.files ?? [] }, new Fingerprint.Session(ours))
+    Fingerprint.compute(
+      { file: module, export: "say", files: options.files ?? [] },
+      new Fingerprint.Session({ "dllm-pipeline": ours })
+    )
   )
   child.send({
     request: { name: "say", module, export: "say", loadable, silent, packages: roots },

@@ -63,7 +63,7 @@ describe.each(Object.entries(configs))("%s, layer by layer", (_name, config) => 
         for (const blockRows of [23, 7, 100]) {
           const model = yield* makeLayerwiseModel(
             engine,
-            { config, method: "masked", tensors },
+            { config, json: {}, tensors },
             {
               rows,
               length,
@@ -103,7 +103,7 @@ describe.each(Object.entries(configs))("%s, layer by layer", (_name, config) => 
         )
         const options = { causal: true, layers: [0, 1], rows, length }
         const whole = yield* residentStates(engine, config, buffers.parameters.views)(options)
-        const layerwise = yield* layerwiseStates(engine, { config, method: "masked", tensors: watched })(options)
+        const layerwise = yield* layerwiseStates(engine, { config, json: {}, tensors: watched })(options)
         for (const filled of [
           [[0], [1, 2]],
           [[2], []]
@@ -153,7 +153,7 @@ describe.each(Object.entries(configs))("%s, layer by layer", (_name, config) => 
           }
         const model = yield* makeLayerwiseModel(
           engine,
-          { config, method: "masked", tensors },
+          { config, json: {}, tensors },
           {
             rows,
             length,

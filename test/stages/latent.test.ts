@@ -5,14 +5,13 @@ import { fileURLToPath } from "node:url"
 import { Effect, Schema } from "effect"
 import { afterEach, assert, beforeEach, describe, it } from "vitest"
 import { DiffusionDecoding } from "../../src/decoding/diffusion.ts"
-import { loadWith, methodNamed } from "../../src/methods/Method.ts"
+import { loadWhole, type MethodName } from "../../src/methods/Method.ts"
+import type { LatentFormat } from "../../src/methods/shared/latents/latentFormat.ts"
 import { makeOrt } from "../../src/engines/ort/ort.ts"
 import { numericClass } from "../../src/engines/names.ts"
 import { LikelihoodResult, TextsResult } from "../../src/evaluation/results.ts"
-import { latentOf } from "../../src/methods/Method.ts"
 import { openModel } from "../../src/models/artifact.ts"
 import { countParameters, parameterSpecs } from "../../src/models/config.ts"
-import type { MethodName } from "../../src/models/methodNames.ts"
 import { countElements } from "../../src/models/parameters.ts"
 import * as Pipeline from "../../src/pipeline/Pipeline.ts"
 import { downloadModel } from "../../stages/download.ts"
@@ -98,9 +97,7 @@ const written = (ran: Ran) => {
     Effect.scoped(
       Effect.gen(function* () {
         const engine = yield* makeOrt({ threads: 1 })
-        const opened = yield* openModel(files)
-        const method = yield* methodNamed(opened.method)
-        const model = yield* loadWith(engine, opened, method)
+        const { method, model } = yield* loadWhole(engine, yield* openModel(files))
         const generator = yield* method.generator(
           engine,
           model,
@@ -151,7 +148,8 @@ describe("the stage train", () => {
     const { made, model, weights } = await written(ran)
     assert.strictEqual(model.latent?.method, method)
     assert.isTrue(model.diffusion)
-    const beside = countElements(latentFormats[method].specs(latentOf(model, method), model.config))
+    const format: LatentFormat = latentFormats[method]
+    const beside = countElements(format.specs(format.of(model), model.config))
     const record = JSON.parse(ran.text("train", "training.json")) as { readonly [field: string]: number }
     assert.strictEqual(record["parameters"], countParameters(tinyConfig) + beside)
     assert.strictEqual(record["trainedParameters"], beside + (frozen ? 0 : countParameters(tinyConfig)))

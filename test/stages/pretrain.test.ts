@@ -2,7 +2,7 @@
 import { writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
-import { afterEach, assert, beforeEach, describe, it } from "vitest"
+import { afterEach, assert, beforeEach, describe, expect, it } from "vitest"
 import { numericClass } from "../../src/engines/names.ts"
 import * as Pipeline from "../../src/pipeline/Pipeline.ts"
 import { downloadDocuments, downloadTokenizer } from "../../stages/download.ts"
@@ -125,9 +125,8 @@ describe("the stage pretrain", () => {
       (await run({ vocab_size: 100 })).failures[0]!.message,
       /vocab_size is 100, but the tokenizer has 2048 tokens/
     )
-    assert.match(
-      (await run({}, 3)).failures[0]!.message,
-      /global_batch_size is 4, which is no multiple of micro_batch_size, 3/
+    await expect(run({}, 3)).rejects.toThrow(
+      /micro_batch_size: does not go with global_batch_size: 4 is no multiple of 3, got 3/
     )
   })
 })

@@ -14,14 +14,15 @@ export interface Answer {
 export const pipeline = (
   directory: string,
   words: ReadonlyArray<string>,
-  environment: { readonly [name: string]: string } = {}
+  environment: { readonly [name: string]: string } = {},
+  timeout = 60_000
 ): Answer => {
   const { PIPELINE_CACHE: _, FORCE_COLOR: __, ...inherited } = process.env
   const { status, stderr, stdout } = spawnSync(process.execPath, [launcher, ...words], {
     cwd: directory,
     encoding: "utf8",
     env: { ...inherited, NO_COLOR: "1", ...environment },
-    timeout: 60_000
+    timeout
   })
   return { code: status, stdout, stderr }
 }

@@ -6,7 +6,7 @@ import { initialise, initialValues, type ParameterSpec } from "../../src/models/
 import { gradients } from "../../src/tensor/autodiff.ts"
 import { add, input } from "../../src/tensor/ops.ts"
 import type { Tensor } from "../../src/tensor/Tensor.ts"
-import type { Losses, Memory, Objective } from "../../src/training/objective.ts"
+import type { Losses, ObjectiveState, Objective } from "../../src/training/objective.ts"
 import { allocateTraining, makeTrainer } from "../../src/training/trainer.ts"
 
 const seed = 5
@@ -14,7 +14,7 @@ const seed = 5
 export interface Fitted {
   /** The last step's losses by part. */
   readonly losses: { readonly [part: string]: number }
-  readonly memory: Memory
+  readonly memory: ObjectiveState
   /** All parameters' buffers by name. */
   readonly parameters: Effect.Success<ReturnType<typeof allocateTraining>>["parameters"]["views"]
 }
@@ -36,14 +36,14 @@ export const fit = (
       maxGradNorm: 1,
       checkpointLayers: false
     })
-    let memory: Memory = objective.memory?.initial ?? {}
+    let memory: ObjectiveState = objective.objectiveState?.initial ?? {}
     let losses: Fitted["losses"] = {}
     for (let step = 0; step < steps; step++) {
       const at = fresh ? step : 0
       const data = yield* objective.microBatches(at, memory)
       const outcome = yield* trainer.step(data, { lr: lr * (1 - step / steps), update: step + 1 })
       losses = outcome.losses
-      memory = objective.memory?.next(memory, at, outcome.observations) ?? memory
+      memory = objective.objectiveState?.next(memory, at, outcome.observations) ?? memory
     }
     return { losses, memory, parameters: { ...buffers.frozen.views, ...buffers.parameters.views } } satisfies Fitted
   })
@@ -57,7 +57,7 @@ export const gradientsOf = (
   weightChanges: { readonly [name: string]: ArrayLike<number> } = {}
 ) =>
   Effect.gen(function* () {
-    const [batch] = yield* objective.microBatches(0, objective.memory?.initial)
+    const [batch] = yield* objective.microBatches(0, objective.objectiveState?.initial)
     const weights = new Map(specs.map(({ name, shape }) => [name, input(name, "f32", shape)]))
     const data = new Map(
       Object.entries(objective.inputs).map(([name, { dtype, shape }]) => [name, input(`batch/${name}`, dtype, shape)])

@@ -7,7 +7,6 @@ import { type ModelConfig, parameterSpecs } from "../../src/models/config.ts"
 import { decodeModelConfig, encodeModelConfig } from "../../src/models/families.ts"
 import { colaFormat } from "../../src/methods/cola/networks.ts"
 import type { LatentFormat } from "../../src/methods/shared/latents/latentFormat.ts"
-import type { LatentModel } from "../../src/methods/shared/latents/latentModel.ts"
 import { ldlmFormat } from "../../src/methods/ldlm/networks.ts"
 import { vfmFormat } from "../../src/methods/vfm/networks.ts"
 import { initialValues } from "../../src/models/parameters.ts"
@@ -56,17 +55,21 @@ export const tinyConfig = modelConfig({ vocabSize: 2048, ropeTheta: 10_000 })
 const seed = 5
 
 /** What may stand beside it. */
-export const tinyLatent: LatentModel = {
+interface TinyLatent {
+  readonly method: keyof typeof latentFormats
+  readonly architecture: object
+}
+export const tinyLatent: TinyLatent = {
   method: "vfm",
   architecture: { adapterLayers: 1, adapterHeads: 2, maxSeqLen: 64, noiseInput: "added", tokenShift: true }
 }
 
 /** How each method describes what stands beside a language model. */
-export const latentFormats: { readonly [method in LatentModel["method"]]: LatentFormat } = {
+export const latentFormats = {
   ldlm: ldlmFormat,
   vfm: vfmFormat,
   cola: colaFormat
-}
+} as const satisfies { readonly [method: string]: LatentFormat }
 
 /** Value of a parameter of the model that `writeTinyModel` writes. */
 export const tinyWeight = (name: string): Float32Array =>
@@ -79,10 +82,11 @@ export const tinyWeight = (name: string): Float32Array =>
 export const writeTinyModel = async (
   directory: string,
   config: ModelConfig = tinyConfig,
-  latent?: LatentModel
+  latent?: TinyLatent
 ): Promise<void> => {
   mkdirSync(directory, { recursive: true })
-  const beside = latent === undefined ? {} : latentFormats[latent.method].encode(latent)
+  const format: LatentFormat | undefined = latent && latentFormats[latent.method]
+  const beside = format?.encode(latent) ?? {}
   const fields = { ...encodeModelConfig(config), ...beside, max_position_embeddings: 64 }
   writeFileSync(join(directory, "config.json"), JSON.stringify(fields))
   for (const file of ["tokenizer.json", "tokenizer_config.json"])
@@ -90,10 +94,7 @@ export const writeTinyModel = async (
   await Effect.runPromise(
     saveTensors(
       name => Effect.succeed(join(directory, name)),
-      [
-        ...parameterSpecs(config),
-        ...(latent === undefined ? [] : latentFormats[latent.method].specs(latent, config))
-      ].map(spec => ({
+      [...parameterSpecs(config), ...(format?.specs(latent, config) ?? [])].map(spec => ({
         name: spec.name,
         shape: spec.shape,
         floats: Effect.sync(() => initialValues(spec, seed))

@@ -8,7 +8,8 @@ import { leftToRight, trajectoryMasking } from "../../src/methods/shared/traject
 import { parameterSpecs } from "../../src/models/config.ts"
 import { initialValues } from "../../src/models/parameters.ts"
 import type { ArtifactWriter } from "../../src/pipeline/StageContext.ts"
-import { languageModel, trainModel, TrainSettings } from "../../src/training/model.ts"
+import { teacherBuffers } from "../../src/methods/shared/alignment/teacher.ts"
+import { languageModel, type ModelTraining, trainModel, TrainSettings } from "../../src/training/model.ts"
 import { AlignmentSettings, isAligned } from "../../src/methods/shared/alignment/settings.ts"
 import { diffusionObjective, DiffusionSettings } from "../../src/methods/shared/masks/objective.ts"
 import { TrajectorySettings } from "../../src/methods/shared/trajectories/terms.ts"
@@ -61,6 +62,21 @@ interface Options {
   readonly trajectories?: boolean
 }
 
+/** Weights that are always the same. */
+const always: ModelTraining["initial"] = (engine, { specs, views }) =>
+  Effect.forEach(
+    specs,
+    spec =>
+      engine.upload(
+        views[spec.name]!,
+        initialValues(
+          parameterSpecs(tinyConfig).find(each => each.name === spec.name)!,
+          5
+        )
+      ),
+    { discard: true }
+  )
+
 /** Trains a few steps, from weights that are always the same; what is written lies in folders of this name. */
 const trained = (name: string, { alignment = {}, observers = {}, trajectories = false }: Options = {}) => {
   const folder = join(directory.path, name)
@@ -99,19 +115,9 @@ const trained = (name: string, { alignment = {}, observers = {}, trajectories = 
         settings,
         lengths: sequences.map(ids => ids.length),
         rowLength: length,
-        initial: (engine, { specs, views }) =>
-          Effect.forEach(
-            specs,
-            spec =>
-              engine.upload(
-                views[spec.name]!,
-                initialValues(
-                  parameterSpecs(tinyConfig).find(each => each.name === spec.name)!,
-                  5
-                )
-              ),
-            { discard: true }
-          ),
+        initial: always,
+        // A live teacher is the base.
+        constants: (engine, constants) => always(engine, teacherBuffers(constants)),
         objective: ({ steps, ...batch }) =>
           diffusionObjective(
             tinyConfig,

@@ -4,7 +4,7 @@ import { Effect, Option, Stream } from "effect"
 import { Argument, Command, Flag } from "effect/cli"
 import { algorithms, schedules } from "../../decoding/diffusion.ts"
 import { makeEngine } from "../../engines/make.ts"
-import { loadWith, methodNamed } from "../../methods/Method.ts"
+import { loadWhole } from "../../methods/Method.ts"
 import { openModel } from "../../models/artifact.ts"
 import { ConfigError, render } from "../../pipeline/ConfigError.ts"
 import * as flags from "../flags.ts"
@@ -102,7 +102,7 @@ export const command = Command.make(
     const { files, name } = yield* findModel(args.model, args.cache)
     const engine = yield* makeEngine(yield* flags.engineClass(args), { threads: availableParallelism() })
     const opened = yield* openModel(files)
-    const model = yield* loadWith(engine, opened, yield* methodNamed(opened.method))
+    const { method, model } = yield* loadWhole(engine, opened)
     const mode = Option.getOrElse(args.mode, () => (model.diffusion ? "diffusion" : "ar"))
     if (mode === "ar" && !model.tokenShift)
       return yield* new ConfigError({
@@ -128,7 +128,7 @@ export const command = Command.make(
           return yield* new ConfigError({ at: "prompt", message: "is empty", advice: "a model goes on from a text" })
         const longest = greatest(prompts.map(({ length }) => length))
         const newTokens = yield* roomFor(longest, model.json["max_position_embeddings"], args.maxNewTokens)
-        const task: Task = { engine, model, prompts, newTokens, seed: args.seed }
+        const task: Task = { engine, method, model, prompts, newTokens, seed: args.seed }
         const begun = performance.now()
         const made = yield* mode === "ar"
           ? autoregressive(task, yield* samplingOf(args, mode), piece => {

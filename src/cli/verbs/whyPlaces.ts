@@ -8,7 +8,7 @@ import { find, format } from "../../pipeline/Origin.ts"
 import type { Plan, PlanNode } from "../../pipeline/Plan.ts"
 import { type PlanFlags, planOf } from "../pipelines.ts"
 
-/** File and line of a parameter that differs; `parameters`: all of the node's, as they were. */
+/** File and line of a parameter that differs, or what `--set` says of it; `parameters`: all of the node's, as they were. */
 export type Places = (label: string, difference: Difference, parameters: string | undefined) => string | undefined
 
 export const placesIn = (plan: Plan): Places => {
@@ -36,6 +36,8 @@ const position = (node: PlanNode, { after, path }: Difference, parameters: strin
     JSON.parse(node.parametersText)
   )
   if (value === undefined || JSON.stringify(value) !== after) return undefined
+  const set = node.set?.findLast(({ path: at }) => at.every((part, i) => i >= path.length || part === String(path[i])))
+  if (set !== undefined) return `--set ${set.text}`
   const found = find(node.given, path)
   return found === undefined ? undefined : format({ ...found }).replace(/:\d+$/, "")
 }

@@ -3,18 +3,18 @@ import { Effect } from "effect"
 import { colaFormat } from "./networks.ts"
 import { colaGenerator } from "./decode.ts"
 import { colaReconstruction } from "./reconstruction.ts"
-import { latentOf, type MaskDecoding, type Method } from "../Method.ts"
+import type { Decoding, MaskDecoding } from "../Method.ts"
 
 export { tokenLosses } from "../masked/method.ts"
 
 export const latent = colaFormat
 
-export const generator: Method["generator"] = (engine, model, shape, decoding: MaskDecoding) =>
-  colaGenerator(engine, model, latentOf(model, "cola").architecture, shape, decoding)
+export const generator: Decoding["generator"] = (engine, model, shape, decoding: MaskDecoding) =>
+  colaGenerator(engine, model, colaFormat.of(model).architecture, shape, decoding)
 
-export const reconstruction: NonNullable<Method["reconstruction"]> = (engine, model, sequences, { length, rows }) => {
+export const reconstruction: NonNullable<Decoding["reconstruction"]> = (engine, model, sequences, { length, rows }) => {
   const { config, parameters, tokenizer } = model
-  const { architecture } = latentOf(model, "cola")
+  const { architecture } = colaFormat.of(model)
   // Without a distribution of latents there is no auto-encoder (the switch `cola_vae`).
   if (!architecture.colaVae) return Effect.succeed(undefined)
   const shape = { rows, length, mask: tokenizer.maskId, pad: tokenizer.padId }

@@ -185,8 +185,8 @@ export const cola = (architecture: ColaArchitecture, config: ModelConfig, weight
 }
 
 export const colaFormat = latentFormat(colaPrefix, snakeKeys(ColaArchitecture), {
-  field: ({ architecture }) => architecture,
-  model: architecture => ({ method: "cola", architecture }),
+  read: architecture => ({ architecture }),
+  write: ({ architecture }) => architecture,
   check: ({ architecture }, config) => void colaShape(architecture, config, 0),
   specs: ({ architecture }, config) => colaSpecs(architecture, config)
 })

@@ -117,7 +117,7 @@ export const colaObjective = (
         cola_tokens: tokens
       }
     },
-    microBatches: (step, memory) => Effect.map(inner.microBatches(step, memory), own => prepared(step, own)),
+    microBatches: (step, state) => Effect.map(inner.microBatches(step, state), own => prepared(step, own)),
     report: (losses, microBatches) => ({
       ...inner.report?.(losses, microBatches),
       ...Object.fromEntries(parts.flatMap(part => (part in losses ? [[`losses/${part}`, losses[part]!]] : [])))

@@ -1,11 +1,12 @@
 /** The settings of masked diffusion with a latent model beside it: those of masked diffusion, and the latent model's own. */
 import { Schema } from "effect"
+import { consistent } from "../../config/consistent.ts"
 import { NonNegative, setting, Share } from "../../config/setting.ts"
 import { snakeKeys } from "../../config/snakeKeys.ts"
 import { ColaArchitecture } from "./networks.ts"
 import { trainNames } from "../../training/model.ts"
 import { needs } from "../shared/settings.ts"
-import { maskedFields } from "../masked/settings.ts"
+import { maskedFields, maskedRules } from "../masked/settings.ts"
 
 export const ColaSettings = Schema.Struct({
   ...ColaArchitecture.fields,
@@ -32,4 +33,9 @@ export type ColaSettings = typeof ColaSettings.Type
 export const ColaParameters = snakeKeys(
   Schema.Struct({ ...ColaSettings.fields, method: Schema.Literal("cola"), ...maskedFields }),
   trainNames
-).check(needs("cola", ({ colaWt }) => (colaWt === 0 ? "a weight: set cola_wt above 0" : undefined)))
+).check(
+  consistent(
+    needs("cola", ({ colaWt }) => (colaWt === 0 ? "a weight: set cola_wt above 0" : undefined)),
+    ...maskedRules
+  )
+)

@@ -4,15 +4,15 @@ import { windowsOf } from "../../tokens/windows.ts"
 import { ldlmFormat } from "./networks.ts"
 import { ldlmGenerator } from "./decode.ts"
 import { ldlmReconstruction } from "./reconstruction.ts"
-import { latentOf, type Method } from "../Method.ts"
+import type { Decoding } from "../Method.ts"
 
 export const latent = ldlmFormat
 
-export const generator: Method["generator"] = (engine, model, shape, decoding) =>
-  ldlmGenerator(engine, model, latentOf(model, "ldlm"), shape, decoding)
+export const generator: Decoding["generator"] = (engine, model, shape, decoding) =>
+  ldlmGenerator(engine, model, ldlmFormat.of(model), shape, decoding)
 
-export const reconstruction: NonNullable<Method["reconstruction"]> = (engine, model, sequences, { rows }) => {
-  const { architecture, statistics } = latentOf(model, "ldlm")
+export const reconstruction: NonNullable<Decoding["reconstruction"]> = (engine, model, sequences, { rows }) => {
+  const { architecture, statistics } = ldlmFormat.of(model)
   const windows = windowsOf(
     sequences.map(ids => ids.length),
     { prompt: architecture.promptLength, length: architecture.seqLen }

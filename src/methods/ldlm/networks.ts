@@ -186,8 +186,8 @@ const Field = Schema.Struct({
 })
 
 export const ldlmFormat = latentFormat(ldlmPrefix, Field, {
-  field: ({ architecture, statistics }) => ({ networks: architecture, state_statistics: statistics }),
-  model: ({ networks, state_statistics: statistics }) => ({ method: "ldlm", architecture: networks, statistics }),
+  read: ({ networks, state_statistics: statistics }) => ({ architecture: networks, statistics }),
+  write: ({ architecture, statistics }) => ({ networks: architecture, state_statistics: statistics }),
   check: ({ architecture }, config) => void ldlmShape(architecture, config),
   specs: ({ architecture }, config) => ldlmSpecs(architecture, config)
 })

@@ -29,7 +29,7 @@ import {
 } from "../../tensor/ops.ts"
 import { normals, randomKey, uniformAt } from "../../tensor/random.ts"
 import type { Tensor } from "../../tensor/Tensor.ts"
-import type { Memory, Objective } from "../../training/objective.ts"
+import type { Objective, ObjectiveState } from "../../training/objective.ts"
 import type { LdlmSettings } from "./settings.ts"
 
 export interface LdlmData {
@@ -42,24 +42,24 @@ export interface LdlmData {
   readonly seed: number
 }
 
-const memoryNames = { sums: "times/sums", weights: "times/weights", probabilities: "times/probabilities" } as const
+const names = { sums: "times/sums", weights: "times/weights", probabilities: "times/probabilities" } as const
 const statisticsName = "states/statistics"
 
 /** The running statistics of the states: what the trained networks need to know of them. */
-export const statisticsIn = (memory: Memory): Statistics => {
-  const [tokens, average, meanSquare] = memory[statisticsName] ?? [0, 0, 0]
+export const statisticsIn = (state: ObjectiveState): Statistics => {
+  const [tokens, average, meanSquare] = state[statisticsName] ?? [0, 0, 0]
   return [tokens!, average!, meanSquare!]
 }
 
-const binsIn = (memory: Memory): TimeBins => ({
-  sums: memory[memoryNames.sums]!,
-  weights: memory[memoryNames.weights]!,
-  probabilities: memory[memoryNames.probabilities]!
+const binsIn = (state: ObjectiveState): TimeBins => ({
+  sums: state[names.sums]!,
+  weights: state[names.weights]!,
+  probabilities: state[names.probabilities]!
 })
-const memoryOf = (bins: TimeBins, statistics: Statistics): Memory => ({
-  [memoryNames.sums]: bins.sums,
-  [memoryNames.weights]: bins.weights,
-  [memoryNames.probabilities]: bins.probabilities,
+const stateOf = (bins: TimeBins, statistics: Statistics): ObjectiveState => ({
+  [names.sums]: bins.sums,
+  [names.weights]: bins.weights,
+  [names.probabilities]: bins.probabilities,
   [statisticsName]: statistics
 })
 
@@ -71,8 +71,8 @@ export const ldlmObjective = (config: ModelConfig, settings: LdlmSettings, data:
   const windowsOfStep = (step: number): ReadonlyArray<number> => epochs.rows(step).map(row => row[0]!)
   const uniform = (purpose: string, step: number, window: number): number =>
     uniformAt(randomKey(seed, purpose, step, window), 0)
-  const timesOf = (memory: Memory, step: number): ReadonlyArray<number> =>
-    windowsOfStep(step).map(window => timeAt(binsIn(memory), uniform("ldlm time", step, window)))
+  const timesOf = (state: ObjectiveState, step: number): ReadonlyArray<number> =>
+    windowsOfStep(step).map(window => timeAt(binsIn(state), uniform("ldlm time", step, window)))
 
   return {
     inputs: {
@@ -143,31 +143,31 @@ export const ldlmObjective = (config: ModelConfig, settings: LdlmSettings, data:
         statistics: own
       }
     },
-    memory: {
-      initial: memoryOf(emptyBins(settings.adaptiveBins), [0, 0, 0]),
-      next: (memory, step, observations) => {
+    objectiveState: {
+      initial: stateOf(emptyBins(settings.adaptiveBins), [0, 0, 0]),
+      next: (state, step, observations) => {
         const losses = observations.flatMap(({ perSample }) => [...perSample!])
         const average = losses.reduce((total, loss) => total + loss, 0) / losses.length
-        const told = timesOf(memory, step).map((time, i) => ({
+        const told = timesOf(state, step).map((time, i) => ({
           time,
           loss: settings.adaptiveLosses === "sample" ? losses[i]! : average
         }))
-        const bins = observed(binsIn(memory), told, settings.adaptiveDecay)
+        const bins = observed(binsIn(state), told, settings.adaptiveDecay)
         const due = (step + 1) % settings.adaptiveRefresh === 0
-        return memoryOf(
+        return stateOf(
           due ? refreshed(bins) : bins,
           mergedStatistics([
-            statisticsIn(memory),
+            statisticsIn(state),
             ...observations.map(({ statistics }): Statistics => [statistics![0]!, statistics![1]!, statistics![2]!])
           ])
         )
       }
     },
-    microBatches: (step, memory) =>
+    microBatches: (step, state) =>
       Effect.sync(() => {
-        if (memory === undefined) throw new Error("LDLM's data depend on what it remembers")
+        if (state === undefined) throw new Error("LDLM's data depend on its state")
         const all = windowsOfStep(step)
-        const times = timesOf(memory, step)
+        const times = timesOf(state, step)
         const counted = all.map(window => {
           const { sequence, size, start } = windows[window]!
           return Float32Array.from({ length }, (_, i) =>
@@ -203,7 +203,7 @@ export const ldlmObjective = (config: ModelConfig, settings: LdlmSettings, data:
                 weight => weight / total
               ),
               rowWeights: new Float32Array(rows).fill(1 / all.length),
-              statistics: Float32Array.from(statisticsIn(memory)),
+              statistics: Float32Array.from(statisticsIn(state)),
               time: Float32Array.from(at),
               signal: Float32Array.from(shares, Math.sqrt),
               spread: Float32Array.from(shares, share => Math.sqrt(1 - share)),

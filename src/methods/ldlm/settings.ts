@@ -1,9 +1,10 @@
 /** The settings of LDLM: the networks, how latents are learnt, and the ways of the seed beside those of the paper. */
 import { Schema } from "effect"
+import { consistent } from "../../config/consistent.ts"
 import { NonNegative, PositiveInt, setting, Share } from "../../config/setting.ts"
 import { snakeKeys } from "../../config/snakeKeys.ts"
 import { LdlmArchitecture } from "./networks.ts"
-import { trainNames } from "../../training/model.ts"
+import { trainNames, wholeMicroBatches } from "../../training/model.ts"
 import { needs, unboundFields } from "../shared/settings.ts"
 
 export const LdlmSettings = Schema.Struct({
@@ -40,4 +41,20 @@ export const LdlmParameters = snakeKeys(
     ldlm: Schema.optionalKey(snakeKeys(LdlmSettings))
   }),
   trainNames
-).check(needs("ldlm", ({ ldlm }) => (ldlm === undefined ? "its group: `ldlm: {}` takes all defaults" : undefined)))
+).check(
+  consistent(
+    needs("ldlm", ({ ldlm }) => (ldlm === undefined ? "its group: `ldlm: {}` takes all defaults" : undefined)),
+    wholeMicroBatches,
+    ({ pretrained }) =>
+      pretrained
+        ? undefined
+        : {
+            fields: ["method", "pretrained"],
+            why: "latents are made of the states of the base, which ldlm does not train"
+          },
+    ({ attentionBlockSize }) =>
+      attentionBlockSize === undefined
+        ? undefined
+        : { fields: ["method", "attention_block_size"], why: "the base of ldlm reads text causally, in blocks or not" }
+  )
+)

@@ -1,12 +1,12 @@
 /** Masked diffusion and nothing beside it. */
 import { makeTokenLosses } from "../../sessions/tokenLosses.ts"
 import { maskedGenerator } from "../../sessions/generator.ts"
-import type { MaskDecoding, Method } from "../Method.ts"
+import type { Decoding, MaskDecoding } from "../Method.ts"
 
-export const generator: Method["generator"] = (engine, model, shape, decoding: MaskDecoding) =>
+export const generator: Decoding["generator"] = (engine, model, shape, decoding: MaskDecoding) =>
   maskedGenerator(engine, model, shape, decoding)
 
-export const tokenLosses: NonNullable<Method["tokenLosses"]> = (
+export const tokenLosses: NonNullable<Decoding["tokenLosses"]> = (
   engine,
   { config, parameters, tokenShift },
   { length, rows }

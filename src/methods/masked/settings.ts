@@ -1,15 +1,16 @@
 /** The settings of masked diffusion: masks, alignment with the teacher, trajectories, and what is looked at from time to time. */
 import { Schema } from "effect"
 import { numberList } from "../../config/commaList.ts"
+import { consistent, type Contradiction } from "../../config/consistent.ts"
 import { Count, PositiveInt, setting } from "../../config/setting.ts"
 import { snakeKeys } from "../../config/snakeKeys.ts"
 import { trajectoryModes } from "../../artifacts/kinds.ts"
-import { trainNames } from "../../training/model.ts"
-import { AlignmentSettings } from "../shared/alignment/settings.ts"
+import { trainNames, wholeMicroBatches } from "../../training/model.ts"
+import { AlignmentSettings, isAligned } from "../shared/alignment/settings.ts"
 import { DiffusionSettings } from "../shared/masks/objective.ts"
 import { TrajectorySettings } from "../shared/trajectories/terms.ts"
 import { ObserverSettings } from "../shared/observers.ts"
-import { boundFields } from "../shared/settings.ts"
+import { boundFields, freshAreTrained } from "../shared/settings.ts"
 
 /** Fields of representation alignment. */
 export const alignmentFields = {
@@ -41,8 +42,54 @@ export const maskedFields = {
 } as const
 export type MaskedSettings = Schema.Struct<typeof maskedFields>["Type"]
 
+/** What does not go together. */
+export const maskedRules: ReadonlyArray<(settings: MaskedSettings) => Contradiction | undefined> = [
+  wholeMicroBatches,
+  freshAreTrained,
+  ({ trajectoryMode }) =>
+    trajectoryMode === "free"
+      ? {
+          fields: ["trajectory_mode"],
+          why: "such trajectories go over text of the model's own, and masks cannot follow them; choose scheduled, entropy, lr or random"
+        }
+      : undefined,
+  ({ mdmLoss, trajectoryMode }) =>
+    trajectoryMode === "none" || mdmLoss !== "elbo"
+      ? undefined
+      : { fields: ["trajectory_mode", "mdm_loss"], why: "losses bound the likelihood only with random masks" },
+  ({ trajectoryMode, trajectoryProgressiveBlockSizes: sizes, trajectoryUseBlockwise: blockwise }) =>
+    trajectoryMode === "none" || !blockwise || sizes.length > 0
+      ? undefined
+      : {
+          fields: ["trajectory_use_blockwise", "trajectory_progressive_block_sizes"],
+          why: "there is no length of a block"
+        },
+  settings =>
+    settings.shuffleTeacher && !isAligned(settings)
+      ? { fields: ["shuffle_teacher", "repr_align_wt"], why: "nothing is aligned with the teacher" }
+      : undefined,
+  ({ reprAlignContrastive, reprAlignLossMode }) =>
+    reprAlignContrastive && reprAlignLossMode !== "cosine"
+      ? { fields: ["repr_align_contrastive", "repr_align_loss_mode"], why: "InfoNCE takes the place of a distance" }
+      : undefined,
+  ({ replayBufferCapacity: capacity, replayWarmupSteps: warmUp }) =>
+    capacity > 0 && capacity < warmUp
+      ? {
+          fields: ["replay_buffer_capacity", "replay_warmup_steps"],
+          why: "the buffer never holds enough to be replayed"
+        }
+      : undefined
+]
+
 /** Parameters of the stage `train` with this method. */
 export const MaskedParameters = snakeKeys(
-  Schema.Struct({ method: setting(Schema.Literal("masked"), "masked"), ...maskedFields }),
+  Schema.Struct({
+    /**
+     * How the diffusion model is made: by masks alone, by latent diffusion beside a frozen model (`ldlm`), with a noise adapter (`vfm`), or by masks with a latent model
+     * beside them (`cola`)
+     */
+    method: setting(Schema.Literal("masked"), "masked"),
+    ...maskedFields
+  }),
   trainNames
-)
+).check(consistent(...maskedRules))

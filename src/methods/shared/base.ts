@@ -11,23 +11,21 @@ import { type ModelConfig, ownFields, parameterAliases, parameterSpecs } from ".
 import { initialise, type ParameterBuffers, type ParameterSpec } from "../../models/parameters.ts"
 import { loadWeights } from "../../models/weights.ts"
 import { asStageError, permanent, StageError } from "../../pipeline/StageError.ts"
-import type { ModelTraining } from "../../training/model.ts"
+import { languageModel, type ModelTraining } from "../../training/model.ts"
 import type { CommonSettings } from "./settings.ts"
-import type { TrainContext } from "./context.ts"
+import type { TrainInputs } from "./context.ts"
 import { teacherBuffers } from "./alignment/teacher.ts"
 
 export type Base = Effect.Success<ReturnType<typeof openBase>>
 
-/** Opens the base and reads the sequences; fails where they do not fit each other. */
-export const openBase = Effect.fn("openBase")(function* ({ inputs, parameters }: TrainContext) {
-  const { attentionBlockSize, freeze, pretrained } = parameters
-  if (!pretrained && freeze.length > 0)
-    return yield* permanent(
-      `train.pretrained is false, but freeze_layers is ${JSON.stringify(freeze)}`,
-      "what is frozen would stay as it was drawn; leave freeze_layers out"
-    )
-  const opened = yield* openModel(yield* filesOf(inputs.base))
-  const { tokenizer } = opened
+/**
+ * Opens the base and reads the sequences; fails where they do not fit each other. `start` is the base's training as it begins, for a method to add to: the base's parameters
+ * are read, others are fresh. Without pre-training all are fresh, the mask's row of the embedding among them: beside rows that were drawn, a row like theirs is one more
+ * token, and their mean would be next to nothing.
+ */
+export const openBase = Effect.fn("openBase")(function* (inputs: TrainInputs, settings: CommonSettings) {
+  const { attentionBlockSize, pretrained, seed } = settings
+  const { json, tensors, tokenizer, ...opened } = yield* openModel(yield* filesOf(inputs.base))
   const config: ModelConfig = { ...opened.config, ...(attentionBlockSize === undefined ? {} : { attentionBlockSize }) }
   const mask = tokenizer.maskId
   if (config.vocabSize <= mask)
@@ -41,36 +39,9 @@ export const openBase = Effect.fn("openBase")(function* ({ inputs, parameters }:
       `the sequences were made with a tokenizer of ${vocabSize} tokens, the model's has ${tokenizer.vocabSize}`
     )
   const examples = yield* allSequences(inputs.sequences)
-  const heldOut = evenly(yield* allSequences(inputs.heldOut), parameters.evalSequences ?? Infinity).map(
+  const heldOut = evenly(yield* allSequences(inputs.heldOut), settings.evalSequences ?? Infinity).map(
     ({ ids, lossMask }) => ({ ids, maskable: lossMask })
   )
-  const record = {
-    stage: "train",
-    base: { digest: inputs.base.digest, taken: ["architecture", "tokenizer", ...(pretrained ? ["weights"] : [])] },
-    sequences: { digest: inputs.sequences.digest, ...inputs.sequences.metadata },
-    heldOut: { digest: inputs.heldOut.digest, ...inputs.heldOut.metadata }
-  }
-  return {
-    ...opened,
-    config,
-    mask,
-    length,
-    examples,
-    sequences: examples.map(({ ids }) => ids),
-    heldOut,
-    record,
-    files: yield* tokenizerFiles(inputs.base)
-  }
-})
-
-/**
- * How a training starts, and what its files say, whatever the method: the base's parameters are read, others are fresh. Without pre-training all are fresh, the mask's row
- * of the embedding among them: beside rows that were drawn, a row like theirs is one more token, and their mean would be next to nothing.
- */
-export const startOf = (
-  { config, files, json, mask, record, tensors, tokenizer }: Base,
-  { pretrained, seed }: Pick<CommonSettings, "pretrained" | "seed">
-): Pick<ModelTraining, "initial" | "constants" | "tokenizer" | "fields" | "record"> => {
   const specs = parameterSpecs(config)
   const ofBase = new Set(specs.map(({ name }) => name))
   const fromBase: ModelTraining["initial"] = (engine, { flat, specs: all, views }) => {
@@ -79,24 +50,22 @@ export const startOf = (
       views,
       specs: all.filter(wanted)
     })
-    return Effect.mapError(
-      Effect.gen(function* () {
-        const read = part(({ name }) => ofBase.has(name))
-        yield* loadWeights(engine, read, tensors, parameterAliases(config), specs)
-        yield* fillMaskRow(engine, read, mask, tokenizer.maskAdded)
-        yield* initialise(
-          engine,
-          part(({ name }) => !ofBase.has(name)),
-          seed
-        )
-      }),
-      error => (error instanceof StageError ? error : asStageError(error))
+    const read = part(({ name }) => ofBase.has(name))
+    const fresh = part(({ name }) => !ofBase.has(name))
+    return loadWeights(engine, read, tensors, parameterAliases(config), specs).pipe(
+      Effect.andThen(fillMaskRow(engine, read, mask, tokenizer.maskAdded)),
+      Effect.andThen(initialise(engine, fresh, seed)),
+      Effect.mapError(error => (error instanceof StageError ? error : asStageError(error)))
     )
   }
-  return {
+  const sequences = examples.map(({ ids }) => ids)
+  const start = {
+    ...languageModel(config),
+    lengths: sequences.map(ids => ids.length),
+    rowLength: length,
     initial: pretrained ? fromBase : (engine, parameters) => initialise(engine, parameters, seed),
     constants: (engine, constants) => fromBase(engine, teacherBuffers(constants)),
-    tokenizer: files,
+    tokenizer: yield* tokenizerFiles(inputs.base),
     fields: {
       ...json,
       ...ownFields(config),
@@ -104,9 +73,15 @@ export const startOf = (
       /** Token i is predicted from the state at i - 1, as in the autoregressive model. */
       token_shift: true
     },
-    record
-  }
-}
+    record: {
+      stage: "train",
+      base: { digest: inputs.base.digest, taken: ["architecture", "tokenizer", ...(pretrained ? ["weights"] : [])] },
+      sequences: { digest: inputs.sequences.digest, ...inputs.sequences.metadata },
+      heldOut: { digest: inputs.heldOut.digest, ...inputs.heldOut.metadata }
+    }
+  } satisfies Partial<ModelTraining>
+  return { config, tokenizer, mask, length, examples, sequences, heldOut, start }
+})
 
 /** What throws for settings that do not fit, as the stage's own failure. `at`: the field where they stand, or the group, or how the fields begin. */
 export const attempt = <A>(at: string, run: () => A): Effect.Effect<A, StageError> =>

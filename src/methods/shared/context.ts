@@ -1,8 +1,7 @@
-/** What the stage `train` reads and writes, and what it hands to a method. */
+/** What the stage `train` reads and writes. */
 import { Anchors, ModelFiles, TokenSequences, TrainingLog, Trajectories } from "../../artifacts/kinds.ts"
 import * as Artifact from "../../pipeline/Artifact.ts"
 import type { StageContext } from "../../pipeline/StageContext.ts"
-import type { CommonSettings } from "./settings.ts"
 
 export const trainInputs = {
   base: ModelFiles,
@@ -15,4 +14,4 @@ export const trainInputs = {
 } as const
 export const trainOutputs = { model: ModelFiles, log: TrainingLog } as const
 
-export type TrainContext<Settings = CommonSettings> = StageContext<typeof trainInputs, Settings, typeof trainOutputs>
+export type TrainInputs = StageContext<typeof trainInputs, unknown, typeof trainOutputs>["inputs"]

@@ -1,60 +1,55 @@
 /** Trainings by masked diffusion: with masks by chance or along trajectories, alone or aligned with a teacher. */
 import { Effect } from "effect"
 import { type AnchorStates, readAnchors } from "./anchors/anchors.ts"
-import { type Masking, randomMasking } from "./masks/corruption.ts"
+import { randomMasking } from "./masks/corruption.ts"
 import { shuffledStates } from "./alignment/shuffledStates.ts"
 import { readTrajectories } from "./trajectories/trajectories.ts"
 import { type Trajectory, trajectoryMasking } from "./trajectories/trajectory.ts"
 import { makeTokenLosses } from "../../sessions/tokenLosses.ts"
 import type { ModelConfig } from "../../models/config.ts"
 import { permanent, type StageError } from "../../pipeline/StageError.ts"
-import { languageModel, type ModelTraining } from "../../training/model.ts"
+import type { ModelTraining } from "../../training/model.ts"
 import { diffusionObservers } from "./observers.ts"
 import { alignedLayers, isAligned } from "./alignment/settings.ts"
 import { diffusionObjective } from "./masks/objective.ts"
 import type { MaskedSettings } from "../masked/settings.ts"
-import type { TrainContext } from "./context.ts"
-import { attempt, type Base, heldOutBound, startOf } from "./base.ts"
+import type { TrainInputs } from "./context.ts"
+import type { TrainingGiven } from "./trainBy.ts"
+import { attempt, heldOutBound } from "./base.ts"
 
 /** The objective of a training by masks: of masked diffusion alone, or with something beside it. */
 type Objectives = (...given: Parameters<typeof diffusionObjective>) => ReturnType<typeof diffusionObjective>
 
 /** The training of a base by masked diffusion. */
 export const maskedTraining = Effect.fn("train masked diffusion")(function* (
-  context: TrainContext<MaskedSettings>,
-  base: Base,
-  settings: MaskedSettings = withLayersOf(context.parameters, base.config),
+  { base, inputs, settings: written }: TrainingGiven<MaskedSettings>,
   objectiveOf: Objectives = diffusionObjective
 ) {
-  const { inputs } = context
-  const { config, examples, length, mask, sequences, tokenizer } = base
+  const { config, examples, length, mask, sequences, start, tokenizer } = base
+  const settings = withLayersOf(written, config)
   const aligned = yield* states(inputs.anchors, { config, ids: sequences, settings })
   const trajectories = yield* trajectoriesOf(inputs.trajectories, examples, { mask, settings })
-  const masking = (steps: number): Masking =>
-    trajectories === undefined
-      ? randomMasking(examples, settings, settings.seed)
-      : trajectoryMasking(settings, { sequences: examples, trajectories, steps, seed: settings.seed })
-  const training: ModelTraining = {
-    ...languageModel(config),
-    ...startOf(base, settings),
+  const { seed } = settings
+  const masked = (steps: number) => ({
+    sequences,
+    length,
+    pad: tokenizer.padId,
+    mask,
+    masking:
+      trajectories === undefined
+        ? randomMasking(examples, settings, seed)
+        : trajectoryMasking(settings, { sequences: examples, trajectories, steps, seed })
+  })
+  return {
+    ...start,
     settings,
-    lengths: sequences.map(ids => ids.length),
-    rowLength: length,
     objective: ({ steps, ...batch }) =>
       objectiveOf(
         config,
         settings,
-        {
-          ...batch,
-          sequences,
-          length,
-          pad: tokenizer.padId,
-          mask,
-          masking: masking(steps),
-          averaging: settings.averaging
-        },
+        { ...batch, ...masked(steps), averaging: settings.averaging },
         isAligned(settings)
-          ? { settings, steps, seed: settings.seed, ...(aligned === undefined ? {} : { states: aligned }) }
+          ? { settings, steps, seed, ...(aligned === undefined ? {} : { states: aligned }) }
           : undefined,
         trajectories === undefined ? undefined : settings
       ),
@@ -65,17 +60,12 @@ export const maskedTraining = Effect.fn("train masked diffusion")(function* (
     observers: ({ engine, epochs, steps }) =>
       diffusionObservers(engine, config, settings, {
         epochs,
-        sequences,
-        length,
-        pad: tokenizer.padId,
-        mask,
-        masking: masking(steps),
+        ...masked(steps),
         ...(trajectories === undefined ? {} : { trajectories }),
-        seed: settings.seed,
+        seed,
         tokenizer
       })
-  }
-  return training
+  } satisfies ModelTraining
 })
 
 /** Layers that are written for a model of another depth, at the same share of this one's. */
@@ -91,7 +81,7 @@ export const withLayersOf = <Settings extends MaskedSettings>(
 
 /** The teacher's states, where the student is aligned with it and they were made before. */
 const states = (
-  anchors: TrainContext["inputs"]["anchors"],
+  anchors: TrainInputs["anchors"],
   training: {
     readonly config: ModelConfig
     readonly ids: ReadonlyArray<Int32Array>
@@ -115,7 +105,7 @@ const states = (
 
 /** The trajectories of the examples, where masks follow them. */
 const trajectoriesOf = (
-  set: TrainContext["inputs"]["trajectories"],
+  set: TrainInputs["trajectories"],
   examples: ReadonlyArray<{ readonly ids: Int32Array }>,
   { mask, settings }: { readonly mask: number; readonly settings: MaskedSettings }
 ): Effect.Effect<ReadonlyMap<number, Trajectory> | undefined, StageError> =>
@@ -129,10 +119,5 @@ const trajectoriesOf = (
       )
     if (set.metadata.mode !== mode)
       return yield* permanent(`trajectory_mode is ${mode}, but the trajectories are of mode ${set.metadata.mode}`)
-    if (mode === "free")
-      return yield* permanent(
-        "trajectories of mode free go over text of the model's own, not over the training examples",
-        "they can be looked at, but masks cannot follow them; choose another trajectory_mode"
-      )
     return yield* readTrajectories(set, examples, mask)
   })

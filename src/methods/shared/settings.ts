@@ -1,5 +1,6 @@
 /** The settings of a training that every method has, and what methods write theirs with. */
 import { Schema } from "effect"
+import type { Contradiction } from "../../config/consistent.ts"
 import { Count, PositiveInt, setting } from "../../config/setting.ts"
 import { TrainSettings } from "../../training/model.ts"
 
@@ -35,9 +36,16 @@ export const boundFields = {
   ...measuredFields
 } as const
 
-/** What a method cannot do without; `lacking` says what is not there. */
-export const needs = <A>(method: string, lacking: (settings: A) => string | undefined) =>
-  Schema.makeFilter((settings: A) => {
+/** What a method cannot do without: `lacking` says what is not there. */
+export const needs =
+  <A>(method: string, lacking: (settings: A) => string | undefined) =>
+  (settings: A): Contradiction | undefined => {
     const what = lacking(settings)
-    return what === undefined ? [] : [{ path: ["method"], issue: `${method} needs ${what}` }]
-  })
+    return what === undefined ? undefined : { fields: ["method"], why: `${method} needs ${what}` }
+  }
+
+/** Fresh parameters cannot stay as they are. */
+export const freshAreTrained = ({ freeze, pretrained }: CommonSettings): Contradiction | undefined =>
+  pretrained || freeze.length === 0
+    ? undefined
+    : { fields: ["pretrained", "freeze_layers"], why: "what is frozen would stay as it was drawn" }

@@ -2,15 +2,15 @@
 import { vfmFormat } from "./networks.ts"
 import { vfmTokenLosses } from "./tokenLosses.ts"
 import { vfmGenerator } from "./decode.ts"
-import { latentOf, type MaskDecoding, type Method } from "../Method.ts"
+import type { Decoding, MaskDecoding } from "../Method.ts"
 
 export const latent = vfmFormat
 
-export const generator: Method["generator"] = (engine, model, shape, decoding: MaskDecoding) =>
-  vfmGenerator(engine, model, latentOf(model, "vfm").architecture, shape, decoding)
+export const generator: Decoding["generator"] = (engine, model, shape, decoding: MaskDecoding) =>
+  vfmGenerator(engine, model, vfmFormat.of(model).architecture, shape, decoding)
 
-export const tokenLosses: NonNullable<Method["tokenLosses"]> = (engine, model, shape) =>
-  vfmTokenLosses(engine, model.config, model.parameters, latentOf(model, "vfm").architecture, {
+export const tokenLosses: NonNullable<Decoding["tokenLosses"]> = (engine, model, shape) =>
+  vfmTokenLosses(engine, model.config, model.parameters, vfmFormat.of(model).architecture, {
     ...shape,
     mask: model.tokenizer.maskId
   })

@@ -133,7 +133,7 @@ export const vfm = (architecture: VfmArchitecture, config: ModelConfig, weights:
 }
 
 export const vfmFormat = latentFormat(vfmPrefix, snakeKeys(VfmArchitecture), {
-  field: ({ architecture }) => architecture,
-  model: architecture => ({ method: "vfm", architecture }),
+  read: architecture => ({ architecture }),
+  write: ({ architecture }) => architecture,
   specs: ({ architecture }, config) => vfmSpecs(architecture, config)
 })

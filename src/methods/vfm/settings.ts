@@ -1,11 +1,12 @@
 /** The settings of variational flow maps: the adapter, how it is trained, and the ways of the seed beside those of the paper. */
 import { Schema } from "effect"
+import { consistent } from "../../config/consistent.ts"
 import { Count, NonNegative, Positive, setting, Share } from "../../config/setting.ts"
 import { snakeKeys } from "../../config/snakeKeys.ts"
 import { CorruptionSettings } from "../shared/masks/corruption.ts"
 import { VfmArchitecture } from "./networks.ts"
-import { trainNames } from "../../training/model.ts"
-import { boundFields, needs } from "../shared/settings.ts"
+import { trainNames, wholeMicroBatches } from "../../training/model.ts"
+import { boundFields, freshAreTrained, needs } from "../shared/settings.ts"
 
 export const VfmSettings = Schema.Struct({
   ...VfmArchitecture.fields,
@@ -48,4 +49,14 @@ export const VfmParameters = snakeKeys(
     vfm: Schema.optionalKey(snakeKeys(VfmSettings))
   }),
   trainNames
-).check(needs("vfm", ({ vfm }) => (vfm === undefined ? "its group: `vfm: {}` takes all defaults" : undefined)))
+).check(
+  consistent(
+    needs("vfm", ({ vfm }) => (vfm === undefined ? "its group: `vfm: {}` takes all defaults" : undefined)),
+    wholeMicroBatches,
+    freshAreTrained,
+    ({ pretrained, vfm }) =>
+      pretrained || vfm?.freezeBase !== true
+        ? undefined
+        : { fields: ["pretrained", "vfm.freeze_base"], why: "a base of fresh parameters has to be trained" }
+  )
+)

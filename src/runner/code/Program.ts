@@ -1,4 +1,5 @@
 /** The modules of a stage as Node would load them: parsed once, resolved by its rules, and followed from a name to what it is. */
+import { type Entry, isEntry } from "../Entries.ts"
 import { dirname, extname, join, relative, sep } from "node:path"
 import { isEffectName } from "./Libraries.ts"
 import { type Binding, type Format, type Item, type Module, type Parse, parseModule } from "./Module.ts"
@@ -22,8 +23,8 @@ export type Origin =
   /** Of a module that is not an ES module, which counts as a whole. */
   | { readonly _tag: "whole"; readonly loaded: Loaded; readonly name: string }
   | { readonly _tag: "package"; readonly root: string; readonly specifier: string; readonly name: string }
-  /** Of this program: what declares stages, or what a user's stage imports of it. */
-  | { readonly _tag: "ours"; readonly module: string; readonly name: string }
+  /** Of this program: what declares stages, or what a user's stage imports of it, by the specifier. */
+  | { readonly _tag: "ours"; readonly module: string; readonly entry?: Entry; readonly name: string }
   | { readonly _tag: "other"; readonly specifier: string; readonly name: string }
 
 /** Where this program lies: its declarations compute nothing. */
@@ -131,7 +132,7 @@ export class Program {
   /** What stands at a specifier: a module to look into, or one that is only named. */
   at(from: Loaded, specifier: string, via: Via, name: string): Loaded | Exclude<Origin, { readonly loaded: Loaded }> {
     // Stages import this program by name wherever they lie.
-    if (specifier === this.ours.packageName) return { _tag: "ours", module: "", name }
+    if (isEntry(specifier)) return { _tag: "ours", module: "", entry: specifier, name }
     const resolved = this.resolve(from, specifier, via)
     if (resolved._tag === "missing") return { _tag: "other", specifier: `${specifier} (${resolved._tag})`, name }
     if (resolved._tag !== "file") return { _tag: "other", specifier, name }
@@ -143,7 +144,7 @@ export class Program {
 
   /** The module at a specifier, also one of a package; undefined for what is not ours to look into. */
   into(from: Loaded, specifier: string): Loaded | "ours" | undefined {
-    if (specifier === this.ours.packageName) return "ours"
+    if (isEntry(specifier)) return "ours"
     const resolved = this.resolve(from, specifier, "import")
     if (resolved._tag !== "file") return undefined
     return this.isDeclaration(resolved.path) ? "ours" : this.load(resolved.path, resolved.instance)

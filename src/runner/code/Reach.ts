@@ -1,4 +1,5 @@
 /** What a stage can reach, item by item, and the digest of that. */
+import type { Entry } from "../Entries.ts"
 import { dirname, join } from "node:path"
 import { pathToFileURL } from "node:url"
 import { canonical, type Digest, sha256 } from "../../pipeline/Digest.ts"
@@ -42,7 +43,7 @@ export class Reach {
   readonly computed = new Set<string>()
   /** Whether a module is named that may be loaded by another thread or program. */
   elsewhere = false
-  #ours = false
+  readonly #entries = new Set<Entry>()
   #purity: Purity
 
   constructor(options: ReachOptions) {
@@ -259,8 +260,11 @@ export class Reach {
         this.#packages.add(origin.root)
         return [undefined, `${origin.specifier}#${origin.name}`]
       case "ours":
-        if (origin.module === "") this.#ours = true
-        return [undefined, `ours ${origin.module}#${origin.name}`]
+        if (origin.entry !== undefined) this.#entries.add(origin.entry)
+        return [
+          undefined,
+          `ours ${origin.module || (origin.entry === "dllm-pipeline" ? "" : origin.entry)}#${origin.name}`
+        ]
       case "other":
         return [undefined, `${origin.specifier}#${origin.name}`]
     }
@@ -273,7 +277,7 @@ export class Reach {
     readonly versions: { readonly [name: string]: string }
     readonly checksums: ReadonlyArray<string>
     readonly roots: ReadonlyArray<string>
-    readonly ours: boolean
+    readonly entries: ReadonlyArray<Entry>
   } {
     const { packages } = this.#program
     const roots = new Set<string>()
@@ -292,7 +296,7 @@ export class Reach {
       ),
       checksums: [...new Set(checksums)].sort(),
       roots: [...roots].sort(),
-      ours: this.#ours
+      entries: [...this.#entries].sort()
     }
   }
 

@@ -117,7 +117,7 @@ describe("the data", () => {
       const all = [...base, ...ldlmSpecs(given, config)]
       const objective = objectiveOf(given, 6)
       const { losses, values } = yield* gradientsOf(objective, all, "loss")
-      const [batch] = yield* objective.microBatches(0, objective.memory!.initial)
+      const [batch] = yield* objective.microBatches(0, objective.objectiveState!.initial)
       const ids = batch!.inputs["ids"] as Int32Array
       const segmentIds = batch!.inputs["segmentIds"] as Int32Array
       const elements: Array<number> = []
@@ -133,7 +133,7 @@ describe("the data", () => {
       expect(tokens).toBe(n)
       expect(mean).toBeCloseTo(elements.reduce((sum, x) => sum + x, 0) / elements.length, 6)
       expect(square).toBeCloseTo(elements.reduce((sum, x) => sum + x * x, 0) / elements.length, 6)
-      const memory = objective.memory!.next(objective.memory!.initial, 0, [
+      const memory = objective.objectiveState!.next(objective.objectiveState!.initial, 0, [
         { perSample: Float32Array.from(losses["perSample"]!), statistics: Float32Array.from(losses["statistics"]!) }
       ])
       expect(memory["states/statistics"]![0]).toBe(n)
@@ -147,7 +147,7 @@ describe("the data", () => {
       const told = (adaptiveLosses: "sample" | "batch") =>
         Effect.gen(function* () {
           const objective = objectiveOf(settings({ adaptiveLosses, adaptiveBins: bins }), 6)
-          const { initial, next } = objective.memory!
+          const { initial, next } = objective.objectiveState!
           const memory = next(initial, 0, [{ perSample: losses, statistics: Float32Array.of(1, 0, 1) }])
           const [batch] = yield* objective.microBatches(0, initial)
           const own = [...(batch!.inputs["time"] as Float32Array)].map(time =>

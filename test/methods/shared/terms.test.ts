@@ -316,16 +316,4 @@ describe("a step along trajectories", () => {
       })
     )
   )
-
-  it("is no bound of the likelihood", () => {
-    expect(() =>
-      diffusionObjective(
-        config,
-        Schema.decodeUnknownSync(DiffusionSettings)({ mdmLoss: "elbo" }),
-        data(),
-        undefined,
-        trajectory()
-      )
-    ).toThrow("mdmLoss: elbo bounds the likelihood only with random masks")
-  })
 })

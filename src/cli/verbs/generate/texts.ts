@@ -3,7 +3,7 @@ import { Effect, Stream } from "effect"
 import { makeDecoder } from "../../../sessions/autoregressive.ts"
 import type { DiffusionDecoding } from "../../../decoding/diffusion.ts"
 import { untilEnd } from "../../../sessions/generator.ts"
-import { methodNamed } from "../../../methods/Method.ts"
+import type { Decoding } from "../../../methods/Method.ts"
 import type { Sampling } from "../../../decoding/sampling.ts"
 import type { Engine } from "../../../engines/Engine.ts"
 import type { LoadedModel } from "../../../models/artifact.ts"
@@ -12,6 +12,7 @@ import { greatest } from "../../../pipeline/lists.ts"
 
 export interface Task {
   readonly engine: Engine
+  readonly method: Decoding
   readonly model: LoadedModel
   readonly prompts: ReadonlyArray<Int32Array>
   readonly newTokens: number
@@ -64,13 +65,12 @@ export const autoregressive = Effect.fn("autoregressive")(function* (
 
 /** By masked diffusion, all texts at once. */
 export const diffusion = Effect.fn("diffusion")(function* (
-  { engine, model, newTokens, prompts, seed }: Task,
+  { engine, method, model, newTokens, prompts, seed }: Task,
   { steps, ...decoding }: DiffusionDecoding,
   watchers: ReadonlyArray<Steps>
 ) {
   const { tokenizer } = model
   const promptTokens = greatest(prompts.map(({ length }) => length))
-  const method = yield* methodNamed(model.method)
   const shape = { prompts: prompts.length, promptTokens, newTokens }
   const generator = yield* method.generator(engine, model, shape, decoding)
   const { forwards, sequences } = yield* generator.generate({

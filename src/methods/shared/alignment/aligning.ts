@@ -10,7 +10,7 @@ import type { Tensor } from "../../../tensor/Tensor.ts"
 import { type MicroBatch, normalisers, type Objective } from "../../../training/objective.ts"
 import { alignedLayers, type AlignmentSettings, alignmentWeight } from "./settings.ts"
 import { columnOf, corruptRows, type CorruptedRows, type DiffusionData } from "../masks/corruptedRows.ts"
-import { checkReplay, replayed, replays } from "./replay.ts"
+import { replayed, replays } from "./replay.ts"
 import { subgoalInputs, subgoals } from "./subgoals.ts"
 import { cachedTeacher, type CachedStates, liveTeacher } from "./teacher.ts"
 
@@ -45,9 +45,6 @@ export const aligning = (
 ) => {
   const { averaging, length, microBatchRows } = data
   const layers = alignedLayers(settings, config)
-  checkReplay(settings)
-  if (settings.reprAlignContrastive && settings.reprAlignLossMode !== "cosine")
-    throw new RangeError("reprAlignContrastive has no distance: leave reprAlignLossMode out, or set it to cosine")
   const places = microBatchRows * length
   const source = cached === undefined ? liveTeacher(config, layers, data) : cachedTeacher(config, layers, data, cached)
   const weights = layerWeights(layers, { deepest: config.layers.length, exponent: settings.reprAlignLayerExp })

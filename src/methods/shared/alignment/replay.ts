@@ -25,14 +25,6 @@ export interface Place {
 export const replays = ({ replayBufferCapacity, replayProb, replayWeight }: ReplaySettings): boolean =>
   replayBufferCapacity > 0 && replayProb > 0 && replayWeight > 0
 
-/** Throws RangeError for a buffer that never fills enough to be read. */
-export const checkReplay = ({ replayBufferCapacity: capacity, replayWarmupSteps: warmup }: ReplaySettings): void => {
-  if (capacity > 0 && capacity < warmup)
-    throw new RangeError(
-      `replayBufferCapacity is ${capacity}, less than replayWarmupSteps, ${warmup}: nothing would ever be replayed`
-    )
-}
-
 /**
  * What a step replays. Each of its micro-batches enters a first-in-first-out buffer; then, once that holds enough, it is with some probability followed
  * by one of the buffer, each as likely as the others.

@@ -48,7 +48,7 @@ interface Part {
   readonly factor: number
 }
 
-/** Loss of masked diffusion of packed rows. Throws RangeError where settings contradict each other. */
+/** Loss of masked diffusion of packed rows. Throws RangeError for layers to align that the model does not have. */
 export const diffusionObjective = (
   config: ModelConfig,
   settings: DiffusionSettings,
@@ -61,8 +61,6 @@ export const diffusionObjective = (
   const { epochs, length, microBatchRows } = data
   const shape = { rows: microBatchRows, length }
   const columns = predictionCount(shape)
-  if (settings.mdmLoss === "elbo" && trajectories !== undefined)
-    throw new RangeError("mdmLoss: elbo bounds the likelihood only with random masks, not with those of trajectories")
   const aligned = teacher === undefined || !isAligned(teacher.settings) ? undefined : aligning(config, teacher, data)
   const sharpens = trajectories !== undefined && trajectories.trajectoryEntropyWeight > 0
   const separates = settings.antiRepWeight > 0

@@ -105,11 +105,10 @@ export interface MaskingData {
   readonly seed: number
 }
 
-/** Masks of training examples by their trajectories. The ratio is always the actual share. Throws RangeError for blocks without a length. */
-export const trajectoryMasking = (settings: TrajectoryMaskingSettings, data: MaskingData): Masking => {
-  if (settings.trajectoryUseBlockwise && settings.trajectoryProgressiveBlockSizes.length === 0)
-    throw new RangeError("trajectoryUseBlockwise needs lengths of blocks, in trajectoryProgressiveBlockSizes")
-  return (example, step) => {
+/** Masks of training examples by their trajectories. The ratio is always the actual share. */
+export const trajectoryMasking =
+  (settings: TrajectoryMaskingSettings, data: MaskingData): Masking =>
+  (example, step) => {
     const { lossMask } = data.sequences[example]!
     const key = randomKey(data.seed, "trajectory masking", step, example)
     const { trajectoryMaxMaskRatio: high, trajectoryMinMaskRatio: low } = settings
@@ -127,7 +126,6 @@ export const trajectoryMasking = (settings: TrajectoryMaskingSettings, data: Mas
     const learns = followed.labelled.some((bit, i) => i > 0 && bit === 1)
     return learns ? followed : byChance(lossMask, ratio, data.seed, step, example)
   }
-}
 
 /** Each token with probability 0.999 ratio + 0.001. */
 const byChance = (

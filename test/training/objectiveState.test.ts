@@ -1,4 +1,4 @@
-/** Objectives that learn from their own losses: what they remember is part of the training's state. */
+/** Objectives that learn from their own losses: their state is part of the training's state. */
 import { readFileSync } from "node:fs"
 import { join } from "node:path"
 import { afterEach, beforeEach, describe, expect, it } from "@effect/vitest"
@@ -10,7 +10,7 @@ import { gradients } from "../../src/tensor/autodiff.ts"
 import { input, matmul, mul, sub, sum } from "../../src/tensor/ops.ts"
 import { makeProgram } from "../../src/tensor/Program.ts"
 import { train, type Training, UpdateSettings } from "../../src/training/loop.ts"
-import type { Memory, Objective } from "../../src/training/objective.ts"
+import type { ObjectiveState, Objective } from "../../src/training/objective.ts"
 import { temporaryDirectory } from "../support/inProcess.ts"
 
 let directory: ReturnType<typeof temporaryDirectory>
@@ -31,15 +31,15 @@ const following = (broken = -1): Objective<never> => ({
     const squares = mul(difference, difference)
     return { loss: mul(sum(squares), data("scale")), squares }
   },
-  memory: {
+  objectiveState: {
     initial: { mean: [1, 1], told: [0] },
     next: ({ mean, told }, step, observations) => ({
       mean: mean!.map((value, i) => 0.9 * value + (0.1 * (step + 1) * observations[1]!["squares"]![i]!) / 3),
       told: [told![0]! + observations.length]
     })
   },
-  microBatches: (step, memory) => {
-    const scale = step === broken ? NaN : memory!["mean"]![0]! + memory!["mean"]![1]!
+  microBatches: (step, objectiveState) => {
+    const scale = step === broken ? NaN : objectiveState!["mean"]![0]! + objectiveState!["mean"]![1]!
     return Effect.succeed(Array.from({ length: 2 }, () => ({ inputs: { scale: Float32Array.of(scale) }, tokens: 1 })))
   }
 })
@@ -48,7 +48,7 @@ const run = (folder: string, changes: Partial<Training<never>> = {}) =>
   Effect.scoped(
     Effect.gen(function* () {
       const engine = makeReference()
-      let seen: () => Memory = () => ({})
+      let seen: () => ObjectiveState = () => ({})
       const { buffers, state } = yield* train<never>(engine, {
         parameters: [w, ...untrained([target])],
         initial: ({ frozen }) => Effect.orDie(engine.upload(frozen.views["target"]!, Float32Array.of(3, -1))),

@@ -1,0 +1,234 @@
+/** The comparison grid: one teacher, the same documents in the same order, the same masks; each row trained, evaluated and timed on its own weights. */
+import { Array as Arr } from "effect"
+import type { Methods } from "../src/config/byMethod.ts"
+import { type Corpus, ProfileConfig } from "../src/config/profile.ts"
+import { ConfigError } from "../src/pipeline/ConfigError.ts"
+import * as Origin from "../src/pipeline/Origin.ts"
+import * as Pipeline from "../src/pipeline/Pipeline.ts"
+import { refusing } from "../src/config/refusing.ts"
+import type { trajectoryModes } from "../src/artifacts/kinds.ts"
+import { RowConfig } from "../src/methods/configuration.ts"
+import { needsOf } from "../src/methods/shared/needs.ts"
+import { unsupportedTrain } from "../src/methods/unsupported.ts"
+import { anchor } from "../stages/anchor.ts"
+import { benchmark, benchmarkMethods } from "../stages/benchmark.ts"
+import { downloadDocuments, downloadModel, downloadTokenizer } from "../stages/download.ts"
+import { taskMethods } from "../stages/evaluate/asking.ts"
+import { evaluateLikelihood, likelihoodMethods } from "../stages/evaluate-likelihood.ts"
+import { evaluateTexts, textsMethods } from "../stages/evaluate-texts.ts"
+import { reportGrid } from "../stages/report-grid.ts"
+import { tokenize } from "../stages/tokenize.ts"
+import { trajectories } from "../stages/trajectories.ts"
+import { config } from "./config.ts"
+import { tasks } from "./tasks.ts"
+import {
+  configOf,
+  decodedBy,
+  type GridRow,
+  inCommon,
+  meantFor,
+  quickly,
+  runsOf,
+  type Settings,
+  trainingOf
+} from "./grid.ts"
+
+/** The profiles of every comparison. */
+export const profiles: Pipeline.PipelineOptions<ProfileConfig>["profiles"] = {
+  embedded: {
+    description: "a teacher of 3.6 M parameters, 50 public-domain documents; all that ships with the program",
+    needs: "nothing; about 6 minutes on two cores",
+    make: () => config(ProfileConfig, "embedded")
+  },
+  "qwen3-1.7b": {
+    description: "Qwen3-1.7B and 50 documents of FineWeb",
+    needs: "the hub (about 4 GB), a GPU with 40 GB and --engine torch",
+    make: () => config(ProfileConfig, "qwen3-1.7b")
+  }
+}
+
+export interface Comparison {
+  readonly description: string
+  /** The row that the others are compared with, if they name no other, is the first. */
+  readonly rows: Arr.NonEmptyReadonlyArray<GridRow>
+  /** Further rows, with --controls and with --ablations. */
+  readonly controls?: ReadonlyArray<GridRow>
+  readonly ablations?: ReadonlyArray<GridRow>
+  /** By default those of compare-50x. */
+  readonly profiles?: typeof profiles
+}
+
+/** The pipeline that trains rows on the same documents, measures each on its own weights, and compares them. */
+export const comparison = (name: string, options: Comparison): Pipeline.Pipeline => {
+  const further = (["controls", "ablations"] as const).filter(flag => options[flag] !== undefined)
+  const own = [...options.rows, ...further.flatMap(flag => options[flag]!)].flatMap(row => row.trainedBy?.stage ?? [])
+  return Pipeline.make(
+    name,
+    {
+      description: options.description,
+      variants: ["quick", ...further, "seeds"],
+      explain: {
+        train: RowConfig.fields.train,
+        ...Object.fromEntries(own.map(stage => [stage.name, refusing(stage.parameters, unsupportedTrain)]))
+      },
+      profiles: options.profiles ?? profiles
+    },
+    compared(name, options)
+  )
+}
+
+const compared =
+  (title: string, { ablations = [], controls = [], rows }: Comparison) =>
+  ({ command, profile: whole, profileName, variant }: Pipeline.BuildContext<ProfileConfig>): Pipeline.Targets => {
+    const profile = variant.quick === true ? quickly(whole, profileName) : whole
+    const grid = Arr.appendAll(rows, [
+      ...(variant.controls === true ? controls : []),
+      ...(variant.ablations === true ? ablations : [])
+    ])
+    const configured = Arr.map(grid, row => {
+      const said = (train: Settings) => trainingOf(row).written(Origin.overlay(train, { name: row.name }))
+      return [row, configOf(row, profile, said)] as const
+    })
+    const { data, model } = inCommon(configured)
+
+    const tokenizer = downloadTokenizer(profile.data.tokenizer)
+    const tokenized = (name: string, { dataType, documents: first, textKey: key, ...from }: Corpus) => {
+      const cut = {
+        name,
+        maxSeqLen: data.max_seq_len,
+        ...given({ dataType, documents: first, textKey: key, chatTemplate: data.chat_template })
+      }
+      // What is read is what will be cut, also where --set says it.
+      const { documents, ...read } = tokenize.settings(cut)
+      const fetched = { name, ...from, ...given({ dataType: read.dataType, textKey: read.textKey }) }
+      // Of a large Parquet file only the rows that are wanted are fetched.
+      const rows = downloadDocuments.settings(fetched).source.endsWith(".parquet") ? documents : undefined
+      return tokenize({ ...cut, corpus: downloadDocuments({ ...fetched, ...given({ rows }) }), tokenizer })
+    }
+    const sequences = tokenized("corpus", {
+      source: data.train_path,
+      ...given({ documents: data.train_size, dataType: data.data_type, textKey: data.text_keys })
+    })
+    const heldOut = tokenized("held-out", profile.data.heldOut)
+    const asked = Object.entries(profile.data.tasks ?? {}).map(([name, from]) => ({
+      name,
+      ask: taskNamed(name),
+      dataset: downloadDocuments({ name, ...from, dataType: "fields" })
+    }))
+
+    const teacher = downloadModel({ source: modelSource(model.model_path) })
+    let anchors: ReturnType<typeof anchor> | undefined
+    const anchorsOf = () => (anchors ??= anchor({ teacher, sequences, layers: "all" }))
+    const orders = new Map<string, ReturnType<typeof trajectories>>()
+    const ordersOf = (mode: (typeof trajectoryModes)[number]) => {
+      const settings = Origin.overlay(profile.trajectories ?? {}, { name: mode, mode })
+      follows(`trajectories/${mode}.mode`, trajectories.settings(settings).mode, mode, "trajectory_mode")
+      const known = orders.get(mode) ?? trajectories(Origin.overlay(settings, { teacher, sequences }))
+      orders.set(mode, known)
+      return known
+    }
+
+    const trained = Arr.map(configured, ([row, { train: settings }]) => {
+      const runs = Arr.map(runsOf(row.name, variant.seeds), ({ name, over }) => {
+        const own = Origin.overlay(settings, { name, ...over })
+        const train = trainingOf(row)
+        // What it is wired to follows from what --set makes of its settings.
+        const wanted = train.settings(own)
+        const method = decodedBy(row, wanted)
+        const needed = needsOf(wanted)
+        const { log, model: student } = train(
+          Origin.overlay(own, {
+            base: teacher,
+            sequences,
+            heldOut,
+            ...(needed.anchors ? { anchors: anchorsOf() } : {}),
+            ...(needed.trajectories === "none" ? {} : { trajectories: ordersOf(needed.trajectories) })
+          })
+        )
+        /** What the profile says of a measurement; the method is the training's. */
+        const measuring = (stage: Measuring, methods: Methods, said: Settings = {}) => {
+          const settings = Origin.overlay(meantFor(methods, method, said), { name, method })
+          follows(`${stage.name}/${name}.method`, stage.settings(settings).method, method, "method")
+          return settings
+        }
+        const { evaluate = {} } = profile
+        const ofLikelihood = measuring(evaluateLikelihood, likelihoodMethods, evaluate.likelihood)
+        const ofTexts = measuring(evaluateTexts, textsMethods, evaluate.texts)
+        return {
+          name,
+          student,
+          log,
+          likelihood: evaluateLikelihood(Origin.overlay(ofLikelihood, { model: student, heldOut })),
+          texts: evaluateTexts(Origin.overlay(ofTexts, { model: student, teacher, heldOut, corpus: sequences })),
+          scores: asked.map(({ ask, dataset, name: task }) => {
+            const ofTask = measuring(ask, taskMethods(), evaluate.tasks?.[task])
+            return [`${name}/${task}`, ask(Origin.overlay(ofTask, { model: student, dataset }))] as const
+          }),
+          speed: benchmark(
+            Origin.overlay(measuring(benchmark, benchmarkMethods, profile.benchmark), { model: student })
+          )
+        }
+      })
+      return { ...row, runs }
+    })
+    const all = trained.flatMap(({ runs }) => runs)
+
+    const named = <T>(of: (run: (typeof all)[number]) => T) => Object.fromEntries(all.map(run => [run.name, of(run)]))
+    return {
+      ...named(({ log, student }) => ({ model: student, log })),
+      report: reportGrid({
+        title: variant.quick === true ? `${title}, a first look` : title,
+        command,
+        compare: variant.quick !== true,
+        remarks: variant.quick === true ? [firstLook] : [],
+        rows: Arr.map(trained, ({ against, label, name, note, runs }) => ({
+          name,
+          label,
+          ...given({ note, against }),
+          runs: Arr.map(runs, run => run.name)
+        })),
+        baseline: rows[0].name,
+        likelihoods: named(({ likelihood }) => likelihood),
+        texts: named(({ texts }) => texts),
+        tasks: Object.fromEntries(all.flatMap(({ scores }) => scores)),
+        benchmarks: named(({ speed }) => speed),
+        models: named(({ student }) => student),
+        logs: named(({ log }) => log),
+        anchors: given({ teacher: anchors }),
+        trajectories: Object.fromEntries(orders),
+        sequences: { corpus: sequences, "held-out": heldOut }
+      })
+    }
+  }
+const firstLook =
+  "A first look (--quick): shorter trainings on less data, and fewer measurements. It shows that everything works and what a report looks like; its numbers compare nothing."
+
+/** Refuses a parameter that was set to another value than the training's, which it follows. */
+const follows = (parameter: string, found: unknown, wanted: unknown, setting: string): void => {
+  if (found === wanted) return
+  throw new ConfigError({
+    at: "--set",
+    message: `${parameter} is ${String(found)}, but the training's ${setting} is ${String(wanted)}`,
+    advice: `it follows the training: set train.${setting}, or train/ROW.${setting} for one row`
+  })
+}
+
+/** A stage that measures a model of some method. */
+interface Measuring {
+  readonly name: string
+  readonly settings: (given: Settings & { readonly name: string }) => { readonly method: string }
+}
+
+/** The stage that asks a task. */
+const taskNamed = (name: string) => {
+  if (Object.hasOwn(tasks, name)) return tasks[name]!
+  const advice = `the tasks: ${Object.keys(tasks).join(", ")}`
+  throw new ConfigError({ at: `data.tasks.${name}`, message: "there is no such task", advice })
+}
+
+/** `org/name` means that model on the hub. */
+const modelSource = (path: string): string => (/^[\w.-]+\/[\w.-]+$/.test(path) ? `hf://models/${path}@main` : path)
+
+/** The fields that are there. */
+const given = <T extends object>(fields: T): { readonly [K in keyof T]?: Exclude<T[K], undefined> } =>
+  Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as never

@@ -1,0 +1,118 @@
+/** The rows of compare-50x: their names, and the configurations that make them what they are. */
+import type { Array as Arr } from "effect"
+import type { GridRow, Settings } from "./grid.ts"
+
+/** The row that the others are compared with, if they name no other, is the first. */
+export const rows: Arr.NonEmptyReadonlyArray<GridRow> = [
+  { name: "no_align", label: "random masking", config: "compare_50x_no_align" },
+  { name: "with_align", label: "+ alignment, 4 layers", config: "compare_50x_with_align" },
+  { name: "with_align_all_layers", label: "+ alignment, all layers", config: "compare_50x_with_align_all_layers" },
+  { name: "with_trajectory", label: "+ alignment, trajectories", config: "compare_50x_with_trajectory" },
+  {
+    name: "ldlm",
+    label: "LDLM",
+    config: "compare_50x_ldlm",
+    note: "latents are drawn by diffusion and decoded at once, so a forward pass is one of the denoiser"
+  },
+  {
+    name: "vfm",
+    label: "VFM",
+    config: "compare_50x_vfm",
+    note: "the bound is that of its masks with the adapter's noise"
+  },
+  {
+    name: "cola",
+    label: "Cola DLM",
+    config: "compare_50x_cola",
+    note: "the bound is that of its masks without the latents, which guide decoding alone"
+  }
+]
+
+/** Rows that tell whether it is the method that works, beside those that they vary: asked for with --controls. */
+export const controls: ReadonlyArray<GridRow> = [
+  {
+    name: "shuffled_teacher",
+    label: "control: alignment, all layers, shuffled teacher",
+    config: "compare_50x_with_align_all_layers",
+    against: "with_align_all_layers",
+    note: "each token is aligned with the teacher's states of a token of another document",
+    over: { train: { shuffle_teacher: true } }
+  },
+  {
+    name: "random_order",
+    label: "control: alignment, trajectories in random order",
+    config: "compare_50x_with_trajectory",
+    against: "with_trajectory",
+    note: "as many tokens are revealed in each step, in a random order",
+    over: { train: { trajectory_mode: "random" } }
+  },
+  {
+    name: "no_pretraining",
+    label: "control: random masking, no pre-training",
+    config: "compare_50x_no_align",
+    note: "starts from fresh parameters of the same architecture",
+    over: { train: { pretrained: false } }
+  },
+  {
+    name: "block_causal",
+    label: "control: random masking, block-causal attention",
+    config: "compare_50x_no_align",
+    note: "a token sees its own block of 32 tokens and earlier ones, in training and decoding alike",
+    over: { train: { attention_block_size: 32 } }
+  }
+]
+
+/**
+ * Rows 5 to 7 with a part taken out, or with what the seed's code did in its place: asked for with --ablations. docs/ldlm.md, docs/vfm.md and docs/cola.md say
+ * what each is about.
+ */
+export const ablations: ReadonlyArray<GridRow> = [
+  ...switched("ldlm", "LDLM", settings => ({ ldlm: settings }), {
+    whole_warmup: ["warm-up scales the whole loss", { warmup_scales: "loss" }],
+    batch_times: ["times learn from the batch's mean", { adaptive_losses: "batch" }],
+    no_positions: ["no positions", { latent_positions: false }],
+    no_prompt: ["no prompt", { prompt_length: 0 }],
+    tangent: ["tangent schedule", { noise_schedule: "tangent" }],
+    no_self_conditioning: ["no self-conditioning", { self_conditioning: false }],
+    no_decoder_noise: ["no noise on decoded latents", { decoder_noise_std: 0 }],
+    ascending: ["drawn upwards", { sampler_direction: "ascending" }]
+  }),
+  ...switched("vfm", "VFM", settings => ({ vfm: settings }), {
+    trained_base: ["the language model is trained, too", { freeze_base: false }],
+    replacing: ["noise replaces all embeddings", { noise_input: "replacing" }],
+    distances: ["distances to embeddings", { data_loss: "embedding" }],
+    masked_targets: ["distances to the embeddings of masks", { data_loss: "embedding", targets: "masked" }],
+    prefix: ["a beginning counts as visible", { observed: "prefix" }],
+    no_shift: ["no token shift", { token_shift: false }],
+    summed_kl: ["divergence summed over the width", { kl_scale: "sum" }]
+  }),
+  ...switched("cola", "Cola DLM", settings => settings, {
+    no_vae: ["no auto-encoder", { cola_vae: false }],
+    masked_source: ["latents of the masked text", { cola_source: "masked" }],
+    flowing: ["diffusion reaches the encoder", { cola_stop_gradient: false }],
+    coupled_tail: ["tail follows the noise", { cola_tail: "coupled" }],
+    no_condition: ["diffusion knows no text", { cola_condition: false }],
+    no_positions: ["no positions", { cola_positions: false }],
+    block_causal: ["block_causal", { cola_variant: "block_causal" }],
+    fast_block: ["fast_block", { cola_variant: "fast_block" }],
+    x0: ["predicts clean latents", { cola_prediction: "x0" }]
+  })
+]
+
+/** Rows like another, each with some of its settings changed. */
+function switched(
+  row: string,
+  label: string,
+  place: (settings: Settings) => Settings,
+  changes: { readonly [name: string]: readonly [what: string, settings: Settings] }
+): ReadonlyArray<GridRow> {
+  const note = rows.find(({ name }) => name === row)?.note
+  return Object.entries(changes).map(([name, [what, settings]]) => ({
+    name: `${row}_${name}`,
+    label: `${label}: ${what}`,
+    config: `compare_50x_${row}`,
+    against: row,
+    ...(note === undefined ? {} : { note }),
+    over: { train: place(settings) }
+  }))
+}
