@@ -1,7 +1,11 @@
 /** The comparison grid as a plan: which rows there are, and what of a row's configuration reaches which stage. */
+import { readFileSync, writeFileSync } from "node:fs"
+import { join } from "node:path"
+import { pathToFileURL } from "node:url"
 import { Effect, Schema } from "effect"
 import { assert, describe, it } from "vitest"
 import compare from "../../pipelines/compare-50x.ts"
+import { comparison } from "../../pipelines/comparison.ts"
 import pretrain from "../../pipelines/pretrain-teacher.ts"
 import { config } from "../../pipelines/config.ts"
 import { configOf, inCommon } from "../../pipelines/grid.ts"
@@ -15,6 +19,7 @@ import * as Origin from "../../src/pipeline/Origin.ts"
 import { evaluate, type Variant } from "../../src/pipeline/Pipeline.ts"
 import { RowConfig } from "../../src/methods/configuration.ts"
 import { rendered } from "../support/configErrors.ts"
+import { temporaryDirectory } from "../support/inProcess.ts"
 
 const planned = (
   options: { readonly set?: ReadonlyArray<string>; readonly variant?: Variant; readonly profile?: string } = {}
@@ -188,15 +193,29 @@ describe("compare-50x", () => {
       assert.strictEqual((cola.get(`${stage}/no_align`)!.parameters as { method: string }).method, "cola")
   })
 
-  it("completes a row whose method is set: what the profile says of that method, too", () => {
-    const parameters = (row: string, ...set: ReadonlyArray<string>) =>
-      planned({ set, variant: { quick: true } }).get(`train/${row}`)!.parameters as {
-        readonly [field: string]: unknown
-      }
-    const cola = parameters("no_align", "train/no_align.method=cola", "train/no_align.cola_wt=0.1")
-    const shipped = parameters("cola")
-    for (const field of ["panelEverySteps", "colaNumLocal", "colaHeads"])
-      assert.strictEqual(cola[field], shipped[field], field)
+  it("completes a row whose method is set: without what the profile says of others", () => {
+    const { path, remove } = temporaryDirectory()
+    try {
+      const file = join(path, "plain.yaml")
+      const [{ config: name }] = rows
+      const shipped = readFileSync(new URL(`../../configs/${String(name)}.yaml`, import.meta.url), "utf8")
+      writeFileSync(file, shipped.replace(/ *repr_align_wt.*/, ""))
+      const row = { name: "plain", label: "", config: pathToFileURL(file) }
+      const parameters = (...set: ReadonlyArray<string>) =>
+        evaluate(comparison("plain", { description: "", rows: [row] }), {
+          overrides: set.map(parseOverride)
+        }).nodes.find(({ label }) => label === "train/plain")!.parameters
+      assert.containSubset(parameters(), { method: "masked", panelEverySteps: 40, layersOf: 28, evalEvery: 18 })
+      const adapted = parameters("train/plain.method=vfm", "train/plain.vfm={}")
+      assert.containSubset(adapted, { method: "vfm", evalEvery: 18 })
+      assert.notProperty(adapted, "panelEverySteps")
+      assert.include(
+        rendered(() => parameters("train/plain.method=vfm", "train/plain.vfm={}", "train/plain.layers_of=2")),
+        "layers_of: belongs to the methods masked and cola, but method is vfm"
+      )
+    } finally {
+      remove()
+    }
     const refused = rendered(() => planned({ set: ["train/vfm.method=masked"] }))
     assert.match(refused, /compare_50x_vfm\.yaml:\d+:\d+: .*vfm\.vfm: belongs to the method vfm, but method is masked/)
   })

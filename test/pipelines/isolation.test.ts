@@ -301,6 +301,8 @@ describe("the settings of a method", () => {
   const masked = [...common, "masked", "trajectory_progressive_block_sizes.0"]
   const fields: { readonly [row: string]: ReadonlyArray<string> } = {
     ...Object.fromEntries(maskedRows.map(row => [row, masked])),
+    // Its file says what the blocks are.
+    with_trajectory: [...common, "masked"],
     cola: [...masked, "cola", "cola_condition_dropout"],
     ldlm: [...common, "ldlm.ldlm", "ldlm.prompt_dropout"],
     vfm: [...common, "vfm.vfm", "vfm.adapter_dropout"]
