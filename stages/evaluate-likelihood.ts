@@ -90,7 +90,7 @@ export const evaluateLikelihood = Stage.make("evaluate-likelihood", {
         for (const ratio of ratios)
           at[String(ratio)] = yield* lossAtRatio(evaluation, some, ratio, onRows(`t = ${ratio}`))
         const bytes = documents.reduce(
-          (sum, each) => sum + predictedBytes(each, tokenizer, (place, learnt) => place > 0 && learnt),
+          (sum, each) => sum + predictedBytes(each, tokenizer, (place, supervised) => place > 0 && supervised),
           0
         )
         return {

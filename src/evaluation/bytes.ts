@@ -8,7 +8,7 @@ import type { Tokenizer } from "../tokens/tokenizer.ts"
 export const predictedBytes = (
   sequences: ReadonlyArray<{ readonly ids: Int32Array; readonly lossMask: ArrayLike<number> }>,
   tokenizer: Pick<Tokenizer, "decode">,
-  predicted: (place: number, learnt: boolean) => boolean
+  predicted: (place: number, supervised: boolean) => boolean
 ): number => {
   const size = (ids: Iterable<number>): number => Buffer.byteLength(tokenizer.decode(ids, { skipSpecialTokens: true }))
   let bytes = size(sequences.flatMap(({ ids }) => [...ids]))

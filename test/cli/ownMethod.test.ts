@@ -14,7 +14,7 @@ beforeAll(() => {
 afterAll(() => directory.remove())
 
 const call = (verb: string, ...words: ReadonlyArray<string>) =>
-  pipeline(directory.path, [verb, "./grid.ts", "--quick", ...words, "--cache", "cache"])
+  pipeline(directory.path, [verb, "./grid.ts", "--quick", ...words, "--cache", "cache"], {}, 600_000)
 
 /** What planning says of each stage, by its label. */
 const planned = (): ReadonlyMap<string, string> => {

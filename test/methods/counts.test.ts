@@ -2,7 +2,7 @@
 import { describe, expect, it } from "vitest"
 import { Schema } from "effect"
 import { ColaArchitecture, colaSpecs } from "../../src/methods/cola/networks.ts"
-import { denoiserSpecs } from "../../src/methods/shared/latents/denoiser.ts"
+import { diffusionHeadSpecs } from "../../src/methods/shared/latents/diffusionHead.ts"
 import { LdlmArchitecture, ldlmSpecs } from "../../src/methods/ldlm/networks.ts"
 import { layerSpecs } from "../../src/methods/shared/latents/layers.ts"
 import { VfmArchitecture, vfmSpecs } from "../../src/methods/vfm/networks.ts"
@@ -34,7 +34,7 @@ describe.each([8, 24, 2048])("at a width of %i, parameters of", d => {
   it("the seed's denoiser are its blocks, two maps of the time, the map of self-conditioning and the last norm", () => {
     const shape = { width: d, latents: 64, depth: 4, heads: 8, selfCondition: true, positions: false }
     const time = 2 * d + d * d + d
-    expect(countElements(denoiserSpecs(shape))).toBe(4 * (12 * d * d + 10 * d) + time + 2 * d * d + d + 2 * d)
+    expect(countElements(diffusionHeadSpecs(shape))).toBe(4 * (12 * d * d + 10 * d) + time + 2 * d * d + d + 2 * d)
   })
 })
 

@@ -46,7 +46,7 @@ const protectedBy = (world: MaintenanceWorld, options: CollectOptions): Readonly
   return kept
 }
 
-const statesOf = ({ house }: MaintenanceWorld) =>
+const revealStepsOf = ({ house }: MaintenanceWorld) =>
   new Map(
     house.database
       .all<{ digest: Buffer; state: number }>("SELECT digest, state FROM artifact")
@@ -86,7 +86,7 @@ describe("a collection", () => {
           const asked = limit ?? options
           const planned = yield* survey(world.house, asked, later)
           assert.deepStrictEqual(
-            [...statesOf(world).values()].filter(state => state !== 0),
+            [...revealStepsOf(world).values()].filter(state => state !== 0),
             [],
             `${say}: a plan changes nothing`
           )
@@ -96,7 +96,7 @@ describe("a collection", () => {
             done.plan.dropped.map(({ digest }) => digest),
             say
           )
-          const states = statesOf(world)
+          const states = revealStepsOf(world)
           const objects = yield* objectsIn(world)
           const needed = new Set<Digest>()
           for (const [digest, state] of states) {
@@ -139,7 +139,7 @@ describe("a collection", () => {
             }
           }
           yield* collect(world.house, options, none, world.now)
-          const states = statesOf(world)
+          const states = revealStepsOf(world)
           for (const digest of kept) assert.strictEqual(states.get(digest), 0, `seed ${seed}`)
           for (const [digest, state] of states) if (state === 0) yield* readAll(world, digest)
           // It never keeps what the same collection without the flag would drop.
@@ -160,7 +160,7 @@ describe("a collection", () => {
           const options = { ...defaults, keepRuns: 1, maxBytes }
           const kept = protectedBy(world, options)
           const { plan } = yield* collect(world.house, options, none, world.now)
-          const states = statesOf(world)
+          const states = revealStepsOf(world)
           for (const digest of kept) assert.strictEqual(states.get(digest), 0, `seed ${seed}`)
           for (const [digest, state] of states) if (state === 0) yield* readAll(world, digest)
           const { objects } = yield* world.store.usage
@@ -201,7 +201,7 @@ describe("what an action comes to need while a collection is under way", () => {
           })
         const done = yield* collect(world.house, { ...defaults, keepRuns: 0 }, faults, world.now)
         assert.isAbove(done.broughtBack, 0)
-        assert.strictEqual(statesOf(world).get(dropped.digest), 0)
+        assert.strictEqual(revealStepsOf(world).get(dropped.digest), 0)
         yield* readAll(world, dropped.digest)
       })
     )
@@ -234,7 +234,7 @@ describe("what an action comes to need while a collection is under way", () => {
               }).pipe(Effect.orDie)
         yield* collect(world.house, { ...defaults, keepRuns: 0 }, faults, world.now)
         assert.strictEqual(
-          statesOf(world).get(dropped.digest),
+          revealStepsOf(world).get(dropped.digest),
           1,
           "the ledger says so until the action records its result"
         )

@@ -21,7 +21,7 @@ import {
   within,
   withNull
 } from "../shared/latents/layers.ts"
-import type { Prompt } from "../shared/latents/denoiser.ts"
+import type { Prompt } from "../shared/latents/diffusionHead.ts"
 
 export interface BlockShape {
   readonly globals: number

@@ -46,18 +46,18 @@ export const colaData =
       }
       const chosen = longestDocuments(segmentIds, rows, length)
       const masked = inputs["weights"] as Float32Array
-      const learnt = masked.map((weight, column) => {
+      const supervised = masked.map((weight, column) => {
         const [r, i] = [Math.floor(column / (length - 1)), column % (length - 1)]
         return weight > 0 && chosen[r * length + i + 1] === 1 ? 1 : 0
       })
-      return { cleanIds, chosen, learnt, own }
+      return { cleanIds, chosen, supervised, own }
     })
-    const learntInAll = Math.max(
+    const supervisedInAll = Math.max(
       1,
-      made.reduce((total, { learnt }) => total + learnt.reduce((a, b) => a + b, 0), 0)
+      made.reduce((total, { supervised }) => total + supervised.reduce((a, b) => a + b, 0), 0)
     )
     return parts.map((part, m) => {
-      const { chosen, cleanIds, learnt, own } = made[m]!
+      const { chosen, cleanIds, own, supervised } = made[m]!
       const rowIds = own.map((_, r) => m * rows + r)
       const times = rowIds.map(row => uniformAt(randomKey(seed, "cola time", step, row), 0))
       const meanTime = times.reduce((total, time) => total + time, 0) / rows
@@ -105,7 +105,7 @@ export const colaData =
           flowWeights,
           posteriorNoise: noise("cola posterior", rows),
           rowWeights: new Float32Array(rows).fill(1 / all.length),
-          tokenWeights: learnt.map(bit => bit / learntInAll)
+          tokenWeights: supervised.map(bit => bit / supervisedInAll)
         }
       }
     })

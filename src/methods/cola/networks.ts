@@ -15,7 +15,7 @@ import type { Tensor } from "../../tensor/Tensor.ts"
 import type { ModelConfig } from "../../models/config.ts"
 import type { ParameterSpec } from "../../models/parameters.ts"
 import { blockCausal, type BlockCausalShape, blockCausalSpecs } from "./blockCausal.ts"
-import type { Prompt } from "../shared/latents/denoiser.ts"
+import type { Prompt } from "../shared/latents/diffusionHead.ts"
 import { latentFormat } from "../shared/latents/latentFormat.ts"
 import {
   layer,

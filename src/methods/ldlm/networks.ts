@@ -14,7 +14,7 @@ import type { Tensor } from "../../tensor/Tensor.ts"
 import { attentionMask } from "../../models/layers/attention.ts"
 import { embeddingKey, finalNorm, headKey, type ModelConfig } from "../../models/config.ts"
 import type { ParameterSpec } from "../../models/parameters.ts"
-import { denoise, type DenoiserShape, denoiserSpecs, type Prompt } from "../shared/latents/denoiser.ts"
+import { denoise, type DiffusionHeadShape, diffusionHeadSpecs, type Prompt } from "../shared/latents/diffusionHead.ts"
 import { latentFormat } from "../shared/latents/latentFormat.ts"
 import {
   layer,
@@ -79,7 +79,7 @@ export interface LdlmShape {
   readonly latents: number
   readonly encoder: PerceiverShape
   readonly decoder: PerceiverShape
-  readonly denoiser: DenoiserShape
+  readonly denoiser: DiffusionHeadShape
   /** Index among the states of the language model. */
   readonly stateLayer: number
 }
@@ -131,7 +131,7 @@ export const ldlmSpecs = (architecture: LdlmArchitecture, config: ModelConfig): 
         ? linearSpecs("token_decoder.output", { from: width, to: d })
         : []
       : linearSpecs("lm_head", { from: width, to: config.vocabSize })),
-    ...under("diffusion_head", denoiserSpecs(denoiser))
+    ...under("diffusion_head", diffusionHeadSpecs(denoiser))
   ])
 }
 

@@ -109,11 +109,11 @@ export const ldlmObjective = (config: ModelConfig, settings: LdlmSettings, data:
       const ids = reshape(sliceAxis(input("ids"), 1, prompt, prompt + length), [rows * length])
       const tokens = chunkedCrossEntropy(networks.tokens(decoded), weight, ids, { bias })
 
-      const learnt =
+      const reached =
         settings.warmupScales === "encoder"
           ? add(mul(clean, input("gamma")), mul(stopGradient(clean), sub(1, input("gamma"))))
           : clean
-      const noised = add(mul(learnt, perRow(input("signal"))), mul(input("noise"), perRow(input("spread"))))
+      const noised = add(mul(reached, perRow(input("signal"))), mul(input("noise"), perRow(input("spread"))))
       const asked =
         prompt === 0
           ? undefined
@@ -129,7 +129,7 @@ export const ldlmObjective = (config: ModelConfig, settings: LdlmSettings, data:
       const predicted = settings.selfConditioning
         ? predict(mul(stopGradient(predict(nothing)), perRow(input("selfCondition"))))
         : predict(nothing)
-      const perSample = mean(square(sub(predicted, learnt)), [1, 2]) // [B]
+      const perSample = mean(square(sub(predicted, reached)), [1, 2]) // [B]
       const plain = sum(mul(perSample, input("rowWeights")))
       const diffusion = settings.warmupScales === "loss" ? mul(plain, input("gamma")) : plain
       const stateError = sum(mul(states2, input("weights")))

@@ -4,7 +4,7 @@ import { Effect, Schema, type Scope } from "effect"
 import type { FileError } from "../../formats/fileError.ts"
 import { Count, setting } from "../../config/setting.ts"
 import { packedArrays } from "../../tokens/packing.ts"
-import { maskedIn, statesOf, type Trajectory } from "./trajectories/trajectory.ts"
+import { maskedIn, revealStepsOf, type Trajectory } from "./trajectories/trajectory.ts"
 import type { Buffers, Engine, EngineError } from "../../engines/Engine.ts"
 import type { ModelConfig } from "../../models/config.ts"
 import { nextTokenLossData, nextTokenLossInputs, nextTokenLosses } from "../../models/nextTokenLoss.ts"
@@ -119,14 +119,17 @@ export const makeInspection = (
     }
   })
 
-/** The masks of each state of a trajectory, and the mean entropy of the predictions of what they mask. */
+/** The masks of each step of a trajectory, and the mean entropy of the predictions of what they mask. */
 const statesAlong = (inspect: Inspect, ids: Int32Array, trajectory: Trajectory) =>
   Effect.gen(function* () {
     const masked: Array<string> = []
     const entropies: Array<number> = []
-    for (let state = 0; state < statesOf(trajectory); state++) {
+    for (let revealStep = 0; revealStep < revealStepsOf(trajectory); revealStep++) {
       const mask = new Uint8Array(ids.length)
-      mask.set(maskedIn(trajectory, state).subarray(0, ids.length - trajectory.promptLength), trajectory.promptLength)
+      mask.set(
+        maskedIn(trajectory, revealStep).subarray(0, ids.length - trajectory.promptLength),
+        trajectory.promptLength
+      )
       masked.push(mask.join(""))
       const seen = (yield* inspect(ids, mask)).filter((_, i) => i > 0 && mask[i] === 1)
       const total = seen.reduce((sum, { entropy }) => sum + entropy, 0)

@@ -66,8 +66,8 @@ export const vfmRows = (
         if (isPure && (!visible || settings.pureNoiseEverywhere)) pure[at + i] = settings.tau
         if (i === 0) continue
         const column = r * (length - 1) + start + i - 1
-        const learnt = settings.observed === "unmasked" ? ratios[column]! > 0 : !visible
-        if (learnt) dataColumns[column] = 1
+        const supervised = settings.observed === "unmasked" ? ratios[column]! > 0 : !visible
+        if (supervised) dataColumns[column] = 1
         if (visible) observedColumns[column] = 1
       }
       start += size

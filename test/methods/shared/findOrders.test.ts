@@ -5,7 +5,7 @@ import { assert, describe, it } from "vitest"
 import { findOrders, type OrderSettings, type Response } from "../../../src/methods/shared/trajectories/findOrders.ts"
 import { softmaxEntropy } from "../../../src/tensor/composites.ts"
 import { makeReference } from "../../../src/engines/reference/reference.ts"
-import { maskedIn, statesOf, trajectoryFault } from "../../../src/methods/shared/trajectories/trajectory.ts"
+import { maskedIn, revealStepsOf, trajectoryFault } from "../../../src/methods/shared/trajectories/trajectory.ts"
 import { input } from "../../../src/tensor/ops.ts"
 import { makeProgram } from "../../../src/tensor/Program.ts"
 import { runOnce } from "../../engines/runOnce.ts"
@@ -88,7 +88,7 @@ describe("findOrders", () => {
           const { canvases, found } = find(responses, { mode, steps }, () => stream.next().value as number)
           for (const [r, trajectory] of found.entries()) {
             assert.isUndefined(trajectoryFault(trajectory, responses[r]!.ids.length))
-            const states = statesOf(trajectory)
+            const states = revealStepsOf(trajectory)
             assert.isAtMost(states, steps + 1)
             assert.isTrue(maskedIn(trajectory, 0).every(bit => bit === 1))
             assert.isTrue(maskedIn(trajectory, states - 1).every(bit => bit === 0))

@@ -6,7 +6,7 @@ import {
   maskedIn,
   randomOrder,
   scheduledOrder,
-  statesOf,
+  revealStepsOf,
   thresholdOrder,
   type Trajectory,
   trajectoryFault,
@@ -21,7 +21,7 @@ const sizes = fc.record({
 })
 
 const expectInvariants = (trajectory: Trajectory, response: number): void => {
-  const masks = Array.from({ length: statesOf(trajectory) }, (_, state) => maskedIn(trajectory, state))
+  const masks = Array.from({ length: revealStepsOf(trajectory) }, (_, state) => maskedIn(trajectory, state))
   expect(masks[0]!.every(bit => bit === 1)).toBe(true)
   expect(masks.at(-1)!.every(bit => bit === 0)).toBe(true)
   expect(masks[0]!.length).toBe(response)
@@ -41,7 +41,7 @@ describe("trajectories", () => {
           expect(trajectoryFault(trajectory, promptLength + response)).toBeUndefined()
           expectInvariants(trajectory, response)
         }
-        expect(statesOf(made[1]!)).toBeLessThanOrEqual(steps + 1)
+        expect(revealStepsOf(made[1]!)).toBeLessThanOrEqual(steps + 1)
       })
     )
   })
@@ -60,7 +60,7 @@ describe("trajectories", () => {
     expect(trajectoryFault(trajectory, 5)).toBe("it has 2 + 2 tokens, the sequence 5")
     expect(trajectoryFault({ ...trajectory, revealedAt: [] }, 2)).toBe("its response is empty")
     expect(trajectoryFault({ ...trajectory, revealedAt: [1, 0] }, 4)).toMatch(
-      /token 1 of the response is revealed in state 0/
+      /token 1 of the response is revealed at step 0/
     )
   })
 })
@@ -103,7 +103,7 @@ describe("masking by trajectories", () => {
 
   it("takes the state whose share of masks is nearest: of 33 states and r = 0.5 the 16th", () => {
     const linear = leftToRight(1, 32, 32)
-    expect(statesOf(linear)).toBe(33)
+    expect(revealStepsOf(linear)).toBe(33)
     const long = { ids: new Int32Array(33), lossMask: Uint8Array.from({ length: 33 }, (_, i) => (i === 0 ? 0 : 1)) }
     const maskedAt = (ratio: number) =>
       trajectoryMasking(

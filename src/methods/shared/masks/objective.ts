@@ -95,7 +95,9 @@ export const diffusionObjective = (
       weights: { dtype: "f32", shape: [columns] },
       pathWeights: { dtype: "f32", shape: [columns] },
       /** 1 for what is masked, and the share of this micro-batch in the step. */
-      ...(sharpens ? { learnt: { dtype: "f32", shape: [columns] }, learntShare: { dtype: "f32", shape: [] } } : {}),
+      ...(sharpens
+        ? { supervised: { dtype: "f32", shape: [columns] }, supervisedShare: { dtype: "f32", shape: [] } }
+        : {}),
       /** Share of each pair, of a column and the next, in the anti-repetition term. */
       ...(separates ? { pairs: { dtype: "f32", shape: [columns] } } : {}),
       ...aligned?.inputs
@@ -109,7 +111,7 @@ export const diffusionObjective = (
       const mdm = sum(mul(losses, input("weights")))
       const path = sum(mul(mul(losses, stopGradient(exp(neg(losses)))), input("pathWeights")))
       const entropy = sharpens
-        ? mul(meanEntropy(further[0]!, further[1]!, input("learnt")), input("learntShare"))
+        ? mul(meanEntropy(further[0]!, further[1]!, input("supervised")), input("supervisedShare"))
         : undefined
       const repetition = separates ? sum(mul(further.at(-1)!, input("pairs"))) : undefined
       const alignment = aligned?.losses(hiddenStates, parameter, input)
@@ -132,18 +134,18 @@ export const diffusionObjective = (
       Effect.sync(() => {
         const parts = partsOf(step)
         const weights = lossWeights(settings, data, parts)
-        const learntShares = sharesOf(parts, data)
+        const supervisedShares = sharesOf(parts, data)
         const pairs = separates ? pairWeights(data, parts) : undefined
         const alignment = aligned?.data(parts, step)
         const arraysOf = ({ arrays, ratios }: CorruptedRows, shares: { readonly [name: string]: Float32Array }) => ({
           ...arrays,
           ...shares,
-          ...(sharpens ? { learnt: ratios.map(ratio => (ratio > 0 ? 1 : 0)) } : {})
+          ...(sharpens ? { supervised: ratios.map(ratio => (ratio > 0 ? 1 : 0)) } : {})
         })
         const own = parts.map(({ corrupted }, m): MicroBatch => ({
           inputs: {
             ...arraysOf(corrupted, weights[m]!),
-            ...(sharpens ? { learntShare: Float32Array.of(learntShares[m]!) } : {}),
+            ...(sharpens ? { supervisedShare: Float32Array.of(supervisedShares[m]!) } : {}),
             ...(pairs === undefined ? {} : { pairs: pairs[m]! }),
             ...alignment?.own[m]
           },
@@ -155,7 +157,7 @@ export const diffusionObjective = (
         const again = (alignment?.replayed ?? []).map(({ corrupted, inputs }): MicroBatch => ({
           inputs: {
             ...arraysOf(corrupted, { weights: none, pathWeights: none }),
-            ...(sharpens ? { learntShare: new Float32Array(1) } : {}),
+            ...(sharpens ? { supervisedShare: new Float32Array(1) } : {}),
             ...(separates ? { pairs: none } : {}),
             ...inputs
           },
@@ -236,7 +238,7 @@ const lossWeights = (settings: DiffusionSettings, { averaging, length }: Diffusi
   })
 }
 
-/** Pairs of adjacent columns that are both learnt and have different targets: all of a step's weigh the same, times min-SNR's factor. */
+/** Pairs of adjacent columns that are both supervised and have different targets: all of a step's weigh the same, times min-SNR's factor. */
 const pairWeights = ({ averaging, length }: DiffusionData, parts: ReadonlyArray<Part>) => {
   const found = parts.map(({ corrupted: { arrays, ratios } }) =>
     Uint8Array.from(ratios, (ratio, column) => {

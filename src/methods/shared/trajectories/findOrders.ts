@@ -48,12 +48,12 @@ export const findOrders = <E>(
       const choose: ChooseNext = mode === "scheduled" ? scheduledOrder(size, steps) : thresholdOrder(threshold)
       return { choose, revealedAt: Array<number>(size).fill(0), forwards: 0 }
     })
-    for (let state = 1; ; state++) {
+    for (let revealStep = 1; ; revealStep++) {
       const masked = orders.map(({ revealedAt }) => [...revealedAt.keys()].filter(place => revealedAt[place] === 0))
       if (masked.every(places => places.length === 0)) break
       const asked = masked.flatMap((places, r) => places.map(place => starts[r]! + place))
-      // What is left is revealed in the last state, however sure the model is.
-      const last = state >= steps
+      // What is left is revealed in the last step, however sure the model is.
+      const last = revealStep >= steps
       const values = last ? new Float32Array(asked.length) : yield* entropies(canvas, pads, asked)
       let from = 0
       for (const [r, places] of masked.entries()) {
@@ -63,7 +63,7 @@ export const findOrders = <E>(
         from += places.length
         if (!last) order.forwards++
         for (const place of last ? places : order.choose(places, p => own.get(p)!)) {
-          order.revealedAt[place] = state
+          order.revealedAt[place] = revealStep
           canvas[starts[r]! + place] = responses[r]!.ids[responses[r]!.promptLength + place]!
         }
       }

@@ -42,9 +42,9 @@ export const entropyTerms = (
   }
 }
 
-/** Mean entropy over columns that are both learnt and right, 0 where there is none; all f32 [n], of which two are 0 or 1. */
-export const meanEntropy = (entropies: Tensor, right: Tensor, learnt: Tensor): Tensor => {
-  const counted = mul(right, learnt)
+/** Mean entropy over columns that are both supervised and right, 0 where there is none; all f32 [n], of which two are 0 or 1. */
+export const meanEntropy = (entropies: Tensor, right: Tensor, supervised: Tensor): Tensor => {
+  const counted = mul(right, supervised)
   return div(sum(mul(entropies, counted)), maximum(sum(counted), 1))
 }
 

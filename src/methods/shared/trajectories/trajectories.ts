@@ -3,7 +3,7 @@ import { Effect, Schema, Stream } from "effect"
 import type { ChunkReader } from "../../../pipeline/StageContext.ts"
 import { permanent, type StageError } from "../../../pipeline/StageError.ts"
 import { anchorKey } from "../anchors/anchors.ts"
-import { maskedIn, statesOf, Trajectory, trajectoryFault } from "./trajectory.ts"
+import { maskedIn, revealStepsOf, Trajectory, trajectoryFault } from "./trajectory.ts"
 
 /** One item: the trajectory, and the sequence that it goes over. */
 export const TrajectoryRecord = Schema.Struct({
@@ -61,13 +61,13 @@ export const readTrajectories = (
   })
 
 /**
- * A record as the field writes it, one JSON object a line: `idx`, `trajectory` (the ids of each state, masks among them), `nfe`, `prompt_len`, and for
+ * A record as the field writes it, one JSON object a line: `idx`, `trajectory` (the ids at each step, masks among them), `nfe`, `prompt_len`, and for
  * checks `mask_token_id` and `ids_sha`.
  */
 export const fieldRecord = (record: TrajectoryRecord, idx: number, mask: number) => ({
   idx,
-  trajectory: Array.from({ length: statesOf(record) }, (_, state) => {
-    const masked = maskedIn(record, state)
+  trajectory: Array.from({ length: revealStepsOf(record) }, (_, revealStep) => {
+    const masked = maskedIn(record, revealStep)
     return record.ids.map((id, i) => (i >= record.promptLength && masked[i - record.promptLength] === 1 ? mask : id))
   }),
   nfe: record.forwards,

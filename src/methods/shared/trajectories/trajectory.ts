@@ -1,6 +1,6 @@
 /**
  * Trajectories: the order in which a teacher would reveal the tokens of a given response, and masks that follow it instead of chance (d3LLM; Qian et al. 2026, arXiv:2601.07568). A
- * trajectory is a row of states; in state 0 the whole response is masked, in the last nothing is, and what was revealed stays so.
+ * trajectory is a row of steps; at step 0 the whole response is masked, at the last nothing is, and what was revealed stays so.
  */
 import { Schema } from "effect"
 import type { trajectoryModes } from "../../../artifacts/kinds.ts"
@@ -15,19 +15,19 @@ export type Mode = (typeof trajectoryModes)[number]
 export const Trajectory = Schema.Struct({
   /** Tokens before the response. */
   promptLength: Count,
-  /** For each token of the response the first state in which it is revealed, from 1. */
+  /** For each token of the response the first step at which it is revealed, from 1. */
   revealedAt: Schema.Array(Count),
   /** Forward passes that finding the order took. */
   forwards: Count
 })
 export type Trajectory = typeof Trajectory.Type
 
-export const statesOf = ({ revealedAt }: Trajectory): number =>
+export const revealStepsOf = ({ revealedAt }: Trajectory): number =>
   revealedAt.reduce((most, at) => Math.max(most, at), 0) + 1
 
-/** 1 for each token of the response that is masked in a state. */
-export const maskedIn = ({ revealedAt }: Trajectory, state: number): Uint8Array =>
-  Uint8Array.from(revealedAt, at => (at > state ? 1 : 0))
+/** 1 for each token of the response that is masked at a step. */
+export const maskedIn = ({ revealedAt }: Trajectory, revealStep: number): Uint8Array =>
+  Uint8Array.from(revealedAt, at => (at > revealStep ? 1 : 0))
 
 /** What is wrong with a trajectory of a sequence; undefined when nothing is. */
 export const trajectoryFault = (trajectory: Trajectory, tokens: number): string | undefined => {
@@ -36,7 +36,7 @@ export const trajectoryFault = (trajectory: Trajectory, tokens: number): string 
     return `it has ${promptLength} + ${revealedAt.length} tokens, the sequence ${tokens}`
   if (revealedAt.length === 0) return "its response is empty"
   const early = revealedAt.findIndex(at => at < 1)
-  if (early >= 0) return `token ${early} of the response is revealed in state 0, where all are masked`
+  if (early >= 0) return `token ${early} of the response is revealed at step 0, where all are masked`
   return undefined
 }
 
@@ -147,7 +147,7 @@ interface Block {
   readonly end: number
 }
 
-/** The state whose share of masks in the block is nearest to the ratio, and is not 0. */
+/** The step whose share of masks in the block is nearest to the ratio, and is not 0. */
 const byTrajectory = (
   trajectory: Trajectory,
   lossMask: ArrayLike<number>,
@@ -156,10 +156,10 @@ const byTrajectory = (
 ): Corruption => {
   const { promptLength, revealedAt } = trajectory
   const inBlock = revealedAt.slice(start, end)
-  let best = { state: 0, share: 1 }
-  for (let state = 0; state < statesOf(trajectory); state++) {
-    const share = inBlock.filter(at => at > state).length / inBlock.length
-    if (share > 0 && Math.abs(share - ratio) < Math.abs(best.share - ratio)) best = { state, share }
+  let best = { revealStep: 0, share: 1 }
+  for (let revealStep = 0; revealStep < revealStepsOf(trajectory); revealStep++) {
+    const share = inBlock.filter(at => at > revealStep).length / inBlock.length
+    if (share > 0 && Math.abs(share - ratio) < Math.abs(best.share - ratio)) best = { revealStep, share }
   }
   const masked = new Uint8Array(lossMask.length)
   const labelled = new Uint8Array(lossMask.length)
@@ -170,7 +170,7 @@ const byTrajectory = (
     if (i >= end) masked[token] = 1
     else {
       maskable[token] = 1
-      if (at > best.state) masked[token] = labelled[token] = 1
+      if (at > best.revealStep) masked[token] = labelled[token] = 1
     }
   }
   return { ratio: shareOf(labelled, maskable), weight: 1, maskable, masked, labelled, fallback: false }

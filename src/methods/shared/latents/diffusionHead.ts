@@ -21,7 +21,7 @@ import {
   withNull
 } from "./layers.ts"
 
-export interface DenoiserShape {
+export interface DiffusionHeadShape {
   readonly width: number
   readonly latents: number
   readonly depth: number
@@ -33,14 +33,14 @@ export interface DenoiserShape {
   readonly promptWidth?: number | undefined
 }
 
-const layerShape = ({ promptWidth, width }: DenoiserShape) => ({
+const layerShape = ({ promptWidth, width }: DiffusionHeadShape) => ({
   width,
   selfAttention: true,
   crossAttention: promptWidth !== undefined,
   projectionBias: false
 })
 
-export const denoiserSpecs = (shape: DenoiserShape): ReadonlyArray<ParameterSpec> => {
+export const diffusionHeadSpecs = (shape: DiffusionHeadShape): ReadonlyArray<ParameterSpec> => {
   const { depth, latents, positions, promptWidth, selfCondition, width } = shape
   return [
     ...linearSpecs("time.0", { from: 1, to: width }),
@@ -65,7 +65,7 @@ export interface Prompt {
 /** noised [B, n, width], time [B], the earlier prediction [B, n, width] (0 where there is none) -> predicted clean latents. */
 export const denoise = (
   w: Weights,
-  shape: DenoiserShape,
+  shape: DiffusionHeadShape,
   noised: Tensor,
   time: Tensor,
   earlier: Tensor,
