@@ -73,7 +73,7 @@ describe("an identity that cannot enter a key", () => {
     fails: /the identity of stage wrong failed: "a text"$/,
     errs: /no network$/,
     bigint: /returned what cannot enter a key: size: a bigint has no JSON form$/,
-    cycle: /cannot enter a key: self\.self.* or a cycle$/,
+    cycle: /cannot enter a key: self: the value holds itself$/,
     undefined: /cannot enter a key: the value: undefined has no JSON form$/,
     nothing: /returned nothing instead of an Effect$/,
     value: /returned \{"sha256":"x"\} instead of an Effect$/,
