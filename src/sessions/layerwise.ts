@@ -6,6 +6,7 @@ import { Effect, type Scope } from "effect"
 import type { PackedArrays } from "../tokens/packing.ts"
 import type { StoredTensor } from "../formats/tensorFiles.ts"
 import type { Buffer, Buffers, Engine, EngineError, Executable } from "../engines/Engine.ts"
+import { greatest } from "../pipeline/lists.ts"
 import { vjp } from "../tensor/autodiff.ts"
 import { input } from "../tensor/ops.ts"
 import { makeProgram } from "../tensor/Program.ts"
@@ -215,7 +216,7 @@ export const layerwiseStates =
           Effect.gen(function* () {
             const found = new Map<number, Float32Array<ArrayBuffer>>()
             yield* forward(packed, {
-              layers: Math.max(...layers),
+              layers: greatest(layers),
               onStates: (layer, states) =>
                 layers.includes(layer) ? Effect.map(states, values => void found.set(layer, values)) : Effect.void
             })
