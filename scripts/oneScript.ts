@@ -36,8 +36,23 @@ const refuseChanging = (code: string, names: ReadonlySet<string>): void => {
 const packages = /(^|;)import ([\w$]+) from"([^".][^"]*)";/gm
 const required = `process.getBuiltinModule("node:module").createRequire(url)`
 
+/** Where `import(…)` begins in a piece of code. */
+const dynamicImports = (node: unknown): ReadonlyArray<number> => {
+  if (typeof node !== "object" || node === null) return []
+  const here = "type" in node && node.type === "ImportExpression" && "start" in node ? [node.start as number] : []
+  return [...here, ...Object.values(node).flatMap(dynamicImports)]
+}
+
+/** A script has an `import` of its own only with an experimental feature of Node, which warns of itself: it is given one. */
+const importing = (code: string): string => {
+  const starts = [...dynamicImports(parseAst(code))].sort((a, b) => a - b)
+  const pieces = [0, ...starts.map(start => start + "import".length)].map((from, i) => code.slice(from, starts[i]))
+  return pieces.join("$import")
+}
+
 /** The script of a module that imports no chunk. */
-const wrapped = (code: string): string => {
+const wrapped = (module: string): string => {
+  const code = importing(module)
   const result = pairsOf(lastList.exec(code)?.[1] ?? "").map(([name, other]) => `${other}:${name}`)
   const body = code
     .replace(lastList, "")
@@ -46,7 +61,7 @@ const wrapped = (code: string): string => {
       (_, before: string, name: string, from: string) => `${before}const ${name}=${required}(${JSON.stringify(from)});`
     )
     .replaceAll("import.meta.url", "url")
-  return ascii(`(function(url){"use strict";${body};return{${result.join(",")}}})`)
+  return ascii(`(function(url,$import){"use strict";${body};return{${result.join(",")}}})`)
 }
 
 /** Makes a script of a build that is one chunk, which nothing imports. */

@@ -5,10 +5,10 @@
 import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, writeSync } from "node:fs"
 import { basename, dirname, join } from "node:path"
 import { pathToFileURL } from "node:url"
-import { constants, Script } from "node:vm"
+import { Script } from "node:vm"
 
-/** What a script is as a value: called once, it gives what it exports. */
-type Wrapper = (url: string) => unknown
+/** What a script is as a value: called once, with its address and what `import()` does there, it gives what it exports. */
+type Wrapper = (url: string, load: (specifier: string) => Promise<unknown>) => unknown
 
 /** Of processes that do different things, each kind has what it needs compiled. */
 const program = basename(process.argv[1] ?? "", ".js")
@@ -20,15 +20,13 @@ const isKept = process.env["NODE_DISABLE_COMPILE_CACHE"] === undefined && proces
 export const loadScript = (file: string, role = program): unknown => {
   const place = `${keptFor(file)}.${role}.${process.version}.${process.arch}`
   const cachedData = isKept ? readKept(place) : undefined
-  const script = new Script(readFileSync(file, "latin1"), {
-    filename: file,
-    cachedData,
-    importModuleDynamically: constants.USE_MAIN_CONTEXT_DEFAULT_LOADER
-  })
+  const script = new Script(readFileSync(file, "latin1"), { filename: file, cachedData })
   // By the end, what such a process calls is compiled.
   if (isKept && (cachedData === undefined || script.cachedDataRejected === true))
     process.once("exit", () => keep(place, script.createCachedData()))
-  return (script.runInThisContext() as Wrapper)(pathToFileURL(file).href)
+  const { href } = pathToFileURL(file)
+  const load = (specifier: string) => import(specifier.startsWith(".") ? new URL(specifier, href).href : specifier)
+  return (script.runInThisContext() as Wrapper)(href, load)
 }
 
 /** Beside what Node keeps, in a folder of the build's name. */

@@ -127,7 +127,7 @@ export interface ModelTraining extends Trainable {
 /** Trains, and writes the outputs `model` (with `training.json`, its record) and `log`. */
 export const trainModel = (context: TrainingContext, training: ModelTraining): Effect.Effect<void, StageError> =>
   Effect.gen(function* () {
-    const { aliases, architecture, initial, constants: fill = () => Effect.void, parameters, settings } = training
+    const { aliases, architecture, initial, parameters, settings } = training
     const { globalBatchSize, maxSteps, seed } = settings
     const microBatchRows = settings.microBatchSize ?? globalBatchSize
     const epochs = makeEpochs(training.lengths, {
@@ -144,6 +144,13 @@ export const trainModel = (context: TrainingContext, training: ModelTraining): E
       try: () => training.objective({ epochs, microBatchRows, steps }),
       catch: cause => permanent(cause instanceof Error ? cause.message : String(cause))
     })
+    const { constants: fill = () => Effect.void } = training
+    if (training.constants === undefined && objective.constants !== undefined && objective.constants.length > 0) {
+      const names = objective.constants.map(({ name }) => name).join(", ")
+      return yield* permanent(
+        `the objective reads what nothing trains (${names}), and the training does not say what it is filled with ("constants")`
+      )
+    }
     const engine = yield* makeEngine(context.engine, { threads: context.slots.cpus })
     const directory = join(context.checkpoint, "training")
     const { buffers, evaluated, state } = yield* train<StageError | EngineError | FileError>(engine, {

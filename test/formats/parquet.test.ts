@@ -276,6 +276,48 @@ describe("damaged files", () => {
     })
   )
 
+  it.live("are noticed where a text's length is another one, in every layout of pages", () =>
+    Effect.gen(function* () {
+      const texts = ["first one", "second", "the last text"]
+      // Of each layout, bytes of a length and how many before its number they begin.
+      const lastLength = Buffer.from("\r\0\0\0the last text")
+      const deltas = Buffer.from([128, 1, 4, 3, 18])
+      const layouts = [
+        { encoding: "PLAIN", data: texts, found: lastLength, at: 0, numbers: [0, 12, 14, 40, 255] },
+        { encoding: "DELTA_LENGTH_BYTE_ARRAY", data: texts, found: deltas, at: 4, numbers: [0, 16, 20] },
+        // The dictionary has each once.
+        { data: Array.from({ length: 300 }, (_, i) => texts[i % 3]!), found: lastLength, at: 0, numbers: [0, 12, 14] }
+      ] as const
+      for (const { at, data, found, numbers, ...encoding } of layouts)
+        for (const number of [undefined, ...numbers]) {
+          const changed = (page: Uint8Array) => {
+            const bytes = page.slice()
+            const place = Buffer.from(bytes).indexOf(found)
+            if (number !== undefined && place >= 0) bytes[place + at] = number
+            return bytes
+          }
+          const columnData = [{ name: "text", type: "STRING", nullable: false, data, ...encoding } as const]
+          const compressors = { ZSTD: (page: Uint8Array) => zstdCompressSync(changed(page)) }
+          for (const bytes of [
+            changed(new Uint8Array(parquetWriteBuffer({ columnData, codec: "UNCOMPRESSED" }))),
+            new Uint8Array(parquetWriteBuffer({ columnData, codec: "ZSTD", compressors }))
+          ]) {
+            if (number === undefined) {
+              const read = yield* allRows(inMemory(bytes))
+              assert.deepStrictEqual(
+                read,
+                data.map(text => ({ text }))
+              )
+              continue
+            }
+            const error = yield* problemOf(bytes)
+            assert(error._tag === "ParquetError")
+            assert.deepInclude(error, { rowGroup: 0, column: "text" })
+          }
+        }
+    })
+  )
+
   it.live("are noticed by the checksum of the page, if there is one", () =>
     Effect.gen(function* () {
       const bytes = readFileSync(fixture("v2-zstd.parquet"))
@@ -383,35 +425,39 @@ describe("files that are there to keep us busy, or to fill our memory", () => {
       })
     )
 
-  it.live("end with the process that decodes them, and the next file gets another", () =>
-    Effect.gen(function* () {
-      // Long enough for the process to start on a busy machine.
-      const limits = { bytes: 2 ** 30, millis: 10_000 }
-      // A literal of -5 bytes: the decoder is back at it, for ever.
-      const endless = inMemory(snappyBytes([10, 0xfc, 0xfa, 0xff, 0xff, 0xff, 1, 2, 3, 4]))
-      const error = yield* Effect.flip(firstRows({ file: endless, rows: 1, limits }))
-      assert(error._tag === "ParquetError")
-      assert.deepInclude(error, { rowGroup: 0, column: "text" })
-      assert.include(error.message, "its decoder found no end in 10 s and was stopped")
-      const { bytes, expected } = written(10)
-      assert.deepStrictEqual(yield* firstRows({ file: inMemory(bytes), rows: 10 }), expected)
-    }),
+  it.live(
+    "end with the process that decodes them, and the next file gets another",
+    () =>
+      Effect.gen(function* () {
+        // Long enough for the process to start on a busy machine.
+        const limits = { bytes: 2 ** 30, millis: 10_000 }
+        // A literal of -5 bytes: the decoder is back at it, for ever.
+        const endless = inMemory(snappyBytes([10, 0xfc, 0xfa, 0xff, 0xff, 0xff, 1, 2, 3, 4]))
+        const error = yield* Effect.flip(firstRows({ file: endless, rows: 1, limits }))
+        assert(error._tag === "ParquetError")
+        assert.deepInclude(error, { rowGroup: 0, column: "text" })
+        assert.include(error.message, "its decoder found no end in 10 s and was stopped")
+        const { bytes, expected } = written(10)
+        assert.deepStrictEqual(yield* firstRows({ file: inMemory(bytes), rows: 10 }), expected)
+      }),
     60_000
   )
 
-  it.live("get no more memory than the decoder may have", () =>
-    Effect.gen(function* () {
-      const data = Array.from({ length: 200 }, (_, i) => (i % 2 === 0 ? "x" : null))
-      const columnData = [{ name: "text", data, type: "STRING" } as const]
-      const bytes = new Uint8Array(parquetWriteBuffer({ columnData, codec: "UNCOMPRESSED" }))
-      // The definition levels, bit-packed: 25 groups of 1, 0, 1, 0, ... Then a run of 2^31 - 1 of them.
-      const levels = Buffer.from(bytes).indexOf(Buffer.from([51, 0x55, 0x55, 0x55, 0x55, 0x55]))
-      assert.isAbove(levels, 0)
-      bytes.set([0xfe, 0xff, 0xff, 0xff, 0x0f, 0x01], levels)
-      const limits = { bytes: 2 ** 30, millis: 300_000 }
-      const error = yield* Effect.flip(firstRows({ file: inMemory(bytes), rows: 1, limits }))
-      assert.include(error.message, "it may need more than 1.07 GB of memory")
-    }),
+  it.live(
+    "get no more memory than the decoder may have",
+    () =>
+      Effect.gen(function* () {
+        const data = Array.from({ length: 200 }, (_, i) => (i % 2 === 0 ? "x" : null))
+        const columnData = [{ name: "text", data, type: "STRING" } as const]
+        const bytes = new Uint8Array(parquetWriteBuffer({ columnData, codec: "UNCOMPRESSED" }))
+        // The definition levels, bit-packed: 25 groups of 1, 0, 1, 0, ... Then a run of 2^31 - 1 of them.
+        const levels = Buffer.from(bytes).indexOf(Buffer.from([51, 0x55, 0x55, 0x55, 0x55, 0x55]))
+        assert.isAbove(levels, 0)
+        bytes.set([0xfe, 0xff, 0xff, 0xff, 0x0f, 0x01], levels)
+        const limits = { bytes: 2 ** 30, millis: 300_000 }
+        const error = yield* Effect.flip(firstRows({ file: inMemory(bytes), rows: 1, limits }))
+        assert.include(error.message, "it may need more than 1.07 GB of memory")
+      }),
     120_000
   )
 

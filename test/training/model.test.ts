@@ -60,6 +60,8 @@ interface Options {
   readonly alignment?: Partial<typeof AlignmentSettings.Encoded>
   readonly observers?: Partial<typeof ObserverSettings.Encoded>
   readonly trajectories?: boolean
+  /** Nobody says what the live teacher starts from. */
+  readonly unfilled?: boolean
 }
 
 /** Weights that are always the same. */
@@ -78,7 +80,10 @@ const always: ModelTraining["initial"] = (engine, { specs, views }) =>
   )
 
 /** Trains a few steps, from weights that are always the same; what is written lies in folders of this name. */
-const trained = (name: string, { alignment = {}, observers = {}, trajectories = false }: Options = {}) => {
+const trained = (
+  name: string,
+  { alignment = {}, observers = {}, trajectories = false, unfilled = false }: Options = {}
+) => {
   const folder = join(directory.path, name)
   const settings = {
     ...Schema.decodeUnknownSync(TrainSettings)({
@@ -117,7 +122,11 @@ const trained = (name: string, { alignment = {}, observers = {}, trajectories = 
         rowLength: length,
         initial: always,
         // A live teacher is the base.
-        constants: (engine, constants) => always(engine, teacherBuffers(constants)),
+        ...(unfilled
+          ? {}
+          : ({
+              constants: (engine, constants) => always(engine, teacherBuffers(constants))
+            } satisfies Partial<ModelTraining>)),
         objective: ({ steps, ...batch }) =>
           diffusionObjective(
             tinyConfig,
@@ -170,6 +179,11 @@ describe("a trained model", () => {
     expect(aligned.weights.equals(baseline.weights)).toBe(false)
     expect(aligned.weights.length).toBe(baseline.weights.length)
     expect(aligned.metrics[5]!["losses/teacher"]).toBeGreaterThan(0)
+  })
+
+  it("is none where nobody says what a live teacher starts from", async () => {
+    const training = trained("unfilled", { alignment: { reprAlignWt: 1 }, unfilled: true })
+    await expect(training).rejects.toThrow(/the objective reads what nothing trains \(.*embed_tokens.*constants/)
   })
 
   it("comes with what was measured of every step", async () => {

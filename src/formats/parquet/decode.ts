@@ -1,9 +1,10 @@
 /** Decodes columns of a row group into values. */
-import { type DecodedArray, type ParquetParsers, parquetScan } from "hyparquet"
+import { type Compressors, type DecodedArray, type ParquetParsers, parquetScan } from "hyparquet"
 import { compressors } from "./codecs.ts"
 import { Damage } from "./damage.ts"
 import type { Footer } from "./footer.ts"
-import { walkPages } from "./pages.ts"
+import { type PageWalk, walkPages } from "./pages.ts"
+import { TextBounds } from "./texts.ts"
 
 /** Values of a column; or, for each of its chunks, how many of its first bytes it takes. */
 export type Column = { readonly values: ReadonlyArray<unknown> } | { readonly needed: ReadonlyArray<number> }
@@ -24,9 +25,8 @@ export const decodeColumn = async (
   const walks = chunks.map((chunk, i) => walkPages(chunk, bytes[i]!, rows))
   const needed = { needed: walks.map(walk => walk.needed) }
   if (walks.some(({ end, enough }) => enough === false || (enough === undefined && end === 0))) return needed
-  const pages = bytes.map((known, i) => known.subarray(0, walks[i]!.end))
   // One row more than wanted: when it has begun, the list before it is complete. And where there is none, none must come.
-  const found = await decode(footer, group, column, rows + 1, pages)
+  const found = await decode(footer, group, column, rows + 1, bytes, walks)
   const complete = walks.every(walk => walk.enough === true)
   if (!complete && found.length <= rows) return needed
   if (found.length < rows) throw new Damage(`the column has ${found.length} values for ${rows} rows`)
@@ -43,7 +43,8 @@ const decode = async (
   group: number,
   column: string,
   rows: number,
-  pages: ReadonlyArray<Uint8Array>
+  bytes: ReadonlyArray<Uint8Array>,
+  walks: ReadonlyArray<PageWalk>
 ): Promise<DecodedArray> => {
   const stored = footer.metadata.row_groups[group]!
   const { chunks } = footer.shape.groups[group]!
@@ -58,19 +59,21 @@ const decode = async (
         num_rows: BigInt(rows),
         columns: own.map(({ each }, i) => ({
           ...each,
-          meta_data: { ...each.meta_data!, total_compressed_size: BigInt(pages[i]!.length) }
+          meta_data: { ...each.meta_data!, total_compressed_size: BigInt(walks[i]!.end) }
         }))
       }
     ]
   }
+  const bounds = new TextBounds()
   /** The bytes [start, end) of the file, as far as they were read; zeros elsewhere, where nobody looks. */
   const slice = (start: number, end: number): ArrayBuffer => {
     const result = new Uint8Array(end - start)
     for (const [i, { chunk }] of own.entries()) {
       const from = Math.max(start, chunk.start)
-      const to = Math.min(end, chunk.start + pages[i]!.length)
-      if (from < to) result.set(pages[i]!.subarray(from - chunk.start, to - chunk.start), from - start)
+      const to = Math.min(end, chunk.start + walks[i]!.end)
+      if (from < to) result.set(bytes[i]!.subarray(from - chunk.start, to - chunk.start), from - start)
     }
+    for (const { pages } of walks) bounds.read(result.buffer, start, pages)
     return result.buffer
   }
   const scan = await parquetScan({
@@ -78,17 +81,35 @@ const decode = async (
     metadata,
     columns: [column],
     useOffsetIndex: false,
-    compressors,
-    parsers: parsers(own.every(({ chunk }) => chunk.text))
+    compressors: watched(bounds),
+    parsers: parsers(
+      own.every(({ chunk }) => chunk.text),
+      bounds
+    )
   })
-  return scan.readColumn({ column, rowStart: 0, rowEnd: rows })
+  const values = await scan.readColumn({ column, rowStart: 0, rowEnd: rows })
+  bounds.check()
+  return values
 }
 
+const watched = (bounds: TextBounds): Compressors =>
+  Object.fromEntries(
+    Object.entries(compressors).map(([codec, unpack]) => [
+      codec,
+      (packed: Uint8Array, length: number) => {
+        const unpacked = unpack(packed, length)
+        bounds.unpacked(packed, unpacked)
+        return unpacked
+      }
+    ])
+  )
+
 /** Text must be UTF-8: silent replacement characters would end up in training data. */
-const parsers = (annotated: boolean): Partial<ParquetParsers> => {
+const parsers = (annotated: boolean, bounds: TextBounds): Partial<ParquetParsers> => {
   const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true })
   const text = (bytes: Uint8Array | undefined, orBytes: boolean): unknown => {
     if (bytes === undefined) return undefined
+    bounds.text(bytes)
     try {
       return utf8.decode(bytes)
     } catch {

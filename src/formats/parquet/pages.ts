@@ -16,7 +16,16 @@ const maxChunkBytes = 2 ** 32
 const harmlessBytes = 2 ** 26
 const largestRatio = 2000
 
+/** What follows a page's header, in bytes from the start of the file; `end` is exclusive. */
+export interface Page {
+  readonly start: number
+  readonly end: number
+  /** Where it holds texts, they are the last thing in it, one behind the other. */
+  readonly endsWithText: boolean
+}
+
 export interface PageWalk {
+  readonly pages: ReadonlyArray<Page>
   /** Where the last whole page ends, in bytes from the chunk's start. */
   readonly end: number
   /** Whether these pages hold the rows asked for; undefined where only their decoding can tell. */
@@ -28,6 +37,7 @@ export interface PageWalk {
 /** Walks the pages within `bytes`, the chunk's first ones, until they hold `rows` rows. Throws `Damage`. */
 export const walkPages = (chunk: Chunk, bytes: Uint8Array, rows: number): PageWalk => {
   const size = chunk.end - chunk.start
+  const pages: Array<Page> = []
   let end = 0
   let values = 0
   /** NaN as soon as a page of lists does not say how many rows it has. */
@@ -36,7 +46,12 @@ export const walkPages = (chunk: Chunk, bytes: Uint8Array, rows: number): PageWa
   let unpackedBytes = 0
   while (values < chunk.valueCount && !(rowCount >= rows)) {
     const at = chunk.start + end
-    const goOn = (needed: number) => ({ end, enough: Number.isNaN(rowCount) ? undefined : false, needed })
+    const goOn = (needed: number) => ({
+      pages,
+      end,
+      enough: Number.isNaN(rowCount) ? undefined : false,
+      needed
+    })
     const number = (value: unknown, most: number, what: string) => integer(value, most, what, at)
     const { headerEnd, fields } = readHeader(bytes, end, at)
     if (headerEnd === undefined) {
@@ -55,20 +70,30 @@ export const walkPages = (chunk: Chunk, bytes: Uint8Array, rows: number): PageWa
     const crc = fields.get(4)
     if (typeof crc === "number" && crc32(bytes.subarray(headerEnd, end)) !== crc >>> 0)
       throw new Damage("a page does not have its checksum", at)
-    if (fields.has(dictionaryHeader)) continue
     const header = fields.get(dataHeader) ?? fields.get(dataHeaderV2)
     const inside: Fields = header instanceof Map ? header : new Map()
+    const encoding = inside.get(fields.has(dataHeader) ? 2 : 4)
+    const isDictionary = fields.has(dictionaryHeader)
+    pages.push({
+      start: chunk.start + headerEnd,
+      end: chunk.start + end,
+      endsWithText: isDictionary || encoding === plain || encoding === deltaLengthByteArray
+    })
+    if (isDictionary) continue
     const found = number(inside.get(1), chunk.valueCount - values, "the number of values of a page")
     values += found
     if (!chunk.repeated) rowCount = values
     else rowCount += fields.has(dataHeader) ? NaN : number(inside.get(3), found, "the number of rows of a page")
   }
-  return { end, enough: true, needed: end }
+  return { pages, end, enough: true, needed: end }
 }
 
+// Fields of a page's header, and encodings, by their numbers.
 const dataHeader = 5
 const dictionaryHeader = 7
 const dataHeaderV2 = 8
+const plain = 0
+const deltaLengthByteArray = 6
 
 /** The header that begins at `start`; without an end when the bytes stop before it does. `at` is its place in the file. */
 const readHeader = (bytes: Uint8Array, start: number, at: number) => {
