@@ -3,10 +3,11 @@ import { describe, expect, it } from "@effect/vitest"
 import { Effect } from "effect"
 import type { Engine } from "../../src/engines/Engine.ts"
 import { evaluate, fromNumbers, toNumbers } from "../../src/engines/reference/evaluate.ts"
-import { isFloat } from "../../src/tensor/dtype.ts"
+import { dtypes, isFloat } from "../../src/tensor/dtype.ts"
 import * as ops from "../../src/tensor/ops.ts"
 import { makeProgram } from "../../src/tensor/Program.ts"
 import type { ProgramOp } from "../../src/tensor/primitives.ts"
+import { elements } from "../../src/tensor/Tensor.ts"
 import { allOps, type Case, casesOf, draw, lastPlace, traced } from "./cases.ts"
 import { type MakeEngine, runOnce } from "./runOnce.ts"
 
@@ -131,6 +132,20 @@ export const conformanceSuite = (
                   `${op} ${i}: ${actual[op]![i]} against ${value}`
                 ).toBeLessThanOrEqual(4e-6 * Math.abs(value) + 1e-37)
               else if (ieee) expect(actual[op]![i], `${op} ${i}`).toBe(value)
+        })
+      )
+    )
+
+    it.live("makes an array of a scalar of any dtype", () =>
+      Effect.scoped(
+        Effect.gen(function* () {
+          const engine = yield* make()
+          const scalars = dtypes.map(dtype => ops.input(dtype, dtype, []))
+          const arrays = scalars.flatMap(x => [[1], [7], [2, 3]].map(shape => ops.broadcastTo(x, shape)))
+          const program = makeProgram(Object.fromEntries(arrays.map((array, i) => [`${array.dtype} ${i}`, array])))
+          const actual = yield* runOnce(engine, program, Object.fromEntries(dtypes.map(dtype => [dtype, [1]])))
+          for (const { name, value } of program.outputs)
+            expect([...actual[name]!], name).toEqual(Array(elements(program.values[value]!.shape)).fill(1))
         })
       )
     )

@@ -168,7 +168,12 @@ export const lowerings: { readonly [O in ProgramOp]: Lower<O> } = {
 
   reshape: ({ attributes: { shape }, b, inputs: [x] }) => b.one("Reshape", [x, b.i64(shape)], { allowzero: 1 }),
   transpose: ({ attributes: { permutation }, b, inputs }) => b.one("Transpose", inputs, { perm: permutation }),
-  broadcastTo: ({ attributes: { shape }, b, inputs: [x] }) => b.one("Expand", [x, b.i64(shape)]),
+  // For WebGPU, Expand fails on scalars of one byte.
+  broadcastTo: ({ attributes: { shape }, b, inputs: [x], target, types: [{ shape: from }] }) => {
+    if (sameShape(from, shape)) return x
+    const operand = target === "webgpu" && from.length === 0 ? b.one("Reshape", [x, b.i64([1])]) : x
+    return b.one("Expand", [operand, b.i64(shape)])
+  },
   concat: ({ attributes: { axis }, b, inputs }) => b.one("Concat", inputs, { axis }),
   // Neither operator takes a scalar, of which there is nothing to cut, nor anything to add to.
   slice: ({ attributes: { ends, starts, strides }, b, inputs: [x] }) =>
