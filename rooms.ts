@@ -56,5 +56,5 @@ export const rooms: { readonly [folder: string]: ReadonlyArray<string> } = {
     "corpora",
     "report"
   ],
-  pipelines: ["pipeline", "config", "artifacts", "models", "methods", "stages"]
+  pipelines: ["pipeline", "config", "artifacts", "models", "methods", "corpora", "stages"]
 }

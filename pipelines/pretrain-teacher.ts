@@ -1,9 +1,13 @@
-/** The embedded profile's teacher, from the text that it learns from to its perplexity on text that it has not seen. */
+/** The embedded profile's teacher, from the text and the problems that it learns from to what it makes of text and problems that it has not seen. */
 import * as Pipeline from "../src/pipeline/Pipeline.ts"
 import { downloadDocuments, downloadPins, downloadTokenizer } from "../stages/download.ts"
+import { families, ranges } from "../src/corpora/problems.ts"
 import { evaluateCausal } from "../stages/evaluate-causal.ts"
+import { examine } from "../stages/examine.ts"
+import { makeProblemSet } from "../stages/make-problems.ts"
 import { pretrain, PretrainSettings } from "../stages/pretrain.ts"
 import { pretrainText } from "../stages/pretrain-text.ts"
+import { reportTeacher } from "../stages/report-teacher.ts"
 import { tokenize } from "../stages/tokenize.ts"
 import { written } from "./config.ts"
 
@@ -25,13 +29,26 @@ export default Pipeline.make(
     const tokenizer = downloadTokenizer({ source: "embedded:tokenizer" })
     const corpus = pretrainText({ pins: downloadPins({ source: "embedded:pretrain" }) })
     const training = tokenize({ name: "training", corpus, tokenizer, maxSeqLen })
-    const heldOut = tokenize({
-      name: "held-out",
-      corpus: downloadDocuments({ source: "embedded:heldout" }),
+    const problems = tokenize({
+      name: "problems",
+      corpus: makeProblemSet({ name: "training", ...ranges.training }),
       tokenizer,
-      maxSeqLen
+      maxSeqLen,
+      dataType: "prompt_response"
     })
-    const { model } = pretrain({ sequences: training, heldOut, tokenizer, ...profile })
-    return evaluateCausal({ model, heldOut, training })
+    const documents = downloadDocuments({ source: "embedded:heldout" })
+    const heldOut = tokenize({ name: "held-out", corpus: documents, tokenizer, maxSeqLen })
+    const { model } = pretrain({ sequences: training, problems, heldOut, tokenizer, ...profile })
+    const scores = Object.fromEntries(
+      families.map(task => {
+        const dataset = downloadDocuments({ name: task, source: `embedded:${task}`, dataType: "fields" })
+        return [task, examine({ name: task, task, model, dataset })] as const
+      })
+    )
+    return reportTeacher({
+      title: "The teacher of the embedded profile",
+      evaluation: evaluateCausal({ model, heldOut, documents, training }),
+      scores
+    })
   }
 )

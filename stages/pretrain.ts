@@ -7,6 +7,7 @@ import { readTokenizer, tokenizerFiles } from "../src/artifacts/tokenizer.ts"
 import { makeCausalEvaluator, perplexity } from "../src/evaluation/causal.ts"
 import { decodeModelConfig, ModelConfigFields } from "../src/models/families.ts"
 import { initialise } from "../src/models/parameters.ts"
+import * as Artifact from "../src/pipeline/Artifact.ts"
 import * as Stage from "../src/pipeline/Stage.ts"
 import { asStageError, permanent } from "../src/pipeline/StageError.ts"
 import { languageModel, trainModel, trainNames, TrainSettings, wholeMicroBatches } from "../src/training/model.ts"
@@ -21,7 +22,13 @@ export const PretrainSettings = Schema.Struct({
 })
 
 export const pretrain = Stage.make("pretrain", {
-  inputs: { sequences: TokenSequences, heldOut: TokenSequences, tokenizer: Tokenizer },
+  inputs: {
+    sequences: TokenSequences,
+    /** Read among the others; what is in them is supervised as their loss masks say. */
+    problems: Artifact.optional(TokenSequences),
+    heldOut: TokenSequences,
+    tokenizer: Tokenizer
+  },
   parameters: PretrainSettings,
   outputs: { model: ModelFiles, log: TrainingLog },
   engine: true,
@@ -36,7 +43,12 @@ export const pretrain = Stage.make("pretrain", {
       return yield* permanent(
         `model.vocab_size is ${config.vocabSize}, but the tokenizer has ${tokenizer.vocabSize} tokens`
       )
-    const sequences = (yield* allSequences(inputs.sequences)).map(({ ids }) => ids)
+    const longest = inputs.problems?.metadata.maxSeqLen ?? 0
+    if (longest > length)
+      return yield* permanent(`problems may have ${longest} tokens, a row of sequences has ${length}`)
+    const sets = [inputs.sequences, ...(inputs.problems === undefined ? [] : [inputs.problems])]
+    const learnt = (yield* Effect.forEach(sets, allSequences)).flat()
+    const sequences = learnt.map(({ ids }) => ids)
     const heldOut = (yield* allSequences(inputs.heldOut)).map(({ ids }) => ids)
     yield* trainModel(context, {
       ...languageModel(config),
@@ -49,6 +61,7 @@ export const pretrain = Stage.make("pretrain", {
           epochs,
           microBatchRows,
           sequences,
+          supervised: learnt.map(({ lossMask }) => lossMask),
           length,
           pad: tokenizer.padId,
           averaging: settings.averaging
@@ -71,11 +84,17 @@ export const pretrain = Stage.make("pretrain", {
       },
       record: {
         stage: "pretrain",
-        sequences: { digest: inputs.sequences.digest, ...inputs.sequences.metadata },
-        heldOut: { digest: inputs.heldOut.digest, ...inputs.heldOut.metadata },
+        sequences: described(inputs.sequences),
+        ...(inputs.problems === undefined ? {} : { problems: described(inputs.problems) }),
+        heldOut: described(inputs.heldOut),
         tokenizer: { digest: inputs.tokenizer.digest },
         model: parameters.model
       }
     })
   })
+})
+
+const described = <Metadata>({ digest, metadata }: { readonly digest: string; readonly metadata: Metadata }) => ({
+  digest,
+  ...metadata
 })

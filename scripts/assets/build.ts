@@ -4,12 +4,14 @@ import { readFileSync } from "node:fs"
 import { fileURLToPath } from "node:url"
 import { parseTokenizer, type Tokenizer } from "../../src/tokens/tokenizer.ts"
 import { specialTokens, tokenizerConfigJson, tokenizerJson, trainBpe } from "./bpe.ts"
-import { jsonLines, type PretrainText, problemText } from "../../src/corpora/pretrain.ts"
+import { jsonLines, type PretrainText } from "../../src/corpora/pretrain.ts"
 import { type Lengths, lengths, shipped } from "./documents.ts"
-import { makeProblems, withSolver } from "../../src/corpora/equations.ts"
+import { equationText, makeEquations, withSolver } from "./equations.ts"
+import { families, makeProblems, ranges, seed } from "../../src/corpora/problems.ts"
 import { licences } from "./licences.ts"
 import { overlaps, runLength } from "./overlap.ts"
-import { openPackage, solverPackages, textPackages, type UnpackedPackage } from "../../src/corpora/packages.ts"
+import { openPackage, textPackages, type UnpackedPackage } from "../../src/corpora/packages.ts"
+import { solverPackages } from "./solver.ts"
 import { readme } from "./readme.ts"
 import { factbook, kjv, mobyDick, sha256, type SourceDocument, sotu } from "../../src/corpora/sources.ts"
 import { makeSplit } from "./split.ts"
@@ -17,9 +19,9 @@ import { makeSplit } from "./split.ts"
 /** Seeds of the random choices; another seed gives other documents and equations of the same kinds. */
 const seeds = { split: 50, equations: 500 } as const
 
-const shippedProblems = 500
-/** Equations in the pre-training text, so that the teacher has seen the notation; none is among the shipped ones. */
-const pretrainProblems = 4000
+const shippedEquations = 500
+/** Equations that the tokenizer is trained on beside the pre-training text; none is among the shipped ones. */
+const tokenizerEquations = 4000
 
 /** Size of the vocabulary, special tokens included. */
 const vocabSize = 2048
@@ -77,18 +79,15 @@ export const buildAssets = async (from: string | undefined): Promise<Assets> => 
     kjv: kjv(packages.text.kjv)
   }
   const split = makeSplit(sources, seeds.split)
-  const problems = await withSolver(packages.solver, solve =>
-    makeProblems(solve, shippedProblems + pretrainProblems, seeds.equations)
+  const equations = await withSolver(packages.solver, solve =>
+    makeEquations(solve, shippedEquations + tokenizerEquations, seeds.equations)
   )
-  const reason500 = problems.slice(0, shippedProblems)
-  const generated = problems.slice(shippedProblems)
-  const pretrain: ReadonlyArray<PretrainText> = [
-    ...split.pretrain.map(({ id, text }) => ({ id, text })),
-    ...generated.map(problem => ({ id: `equations/${problem.idx}`, text: problemText(problem) }))
-  ]
+  const reason500 = equations.slice(0, shippedEquations)
+  const pretrain: ReadonlyArray<PretrainText> = split.pretrain.map(({ id, text }) => ({ id, text }))
   const pretrainTexts = pretrain.map(({ text }) => text)
 
-  const json = tokenizerJson(trainBpe(pretrainTexts, vocabSize - specialTokens.length))
+  const tokenizerTexts = [...pretrainTexts, ...equations.slice(shippedEquations).map(equationText)]
+  const json = tokenizerJson(trainBpe(tokenizerTexts, vocabSize - specialTokens.length))
   const config = tokenizerConfigJson()
   const tokenizer = Result.getOrThrow(parseTokenizer({ json, config }))
   const reference = qwen3()
@@ -104,7 +103,6 @@ export const buildAssets = async (from: string | undefined): Promise<Assets> => 
 
   const web50Texts = split.web50.map(({ text }) => text)
   const heldoutTexts = split.heldout.map(({ text }) => text)
-  const reasonTexts = reason500.map(problemText)
   const measured = {
     web50: measure(web50Texts),
     heldout: measure(heldoutTexts),
@@ -114,8 +112,7 @@ export const buildAssets = async (from: string | undefined): Promise<Assets> => 
   const contamination = {
     "web50 in pretrain": summary(overlaps(web50Texts, pretrainTexts)),
     "heldout in pretrain": summary(overlaps(heldoutTexts, pretrainTexts)),
-    "heldout in web50": summary(overlaps(heldoutTexts, web50Texts)),
-    "reason500 in pretrain": summary(overlaps(reasonTexts, pretrainTexts))
+    "heldout in web50": summary(overlaps(heldoutTexts, web50Texts))
   }
   const totals = {
     texts: pretrain.length,
@@ -126,23 +123,27 @@ export const buildAssets = async (from: string | undefined): Promise<Assets> => 
     version: 1,
     about: "The teacher's pre-training text; see README.md for how to rebuild it. Digests are SHA-256.",
     totals,
-    packages: [
-      ...Object.values(packages.text).filter(({ name }) => name !== textPackages.kjv.name),
-      ...packages.solver
-    ].map(({ integrity, name, sha256: tarball, version }) => ({ name, version, tarball, integrity })),
+    packages: Object.values(packages.text)
+      .filter(({ name }) => name !== textPackages.kjv.name)
+      .map(({ integrity, name, sha256: tarball, version }) => ({ name, version, tarball, integrity })),
     documents: split.pretrain.map(pin),
-    generated: [
-      {
-        id: "equations",
-        script: "src/corpora/equations.ts",
-        seed: seeds.equations,
-        first: shippedProblems,
-        count: generated.length,
-        textSha256: sha256(jsonLines(generated.map(problem => problemText(problem))))
-      }
-    ],
     overlap: { words: runLength, ...contamination }
   }
+
+  const problemSets = [
+    ...families.map(family => ({
+      name: family as string,
+      description: `400 held-out problems of the task ${family}`,
+      rows: makeProblems(family, { ...ranges.heldOut, seed })
+    })),
+    {
+      name: "conversion",
+      description: "12,000 problems of all tasks, for the conversion of the teacher",
+      rows: families.flatMap(task =>
+        makeProblems(task, { ...ranges.conversion, seed }).map(each => ({ task, ...each }))
+      )
+    }
+  ]
 
   const files = new Map<string, string>([
     ["web50/documents.jsonl", jsonLines(split.web50.map(shipped))],
@@ -150,6 +151,7 @@ export const buildAssets = async (from: string | undefined): Promise<Assets> => 
     ["reason500/problems.jsonl", jsonLines(reason500)],
     ["tokenizer/tokenizer.json", json],
     ["tokenizer/tokenizer_config.json", config],
+    ...problemSets.map(({ name, rows }) => [`${name}/problems.jsonl`, jsonLines(rows)] as const),
     ["pretrain/pins.json", `${JSON.stringify(pins, undefined, 1)}\n`],
     ...licences(packages.text, packages.solver[0] as UnpackedPackage)
   ])
@@ -158,11 +160,12 @@ export const buildAssets = async (from: string | undefined): Promise<Assets> => 
     kind: string,
     description: string,
     names: ReadonlyArray<string>,
-    metadata: IndexEntry["metadata"]
+    metadata: IndexEntry["metadata"],
+    licence = name
   ): IndexEntry => ({
     kind,
     description,
-    licence: `licences/${name}.txt`,
+    licence: `licences/${licence}.txt`,
     files: names.map(path => {
       const content = files.get(`${name}/${path}`) ?? ""
       return { path, sha256: sha256(content), size: Buffer.byteLength(content), at: `${name}/${path}` }
@@ -188,6 +191,25 @@ export const buildAssets = async (from: string | undefined): Promise<Assets> => 
       ["problems.jsonl"],
       { documents: reason500.length, bytes: measured.prompts.bytes.total + measured.responses.bytes.total }
     ),
+    ...Object.fromEntries(
+      problemSets.map(({ description, name, rows }) => [
+        name,
+        entry(
+          name,
+          "documents",
+          description,
+          ["problems.jsonl"],
+          {
+            documents: rows.length,
+            bytes: rows.reduce(
+              (sum, each) => sum + Buffer.byteLength(each.prompt) + Buffer.byteLength(each.response),
+              0
+            )
+          },
+          "problems"
+        )
+      ])
+    ),
     tokenizer: entry(
       "tokenizer",
       "tokenizer",
@@ -206,7 +228,10 @@ export const buildAssets = async (from: string | undefined): Promise<Assets> => 
   return {
     files: new Map([
       ...files,
-      ["README.md", readme({ measured, totals, contamination, pretrain: split.pretrain, generated: generated.length })]
+      [
+        "README.md",
+        readme({ measured, totals, contamination, pretrain: split.pretrain, equations: tokenizerEquations })
+      ]
     ]),
     index,
     pretrain

@@ -113,16 +113,23 @@ export const licences = (sources: Sources, solver: UnpackedPackage): ReadonlyMap
       ])
     ],
     [
+      "licences/problems.txt",
+      titled("Problems of the tasks chain, sort, order, sudoku, solve and fill", [
+        "Made at random by a program of this project. To the extent possible under law, its authors have waived all copyright and related " +
+          "rights to them: CC0 1.0 Universal, https://creativecommons.org/publicdomain/zero/1.0/."
+      ])
+    ],
+    [
       "licences/tokenizer.txt",
       titled("tokenizer: a vocabulary of 2,048 tokens", [
-        "Trained by this project, Apache-2.0, on text in the public domain and on its own equations (see pretrain.txt)."
+        "Trained by this project, Apache-2.0, on text in the public domain (see pretrain.txt) and on equations made like those of reason500."
       ])
     ],
     [
       "licences/pretrain.txt",
       titled("pretrain: a list that pins texts", [
         "The list is by this project, Apache-2.0; it contains digests, not texts. The texts that it names are the rest of the " +
-          "sources of web50, under the same terms (sotu.txt, factbook.txt, moby-dick.txt), and equations made like those of reason500."
+          "sources of web50, under the same terms (sotu.txt, factbook.txt, moby-dick.txt)."
       ])
     ]
   ])

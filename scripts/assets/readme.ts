@@ -1,8 +1,10 @@
 /** The page that tells what is shipped; its numbers are those of the files beside it. */
 import type { Measured, Overlap } from "./build.ts"
 import type { Lengths } from "./documents.ts"
-import { type PinnedPackage, solverPackages, textPackages } from "../../src/corpora/packages.ts"
+import { type PinnedPackage, textPackages } from "../../src/corpora/packages.ts"
+import { solverPackages } from "./solver.ts"
 import type { SourceDocument } from "../../src/corpora/sources.ts"
+import { families, type MadeProblem, makeProblems, ranges, seed } from "../../src/corpora/problems.ts"
 import { shares } from "./split.ts"
 
 const number = (value: number): string => value.toLocaleString("en-US")
@@ -21,7 +23,7 @@ export const readme = (facts: {
   readonly totals: { readonly texts: number; readonly bytes: number; readonly tokens: number }
   readonly contamination: Readonly<Record<string, Overlap>>
   readonly pretrain: ReadonlyArray<SourceDocument>
-  readonly generated: number
+  readonly equations: number
 }): string => {
   const { contamination, measured, pretrain, totals } = facts
   const inPretrain = (source: string) => pretrain.filter(document => document.source === source)
@@ -40,7 +42,9 @@ machine. \`--check\` compares instead of writing, \`--from DIR\` takes the packa
 | \`web50\` | 50 documents that the comparison grid trains on | ${shares.sotu.web50} State of the Union addresses, ${shares.factbook.web50} country profiles, ${shares["moby-dick"].web50} chapters of a novel |
 | \`heldout\` | 50 documents for evaluation | ${shares.sotu.heldout} + ${shares.factbook.heldout} + ${shares["moby-dick"].heldout} of the same kinds, and ${shares.kjv.heldout} chapters of the Bible as text out of domain |
 | \`reason500\` | 500 equations with step-by-step solutions | made at random, solved by ${named(solverPackages[0] as PinnedPackage)} |
-| \`tokenizer\` | byte-level BPE of 2,048 tokens | trained on the pre-training text |
+| \`chain\`, \`sort\`, \`order\`, \`sudoku\`, \`solve\`, \`fill\` | 400 held-out problems each, of the tasks of these names | made at random by \`src/corpora/problems.ts\` |
+| \`conversion\` | 2,000 other problems of each task | the same |
+| \`tokenizer\` | byte-level BPE of 2,048 tokens | trained on the pre-training text and ${number(facts.equations)} equations like those of reason500 |
 | \`pretrain\` | the list that pins the teacher's pre-training text | the sources of web50 without every document that web50 or heldout quotes |
 | \`teacher\`, \`teacher-evaluation\` | causal model of 3.6 M parameters, and its perplexity | trained by \`pipeline run pretrain-teacher\`, taken over by \`node scripts/assets/teacher.ts\`; record in \`teacher/training.json\`, figures in \`teacher-evaluation/report.md\` |
 
@@ -97,15 +101,33 @@ ${Object.entries(contamination)
   .map(([name, { mean, most, texts }]) => row([name, percent(mean), percent(most), String(texts)]))
   .join("\n")}
 
-What the documents share is formulas of address, lists of treaties and figures; no excerpt with more than 10 % was taken. The equations
-share the wording of their steps, and no two differ only in signs and in what the unknown is called; runs of words ignore signs, so the last line is high.
+What the documents share is formulas of address, lists of treaties and figures; no excerpt with more than 10 % was taken.
 
 ## reason500
 
 \`problems.jsonl\`: \`{"idx", "prompt", "response", "answer", "messages"}\`. Nine kinds of linear equations, from one step to brackets and fractions on both sides. The
 prompt ends in a line break, so that prompt and response can be joined as they are; \`messages\` holds the same as a conversation. \`answer\` is the value of the
 unknown as a whole number or a fraction. Every equation in every step was confirmed by putting the answer in for the unknown, in
-exact fractions, by a program that shares nothing with the solver: \`src/evaluation/tasks/equations.ts\`, which also judges the answers of models.
+exact fractions, by a program that shares nothing with the solver: \`src/evaluation/tasks/equations.ts\`, which also judges the answers of models. No two equations
+differ only in signs and in what the unknown is called.
+
+## Problems of the tasks
+
+\`problems.jsonl\`: \`{"prompt", "response"}\`, in \`conversion\` with the name of the task. A response begins with the blank between the two. Every value of an answer follows from a few
+values that stand close by, so that a small model can learn it.
+
+| task | prompt | right answer |
+| --- | --- | --- |
+${families
+  .map(family => {
+    const [{ prompt, response }] = makeProblems(family, { ...ranges.heldOut, count: 1, seed }) as [MadeProblem]
+    return row([`\`${family}\``, `\`${prompt}\``, `\`${response.trim()}\``])
+  })
+  .join("\n")}
+
+Sums are modulo 10. Of \`order\`, both directions are right; of \`fill\`, each value follows from the one behind it, so that reading order is the wrong order. The three sets of a task (held out,
+for conversion, and the teacher's own, which is made when it is trained) share no problem: no two letters to sort are the same set, no two Sudokus differ only in what the digits are called, no two equations
+only in what the unknown is called. Answers are judged by \`src/evaluation/tasks\`, which shares nothing with what makes them. All are by this project and in the public domain (CC0 1.0).
 
 ## tokenizer
 
@@ -124,8 +146,7 @@ one token.
 ## pretrain
 
 \`pins.json\` names ${number(totals.texts)} texts of ${number(totals.bytes)} bytes, ${number(totals.tokens)} tokens: ${number(inPretrain("sotu").length)} addresses (${number(bytesOf("sotu"))} bytes),
-${number(inPretrain("factbook").length)} country profiles (${number(bytesOf("factbook"))}), ${number(inPretrain("moby-dick").length)} chapters (${number(bytesOf("moby-dick"))}) and ${number(facts.generated)} equations with
-solutions. For each document it has the file and its SHA-256, and the length and the SHA-256 of the plain text; the equations are pinned by their seed and one
-SHA-256 over all. The packages are pinned by the SHA-256 and the integrity string of their tarballs.
+${number(inPretrain("factbook").length)} country profiles (${number(bytesOf("factbook"))}), ${number(inPretrain("moby-dick").length)} chapters (${number(bytesOf("moby-dick"))}).
+For each it has the file and its SHA-256, and the length and the SHA-256 of the plain text. The packages are pinned by the SHA-256 and the integrity string of their tarballs.
 `
 }

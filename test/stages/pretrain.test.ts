@@ -7,6 +7,9 @@ import { numericClass } from "../../src/engines/names.ts"
 import * as Pipeline from "../../src/pipeline/Pipeline.ts"
 import { downloadDocuments, downloadTokenizer } from "../../stages/download.ts"
 import { evaluateCausal } from "../../stages/evaluate-causal.ts"
+import { examine } from "../../stages/examine.ts"
+import { makeProblemSet } from "../../stages/make-problems.ts"
+import { reportTeacher } from "../../stages/report-teacher.ts"
 import { pretrain } from "../../stages/pretrain.ts"
 import { tokenize } from "../../stages/tokenize.ts"
 import { runPipeline, temporaryDirectory } from "../support/inProcess.ts"
@@ -112,6 +115,81 @@ describe("the stage pretrain", () => {
     assert.strictEqual(unigram!.tokens, row!.tokens)
     assert.strictEqual(ran.metric("evaluate-causal", "model/perplexity"), row!.perplexity)
     assert.include(ran.text("evaluate-causal", "report.md"), "| 2-gram |")
+  })
+
+  it("learns the answers of problems beside text; the report says how many it solves", async () => {
+    const reported = Pipeline.make(
+      "teacher-test",
+      { description: "", profiles: { only: { description: "", needs: "nothing", make: () => undefined } } },
+      () => {
+        const tokenizer = downloadTokenizer({ source: "embedded:tokenizer" })
+        const documents = downloadDocuments({ source: `file:${write()}` })
+        const heldOut = tokenize({ corpus: documents, tokenizer, maxSeqLen: 32 })
+        const sequences = tokenize({ name: "few", corpus: documents, tokenizer, maxSeqLen: 32, documents: 2 })
+        // One problem, again and again: even this model learns it by heart.
+        const only = makeProblemSet({ families: ["sort"], count: 1, first: 3 })
+        const problems = tokenize({
+          name: "problems",
+          corpus: only,
+          tokenizer,
+          maxSeqLen: 32,
+          dataType: "prompt_response"
+        })
+        const { model: trained } = pretrain({
+          sequences,
+          problems,
+          heldOut,
+          tokenizer,
+          model,
+          train: { num_train_epochs: 200, global_batch_size: 1, lr: 0.02, eval_every: 1000 }
+        })
+        const others = downloadDocuments({ name: "sudoku", source: "embedded:sudoku", dataType: "fields" })
+        return reportTeacher({
+          title: "A small teacher",
+          evaluation: evaluateCausal({
+            model: trained,
+            heldOut,
+            documents,
+            training: sequences,
+            orders: [1]
+          }),
+          scores: {
+            sort: examine({ name: "sort", task: "sort", model: trained, dataset: only }),
+            sudoku: examine({ name: "sudoku", task: "sudoku", model: trained, dataset: others, problems: 3 })
+          }
+        })
+      }
+    )
+    const ran = await runPipeline(reported, {
+      cache: join(directory.path, "cache"),
+      layers: [assets],
+      engine: numericClass("ort")
+    })
+    assert.deepStrictEqual(ran.failures, [])
+    const record = JSON.parse(ran.text("pretrain", "training.json")) as {
+      readonly problems: { readonly learnt: number }
+    }
+    // Six letters and the end of the text.
+    assert.strictEqual(record.problems.learnt, 7)
+    const { rows, tasks } = JSON.parse(ran.text("report-teacher", "report.json")) as {
+      readonly rows: ReadonlyArray<ReportRow>
+      readonly tasks: ReadonlyArray<{
+        readonly task: string
+        readonly problems: number
+        readonly exact: number
+        readonly share: number
+      }>
+    }
+    assert.deepStrictEqual(
+      rows.map(({ name }) => name),
+      ["model", "1-gram"]
+    )
+    assert.deepInclude(tasks[0], { task: "sort", problems: 1, exact: 1, share: 1 })
+    assert.deepInclude(tasks[1], { task: "sudoku", problems: 3, exact: 0 })
+    assert.strictEqual(ran.metric("examine/sort", "eval/exact_match"), 1)
+    const page = ran.text("report-teacher", "report.md")
+    assert.match(page, /\| sort +\| +1 \| +100\.0 % \| +20\.7 % to 100\.0 % \| +Sort /)
+    assert.include(page, "Perplexity by domain")
   })
 
   it("with more micro-batches comes to the same within rounding", async () => {

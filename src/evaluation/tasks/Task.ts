@@ -1,5 +1,5 @@
-/** A task: problems whose answers a program can check. Each is a file of its own, `stages/evaluate-TASK.ts`, with the stage that asks a model. */
-import type { Schema } from "effect"
+/** A task: problems whose answers a program can check. A stage `evaluate-TASK` asks a model. */
+import { Schema } from "effect"
 
 /** How a response does: `missing` where it gives no answer in the expected form. */
 export type Outcome = "right" | "wrong" | "missing"
@@ -17,3 +17,44 @@ export interface Task<Problem> {
   /** Tokens of an answer, by default. */
   readonly answerTokens: number
 }
+
+/** A problem that is all in its prompt, with a right response. */
+export interface Prompted {
+  readonly prompt: string
+  readonly response: string
+}
+
+/** A task whose problems are texts; `read` understands a prompt, and tells what it could not. */
+export const promptedTask = <Question>(
+  name: string,
+  {
+    answers,
+    check,
+    read,
+    ...task
+  }: {
+    readonly read: (prompt: string) => Question | undefined
+    /** What a prompt of the task looks like, for messages. */
+    readonly example: string
+    /** Judges a whole response: signs are plain, and no blank is at either end or beside another. */
+    readonly check: (question: Question, response: string) => Outcome
+    /** Other right answers than the response of the data. */
+    readonly answers?: (question: Question, response: string) => ReadonlyArray<string>
+    readonly answerTokens: number
+  }
+): Task<Prompted> => ({
+  name,
+  answerTokens: task.answerTokens,
+  problem: Schema.Struct({
+    prompt: Schema.String.check(
+      Schema.makeFilter(prompt => (read(prompt) === undefined ? `must be like "${task.example}"` : undefined))
+    ),
+    response: Schema.String
+  }),
+  prompt: ({ prompt }) => prompt,
+  answers: ({ prompt, response }) => [response.trim(), ...(answers?.(read(prompt)!, response.trim()) ?? [])],
+  check: ({ prompt }, response) => check(read(prompt)!, plainText(response))
+})
+
+/** Minus signs as on a keyboard, and single blanks. */
+export const plainText = (text: string): string => text.replaceAll("\u2212", "-").replaceAll(/ +/g, " ").trim()

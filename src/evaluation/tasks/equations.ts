@@ -1,5 +1,6 @@
 /** Equations in one unknown: read, and answers to them checked exactly and without solving, since the answer is put in for the unknown. */
 import { Result, Schema } from "effect"
+import { plainText } from "./Task.ts"
 
 /** An equation or answer that cannot be read. */
 export class EquationError extends Schema.TaggedError<EquationError>()("EquationError", {
@@ -175,20 +176,20 @@ export const equationOf = (prompt: string): Result.Result<Equation, EquationErro
   )
 }
 
-/** Reads `-3`, `7/5`, `-7 / 5` or `2.5`. */
+/** Reads `-3`, `+3`, `7/5`, `-7 / 5` or `2.5`; a minus sign may be the one of mathematics. */
 export const parseRational = (text: string): Rational | undefined => {
-  const match = /^\s*(-?)\s*(\d{1,100})(?:\.(\d{1,100})|\s*\/\s*(-?\d{1,100}))?\s*$/.exec(text)
+  const match = /^\s*([-+]?)\s*(\d{1,100})(?:\.(\d{1,100})|\s*\/\s*(-?\d{1,100}))?\s*$/.exec(plainText(text))
   if (match === null) return undefined
   const [, sign, whole = "", decimals = "", denominator] = match
   const numerator = BigInt(`${sign}${whole}${decimals}`)
   return rational(numerator, denominator === undefined ? 10n ** BigInt(decimals.length) : BigInt(denominator))
 }
 
-const finalAnswer = /Answer: *([a-z]) *= *(-? ?\d[\d./ -]*)/g
+const finalAnswer = /Answer: *([a-z]) *= *([^\n]*)/g
 
-/** The value that a response gives in its last `Answer: x = …`; `undefined` when it gives none. */
+/** The value that a response gives in the line of its last `Answer: x = …`; `undefined` when it gives none, or anything beside it. */
 export const answerOf = (response: string, unknown: string): Rational | undefined => {
   const last = [...response.matchAll(finalAnswer)].findLast(match => match[1] === unknown)
   // A full stop after the number belongs to the sentence.
-  return last === undefined ? undefined : parseRational((last[2] ?? "").replace(/[. ]+$/, ""))
+  return last === undefined ? undefined : parseRational((last[2] ?? "").replace(/\. *$/, ""))
 }

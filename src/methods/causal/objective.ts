@@ -9,13 +9,16 @@ import {
   predictionWeights,
   nextTokenLossData,
   nextTokenLossInputs,
-  nextTokenLosses
+  nextTokenLosses,
+  nextTokens
 } from "../../models/nextTokenLoss.ts"
 import { mul, sum } from "../../tensor/ops.ts"
 import { type Averaging, normalisers, type Objective } from "../../training/objective.ts"
 
 export interface CausalSettings {
   readonly sequences: ReadonlyArray<ArrayLike<number>>
+  /** For each sequence, 1 where a token is learnt, 0 where it is only read; by default all are learnt. */
+  readonly supervised?: ReadonlyArray<ArrayLike<number>> | undefined
   readonly epochs: Epochs
   /** Rows of one forward pass; those of a step must be a multiple of it. */
   readonly microBatchRows: number
@@ -26,7 +29,7 @@ export interface CausalSettings {
 
 /** Mean cross-entropy of the tokens of a step, nats. */
 export const causalObjective = (config: ModelConfig, settings: CausalSettings): Objective<never> => {
-  const { averaging, epochs, length, microBatchRows, pad, sequences } = settings
+  const { averaging, epochs, length, microBatchRows, pad, sequences, supervised } = settings
   const shape = { rows: microBatchRows, length }
   return {
     inputs: {
@@ -42,11 +45,13 @@ export const causalObjective = (config: ModelConfig, settings: CausalSettings): 
       Effect.sync(() => {
         const rows = epochs.rows(step)
         const parts = Array.from({ length: rows.length / microBatchRows }, (_, i) => {
-          const packed = packedArrays(sequences, rows.slice(i * microBatchRows, (i + 1) * microBatchRows), {
-            capacity: length,
-            pad
-          })
+          const some = rows.slice(i * microBatchRows, (i + 1) * microBatchRows)
+          const packed = packedArrays(sequences, some, { capacity: length, pad })
           const weights = predictionWeights(packed, shape)
+          if (supervised !== undefined) {
+            const learnt = nextTokens(packedArrays(supervised, some, { capacity: length, pad: 0 }).ids, shape)
+            for (const [j, flag] of learnt.entries()) weights[j]! *= flag
+          }
           return { packed, weights, counted: weights.reduce((total, weight) => total + weight, 0) }
         })
         const scales = normalisers(

@@ -131,6 +131,13 @@ describe("answers", () => {
     expect(answerOf("Answer: x = four", "x")).toBeUndefined()
   })
 
+  it("an answer is read whole, with any sign", () => {
+    expect(answerOf("Answer: x = +5", "x")).toEqual(value(5))
+    expect(answerOf("Answer: x = \u22125 / 2.", "x")).toEqual(value(-5, 2))
+    for (const text of ["5,000", "5x", "5%", "5 or x = 7", "5 5", "5 m", "5/"])
+      expect([text, answerOf(`Answer: x = ${text}`, "x")]).toEqual([text, undefined])
+  })
+
   it("are right, wrong or missing", () => {
     const prompt = "Solve for n: 3n + 4 = 10\n"
     const check = (response: string) => equations.check({ prompt, response: "" }, response)

@@ -4,9 +4,9 @@ import { mkdtemp, mkdir, rm, writeFile } from "node:fs/promises"
 import { createRequire } from "node:module"
 import { tmpdir } from "node:os"
 import { dirname, join } from "node:path"
-import { answerOf, equationOf, holds, parseEquation } from "../evaluation/tasks/equations.ts"
-import type { UnpackedPackage } from "./packages.ts"
-import { integer, pick, type Random, seeded } from "./random.ts"
+import { answerOf, equationOf, holds, parseEquation } from "../../src/evaluation/tasks/equations.ts"
+import type { UnpackedPackage } from "../../src/corpora/packages.ts"
+import { integer, pick, type Random, seeded } from "../../src/corpora/random.ts"
 
 export interface Problem {
   readonly idx: number
@@ -130,7 +130,7 @@ const problemOf = (equation: string, unknown: string, solve: Solver, idx: number
 const mostTries = 100
 
 /** `count` problems, no two of which differ only in signs and in what the unknown is called. */
-export const makeProblems = (solve: Solver, count: number, seed: number): ReadonlyArray<Problem> => {
+export const makeEquations = (solve: Solver, count: number, seed: number): ReadonlyArray<Problem> => {
   const random = seeded(seed)
   const seen = new Set<string>()
   const problems: Array<Problem> = []
@@ -148,3 +148,6 @@ export const makeProblems = (solve: Solver, count: number, seed: number): Readon
   }
   return problems
 }
+
+/** What an equation reads like as a document. */
+export const equationText = ({ prompt, response }: Problem): string => `${prompt}${response}`

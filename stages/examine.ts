@@ -1,0 +1,61 @@
+/** Asks a causal language model the problems of a task, token by token, and counts the right answers. */
+import { Effect, Schema, Stream } from "effect"
+import { Documents, ModelFiles, TaskScore } from "../src/artifacts/kinds.ts"
+import { recordsOfArtifact } from "../src/artifacts/records.ts"
+import { PositiveInt, setting } from "../src/config/setting.ts"
+import type { Sampling } from "../src/decoding/sampling.ts"
+import { makeEngine } from "../src/engines/make.ts"
+import { TaskResult } from "../src/evaluation/results.ts"
+import { evenly } from "../src/evaluation/selection.ts"
+import { exactMatch } from "../src/evaluation/tasks/exactMatch.ts"
+import { promptedTasks } from "../src/evaluation/tasks/tasks.ts"
+import { decodeBy } from "../src/formats/records.ts"
+import { filesOf, loadModel } from "../src/models/artifact.ts"
+import * as Stage from "../src/pipeline/Stage.ts"
+import { asStageError, permanent } from "../src/pipeline/StageError.ts"
+import { causalGenerator } from "../src/sessions/autoregressive.ts"
+import { HowMany, limit } from "./evaluate/heldOut.ts"
+import { writeResult } from "./evaluate/writeResult.ts"
+
+const TaskName = Schema.Literals(Object.keys(promptedTasks) as ReadonlyArray<keyof typeof promptedTasks>)
+
+export const examine = Stage.make("examine", {
+  inputs: { model: ModelFiles, dataset: Documents },
+  parameters: Schema.Struct({
+    task: TaskName,
+    /** Problems that are asked, at even distances */
+    problems: setting(HowMany, "all"),
+    /** Tokens of an answer; by default those of the task */
+    answerTokens: Schema.optionalKey(PositiveInt),
+    /** Of drawn tokens */
+    seed: setting(Schema.Int, 0)
+  }),
+  outputs: { score: TaskScore },
+  engine: true,
+  resources: { cpus: 1, memoryMiB: 2048 },
+  run: Effect.fn("examine")(
+    function* ({ engine: numericClass, inputs, metric, outputs, parameters, slots }) {
+      const task = promptedTasks[parameters.task]
+      const newTokens = parameters.answerTokens ?? task.answerTokens
+      const engine = yield* makeEngine(numericClass, { threads: slots.cpus })
+      const model = yield* loadModel(engine, yield* filesOf(inputs.model))
+      const all = yield* Stream.runCollect(recordsOfArtifact(inputs.dataset, decodeBy(task.problem)))
+      const problems = evenly(Array.from(all), limit(parameters.problems))
+      if (problems.length === 0) return yield* permanent(`there are no problems of the task ${task.name}`)
+      const { seed } = parameters
+      const asked = { task, problems, tokenizer: model.tokenizer, steps: newTokens, seed }
+      const result: TaskResult = {
+        weights: inputs.model.digest,
+        ...(yield* exactMatch(asked, shape => causalGenerator(engine, model, { ...shape, newTokens }, greedy)))
+      }
+      yield* metric("eval/exact_match", result.exact / result.problems)
+      yield* writeResult(outputs.score, "score.json", TaskResult, result)
+      yield* outputs.score.metadata({ task: task.name, problems: result.problems, exact: result.exact })
+    },
+    Effect.scoped,
+    Effect.mapError(asStageError)
+  )
+})
+
+/** The likeliest token is taken. */
+const greedy: Sampling = { temperature: 0 }
