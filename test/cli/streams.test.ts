@@ -107,6 +107,14 @@ const setUp = ({ onTestFinished }: Pick<TestContext, "onTestFinished">): World =
   }
 }
 
+describe("a run whose events go to a program", () => {
+  it("prints nothing beside them, no warning of Node's either", async context => {
+    const { shell } = setUp(context)
+    const { code, out } = await shell("$RUN --json 2>&1 > /dev/null")
+    assert.deepStrictEqual({ code, out }, { code: 0, out: "" })
+  })
+})
+
 describe.skipIf(process.platform !== "linux")("a lost reader", () => {
   const cases = {
     "of events": "$RUN --json | head -1 > /dev/null; exit ${PIPESTATUS[0]}",
