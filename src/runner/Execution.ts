@@ -223,14 +223,12 @@ const prepare = (
 const removeEarlier = ({ disk, paths }: Ports, directory: string): Effect.Effect<void> => {
   const [key, token] = basename(directory).split(".")
   const isEarlier = (name: string) => name.startsWith(`${key}.`) && Number(name.slice(key!.length + 1)) < Number(token)
-  return disk
-    .readdir(paths.actions)
-    .pipe(
-      Effect.flatMap(
-        Effect.forEach(({ name }) => (isEarlier(name) ? removeTree(disk, join(paths.actions, name)) : Effect.void))
-      ),
-      Effect.ignoreCause
-    )
+  return Effect.suspend(() => disk.readdir(paths.actions)).pipe(
+    Effect.flatMap(
+      Effect.forEach(({ name }) => (isEarlier(name) ? removeTree(disk, join(paths.actions, name)) : Effect.void))
+    ),
+    Effect.ignoreCause
+  )
 }
 
 const runJob = (ports: Ports, timeout: number | undefined, job: Job, label: string): Effect.Effect<Ended> => {
