@@ -51,10 +51,13 @@ const writer = (candidates: ReadonlyArray<Digest>) => {
     checkpoint: join(own, "checkpoint"),
     slots: { cpus: 1, memoryMiB: 0, gpus: [] }
   }
-  return Effect.map(outputWriter(store, nodeDisk, Anchors, "anchors", request), ({ finish, writer: chunks }) => ({
-    finish,
-    chunks: chunks as unknown as ChunkWriter<typeof metadata>
-  }))
+  return Effect.map(
+    outputWriter({ store, disk: nodeDisk, kind: Anchors, port: "anchors", request }),
+    ({ finish, writer: chunks }) => ({
+      finish,
+      chunks: chunks as unknown as ChunkWriter<typeof metadata>
+    })
+  )
 }
 
 const seconds = (since: number): number => (performance.now() - since) / 1000

@@ -27,13 +27,7 @@ export const fromIssue = (issue: SchemaIssue.Issue, root: unknown, subject: stri
     if (subject === "") return below === "" ? "the file" : below
     return below === "" ? subject : `${subject}${below.startsWith("[") ? "" : "."}${below}`
   }
-  const byPath = new Map<string, Array<Leaf>>()
-  for (const leaf of leaves(issue, [], undefined)) {
-    const key = JSON.stringify(leaf.path.map(String))
-    const group = byPath.get(key)
-    if (group === undefined) byPath.set(key, [leaf])
-    else group.push(leaf)
-  }
+  const byPath = Map.groupBy(leaves(issue, [], undefined), ({ path }) => JSON.stringify(path.map(String)))
   return Array.from(byPath.values(), group => toProblem(group, root, name))
 }
 

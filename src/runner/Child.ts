@@ -82,7 +82,7 @@ const runStage = (
     )
     const inputs = yield* readers(store, stage.inputs, request, checks)
     const outputs = yield* Effect.forEach(Object.entries(stage.outputs), ([port, kind]) =>
-      Effect.map(outputWriter(store, nodeDisk, kind, port, request), output => [port, output] as const)
+      Effect.map(outputWriter({ store, disk: nodeDisk, kind, port, request }), output => [port, output] as const)
     )
     const metrics: Array<ResultRecord["metrics"][number]> = []
     let sent = 0

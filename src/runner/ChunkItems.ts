@@ -3,12 +3,13 @@ import { join } from "node:path"
 import { Effect } from "effect"
 import { type Digest, isDigest, type Json, sha256 } from "../pipeline/Digest.ts"
 import { itemKey } from "../pipeline/Key.ts"
-import { permanent, StageError } from "../pipeline/StageError.ts"
+import { permanent, type StageError } from "../pipeline/StageError.ts"
 import type { Appender, Disk } from "../store/Disk.ts"
-import { decodePage, encodePages, type EncodedPage, inlineLimit, type PageItem } from "../store/Pages.ts"
+import { encodePages, type EncodedPage, inlineLimit, objectsOf, type PageItem } from "../store/Pages.ts"
 import { type Store, untouched } from "../store/Store.ts"
 import type { StagedFile } from "./Ports.ts"
 import type { Request } from "./Request.ts"
+import { storageFailed } from "./StagedFiles.ts"
 
 export interface ChunkItemsOptions {
   readonly store: Store
@@ -33,13 +34,6 @@ export interface ChunkItems {
 
 /** Where a payload that is too large for a page waits for its publication. */
 const payloads = "items"
-
-const failed = (error: { readonly message: string; readonly advice?: string }) =>
-  new StageError({
-    class: "storage",
-    message: error.message,
-    ...(error.advice === undefined ? {} : { advice: error.advice })
-  })
 
 export const open = (options: ChunkItemsOptions): Effect.Effect<ChunkItems, StageError> =>
   Effect.gen(function* () {
@@ -84,7 +78,7 @@ export const open = (options: ChunkItemsOptions): Effect.Effect<ChunkItems, Stag
           yield* append(JSON.stringify({ key, note, sha256: digest, size: bytes.length }))
           known.set(key, { key, note, size: bytes.length, sha256: digest })
           own.set(digest, { path, sha256: digest, size: bytes.length })
-        }).pipe(Effect.mapError(failed)),
+        }).pipe(Effect.mapError(storageFailed)),
       assemble: order =>
         Effect.gen(function* () {
           if (appender !== undefined) yield* appender.close
@@ -112,11 +106,9 @@ const addEarlierSet = (store: Store, digest: Digest, known: Map<Digest, PageItem
   Effect.gen(function* () {
     const manifest = yield* store.readManifest(digest)
     const found: Array<PageItem> = []
-    for (const page of manifest.items?.pages ?? []) {
-      const bytes = yield* store.read(page.sha256, { size: page.size })
-      for (const item of yield* decodePage(bytes)) if (!known.has(item.key)) found.push(item)
-    }
-    const objects = found.flatMap(item => (item.sha256 === undefined ? [] : [item.sha256]))
+    for (const page of manifest.items?.pages ?? [])
+      for (const item of yield* store.readPage(page)) if (!known.has(item.key)) found.push(item)
+    const objects = objectsOf(found)
     const there = objects.length === 0 ? new Set<Digest>() : yield* store.has(objects)
     for (const item of found) if (item.sha256 === undefined || there.has(item.sha256)) known.set(item.key, item)
   }).pipe(Effect.ignore)
@@ -167,7 +159,7 @@ const addJournals = (
       if (damaged)
         console.error(`${join(directory, name)} is damaged: what was kept there of items is left out in part`)
     }
-  }).pipe(Effect.mapError(failed))
+  }).pipe(Effect.mapError(storageFailed))
 
 const lineBreak = "\n".charCodeAt(0)
 

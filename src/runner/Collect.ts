@@ -11,7 +11,7 @@ import { restoreNeeded } from "./Restore.ts"
 import type { Digest } from "../pipeline/Digest.ts"
 import type { Faults } from "../store/Faults.ts"
 import type { LayerInvalid } from "../store/ObjectError.ts"
-import { decodePage } from "../store/Pages.ts"
+import { objectsOf } from "../store/Pages.ts"
 import type { StorageError } from "../store/StorageError.ts"
 import { untouched } from "../store/Store.ts"
 import {
@@ -195,21 +195,13 @@ const readPages = (maintenance: Maintenance, gathered: Gathered, pages: Readonly
   return Effect.forEach(
     pages,
     ([page, size]) =>
-      store.read(page, { size }).pipe(
-        Effect.flatMap(decodePage),
-        Effect.match({
-          onSuccess: items => {
-            gathered.items.set(
-              page,
-              items.flatMap(item => (item.sha256 === undefined ? [] : [item.sha256]))
-            )
-          },
-          onFailure: () => {
-            gathered.items.set(page, [])
-            gathered.unreadable.add(page)
-          }
-        })
-      ),
+      Effect.match(store.readPage({ sha256: page, size }), {
+        onSuccess: items => void gathered.items.set(page, objectsOf(items)),
+        onFailure: () => {
+          gathered.items.set(page, [])
+          gathered.unreadable.add(page)
+        }
+      }),
     { concurrency: 8, discard: true }
   )
 }

@@ -18,15 +18,7 @@ export const here = (): Pick<Owner, "host" | "boot"> => ({ host: hostname(), boo
 /** A new owner of leases: one for each run of the program. */
 export const newOwner = (): Owner => ({ id: randomUUID(), ...here(), pid: process.pid })
 
-/** Whether a process of this machine exists. One that belongs to someone else does, too. */
-export const isAlive = (pid: number): boolean => {
-  try {
-    process.kill(pid, 0)
-    return true
-  } catch (cause) {
-    return (cause as NodeJS.ErrnoException).code === "EPERM"
-  }
-}
+export { isAlive } from "../store/StoreContext.ts"
 
 export interface Capacity {
   readonly cpus: number
@@ -44,14 +36,20 @@ export const capacity = (
   gpus: options.gpus ?? detectGpus()
 })
 
+/** The devices that a list names, each once: a device is held by one action. */
+export const namesIn = (list: string): ReadonlyArray<string> => [
+  ...new Set(
+    list
+      .split(/[,\n]/)
+      .map(name => name.trim())
+      .filter(name => name !== "")
+  )
+]
+
 /** CUDA_VISIBLE_DEVICES when set, else what the NVIDIA driver lists, else none. */
 const detectGpus = (): ReadonlyArray<string> => {
   const visible = process.env["CUDA_VISIBLE_DEVICES"]
-  if (visible !== undefined)
-    return visible
-      .split(",")
-      .map(name => name.trim())
-      .filter(name => name !== "")
+  if (visible !== undefined) return namesIn(visible)
   if (!existsSync("/proc/driver/nvidia/version")) return []
   // Not every start asks for GPUs.
   const { execFileSync } = process.getBuiltinModule("node:child_process")
@@ -61,10 +59,7 @@ const detectGpus = (): ReadonlyArray<string> => {
       timeout: 10_000,
       stdio: ["ignore", "pipe", "ignore"]
     })
-    return listed
-      .split("\n")
-      .map(line => line.trim())
-      .filter(line => line !== "")
+    return namesIn(listed)
   } catch {
     return []
   }

@@ -3,7 +3,6 @@ import { Effect } from "effect"
 import type { Digest } from "../pipeline/Digest.ts"
 import type { Disk } from "../store/Disk.ts"
 import type { StorageError } from "../store/StorageError.ts"
-import { decodePage } from "../store/Pages.ts"
 import type { Store } from "../store/Store.ts"
 import type { Ports, Sized } from "./Ports.ts"
 
@@ -39,10 +38,7 @@ const ailing = (store: Store, artifact: Digest): Effect.Effect<ReadonlyArray<Dig
     const items = new Map<Digest, Sized>()
     for (const page of pages) {
       if (found.includes(page.sha256)) continue
-      const read = yield* Effect.orElseSucceed(
-        Effect.flatMap(store.read(page.sha256, { size: page.size }), decodePage),
-        () => []
-      )
+      const read = yield* Effect.orElseSucceed(store.readPage(page), () => [])
       for (const item of read)
         if (item.sha256 !== undefined) items.set(item.sha256, { sha256: item.sha256, size: item.size })
     }

@@ -5,7 +5,6 @@ import { type AnyPort, type Kind, type Manifest, portArity, portKind } from "../
 import type { Digest } from "../pipeline/Digest.ts"
 import type { ArtifactReader, ChunkReader } from "../pipeline/StageContext.ts"
 import { permanent, StageError } from "../pipeline/StageError.ts"
-import { decodePage } from "../store/Pages.ts"
 import type { Store } from "../store/Store.ts"
 import { type InputChecks, readFailed } from "./InputChecks.ts"
 import type { Request } from "./Request.ts"
@@ -116,11 +115,7 @@ export const chunkReader = (
   metadata,
   count: manifest.items?.count ?? 0,
   items: Stream.fromIterable(manifest.items?.pages ?? []).pipe(
-    Stream.mapEffect(page =>
-      store
-        .read(page.sha256, { size: page.size })
-        .pipe(Effect.flatMap(decodePage), Effect.mapError(readFailed(digest, page.sha256)))
-    ),
+    Stream.mapEffect(page => Effect.mapError(store.readPage(page), readFailed(digest, page.sha256))),
     Stream.flatMap(items =>
       Stream.fromIterable(
         items.map(item => ({

@@ -5,7 +5,7 @@ import type { ArtifactId } from "../ledger/Actions.ts"
 import * as Collection from "../ledger/Collection.ts"
 import { decodeManifest } from "../pipeline/Artifact.ts"
 import { canonical, type Digest } from "../pipeline/Digest.ts"
-import { decodePage } from "../store/Pages.ts"
+import { decodePage, objectsOf } from "../store/Pages.ts"
 import { untouched } from "../store/Store.ts"
 import type { Maintenance } from "./Leftovers.ts"
 import { ledgerOf } from "./Ports.ts"
@@ -39,7 +39,7 @@ export const restoreNeeded = Effect.fnUntraced(function* (
   const itemsOf = (bytes: Effect.Effect<Uint8Array, unknown>) =>
     bytes.pipe(
       Effect.flatMap(decodePage),
-      Effect.map(items => items.flatMap(item => (item.sha256 === undefined ? [] : [item.sha256]))),
+      Effect.map(objectsOf),
       Effect.orElseSucceed((): ReadonlyArray<Digest> => [])
     )
 

@@ -12,8 +12,13 @@ import { alwaysHashed } from "../store/Reading.ts"
 import type { StorageError } from "../store/StorageError.ts"
 import type { StagedFile } from "./Ports.ts"
 
-export const storageFailed = (error: StorageError): StageError =>
-  new StageError({ class: "storage", message: error.message, advice: error.advice })
+export const storageFailed = ({
+  advice,
+  message
+}: {
+  readonly message: string
+  readonly advice?: string
+}): StageError => new StageError({ class: "storage", message, ...(advice === undefined ? {} : { advice }) })
 
 /** Writes bytes to a file of the staging directory; `what` names it in messages. */
 export const writeFile = (

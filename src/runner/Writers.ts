@@ -32,16 +32,17 @@ export interface OutputWriter {
   readonly finish: Effect.Effect<Written, StageError>
 }
 
-export const outputWriter = (
-  store: Store,
-  disk: Disk,
-  kind: Kind.Any,
-  port: string,
-  request: Request
-): Effect.Effect<OutputWriter, StageError> =>
-  kind.chunked
-    ? chunkWriter(store, disk, kind, port, request)
-    : Effect.succeed(artifactWriter(store, disk, kind, port, request))
+/** An output, and what it is written with. */
+export interface Output {
+  readonly store: Store
+  readonly disk: Disk
+  readonly kind: Kind.Any
+  readonly port: string
+  readonly request: Request
+}
+
+export const outputWriter = (output: Output): Effect.Effect<OutputWriter, StageError> =>
+  output.kind.chunked ? chunkWriter(output) : Effect.succeed(artifactWriter(output))
 
 /** Checks metadata against the kind's schema, and brings it into its encoded form. */
 const encodeMetadata = (kind: Kind.Any, port: string, metadata: unknown): Effect.Effect<Json, StageError> =>
@@ -50,7 +51,8 @@ const encodeMetadata = (kind: Kind.Any, port: string, metadata: unknown): Effect
     error => permanent(`output ${port}: metadata does not fit kind ${kind.name}: ${error.message}`)
   )
 
-const artifactWriter = (store: Store, disk: Disk, kind: Kind.Any, port: string, request: Request): OutputWriter => {
+const artifactWriter = (output: Output): OutputWriter => {
+  const { disk, kind, port, request, store } = output
   const root = join(request.staging, port)
   const files = new Map<string, FileEntry>()
   const staged: Array<StagedFile> = []
@@ -152,7 +154,7 @@ const artifactWriter = (store: Store, disk: Disk, kind: Kind.Any, port: string, 
       files: [...files.values()].sort((a, b) => (a.path < b.path ? -1 : 1)),
       metadata
     }
-    return yield* withManifest(disk, port, request, manifest, staged)
+    return yield* withManifest(output, manifest, staged)
   })
 
   return { writer, finish }
@@ -178,9 +180,7 @@ const adoptFailed =
 
 /** The manifest is an object like any other: with it, the store explains itself even without the ledger. */
 const withManifest = (
-  disk: Disk,
-  port: string,
-  request: Request,
+  { disk, port, request }: Output,
   manifest: Manifest,
   staged: ReadonlyArray<StagedFile>
 ): Effect.Effect<Written, StageError> =>
@@ -194,21 +194,11 @@ const withManifest = (
     file => ({ port, digest: manifestDigest(manifest), manifest, staged: [...staged, file] })
   )
 
-const chunkWriter = (
-  store: Store,
-  disk: Disk,
-  kind: Kind.Any,
-  port: string,
-  request: Request
-): Effect.Effect<OutputWriter, StageError> =>
+const chunkWriter = (output: Output): Effect.Effect<OutputWriter, StageError> =>
   Effect.gen(function* () {
-    const items = yield* ChunkItems.open({
-      store,
-      disk,
-      port,
-      request,
-      candidates: (ownField(request.candidates, port) ?? []) as ReadonlyArray<Digest>
-    })
+    const { disk, kind, port, request } = output
+    const candidates = (ownField(request.candidates, port) ?? []) as ReadonlyArray<Digest>
+    const items = yield* ChunkItems.open({ ...output, candidates })
     let finished: { readonly order: ReadonlyArray<Digest>; readonly metadata: Json } | undefined
 
     const writer: ChunkWriter<never> = {
@@ -243,7 +233,7 @@ const chunkWriter = (
           pages: set.pages.map(({ count, sha256: digest, size }) => ({ sha256: digest, size, count }))
         }
       }
-      return yield* withManifest(disk, port, request, manifest, staged)
+      return yield* withManifest(output, manifest, staged)
     })
     return { writer, finish }
   })

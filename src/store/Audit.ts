@@ -4,6 +4,7 @@ import { Clock, Effect, Stream } from "effect"
 import { type Digest, isDigest } from "../pipeline/Digest.ts"
 import {
   type StoreContext,
+  isAlive,
   isDirectory,
   makerOf,
   type Maker,
@@ -186,19 +187,9 @@ export const verifyAll = Effect.fnUntraced(function* (context: StoreContext, opt
   return { checked: done.count, bytes: done.bytes, damaged, missing: [...missing], odd } satisfies Verification
 }) as (context: StoreContext, options?: VerifyAllOptions) => Effect.Effect<Verification, StorageError | LayerInvalid>
 
-const alive = (pid: number): boolean => {
-  try {
-    process.kill(pid, 0)
-    return true
-  } catch (error) {
-    // It exists, but belongs to somebody else.
-    return (error as NodeJS.ErrnoException).code === "EPERM"
-  }
-}
-
 /** Whether the maker of a temporary file can still be at work. Of other hosts nothing is known but the file's age. */
 const atWork = (maker: Maker): boolean =>
-  maker.host === self.host && (maker.pid === self.pid ? maker.incarnation === self.incarnation : alive(maker.pid))
+  maker.host === self.host && (maker.pid === self.pid ? maker.incarnation === self.incarnation : isAlive(maker.pid))
 
 export interface SweepOptions {
   readonly olderThanMs: number

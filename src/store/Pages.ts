@@ -170,6 +170,10 @@ const decode = (bytes: Uint8Array): ReadonlyArray<PageItem> => {
 
 const canonicalOr = (value: unknown): string => (typeof value === "number" ? String(value) : "missing or no number")
 
+/** The objects that hold payloads of some items. */
+export const objectsOf = (items: ReadonlyArray<PageItem>): ReadonlyArray<Digest> =>
+  items.flatMap(item => (item.sha256 === undefined ? [] : [item.sha256]))
+
 /** Reads a page. The bytes may be anything: what is not a page fails with PageInvalid. */
 export const decodePage = (bytes: Uint8Array): Effect.Effect<ReadonlyArray<PageItem>, PageInvalid> =>
   Effect.suspend(() => {

@@ -125,7 +125,7 @@ const check = Effect.fnUntraced(function* (
 })
 
 /** A damaged object in the writable store may hide a sound one in a layer below: once it is out of the way, look again. */
-const orBelow = <A>(context: StoreContext, effect: Effect.Effect<A, ReadError>): Effect.Effect<A, ReadError> =>
+const orBelow = <A>(effect: Effect.Effect<A, ReadError>, context: StoreContext): Effect.Effect<A, ReadError> =>
   context.layers.length === 0
     ? effect
     : Effect.catchTag(effect, "ObjectDamaged", error =>
@@ -135,7 +135,7 @@ const orBelow = <A>(context: StoreContext, effect: Effect.Effect<A, ReadError>):
       )
 
 /** The very bytes that are handed out are hashed. */
-const bytesOf = Effect.fnUntraced(function* (context: StoreContext, digest: string, options: ReadOptions) {
+export const read = Effect.fnUntraced(function* (context: StoreContext, digest: string, options: ReadOptions = {}) {
   const found = yield* find(context, digest)
   if (found._tag === "memory") return found.bytes
   yield* checkShape(context, digest, found, options)
@@ -151,33 +151,22 @@ const bytesOf = Effect.fnUntraced(function* (context: StoreContext, digest: stri
   }
   if (bytes.length > alwaysHashed) context.checks.add({ digest, file: "", atMs })
   return bytes
-})
+}, orBelow)
 
-export const read = (context: StoreContext, digest: string, options: ReadOptions = {}) =>
-  orBelow(context, bytesOf(context, digest, options))
-
-const rangeOf = Effect.fnUntraced(function* (
-  context: StoreContext,
-  digest: string,
-  offset: number,
-  length: number,
-  options: ReadOptions
-) {
-  const found = yield* find(context, digest)
-  if (found._tag === "memory" || found.size <= alwaysHashed) {
-    return (yield* bytesOf(context, digest, options)).subarray(offset, offset + length)
-  }
-  yield* check(context, digest, found, options)
-  return yield* context.disk.readRange(found.path, offset, length).pipe(explained(context, digest, found))
-})
-
-export const readRange = (
+export const readRange = Effect.fnUntraced(function* (
   context: StoreContext,
   digest: string,
   offset: number,
   length: number,
   options: ReadOptions = {}
-) => orBelow(context, rangeOf(context, digest, offset, length, options))
+) {
+  const found = yield* find(context, digest)
+  if (found._tag === "memory" || found.size <= alwaysHashed) {
+    return (yield* read(context, digest, options)).subarray(offset, offset + length)
+  }
+  yield* check(context, digest, found, options)
+  return yield* context.disk.readRange(found.path, offset, length).pipe(explained(context, digest, found))
+}, orBelow)
 
 /** The path of an object. One that exists in memory only (the manifest of a layer's artifact) is stored first. */
 const pathOf = Effect.fnUntraced(function* (context: StoreContext, digest: string, found: Found) {
@@ -190,14 +179,15 @@ export const locate = Effect.fnUntraced(function* (context: StoreContext, digest
   return yield* pathOf(context, digest, yield* find(context, digest))
 })
 
-const openOnce = Effect.fnUntraced(function* (context: StoreContext, digest: string, options: ReadOptions) {
+export const openVerified = Effect.fnUntraced(function* (
+  context: StoreContext,
+  digest: string,
+  options: ReadOptions = {}
+) {
   const found = yield* find(context, digest)
   if (found._tag !== "memory") yield* check(context, digest, found, options)
   return yield* pathOf(context, digest, found)
-})
-
-export const openVerified = (context: StoreContext, digest: string, options: ReadOptions = {}) =>
-  orBelow(context, openOnce(context, digest, options))
+}, orBelow)
 
 /** An object whose bytes may be used already, but not believed before the check has ended well. */
 export interface Opened {
@@ -210,7 +200,12 @@ export interface Opened {
   readonly unchanged: Effect.Effect<void, ReadError>
 }
 
-const openEarlyOnce = Effect.fnUntraced(function* (context: StoreContext, digest: string, options: ReadOptions) {
+/** Opens an object at once: small ones are checked before, large ones while they are used. */
+export const openEarly = Effect.fnUntraced(function* (
+  context: StoreContext,
+  digest: string,
+  options: ReadOptions = {}
+): Effect.fn.Return<Opened, ReadError> {
   const found = yield* find(context, digest)
   if (found._tag === "memory") {
     const path = yield* pathOf(context, digest, found)
@@ -219,7 +214,7 @@ const openEarlyOnce = Effect.fnUntraced(function* (context: StoreContext, digest
       file: undefined,
       pending: undefined,
       unchanged: Effect.asVoid(openVerified(context, digest))
-    } satisfies Opened
+    }
   }
   const stat = yield* checkShape(context, digest, found, options)
   /** Whoever gives the file another name, or takes one away, changes its ctime and nothing else: then its bytes tell. */
@@ -242,12 +237,8 @@ const openEarlyOnce = Effect.fnUntraced(function* (context: StoreContext, digest
       context.checks.forget(digest)
       return yield* new ObjectDamaged({ digest, path: found.path, reason: "changed" })
     })
-  } satisfies Opened
-}) as (context: StoreContext, digest: string, options: ReadOptions) => Effect.Effect<Opened, ReadError>
-
-/** Opens an object at once: small ones are checked before, large ones while they are used. */
-export const openEarly = (context: StoreContext, digest: string, options: ReadOptions = {}) =>
-  orBelow(context, openEarlyOnce(context, digest, options))
+  }
+}, orBelow)
 
 /** Reads the object in full, whatever is known of it, and compares. */
 export const verify = Effect.fnUntraced(function* (context: StoreContext, digest: string, options: ReadOptions = {}) {
@@ -264,13 +255,7 @@ const listFrom = 8
 
 /** Which of the objects exist, in the writable store or below; their bytes are not looked at. */
 export const has = Effect.fnUntraced(function* (context: StoreContext, digests: Iterable<Digest>) {
-  const shards = new Map<string, Array<Digest>>()
-  for (const digest of digests) {
-    const shard = shardOf(context, digest)
-    const asked = shards.get(shard)
-    if (asked === undefined) shards.set(shard, [digest])
-    else asked.push(digest)
-  }
+  const shards = Map.groupBy(digests, digest => shardOf(context, digest))
   const present = new Set<Digest>()
   const absent: Array<Digest> = []
   yield* Effect.forEach(

@@ -11,6 +11,7 @@ import { type Aside, context } from "./StoreContext.ts"
 import type { Layer } from "./Layer.ts"
 import { type ContentFailed, ManifestInvalid, type LayerInvalid, type ObjectDamaged } from "./ObjectError.ts"
 import type { ObjectMissing, ReadError, StagedChanged, UnsafePath } from "./ObjectError.ts"
+import { decodePage, type PageInvalid, type PageItem } from "./Pages.ts"
 import * as Materialising from "./Materialising.ts"
 import * as Quarantine from "./Quarantine.ts"
 import * as Reading from "./Reading.ts"
@@ -85,6 +86,8 @@ export interface Store {
   /** Stores a manifest. The digest of its object is the digest of the artifact. */
   readonly putManifest: (manifest: Manifest) => Effect.Effect<Digest, StorageError>
   readonly readManifest: (digest: Digest) => Effect.Effect<Manifest, ReadError | ManifestInvalid>
+  /** The items that a page of a chunk set lists. */
+  readonly readPage: (page: Writing.Stored) => Effect.Effect<ReadonlyArray<PageItem>, ReadError | PageInvalid>
 
   /** The objects of the writable store, in the order of their digests. */
   readonly list: Stream.Stream<Writing.Stored, StorageError>
@@ -167,6 +170,7 @@ export const make = (options: StoreOptions): Store => {
         })
       )
     ),
+    readPage: ({ sha256, size }) => Effect.flatMap(read(sha256, { size }), decodePage),
     list: Audit.list(on),
     usage: Audit.usage(on),
     trash: Effect.fn("Store.trash")(digests => Trash.trash(on, digests)),

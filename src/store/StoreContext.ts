@@ -89,6 +89,16 @@ export const self: Maker = {
   }
 }
 
+/** Whether a process of this machine exists. One that belongs to someone else does, too. */
+export const isAlive = (pid: number): boolean => {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch (cause) {
+    return (cause as NodeJS.ErrnoException).code === "EPERM"
+  }
+}
+
 /** A name that no other process and no other call uses. */
 export const uniqueName = (): string => `${host}.${process.pid}.${ownIncarnation()}.${counter++}`
 

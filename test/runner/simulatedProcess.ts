@@ -375,7 +375,7 @@ export class SimulatedProcess {
       const parameters = yield* Effect.orDie(Schema.decodeUnknownEffect(stage.parameters)(request.parameters))
       const inputs = yield* readers(store, stage.inputs, request, checks)
       const outputs = yield* Effect.forEach(Object.entries(stage.outputs), ([port, kind]) =>
-        Effect.map(outputWriter(store, disk, kind, port, request), output => [port, output] as const)
+        Effect.map(outputWriter({ store, disk, kind, port, request }), output => [port, output] as const)
       )
       const metrics: Array<{ name: string; value: number }> = []
       const work = stage.run({

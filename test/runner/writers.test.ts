@@ -34,7 +34,7 @@ const opened = Effect.gen(function* () {
     checkpoint: join(folder, "checkpoint"),
     slots: { cpus: 1, memoryMiB: 1, gpus: [] }
   }
-  const { finish, writer } = yield* outputWriter(store, nodeDisk, Blob, "blob", request)
+  const { finish, writer } = yield* outputWriter({ store, disk: nodeDisk, kind: Blob, port: "blob", request })
   const output = writer as ArtifactWriter<object>
   yield* output.metadata({})
   return { finish, folder, output, store }
