@@ -9,7 +9,7 @@ import { mkdirSync, readFileSync, writeFileSync } from "node:fs"
 import { dirname, join } from "node:path"
 import { parseArgs } from "node:util"
 import { Effect } from "effect"
-import { artifactsOf } from "../../src/cli/artifacts.ts"
+import { artifactsOf } from "../../src/ledger/References.ts"
 import * as Cache from "../../src/runner/Cache.ts"
 import type { IndexEntry } from "./build.ts"
 

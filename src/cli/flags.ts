@@ -1,7 +1,7 @@
 /** Flags and arguments that several verbs share, each defined once. */
 import { resolve } from "node:path"
 import { Effect, Option } from "effect"
-import { Argument, Flag } from "effect/cli"
+import { Argument, type Command, Flag } from "effect/cli"
 import {
   defaultEngine,
   defaultPrecision,
@@ -26,60 +26,68 @@ export const atLeast = (least: number) =>
     given => `at least ${least}, got ${given}`
   )
 
-export const cache = Flag.String("cache").pipe(
-  Flag.withDescription("Directory of the store and the ledger (default: $PIPELINE_CACHE, or ./cache)"),
-  Flag.withMetavar("DIR"),
-  Flag.optional
+export const argument = (name: string, description: string) =>
+  Argument.String(name).pipe(Argument.withDescription(description))
+
+/** A flag without a value. */
+export const toggle = (name: string, description: string) =>
+  Flag.Boolean(name).pipe(Flag.withDescription(description), Flag.withDefault(false))
+
+/** `metavar` stands for the value in the page of help. */
+export const text = (name: string, metavar: string, description: string) =>
+  Flag.String(name).pipe(Flag.withDescription(description), Flag.withMetavar(metavar))
+
+/** A whole number. */
+export const whole = (name: string, metavar: string, description: string) =>
+  Flag.Int(name).pipe(Flag.withDescription(description), Flag.withMetavar(metavar))
+
+/** One of some words. */
+export const choice = <const A extends ReadonlyArray<string>>(name: string, words: A, description: string) =>
+  Flag.Literals(name, words).pipe(Flag.withDescription(description))
+
+export const optionalText = (name: string, metavar: string, description: string) =>
+  text(name, metavar, description).pipe(Flag.optional)
+
+export const optionalWhole = (name: string, metavar: string, description: string, least: number) =>
+  whole(name, metavar, description).pipe(atLeast(least), Flag.optional)
+
+export const optionalChoice = <const A extends ReadonlyArray<string>>(name: string, words: A, description: string) =>
+  choice(name, words, description).pipe(Flag.optional)
+
+const repeated = <A>(flag: Flag.Flag<A>) => Flag.between(flag, 0, Number.MAX_SAFE_INTEGER)
+
+export const cache = optionalText(
+  "cache",
+  "DIR",
+  "Directory of the store and the ledger (default: $PIPELINE_CACHE, or ./cache)"
 )
 
-export const json = Flag.Boolean("json").pipe(
-  Flag.withDescription("Print JSON instead of text (one event per line where work is under way)"),
-  Flag.withDefault(false)
-)
+export const json = toggle("json", "Print JSON instead of text (one event per line where work is under way)")
 
-export const profile = Flag.String("profile").pipe(
-  Flag.withAlias("p"),
-  Flag.withDescription("Profile of the pipeline (default: its first; see `pipeline list`)"),
-  Flag.withMetavar("NAME"),
-  Flag.optional
-)
+/** What verbs take that look into a cache, or change it. */
+export const ofCache = { cache, json } as const
 
-export const set = Flag.String("set").pipe(
-  Flag.withDescription(
-    "Set a stage's parameter: STAGE.PARAMETER=VALUE, or STAGE/NAME.PARAMETER=VALUE; may be repeated"
-  ),
-  Flag.withMetavar("KEY=VALUE"),
-  Flag.between(0, Number.MAX_SAFE_INTEGER)
-)
+const profile = optionalText(
+  "profile",
+  "NAME",
+  "Profile of the pipeline (default: its first; see `pipeline list`)"
+).pipe(Flag.withAlias("p"))
+
+const set = text(
+  "set",
+  "KEY=VALUE",
+  "Set a stage's parameter: STAGE.PARAMETER=VALUE, or STAGE/NAME.PARAMETER=VALUE; may be repeated"
+).pipe(repeated)
 
 /** What a pipeline may be asked besides its profile; the names are those of `Variant`. */
-export const variant = {
-  quick: Flag.Boolean("quick").pipe(
-    Flag.withDescription("A first look, in little time (pipelines that have one)"),
-    Flag.withDefault(false)
-  ),
-  controls: Flag.Boolean("controls").pipe(
-    Flag.withDescription("With the rows that serve as controls"),
-    Flag.withDefault(false)
-  ),
-  ablations: Flag.Boolean("ablations").pipe(
-    Flag.withDescription("With the rows that have a single part changed"),
-    Flag.withDefault(false)
-  ),
-  seeds: Flag.Int("seeds").pipe(
-    Flag.withDescription("Every training so many times, each with a seed of its own (default: 1)"),
-    Flag.withMetavar("N"),
-    atLeast(1),
-    Flag.optional
-  )
+const variant = {
+  quick: toggle("quick", "A first look, in little time (pipelines that have one)"),
+  controls: toggle("controls", "With the rows that serve as controls"),
+  ablations: toggle("ablations", "With the rows that have a single part changed"),
+  seeds: optionalWhole("seeds", "N", "Every training so many times, each with a seed of its own (default: 1)", 1)
 } as const
 
-interface VariantArgs {
-  readonly quick: boolean
-  readonly controls: boolean
-  readonly ablations: boolean
-  readonly seeds: Option.Option<number>
-}
+type VariantArgs = Command.Command.Config.Infer<typeof variant>
 
 /** The flags that were given, as a pipeline takes them. */
 export const variantOf = (args: VariantArgs): Variant => ({
@@ -97,37 +105,26 @@ export interface PlanArgs extends VariantArgs {
   readonly refresh?: boolean
 }
 
-export const only = Flag.String("only").pipe(
-  Flag.withDescription("Only this stage and what it needs; may be repeated"),
-  Flag.withMetavar("STAGE"),
-  Flag.between(0, Number.MAX_SAFE_INTEGER)
-)
+export const only = text("only", "STAGE", "Only this stage and what it needs; may be repeated").pipe(repeated)
 
-export const refresh = Flag.Boolean("refresh").pipe(
-  Flag.withDescription("Ask again what moving names (a branch of a repository) stand for"),
-  Flag.withDefault(false)
-)
+export const refresh = toggle("refresh", "Ask again what moving names (a branch of a repository) stand for")
 
-export const engine = Flag.Literals("engine", engineNames).pipe(
-  Flag.withDescription(
-    "What computes tensors: ort (the processor), webgpu (a GPU, by ONNX Runtime), torch (PyTorch, on a GPU where there is one), reference (slow; for checking) (default: ort)"
-  ),
-  Flag.withDefault(defaultEngine)
-)
+export const engine = choice(
+  "engine",
+  engineNames,
+  "What computes tensors: ort (the processor), webgpu (a GPU, by ONNX Runtime), torch (PyTorch, on a GPU where there is one), reference (slow; for checking) (default: ort)"
+).pipe(Flag.withDefault(defaultEngine))
 
-export const precision = Flag.Literals("precision", precisions).pipe(
-  Flag.withDescription(
-    "How torch multiplies f32 matrices: f32, tf32, bf16 or f16 (with scaled losses); all else stays f32 (default: f32)"
-  ),
-  Flag.withDefault(defaultPrecision)
-)
+export const precision = choice(
+  "precision",
+  precisions,
+  "How torch multiplies f32 matrices: f32, tf32, bf16 or f16 (with scaled losses); all else stays f32 (default: f32)"
+).pipe(Flag.withDefault(defaultPrecision))
 
-export const python = Flag.String("python").pipe(
-  Flag.withDescription(
-    `Interpreter with PyTorch (default: $${pythonVariable}, that of the active virtual environment, or python3)`
-  ),
-  Flag.withMetavar("PATH"),
-  Flag.optional
+export const python = optionalText(
+  "python",
+  "PATH",
+  `Interpreter with PyTorch (default: $${pythonVariable}, that of the active virtual environment, or python3)`
 )
 
 /** Puts the interpreter into the environment, where processes that compute find it. */
@@ -155,11 +152,9 @@ export const engineClass = (args: {
 }
 
 /** What verbs that plan a pipeline take. */
-export const planning = { profile, set, ...variant, engine, precision, cache, json } as const
+export const planning = { profile, set, ...variant, engine, precision, ...ofCache } as const
 
-export const pipelineName = Argument.String("pipeline").pipe(
-  Argument.withDescription("Name of a pipeline (see `pipeline list`), or path of a pipeline file")
-)
+export const pipelineName = argument("pipeline", "Name of a pipeline (see `pipeline list`), or path of a pipeline file")
 
 /** The data that ship with the program, as a read-only layer of the store. */
 export const shippedLayer = assets

@@ -4,7 +4,6 @@ import type { NamedArtifact } from "../ledger/References.ts"
 import { ConfigError } from "../pipeline/ConfigError.ts"
 import type { Manifest } from "../pipeline/Artifact.ts"
 import { type Digest, type Json, short } from "../pipeline/Digest.ts"
-import { decodePage } from "../store/Pages.ts"
 import type { Store } from "../store/Store.ts"
 
 export interface Item {
@@ -22,7 +21,7 @@ export const itemsOfManifest = (store: Store, manifest: Manifest, limit = Number
     const found: Array<Item> = []
     for (const page of manifest.items?.pages ?? []) {
       if (found.length >= limit) break
-      const items = yield* Effect.flatMap(store.read(page.sha256, { size: page.size }), decodePage)
+      const items = yield* store.readPage(page)
       for (const { key, note, sha256, size } of items.slice(0, limit - found.length))
         found.push({ key, note, size, object: sha256 })
     }

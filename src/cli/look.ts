@@ -1,11 +1,15 @@
 /** For verbs that only look: opens the cache without creating anything, and says so kindly where there is none. */
 import { existsSync, statSync } from "node:fs"
 import { Effect, type Option } from "effect"
+import type { Database } from "../ledger/Database.ts"
 import { LedgerError } from "../ledger/LedgerError.ts"
+import type { NamedArtifact } from "../ledger/References.ts"
+import * as Suspects from "../ledger/Suspects.ts"
 import { ConfigError } from "../pipeline/ConfigError.ts"
+import { short } from "../pipeline/Digest.ts"
 import * as Cache from "../runner/Cache.ts"
 import * as flags from "./flags.ts"
-import { stdout } from "./terminal/terminal.ts"
+import { print, printJson } from "./terminal/terminal.ts"
 
 /** Runs synchronous code that throws ConfigError or LedgerError. */
 export const attempt = <A>(run: () => A): Effect.Effect<A, ConfigError | LedgerError> =>
@@ -25,16 +29,34 @@ export const openCache = (
 
 /** As `openCache`, for verbs that have nothing to say without a ledger. */
 export const needCache = (flag: Option.Option<string>): Effect.Effect<Cache.Cache, ConfigError | LedgerError> =>
-  Effect.flatMap(openCache(flag), cache =>
+  needed(openCache(flag), flags.locationOf(flag))
+
+/** Fails where nothing was ever run. */
+export const needed = <A, E>(opened: Effect.Effect<A | undefined, E>, { root }: Cache.CacheLocation) =>
+  Effect.flatMap(opened, (cache): Effect.Effect<A, ConfigError> =>
     cache === undefined
-      ? Effect.fail(new ConfigError({ message: nothingYet(flag), advice: nothingYetAdvice }))
+      ? Effect.fail(new ConfigError({ message: nothingYet(root), advice: nothingYetAdvice }))
       : Effect.succeed(cache)
   )
 
-export const nothingYet = (flag: Option.Option<string>): string =>
-  `nothing was ever run with the cache ${flags.locationOf(flag).root}`
+const nothingYet = (root: string): string => `nothing was ever run with the cache ${root}`
 
-export const nothingYetAdvice = "`pipeline run NAME` makes it; another cache is named with --cache or PIPELINE_CACHE"
+const nothingYetAdvice = "`pipeline run NAME` makes it; another cache is named with --cache or PIPELINE_CACHE"
+
+/** Answers where nothing was ever run; with `value` in JSON. */
+export const sayNothingYet = (
+  { cache, json }: { readonly cache: Option.Option<string>; readonly json: boolean },
+  value: unknown = { exists: false }
+): void => (json ? printJson(value) : print(nothingYet(flags.locationOf(cache).root), `  ${nothingYetAdvice}`))
+
+/** Says on stderr if what is about to be handed out was computed from damaged bytes. It may be looked at; it is not to be relied on. */
+export const warnIfSuspect = (database: Database, { digest, id }: NamedArtifact): void => {
+  const object = Suspects.ofArtifact(database, id)
+  if (object !== undefined)
+    process.stderr.write(
+      `warning: ${short(digest)} was computed from damaged bytes (object ${short(object)}); the next run makes it again\n`
+    )
+}
 
 /** The name of a user's own pipeline is known to its file only: `./mine.ts/train` becomes `mine/train`. */
 export const nameOf = (text: string): Effect.Effect<string, ConfigError> =>
@@ -55,8 +77,3 @@ export const splitPath = (text: string): { readonly path: string | undefined; re
     ? { path, rest: match?.[2] ?? "" }
     : { path: undefined, rest: text }
 }
-
-export const printJson = (value: unknown): void => void stdout().write(`${JSON.stringify(value, null, 2)}\n`)
-
-/** Prints lines to stdout. */
-export const print = (...lines: ReadonlyArray<string>): void => void stdout().write(`${lines.join("\n")}\n`)

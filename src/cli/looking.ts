@@ -1,10 +1,7 @@
 /** The program for verbs that only look. */
 import { Effect } from "effect"
 import type { lookingVerbs } from "./lookingWords.ts"
-import { type AnyCommand, rootOf, start, type Verbs } from "./program.ts"
-
-const load = (module: Promise<{ readonly command: unknown }>): Promise<AnyCommand> =>
-  module.then(({ command }) => command as AnyCommand)
+import { load, rootOf, start, type Verbs } from "./program.ts"
 
 export const looking: Verbs & { readonly [verb in (typeof lookingVerbs)[number]]: unknown } = {
   runs: () => load(import("./verbs/runs.ts")),

@@ -7,6 +7,7 @@ import { exitCodes, report } from "./failure.ts"
 import { programVersion } from "./home.ts"
 import { honourNohup, wasInterrupted } from "./interruption.ts"
 import { followLauncher } from "./launcher.ts"
+import { explained } from "./verb.ts"
 import { asItIs, protectOutput } from "./terminal/terminal.ts"
 
 export type AnyCommand = Command.Command<string, unknown, unknown, unknown, never>
@@ -15,6 +16,9 @@ export type AnyCommand = Command.Command<string, unknown, unknown, unknown, neve
 export interface Verbs {
   readonly [verb: string]: () => Promise<AnyCommand>
 }
+
+export const load = (module: Promise<{ readonly command: unknown }>): Promise<AnyCommand> =>
+  module.then(({ command }) => command as AnyCommand)
 
 /** Wrong usage is answered with what was wrong, not with a page of help; `report` prints it. */
 const presenter: CliOutput.Presenter = {
@@ -34,12 +38,14 @@ export const rootOf = (verbs: ReadonlyArray<AnyCommand>): AnyCommand =>
   root.pipe(Command.withSubcommands(verbs as [AnyCommand, ...Array<AnyCommand>])) as unknown as AnyCommand
 
 const root = Command.make("pipeline").pipe(
-  Command.withDescription("Turns autoregressive language models into diffusion language models, reproducibly."),
-  Command.withExamples([
-    { command: "pipeline run compare-50x", description: "Run the comparison grid on this machine, with no network" },
-    { command: "pipeline plan compare-50x", description: "What would run, and why; changes nothing" },
-    { command: "pipeline why compare-50x/tokenize", description: "Which part of a key changed" }
-  ])
+  explained({
+    about: "Turns autoregressive language models into diffusion language models, reproducibly.",
+    examples: {
+      "pipeline run compare-50x": "Run the comparison grid on this machine, with no network",
+      "pipeline plan compare-50x": "What would run, and why; changes nothing",
+      "pipeline why compare-50x/tokenize": "Which part of a key changed"
+    }
+  })
 )
 
 /** Starts the program on its command line. */

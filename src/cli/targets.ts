@@ -6,7 +6,7 @@ import type { Digest } from "../pipeline/Digest.ts"
 import { short } from "../pipeline/Digest.ts"
 import type { Cache } from "../runner/Cache.ts"
 import type { Resolver } from "../runner/Resolver.ts"
-import { fromHere } from "./text/eventText.ts"
+import { fromHere } from "../pipeline/Origin.ts"
 import { styleOf } from "./terminal/style.ts"
 import { stdout } from "./terminal/terminal.ts"
 

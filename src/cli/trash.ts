@@ -1,12 +1,11 @@
 /** Emptying the trash, shared by `gc --empty-trash` and `cache trash --empty`. */
 import { Effect } from "effect"
-import { bytes } from "../pipeline/units.ts"
-import { plural } from "./text/amounts.ts"
+import { bytes, plural } from "../pipeline/units.ts"
 import type { CacheLocation } from "../runner/Cache.ts"
 import { pathsOf } from "../runner/Cache.ts"
 import { nodeDisk } from "../store/NodeDisk.ts"
 import * as Store from "../store/Store.ts"
-import { stdout } from "./terminal/terminal.ts"
+import { print, printJson } from "./terminal/terminal.ts"
 
 export interface EmptyTrash {
   readonly location: CacheLocation
@@ -21,12 +20,8 @@ export const emptyTrash = Effect.fn("emptyTrash")(function* ({ apply, json, loca
   const { root } = pathsOf(location.root)
   const store = Store.make({ root, disk: nodeDisk })
   const { bytes: freed, objects } = yield* store.emptyTrash({ olderThanMs, dryRun: !apply })
+  if (json) return printJson({ applied: apply, objects, bytes: freed })
+  if (objects === 0) return print("the trash holds nothing to delete")
   const did = apply ? "deleted" : "would delete"
-  stdout().write(
-    json
-      ? `${JSON.stringify({ applied: apply, objects, bytes: freed })}\n`
-      : objects === 0
-        ? "the trash holds nothing to delete\n"
-        : `${did} ${plural(objects, "object")}, ${bytes(freed)}${apply ? "" : "; add --apply to do it"}\n`
-  )
+  print(`${did} ${plural(objects, "object")}, ${bytes(freed)}${apply ? "" : "; add --apply to do it"}`)
 })

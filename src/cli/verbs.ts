@@ -1,9 +1,6 @@
 /** The verbs of the command line. Only the one that is asked for is loaded, so that the program starts fast. */
 import { Effect } from "effect"
-import { type AnyCommand, rootOf, type Verbs } from "./program.ts"
-
-const load = (module: Promise<{ readonly command: unknown }>): Promise<AnyCommand> =>
-  module.then(({ command }) => command as AnyCommand)
+import { type AnyCommand, load, rootOf, type Verbs } from "./program.ts"
 
 /** In the order of the help text. Each file is named after its verb. */
 const verbs: Verbs = {

@@ -3,15 +3,11 @@ import type { Manifest } from "../pipeline/Artifact.ts"
 import { canonical, type Digest, fromBytes, type Json, toBytes } from "../pipeline/Digest.ts"
 import type { KeyComponents } from "../pipeline/Key.ts"
 import { manifestBytes } from "../pipeline/Artifact.ts"
+import { type ArtifactState, states } from "./columns.ts"
 import type { Database } from "./Database.ts"
 
 export type ActionId = number
 export type ArtifactId = number
-
-/** Whether an artifact's bytes are in the store. `collected`: dropped by gc on purpose; `lost`: found missing or damaged. */
-export type ArtifactState = "present" | "collected" | "lost"
-
-const states: ReadonlyArray<ArtifactState> = ["present", "collected", "lost"]
 
 export interface KnownOutput {
   readonly port: string
@@ -75,15 +71,14 @@ export interface OutputRecord {
 }
 
 export const stageId = (database: Database, name: string): number =>
-  database.get<{ id: number }>("SELECT id FROM stage WHERE name = ?", name)?.id ??
-  database.run("INSERT INTO stage (name) VALUES (?)", name).id
+  database.value<number>("SELECT id FROM stage WHERE name = ?", name) ?? database.insert("stage", { name })
 
 const codeId = (database: Database, digest: Digest, detail: string): number =>
-  database.get<{ id: number }>("SELECT id FROM code WHERE digest = ?", toBytes(digest))?.id ??
-  database.run("INSERT INTO code (digest, detail) VALUES (?, ?)", toBytes(digest), detail).id
+  database.value<number>("SELECT id FROM code WHERE digest = ?", toBytes(digest)) ??
+  database.insert("code", { digest: toBytes(digest), detail })
 
 export const artifactId = (database: Database, digest: Digest): ArtifactId | undefined =>
-  database.get<{ id: number }>("SELECT id FROM artifact WHERE digest = ?", toBytes(digest))?.id
+  database.value<number>("SELECT id FROM artifact WHERE digest = ?", toBytes(digest))
 
 /** Metadata and size of a known artifact. */
 export const artifactOf = (
@@ -105,30 +100,22 @@ export const notPresent = (database: Database, artifacts: ReadonlyArray<Digest>)
 
 /** Finds or adds the row of an action with its inputs. Runs inside a transaction. */
 export const ensureAction = (database: Database, record: ActionRecord, now: number): ActionId => {
-  const known = database.get<{ id: number }>("SELECT id FROM action WHERE key = ?", toBytes(record.key))
-  if (known !== undefined) return known.id
+  const known = database.value<number>("SELECT id FROM action WHERE key = ?", toBytes(record.key))
+  if (known !== undefined) return known
   const { components } = record
-  const { id } = database.run(
-    "INSERT INTO action (key, stage, code, engine, parameters, arguments, created_ms) VALUES (?, ?, ?, ?, ?, ?, ?)",
-    toBytes(record.key),
-    stageId(database, components.stage),
-    codeId(database, components.code, record.codeDetail),
-    components.engine,
-    components.parameters,
-    record.arguments ?? null,
-    now
-  )
-  components.inputs.forEach((input, seq) => {
-    const artifact = artifactId(database, input.digest)
-    if (artifact === undefined) throw new Error(`input ${input.digest} of ${components.stage} is not in the ledger`)
-    database.run(
-      "INSERT INTO input (action, seq, port, name, artifact) VALUES (?, ?, ?, ?, ?)",
-      id,
-      seq,
-      input.port,
-      input.name ?? null,
-      artifact
-    )
+  const id = database.insert("action", {
+    key: toBytes(record.key),
+    stage: stageId(database, components.stage),
+    code: codeId(database, components.code, record.codeDetail),
+    engine: components.engine,
+    parameters: components.parameters,
+    arguments: record.arguments,
+    created_ms: now
+  })
+  components.inputs.forEach(({ digest, name, port }, seq) => {
+    const artifact = artifactId(database, digest)
+    if (artifact === undefined) throw new Error(`input ${digest} of ${components.stage} is not in the ledger`)
+    database.insert("input", { action: id, seq, port, name, artifact })
   })
   return id
 }
@@ -140,30 +127,24 @@ export const ensureArtifact = (database: Database, digest: Digest, manifest: Man
     database.run("UPDATE artifact SET state = 0 WHERE id = ? AND state <> 0", known)
     return known
   }
-  const { id } = database.run(
-    "INSERT INTO artifact (digest, kind, bytes, items, metadata, created_ms) VALUES (?, ?, ?, ?, ?, ?)",
-    toBytes(digest),
-    manifest.kind,
-    manifestBytes(manifest),
-    manifest.items?.count ?? null,
-    canonical(manifest.metadata),
-    now
-  )
+  const id = database.insert("artifact", {
+    digest: toBytes(digest),
+    kind: manifest.kind,
+    bytes: manifestBytes(manifest),
+    items: manifest.items?.count,
+    metadata: canonical(manifest.metadata),
+    created_ms: now
+  })
   const link = (path: string, object: { readonly sha256: Digest; readonly size: number }) =>
-    database.run(
-      "INSERT INTO artifact_object (artifact, path, object) VALUES (?, ?, ?)",
-      id,
-      path,
-      objectId(database, object)
-    )
+    database.insert("artifact_object", { artifact: id, path, object: objectId(database, object) })
   for (const file of manifest.files) link(file.path, file)
   manifest.items?.pages.forEach((page, i) => link(`#${String(i).padStart(6, "0")}`, page))
   return id
 }
 
-const objectId = (database: Database, object: { readonly sha256: Digest; readonly size: number }): number =>
-  database.get<{ id: number }>("SELECT id FROM object WHERE digest = ?", toBytes(object.sha256))?.id ??
-  database.run("INSERT INTO object (digest, size) VALUES (?, ?)", toBytes(object.sha256), object.size).id
+const objectId = (database: Database, { sha256, size }: { readonly sha256: Digest; readonly size: number }): number =>
+  database.value<number>("SELECT id FROM object WHERE digest = ?", toBytes(sha256)) ??
+  database.insert("object", { digest: toBytes(sha256), size })
 
 /** An output that differs from what the same key returned before. */
 export interface Divergence {
@@ -193,22 +174,10 @@ export const recordOutputs = (
     )
     if (before !== undefined && before.id !== artifact) {
       divergences.push({ port, before: fromBytes(before.digest), after: digest })
-      database.run(
-        "INSERT INTO divergence (execution, port, before, after) VALUES (?, ?, ?, ?)",
-        execution,
-        port,
-        before.id,
-        artifact
-      )
+      database.insert("divergence", { execution, port, before: before.id, after: artifact })
       nextGeneration(database)
     }
-    database.run(
-      "INSERT OR REPLACE INTO output (action, port, artifact, family) VALUES (?, ?, ?, ?)",
-      action,
-      port,
-      artifact,
-      family === undefined ? null : toBytes(family)
-    )
+    database.insert("output", { action, port, artifact, family: family && toBytes(family) }, "OR REPLACE")
     database.run(
       "INSERT OR IGNORE INTO edge (child, parent) SELECT ?, artifact FROM input WHERE action = ? AND artifact <> ?",
       artifact,
@@ -220,45 +189,29 @@ export const recordOutputs = (
 }
 
 export const generation = (database: Database): number =>
-  database.get<{ value: number }>("SELECT value FROM counter WHERE name = 'generation'")!.value
+  database.value<number>("SELECT value FROM counter WHERE name = 'generation'")!
 
 export const nextGeneration = (database: Database): void =>
   void database.run("UPDATE counter SET value = value + 1 WHERE name = 'generation'")
 
+const marks =
+  (condition: string) =>
+  (database: Database, digests: ReadonlyArray<Digest>, state: "collected" | "lost"): number =>
+    database.immediate(() => {
+      const sql = `WITH given AS (SELECT ?) UPDATE artifact SET state = ? WHERE state = 0 AND (${condition})`
+      let changed = 0
+      for (const digest of digests) changed += database.run(sql, toBytes(digest), states.indexOf(state)).changes
+      if (changed > 0) nextGeneration(database)
+      return changed
+    })
+
 /** Marks every artifact that holds one of these objects as collected or lost: from now on its action is no hit for a consumer that must read it. */
-export const markObjects = (database: Database, objects: ReadonlyArray<Digest>, state: "collected" | "lost"): number =>
-  database.immediate(() => {
-    let changed = 0
-    for (const digest of objects) {
-      changed += database.run(
-        `UPDATE artifact SET state = ? WHERE state = 0 AND (digest = ? OR id IN
-         (SELECT artifact FROM artifact_object JOIN object ON object.id = artifact_object.object WHERE object.digest = ?))`,
-        states.indexOf(state),
-        toBytes(digest),
-        toBytes(digest)
-      ).changes
-    }
-    if (changed > 0) nextGeneration(database)
-    return changed
-  })
+export const markObjects = marks(
+  "digest = (SELECT * FROM given) OR id IN (SELECT artifact FROM artifact_object JOIN object ON object.id = artifact_object.object WHERE object.digest = (SELECT * FROM given))"
+)
 
 /** Marks artifacts as collected or lost by their own digests (a chunk set whose item is gone has no row for the item's object). */
-export const markArtifacts = (
-  database: Database,
-  artifacts: ReadonlyArray<Digest>,
-  state: "collected" | "lost"
-): number =>
-  database.immediate(() => {
-    let changed = 0
-    for (const digest of artifacts)
-      changed += database.run(
-        "UPDATE artifact SET state = ? WHERE state = 0 AND digest = ?",
-        states.indexOf(state),
-        toBytes(digest)
-      ).changes
-    if (changed > 0) nextGeneration(database)
-    return changed
-  })
+export const markArtifacts = marks("digest = (SELECT * FROM given)")
 
 /** The newest chunk sets of a family whose bytes are present, and not suspect: where items of the next set may be found. */
 export const setsOfFamily = (database: Database, family: Digest, limit: number): ReadonlyArray<Digest> =>

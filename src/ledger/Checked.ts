@@ -1,5 +1,6 @@
 /** The memory of full checks: which file had the digest of its object, and when. What is unchanged since is not hashed again. */
-import { type Digest, fromBytes, toBytes } from "../pipeline/Digest.ts"
+import { type Digest, toBytes } from "../pipeline/Digest.ts"
+import { hex } from "./columns.ts"
 import type { Database } from "./Database.ts"
 
 export interface Check {
@@ -24,32 +25,30 @@ export const record = (database: Database, checks: ReadonlyArray<Check>): void =
     }
   })
 
+interface CheckedFile {
+  readonly digest: Digest
+  readonly file: string
+}
+
 /** What is known of the files of some artifacts. */
-export const ofArtifacts = (
-  database: Database,
-  artifacts: ReadonlyArray<Digest>
-): ReadonlyArray<{ readonly digest: Digest; readonly file: string }> =>
+export const ofArtifacts = (database: Database, artifacts: ReadonlyArray<Digest>): ReadonlyArray<CheckedFile> =>
   [...new Set(artifacts)].flatMap(artifact =>
-    database
-      .all<{ object: Buffer; file: string }>(
-        `SELECT checked.object, file FROM artifact JOIN artifact_object ON artifact_object.artifact = artifact.id
-         JOIN object ON object.id = artifact_object.object JOIN checked ON checked.object = object.digest
-         WHERE artifact.digest = ? AND file <> ''`,
-        toBytes(artifact)
-      )
-      .map(({ file, object }) => ({ digest: fromBytes(object), file }))
+    database.all<CheckedFile>(
+      `SELECT ${hex("checked.object")} AS digest, file FROM artifact JOIN artifact_object ON artifact_object.artifact = artifact.id
+       JOIN object ON object.id = artifact_object.object JOIN checked ON checked.object = object.digest
+       WHERE artifact.digest = ? AND file <> ''`,
+      toBytes(artifact)
+    )
   )
 
 /** What is known of all files. */
-export const all = (database: Database): ReadonlyArray<{ readonly digest: Digest; readonly file: string }> =>
-  database
-    .all<{ object: Buffer; file: string }>("SELECT object, file FROM checked WHERE file <> ''")
-    .map(({ file, object }) => ({ digest: fromBytes(object), file }))
+export const all = (database: Database): ReadonlyArray<CheckedFile> =>
+  database.all(`SELECT ${hex("object")} AS digest, file FROM checked WHERE file <> ''`)
 
 /** When an object was last known to be sound; undefined if nobody knows. */
 export const lastGood = (database: Database, object: Digest): number | undefined =>
-  database.get<{ at_ms: number }>("SELECT at_ms FROM checked WHERE object = ?", toBytes(object))?.at_ms
+  database.value("SELECT at_ms FROM checked WHERE object = ?", toBytes(object))
 
 /** Forgets the file of a damaged object. What was computed from it up to now is accounted for by the caller. */
 export const forget = (database: Database, object: Digest, now: number): void =>
-  void database.run("INSERT OR REPLACE INTO checked (object, file, at_ms) VALUES (?, '', ?)", toBytes(object), now)
+  void database.insert("checked", { object: toBytes(object), file: "", at_ms: now }, "OR REPLACE")

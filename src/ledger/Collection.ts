@@ -95,14 +95,10 @@ export const candidates = (database: Database): ReadonlyArray<Candidate> => {
     `SELECT action, label, ended_ms - started_ms AS ms, max(id) FROM execution WHERE status = 'done' GROUP BY action`
   ))
     costs.set(row.action, row)
-  const makers = new Map<ArtifactId, Array<number>>()
-  for (const { action, artifact } of database.all<{ action: number; artifact: number }>(
+  const outputs = database.all<{ action: number; artifact: number }>(
     "SELECT output.artifact, action FROM output JOIN artifact ON artifact.id = output.artifact WHERE state = 0"
-  )) {
-    const actions = makers.get(artifact)
-    if (actions === undefined) makers.set(artifact, [action])
-    else actions.push(action)
-  }
+  )
+  const makers = Map.groupBy(outputs, ({ artifact }) => artifact)
   return database
     .all<{ id: number; digest: Buffer; kind: string; created_ms: number }>(
       "SELECT id, digest, kind, created_ms FROM artifact WHERE state = 0 ORDER BY id"
@@ -112,7 +108,7 @@ export const candidates = (database: Database): ReadonlyArray<Candidate> => {
       let lastRun: number | undefined
       let label: string | undefined
       let costMs: number | undefined
-      for (const action of makers.get(row.id) ?? []) {
+      for (const { action } of makers.get(row.id) ?? []) {
         const use = used.get(action)
         if (use !== undefined) {
           lastUsedMs = Math.max(lastUsedMs, use.at)
@@ -129,24 +125,21 @@ export const candidates = (database: Database): ReadonlyArray<Candidate> => {
 }
 
 /** The files and pages of all present artifacts, as the ledger lists them; pages are marked, as more objects hang on them. */
-export const listedObjects = (
-  database: Database
-): ReadonlyMap<
-  ArtifactId,
-  ReadonlyArray<{ readonly digest: Digest; readonly size: number; readonly page: boolean }>
-> => {
-  const found = new Map<ArtifactId, Array<{ readonly digest: Digest; readonly size: number; readonly page: boolean }>>()
-  for (const row of database.all<{ artifact: number; path: string; digest: Buffer; size: number }>(
-    `SELECT artifact, path, object.digest, size FROM artifact_object JOIN object ON object.id = artifact_object.object
-     JOIN artifact ON artifact.id = artifact_object.artifact WHERE state = 0`
-  )) {
-    const entry = { digest: fromBytes(row.digest), size: row.size, page: row.path.startsWith("#") }
-    const list = found.get(row.artifact)
-    if (list === undefined) found.set(row.artifact, [entry])
-    else list.push(entry)
-  }
-  return found
-}
+export const listedObjects = (database: Database) =>
+  Map.groupBy(
+    database
+      .all<{ artifact: number; path: string; digest: Buffer; size: number }>(
+        `SELECT artifact, path, object.digest, size FROM artifact_object JOIN object ON object.id = artifact_object.object
+         JOIN artifact ON artifact.id = artifact_object.artifact WHERE state = 0`
+      )
+      .map(({ artifact, digest, path, size }) => ({
+        artifact,
+        digest: fromBytes(digest),
+        size,
+        page: path.startsWith("#")
+      })),
+    ({ artifact }) => artifact
+  )
 
 /** An artifact that was made in no time at all still costs the start of a process. */
 const leastCostMs = 50

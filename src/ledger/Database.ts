@@ -9,6 +9,10 @@ export type Value = null | number | string | Uint8Array
 
 export type Row = Readonly<Record<string, Value>>
 
+type Fields = Readonly<Record<string, Value | undefined>>
+
+const valuesOf = (row: Fields): ReadonlyArray<Value> => Object.values(row).map(value => value ?? null)
+
 export class Database {
   readonly file: string
   readonly #sqlite: Sqlite.Database
@@ -122,6 +126,11 @@ export class Database {
     })
   }
 
+  /** The first column of the first row. */
+  value<V = Value>(sql: string, ...values: ReadonlyArray<Value>): V | undefined {
+    return this.column<V>(sql, ...values)[0]
+  }
+
   /** Rows as arrays, with the columns' names; for tables whose columns are not known beforehand. */
   table(
     sql: string,
@@ -151,6 +160,19 @@ export class Database {
       const { lastInsertRowid, changes } = this.#statement(sql).run(...values)
       return { id: Number(lastInsertRowid), changes }
     })
+  }
+
+  /** Adds a row, in the place of one with the same key if so asked; what is undefined is NULL. Returns its id. */
+  insert(table: string, row: Fields, or: "" | "OR REPLACE" = ""): number {
+    const columns = Object.keys(row)
+    const places = columns.map(() => "?").join(", ")
+    return this.run(`INSERT ${or} INTO ${table} (${columns.join(", ")}) VALUES (${places})`, ...valuesOf(row)).id
+  }
+
+  /** Changes some columns of the row with an id. */
+  update(table: string, id: number, row: Fields): void {
+    const places = Object.keys(row).map(column => `${column} = ?`)
+    this.run(`UPDATE ${table} SET ${places.join(", ")} WHERE id = ?`, ...valuesOf(row), id)
   }
 
   /**

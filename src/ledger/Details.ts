@@ -1,45 +1,13 @@
 /** Everything that the ledger holds about one run, action, artifact or object, as `pipeline show` prints it. */
-import { type Digest, fromBytes, type Json, toBytes } from "../pipeline/Digest.ts"
-import type { ActionId, ArtifactId, ArtifactState } from "./Actions.ts"
+import { type Digest, type Json, toBytes } from "../pipeline/Digest.ts"
+import type { ActionId, ArtifactId } from "./Actions.ts"
+import { artifactColumns, type ArtifactLine, hex, portName } from "./columns.ts"
 import * as Suspects from "./Suspects.ts"
 import type { Database } from "./Database.ts"
 import { decodeDetail } from "./Difference.ts"
 import type { RunId } from "./Runs.ts"
 import { runRow, type RunRow } from "./RunRows.ts"
 import { metricsOfAction, type Metric } from "./Series.ts"
-
-const stateNames: ReadonlyArray<ArtifactState> = ["present", "collected", "lost"]
-
-/** An artifact in a list. */
-export interface ArtifactLine {
-  readonly name: string
-  readonly digest: Digest
-  readonly kind: string
-  readonly bytes: number
-  readonly items: number | null
-  readonly state: ArtifactState
-}
-
-interface ArtifactRow {
-  readonly name: string
-  readonly digest: Buffer
-  readonly kind: string
-  readonly bytes: number
-  readonly items: number | null
-  readonly state: number
-}
-
-const artifactLine = ({ digest, state, ...rest }: ArtifactRow): ArtifactLine => ({
-  ...rest,
-  digest: fromBytes(digest),
-  state: stateNames[state]!
-})
-
-const artifactLines = (
-  database: Database,
-  sql: string,
-  ...values: ReadonlyArray<number>
-): ReadonlyArray<ArtifactLine> => database.all<ArtifactRow>(sql, ...values).map(artifactLine)
 
 /** One attempt. Times in milliseconds, memory in KiB; null where nobody measured it. */
 export interface ExecutionLine {
@@ -84,15 +52,15 @@ export const runDetails = (database: Database, id: RunId): RunDetails => {
   const run = runRow(database, id)!
   const executions = executionsOfRun(database, id)
   const last = new Map(executions.map(execution => [execution.label, execution.status]))
-  const planned = database.all<{ label: string; key: Buffer | null; whole: number }>(
-    `SELECT label, action.key,
+  const planned = database.all<{ label: string; key: Digest | null; whole: number }>(
+    `SELECT label, ${hex("action.key")} AS key,
        (SELECT count(*) FROM output WHERE output.action = plan_node.action) AS whole
      FROM plan_node LEFT JOIN action ON action.id = plan_node.action WHERE plan = ? ORDER BY seq`,
     run.plan
   )
   const nodes = planned.map(({ key, label, whole }): NodeLine => ({
     label,
-    key: key === null ? undefined : fromBytes(key),
+    key: key ?? undefined,
     outcome: last.get(label) ?? (whole > 0 ? "reused" : "unreached")
   }))
   return {
@@ -100,10 +68,8 @@ export const runDetails = (database: Database, id: RunId): RunDetails => {
     // While a run is under way only its executions are known.
     nodes: run.plan === null ? [...last].map(([label, outcome]) => ({ label, key: undefined, outcome })) : nodes,
     executions,
-    targets: artifactLines(
-      database,
-      `SELECT name, digest, kind, bytes, items, state FROM target JOIN artifact ON artifact.id = target.artifact
-       WHERE run = ? ORDER BY name`,
+    targets: database.all(
+      `SELECT name, ${artifactColumns} FROM target JOIN artifact ON artifact.id = target.artifact WHERE run = ? ORDER BY name`,
       id
     )
   }
@@ -145,17 +111,15 @@ export interface ActionDetails {
 }
 
 export const actionDetails = (database: Database, id: ActionId): ActionDetails => {
-  const row = database.get<{
-    key: Buffer
-    stage: string
-    engine: string
-    parameters: string
-    arguments: string | null
-    code: Buffer
-    detail: string
-    created: number
-  }>(
-    `SELECT action.key, stage.name AS stage, engine, parameters, arguments, code.digest AS code, detail, action.created_ms AS created
+  const { code, detail, ...row } = database.get<
+    Pick<ActionDetails, "key" | "stage" | "engine" | "createdMs"> & {
+      readonly parameters: string
+      readonly arguments: string | null
+      readonly code: Digest
+      readonly detail: string
+    }
+  >(
+    `SELECT ${hex("action.key")} AS key, stage.name AS stage, engine, parameters, arguments, ${hex("code.digest")} AS code, detail, action.created_ms AS createdMs
      FROM action JOIN stage ON stage.id = action.stage JOIN code ON code.id = action.code WHERE action.id = ?`,
     id
   )!
@@ -166,24 +130,17 @@ export const actionDetails = (database: Database, id: ActionId): ActionDetails =
     id
   )
   return {
-    key: fromBytes(row.key),
-    stage: row.stage,
+    ...row,
     labels,
-    engine: row.engine,
     parameters: JSON.parse(row.parameters) as Json,
     arguments: row.arguments === null ? undefined : (JSON.parse(row.arguments) as Json),
-    code: { digest: fromBytes(row.code), ...decodeDetail(row.detail) },
-    createdMs: row.created,
-    inputs: artifactLines(
-      database,
-      `SELECT CASE WHEN name IS NULL THEN port ELSE port || '.' || name END AS name, digest, kind, bytes, items, state
-       FROM input JOIN artifact ON artifact.id = input.artifact WHERE action = ? ORDER BY seq`,
+    code: { digest: code, ...decodeDetail(detail) },
+    inputs: database.all(
+      `SELECT ${portName} AS name, ${artifactColumns} FROM input JOIN artifact ON artifact.id = input.artifact WHERE action = ? ORDER BY seq`,
       id
     ),
-    outputs: artifactLines(
-      database,
-      `SELECT port AS name, digest, kind, bytes, items, state FROM output JOIN artifact ON artifact.id = output.artifact
-       WHERE action = ? ORDER BY port`,
+    outputs: database.all(
+      `SELECT port AS name, ${artifactColumns} FROM output JOIN artifact ON artifact.id = output.artifact WHERE action = ? ORDER BY port`,
       id
     ),
     metrics: metricsOfAction(database, id, executions.at(-1)?.label ?? labels[0] ?? row.stage),
@@ -192,18 +149,13 @@ export const actionDetails = (database: Database, id: ActionId): ActionDetails =
       "SELECT count(*) AS runs, max(id) AS last FROM run WHERE plan IN (SELECT plan FROM plan_node WHERE action = ?)",
       id
     )!,
-    divergences: database
-      .all<{ port: string; before: Buffer; after: Buffer; run: number }>(
-        `SELECT port, old.digest AS before, new.digest AS after, execution.run FROM divergence
-         JOIN execution ON execution.id = divergence.execution JOIN artifact AS old ON old.id = divergence.before
-         JOIN artifact AS new ON new.id = divergence.after WHERE execution.action = ? ORDER BY execution.id`,
-        id
-      )
-      .map(({ after, before, port, run }) => ({ port, before: fromBytes(before), after: fromBytes(after), run })),
-    lease: database.get<{ host: string; pid: number; expiresMs: number }>(
-      "SELECT host, pid, expires_ms AS expiresMs FROM lease WHERE key = ?",
-      row.key
+    divergences: database.all(
+      `SELECT port, ${hex("old.digest")} AS before, ${hex("new.digest")} AS after, execution.run FROM divergence
+       JOIN execution ON execution.id = divergence.execution JOIN artifact AS old ON old.id = divergence.before
+       JOIN artifact AS new ON new.id = divergence.after WHERE execution.action = ? ORDER BY execution.id`,
+      id
     ),
+    lease: database.get("SELECT host, pid, expires_ms AS expiresMs FROM lease WHERE key = ?", toBytes(row.key)),
     suspect: Suspects.ofAction(database, id)
   }
 }
@@ -215,12 +167,7 @@ export interface ActionLine {
   readonly port: string
 }
 
-export interface ArtifactDetails {
-  readonly digest: Digest
-  readonly kind: string
-  readonly state: ArtifactState
-  readonly bytes: number
-  readonly items: number | null
+export interface ArtifactDetails extends Omit<ArtifactLine, "name"> {
   readonly metadata: Json
   readonly createdMs: number
   /** Files, or the pages of a chunk set. */
@@ -235,54 +182,37 @@ export interface ArtifactDetails {
   readonly suspect: Digest | undefined
 }
 
-const actionLines = (database: Database, sql: string, artifact: ArtifactId): ReadonlyArray<ActionLine> =>
-  database
-    .all<{ key: Buffer; label: string; port: string }>(sql, artifact)
-    .map(({ key, label, port }) => ({ key: fromBytes(key), label, port }))
-
-const labelOfAction = `coalesce((SELECT label FROM execution WHERE execution.action = action.id ORDER BY id DESC LIMIT 1),
-  (SELECT name FROM stage WHERE stage.id = action.stage))`
+/** The actions that have an artifact in `input` or in `output`. */
+const actionsOf = (database: Database, table: "input" | "output", port: string, id: ArtifactId) =>
+  database.all<ActionLine>(
+    `SELECT ${hex("action.key")} AS key, ${port} AS port,
+       coalesce((SELECT label FROM execution WHERE execution.action = action.id ORDER BY id DESC LIMIT 1),
+         (SELECT stage.name FROM stage WHERE stage.id = action.stage)) AS label
+     FROM ${table} JOIN action ON action.id = ${table}.action WHERE artifact = ? ORDER BY action.id`,
+    id
+  )
 
 export const artifactDetails = (database: Database, id: ArtifactId): ArtifactDetails => {
-  const row = database.get<Omit<ArtifactRow, "name"> & { readonly metadata: string; readonly created: number }>(
-    "SELECT digest, kind, bytes, items, state, metadata, created_ms AS created FROM artifact WHERE id = ?",
+  const row = database.get<Omit<ArtifactLine, "name"> & { readonly metadata: string; readonly createdMs: number }>(
+    `SELECT ${artifactColumns}, metadata, created_ms AS createdMs FROM artifact WHERE id = ?`,
     id
   )!
-  const objects = database
-    .all<{ path: string; digest: Buffer; size: number }>(
-      "SELECT path, digest, size FROM artifact_object JOIN object ON object.id = artifact_object.object WHERE artifact = ? ORDER BY path",
-      id
-    )
-    .map(({ digest, path, size }) => ({ path, sha256: fromBytes(digest), size }))
+  const objects = database.all<ArtifactDetails["files"][number]>(
+    `SELECT path, ${hex("digest")} AS sha256, size FROM artifact_object JOIN object ON object.id = artifact_object.object WHERE artifact = ? ORDER BY path`,
+    id
+  )
   // The pages of a chunk set stand under names that no file can have.
   const isPage = ({ path }: { readonly path: string }) => row.items !== null && /^#\d+$/.test(path)
   return {
-    digest: fromBytes(row.digest),
-    kind: row.kind,
-    state: stateNames[row.state]!,
-    bytes: row.bytes,
-    items: row.items,
+    ...row,
     metadata: JSON.parse(row.metadata) as Json,
-    createdMs: row.created,
     suspect: Suspects.ofArtifact(database, id),
     files: objects.filter(object => !isPage(object)),
     pages: objects.filter(isPage).length,
-    producers: actionLines(
-      database,
-      `SELECT action.key, ${labelOfAction} AS label, port FROM output JOIN action ON action.id = output.action WHERE artifact = ? ORDER BY action.id`,
-      id
-    ),
-    consumers: actionLines(
-      database,
-      `SELECT action.key, ${labelOfAction} AS label, CASE WHEN name IS NULL THEN port ELSE port || '.' || name END AS port
-       FROM input JOIN action ON action.id = input.action WHERE artifact = ? ORDER BY action.id`,
-      id
-    ),
-    targets: database.all<{ run: number; name: string }>(
-      "SELECT run, name FROM target WHERE artifact = ? ORDER BY run DESC",
-      id
-    ),
-    pin: database.get<{ note: string }>("SELECT note FROM pin WHERE artifact = ?", id)?.note
+    producers: actionsOf(database, "output", "port", id),
+    consumers: actionsOf(database, "input", portName, id),
+    targets: database.all("SELECT run, name FROM target WHERE artifact = ? ORDER BY run DESC", id),
+    pin: database.value("SELECT note FROM pin WHERE artifact = ?", id)
   }
 }
 
@@ -301,9 +231,8 @@ export const objectDetails = (database: Database, digest: Digest): ObjectDetails
   return {
     digest,
     size,
-    partOf: artifactLines(
-      database,
-      `SELECT path AS name, digest, kind, bytes, items, state FROM artifact_object JOIN artifact ON artifact.id = artifact_object.artifact
+    partOf: database.all(
+      `SELECT path AS name, ${artifactColumns} FROM artifact_object JOIN artifact ON artifact.id = artifact_object.artifact
        WHERE object = ? ORDER BY artifact.id`,
       id
     )

@@ -1,5 +1,6 @@
 /** What differs between runs: parameters, code, inputs, metrics, artifacts. Only that; equal things are not mentioned. */
-import { fromBytes, short } from "../pipeline/Digest.ts"
+import { type Digest, short } from "../pipeline/Digest.ts"
+import { hex } from "./columns.ts"
 import type { Database } from "./Database.ts"
 import { decodeDetail, parameterName } from "./Difference.ts"
 import type { RunId } from "./Runs.ts"
@@ -92,16 +93,12 @@ const joined = (rows: ReadonlyArray<DiffRow>): Array<DiffRow> => {
 
 /** By label. Nodes with the same action are the same object, so that comparing them costs nothing. */
 const nodesOf = (database: Database, run: RunRow): ReadonlyMap<string, NodeFacts> => {
-  const rows =
+  const rows = database.all<{ label: string; action: number }>(
     run.plan === null
-      ? database.all<{ label: string; action: number }>(
-          "SELECT label, action FROM execution WHERE run = ? GROUP BY label ORDER BY max(id)",
-          run.id
-        )
-      : database.all<{ label: string; action: number }>(
-          "SELECT label, action FROM plan_node WHERE plan = ? AND action IS NOT NULL ORDER BY seq",
-          run.plan
-        )
+      ? "SELECT label, action FROM execution WHERE run = ? GROUP BY label ORDER BY max(id)"
+      : "SELECT label, action FROM plan_node WHERE plan = ? AND action IS NOT NULL ORDER BY seq",
+    run.plan ?? run.id
+  )
   return new Map(rows.map(({ action, label }) => [label, factsOf(database, action)]))
 }
 
@@ -116,11 +113,14 @@ const factsOf = (database: Database, action: number): NodeFacts => {
 }
 
 const readFacts = (database: Database, action: number): NodeFacts => {
-  const row = database.get<{ parameters: string; detail: string; code: Buffer; engine: string }>(
-    `SELECT coalesce(arguments, parameters) AS parameters, detail, code.digest AS code, engine
+  const row = database.get<{ parameters: string; detail: string; code: Digest; engine: string }>(
+    `SELECT coalesce(arguments, parameters) AS parameters, detail, ${hex("code.digest")} AS code, engine
      FROM action JOIN code ON code.id = action.code WHERE action.id = ?`,
     action
   )!
+  const facts = (sql: string): Facts =>
+    new Map(database.all<{ name: string; value: string | number }>(sql, action).map(({ name, value }) => [name, value]))
+  const shortHex = `substr(${hex("artifact.digest")}, 1, 12)`
   const { modules, packages } = decodeDetail(row.detail)
   const code = [
     ...Object.entries(packages).map(([name, version]) => [`package ${name}`, version] as const),
@@ -132,34 +132,19 @@ const readFacts = (database: Database, action: number): NodeFacts => {
       ...(row.engine === "none" ? [] : [["engine", row.engine] as const])
     ]),
     // A fingerprint without details is compared as a whole.
-    code: new Map(code.length > 0 ? code : [["code", short(fromBytes(row.code))]]),
-    inputs: new Map(
-      database
-        .all<{ place: string; digest: Buffer }>(
-          `SELECT CASE WHEN name IS NULL THEN port || CASE WHEN count(*) OVER (PARTITION BY port) > 1
-             THEN '[' || (row_number() OVER (PARTITION BY port ORDER BY seq) - 1) || ']' ELSE '' END
-           ELSE port || '.' || name END AS place, digest
-           FROM input JOIN artifact ON artifact.id = input.artifact WHERE action = ? ORDER BY seq`,
-          action
-        )
-        .map(input => [input.place, short(fromBytes(input.digest))])
+    code: new Map(code.length > 0 ? code : [["code", short(row.code)]]),
+    inputs: facts(
+      `SELECT CASE WHEN name IS NULL THEN port || CASE WHEN count(*) OVER (PARTITION BY port) > 1
+         THEN '[' || (row_number() OVER (PARTITION BY port ORDER BY seq) - 1) || ']' ELSE '' END
+       ELSE port || '.' || name END AS name, ${shortHex} AS value
+       FROM input JOIN artifact ON artifact.id = input.artifact WHERE action = ? ORDER BY seq`
     ),
-    metrics: new Map(
-      database
-        .all<{ name: string; value: number | null }>(
-          `SELECT name, coalesce(value, (SELECT point.value FROM point WHERE metric = metric.id ORDER BY step DESC LIMIT 1)) AS value
-           FROM metric WHERE action = ? ORDER BY name`,
-          action
-        )
-        .map(metric => [metric.name, metric.value ?? "not a number"])
+    metrics: facts(
+      `SELECT name, coalesce(value, (SELECT point.value FROM point WHERE metric = metric.id ORDER BY step DESC LIMIT 1), 'not a number') AS value
+       FROM metric WHERE action = ? ORDER BY name`
     ),
-    artifacts: new Map(
-      database
-        .all<{ port: string; digest: Buffer }>(
-          "SELECT port, digest FROM output JOIN artifact ON artifact.id = output.artifact WHERE action = ? ORDER BY port",
-          action
-        )
-        .map(output => [output.port, short(fromBytes(output.digest))])
+    artifacts: facts(
+      `SELECT port AS name, ${shortHex} AS value FROM output JOIN artifact ON artifact.id = output.artifact WHERE action = ? ORDER BY port`
     )
   }
 }

@@ -41,10 +41,13 @@ const inputDifferences = (
   before: ReadonlyArray<KeyInput>,
   after: ReadonlyArray<KeyInput>
 ): ReadonlyArray<Difference> => {
-  const [old, now] = [grouped(before), grouped(after)]
+  const [old, now] = [Map.groupBy(before, inputName), Map.groupBy(after, inputName)]
   const found: Array<Difference> = []
   for (const name of new Set([...old.keys(), ...now.keys()])) {
-    const [a, b] = [old.get(name) ?? [], now.get(name) ?? []]
+    const [a, b] = [old, now].map(inputs => (inputs.get(name) ?? []).map(({ digest }) => digest)) as [
+      Array<Digest>,
+      Array<Digest>
+    ]
     if (a.join() === b.join()) continue
     const text = (digests: ReadonlyArray<Digest>) => digests.map(short).join(", ") || absent
     if (a.length === b.length && a.length > 1) {
@@ -68,16 +71,6 @@ const inputDifferences = (
 }
 
 const inputText = (inputs: ReadonlyArray<KeyInput>) => inputs.map(input => `${inputName(input)}=${input.digest}`).join()
-
-const grouped = (inputs: ReadonlyArray<KeyInput>): Map<string, Array<Digest>> => {
-  const groups = new Map<string, Array<Digest>>()
-  for (const input of inputs) {
-    const list = groups.get(inputName(input))
-    if (list === undefined) groups.set(inputName(input), [input.digest])
-    else list.push(input.digest)
-  }
-  return groups
-}
 
 /** What a code fingerprint consists of, as the ledger keeps it: modules and packages by name. */
 export interface CodeDetail {
@@ -107,24 +100,22 @@ const codeDifferences = (
   return found.length === 0 ? whole : found
 }
 
-const recordDifferences = (
-  prefix: string,
-  before: { readonly [name: string]: string },
-  after: { readonly [name: string]: string },
-  show: (text: string) => string
-): ReadonlyArray<Difference> =>
-  [...new Set([...Object.keys(before), ...Object.keys(after)])].flatMap(name => {
-    const [a, b] = [ownField(before, name), ownField(after, name)]
-    return a === b
-      ? []
-      : [
-          {
-            component: `${prefix} ${name}`,
-            before: a === undefined ? absent : show(a),
-            after: b === undefined ? absent : show(b)
-          }
-        ]
-  })
+const recordDifferences = (prefix: string, before: Names, after: Names, show: (text: string) => string) => {
+  const text = (value: string | undefined) => (value === undefined ? absent : show(value))
+  return changedNames(before, after).map(name => ({
+    component: `${prefix} ${name}`,
+    before: text(ownField(before, name)),
+    after: text(ownField(after, name))
+  }))
+}
+
+type Names = { readonly [name: string]: string }
+
+/** The names that do not stand for the same in both. */
+export const changedNames = (before: Names, after: Names): ReadonlyArray<string> =>
+  [...new Set([...Object.keys(before), ...Object.keys(after)])].filter(
+    name => ownField(before, name) !== ownField(after, name)
+  )
 
 const isRecord = (value: unknown): value is Record<string, unknown> =>
   typeof value === "object" && value !== null && !Array.isArray(value)

@@ -7,8 +7,7 @@ const digestBytes = 32
 
 /** One row for all of them: a row for each would dwarf everything else that a run of hits does. */
 export const hold = (database: Database, run: RunId, artifacts: ReadonlyArray<Digest>): void => {
-  if (artifacts.length > 0)
-    database.run("INSERT INTO held (run, artifacts) VALUES (?, ?)", run, Buffer.from(artifacts.join(""), "hex"))
+  if (artifacts.length > 0) database.insert("held", { run, artifacts: Buffer.from(artifacts.join(""), "hex") })
 }
 
 /** The digests that some runs hold. */

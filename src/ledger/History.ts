@@ -36,4 +36,4 @@ export const history = (database: Database): ((label: string, stage: string) => 
 
 /** Milliseconds that computing these actions took when they were executed last; what reusing them saves. */
 export const planCost = (database: Database, plan: number): number =>
-  database.get<{ cost_ms: number }>("SELECT cost_ms FROM plan WHERE id = ?", plan)?.cost_ms ?? 0
+  database.value("SELECT cost_ms FROM plan WHERE id = ?", plan) ?? 0

@@ -34,14 +34,8 @@ export interface LeaseOptions {
   readonly alive: (pid: number) => boolean
 }
 
-interface LeaseRow {
+interface LeaseRow extends Omit<Owner, "id">, Holder {
   readonly owner: string
-  readonly host: string
-  readonly boot: string
-  readonly pid: number
-  readonly token: number
-  readonly acquired_ms: number
-  readonly expires_ms: number
 }
 
 /**
@@ -50,52 +44,36 @@ interface LeaseRow {
  */
 export const acquire = (database: Database, key: Digest, owner: Owner, options: LeaseOptions): Lease | Holder =>
   database.immediate(() => {
-    const row = database.get<LeaseRow>("SELECT * FROM lease WHERE key = ?", toBytes(key))
-    if (row !== undefined && row.owner !== owner.id && !abandoned(row, owner, options)) {
-      return { host: row.host, pid: row.pid, acquiredMs: row.acquired_ms, expiresMs: row.expires_ms }
-    }
-    const token = database.get<{ value: number }>(
-      "UPDATE counter SET value = value + 1 WHERE name = 'token' RETURNING value"
-    )!.value
-    database.run(
-      "INSERT OR REPLACE INTO lease (key, owner, host, boot, pid, token, acquired_ms, expires_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-      toBytes(key),
-      owner.id,
-      owner.host,
-      owner.boot,
-      owner.pid,
-      token,
-      options.now,
-      options.now + options.duration
+    const row = database.get<LeaseRow>(
+      "SELECT owner, host, boot, pid, acquired_ms AS acquiredMs, expires_ms AS expiresMs FROM lease WHERE key = ?",
+      toBytes(key)
     )
+    if (row !== undefined && row.owner !== owner.id && !abandoned(row, owner, options)) {
+      return { host: row.host, pid: row.pid, acquiredMs: row.acquiredMs, expiresMs: row.expiresMs }
+    }
+    const { boot, host, id, pid } = owner
+    const times = { acquired_ms: options.now, expires_ms: options.now + options.duration }
+    const token = database.value<number>("UPDATE counter SET value = value + 1 WHERE name = 'token' RETURNING value")!
+    database.insert("lease", { key: toBytes(key), owner: id, host, boot, pid, token, ...times }, "OR REPLACE")
     return { key, owner: owner.id, token }
   })
 
 export const isLease = (result: Lease | Holder): result is Lease => "token" in result
 
 const abandoned = (row: LeaseRow, asking: Owner, { now, alive }: LeaseOptions) =>
-  row.expires_ms <= now || (row.host === asking.host && (row.boot !== asking.boot || !alive(row.pid)))
+  row.expiresMs <= now || (row.host === asking.host && (row.boot !== asking.boot || !alive(row.pid)))
 
 /** Extends all leases of an owner. */
 export const heartbeat = (database: Database, owner: string, expiresMs: number): void =>
   void database.run("UPDATE lease SET expires_ms = ? WHERE owner = ?", expiresMs, owner)
 
-export const held = (database: Database, lease: Lease): boolean =>
-  database.get(
-    "SELECT 1 FROM lease WHERE key = ? AND owner = ? AND token = ?",
-    toBytes(lease.key),
-    lease.owner,
-    lease.token
-  ) !== undefined
+export const held = (database: Database, { key, owner, token }: Lease): boolean =>
+  database.get("SELECT 1 FROM lease WHERE key = ? AND owner = ? AND token = ?", toBytes(key), owner, token) !==
+  undefined
 
 /** Gives a lease back; does nothing when someone else holds the key by now. */
-export const release = (database: Database, lease: Lease): void =>
-  void database.run(
-    "DELETE FROM lease WHERE key = ? AND owner = ? AND token = ?",
-    toBytes(lease.key),
-    lease.owner,
-    lease.token
-  )
+export const release = (database: Database, { key, owner, token }: Lease): void =>
+  void database.run("DELETE FROM lease WHERE key = ? AND owner = ? AND token = ?", toBytes(key), owner, token)
 
 export const releaseAll = (database: Database, owner: string): void =>
   void database.run("DELETE FROM lease WHERE owner = ?", owner)

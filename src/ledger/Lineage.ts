@@ -1,6 +1,6 @@
 /** Lineage: which artifacts an artifact was computed from, and which were computed from it; quick at a million edges. */
-import { type Digest, fromBytes } from "../pipeline/Digest.ts"
 import type { ArtifactId } from "./Actions.ts"
+import { artifactColumns, type ArtifactLine } from "./columns.ts"
 import type { Database } from "./Database.ts"
 
 /** `up`: to what it was computed from. `down`: to what was computed from it. */
@@ -32,13 +32,11 @@ export const reach = (
 ): Uint32Array => {
   if (starts.length === 0 || depth < 1) return new Uint32Array()
   if (Number.isFinite(depth)) return reachInSteps(database, starts, direction, depth)
-  const edges = database.get<{ n: number }>("SELECT count(*) AS n FROM edge")!.n
+  const edges = database.value<number>("SELECT count(*) FROM edge")!
   const limit = Math.max(visitedAtLeast, Math.ceil(edges * visitedShare))
   const few = reachByQuery(database, starts, direction, limit)
   if (few !== undefined) return few
-  const { largest } = database.get<{ largest: number }>(
-    "SELECT max((SELECT max(child) FROM edge), (SELECT max(parent) FROM edge)) AS largest"
-  )!
+  const largest = database.value<number>("SELECT max((SELECT max(child) FROM edge), (SELECT max(parent) FROM edge))")!
   return largest < packing
     ? reachByScan(database, starts, direction, largest)
     : reachByQuery(database, starts, direction, Number.MAX_SAFE_INTEGER)!
@@ -148,30 +146,22 @@ export const neighbours = (
 }
 
 /** An artifact, as a picture of its lineage shows it. */
-export interface LineageNode {
+export interface LineageNode extends Omit<ArtifactLine, "name"> {
   readonly id: ArtifactId
-  readonly digest: Digest
-  readonly kind: string
-  /** Bytes. */
-  readonly bytes: number
-  /** Items of a chunk set. */
-  readonly items: number | null
-  /** 0 present, 1 collected, 2 lost. */
-  readonly state: number
   /** Where it was computed last; null for one that no execution here returned. */
   readonly label: string | null
 }
 
 /** What is shown of some artifacts, by id. */
 export const describeNodes = (database: Database, ids: Iterable<ArtifactId>): ReadonlyMap<ArtifactId, LineageNode> => {
-  const rows = database.all<Omit<LineageNode, "digest"> & { readonly digest: Buffer }>(
-    `SELECT id, digest, kind, bytes, items, state,
+  const rows = database.all<LineageNode>(
+    `SELECT id, ${artifactColumns},
        (SELECT execution.label FROM output JOIN execution ON execution.action = output.action
         WHERE output.artifact = artifact.id ORDER BY execution.id DESC LIMIT 1) AS label
      FROM artifact WHERE id IN (SELECT value FROM json_each(?))`,
     JSON.stringify([...ids])
   )
-  return new Map(rows.map(row => [row.id, { ...row, digest: fromBytes(row.digest) }]))
+  return new Map(rows.map(row => [row.id, row]))
 }
 
 /** The part of the graph that is reached, starts included. */

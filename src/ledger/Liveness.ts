@@ -1,5 +1,6 @@
 /** Who is at work: leases and runs whose process lives, or may live. Unsure cases count as alive, as what they use must stay. */
-import { type Digest, fromBytes } from "../pipeline/Digest.ts"
+import type { Digest } from "../pipeline/Digest.ts"
+import { hex } from "./columns.ts"
 import type { Database } from "./Database.ts"
 import type { RunId } from "./Runs.ts"
 
@@ -38,28 +39,17 @@ const livesHere = (row: { readonly host: string; readonly boot: string; readonly
 
 export const liveLeases = (database: Database, here: Here): ReadonlyArray<LiveLease> =>
   database
-    .all<{ key: Buffer; token: number; host: string; boot: string; pid: number; expires_ms: number }>(
-      "SELECT key, token, host, boot, pid, expires_ms FROM lease"
+    .all<LiveLease & { readonly boot: string; readonly expiresMs: number }>(
+      `SELECT ${hex("key")} AS key, token, host, boot, pid, expires_ms AS expiresMs FROM lease`
     )
-    .filter(row => livesHere(row, here) ?? row.expires_ms + leaseGraceMs > here.now)
-    .map(({ host, key, pid, token }) => ({ key: fromBytes(key), token, host, pid }))
+    .filter(row => livesHere(row, here) ?? row.expiresMs + leaseGraceMs > here.now)
 
 export const liveRuns = (database: Database, here: Here): ReadonlyArray<LiveRun> =>
   database
-    .all<{
-      id: number
-      pipeline: string
-      profile: string
-      host: string
-      boot: string
-      pid: number
-      started_ms: number
-      seen_ms: number
-    }>(
-      `SELECT id, pipeline, profile, host, boot, pid, started_ms, max(started_ms,
+    .all<LiveRun & { readonly host: string; readonly boot: string; readonly pid: number; readonly seenMs: number }>(
+      `SELECT id, pipeline, profile, host, boot, pid, started_ms AS startedMs, max(started_ms,
          coalesce((SELECT max(at_ms) FROM event WHERE event.run = run.id), 0),
-         coalesce((SELECT max(started_ms) FROM execution WHERE execution.run = run.id), 0)) AS seen_ms
+         coalesce((SELECT max(started_ms) FROM execution WHERE execution.run = run.id), 0)) AS seenMs
        FROM run WHERE status = 'running'`
     )
-    .filter(row => livesHere(row, here) ?? row.seen_ms + runGraceMs > here.now)
-    .map(({ id, pipeline, profile, started_ms: startedMs }) => ({ id, pipeline, profile, startedMs }))
+    .filter(row => livesHere(row, here) ?? row.seenMs + runGraceMs > here.now)

@@ -16,10 +16,9 @@ export const record = (database: Database, action: ActionId, values: ReadonlyArr
   const ids = new Map<string, number>()
   for (const { name, step, value } of values) {
     let id = ids.get(name)
-    if (id === undefined)
-      ids.set(name, (id = database.run("INSERT INTO metric (action, name) VALUES (?, ?)", action, name).id))
+    if (id === undefined) ids.set(name, (id = database.insert("metric", { action, name })))
     const stored = Number.isFinite(value) ? value : null
-    if (step === undefined) database.run("UPDATE metric SET value = ? WHERE id = ?", stored, id)
-    else database.run("INSERT OR REPLACE INTO point (metric, step, value) VALUES (?, ?, ?)", id, step, stored)
+    if (step === undefined) database.update("metric", id, { value: stored })
+    else database.insert("point", { metric: id, step, value: stored }, "OR REPLACE")
   }
 }

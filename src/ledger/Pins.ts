@@ -1,6 +1,7 @@
 /** Pins: artifacts that collection never drops, each with a note that says why. */
-import { type Digest, fromBytes } from "../pipeline/Digest.ts"
+import type { Digest } from "../pipeline/Digest.ts"
 import type { ArtifactId } from "./Actions.ts"
+import { hex } from "./columns.ts"
 import type { Database } from "./Database.ts"
 
 export interface Pin {
@@ -17,27 +18,11 @@ export interface Pin {
 /** Oldest first. */
 export const list = (database: Database): ReadonlyArray<Pin> =>
   database
-    .all<{
-      artifact: number
-      digest: Buffer
-      kind: string
-      bytes: number
-      state: number
-      note: string
-      created_ms: number
-    }>(
-      `SELECT pin.artifact, digest, kind, bytes, state, note, pin.created_ms
+    .all<Omit<Pin, "present"> & { readonly present: number }>(
+      `SELECT pin.artifact, ${hex("digest")} AS digest, kind, bytes, state = 0 AS present, note, pin.created_ms AS createdMs
        FROM pin JOIN artifact ON artifact.id = pin.artifact ORDER BY pin.created_ms, pin.artifact`
     )
-    .map(({ artifact, bytes, created_ms: createdMs, digest, kind, note, state }) => ({
-      artifact,
-      digest: fromBytes(digest),
-      kind,
-      bytes,
-      present: state === 0,
-      note,
-      createdMs
-    }))
+    .map(pin => ({ ...pin, present: Boolean(pin.present) }))
 
 /** Pins artifacts; a pin that exists gets the new note, unless that is empty. */
 export const add = (database: Database, artifacts: ReadonlyArray<ArtifactId>, note: string, now: number): void =>

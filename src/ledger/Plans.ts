@@ -76,31 +76,14 @@ export const ensurePlan = (
   )
   const snapshot = () => encodeSnapshot(nodes)
   if (known !== undefined) {
-    if (known.generation < seen)
-      database.run("UPDATE plan SET generation = ?, snapshot = ? WHERE id = ?", seen, snapshot(), known.id)
+    if (known.generation < seen) database.update("plan", known.id, { generation: seen, snapshot: snapshot() })
     return known.id
   }
-  const { id } = database.run(
-    "INSERT INTO plan (digest, pipeline, profile, nodes, cost_ms, generation, snapshot) VALUES (?, ?, ?, ?, 0, ?, ?)",
-    digest,
-    pipeline,
-    profile,
-    nodes.length,
-    seen,
-    snapshot()
-  )
-  nodes.forEach((node, seq) => {
-    const action =
-      node.key === undefined
-        ? undefined
-        : database.get<{ id: ActionId }>("SELECT id FROM action WHERE key = ?", toBytes(node.key))
-    database.run(
-      "INSERT INTO plan_node (plan, seq, label, action) VALUES (?, ?, ?, ?)",
-      id,
-      seq,
-      node.label,
-      action?.id ?? null
-    )
+  const about = { digest, pipeline, profile, nodes: nodes.length, cost_ms: 0, generation: seen }
+  const id = database.insert("plan", { ...about, snapshot: snapshot() })
+  nodes.forEach(({ key, label }, seq) => {
+    const action = key && database.value<ActionId>("SELECT id FROM action WHERE key = ?", toBytes(key))
+    database.insert("plan_node", { plan: id, seq, label, action })
   })
   database.run(
     `UPDATE plan SET cost_ms = (SELECT coalesce(sum(cost), 0) FROM (

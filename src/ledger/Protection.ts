@@ -56,12 +56,12 @@ const inUse = (database: Database, here: Here): ReadonlySet<ArtifactId> => {
       "SELECT artifact FROM execution JOIN input ON input.action = execution.action WHERE run = ? AND status = 'running'",
       run.id
     )
-    const plan = database.get<{ plan: number }>(
+    const plan = database.value<number>(
       "SELECT plan FROM run WHERE pipeline = ? AND profile = ? AND plan IS NOT NULL ORDER BY id DESC LIMIT 1",
       run.pipeline,
       run.profile
     )
-    if (plan !== undefined) for (const artifact of ofPlan(database, plan.plan, [], false)) used.add(artifact)
+    if (plan !== undefined) for (const artifact of ofPlan(database, plan, [], false)) used.add(artifact)
   }
   const held = Held.heldBy(
     database,

@@ -1,9 +1,10 @@
 /** References: what people type to mean a run, an action, an artifact or an object. */
 import { ConfigError } from "../pipeline/ConfigError.ts"
-import { type Digest, fromBytes, short } from "../pipeline/Digest.ts"
+import { type Digest, short } from "../pipeline/Digest.ts"
 import { closest } from "../pipeline/Suggestion.ts"
 import { bytes } from "../pipeline/units.ts"
 import type { ActionId, ArtifactId } from "./Actions.ts"
+import { artifactColumns, type ArtifactLine, hex } from "./columns.ts"
 import type { Database } from "./Database.ts"
 import type { RunId } from "./Runs.ts"
 
@@ -55,7 +56,7 @@ const find = (database: Database, text: string): ReadonlyArray<Reference> => {
     if (tag === "run") return /^\d+$/.test(rest) ? runs(database, Number(rest)) : []
     return byPrefix(database, rest, [tag])
   }
-  if (text === newest) return runs(database, database.get<{ id: number | null }>("SELECT max(id) AS id FROM run")?.id)
+  if (text === newest) return runs(database, database.value("SELECT max(id) FROM run"))
   const run = /^\d{1,15}$/.test(text) ? runs(database, Number(text)) : []
   if (run.length > 0) return run
   const named = byName(database, text)
@@ -90,11 +91,7 @@ const byName = (database: Database, text: string): ReadonlyArray<Reference> => {
   const name = splitName(database, text)
   if (name === undefined) return []
   const { label, pipeline } = name
-  if (label === undefined)
-    return runs(
-      database,
-      database.get<{ id: number }>("SELECT max(id) AS id FROM run WHERE pipeline = ?", pipeline)?.id
-    )
+  if (label === undefined) return runs(database, database.value("SELECT max(id) FROM run WHERE pipeline = ?", pipeline))
   const action = actionOfLabel(database, pipeline, label)
   return action === undefined ? [] : [{ _tag: "action", ...action, label }]
 }
@@ -114,12 +111,12 @@ const actionOfLabel = (
       pipeline
     )
     for (const { plan, run } of plans) {
-      const found = database.get<{ action: number }>(
+      const action = database.value<number>(
         "SELECT action FROM plan_node WHERE plan = ? AND label = ? AND action IS NOT NULL",
         plan,
         label
       )
-      if (found !== undefined) return { run, action: found.action }
+      if (action !== undefined) return { run, action }
     }
     return undefined
   }
@@ -133,44 +130,35 @@ const actionOfLabel = (
   const planned = inPlan()
   const action = executed !== undefined && executed.run > (planned?.run ?? 0) ? executed.action : planned?.action
   if (action === undefined) return undefined
-  const { key } = database.get<{ key: Buffer }>("SELECT key FROM action WHERE id = ?", action)!
-  return { id: action, key: fromBytes(key) }
+  return { id: action, key: database.value<Digest>(`SELECT ${hex("key")} FROM action WHERE id = ?`, action)! }
 }
 
 const byPrefix = (database: Database, text: string, tags: ReadonlyArray<ReferenceTag>): ReadonlyArray<Reference> => {
   const prefix = text.toLowerCase()
   if (!/^[0-9a-f]+$/.test(prefix) || prefix.length < shortestPrefix || prefix.length > 64) return []
-  const from = Buffer.from(prefix.padEnd(64, "0"), "hex")
-  const to = Buffer.from(prefix.padEnd(64, "f"), "hex")
+  const asked = <R>(column: string, rest: string, table: string) =>
+    database.all<R & { readonly id: number }>(
+      `SELECT id, ${hex(column)} AS ${column}${rest} FROM ${table} WHERE ${column} BETWEEN ? AND ? ORDER BY ${table}.${column} LIMIT ${listed + 1}`,
+      Buffer.from(prefix.padEnd(64, "0"), "hex"),
+      Buffer.from(prefix.padEnd(64, "f"), "hex")
+    )
   return tags.flatMap((tag): ReadonlyArray<Reference> => {
     switch (tag) {
       case "run":
         return []
       case "action":
-        return database
-          .all<{ id: number; key: Buffer; label: string | null }>(
-            `SELECT id, key, (SELECT label FROM execution WHERE execution.action = action.id ORDER BY id DESC LIMIT 1) AS label
-             FROM action WHERE key BETWEEN ? AND ? ORDER BY key LIMIT ${listed + 1}`,
-            from,
-            to
-          )
-          .map(({ id, key, label }) => ({ _tag: "action", id, key: fromBytes(key), label: label ?? undefined }))
+        return asked<{ key: Digest; label: string | null }>(
+          "key",
+          ", (SELECT label FROM execution WHERE execution.action = action.id ORDER BY id DESC LIMIT 1) AS label",
+          "action"
+        ).map(row => ({ _tag: "action", ...row, label: row.label ?? undefined }))
       case "artifact":
-        return database
-          .all<{ id: number; digest: Buffer; kind: string }>(
-            `SELECT id, digest, kind FROM artifact WHERE digest BETWEEN ? AND ? ORDER BY digest LIMIT ${listed + 1}`,
-            from,
-            to
-          )
-          .map(({ digest, id, kind }) => ({ _tag: "artifact", id, digest: fromBytes(digest), kind }))
+        return asked<{ digest: Digest; kind: string }>("digest", ", kind", "artifact").map(row => ({
+          _tag: "artifact",
+          ...row
+        }))
       case "object":
-        return database
-          .all<{ id: number; digest: Buffer }>(
-            `SELECT id, digest FROM object WHERE digest BETWEEN ? AND ? ORDER BY digest LIMIT ${listed + 1}`,
-            from,
-            to
-          )
-          .map(({ digest, id }) => ({ _tag: "object", id, digest: fromBytes(digest) }))
+        return asked<{ digest: Digest }>("digest", "", "object").map(row => ({ _tag: "object", ...row }))
     }
   })
 }
@@ -183,7 +171,7 @@ const describe = (database: Database, reference: Reference): string => {
     case "action":
       return `action:${short(reference.key)}  ${reference.label ?? "never executed"}`
     case "artifact": {
-      const size = database.get<{ bytes: number }>("SELECT bytes FROM artifact WHERE id = ?", reference.id)!.bytes
+      const size = database.value<number>("SELECT bytes FROM artifact WHERE id = ?", reference.id)!
       return `artifact:${short(reference.digest)}  ${reference.kind}, ${bytes(size)}`
     }
     case "object":
@@ -204,7 +192,7 @@ const unknown = (database: Database, text: string, accepted: ReadonlyArray<Refer
   const error = (message: string, advice: string) => new ConfigError({ at: text, message, advice })
   const found = find(database, text)
   if (found.length > 0) return error(`is ${found[0]!._tag === "run" ? "a run" : `an ${found[0]!._tag}`}`, fallback)
-  const last = database.get<{ id: number | null }>("SELECT max(id) AS id FROM run")?.id
+  const last = database.value<number | null>("SELECT max(id) FROM run")
   const number = /^(?:run:)?(\d+)$/.exec(text)
   if (number !== null || text === newest)
     return error(
@@ -236,61 +224,42 @@ const unknown = (database: Database, text: string, accepted: ReadonlyArray<Refer
 }
 
 /** An artifact by the name that it has in what was referred to: an output port, or a target. */
-export interface NamedArtifact {
-  readonly name: string
+export interface NamedArtifact extends ArtifactLine {
   readonly id: ArtifactId
-  readonly digest: Digest
 }
 
-/** The artifacts that a reference stands for: itself, the outputs of an action, or the targets of a run. */
-export const artifactsOf = (database: Database, reference: Reference): ReadonlyArray<NamedArtifact> => {
-  switch (reference._tag) {
-    case "artifact":
-      return [{ name: reference.kind, id: reference.id, digest: reference.digest }]
-    case "action":
-      return artifacts(
-        database,
-        "SELECT port AS name, artifact.id, digest FROM output JOIN artifact ON artifact.id = output.artifact WHERE action = ? ORDER BY port",
-        reference.id
-      )
-    case "run":
-      return artifacts(
-        database,
-        "SELECT name, artifact.id, digest FROM target JOIN artifact ON artifact.id = target.artifact WHERE run = ? ORDER BY name",
-        reference.id
-      )
-    case "object":
-      return artifacts(
-        database,
-        `SELECT path AS name, artifact.id, digest FROM artifact_object JOIN artifact ON artifact.id = artifact_object.artifact
-         WHERE object = ? ORDER BY artifact.id`,
-        reference.id
-      )
-  }
-}
-
-const artifacts = (database: Database, sql: string, id: number): ReadonlyArray<NamedArtifact> =>
-  database
-    .all<{ name: string; id: number; digest: Buffer }>(sql, id)
-    .map(({ digest, id: artifact, name }) => ({ name, id: artifact, digest: fromBytes(digest) }))
-
-/** The one artifact that a reference stands for. Throws ConfigError where it stands for none or several. */
-export const resolveArtifact = (database: Database, text: string): NamedArtifact => {
+/** The artifacts that a reference stands for: itself, the outputs of an action, or the targets of a run. Each once; never none. Throws ConfigError. */
+export const artifactsOf = (database: Database, text: string): ReadonlyArray<NamedArtifact> => {
   const reference = resolve(database, text)
-  const found = artifactsOf(database, reference)
-  if (found.length === 1) return found[0]!
-  const [what, parts] = reference._tag === "run" ? ["run", "targets"] : ["action", "outputs"]
+  const sql = {
+    artifact: "SELECT kind AS name, id AS artifact FROM artifact WHERE id = ?",
+    action: "SELECT port AS name, artifact FROM output WHERE action = ?",
+    run: "SELECT name, artifact FROM target WHERE run = ?",
+    object: "SELECT path AS name, artifact FROM artifact_object WHERE object = ?"
+  }[reference._tag]
+  const found = database.all<NamedArtifact>(
+    `SELECT min(named.name) AS name, artifact.id, ${artifactColumns} FROM (${sql}) AS named JOIN artifact ON artifact.id = named.artifact
+     GROUP BY artifact.id ORDER BY 1`,
+    reference.id
+  )
+  if (found.length > 0) return found
   throw new ConfigError({
     at: text,
-    message:
-      found.length === 0 ? `this ${what} has no ${parts}` : `this ${what} has ${found.length} ${parts}; name one`,
-    ...(found.length === 0
-      ? {}
-      : {
-          advice: found
-            .slice(0, listed)
-            .map(({ digest, name }) => `${short(digest)}  ${name}`)
-            .join("\n  ")
-        })
+    message: reference._tag === "run" ? "the run came to no target" : "the action has returned nothing yet",
+    advice: `\`pipeline show ${/^[0-9a-f]{64}$/.test(text) ? short(text as Digest) : text}\` says more`
+  })
+}
+
+/** The one artifact that a reference stands for; where it stands for several, that of a kind. Throws ConfigError. */
+export const artifactOf = (database: Database, text: string, kind?: string): NamedArtifact => {
+  const all = artifactsOf(database, text)
+  const ofKind = all.filter(artifact => artifact.kind === kind)
+  const [only, ...others] = ofKind.length === 1 ? ofKind : all
+  if (others.length === 0) return only!
+  const named = all.slice(0, listed).map(({ digest, kind: its, name }) => `${short(digest)} (${name}, ${its})`)
+  throw new ConfigError({
+    at: text,
+    message: `stands for ${all.length} artifacts`,
+    advice: `name one: ${named.join(", ")}`
   })
 }

@@ -1,9 +1,9 @@
 /** Runs as they are shown: their rows, and what became of those whose process is gone. */
 import type { Database } from "./Database.ts"
 import type { Owner } from "./Leases.ts"
-import type { RunId, RunStatus } from "./Runs.ts"
+import type { RunCounts, RunId, RunStatus } from "./Runs.ts"
 
-export interface RunRow {
+export interface RunRow extends RunCounts {
   readonly id: RunId
   readonly pipeline: string
   readonly profile: string
@@ -17,11 +17,6 @@ export interface RunRow {
   readonly host: string
   readonly boot: string
   readonly pid: number
-  readonly executed: number
-  readonly reused: number
-  readonly failed: number
-  readonly skipped: number
-  readonly savedMs: number
 }
 
 /** The columns of a `RunRow`, for a SELECT from `run`. */

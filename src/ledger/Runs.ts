@@ -4,12 +4,22 @@ import type { ErrorClass } from "../pipeline/StageError.ts"
 import { type ActionId, artifactId } from "./Actions.ts"
 import type { Database } from "./Database.ts"
 import * as Held from "./Held.ts"
+import { planCost } from "./History.ts"
 import type { Owner } from "./Leases.ts"
 import { ensurePlan, type ResolvedNode } from "./Plans.ts"
 
 export type RunId = number
 export type ExecutionId = number
 export type RunStatus = "running" | "done" | "failed" | "interrupted" | "crashed"
+
+/** How many nodes came to what, and what reusing saved. */
+export interface RunCounts {
+  readonly executed: number
+  readonly reused: number
+  readonly failed: number
+  readonly skipped: number
+  readonly savedMs: number
+}
 
 export interface RunStart {
   readonly pipeline: string
@@ -22,20 +32,10 @@ export interface RunStart {
   readonly now: number
 }
 
-export const begin = (database: Database, start: RunStart): RunId =>
-  database.run(
-    "INSERT INTO run (pipeline, profile, status, started_ms, command, program, host, boot, pid) VALUES (?, ?, 'running', ?, ?, ?, ?, ?, ?)",
-    start.pipeline,
-    start.profile,
-    start.now,
-    start.command,
-    start.program,
-    start.owner.host,
-    start.owner.boot,
-    start.owner.pid
-  ).id
+export const begin = (database: Database, { now, owner: { boot, host, pid }, ...start }: RunStart): RunId =>
+  database.insert("run", { ...start, status: "running", started_ms: now, host, boot, pid })
 
-export interface RunEnd {
+export interface RunEnd extends Omit<RunCounts, "savedMs"> {
   readonly status: Exclude<RunStatus, "running">
   readonly now: number
   readonly nodes: ReadonlyArray<ResolvedNode>
@@ -44,34 +44,24 @@ export interface RunEnd {
   readonly pipeline: string
   readonly profile: string
   readonly targets: ReadonlyArray<{ readonly name: string; readonly digest: Digest }>
-  readonly executed: number
-  readonly reused: number
-  readonly failed: number
-  readonly skipped: number
-  readonly savedMs: number
+  /** What computing the nodes that ran took, in milliseconds. */
+  readonly executedMs: number
 }
 
-export const finish = (database: Database, run: RunId, end: RunEnd): void =>
+/** Returns the milliseconds that reusing results has saved. */
+export const finish = (database: Database, run: RunId, end: RunEnd): number =>
   database.immediate(() => {
     Held.release(database, run)
     const plan = ensurePlan(database, end.pipeline, end.profile, end.nodes, end.generation)
-    database.run(
-      "UPDATE run SET plan = ?, status = ?, ended_ms = ?, executed = ?, reused = ?, failed = ?, skipped = ?, saved_ms = ? WHERE id = ?",
-      plan,
-      end.status,
-      end.now,
-      end.executed,
-      end.reused,
-      end.failed,
-      end.skipped,
-      end.savedMs,
-      run
-    )
+    const { executed, failed, now, reused, skipped, status } = end
+    const saved = reused === 0 ? 0 : Math.max(0, planCost(database, plan) - end.executedMs)
+    const counts = { executed, reused, failed, skipped, saved_ms: Math.round(saved) }
+    database.update("run", run, { plan, status, ended_ms: now, ...counts })
     for (const { digest, name } of end.targets) {
       const artifact = artifactId(database, digest)
-      if (artifact !== undefined)
-        database.run("INSERT OR REPLACE INTO target (run, name, artifact) VALUES (?, ?, ?)", run, name, artifact)
+      if (artifact !== undefined) database.insert("target", { run, name, artifact }, "OR REPLACE")
     }
+    return saved
   })
 
 /** Runs of this host that say they are running but whose process is gone are marked as crashed, their executions as lost. */
@@ -85,7 +75,7 @@ export const markCrashed = (database: Database, owner: Owner, alive: (pid: numbe
   if (dead.length === 0) return
   database.immediate(() => {
     for (const { id } of dead) {
-      database.run("UPDATE run SET status = 'crashed' WHERE id = ?", id)
+      database.update("run", id, { status: "crashed" })
       Held.release(database, id)
       database.run("UPDATE execution SET status = 'lost' WHERE run = ? AND status = 'running'", id)
     }
@@ -102,16 +92,8 @@ export interface ExecutionStart {
   readonly log: string
 }
 
-export const beginExecution = (database: Database, start: ExecutionStart): ExecutionId =>
-  database.run(
-    "INSERT INTO execution (action, run, label, attempt, status, started_ms, log) VALUES (?, ?, ?, ?, 'running', ?, ?)",
-    start.action,
-    start.run,
-    start.label,
-    start.attempt,
-    start.now,
-    start.log
-  ).id
+export const beginExecution = (database: Database, { now, ...start }: ExecutionStart): ExecutionId =>
+  database.insert("execution", { ...start, status: "running", started_ms: now })
 
 export interface ExecutionEnd {
   readonly status: "done" | "failed" | "interrupted"
@@ -123,16 +105,14 @@ export interface ExecutionEnd {
 }
 
 export const finishExecution = (database: Database, execution: ExecutionId, end: ExecutionEnd): void =>
-  void database.run(
-    "UPDATE execution SET status = ?, class = ?, message = ?, ended_ms = ?, cpu_ms = ?, peak_kib = ? WHERE id = ?",
-    end.status,
-    end.class ?? null,
-    end.message ?? null,
-    end.now,
-    end.cpuMs ?? null,
-    end.peakKib ?? null,
-    execution
-  )
+  database.update("execution", execution, {
+    status: end.status,
+    class: end.class,
+    message: end.message,
+    ended_ms: end.now,
+    cpu_ms: end.cpuMs,
+    peak_kib: end.peakKib
+  })
 
 export interface EventRow {
   readonly atMs: number
@@ -144,14 +124,5 @@ export interface EventRow {
 
 export const recordEvents = (database: Database, run: RunId, events: ReadonlyArray<EventRow>): void =>
   database.immediate(() => {
-    for (const event of events) {
-      database.run(
-        "INSERT INTO event (run, at_ms, type, label, data) VALUES (?, ?, ?, ?, ?)",
-        run,
-        event.atMs,
-        event.type,
-        event.label ?? null,
-        event.data
-      )
-    }
+    for (const { atMs, data, label, type } of events) database.insert("event", { run, at_ms: atMs, type, label, data })
   })

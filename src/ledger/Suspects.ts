@@ -2,9 +2,10 @@
  * Results that were computed from damaged bytes. They stay for looking, but are no hits: the next run that comes to such an action makes it
  * again. If the same bytes come out, all below is as good as before; if not, what was computed from them gets other keys, as always.
  */
-import { type Digest, fromBytes, toBytes } from "../pipeline/Digest.ts"
+import { type Digest, toBytes } from "../pipeline/Digest.ts"
 import { type ActionId, type ArtifactId, nextGeneration } from "./Actions.ts"
 import * as Checked from "./Checked.ts"
+import { hex } from "./columns.ts"
 import type { Database } from "./Database.ts"
 import type { ExecutionId } from "./Runs.ts"
 
@@ -23,7 +24,7 @@ export interface Damage {
  */
 export const distrust = (database: Database, { digest, size }: Damage, now: number): ReadonlyArray<Digest> =>
   database.immediate(() => {
-    const known = database.get<{ size: number }>("SELECT size FROM object WHERE digest = ?", toBytes(digest))?.size ?? 0
+    const known = database.value<number>("SELECT size FROM object WHERE digest = ?", toBytes(digest)) ?? 0
     if (Math.max(size, known) <= smallUpTo) return []
     const since = Checked.lastGood(database, digest) ?? -1
     Checked.forget(database, digest, now)
@@ -39,18 +40,12 @@ export const distrust = (database: Database, { digest, size }: Damage, now: numb
     }
     addBorrowers(database, tainted)
     if (tainted.size === 0) return []
-    const last = database.get<{ id: number | null }>("SELECT max(id) AS id FROM execution")!.id ?? 0
-    for (const action of tainted.keys())
-      database.run(
-        "INSERT OR REPLACE INTO suspect (action, object, execution, checkpoint, at_ms) VALUES (?, ?, ?, 1, ?)",
-        action,
-        toBytes(digest),
-        last,
-        now
-      )
+    const execution = database.value<number | null>("SELECT max(id) FROM execution") ?? 0
+    const mark = { object: toBytes(digest), execution, checkpoint: 1, at_ms: now }
+    for (const action of tainted.keys()) database.insert("suspect", { action, ...mark }, "OR REPLACE")
     nextGeneration(database)
     return [...tainted.keys()].map(action =>
-      fromBytes(database.get<{ key: Buffer }>("SELECT key FROM action WHERE id = ?", action)!.key)
+      database.value<Digest>(`SELECT ${hex("key")} FROM action WHERE id = ?`, action)!
     )
   })
 
@@ -109,11 +104,8 @@ export const checkpointDropped = (database: Database, key: Digest): void =>
     toBytes(key)
   )
 
-const first = (database: Database, sql: string, id: number): Digest | undefined => {
-  if (keys(database).length === 0) return undefined
-  const row = database.get<{ object: Buffer }>(sql, id)
-  return row === undefined ? undefined : fromBytes(row.object)
-}
+const first = (database: Database, sql: string, id: number): Digest | undefined =>
+  keys(database).length === 0 ? undefined : database.value<Digest>(sql, id)
 
 /** The damaged object that an action had read, or an action above it. */
 export const ofAction = (database: Database, action: ActionId): Digest | undefined =>
@@ -121,7 +113,7 @@ export const ofAction = (database: Database, action: ActionId): Digest | undefin
     database,
     `WITH RECURSIVE above (id) AS (SELECT ? UNION SELECT output.action FROM above JOIN input ON input.action = above.id
        JOIN output ON output.artifact = input.artifact)
-     SELECT object FROM above JOIN suspect ON suspect.action = above.id LIMIT 1`,
+     SELECT ${hex("object")} FROM above JOIN suspect ON suspect.action = above.id LIMIT 1`,
     action
   )
 
@@ -130,17 +122,17 @@ export const ofArtifact = (database: Database, artifact: ArtifactId): Digest | u
   first(
     database,
     `WITH RECURSIVE above (id) AS (SELECT ? UNION SELECT parent FROM above JOIN edge ON child = id)
-     SELECT object FROM above JOIN output ON output.artifact = above.id JOIN suspect ON suspect.action = output.action LIMIT 1`,
+     SELECT ${hex("object")} FROM above JOIN output ON output.artifact = above.id JOIN suspect ON suspect.action = output.action LIMIT 1`,
     artifact
   )
 
 /** The keys of all marked actions. */
 export const keys = (database: Database): ReadonlyArray<Digest> =>
-  database.column<Buffer>("SELECT key FROM suspect JOIN action ON action.id = suspect.action").map(fromBytes)
+  database.column(`SELECT ${hex("key")} FROM suspect JOIN action ON action.id = suspect.action`)
 
 /** Actions that have a result, and are marked. */
 export const count = (database: Database): number =>
-  database.get<{ n: number }>("SELECT count(*) AS n FROM suspect WHERE action IN (SELECT action FROM output)")!.n
+  database.value("SELECT count(*) FROM suspect WHERE action IN (SELECT action FROM output)")!
 
 /** What those returned, by the label of their last execution. */
 export const labels = (database: Database): ReadonlyArray<string> =>

@@ -1,7 +1,8 @@
 /** Why an action ran: the smallest part of its key that differs from the nearest earlier action, or what else made it run. */
-import { type Digest, fromBytes, toBytes } from "../pipeline/Digest.ts"
+import { type Digest, toBytes } from "../pipeline/Digest.ts"
 import { actionKey, type KeyComponents, type KeyInput } from "../pipeline/Key.ts"
 import type { ActionId } from "./Actions.ts"
+import { hex, stateName } from "./columns.ts"
 import type { Database } from "./Database.ts"
 import { type Difference, differences, inputName } from "./Difference.ts"
 import type { ExecutionId, RunId } from "./Runs.ts"
@@ -28,38 +29,25 @@ export interface Explanation {
   readonly parameters: string
 }
 
-interface ActionRow {
-  readonly id: number
-  readonly key: Buffer
-  readonly stage: string
-  readonly code: Buffer
-  readonly detail: string
-  readonly engine: string
-  readonly parameters: string
-}
-
 /** Everything that the key of a recorded action consists of. */
 export const componentsOf = (
   database: Database,
   action: ActionId
 ): { readonly components: KeyComponents; readonly codeDetail: string; readonly key: Digest } | undefined => {
-  const row = database.get<ActionRow>(
-    `SELECT action.id, action.key, stage.name AS stage, code.digest AS code, code.detail, engine, parameters
+  const row = database.get<Omit<KeyComponents, "inputs"> & { readonly key: Digest; readonly codeDetail: string }>(
+    `SELECT ${hex("action.key")} AS key, code.detail AS codeDetail, stage.name AS stage, ${hex("code.digest")} AS code, engine, parameters
      FROM action JOIN stage ON stage.id = action.stage JOIN code ON code.id = action.code WHERE action.id = ?`,
     action
   )
   if (row === undefined) return undefined
   const inputs = database
-    .all<{ port: string; name: string | null; digest: Buffer }>(
-      "SELECT port, name, digest FROM input JOIN artifact ON artifact.id = input.artifact WHERE action = ? ORDER BY seq",
+    .all<{ port: string; name: string | null; digest: Digest }>(
+      `SELECT port, name, ${hex("digest")} AS digest FROM input JOIN artifact ON artifact.id = input.artifact WHERE action = ? ORDER BY seq`,
       action
     )
-    .map((input): KeyInput => ({ port: input.port, name: input.name ?? undefined, digest: fromBytes(input.digest) }))
-  return {
-    key: fromBytes(row.key),
-    codeDetail: row.detail,
-    components: { stage: row.stage, code: fromBytes(row.code), engine: row.engine, parameters: row.parameters, inputs }
-  }
+    .map((input): KeyInput => ({ ...input, name: input.name ?? undefined }))
+  const { codeDetail, key, ...components } = row
+  return { key, codeDetail, components: { ...components, inputs } }
 }
 
 /** Looks this far back for the nearest action of a label. */
@@ -77,8 +65,8 @@ export const nearest = (
   before?: ExecutionId,
   key: Digest = actionKey(components)
 ): EarlierAction | undefined => {
-  const executions = database.all<{ action: number; run: number; started_ms: number }>(
-    `SELECT action, max(id) AS id, run, started_ms FROM execution WHERE label = ? AND id < ? GROUP BY action ORDER BY id DESC LIMIT ${considered}`,
+  const executions = database.all<Pick<EarlierAction, "action" | "run" | "startedMs">>(
+    `SELECT action, max(id) AS id, run, started_ms AS startedMs FROM execution WHERE label = ? AND id < ? GROUP BY action ORDER BY id DESC LIMIT ${considered}`,
     label,
     before ?? Number.MAX_SAFE_INTEGER
   )
@@ -90,14 +78,7 @@ export const nearest = (
     const size = differences(found.components, components, undefined, undefined).length
     if (size >= fewest) continue
     fewest = size
-    best = {
-      action: execution.action,
-      key: found.key,
-      run: execution.run,
-      startedMs: execution.started_ms,
-      components: found.components,
-      codeDetail: found.codeDetail
-    }
+    best = { ...execution, ...found }
   }
   return best
 }
@@ -257,9 +238,9 @@ const againBecause = (
   }
   const noted = run === undefined ? undefined : remakeNote(database, run, label)
   if (noted !== undefined) return noted
-  const gone = database.get<{ port: string; state: number }>(
-    `SELECT port, state FROM output JOIN artifact ON artifact.id = output.artifact JOIN action ON action.id = output.action
-     WHERE action.key = ? AND state <> 0`,
+  const gone = database.get<{ port: string; state: string }>(
+    `SELECT port, ${stateName} AS state FROM output JOIN artifact ON artifact.id = output.artifact JOIN action ON action.id = output.action
+     WHERE action.key = ? AND artifact.state <> 0`,
     toBytes(key)
   )
   const suspect =
@@ -267,24 +248,22 @@ const againBecause = (
       ? database.get("SELECT 1 FROM suspect JOIN action ON action.id = suspect.action WHERE key = ?", toBytes(key))
       : undefined
   if (suspect !== undefined) return fromDamaged
-  if (run === undefined && gone !== undefined) return `the bytes of its output ${gone.port} are ${goneWord(gone.state)}`
+  if (run === undefined && gone !== undefined) return `the bytes of its output ${gone.port} are ${gone.state}`
   return "its result was asked for anew"
 }
 
 /** Why a suspect result is made again. */
 export const fromDamaged = "its result was computed from damaged bytes"
 
-const goneWord = (state: number) => (state === 1 ? "collected" : "lost")
-
 /** What the run itself noted when it computed a known result again. */
 const remakeNote = (database: Database, run: RunId, label: string): string | undefined => {
-  const row = database.get<{ data: string }>(
+  const data = database.value<string>(
     "SELECT data FROM event WHERE run = ? AND type = 'started' AND label = ? ORDER BY id LIMIT 1",
     run,
     label
   )
-  if (row === undefined) return undefined
-  const { remake } = JSON.parse(row.data) as { readonly remake?: unknown }
+  if (data === undefined) return undefined
+  const { remake } = JSON.parse(data) as { readonly remake?: unknown }
   return typeof remake === "string" ? remake : undefined
 }
 

@@ -83,10 +83,10 @@ const remember = <A extends object>(result: A, ...from: ReadonlyArray<object>): 
 
 /** `file:line:column`; a file below the working directory is written relative to it. */
 export const format = (position: Position): string =>
-  `${displayPath(position.file)}:${position.line}:${position.column}`
+  `${fromHere(position.file.startsWith("file:///") ? fileURLToPath(position.file) : position.file)}:${position.line}:${position.column}`
 
-const displayPath = (file: string) => {
-  const path = file.startsWith("file:///") ? fileURLToPath(file) : file
+/** A path as one would type it here: relative, unless it lies elsewhere. */
+export const fromHere = (path: string): string => {
   if (!isAbsolute(path)) return path
   const below = relative(process.cwd(), path)
   return below === "" || below.startsWith("..") || isAbsolute(below) ? path : below

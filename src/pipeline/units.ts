@@ -20,6 +20,9 @@ export const count = (value: number): string =>
     ? String(value).replaceAll(/\B(?=(\d{3})+$)/g, ",")
     : value.toLocaleString("en-US")
 
+/** `1 object`, `1,200 objects`. */
+export const plural = (n: number, noun: string): string => `${count(n)} ${noun}${n === 1 ? "" : "s"}`
+
 /** `0.4 s`, `12 s`, `2 min 3 s`, `5 h 12 min`, `3 d 4 h`. */
 export const duration = (ms: number): string => {
   const seconds = ms / 1000
@@ -42,10 +45,7 @@ export const ago = (ms: number): string => {
     [3600, "hour"],
     [60, "minute"]
   ] as const) {
-    if (seconds >= size) {
-      const n = Math.floor(seconds / size)
-      return `${n} ${unit}${n === 1 ? "" : "s"} ago`
-    }
+    if (seconds >= size) return `${plural(Math.floor(seconds / size), unit)} ago`
   }
   return seconds < 5 ? "just now" : `${seconds} seconds ago`
 }

@@ -1,4 +1,5 @@
-/** What happens during a run, as data. The terminal, the ledger and `--json` listen; none of them is known here. */
+/** What happens during a run, as data. The terminal, the ledger and `--json` listen; none of them is called here. */
+import type { RunCounts } from "../ledger/Runs.ts"
 import type { ErrorClass } from "../pipeline/StageError.ts"
 import type { Progress } from "../pipeline/StageContext.ts"
 
@@ -78,17 +79,12 @@ export type RunEvent =
       readonly log: string
     }
   | { readonly type: "warning"; readonly message: string }
-  | {
+  | ({
       readonly type: "run-ended"
       readonly run: number
       readonly status: "done" | "failed" | "interrupted"
-      readonly executed: number
-      readonly reused: number
-      readonly failed: number
-      readonly skipped: number
       readonly ms: number
-      readonly savedMs: number
-    }
+    } & RunCounts)
 
 /** Everything but progress is worth keeping in the ledger. */
 export const isLasting = (event: RunEvent): boolean => event.type !== "progress"

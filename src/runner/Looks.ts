@@ -1,10 +1,10 @@
 /** What a key is made from, looked at a second time: whether it is still the same, and in words what is not. */
-import { relative } from "node:path"
+import { changedNames, decodeDetail, jsonDifferences } from "../ledger/Difference.ts"
 import { actionKey } from "../pipeline/Key.ts"
-import { canonical, type Digest, type Json, sha256 } from "../pipeline/Digest.ts"
+import { canonical, type Digest, sha256 } from "../pipeline/Digest.ts"
 import type { ReadyAction } from "./Action.ts"
 import type { Seen } from "./Ports.ts"
-import { ownField } from "../pipeline/ownField.ts"
+import { fromHere } from "../pipeline/Origin.ts"
 
 /** The key that an action has by what was seen. */
 export const keyOf = ({ components, node }: ReadyAction, { code, identity }: Seen): Digest =>
@@ -22,7 +22,7 @@ export const difference = (action: ReadyAction, now: Seen, before: Seen = now): 
   const written = writtenFiles(before.files, now.files)
   if (parameters !== action.components.parameters) {
     const names = written.length > 0 ? written : now.files.map(([path]) => fromHere(path))
-    const places = changedPlaces(JSON.parse(action.components.parameters) as Json, JSON.parse(parameters) as Json)
+    const places = changedPlaces(action.components.parameters, parameters)
     found.push(`what its parameters stand for changed${inParentheses(names.length > 0 ? names : places)}`)
   } else if (written.length > 0) found.push(`${some(written)} ${written.length === 1 ? "was" : "were"} written to`)
   return found.length === 0 ? undefined : found.join(", and ")
@@ -47,11 +47,6 @@ const some = (names: ReadonlyArray<string>): string =>
 
 const inParentheses = (names: ReadonlyArray<string>): string => (names.length === 0 ? "" : ` (${some(names)})`)
 
-const fromHere = (path: string): string => {
-  const shorter = relative(process.cwd(), path)
-  return shorter.startsWith("..") || shorter === "" ? path : shorter
-}
-
 const writtenFiles = (before: Seen["files"], now: Seen["files"]): ReadonlyArray<string> => {
   const known = new Map(before)
   const still = new Set(now.map(([path]) => path))
@@ -63,25 +58,12 @@ const writtenFiles = (before: Seen["files"], now: Seen["files"]): ReadonlyArray<
 
 /** Modules and packages that differ, from the two details as the ledger keeps them. */
 const changedModules = (before: string, now: string): ReadonlyArray<string> => {
-  const [old, fresh] = [before, now].map(
-    text => JSON.parse(text) as { readonly [part: string]: { readonly [name: string]: unknown } | undefined }
-  )
-  return ["modules", "packages"].flatMap(part => {
-    const [was, is] = [old?.[part] ?? {}, fresh?.[part] ?? {}]
-    return [...new Set([...Object.keys(was), ...Object.keys(is)])].filter(
-      name => JSON.stringify(ownField(was, name)) !== JSON.stringify(ownField(is, name))
-    )
-  })
+  const [old, fresh] = [decodeDetail(before), decodeDetail(now)]
+  return [...changedNames(old.modules, fresh.modules), ...changedNames(old.packages, fresh.packages)]
 }
 
 /** Paths of the values that differ. */
-const changedPlaces = (before: Json, now: Json, path = ""): ReadonlyArray<string> => {
-  if (!isRecord(before) || !isRecord(now))
-    return JSON.stringify(before) === JSON.stringify(now) ? [] : path === "" ? [] : [path]
-  return [...new Set([...Object.keys(before), ...Object.keys(now)])].flatMap(name =>
-    changedPlaces(ownField(before, name) ?? null, ownField(now, name) ?? null, path === "" ? name : `${path}.${name}`)
+const changedPlaces = (before: string, now: string): ReadonlyArray<string> =>
+  jsonDifferences(JSON.parse(before), JSON.parse(now), []).flatMap(({ path = [] }) =>
+    path.length === 0 ? [] : [path.join(".")]
   )
-}
-
-const isRecord = (value: Json): value is { readonly [name: string]: Json } =>
-  typeof value === "object" && value !== null && !Array.isArray(value)

@@ -3,7 +3,7 @@ import { Cause, Clock, Effect, Exit } from "effect"
 import * as Actions from "../ledger/Actions.ts"
 import type { Database } from "../ledger/Database.ts"
 import * as Held from "../ledger/Held.ts"
-import { history, planCost } from "../ledger/History.ts"
+import { history } from "../ledger/History.ts"
 import type { LedgerError } from "../ledger/LedgerError.ts"
 import * as Leases from "../ledger/Leases.ts"
 import type { ResolvedNode } from "../ledger/Plans.ts"
@@ -27,15 +27,10 @@ export interface RunOptions {
   readonly broken?: () => boolean
 }
 
-export interface RunResult {
+export interface RunResult extends Runs.RunCounts {
   readonly run: Runs.RunId
   readonly status: "done" | "failed"
-  readonly executed: number
-  readonly reused: number
-  readonly failed: number
-  readonly skipped: number
   readonly ms: number
-  readonly savedMs: number
 }
 
 /** Hits are announced one by one in plans up to this size. */
@@ -222,14 +217,18 @@ const conclude = (
     const { plan } = resolver
     const now = yield* Clock.currentTimeMillis
     const nodes = resolvedNodes(plan, resolver)
-    const executed = summary?.executed.length ?? 0
-    const failed = summary?.failed.length ?? 0
-    const skipped = summary?.skipped.length ?? 0
+    const count = (of: "executed" | "reused" | "failed" | "skipped") => summary?.[of].length ?? 0
     // What an interrupted run never reached is none of these.
-    const reused = summary?.reused.length ?? 0
-    const status = ended ?? (failed > 0 || skipped > 0 ? "failed" : "done")
-    const savedMs = yield* ports.ledger(database => {
+    const counts = {
+      executed: count("executed"),
+      reused: count("reused"),
+      failed: count("failed"),
+      skipped: count("skipped")
+    }
+    const status = ended ?? (counts.failed > 0 || counts.skipped > 0 ? "failed" : "done")
+    const savedMs = yield* ports.ledger(database =>
       Runs.finish(database, run, {
+        ...counts,
         status,
         now,
         nodes,
@@ -237,29 +236,12 @@ const conclude = (
         pipeline: plan.pipeline,
         profile: plan.profile,
         targets: targetsOf(plan, resolver),
-        executed,
-        reused,
-        failed,
-        skipped,
-        savedMs: 0
+        executedMs: summary?.executedMs ?? 0
       })
-      const row = database.get<{ plan: number }>("SELECT plan FROM run WHERE id = ?", run)
-      const saved =
-        reused === 0 || row === undefined ? 0 : Math.max(0, planCost(database, row.plan) - (summary?.executedMs ?? 0))
-      database.run("UPDATE run SET saved_ms = ? WHERE id = ?", Math.round(saved), run)
-      return saved
-    })
-    yield* ports.emit({ type: "run-ended", run, status, executed, reused, failed, skipped, ms: now - started, savedMs })
-    return {
-      run,
-      status: status === "done" ? "done" : "failed",
-      executed,
-      reused,
-      failed,
-      skipped,
-      ms: now - started,
-      savedMs
-    }
+    )
+    const came = { ...counts, ms: now - started, savedMs }
+    yield* ports.emit({ type: "run-ended", run, status, ...came })
+    return { run, status: status === "done" ? "done" : "failed", ...came }
   })
 
 const resolvedNodes = (plan: Plan, resolver: Resolver): ReadonlyArray<ResolvedNode> =>

@@ -187,7 +187,7 @@ describe("pipeline gc", () => {
       ["pin", "--list"],
       ["cache", "trash"]
     ])
-      assert.match(await house.text(...args), /nothing was run yet|the trash is empty/)
+      assert.match(await house.text(...args), /nothing was ever run|the trash is empty/)
     assert.deepStrictEqual(house.snapshot(), before)
   })
 

@@ -1,6 +1,7 @@
 import * as fc from "fast-check"
 import { assert, describe, it } from "vitest"
-import { artifactsOf, resolve, resolveArtifact } from "../../src/ledger/References.ts"
+import { objectDetails } from "../../src/ledger/Details.ts"
+import { artifactOf, artifactsOf, resolve } from "../../src/ledger/References.ts"
 import { ConfigError } from "../../src/pipeline/ConfigError.ts"
 import { sha256 } from "../../src/pipeline/Digest.ts"
 import { LedgerScript, manifestOf } from "../support/ledgerScript.ts"
@@ -122,7 +123,7 @@ describe("references", () => {
     assert.deepInclude(resolve(database, object, ["artifact", "object"]), { _tag: "object", digest: object })
     const error = errorOf(() => resolve(database, object))
     assert.match(error.message, /is an object/)
-    const parts = artifactsOf(database, resolve(database, object, ["object"]))
+    const parts = objectDetails(database, object).partOf
     assert.deepStrictEqual(
       parts.map(part => part.digest),
       [first.done[1]!.outputs["weights"]!]
@@ -162,15 +163,15 @@ describe("references", () => {
 
   it("an action stands for its outputs, a run for its targets; where one is meant, several are an error", () => {
     assert.deepStrictEqual(
-      artifactsOf(database, resolve(database, "1")).map(({ name }) => name),
+      artifactsOf(database, "1").map(({ name }) => name),
       ["source.out", "train/a.log", "train/a.weights"]
     )
-    assert.strictEqual(resolveArtifact(database, "demo/source").digest, first.done[0]!.outputs["out"])
-    const error = errorOf(() => resolveArtifact(database, first.done[1]!.key))
-    assert.match(error.message, /has 2 outputs; name one/)
+    assert.strictEqual(artifactOf(database, "demo/source").digest, first.done[0]!.outputs["out"])
+    const error = errorOf(() => artifactOf(database, first.done[1]!.key))
+    assert.match(error.message, /stands for 2 artifacts/)
     assert.include(error.advice ?? "", "weights")
     const own = new LedgerScript()
     own.run({ executes: [{ label: "source", fails: "no" }] })
-    assert.match(errorOf(() => resolveArtifact(own.database, "demo/source")).message, /has no outputs/)
+    assert.match(errorOf(() => artifactOf(own.database, "demo/source")).message, /has returned nothing/)
   })
 })

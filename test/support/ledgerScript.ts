@@ -105,7 +105,7 @@ export class LedgerScript {
       reused: options.reuses?.length ?? 0,
       failed: (options.executes ?? []).filter(work => work.fails !== undefined).length,
       skipped: 0,
-      savedMs: 0
+      executedMs: Number.POSITIVE_INFINITY
     })
     return { run, done }
   }

@@ -179,7 +179,7 @@ export const fill = (random: Random): Effect.Effect<MaintenanceWorld> =>
           reused: used.length,
           failed: 0,
           skipped: 0,
-          savedMs: 0
+          executedMs: Number.POSITIVE_INFINITY
         })
       } else if (status === "crashed") database.run("UPDATE run SET status = 'crashed' WHERE id = ?", id)
       runs.push({ id, pipeline, status, startedMs, actions: nodes, targets })

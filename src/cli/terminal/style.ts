@@ -1,4 +1,5 @@
 /** Colours and signs of the terminal; plain text where colours are not wanted. */
+import { count } from "../../pipeline/units.ts"
 import { control, withoutColours } from "./terminal.ts"
 
 const wantsColour = (stream: NodeJS.WriteStream): boolean =>
@@ -46,6 +47,20 @@ export const table = (rows: ReadonlyArray<ReadonlyArray<string>>, right: Readonl
     )
     .join("\n")
 }
+
+/** The first lines of a long list, and how many more there are; none for an empty one. */
+export const first = <A>(
+  all: ReadonlyArray<A>,
+  most: number,
+  render: (shown: ReadonlyArray<A>) => string,
+  indent = "  "
+): ReadonlyArray<string> =>
+  all.length === 0
+    ? []
+    : [
+        render(all.slice(0, most)),
+        ...(all.length > most ? [`${indent}… and ${count(all.length - most)} more; --json lists all`] : [])
+      ]
 
 /** Columns that a text takes, without its colours. */
 export const width = (text: string): number => [...withoutColours(text)].length

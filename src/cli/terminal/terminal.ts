@@ -56,6 +56,11 @@ export const keepStdout = (): void => {
   syncBuiltinESMExports()
 }
 
+export const printJson = (value: unknown): void => print(JSON.stringify(value, null, 2))
+
+/** Prints lines to stdout. */
+export const print = (...lines: ReadonlyArray<string>): void => void stdout().write(`${lines.join("\n")}\n`)
+
 /** Prints data for another program as they are; on a terminal, as text. */
 export const printData = (text: string): void => {
   stdout().write(stdout().isTTY ? text : Buffer.from(text))

@@ -1,7 +1,6 @@
-/** Durations and sizes as people type them (`7d`, `50GB`), and counts as they read them (`1 object`, `12 objects`). */
+/** Durations and sizes as people type them: `7d`, `50GB`. */
 import { Effect } from "effect"
 import { ConfigError } from "../../pipeline/ConfigError.ts"
-import { count } from "../../pipeline/units.ts"
 
 const durations: Readonly<Record<string, number>> = {
   s: 1000,
@@ -50,6 +49,3 @@ export const parseDuration = (text: string, flag: string): Effect.Effect<number,
 /** Bytes. Units are decimal (kB, MB, GB), or binary with an i (KiB, MiB, GiB). */
 export const parseBytes = (text: string, flag: string): Effect.Effect<number, ConfigError> =>
   Effect.map(parse(text, sizes, flag, "50GB"), Math.round)
-
-/** `1 object`, `1,200 objects`. */
-export const plural = (n: number, noun: string): string => `${count(n)} ${noun}${n === 1 ? "" : "s"}`

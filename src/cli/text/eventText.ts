@@ -1,13 +1,12 @@
 /** The words for what happens during a run; both displays use them. */
-import { join, relative } from "node:path"
-import { bytes, count, duration } from "../../pipeline/units.ts"
+import { join } from "node:path"
+import { fromHere } from "../../pipeline/Origin.ts"
+import { bytes, count, duration, plural } from "../../pipeline/units.ts"
 import type { RunEvent } from "../../runner/Events.ts"
 import type { Pace } from "../terminal/pace.ts"
 import type { Style } from "../terminal/style.ts"
 
 type Of<T extends RunEvent["type"]> = Extract<RunEvent, { readonly type: T }>
-
-const plural = (n: number, noun: string) => `${count(n)} ${noun}${n === 1 ? "" : "s"}`
 
 export const heading = (event: Of<"run-started">, style: Style): string => {
   const toRun = event.toRun + event.unknown
@@ -65,10 +64,4 @@ export const progressText = (pace: Pace, now: number): string => {
 export const bar = (done: number, total: number, cells: number): string => {
   const filled = total <= 0 ? cells : Math.max(0, Math.min(cells, Math.floor((done / total) * cells)))
   return "█".repeat(filled) + "░".repeat(cells - filled)
-}
-
-/** A path as one would type it here: relative, unless it lies elsewhere. */
-export const fromHere = (path: string): string => {
-  const shown = relative(process.cwd(), path)
-  return shown.startsWith("..") ? path : shown
 }

@@ -2,11 +2,10 @@
 import { relative } from "node:path"
 import type { CollectionPlan, Dropped } from "../../ledger/Collection.ts"
 import { short } from "../../pipeline/Digest.ts"
-import { ago, bytes, count, duration } from "../../pipeline/units.ts"
+import { ago, bytes, count, duration, plural } from "../../pipeline/units.ts"
 import type { Collected, CollectOptions, Survey } from "../../runner/Collect.ts"
 import type { Leftover } from "../../runner/Leftovers.ts"
-import { plural } from "./amounts.ts"
-import { styleOf, table } from "../terminal/style.ts"
+import { first, styleOf, table } from "../terminal/style.ts"
 import { append } from "../../pipeline/lists.ts"
 import { stdout } from "../terminal/terminal.ts"
 
@@ -33,43 +32,39 @@ const reasonOf = (dropped: Dropped, intermediates: ReadonlySet<number>, { now }:
 
 const again = ({ costMs }: Dropped) => (costMs === undefined ? "unknown" : duration(costMs))
 
-export const asJson = (told: Told, context: Context): string => {
+export const asJson = (told: Told, context: Context) => {
   const { intermediates, leftovers, notes, orphansKept, plan } = surveyOf(told)
   const applied = "applied" in told ? told.applied : undefined
-  return `${JSON.stringify(
-    {
-      exists: true,
-      cache: context.root,
-      applied: applied !== undefined,
-      before: plan.before,
-      after: plan.after,
-      artifacts: plan.dropped.map(dropped => ({
-        digest: dropped.digest,
-        kind: dropped.kind,
-        label: dropped.label,
-        bytes: dropped.bytes,
-        reason: reasonOf(dropped, intermediates, context),
-        lastUsedMs: dropped.lastUsedMs,
-        lastRun: dropped.lastRun,
-        recomputeMs: dropped.costMs
-      })),
-      orphans: { objects: plan.orphans.length, bytes: orphanBytes(plan), keptBecause: orphansKept },
-      kept: plan.kept,
-      excess: plan.excess,
-      leftovers,
-      notes,
-      ...(applied === undefined
-        ? {}
-        : { trash: applied.folder, broughtBack: applied.broughtBack, removed: applied.removed })
-    },
-    null,
-    2
-  )}\n`
+  return {
+    exists: true,
+    cache: context.root,
+    applied: applied !== undefined,
+    before: plan.before,
+    after: plan.after,
+    artifacts: plan.dropped.map(dropped => ({
+      digest: dropped.digest,
+      kind: dropped.kind,
+      label: dropped.label,
+      bytes: dropped.bytes,
+      reason: reasonOf(dropped, intermediates, context),
+      lastUsedMs: dropped.lastUsedMs,
+      lastRun: dropped.lastRun,
+      recomputeMs: dropped.costMs
+    })),
+    orphans: { objects: plan.orphans.length, bytes: orphanBytes(plan), keptBecause: orphansKept },
+    kept: plan.kept,
+    excess: plan.excess,
+    leftovers,
+    notes,
+    ...(applied === undefined
+      ? {}
+      : { trash: applied.folder, broughtBack: applied.broughtBack, removed: applied.removed })
+  }
 }
 
 const orphanBytes = (plan: CollectionPlan) => plan.orphans.reduce((sum, { size }) => sum + size, 0)
 
-export const asText = (told: Told, context: Context): string => {
+export const asText = (told: Told, context: Context): ReadonlyArray<string> => {
   const style = styleOf(stdout())
   const { intermediates, leftovers, notes, orphansKept, plan } = surveyOf(told)
   const applied = "applied" in told ? told.applied : undefined
@@ -80,20 +75,18 @@ export const asText = (told: Told, context: Context): string => {
     }`
   ]
   if (plan.dropped.length > 0) {
-    const rows = plan.dropped
-      .slice(0, listed)
-      .map(dropped => [
-        `  ${bytes(dropped.bytes)}`,
-        short(dropped.digest),
-        dropped.label ?? dropped.kind,
-        again(dropped),
-        style.dim(reasonOf(dropped, intermediates, context))
-      ])
+    const head = ["  bytes", "artifact", "made by", "again in", "why"].map(style.dim)
+    const row = (dropped: Dropped) => [
+      `  ${bytes(dropped.bytes)}`,
+      short(dropped.digest),
+      dropped.label ?? dropped.kind,
+      again(dropped),
+      style.dim(reasonOf(dropped, intermediates, context))
+    ]
     const total = plan.dropped.reduce((sum, dropped) => sum + dropped.bytes, 0)
     blocks.push(
       `${moved}: ${plural(plan.dropped.length, "artifact")}, ${bytes(total)}`,
-      table([["  bytes", "artifact", "made by", "again in", "why"].map(style.dim), ...rows], new Set([0, 3])),
-      ...more(plan.dropped.length)
+      ...first(plan.dropped, listed, shown => table([head, ...shown.map(row)], new Set([0, 3])))
     )
   }
   if (plan.orphans.length > 0)
@@ -123,10 +116,8 @@ export const asText = (told: Told, context: Context): string => {
       `${applied.broughtBack === 0 ? "" : `${plural(applied.broughtBack, "object")} brought back for running actions; `}` +
         `in ${applied.folder}; \`pipeline gc --empty-trash --apply\` frees the disk`
     )
-  return `${blocks.join("\n")}\n`
+  return blocks
 }
-
-const more = (length: number) => (length > listed ? [`  … and ${count(length - listed)} more; --json lists all`] : [])
 
 const names: Readonly<Record<Leftover["kind"], string>> = {
   attempt: "directory of an attempt",
@@ -144,17 +135,19 @@ const leftoverLines = (
   const going = applied?.removed ?? leftovers.filter(({ kept }) => !kept)
   const kept = leftovers.filter(leftover => leftover.kept)
   const sum = (of: ReadonlyArray<Leftover>) => bytes(of.reduce((total, leftover) => total + leftover.bytes, 0))
-  const rows = going
-    .slice(0, listed)
-    .map(({ bytes: size, kind, path, reason }) => [`  ${bytes(size)}`, names[kind], relative(root, path), reason])
+  const row = ({ bytes: size, kind, path, reason }: Leftover) => [
+    `  ${bytes(size)}`,
+    names[kind],
+    relative(root, path),
+    reason
+  ]
   const flagOf = { checkpoint: "--checkpoints", log: "--logs", quarantine: "--quarantine" } as const
   return [
     ...(going.length === 0
       ? []
       : [
           `${applied === undefined ? "would delete" : "deleted"}: ${sum(going)} of leftovers`,
-          table(rows, new Set([0])),
-          ...more(going.length)
+          ...first(going, listed, shown => table(shown.map(row), new Set([0])))
         ]),
     ...(["checkpoint", "log", "quarantine"] as const).flatMap(kind => {
       const some = kept.filter(leftover => leftover.kind === kind)

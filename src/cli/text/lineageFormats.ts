@@ -4,8 +4,6 @@ import { short } from "../../pipeline/Digest.ts"
 import { count } from "../../pipeline/units.ts"
 import { bytes } from "../../pipeline/units.ts"
 
-export const states = ["present", "collected", "lost"] as const
-
 /** Nodes and edges by digest; an edge leads from what was computed to what it was computed from. */
 export const toJson = ({ edges, nodes, starts }: Subgraph) => {
   const digest = (id: number) => nodes.get(id)!.digest
@@ -17,7 +15,7 @@ export const toJson = ({ edges, nodes, starts }: Subgraph) => {
       label,
       bytes: size,
       ...(items === null ? {} : { items }),
-      state: states[state]
+      state
     })),
     edges: edges.map(([child, parent]) => ({ child: digest(child), parent: digest(parent) }))
   }

@@ -2,8 +2,7 @@
 import type { Database } from "../../ledger/Database.ts"
 import { describeNodes, type Direction, type LineageNode, neighbours, reach } from "../../ledger/Lineage.ts"
 import { short } from "../../pipeline/Digest.ts"
-import { bytes, count } from "../../pipeline/units.ts"
-import { states } from "./lineageFormats.ts"
+import { bytes, count, plural } from "../../pipeline/units.ts"
 import type { Style } from "../terminal/style.ts"
 
 /** Lines of one tree; a person reads no more, and --format json has all. */
@@ -22,7 +21,7 @@ export const renderTree = (
     return [
       ...(i === 0 ? [] : [""]),
       ...branches(database, starts, direction, depth ?? Number.POSITIVE_INFINITY, style),
-      style.dim(`${count(found)} ${word}${found === 1 ? "" : "s"}`)
+      style.dim(plural(found, word))
     ]
   })
 
@@ -81,5 +80,5 @@ const text = ({ bytes: size, digest, items, kind, label, state }: LineageNode, s
     label === null ? style.bold(kind) : `${style.bold(label)}  ${kind}`,
     style.cyan(short(digest)),
     `${items === null ? "" : `${count(items)} items, `}${bytes(size)}`,
-    ...(state === 0 ? [] : [style.yellow(states[state]!)])
+    ...(state === "present" ? [] : [style.yellow(state)])
   ].join("  ")

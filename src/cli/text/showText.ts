@@ -1,19 +1,19 @@
 /** The words of `pipeline show`. */
+import type { ArtifactLine } from "../../ledger/columns.ts"
 import type {
   ActionDetails,
   ActionLine,
   ArtifactDetails,
-  ArtifactLine,
   ExecutionLine,
   ObjectDetails,
   RunDetails
 } from "../../ledger/Details.ts"
 import { type Json, short } from "../../pipeline/Digest.ts"
-import { ago, bytes, count, duration } from "../../pipeline/units.ts"
+import { ago, bytes, count, duration, plural } from "../../pipeline/units.ts"
 import type { Item } from "../items.ts"
 import { renderMetrics } from "../verbs/metrics.ts"
 import { statusText } from "../verbs/runs.ts"
-import { type Style, table } from "../terminal/style.ts"
+import { first, type Style, table } from "../terminal/style.ts"
 
 /** Lines of one list; --json has all. */
 const printed = 40
@@ -21,14 +21,7 @@ const printed = 40
 const section = (title: string, lines: ReadonlyArray<string>, style: Style): ReadonlyArray<string> =>
   lines.length === 0 ? [] : ["", style.bold(title), ...lines.flatMap(line => line.split("\n")).map(line => `  ${line}`)]
 
-/** The first lines of a long list, and how many more there are. */
-const some = <A>(all: ReadonlyArray<A>, render: (shown: ReadonlyArray<A>) => string): ReadonlyArray<string> =>
-  all.length === 0
-    ? []
-    : [
-        render(all.slice(0, printed)),
-        ...(all.length > printed ? [`… and ${count(all.length - printed)} more; --json lists all`] : [])
-      ]
+const some = <A>(all: ReadonlyArray<A>, render: (shown: ReadonlyArray<A>) => string) => first(all, printed, render, "")
 
 const date = (ms: number): string => new Date(ms).toISOString().replace("T", " ").slice(0, 19)
 
@@ -135,10 +128,10 @@ export const showAction = (details: ActionDetails, now: number, style: Style): R
   return [
     `${style.bold(labels.join(", ") || details.stage)}  action ${style.cyan(details.key)}`,
     `stage ${details.stage}${details.engine === "none" ? "" : `, engine ${details.engine}`}, first computed ${date(details.createdMs)} UTC (${ago(now - details.createdMs)})`,
-    `code ${short(code.digest)}: ${count(modules)} ${modules === 1 ? "module" : "modules"}${packages.length === 0 ? "" : `, ${packages.slice(0, 6).join(", ")}${packages.length > 6 ? ` and ${packages.length - 6} more packages` : ""}`}`,
+    `code ${short(code.digest)}: ${plural(modules, "module")}${packages.length === 0 ? "" : `, ${packages.slice(0, 6).join(", ")}${packages.length > 6 ? ` and ${packages.length - 6} more packages` : ""}`}`,
     usedBy.last === null
       ? "used by no run that ended"
-      : `used by ${count(usedBy.runs)} ${usedBy.runs === 1 ? "run" : "runs"}, last by run ${usedBy.last}`,
+      : `used by ${plural(usedBy.runs, "run")}, last by run ${usedBy.last}`,
     ...(complete ? [] : [style.yellow("it has no result: no execution of it succeeded")]),
     ...(complete ? suspicion(details.suspect, style) : []),
     ...(lease !== undefined && lease.expiresMs > now
@@ -194,7 +187,7 @@ export const showArtifact = (
         )
   return [
     `${style.bold(details.kind)}  artifact ${style.cyan(details.digest)}`,
-    `${details.items === null ? "" : `${count(details.items)} items in ${count(pages)} ${pages === 1 ? "page" : "pages"}, `}${bytes(details.bytes)}, ${state}, made ${date(details.createdMs)} UTC (${ago(now - details.createdMs)})`,
+    `${details.items === null ? "" : `${count(details.items)} items in ${plural(pages, "page")}, `}${bytes(details.bytes)}, ${state}, made ${date(details.createdMs)} UTC (${ago(now - details.createdMs)})`,
     ...suspicion(details.suspect, style),
     ...(pin === undefined ? [] : [`pinned${pin === "" ? "" : `: ${pin}`}`]),
     ...section("metadata", fields(details.metadata), style),

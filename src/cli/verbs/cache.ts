@@ -5,16 +5,16 @@ import { restore } from "./cache/restore.ts"
 import { trash } from "./cache/trash.ts"
 import { usage } from "./cache/usage.ts"
 import { verify } from "./cache/verify.ts"
+import { explained } from "../verb.ts"
 
 export const command = Command.make("cache").pipe(
-  Command.withDescription("Look after the store: how much is in it, whether it is sound, and getting things out of it"),
   Command.withSubcommands([usage, verify, restore, trash, path]),
-  Command.withExamples([
-    { command: "pipeline cache usage", description: "Bytes by kind, pipeline and purpose" },
-    {
-      command: "pipeline cache verify",
-      description: "Hash every object; what is damaged is made again by the next run"
-    },
-    { command: "pipeline cache restore 3f9a12c4 --to ./out", description: "Copy an artifact's files out of the store" }
-  ])
+  explained({
+    about: "Look after the store: how much is in it, whether it is sound, and getting things out of it",
+    examples: {
+      "pipeline cache usage": "Bytes by kind, pipeline and purpose",
+      "pipeline cache verify": "Hash every object; what is damaged is made again by the next run",
+      "pipeline cache restore 3f9a12c4 --to ./out": "Copy an artifact's files out of the store"
+    }
+  })
 )

@@ -1,6 +1,7 @@
 /** `pipeline completions`: prints a script that teaches a shell our verbs, flags and pipelines. */
 import { Effect } from "effect"
-import { Argument, Command, Completions } from "effect/cli"
+import { Argument, Completions } from "effect/cli"
+import { verb } from "../verb.ts"
 import { pipelines } from "../../../pipelines/index.ts"
 import { stdout } from "../terminal/terminal.ts"
 
@@ -10,28 +11,23 @@ const shells: ReadonlyArray<Shell> = ["bash", "zsh", "fish"]
 
 const program = "pipeline"
 
-export const command = Command.make(
-  "completions",
-  {
+export const command = verb("completions", {
+  about: "Print a completion script for bash, zsh or fish",
+  examples: {
+    'eval "$(pipeline completions bash)"': "In ~/.bashrc",
+    "pipeline completions zsh > ~/.zfunc/_pipeline": "In a folder of zsh's $fpath",
+    "pipeline completions fish > ~/.config/fish/completions/pipeline.fish": "Where fish looks for it"
+  },
+  takes: {
     shell: Argument.Literals("shell", shells).pipe(Argument.withDescription("The shell to print a script for"))
   },
-  Effect.fn("completions")(function* ({ shell }) {
+  run: Effect.fn("completions")(function* ({ shell }) {
     // Not before it is asked for: it loads every verb.
     const { commandFor } = yield* Effect.promise(() => import("../verbs.ts"))
     const root = yield* commandFor([])
     stdout().write(scriptFor(shell, Completions.fromCommand(root), Object.keys(pipelines)))
   })
-).pipe(
-  Command.withDescription("Print a completion script for bash, zsh or fish"),
-  Command.withExamples([
-    { command: 'eval "$(pipeline completions bash)"', description: "In ~/.bashrc" },
-    { command: "pipeline completions zsh > ~/.zfunc/_pipeline", description: "In a folder of zsh's $fpath" },
-    {
-      command: "pipeline completions fish > ~/.config/fish/completions/pipeline.fish",
-      description: "Where fish looks for it"
-    }
-  ])
-)
+})
 
 /** The script, with the names of these pipelines wherever one is expected. */
 export const scriptFor = (

@@ -1,30 +1,32 @@
 /** `pipeline diff`: what differs between runs, and nothing else. */
 import { Effect } from "effect"
-import { Argument, Command, Flag } from "effect/cli"
+import { Argument, Flag } from "effect/cli"
+import { verb } from "../verb.ts"
 import { diffRuns } from "../../ledger/Diff.ts"
 import { resolve } from "../../ledger/References.ts"
 import { ConfigError } from "../../pipeline/ConfigError.ts"
 import { diffJson, diffMarkdown, diffText } from "../text/diffFormats.ts"
 import * as flags from "../flags.ts"
-import { attempt, nameOf, needCache, print, printJson } from "../look.ts"
+import { attempt, nameOf, needCache } from "../look.ts"
 import { styleOf } from "../terminal/style.ts"
-import { stdout } from "../terminal/terminal.ts"
+import { print, printJson, stdout } from "../terminal/terminal.ts"
 
-export const command = Command.make(
-  "diff",
-  {
-    runs: Argument.String("run").pipe(
-      Argument.withDescription("Two or more runs: 41, `last`, or a pipeline's name for its last run"),
-      Argument.variadic({ min: 0 })
-    ),
-    format: Flag.Literals("format", ["text", "markdown", "json"]).pipe(
-      Flag.withDescription("Markdown is meant for a pull request"),
-      Flag.withDefault("text")
-    ),
-    cache: flags.cache,
-    json: flags.json
+export const command = verb("diff", {
+  about: "Compare runs: parameters, code, inputs, metrics, artifacts; only what differs",
+  examples: {
+    "pipeline diff 40 41": "What changed between two runs",
+    "pipeline diff 38 40 41 --format markdown": "A table for a pull request"
   },
-  Effect.fn("diff")(function* (args) {
+  takes: {
+    runs: flags
+      .argument("run", "Two or more runs: 41, `last`, or a pipeline's name for its last run")
+      .pipe(Argument.variadic({ min: 0 })),
+    format: flags
+      .choice("format", ["text", "markdown", "json"], "Markdown is meant for a pull request")
+      .pipe(Flag.withDefault("text")),
+    ...flags.ofCache
+  },
+  run: Effect.fn("diff")(function* (args) {
     if (args.runs.length < 2) {
       return yield* new ConfigError({
         message: `diff compares two runs or more, got ${args.runs.length === 0 ? "none" : "one"}`,
@@ -42,10 +44,4 @@ export const command = Command.make(
     if (args.json || args.format === "json") return printJson(diffJson(diff))
     print(...(args.format === "markdown" ? diffMarkdown(diff) : diffText(diff, styleOf(stdout()))))
   })
-).pipe(
-  Command.withDescription("Compare runs: parameters, code, inputs, metrics, artifacts; only what differs"),
-  Command.withExamples([
-    { command: "pipeline diff 40 41", description: "What changed between two runs" },
-    { command: "pipeline diff 38 40 41 --format markdown", description: "A table for a pull request" }
-  ])
-)
+})

@@ -2,7 +2,7 @@
 import { isAbsolute, join, resolve } from "node:path"
 import { readdirSync } from "node:fs"
 import { Effect } from "effect"
-import { Argument, Command } from "effect/cli"
+import { verb } from "../verb.ts"
 import { ConfigError } from "../../pipeline/ConfigError.ts"
 import { pathsOf } from "../../runner/Cache.ts"
 import { execute } from "../../runner/Child.ts"
@@ -13,15 +13,13 @@ import { root } from "../home.ts"
 import { resolveOurselves } from "../../runner/ourselves.ts"
 import { stdout } from "../terminal/terminal.ts"
 
-export const command = Command.make(
-  "exec",
-  {
-    key: Argument.String("key").pipe(
-      Argument.withDescription("Key of the action (or a prefix), or the directory that holds its request.json")
-    ),
+export const command = verb("exec", {
+  about: "Run one prepared action in this process; its result is left beside its request",
+  takes: {
+    key: flags.argument("key", "Key of the action (or a prefix), or the directory that holds its request.json"),
     cache: flags.cache
   },
-  Effect.fn("exec")(function* ({ cache, key }) {
+  run: Effect.fn("exec")(function* ({ cache, key }) {
     const directory = yield* findRequest(pathsOf(flags.locationOf(cache).root).actions, key)
     resolveOurselves()
     const ended = yield* execute(directory, makeLoad(root), progress =>
@@ -30,7 +28,7 @@ export const command = Command.make(
     stdout().write(`${JSON.stringify(ended)}\n`)
     if (ended._tag === "Failed") return yield* Effect.fail(new Exit(exitCodes.failed))
   })
-).pipe(Command.withDescription("Run one prepared action in this process; its result is left beside its request"))
+})
 
 const findRequest = (actions: string, key: string) =>
   Effect.gen(function* () {

@@ -2,7 +2,8 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs"
 import { dirname, resolve } from "node:path"
 import { Effect, Result } from "effect"
-import { Argument, Command, Flag } from "effect/cli"
+import { Flag } from "effect/cli"
+import { verb } from "../verb.ts"
 import { exportOnnx } from "../../engines/ort/export.ts"
 import { openModel, tensorsBeside } from "../../models/artifact.ts"
 import { parameterAliases, parameterSpecs } from "../../models/config.ts"
@@ -16,56 +17,60 @@ import { decodeProgram, encodeProgram } from "../../tensor/encode.ts"
 import { makeProgram } from "../../tensor/Program.ts"
 import { programText } from "../../tensor/text.ts"
 import { elements } from "../../tensor/Tensor.ts"
-import { artifactOf, warnIfSuspect } from "../artifacts.ts"
+import { artifactOf } from "../../ledger/References.ts"
 import { exportAnchors } from "./export/anchors.ts"
 import { exportPanels, logKind } from "./export/panels.ts"
 import { trajectoriesText } from "./export/trajectories.ts"
-import { fromHere } from "../text/eventText.ts"
+import { fromHere } from "../../pipeline/Origin.ts"
 import * as flags from "../flags.ts"
 import { stoppable } from "../interruption.ts"
 import { nodeDisk } from "../../store/NodeDisk.ts"
-import { attempt, nameOf, needCache } from "../look.ts"
+import { attempt, nameOf, needCache, warnIfSuspect } from "../look.ts"
 import { findModel } from "../modelSource.ts"
 
 const defaultLength = 128
 
-export const command = Command.make(
-  "export",
-  {
-    reference: Argument.String("ref").pipe(
-      Argument.withDescription(
-        "An artifact: digits of its digest, or PIPELINE/STAGE; for onnx, program and text also embedded:NAME, a directory in Hugging Face layout, or the file of a program"
-      )
+export const command = verb("export", {
+  about: "Write a result in a format of other tools",
+  examples: {
+    "pipeline export embedded:teacher --to onnx -o teacher.onnx": "A graph with weights, for Netron or an ONNX runtime",
+    "pipeline export embedded:teacher --to text -o teacher.txt --length 16":
+      "What is computed, a line for each operation",
+    "pipeline export 9a6e185fd0ac --to files -o teacher": "A model that transformers loads with from_pretrained",
+    "pipeline export compare-50x/anchor --to anchors -o anchors":
+      "{key[:2]}/{key}.safetensors and manifest.json, as programs in Python read them",
+    "pipeline export compare-50x/trajectories/scheduled --to trajectories -o orders.jsonl":
+      "idx, trajectory, nfe, prompt_len of each sequence",
+    "pipeline export compare-50x/train/with_trajectory --to panels -o panels":
+      "Orders, predictions and losses of a training, a picture each"
+  },
+  takes: {
+    reference: flags.argument(
+      "ref",
+      "An artifact: digits of its digest, or PIPELINE/STAGE; for onnx, program and text also embedded:NAME, a directory in Hugging Face layout, or the file of a program"
     ),
-    to: Flag.Literals("to", ["files", "onnx", "program", "text", "anchors", "trajectories", "panels"]).pipe(
-      Flag.withDescription(
-        "files: copies of the artifact's files (a model in Hugging Face layout, a TensorBoard directory, …); onnx: a model's forward pass as a graph; program: the same as engines are given it, in JSON; text: the same to be read, a line for each operation; anchors: a teacher's hidden states, a safetensors file per sequence; trajectories: the orders of revealing, JSON Lines in the field's format; panels: pictures of a training, SVG files"
-      )
+    to: flags.choice(
+      "to",
+      ["files", "onnx", "program", "text", "anchors", "trajectories", "panels"],
+      "files: copies of the artifact's files (a model in Hugging Face layout, a TensorBoard directory, …); onnx: a model's forward pass as a graph; program: the same as engines are given it, in JSON; text: the same to be read, a line for each operation; anchors: a teacher's hidden states, a safetensors file per sequence; trajectories: the orders of revealing, JSON Lines in the field's format; panels: pictures of a training, SVG files"
     ),
-    output: Flag.String("output").pipe(
-      Flag.withAlias("o"),
-      Flag.withDescription("A new directory for files, anchors and panels; else a new file"),
-      Flag.withMetavar("PATH")
+    output: flags
+      .text("output", "PATH", "A new directory for files, anchors and panels; else a new file")
+      .pipe(Flag.withAlias("o")),
+    length: flags
+      .whole("length", "N", `onnx, program, text: tokens of the pass; shapes are static (default: ${defaultLength})`)
+      .pipe(flags.atLeast(1), Flag.withDefault(defaultLength)),
+    bidirectional: flags.toggle(
+      "bidirectional",
+      "onnx, program, text: every token sees all others, or as far as config.json lets it, as in a diffusion model"
     ),
-    length: Flag.Int("length").pipe(
-      Flag.withDescription(`onnx, program, text: tokens of the pass; shapes are static (default: ${defaultLength})`),
-      Flag.withMetavar("N"),
-      flags.atLeast(1),
-      Flag.withDefault(defaultLength)
-    ),
-    bidirectional: Flag.Boolean("bidirectional").pipe(
-      Flag.withDescription(
-        "onnx, program, text: every token sees all others, or as far as config.json lets it, as in a diffusion model"
-      ),
-      Flag.withDefault(false)
-    ),
-    withoutWeights: Flag.Boolean("without-weights").pipe(
-      Flag.withDescription("onnx: weights are inputs of the graph instead of part of the file"),
-      Flag.withDefault(false)
+    withoutWeights: flags.toggle(
+      "without-weights",
+      "onnx: weights are inputs of the graph instead of part of the file"
     ),
     cache: flags.cache
   },
-  Effect.fn("export")(function* (args) {
+  run: Effect.fn("export")(function* (args) {
     const path = resolve(args.output)
     const directory = args.to === "files" || args.to === "anchors" || args.to === "panels"
     if (existsSync(path) && (!directory || readdirSync(path).length > 0))
@@ -98,35 +103,7 @@ export const command = Command.make(
     }
     process.stderr.write(`wrote ${fromHere(path)}\n`)
   }, stoppable())
-).pipe(
-  Command.withDescription("Write a result in a format of other tools"),
-  Command.withExamples([
-    {
-      command: "pipeline export embedded:teacher --to onnx -o teacher.onnx",
-      description: "A graph with weights, for Netron or an ONNX runtime"
-    },
-    {
-      command: "pipeline export embedded:teacher --to text -o teacher.txt --length 16",
-      description: "What is computed, a line for each operation"
-    },
-    {
-      command: "pipeline export 9a6e185fd0ac --to files -o teacher",
-      description: "A model that transformers loads with from_pretrained"
-    },
-    {
-      command: "pipeline export compare-50x/anchor --to anchors -o anchors",
-      description: "{key[:2]}/{key}.safetensors and manifest.json, as programs in Python read them"
-    },
-    {
-      command: "pipeline export compare-50x/trajectories/scheduled --to trajectories -o orders.jsonl",
-      description: "idx, trajectory, nfe, prompt_len of each sequence"
-    },
-    {
-      command: "pipeline export compare-50x/train/with_trajectory --to panels -o panels",
-      description: "Orders, predictions and losses of a training, a picture each"
-    }
-  ])
-)
+})
 
 interface ForwardArguments {
   readonly reference: string

@@ -1,7 +1,8 @@
 /** `pipeline generate`: text from a model. */
 import { availableParallelism } from "node:os"
 import { Effect, Option, Stream } from "effect"
-import { Argument, Command, Flag } from "effect/cli"
+import { Argument, Flag } from "effect/cli"
+import { verb } from "../verb.ts"
 import { algorithms, schedules } from "../../decoding/diffusion.ts"
 import { makeEngine } from "../../engines/make.ts"
 import { loadWhole } from "../../methods/Method.ts"
@@ -12,88 +13,89 @@ import { promptLines, standardInput } from "./generate/prompts.ts"
 import { defaultNewTokens, diffusionOf, roomFor, samplingOf } from "./generate/settings.ts"
 import { history, listed, redrawn } from "./generate/steps.ts"
 import { autoregressive, diffusion, type Task } from "./generate/texts.ts"
-import { printJson } from "../look.ts"
 import { findModel } from "../modelSource.ts"
 import { redraws, styleOf } from "../terminal/style.ts"
 import { greatest } from "../../pipeline/lists.ts"
 import { endWithReader } from "../ending.ts"
-import { printData } from "../terminal/terminal.ts"
+import { printData, printJson } from "../terminal/terminal.ts"
 
 const defaultModel = "embedded:teacher"
 
 const number = (name: string, description: string) =>
   Flag.Finite(name).pipe(Flag.withDescription(description), Flag.optional)
-const whole = (name: string, description: string) =>
-  Flag.Int(name).pipe(Flag.withDescription(description), Flag.withMetavar("N"))
 
-export const command = Command.make(
-  "generate",
-  {
-    prompts: Argument.String("prompt").pipe(
-      Argument.withDescription(
+export const command = verb("generate", {
+  about: "Print continuations of texts by a trained model",
+  examples: {
+    'pipeline generate --mode ar "The people of the"': "From the model that ships with the program",
+    'pipeline generate -m compare-50x/train/no_align -n 64 --steps 16 "The people of the"':
+      "By diffusion, from a model that a run trained; the terminal shows the masks give way",
+    'pipeline generate --mode diffusion --alg entropy --alg-temp 0 -t 0 --history-out steps.jsonl "The" "In"':
+      "Two texts at once, always the most likely tokens; every step is kept",
+    "pipeline generate -m ./Qwen3-0.6B - < prompt.txt": "From a directory in Hugging Face layout; the prompt is a file",
+    "pipeline generate -m pretrain-teacher/pretrain": "Asks for prompts, until exit"
+  },
+  takes: {
+    prompts: flags
+      .argument(
+        "prompt",
         "Texts to go on from, together; - reads one from standard input. Without any, every line of standard input is one, until exit"
-      ),
-      Argument.variadic({ min: 0 })
+      )
+      .pipe(Argument.variadic({ min: 0 })),
+    mode: flags.optionalChoice(
+      "mode",
+      ["ar", "diffusion"],
+      "How to decode: ar, token by token; diffusion, from masks (default: what the model was trained for)"
     ),
-    mode: Flag.Literals("mode", ["ar", "diffusion"]).pipe(
-      Flag.withDescription(
-        "How to decode: ar, token by token; diffusion, from masks (default: what the model was trained for)"
-      ),
-      Flag.optional
-    ),
-    model: Flag.String("model").pipe(
-      Flag.withAlias("m"),
-      Flag.withDescription(
+    model: flags
+      .text(
+        "model",
+        "REF",
         `embedded:NAME, a directory in Hugging Face layout, or what a run made: an action (pretrain-teacher/pretrain) or digits of a digest (default: ${defaultModel})`
-      ),
-      Flag.withMetavar("REF"),
-      Flag.withDefault(defaultModel)
-    ),
-    maxNewTokens: whole(
-      "max-new-tokens",
-      `Tokens to make at most (default: ${defaultNewTokens}, or as many as the model has room for)`
-    ).pipe(Flag.withAlias("n"), Flag.optional),
-    numReturnSequences: whole("num-return-sequences", "Texts for each prompt (default: 1)").pipe(Flag.withDefault(1)),
-    temperature: Flag.Finite("temperature").pipe(
-      Flag.withAlias("t"),
-      Flag.withDescription("Higher is more varied; 0 takes the most likely token (default: ar 0.8, diffusion 0.5)"),
-      Flag.optional
-    ),
+      )
+      .pipe(Flag.withAlias("m"), Flag.withDefault(defaultModel)),
+    maxNewTokens: flags
+      .whole(
+        "max-new-tokens",
+        "N",
+        `Tokens to make at most (default: ${defaultNewTokens}, or as many as the model has room for)`
+      )
+      .pipe(Flag.withAlias("n"), Flag.optional),
+    numReturnSequences: flags
+      .whole("num-return-sequences", "N", "Texts for each prompt (default: 1)")
+      .pipe(Flag.withDefault(1)),
+    temperature: number(
+      "temperature",
+      "Higher is more varied; 0 takes the most likely token (default: ar 0.8, diffusion 0.5)"
+    ).pipe(Flag.withAlias("t")),
     topP: number(
       "top-p",
       "Draws from the most likely tokens that together reach this probability (default: ar 0.95, diffusion none)"
     ),
-    topK: whole("top-k", "Draws from so many of the most likely tokens only (default: ar none, diffusion 200)").pipe(
-      Flag.optional
-    ),
-    steps: whole("steps", "diffusion: denoising steps (default: as many as new tokens)").pipe(Flag.optional),
+    topK: flags
+      .whole("top-k", "N", "Draws from so many of the most likely tokens only (default: ar none, diffusion 200)")
+      .pipe(Flag.optional),
+    steps: flags.whole("steps", "N", "diffusion: denoising steps (default: as many as new tokens)").pipe(Flag.optional),
     eps: number("eps", "diffusion: last value of the time, for origin and the schedule floor (default: 0.001)"),
-    alg: Flag.Literals("alg", algorithms).pipe(
-      Flag.withDescription("diffusion: which masks are revealed first (default: p2)"),
-      Flag.optional
-    ),
+    alg: flags.optionalChoice("alg", algorithms, "diffusion: which masks are revealed first (default: p2)"),
     algTemp: number("alg-temp", "diffusion: above 0, positions are drawn at random by their confidence (default: 0.5)"),
-    schedule: Flag.Literals("schedule", schedules).pipe(
-      Flag.withDescription("diffusion: how many masks a step reveals (default: quota)"),
-      Flag.optional
+    schedule: flags.optionalChoice("schedule", schedules, "diffusion: how many masks a step reveals (default: quota)"),
+    verbose: flags.toggle(
+      "verbose",
+      "diffusion: print the text after every step on stderr, also where it is no terminal"
     ),
-    verbose: Flag.Boolean("verbose").pipe(
-      Flag.withDescription("diffusion: print the text after every step on stderr, also where it is no terminal"),
-      Flag.withDefault(false)
+    historyOut: flags.optionalText(
+      "history-out",
+      "FILE",
+      "diffusion: write every step to this file as JSON Lines: step, prompt, ids, text"
     ),
-    historyOut: Flag.String("history-out").pipe(
-      Flag.withDescription("diffusion: write every step to this file as JSON Lines: step, prompt, ids, text"),
-      Flag.withMetavar("FILE"),
-      Flag.optional
-    ),
-    seed: whole("seed", "The same seed gives the same text (default: 0)").pipe(Flag.withDefault(0)),
+    seed: flags.whole("seed", "N", "The same seed gives the same text (default: 0)").pipe(Flag.withDefault(0)),
     engine: flags.engine,
     precision: flags.precision,
     python: flags.python,
-    cache: flags.cache,
-    json: flags.json
+    ...flags.ofCache
   },
-  Effect.fn("generate")(function* (args) {
+  run: Effect.fn("generate")(function* (args) {
     if (args.numReturnSequences < 1)
       return yield* new ConfigError({ at: "--num-return-sequences", message: "must be a whole number from 1 on" })
     // Wrong numbers are refused before a model is read.
@@ -168,29 +170,4 @@ export const command = Command.make(
         : effect
     yield* Stream.runForEach(promptLines, line => orSay(answer([line])))
   }, Effect.scoped)
-).pipe(
-  Command.withDescription("Print continuations of texts by a trained model"),
-  Command.withExamples([
-    {
-      command: 'pipeline generate --mode ar "The people of the"',
-      description: "From the model that ships with the program"
-    },
-    {
-      command: 'pipeline generate -m compare-50x/train/no_align -n 64 --steps 16 "The people of the"',
-      description: "By diffusion, from a model that a run trained; the terminal shows the masks give way"
-    },
-    {
-      command:
-        'pipeline generate --mode diffusion --alg entropy --alg-temp 0 -t 0 --history-out steps.jsonl "The" "In"',
-      description: "Two texts at once, always the most likely tokens; every step is kept"
-    },
-    {
-      command: "pipeline generate -m ./Qwen3-0.6B - < prompt.txt",
-      description: "From a directory in Hugging Face layout; the prompt is a file"
-    },
-    {
-      command: "pipeline generate -m pretrain-teacher/pretrain",
-      description: "Asks for prompts, until exit"
-    }
-  ])
-)
+})

@@ -1,6 +1,6 @@
 /** `pipeline list`: the pipelines, their profiles and what those need. */
 import { Effect } from "effect"
-import { Command, Flag } from "effect/cli"
+import { verb } from "../verb.ts"
 import { pipelines } from "../../../pipelines/index.ts"
 import { bytes } from "../../pipeline/units.ts"
 import { manifestBytes } from "../../pipeline/Artifact.ts"
@@ -10,58 +10,56 @@ import * as flags from "../flags.ts"
 import { assets as assetsDirectory } from "../home.ts"
 import { load } from "../pipelines.ts"
 import { styleOf, table } from "../terminal/style.ts"
-import { stdout } from "../terminal/terminal.ts"
+import { print, printJson, stdout } from "../terminal/terminal.ts"
 
-export const command = Command.make(
-  "list",
-  {
-    assets: Flag.Boolean("assets").pipe(
-      Flag.withDescription("List the artifacts that ship with the program instead"),
-      Flag.withDefault(false)
-    ),
+export const command = verb("list", {
+  about: "List pipelines, their profiles and what those need",
+  examples: {
+    "pipeline list": "Pipelines and profiles",
+    "pipeline list --assets": "Data that ships with the program"
+  },
+  takes: {
+    assets: flags.toggle("assets", "List the artifacts that ship with the program instead"),
     json: flags.json
   },
-  Effect.fn("list")(function* ({ assets, json }) {
+  run: Effect.fn("list")(function* ({ assets, json }) {
     if (assets) return yield* listAssets(json)
     const found = yield* Effect.forEach(Object.keys(pipelines), load)
-    if (json) {
-      const described = found.map(({ description, name, profiles }) => ({
-        name,
-        description,
-        profiles: Object.entries(profiles).map(([profile, { description: about, needs }]) => ({
-          name: profile,
-          description: about,
-          needs
+    if (json)
+      return printJson(
+        found.map(({ description, name, profiles }) => ({
+          name,
+          description,
+          profiles: Object.entries(profiles).map(([profile, { description: about, needs }]) => ({
+            name: profile,
+            description: about,
+            needs
+          }))
         }))
-      }))
-      stdout().write(`${JSON.stringify(described, null, 2)}\n`)
-      return
-    }
+      )
     const style = styleOf(stdout())
     for (const { description, name, profiles } of found) {
-      stdout().write(`${style.bold(name)}  ${description}\n`)
+      print(`${style.bold(name)}  ${description}`)
       const rows = Object.entries(profiles).map(([profile, { description: about, needs }], i) => [
         `  ${profile}${i === 0 ? " (default)" : ""}`,
         about,
         style.dim(`needs ${needs}`)
       ])
-      stdout().write(`${table(rows)}\n`)
+      print(table(rows))
     }
   })
-).pipe(
-  Command.withDescription("List pipelines, their profiles and what those need"),
-  Command.withExamples([
-    { command: "pipeline list", description: "Pipelines and profiles" },
-    { command: "pipeline list --assets", description: "Data that ships with the program" }
-  ])
-)
+})
 
 const listAssets = (json: boolean) =>
   Effect.gen(function* () {
     const { artifacts } = yield* Layer.make({ directory: assetsDirectory, disk: nodeDisk }).content
     const all = [...artifacts.values()]
-    if (json) return void stdout().write(`${JSON.stringify(all, null, 2)}\n`)
-    stdout().write(
-      `${table(all.map(({ description, manifest, name }) => [`embedded:${name}`, manifest.kind, bytes(manifestBytes(manifest)), description]))}\n`
-    )
+    if (json) return printJson(all)
+    const rows = all.map(({ description, manifest, name }) => [
+      `embedded:${name}`,
+      manifest.kind,
+      bytes(manifestBytes(manifest)),
+      description
+    ])
+    print(table(rows))
   })

@@ -1,7 +1,8 @@
 /** `pipeline metrics`: final values and series of a run or an action; sparklines, CSV, JSON, or a chart as SVG. */
 import { writeFileSync } from "node:fs"
 import { Effect, Option } from "effect"
-import { Argument, Command, Flag } from "effect/cli"
+import { Flag } from "effect/cli"
+import { verb } from "../verb.ts"
 import type { Database } from "../../ledger/Database.ts"
 import { resolve } from "../../ledger/References.ts"
 import { type Metric, metricsOfAction, metricsOfRun, type Point } from "../../ledger/Series.ts"
@@ -9,32 +10,32 @@ import { ConfigError } from "../../pipeline/ConfigError.ts"
 import { short } from "../../pipeline/Digest.ts"
 import { count } from "../../pipeline/units.ts"
 import * as flags from "../flags.ts"
-import { attempt, nameOf, needCache, print, printJson } from "../look.ts"
+import { attempt, nameOf, needCache } from "../look.ts"
 import { formatRows } from "../text/rows.ts"
 import { type Style, styleOf, table } from "../terminal/style.ts"
-import { printData, stdout } from "../terminal/terminal.ts"
+import { print, printData, printJson, stdout } from "../terminal/terminal.ts"
 
-export const command = Command.make(
-  "metrics",
-  {
-    reference: Argument.String("ref").pipe(
-      Argument.withDescription("A run (41, `last`, a pipeline's name) or an action (PIPELINE/STAGE, digits of its key)")
-    ),
-    name: Flag.String("name").pipe(
-      Flag.withDescription("Only metrics whose name matches: * for any text, ? for any letter"),
-      Flag.withMetavar("GLOB"),
-      Flag.withDefault("*")
-    ),
-    svg: Flag.String("svg").pipe(
-      Flag.withDescription("Write the series as a chart to this file"),
-      Flag.withMetavar("FILE"),
-      Flag.optional
-    ),
-    csv: Flag.Boolean("csv").pipe(Flag.withDescription("Print CSV: label, name, step, value"), Flag.withDefault(false)),
-    cache: flags.cache,
-    json: flags.json
+export const command = verb("metrics", {
+  about: "Show final values and series of a run or an action",
+  examples: {
+    "pipeline metrics last": "All metrics of the last run, reused results included",
+    "pipeline metrics compare-50x/train/with_align --name 'loss*'": "Some of one action",
+    "pipeline metrics 41 --name loss --svg loss.svg": "Curves of all rows in one chart",
+    "pipeline metrics 41 --csv > metrics.csv": "For a spreadsheet"
   },
-  Effect.fn("metrics")(function* (args) {
+  takes: {
+    reference: flags.argument(
+      "ref",
+      "A run (41, `last`, a pipeline's name) or an action (PIPELINE/STAGE, digits of its key)"
+    ),
+    name: flags
+      .text("name", "GLOB", "Only metrics whose name matches: * for any text, ? for any letter")
+      .pipe(Flag.withDefault("*")),
+    svg: flags.optionalText("svg", "FILE", "Write the series as a chart to this file"),
+    csv: flags.toggle("csv", "Print CSV: label, name, step, value"),
+    ...flags.ofCache
+  },
+  run: Effect.fn("metrics")(function* (args) {
     if (args.csv && args.json) return yield* new ConfigError({ message: "give --csv or --json, not both" })
     const { database } = yield* needCache(args.cache)
     const name = yield* nameOf(args.reference)
@@ -65,15 +66,7 @@ export const command = Command.make(
     if (metrics.length === 0) return print(args.name === "*" ? "no metrics" : `no metric matches ${args.name}`)
     print(renderMetrics(metrics, styleOf(stdout())))
   })
-).pipe(
-  Command.withDescription("Show final values and series of a run or an action"),
-  Command.withExamples([
-    { command: "pipeline metrics last", description: "All metrics of the last run, reused results included" },
-    { command: "pipeline metrics compare-50x/train/with_align --name 'loss*'", description: "Some of one action" },
-    { command: "pipeline metrics 41 --name loss --svg loss.svg", description: "Curves of all rows in one chart" },
-    { command: "pipeline metrics 41 --csv > metrics.csv", description: "For a spreadsheet" }
-  ])
-)
+})
 
 const metricsOf = (database: Database, text: string, glob: string): ReadonlyArray<Metric> => {
   const reference = resolve(database, text, ["run", "action"])

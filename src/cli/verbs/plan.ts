@@ -1,13 +1,13 @@
 /** `pipeline plan`: what a run would do and why, with time and bytes from history; changes nothing. */
 import { Effect } from "effect"
-import { Command } from "effect/cli"
+import { verb } from "../verb.ts"
 import { history, type Past } from "../../ledger/History.ts"
 import { nearest, smallestDifference } from "../../ledger/Why.ts"
 import { bytes, count, duration } from "../../pipeline/units.ts"
 import * as flags from "../flags.ts"
 import { planned } from "../planned.ts"
-import { styleOf, table } from "../terminal/style.ts"
-import { stdout } from "../terminal/terminal.ts"
+import { first, styleOf, table } from "../terminal/style.ts"
+import { print, printJson, stdout } from "../terminal/terminal.ts"
 
 /** Nodes printed one by one; larger plans are summed up by stage. */
 const printed = 200
@@ -20,15 +20,19 @@ interface Line {
   readonly past: Past | undefined
 }
 
-export const command = Command.make(
-  "plan",
-  {
+export const command = verb("plan", {
+  about: "Show what would run and why, with estimated time and bytes; changes nothing",
+  examples: {
+    "pipeline plan compare-50x": "What a run would do now",
+    "pipeline plan compare-50x --set tokenize.maxSeqLen=128": "What a changed parameter would cost"
+  },
+  takes: {
     pipeline: flags.pipelineName,
     ...flags.planning,
     only: flags.only,
     refresh: flags.refresh
   },
-  Effect.fn("plan")(function* (args) {
+  run: Effect.fn("plan")(function* (args) {
     const { database, resolver, wanted } = yield* planned(args.pipeline, args)
     const past = database === undefined ? () => undefined : history(database)
     const lines = wanted.nodes.map((node): Line => {
@@ -59,39 +63,22 @@ export const command = Command.make(
         earlier === undefined ? "never run" : smallestDifference(earlier, components, resolver.codeDetail(node)).summary
       return { ...base, outcome: "run", reason, past: past(node.label, node.stage.name) }
     })
-    if (args.json) {
-      stdout().write(
-        `${JSON.stringify({ pipeline: wanted.pipeline, profile: wanted.profile, nodes: lines }, null, 2)}\n`
-      )
-      return
-    }
-    stdout().write(`${render(wanted.pipeline, wanted.profile, lines)}\n`)
+    if (args.json) return printJson({ pipeline: wanted.pipeline, profile: wanted.profile, nodes: lines })
+    print(...render(wanted.pipeline, wanted.profile, lines))
   })
-).pipe(
-  Command.withDescription("Show what would run and why, with estimated time and bytes; changes nothing"),
-  Command.withExamples([
-    { command: "pipeline plan compare-50x", description: "What a run would do now" },
-    {
-      command: "pipeline plan compare-50x --set tokenize.maxSeqLen=128",
-      description: "What a changed parameter would cost"
-    }
-  ])
-)
+})
 
-const render = (pipeline: string, profile: string, lines: ReadonlyArray<Line>): string => {
+const render = (pipeline: string, profile: string, lines: ReadonlyArray<Line>): ReadonlyArray<string> => {
   const style = styleOf(stdout())
   const sign = { hit: style.green("hit"), run: style.cyan("run"), unknown: style.yellow("unknown") }
   const estimate = (past: Past | undefined) =>
     past === undefined ? "" : `about ${duration(past.ms)}, ${bytes(Math.round(past.bytes))}`
-  const rows = lines
-    .slice(0, printed)
-    .map(({ label, outcome, past, reason }) => [
-      `  ${sign[outcome]}`,
-      label,
-      outcome === "hit" ? "" : estimate(past),
-      style.dim(reason)
-    ])
-  const more = lines.length > printed ? [`  … and ${count(lines.length - printed)} more; --json lists all`] : []
+  const row = ({ label, outcome, past, reason }: Line) => [
+    `  ${sign[outcome]}`,
+    label,
+    outcome === "hit" ? "" : estimate(past),
+    style.dim(reason)
+  ]
   const of = (outcome: Line["outcome"]) => lines.filter(line => line.outcome === outcome)
   const open = [...of("run"), ...of("unknown")]
   const known = open.flatMap(({ past }) => (past === undefined ? [] : [past]))
@@ -103,8 +90,7 @@ const render = (pipeline: string, profile: string, lines: ReadonlyArray<Line>): 
         : `about ${duration(known.reduce((sum, { ms }) => sum + ms, 0))} of work and ${bytes(Math.round(known.reduce((sum, past) => sum + past.bytes, 0)))}${known.length < open.length ? `, and ${open.length - known.length} without history` : ""}`
   return [
     `${style.bold(pipeline)} · profile ${profile} · ${count(of("hit").length)} hit, ${count(of("run").length)} run, ${count(of("unknown").length)} unknown`,
-    ...(rows.length === 0 ? [] : [table(rows)]),
-    ...more,
+    ...first(lines, printed, shown => table(shown.map(row))),
     `  ${total}`
-  ].join("\n")
+  ]
 }

@@ -1,7 +1,8 @@
 /** `pipeline query`: read-only SQL over the ledger, or a named query. */
 import { spawnSync } from "node:child_process"
 import { Effect, Option } from "effect"
-import { Argument, Command, Flag } from "effect/cli"
+import { Argument, Flag } from "effect/cli"
+import { verb } from "../verb.ts"
 import type { Database } from "../../ledger/Database.ts"
 import { LedgerError } from "../../ledger/LedgerError.ts"
 import { needsRun, queries } from "../../ledger/queries.ts"
@@ -11,43 +12,36 @@ import { closest } from "../../pipeline/Suggestion.ts"
 import { Exit, exitCodes } from "../failure.ts"
 import * as flags from "../flags.ts"
 import { followLauncherFromThread } from "../launcher.ts"
-import { attempt, needCache, print, printJson } from "../look.ts"
+import { attempt, needCache } from "../look.ts"
 import { csv, formatRows } from "../text/rows.ts"
 import { styleOf, table } from "../terminal/style.ts"
-import { printData, stdout } from "../terminal/terminal.ts"
+import { print, printData, printJson, stdout } from "../terminal/terminal.ts"
 
-export const command = Command.make(
-  "query",
-  {
-    sql: Argument.String("sql").pipe(
-      Argument.withDescription("A SELECT over the tables of docs/ledger.md"),
-      Argument.optional
-    ),
-    named: Flag.String("named").pipe(
-      Flag.withDescription("Run a query by its name (see --list)"),
-      Flag.withMetavar("QUERY"),
-      Flag.optional
-    ),
-    run: Flag.String("run").pipe(
-      Flag.withDescription("The run that a named query is about (default: the last)"),
-      Flag.withMetavar("RUN"),
-      Flag.optional
-    ),
-    list: Flag.Boolean("list").pipe(Flag.withDescription("List the named queries"), Flag.withDefault(false)),
-    format: Flag.Literals("format", ["table", "json", "csv"]).pipe(
-      Flag.withDescription("How to print the rows; digests are hexadecimal in all of them"),
-      Flag.withDefault("table")
-    ),
-    timeout: Flag.Int("timeout").pipe(
-      Flag.withDescription("Give up after this many seconds (default: never; Ctrl-C stops a query at once)"),
-      Flag.withMetavar("SECONDS"),
-      flags.atLeast(1),
-      Flag.optional
-    ),
-    cache: flags.cache,
-    json: flags.json
+export const command = verb("query", {
+  about: "Ask the ledger with SQL, or with a named query; changes nothing",
+  examples: {
+    "pipeline query --list": "The named queries",
+    "pipeline query --named slowest-stages": "Where the time goes",
+    "pipeline query --named metrics --run 41 --format csv": "Final values of a run, for a spreadsheet",
+    'pipeline query "SELECT kind, count(*) FROM artifact GROUP BY kind"': "Your own question"
   },
-  Effect.fn("query")(function* (args) {
+  takes: {
+    sql: flags.argument("sql", "A SELECT over the tables of docs/ledger.md").pipe(Argument.optional),
+    named: flags.optionalText("named", "QUERY", "Run a query by its name (see --list)"),
+    run: flags.optionalText("run", "RUN", "The run that a named query is about (default: the last)"),
+    list: flags.toggle("list", "List the named queries"),
+    format: flags
+      .choice("format", ["table", "json", "csv"], "How to print the rows; digests are hexadecimal in all of them")
+      .pipe(Flag.withDefault("table")),
+    timeout: flags.optionalWhole(
+      "timeout",
+      "SECONDS",
+      "Give up after this many seconds (default: never; Ctrl-C stops a query at once)",
+      1
+    ),
+    ...flags.ofCache
+  },
+  run: Effect.fn("query")(function* (args) {
     const format = args.json ? "json" : args.format
     if (args.list) return list(format)
     if (Option.isSome(args.sql) === Option.isSome(args.named)) {
@@ -80,18 +74,7 @@ export const command = Command.make(
     const lines = formatRows(columns, rows, format)
     return format === "csv" ? printData(`${lines.join("\n")}\n`) : print(...lines)
   })
-).pipe(
-  Command.withDescription("Ask the ledger with SQL, or with a named query; changes nothing"),
-  Command.withExamples([
-    { command: "pipeline query --list", description: "The named queries" },
-    { command: "pipeline query --named slowest-stages", description: "Where the time goes" },
-    {
-      command: "pipeline query --named metrics --run 41 --format csv",
-      description: "Final values of a run, for a spreadsheet"
-    },
-    { command: `pipeline query "SELECT kind, count(*) FROM artifact GROUP BY kind"`, description: "Your own question" }
-  ])
-)
+})
 
 const list = (format: "table" | "json" | "csv"): void => {
   const entries = Object.entries(queries)
@@ -146,8 +129,6 @@ const ask = (database: Database, sql: string) => {
 /** Runs this same command in a process of its own that can be ended in the middle of a query. */
 const withinTime = (seconds: number): Effect.Effect<void, ConfigError | Exit> =>
   Effect.gen(function* () {
-    if (!(seconds > 0))
-      return yield* new ConfigError({ at: `--timeout ${seconds}`, message: "must be more than 0 seconds" })
     const words = process.argv.slice(1)
     const place = words.findIndex(word => word === "--timeout" || word.startsWith("--timeout="))
     words.splice(place, words[place] === "--timeout" ? 2 : 1)

@@ -1,11 +1,12 @@
 /** `pipeline run`: runs what a pipeline needs and has not computed yet. */
 import { Effect, Option } from "effect"
-import { Command, Flag } from "effect/cli"
+import { Flag } from "effect/cli"
+import { verb } from "../verb.ts"
 import { make as makeLocal } from "../../executors/local.ts"
 import { pathsOf } from "../../runner/Cache.ts"
 import * as Cache from "../../runner/Cache.ts"
 import { redactCommand } from "../../pipeline/Secrets.ts"
-import { type Capacity, capacity, isAlive, newOwner } from "../../runner/Machine.ts"
+import { type Capacity, capacity, isAlive, namesIn, newOwner } from "../../runner/Machine.ts"
 import { objectPorts } from "../../runner/Objects.ts"
 import { plan as planRun } from "../../runner/Planning.ts"
 import { ledgerOf, type Ports } from "../../runner/Ports.ts"
@@ -25,43 +26,33 @@ import { showTargets } from "../targets.ts"
 /** Processes started ahead of need: one for each processor, in a twentieth of the memory at 64 MiB each. */
 const aheadOf = ({ cpus, memoryMiB }: Capacity): number => Math.min(cpus, Math.floor(memoryMiB / 20 / 64))
 
-/** The devices that a list names, each once: a device is held by one action. */
-const namesIn = (list: string): ReadonlyArray<string> => [
-  ...new Set(
-    list
-      .split(",")
-      .map(name => name.trim())
-      .filter(name => name !== "")
-  )
-]
-
-export const command = Command.make(
-  "run",
-  {
+export const command = verb("run", {
+  about: "Run a pipeline: compute what is missing, reuse what exists",
+  examples: {
+    "pipeline run compare-50x": "The main job; a second run executes nothing",
+    "pipeline run compare-50x --quick": "A first look",
+    "pipeline run compare-50x --seeds 3 --controls": "Three seeds of every row, and the controls",
+    "pipeline run compare-50x --only tokenize": "One stage and what it needs",
+    "pipeline run compare-50x --set tokenize.maxSeqLen=128": "With another parameter",
+    "pipeline run ./my-pipeline.ts --profile large --jobs 8 --keep-going": "A pipeline of your own"
+  },
+  takes: {
     pipeline: flags.pipelineName,
     ...flags.planning,
     python: flags.python,
     only: flags.only,
-    jobs: Flag.Int("jobs").pipe(
-      Flag.withAlias("j"),
-      Flag.withDescription("Processor slots (default: all processors)"),
-      Flag.withMetavar("N"),
-      flags.atLeast(1),
-      Flag.optional
+    jobs: flags.optionalWhole("jobs", "N", "Processor slots (default: all processors)", 1).pipe(Flag.withAlias("j")),
+    gpus: flags.optionalText(
+      "gpus",
+      "LIST",
+      "Names of the GPUs to use, separated by commas (default: $CUDA_VISIBLE_DEVICES, or all)"
     ),
-    gpus: Flag.String("gpus").pipe(
-      Flag.withDescription("Names of the GPUs to use, separated by commas (default: $CUDA_VISIBLE_DEVICES, or all)"),
-      Flag.withMetavar("LIST"),
-      Flag.optional
-    ),
-    keepGoing: Flag.Boolean("keep-going").pipe(
-      Flag.withAlias("k"),
-      Flag.withDescription("After a failure, go on with everything that does not need what failed"),
-      Flag.withDefault(false)
-    ),
+    keepGoing: flags
+      .toggle("keep-going", "After a failure, go on with everything that does not need what failed")
+      .pipe(Flag.withAlias("k")),
     refresh: flags.refresh
   },
-  Effect.fn("run")(function* (args) {
+  run: Effect.fn("run")(function* (args) {
     const plan = yield* wantedPlan(args.pipeline, args)
     const location = flags.locationOf(args.cache)
     const cache = yield* Effect.sync(() => Cache.open(location))
@@ -78,7 +69,7 @@ export const command = Command.make(
     const slots = new Slots(
       capacity({
         jobs: Option.getOrUndefined(args.jobs),
-        gpus: Option.getOrUndefined(Option.map(args.gpus, text => namesIn(text)))
+        gpus: Option.getOrUndefined(Option.map(args.gpus, namesIn))
       })
     )
     const executor = makeLocal({ worker, guard, compiled, logs: paths.logs, ahead: aheadOf(slots.capacity) })
@@ -115,20 +106,4 @@ export const command = Command.make(
     if (result.status === "failed") return yield* Effect.fail(new Exit(exitCodes.failed))
     yield* showTargets({ cache, resolver, json: args.json, run: result.run })
   })
-).pipe(
-  Command.withDescription("Run a pipeline: compute what is missing, reuse what exists"),
-  Command.withExamples([
-    { command: "pipeline run compare-50x", description: "The main job; a second run executes nothing" },
-    { command: "pipeline run compare-50x --quick", description: "A first look" },
-    {
-      command: "pipeline run compare-50x --seeds 3 --controls",
-      description: "Three seeds of every row, and the controls"
-    },
-    { command: "pipeline run compare-50x --only tokenize", description: "One stage and what it needs" },
-    { command: "pipeline run compare-50x --set tokenize.maxSeqLen=128", description: "With another parameter" },
-    {
-      command: "pipeline run ./my-pipeline.ts --profile large --jobs 8 --keep-going",
-      description: "A pipeline of your own"
-    }
-  ])
-)
+})

@@ -1,52 +1,41 @@
 /** `pipeline runs`: the runs that the ledger knows, newest first. */
 import { Effect, Option } from "effect"
-import { Command, Flag } from "effect/cli"
+import { Flag } from "effect/cli"
+import { verb } from "../verb.ts"
 import type { Database } from "../../ledger/Database.ts"
 import { type RunRow, rowColumns, statusOf } from "../../ledger/RunRows.ts"
 import { ConfigError } from "../../pipeline/ConfigError.ts"
 import { ago, count, duration } from "../../pipeline/units.ts"
 import { here, isAlive } from "../../runner/Machine.ts"
 import * as flags from "../flags.ts"
-import { attempt, nothingYet, nothingYetAdvice, openCache, print, printJson } from "../look.ts"
+import { attempt, openCache, sayNothingYet } from "../look.ts"
 import { type Style, styleOf, table } from "../terminal/style.ts"
-import { stdout } from "../terminal/terminal.ts"
+import { print, printJson, stdout } from "../terminal/terminal.ts"
 
 /** Runs shown unless --limit asks for more. */
 const usual = 20
 
-export const command = Command.make(
-  "runs",
-  {
-    pipeline: Flag.String("pipeline").pipe(
-      Flag.withDescription("Only runs of this pipeline"),
-      Flag.withMetavar("NAME"),
-      Flag.optional
-    ),
-    limit: Flag.Int("limit").pipe(
-      Flag.withAlias("n"),
-      Flag.withDescription("How many runs to show"),
-      Flag.withMetavar("N"),
-      Flag.withDefault(usual)
-    ),
-    cache: flags.cache,
-    json: flags.json
+export const command = verb("runs", {
+  about: "List runs, newest first",
+  examples: {
+    "pipeline runs": "The newest runs",
+    "pipeline runs --pipeline compare-50x --limit 100": "More of one pipeline"
   },
-  Effect.fn("runs")(function* ({ cache: flag, json, limit, pipeline }) {
+  takes: {
+    pipeline: flags.optionalText("pipeline", "NAME", "Only runs of this pipeline"),
+    limit: flags.whole("limit", "N", "How many runs to show").pipe(Flag.withAlias("n"), Flag.withDefault(usual)),
+    ...flags.ofCache
+  },
+  run: Effect.fn("runs")(function* ({ cache: flag, json, limit, pipeline }) {
     if (limit < 1) return yield* new ConfigError({ at: `--limit ${limit}`, message: "must be at least 1" })
     const cache = yield* openCache(flag)
-    if (cache === undefined) return json ? printJson([]) : print(nothingYet(flag), `  ${nothingYetAdvice}`)
+    if (cache === undefined) return sayNothingYet({ cache: flag, json }, [])
     const rows = yield* attempt(() => listRuns(cache.database, Option.getOrUndefined(pipeline), limit))
     if (json) return printJson(rows)
     if (rows.length === 0) return print(Option.isSome(pipeline) ? `no run of ${pipeline.value}` : "no run yet")
     print(renderRuns(rows, Date.now(), styleOf(stdout())))
   })
-).pipe(
-  Command.withDescription("List runs, newest first"),
-  Command.withExamples([
-    { command: "pipeline runs", description: "The newest runs" },
-    { command: "pipeline runs --pipeline compare-50x --limit 100", description: "More of one pipeline" }
-  ])
-)
+})
 
 /** What is shown of a run. */
 export interface RunLine extends RunRow {

@@ -2,7 +2,7 @@
 import { existsSync, readFileSync } from "node:fs"
 import { join } from "node:path"
 import { Effect, Result } from "effect"
-import { Argument, Command, Flag } from "effect/cli"
+import { verb } from "../verb.ts"
 import type { Database } from "../../ledger/Database.ts"
 import {
   actionDetails,
@@ -20,30 +20,31 @@ import type { Cache } from "../../runner/Cache.ts"
 import { here, isAlive } from "../../runner/Machine.ts"
 import * as flags from "../flags.ts"
 import { itemsOfManifest } from "../items.ts"
-import { attempt, nameOf, needCache, print, printJson } from "../look.ts"
+import { attempt, nameOf, needCache } from "../look.ts"
 import { showAction, showArtifact, showObject, showRun } from "../text/showText.ts"
 import { styleOf } from "../terminal/style.ts"
-import { printData, stdout } from "../terminal/terminal.ts"
+import { print, printData, printJson, stdout } from "../terminal/terminal.ts"
 
 /** Items of a chunk set that are shown. */
 const shownItems = 5
 
-export const command = Command.make(
-  "show",
-  {
-    reference: Argument.String("ref").pipe(
-      Argument.withDescription(
-        "A run (41, `last`, a pipeline's name), an action (PIPELINE/STAGE, digits of its key) or an artifact (digits of its digest)"
-      )
-    ),
-    log: Flag.Boolean("log").pipe(
-      Flag.withDescription("Print the log of an action's last execution, or the logs of a run"),
-      Flag.withDefault(false)
-    ),
-    cache: flags.cache,
-    json: flags.json
+export const command = verb("show", {
+  about: "Show everything about a run, an action or an artifact",
+  examples: {
+    "pipeline show last": "The last run: what was executed, what was reused, its targets",
+    "pipeline show compare-50x/train/with_align": "Parameters, inputs, outputs, metrics, executions",
+    "pipeline show 3f9a12": "An artifact: metadata, files, who made it, who used it",
+    "pipeline show compare-50x/tokenize --log": "What an action printed"
   },
-  Effect.fn("show")(function* (args) {
+  takes: {
+    reference: flags.argument(
+      "ref",
+      "A run (41, `last`, a pipeline's name), an action (PIPELINE/STAGE, digits of its key) or an artifact (digits of its digest)"
+    ),
+    log: flags.toggle("log", "Print the log of an action's last execution, or the logs of a run"),
+    ...flags.ofCache
+  },
+  run: Effect.fn("show")(function* (args) {
     const cache = yield* needCache(args.cache)
     const { database } = cache
     const name = yield* nameOf(args.reference)
@@ -84,18 +85,7 @@ export const command = Command.make(
       }
     }
   })
-).pipe(
-  Command.withDescription("Show everything about a run, an action or an artifact"),
-  Command.withExamples([
-    { command: "pipeline show last", description: "The last run: what was executed, what was reused, its targets" },
-    {
-      command: "pipeline show compare-50x/train/with_align",
-      description: "Parameters, inputs, outputs, metrics, executions"
-    },
-    { command: "pipeline show 3f9a12", description: "An artifact: metadata, files, who made it, who used it" },
-    { command: "pipeline show compare-50x/tokenize --log", description: "What an action printed" }
-  ])
-)
+})
 
 const logsOf = (database: Database, reference: Reference): ReadonlyArray<ExecutionLine> => {
   switch (reference._tag) {

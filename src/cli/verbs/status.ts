@@ -1,48 +1,44 @@
 /** `pipeline status`: what is there, what is under way, and what failed last. */
-import { relative } from "node:path"
 import { Effect, Option } from "effect"
-import { Argument, Command } from "effect/cli"
+import { Argument } from "effect/cli"
+import { verb } from "../verb.ts"
+import { hex } from "../../ledger/columns.ts"
 import type { Database } from "../../ledger/Database.ts"
 import * as Suspects from "../../ledger/Suspects.ts"
 import { ConfigError } from "../../pipeline/ConfigError.ts"
-import { type Digest, fromBytes, short } from "../../pipeline/Digest.ts"
-import { ago, bytes, count, duration } from "../../pipeline/units.ts"
+import { type Digest, short } from "../../pipeline/Digest.ts"
+import { fromHere } from "../../pipeline/Origin.ts"
+import { ago, bytes, count, duration, plural } from "../../pipeline/units.ts"
 import type { Cache } from "../../runner/Cache.ts"
 import * as flags from "../flags.ts"
-import { attempt, nameOf, nothingYet, nothingYetAdvice, openCache, print, printJson } from "../look.ts"
+import { attempt, nameOf, openCache, sayNothingYet } from "../look.ts"
 import { listRuns, type RunLine, statusText } from "./runs.ts"
 import { type Style, styleOf, table } from "../terminal/style.ts"
-import { stdout } from "../terminal/terminal.ts"
+import { print, printJson, stdout } from "../terminal/terminal.ts"
 
-export const command = Command.make(
-  "status",
-  {
-    pipeline: Argument.String("pipeline").pipe(
-      Argument.withDescription("Only this pipeline: its name, or the path of its file"),
-      Argument.optional
-    ),
-    cache: flags.cache,
-    json: flags.json
+export const command = verb("status", {
+  about: "Show what is there, what is under way, and what failed last",
+  examples: {
+    "pipeline status": "The whole cache",
+    "pipeline status compare-50x": "One pipeline"
   },
-  Effect.fn("status")(function* ({ cache: flag, json, pipeline }) {
+  takes: {
+    pipeline: flags
+      .argument("pipeline", "Only this pipeline: its name, or the path of its file")
+      .pipe(Argument.optional),
+    ...flags.ofCache
+  },
+  run: Effect.fn("status")(function* ({ cache: flag, json, pipeline }) {
     const cache = yield* openCache(flag)
-    if (cache === undefined) {
-      const { root } = flags.locationOf(flag)
-      return json ? printJson({ cache: root, exists: false }) : print(nothingYet(flag), `  ${nothingYetAdvice}`)
-    }
+    if (cache === undefined)
+      return sayNothingYet({ cache: flag, json }, { cache: flags.locationOf(flag).root, exists: false })
     const name = Option.isSome(pipeline) ? yield* nameOf(pipeline.value) : undefined
     const usage = yield* cache.store.usage
     const status = { ...(yield* attempt(() => statusOf(cache.database, name, Date.now()))), usage }
     if (json) return printJson({ cache: cache.paths.root, exists: true, ...status })
     print(...render(cache, status, Date.now(), styleOf(stdout())))
   })
-).pipe(
-  Command.withDescription("Show what is there, what is under way, and what failed last"),
-  Command.withExamples([
-    { command: "pipeline status", description: "The whole cache" },
-    { command: "pipeline status compare-50x", description: "One pipeline" }
-  ])
-)
+})
 
 interface Working {
   readonly run: number
@@ -87,7 +83,7 @@ export const statusOf = (database: Database, pipeline: string | undefined, now: 
       advice: names.length === 0 ? "nothing was" : `these were: ${names.join(", ")}`
     })
   }
-  const one = (sql: string) => database.get<{ n: number }>(sql)!.n
+  const one = (sql: string) => database.value<number>(sql)!
   const running = listRuns(database, pipeline, Number.MAX_SAFE_INTEGER).filter(run => run.status === "running")
   const last = names
     .filter(name => pipeline === undefined || name === pipeline)
@@ -95,10 +91,10 @@ export const statusOf = (database: Database, pipeline: string | undefined, now: 
     .sort((a, b) => b.id - a.id)
   const ended = last.find(run => run.status !== "running")
   return {
-    runs: one("SELECT count(*) AS n FROM run"),
-    actions: one("SELECT count(*) AS n FROM action"),
-    artifacts: one("SELECT count(*) AS n FROM artifact"),
-    artifactBytes: one("SELECT coalesce(sum(bytes), 0) AS n FROM artifact WHERE state = 0"),
+    runs: one("SELECT count(*) FROM run"),
+    actions: one("SELECT count(*) FROM action"),
+    artifacts: one("SELECT count(*) FROM artifact"),
+    artifactBytes: one("SELECT coalesce(sum(bytes), 0) FROM artifact WHERE state = 0"),
     suspect: Suspects.labels(database),
     running,
     working: running.flatMap(run => workingOn(database, run.id, now)),
@@ -120,30 +116,23 @@ export const statusOf = (database: Database, pipeline: string | undefined, now: 
 
 const workingOn = (database: Database, run: number, now: number): ReadonlyArray<Working> =>
   database
-    .all<{
-      label: string
-      attempt: number
-      startedMs: number
-      key: Buffer
-      log: string
-      host: string | null
-      pid: number | null
-      expires: number | null
-    }>(
-      `SELECT label, attempt, execution.started_ms AS startedMs, action.key, log, lease.host, lease.pid, lease.expires_ms AS expires
+    .all<
+      Omit<Working, "run" | "lease"> & {
+        readonly host: string | null
+        readonly pid: number | null
+        readonly expiresMs: number | null
+      }
+    >(
+      `SELECT label, attempt, execution.started_ms AS startedMs, ${hex("action.key")} AS key, log, lease.host, lease.pid, lease.expires_ms AS expiresMs
        FROM execution JOIN action ON action.id = execution.action LEFT JOIN lease ON lease.key = action.key AND lease.expires_ms > ?
        WHERE run = ? AND status = 'running' ORDER BY execution.id`,
       now,
       run
     )
-    .map(({ attempt: n, expires, host, key, label, log, pid, startedMs }) => ({
+    .map(({ expiresMs, host, pid, ...execution }) => ({
       run,
-      label,
-      attempt: n,
-      startedMs,
-      key: fromBytes(key),
-      log,
-      lease: host === null || pid === null || expires === null ? undefined : { host, pid, expiresMs: expires }
+      ...execution,
+      lease: host === null || pid === null || expiresMs === null ? undefined : { host, pid, expiresMs }
     }))
 
 const render = (
@@ -152,11 +141,10 @@ const render = (
   now: number,
   style: Style
 ): ReadonlyArray<string> => {
-  const { root } = cache.paths
-  const below = relative(process.cwd(), root)
+  const root = fromHere(cache.paths.root)
   const { failures, last, running, usage, working } = status
   const lines = [
-    `${style.bold(below === "" || below.startsWith("..") ? root : below)}  ${bytes(usage.objects.bytes)} in ${plural(usage.objects.count, "object")}`,
+    `${style.bold(root)}  ${bytes(usage.objects.bytes)} in ${plural(usage.objects.count, "object")}`,
     [plural(status.runs, "run"), plural(status.actions, "action"), plural(status.artifacts, "artifact")].join(", ")
   ]
   if (status.suspect.length > 0) {
@@ -207,7 +195,7 @@ const render = (
           .filter(part => part !== null)
           .join(": ")
           .replaceAll("\n", "\n    ")}`,
-        style.dim(`    log ${below === "" || below.startsWith("..") ? root : below}/${log}`)
+        style.dim(`    log ${root}/${log}`)
       )
     if (failures.of.length > shownFailures)
       lines.push(`  … and ${count(failures.of.length - shownFailures)} more; --json lists all`)
@@ -217,5 +205,3 @@ const render = (
 
 /** Failures that are printed. */
 const shownFailures = 10
-
-const plural = (n: number, noun: string): string => `${count(n)} ${noun}${n === 1 ? "" : "s"}`

@@ -1,6 +1,6 @@
 /** `pipeline why`: which part of a key changed, before and after; or what else made an action run. */
 import { Effect, Option } from "effect"
-import { Argument, Command, Flag } from "effect/cli"
+import { verb } from "../verb.ts"
 import type { Database } from "../../ledger/Database.ts"
 import type { LedgerError } from "../../ledger/LedgerError.ts"
 import { pipelineNames, splitName } from "../../ledger/References.ts"
@@ -9,28 +9,31 @@ import { flagsOf } from "../../pipeline/Pipeline.ts"
 import { closest } from "../../pipeline/Suggestion.ts"
 import type { Cache } from "../../runner/Cache.ts"
 import * as flags from "../flags.ts"
-import { attempt, nameOf, needCache, print, printJson, splitPath } from "../look.ts"
+import { attempt, nameOf, needCache, splitPath } from "../look.ts"
 import { styleOf } from "../terminal/style.ts"
 import { explainReference, explainRun } from "./whyPast.ts"
 import { annotate } from "./whySource.ts"
 import { printed, renderWhy, type WhyNode } from "../text/whyText.ts"
-import { stdout } from "../terminal/terminal.ts"
+import { print, printJson, stdout } from "../terminal/terminal.ts"
 
-export const command = Command.make(
-  "why",
-  {
-    name: Argument.String("name").pipe(
-      Argument.withDescription(
-        "PIPELINE, PIPELINE/STAGE or PIPELINE/STAGE/NAME (PIPELINE may be the path of a file); or digits of a key or digest"
-      )
+export const command = verb("why", {
+  about: "Say why actions ran: which part of their key changed, before and after",
+  examples: {
+    "pipeline why compare-50x": "Everything that the last run executed",
+    "pipeline why compare-50x/train/with_align": "One stage, also when it was reused",
+    "pipeline why compare-50x --next": "What a run would execute now",
+    "pipeline why compare-50x/train --next --set train.lr=1e-4": "What a change would cause",
+    "pipeline why 3f9a12": "An action by its key, or what made an artifact"
+  },
+  takes: {
+    name: flags.argument(
+      "name",
+      "PIPELINE, PIPELINE/STAGE or PIPELINE/STAGE/NAME (PIPELINE may be the path of a file); or digits of a key or digest"
     ),
-    next: Flag.Boolean("next").pipe(
-      Flag.withDescription("Explain what a run would do now, instead of what the last run did"),
-      Flag.withDefault(false)
-    ),
+    next: flags.toggle("next", "Explain what a run would do now, instead of what the last run did"),
     ...flags.planning
   },
-  Effect.fn("why")(function* (args) {
+  run: Effect.fn("why")(function* (args) {
     const { path, rest } = splitPath(args.name)
     const [ahead] = [
       ...(args.set.length > 0 ? ["--set"] : []),
@@ -51,16 +54,7 @@ export const command = Command.make(
     if (args.json) return printJson(nodes)
     print(...renderWhy(nodes, Date.now(), styleOf(stdout())))
   })
-).pipe(
-  Command.withDescription("Say why actions ran: which part of their key changed, before and after"),
-  Command.withExamples([
-    { command: "pipeline why compare-50x", description: "Everything that the last run executed" },
-    { command: "pipeline why compare-50x/train/with_align", description: "One stage, also when it was reused" },
-    { command: "pipeline why compare-50x --next", description: "What a run would execute now" },
-    { command: "pipeline why compare-50x/train --next --set train.lr=1e-4", description: "What a change would cause" },
-    { command: "pipeline why 3f9a12", description: "An action by its key, or what made an artifact" }
-  ])
-)
+})
 
 /** What the last run of a pipeline did, or why an action was executed last. */
 const explainPast = (

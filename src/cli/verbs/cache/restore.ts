@@ -2,46 +2,45 @@
 import { existsSync } from "node:fs"
 import { join, resolve as resolvePath } from "node:path"
 import { Effect } from "effect"
-import { Argument, Command, Flag } from "effect/cli"
+import { verb } from "../../verb.ts"
 import { ConfigError } from "../../../pipeline/ConfigError.ts"
 import { short } from "../../../pipeline/Digest.ts"
-import { bytes } from "../../../pipeline/units.ts"
+import { bytes, plural } from "../../../pipeline/units.ts"
 import { storeAt } from "../../../runner/Cache.ts"
 import * as Layer from "../../../store/Layer.ts"
 import { nodeDisk } from "../../../store/NodeDisk.ts"
-import { decodePage } from "../../../store/Pages.ts"
 import type * as Store from "../../../store/Store.ts"
-import { plural } from "../../text/amounts.ts"
-import { artifactOf, warnIfSuspect } from "../../artifacts.ts"
+import { artifactOf } from "../../../ledger/References.ts"
 import * as flags from "../../flags.ts"
 import { stoppable } from "../../interruption.ts"
-import { attempt, nothingYet, openMaintenance } from "../../maintenance.ts"
-import { stdout } from "../../terminal/terminal.ts"
+import { attempt, warnIfSuspect } from "../../look.ts"
+import { needMaintenance } from "../../maintenance.ts"
+import { print, printJson } from "../../terminal/terminal.ts"
 
 const embedded = "embedded:"
 /** Items of a chunk set get their own folder, each named by its key. */
 const itemsFolder = "items"
 
-export const restore = Command.make(
-  "restore",
-  {
-    reference: Argument.String("ref").pipe(
-      Argument.withDescription(
-        "An artifact, an action with one output (PIPELINE/LABEL), or embedded:NAME for one that ships with the program"
-      )
-    ),
-    to: Flag.String("to").pipe(
-      Flag.withDescription("Directory to write its files into; nothing that is there is replaced"),
-      Flag.withMetavar("DIR")
-    ),
-    hardlink: Flag.Boolean("hardlink").pipe(
-      Flag.withDescription("Link the files instead of copying them: takes no space, and they are read-only"),
-      Flag.withDefault(false)
-    ),
-    cache: flags.cache,
-    json: flags.json
+export const restore = verb("restore", {
+  about: "Copy an artifact's files out of the store, checked on the way",
+  examples: {
+    "pipeline cache restore 3f9a12c4 --to ./weights": "An artifact by its digest",
+    "pipeline cache restore embedded:tokenizer --to ./tokenizer": "One that ships with the program",
+    "pipeline cache restore 3f9a12c4 --to ./weights --hardlink": "Read-only, without using space"
   },
-  Effect.fn("cache restore")(function* (args) {
+  takes: {
+    reference: flags.argument(
+      "ref",
+      "An artifact, an action with one output (PIPELINE/LABEL), or embedded:NAME for one that ships with the program"
+    ),
+    to: flags.text("to", "DIR", "Directory to write its files into; nothing that is there is replaced"),
+    hardlink: flags.toggle(
+      "hardlink",
+      "Link the files instead of copying them: takes no space, and they are read-only"
+    ),
+    ...flags.ofCache
+  },
+  run: Effect.fn("cache restore")(function* (args) {
     const location = flags.locationOf(args.cache)
     // Writes to the given directory only; the cache is not changed, except that a damaged object is moved aside.
     const store = storeAt(location, nodeDisk)
@@ -64,7 +63,7 @@ export const restore = Command.make(
     yield* store.materialiseArtifact(manifest, directory, { mode })
     let items = 0
     for (const page of pages) {
-      for (const item of yield* Effect.flatMap(store.read(page.sha256, { size: page.size }), decodePage)) {
+      for (const item of yield* store.readPage(page)) {
         const to = join(directory, itemsFolder, item.key)
         if (item.sha256 === undefined) {
           yield* nodeDisk.mkdir(join(directory, itemsFolder))
@@ -76,27 +75,12 @@ export const restore = Command.make(
     const total = manifest.files.reduce((sum, file) => sum + file.size, 0) + (manifest.items?.bytes ?? 0)
     if (args.json) {
       const files = manifest.files.map(file => file.path)
-      return void stdout().write(
-        `${JSON.stringify({ directory, kind: manifest.kind, files, items, bytes: total, metadata: manifest.metadata }, null, 2)}\n`
-      )
+      return printJson({ directory, kind: manifest.kind, files, items, bytes: total, metadata: manifest.metadata })
     }
     const parts = [plural(manifest.files.length, "file"), ...(items === 0 ? [] : [plural(items, "item")])]
-    stdout().write(`${manifest.kind}: ${parts.join(" and ")}, ${bytes(total)}, in ${directory}\n`)
+    print(`${manifest.kind}: ${parts.join(" and ")}, ${bytes(total)}, in ${directory}`)
   }, stoppable())
-).pipe(
-  Command.withDescription("Copy an artifact's files out of the store, checked on the way"),
-  Command.withExamples([
-    { command: "pipeline cache restore 3f9a12c4 --to ./weights", description: "An artifact by its digest" },
-    {
-      command: "pipeline cache restore embedded:tokenizer --to ./tokenizer",
-      description: "One that ships with the program"
-    },
-    {
-      command: "pipeline cache restore 3f9a12c4 --to ./weights --hardlink",
-      description: "Read-only, without using space"
-    }
-  ])
-)
+})
 
 const embeddedManifest = Effect.fnUntraced(function* (store: Store.Store, name: string) {
   const artifact = yield* Layer.findArtifact(store.layers, name)
@@ -115,9 +99,8 @@ const ledgerManifest = Effect.fnUntraced(function* (
   store: Store.Store,
   text: string
 ) {
-  const maintenance = yield* openMaintenance(location, "read")
-  if (maintenance === undefined) return yield* new ConfigError({ message: nothingYet(location).trim() })
-  const found = yield* attempt(maintenance.database, () => artifactOf(maintenance.database, text))
+  const { database } = yield* needMaintenance(location, "read")
+  const found = yield* attempt(() => artifactOf(database, text))
   const { digest, state } = found
   if (state !== "present") {
     return yield* new ConfigError({
@@ -126,6 +109,6 @@ const ledgerManifest = Effect.fnUntraced(function* (
       advice: `\`pipeline cache trash --restore ${short(digest)}\` brings them back while the trash has them; else run the pipeline again`
     })
   }
-  yield* attempt(maintenance.database, () => warnIfSuspect(maintenance.database, found))
+  yield* attempt(() => warnIfSuspect(database, found))
   return yield* store.readManifest(digest)
 })

@@ -1,40 +1,41 @@
 /** `pipeline cache trash`: what collections moved out of the store, getting it back, and deleting it for good. */
 import { Clock, Effect, Option } from "effect"
-import { Command, Flag } from "effect/cli"
+import { verb } from "../../verb.ts"
 import { markPresent } from "../../../ledger/Collection.ts"
 import { ConfigError } from "../../../pipeline/ConfigError.ts"
 import { type Digest, short } from "../../../pipeline/Digest.ts"
-import { ago, bytes } from "../../../pipeline/units.ts"
+import { ago, bytes, plural } from "../../../pipeline/units.ts"
 import { pathsOf } from "../../../runner/Cache.ts"
 import { nodeDisk } from "../../../store/NodeDisk.ts"
-import { decodePage } from "../../../store/Pages.ts"
+import { objectsOf } from "../../../store/Pages.ts"
 import * as Store from "../../../store/Store.ts"
-import { parseDuration, plural } from "../../text/amounts.ts"
-import { artifactOf } from "../../artifacts.ts"
+import { parseDuration } from "../../text/amounts.ts"
+import { artifactOf } from "../../../ledger/References.ts"
 import * as flags from "../../flags.ts"
-import { attempt, nothingYet, openMaintenance } from "../../maintenance.ts"
+import { attempt } from "../../look.ts"
+import { needMaintenance } from "../../maintenance.ts"
 import { table } from "../../terminal/style.ts"
 import { emptyTrash } from "../../trash.ts"
-import { stdout } from "../../terminal/terminal.ts"
+import { print, printJson } from "../../terminal/terminal.ts"
 
-export const trash = Command.make(
-  "trash",
-  {
-    restore: Flag.String("restore").pipe(
-      Flag.withDescription("Bring an artifact back into the store"),
-      Flag.withMetavar("REF"),
-      Flag.optional
-    ),
-    empty: Flag.Boolean("empty").pipe(Flag.withDescription("Delete it all for good"), Flag.withDefault(false)),
-    olderThan: Flag.String("older-than").pipe(
-      Flag.withDescription("With --empty: only what was moved there longer ago than this, such as 7d"),
-      Flag.withMetavar("AGE"),
-      Flag.optional
-    ),
-    cache: flags.cache,
-    json: flags.json
+export const trash = verb("trash", {
+  about: "Show, restore or delete what `gc` moved out of the store",
+  examples: {
+    "pipeline cache trash": "What is there",
+    "pipeline cache trash --restore 3f9a12c4": "Bring an artifact back",
+    "pipeline cache trash --empty --older-than 7d": "Free the disk"
   },
-  Effect.fn("cache trash")(function* (args) {
+  takes: {
+    restore: flags.optionalText("restore", "REF", "Bring an artifact back into the store"),
+    empty: flags.toggle("empty", "Delete it all for good"),
+    olderThan: flags.optionalText(
+      "older-than",
+      "AGE",
+      "With --empty: only what was moved there longer ago than this, such as 7d"
+    ),
+    ...flags.ofCache
+  },
+  run: Effect.fn("cache trash")(function* (args) {
     const location = flags.locationOf(args.cache)
     if (args.empty && Option.isSome(args.restore))
       return yield* new ConfigError({ message: "only one of --restore and --empty may be given" })
@@ -46,28 +47,17 @@ export const trash = Command.make(
     const store = Store.make({ root: pathsOf(location.root).root, disk: nodeDisk })
     const folders = yield* store.trashed
     const now = yield* Clock.currentTimeMillis
-    if (args.json) return void stdout().write(`${JSON.stringify(folders, null, 2)}\n`)
-    if (folders.length === 0) return void stdout().write("the trash is empty\n")
-    stdout().write(
-      `${table(
-        folders.map(({ bytes: size, objects, path, time }) => [
-          bytes(size),
-          plural(objects, "object"),
-          ago(now - time),
-          path
-        ]),
-        new Set([0, 1])
-      )}\n`
-    )
+    if (args.json) return printJson(folders)
+    if (folders.length === 0) return print("the trash is empty")
+    const rows = folders.map(({ bytes: size, objects, path, time }) => [
+      bytes(size),
+      plural(objects, "object"),
+      ago(now - time),
+      path
+    ])
+    print(table(rows, new Set([0, 1])))
   })
-).pipe(
-  Command.withDescription("Show, restore or delete what `gc` moved out of the store"),
-  Command.withExamples([
-    { command: "pipeline cache trash", description: "What is there" },
-    { command: "pipeline cache trash --restore 3f9a12c4", description: "Bring an artifact back" },
-    { command: "pipeline cache trash --empty --older-than 7d", description: "Free the disk" }
-  ])
-)
+})
 
 /** The manifest first: it says what else is needed. The ledger is told at the end, when all of it is there. */
 const restoreArtifact = Effect.fnUntraced(function* (
@@ -75,10 +65,8 @@ const restoreArtifact = Effect.fnUntraced(function* (
   text: string,
   json: boolean
 ) {
-  const maintenance = yield* openMaintenance(location, "write")
-  if (maintenance === undefined) return yield* new ConfigError({ message: nothingYet(location).trim() })
-  const { database, store } = maintenance
-  const { digest, id } = yield* attempt(database, () => artifactOf(database, text))
+  const { database, store } = yield* needMaintenance(location, "write")
+  const { digest, id } = yield* attempt(() => artifactOf(database, text))
   let objects = 0
   const bring = (object: Digest) =>
     Effect.gen(function* () {
@@ -91,13 +79,9 @@ const restoreArtifact = Effect.fnUntraced(function* (
   for (const file of manifest.files) yield* bring(file.sha256)
   for (const page of manifest.items?.pages ?? []) {
     yield* bring(page.sha256)
-    for (const item of yield* Effect.flatMap(store.read(page.sha256, { size: page.size }), decodePage))
-      if (item.sha256 !== undefined) yield* bring(item.sha256)
+    for (const object of objectsOf(yield* store.readPage(page))) yield* bring(object)
   }
-  yield* attempt(database, () => database.immediate(() => markPresent(database, [id])))
-  stdout().write(
-    json
-      ? `${JSON.stringify({ digest, objects })}\n`
-      : `${short(digest)} (${manifest.kind}) is back: ${plural(objects, "object")} restored\n`
-  )
+  yield* attempt(() => database.immediate(() => markPresent(database, [id])))
+  if (json) return printJson({ digest, objects })
+  print(`${short(digest)} (${manifest.kind}) is back: ${plural(objects, "object")} restored`)
 })

@@ -2,17 +2,16 @@
 import { readdirSync, statSync } from "node:fs"
 import { join } from "node:path"
 import { Effect } from "effect"
-import { Command } from "effect/cli"
-import type { ArtifactId } from "../../../ledger/Actions.ts"
+import { verb } from "../../verb.ts"
 import type { Candidate } from "../../../ledger/Collection.ts"
 import { type Contents, Counted } from "../../../ledger/Needs.ts"
-import { bytes, count } from "../../../pipeline/units.ts"
+import { bytes, count, plural } from "../../../pipeline/units.ts"
 import { inventory } from "../../../runner/Collect.ts"
-import { plural } from "../../text/amounts.ts"
 import * as flags from "../../flags.ts"
-import { attempt, nothingYet, openMaintenance } from "../../maintenance.ts"
+import { attempt, sayNothingYet } from "../../look.ts"
+import { openMaintenance } from "../../maintenance.ts"
 import { styleOf, table } from "../../terminal/style.ts"
-import { stdout } from "../../terminal/terminal.ts"
+import { print, printJson, stdout } from "../../terminal/terminal.ts"
 
 interface Share {
   readonly name: string
@@ -21,32 +20,31 @@ interface Share {
   readonly bytes: number
 }
 
-export const usage = Command.make(
-  "usage",
-  { cache: flags.cache, json: flags.json },
-  Effect.fn("cache usage")(function* (args) {
-    const location = flags.locationOf(args.cache)
-    const maintenance = yield* openMaintenance(location, "read")
-    if (maintenance === undefined)
-      return void stdout().write(args.json ? `${JSON.stringify({ exists: false })}\n` : nothingYet(location))
+export const usage = verb("usage", {
+  about: "Show how much the cache holds, by kind, pipeline and purpose",
+  examples: {
+    "pipeline cache usage": "As a table",
+    "pipeline cache usage --json": "For a script"
+  },
+  takes: flags.ofCache,
+  run: Effect.fn("cache usage")(function* (args) {
+    const maintenance = yield* openMaintenance(flags.locationOf(args.cache), "read")
+    if (maintenance === undefined) return sayNothingYet(args)
     const { database, paths, store } = maintenance
     const parts = yield* store.usage
     const found = yield* inventory(maintenance)
-    const pipelines = yield* attempt(database, () =>
+    const pipelines = yield* attempt(() =>
       database.all<{ pipeline: string; artifact: number }>(
         `SELECT DISTINCT plan.pipeline, output.artifact FROM plan JOIN plan_node ON plan_node.plan = plan.id
          JOIN output ON output.action = plan_node.action`
       )
     )
     const byId = new Map(found.candidates.map(candidate => [candidate.id, candidate]))
-    const byPipeline = new Map<string, Array<Candidate>>()
-    for (const { artifact, pipeline } of pipelines) {
+    const used = pipelines.flatMap(({ artifact, pipeline }) => {
       const candidate = byId.get(artifact)
-      if (candidate !== undefined) grouped(byPipeline, pipeline).push(candidate)
-    }
-    const byKind = new Map<string, Array<Candidate>>()
-    for (const candidate of found.candidates) grouped(byKind, candidate.kind).push(candidate)
-    const states = yield* attempt(database, () =>
+      return candidate === undefined ? [] : [{ pipeline, candidate }]
+    })
+    const states = yield* attempt(() =>
       database.all<{ state: number; n: number }>("SELECT state, count(*) AS n FROM artifact GROUP BY state")
     )
     const inState = (state: number) => states.find(row => row.state === state)?.n ?? 0
@@ -63,10 +61,18 @@ export const usage = Command.make(
       ledger: ["", "-wal", "-shm"].reduce((sum, end) => sum + sizeOf(paths.ledger + end), 0),
       free: parts.free,
       artifacts: { present: inState(0), collected: inState(1), lost: inState(2) },
-      kinds: shares(byKind, found),
-      pipelines: shares(byPipeline, found)
+      kinds: shares(
+        Map.groupBy(found.candidates, ({ kind }) => kind),
+        found,
+        candidate => candidate
+      ),
+      pipelines: shares(
+        Map.groupBy(used, ({ pipeline }) => pipeline),
+        found,
+        ({ candidate }) => candidate
+      )
     }
-    if (args.json) return void stdout().write(`${JSON.stringify(told, null, 2)}\n`)
+    if (args.json) return printJson(told)
     const style = styleOf(stdout())
     const block = (title: string, of: ReadonlyArray<Share>) =>
       of.length === 0
@@ -91,46 +97,26 @@ export const usage = Command.make(
       ["free on the disk", parts.free, ""]
     ] as const
     const { collected, lost, present } = told.artifacts
-    stdout().write(
-      `${[
-        `${style.bold(paths.root)}  ${plural(present, "artifact")} present, ${count(collected)} collected, ${count(lost)} lost`,
-        table(
-          places.map(([name, size, more]) => [`  ${name}`, bytes(size), style.dim(more)]),
-          new Set([1])
-        ),
-        ...block("by kind", told.kinds),
-        ...block("by pipeline", told.pipelines)
-      ].join("\n")}\n`
+    const rows = places.map(([name, size, more]) => [`  ${name}`, bytes(size), style.dim(more)])
+    print(
+      `${style.bold(paths.root)}  ${plural(present, "artifact")} present, ${count(collected)} collected, ${count(lost)} lost`,
+      table(rows, new Set([1])),
+      ...block("by kind", told.kinds),
+      ...block("by pipeline", told.pipelines)
     )
   })
-).pipe(
-  Command.withDescription("Show how much the cache holds, by kind, pipeline and purpose"),
-  Command.withExamples([
-    { command: "pipeline cache usage", description: "As a table" },
-    { command: "pipeline cache usage --json", description: "For a script" }
-  ])
-)
+})
 
-const grouped = (groups: Map<string, Array<Candidate>>, name: string): Array<Candidate> => {
-  const known = groups.get(name)
-  if (known !== undefined) return known
-  const made: Array<Candidate> = []
-  groups.set(name, made)
-  return made
-}
-
-const shares = (
-  groups: ReadonlyMap<string, ReadonlyArray<Candidate & { readonly id: ArtifactId }>>,
-  contents: Contents<Candidate>
+const shares = <A>(
+  groups: ReadonlyMap<string, ReadonlyArray<A>>,
+  contents: Contents<Candidate>,
+  candidateOf: (member: A) => Candidate
 ): ReadonlyArray<Share> =>
   [...groups]
-    .map(([name, candidates]) => {
+    .map(([name, members]) => {
       const counted = new Counted(contents)
-      return {
-        name,
-        artifacts: candidates.length,
-        bytes: candidates.reduce((sum, each) => sum + counted.add(each), 0)
-      }
+      const size = members.reduce((sum, member) => sum + counted.add(candidateOf(member)), 0)
+      return { name, artifacts: members.length, bytes: size }
     })
     .sort((a, b) => b.bytes - a.bytes)
 

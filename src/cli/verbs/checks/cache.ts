@@ -3,13 +3,13 @@ import { closeSync, openSync, readSync, statSync } from "node:fs"
 import { Clock, Effect, Result } from "effect"
 import { liveLeases, liveRuns } from "../../../ledger/Liveness.ts"
 import { migrations } from "../../../ledger/schema.ts"
-import { bytes, count } from "../../../pipeline/units.ts"
+import { bytes, count, plural } from "../../../pipeline/units.ts"
 import { pathsOf } from "../../../runner/Cache.ts"
 import { findLeftovers, hereOf, type Maintenance } from "../../../runner/Leftovers.ts"
 import * as Layer from "../../../store/Layer.ts"
 import { nodeDisk } from "../../../store/NodeDisk.ts"
-import { plural } from "../../text/amounts.ts"
-import { attempt, openMaintenance } from "../../maintenance.ts"
+import { attempt } from "../../look.ts"
+import { openMaintenance } from "../../maintenance.ts"
 import { type Check, type Finding, ok, problem, warning } from "./Check.ts"
 
 /** A ledger up to this size is checked page by page. */
@@ -23,22 +23,16 @@ export const cache: Check = {
   name: "cache",
   run: ({ location }) =>
     Effect.gen(function* () {
-      const opened = yield* Effect.result(openMaintenance(location, "read"))
-      const { ledger, root } = pathsOf(location.root)
-      if (Result.isFailure(opened)) {
-        return [problem("ledger", opened.failure.message, opened.failure.advice ?? "use another cache with --cache")]
-      }
-      const maintenance = opened.success
-      if (maintenance === undefined) return [ok("ledger", `none yet; the first run makes ${root}`)]
-      const now = yield* Clock.currentTimeMillis
-      const looked = yield* Effect.result(look(maintenance, ledger, now))
-      maintenance.database.close()
-      if (Result.isSuccess(looked)) return looked.success
-      const { message, ...error } = looked.failure
-      return [
-        problem("ledger", message, ("advice" in error ? error.advice : undefined) ?? "use another cache with --cache")
-      ]
-    })
+      const maintenance = yield* openMaintenance(location, "read")
+      if (maintenance === undefined)
+        return [ok("ledger", `none yet; the first run makes ${pathsOf(location.root).root}`)]
+      const close = Effect.sync(() => maintenance.database.close())
+      return yield* Effect.ensuring(look(maintenance, yield* Clock.currentTimeMillis), close)
+    }).pipe(
+      Effect.catch(({ advice = "use another cache with --cache", message }) =>
+        Effect.succeed([problem("ledger", message, advice)])
+      )
+    )
 }
 
 /** From the file itself: what was opened for looking may be a copy in memory. Offsets are those of SQLite's file format. */
@@ -53,15 +47,13 @@ const headerOf = (file: string): { readonly version: number; readonly journal: s
   return { version: bytes.readUInt32BE(60), journal: bytes[18] === 2 ? "wal" : "rollback" }
 }
 
-const look = Effect.fnUntraced(function* (maintenance: Maintenance, ledger: string, now: number) {
+const look = Effect.fnUntraced(function* (maintenance: Maintenance, now: number) {
   const { database } = maintenance
-  const state = yield* attempt(database, () => ({
+  const { ledger } = maintenance.paths
+  const state = yield* attempt(() => ({
     ...headerOf(ledger),
-    sound:
-      sizeOf(ledger) > checkedBytes
-        ? "ok"
-        : Object.values(database.get<Record<string, string>>("PRAGMA quick_check(1)") ?? { none: "ok" })[0]!,
-    runs: database.get<{ n: number }>("SELECT count(*) AS n FROM run")!.n,
+    sound: sizeOf(ledger) > checkedBytes ? "ok" : (database.value<string>("PRAGMA quick_check(1)") ?? "ok"),
+    runs: database.value<number>("SELECT count(*) FROM run")!,
     leases: liveLeases(database, hereOf(maintenance, now)).length,
     running: liveRuns(database, hereOf(maintenance, now)).length
   }))
