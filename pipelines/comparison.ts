@@ -58,6 +58,9 @@ export interface Comparison {
   readonly profiles?: typeof profiles
 }
 
+/** `train` by the schema that says why it refuses a field. */
+export const explainTrain = { train: RowConfig.fields.train } as const
+
 /** The pipeline that trains rows on the same documents, measures each on its own weights, and compares them. */
 export const comparison = (name: string, options: Comparison): Pipeline.Pipeline => {
   const further = (["controls", "ablations"] as const).filter(flag => options[flag] !== undefined)
@@ -68,7 +71,7 @@ export const comparison = (name: string, options: Comparison): Pipeline.Pipeline
       description: options.description,
       variants: ["quick", ...further, "seeds"],
       explain: {
-        train: RowConfig.fields.train,
+        ...explainTrain,
         ...Object.fromEntries(own.map(stage => [stage.name, refusing(stage.parameters, unsupportedTrain)]))
       },
       profiles: options.profiles ?? profiles
@@ -77,7 +80,8 @@ export const comparison = (name: string, options: Comparison): Pipeline.Pipeline
   )
 }
 
-const compared =
+/** What a comparison does under a profile. */
+export const compared =
   (title: string, { ablations = [], controls = [], rows }: Comparison) =>
   ({ command, profile: whole, profileName, variant }: Pipeline.BuildContext<ProfileConfig>): Pipeline.Targets => {
     const profile = variant.quick === true ? quickly(whole, profileName) : whole
@@ -90,6 +94,12 @@ const compared =
       return [row, configOf(row, profile, said)] as const
     })
     const { data, model } = inCommon(configured)
+    if (data.eval_path !== undefined && data.eval_path !== profile.data.heldOut.source)
+      throw new ConfigError({
+        at: "data.eval_path",
+        message: "the rows of a grid are evaluated on the documents of its profile (data.heldOut)",
+        advice: "leave the field out, or use `pipeline run convert`"
+      })
 
     const tokenizer = downloadTokenizer(profile.data.tokenizer)
     const tokenized = (name: string, { dataType, documents: first, textKey: key, ...from }: Corpus) => {
@@ -227,8 +237,9 @@ const taskNamed = (name: string) => {
 }
 
 /** `org/name` means that model on the hub. */
-const modelSource = (path: string): string => (/^[\w.-]+\/[\w.-]+$/.test(path) ? `hf://models/${path}@main` : path)
+export const modelSource = (path: string): string =>
+  /^[\w.-]+\/[\w.-]+$/.test(path) ? `hf://models/${path}@main` : path
 
 /** The fields that are there. */
-const given = <T extends object>(fields: T): { readonly [K in keyof T]?: Exclude<T[K], undefined> } =>
+export const given = <T extends object>(fields: T): { readonly [K in keyof T]?: Exclude<T[K], undefined> } =>
   Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as never

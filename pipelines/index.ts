@@ -3,5 +3,6 @@ import type { Pipeline } from "../src/pipeline/Pipeline.ts"
 
 export const pipelines: { readonly [name: string]: () => Promise<{ readonly default: Pipeline }> } = {
   "compare-50x": () => import("./compare-50x.ts"),
+  convert: () => import("./convert.ts"),
   "pretrain-teacher": () => import("./pretrain-teacher.ts")
 }

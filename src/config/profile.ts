@@ -37,6 +37,18 @@ const stages = {
   benchmark: Schema.optionalKey(Parameters)
 } as const
 
+/** What a profile says of any data. */
+export const Measurements = Schema.Struct({
+  /** Laid on the configuration of every row: what depends on the size of the model and the machine. null takes a field away. */
+  rows: Sizes,
+  /** Laid on that of single rows, by the row's name. */
+  row: Schema.optionalKey(Schema.Record(Schema.String, Sizes)),
+  ...stages,
+  /** Laid on all of this for a first look: less of everything. */
+  quick: Schema.optionalKey(Schema.Struct({ rows: Sizes, ...stages }))
+})
+export type Measurements = typeof Measurements.Type
+
 export const ProfileConfig = Schema.Struct({
   data: Schema.Struct({
     /** What all rows are evaluated on; disjoint from what they are trained on. */
@@ -45,12 +57,6 @@ export const ProfileConfig = Schema.Struct({
     tasks: Schema.optionalKey(Schema.Record(Schema.String, Source)),
     tokenizer: Source
   }),
-  /** Laid on the configuration of every row: what depends on the size of the model and the machine. null takes a field away. */
-  rows: Sizes,
-  /** Laid on that of single rows, by the row's name. */
-  row: Schema.optionalKey(Schema.Record(Schema.String, Sizes)),
-  ...stages,
-  /** Laid on all of this for a first look: less of everything. */
-  quick: Schema.optionalKey(Schema.Struct({ rows: Sizes, ...stages }))
+  ...Measurements.fields
 })
 export type ProfileConfig = typeof ProfileConfig.Type

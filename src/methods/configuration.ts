@@ -24,6 +24,10 @@ export const dataFields = {
   trainPath: Schema.String,
   /** Only so many documents, the first ones */
   trainSize: Schema.optionalKey(PositiveInt),
+  /** Documents to evaluate on, disjoint from those of `train_path`, for `convert`; the rows of a grid have their profile's */
+  evalPath: Schema.optionalKey(Schema.String),
+  /** Only so many of them, the first ones */
+  evalSize: Schema.optionalKey(PositiveInt),
   /** What a record is */
   dataType: setting(DataType, "plaintext"),
   /** The field that holds the text or the turns; by default `text`, or `messages` */

@@ -29,7 +29,6 @@ export const unsupportedModel = {
 } as const
 
 export const unsupportedData = {
-  eval_size: "held-out documents are the profile's (data.heldOut), the same for all rows",
   datasets_type: "corpora are read whole and cut by the stage `tokenize`",
   dataloader_type: "corpora are read whole and cut by the stage `tokenize`",
   num_workers: slots,

@@ -22,6 +22,8 @@ export interface Variant {
   readonly ablations?: boolean
   /** Every training so many times, each with a seed of its own. */
   readonly seeds?: number
+  /** A configuration file of the user's, as its path was given. */
+  readonly config?: string
 }
 
 /** The flags that ask for it: `--quick`, `--seeds 3`. */

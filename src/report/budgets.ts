@@ -176,7 +176,7 @@ export const budgetTexts = (
     [...new Set(tokensOf(row).filter(tokens => tokens !== undefined))].map(count).join(", ")
   const others = rows.filter(row => readsOtherTokens(row, baseline)).map(row => `${row.label} ${numbers(row)}`)
   return [
-    ...(numbers(baseline) === ""
+    ...(numbers(baseline) === "" || rows.length === 1
       ? []
       : others.length === 0
         ? [

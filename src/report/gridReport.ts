@@ -73,7 +73,7 @@ export const method = ({ baseline, comparisons, settings }: GridReport): Readonl
     ...(bound === undefined
       ? []
       : [
-          `Estimate of the bound: ${bound.estimator}. Differences are paired: the bound of each held-out document under a row minus that under the row beside it. Intervals of bounds and differences: 95 %, percentile bootstrap over documents${runs > 1 ? " and runs" : ""}, ${count(resampleCount)} resamples, seed ${settings.seed}; p-values by inversion, corrected over the rows by Holm's method; a difference is called one below ${level}. Exact match has Wilson's 95 % interval.`
+          `Estimate of the bound: ${bound.estimator}. ${comparisons.length === 0 ? "" : "Differences are paired: the bound of each held-out document under a row minus that under the row beside it. "}Intervals of bounds${comparisons.length === 0 ? "" : " and differences"}: 95 %, percentile bootstrap over documents${runs > 1 ? " and runs" : ""}, ${count(resampleCount)} resamples, seed ${settings.seed}${comparisons.length === 0 ? "" : `; p-values by inversion, corrected over the rows by Holm's method; a difference is called one below ${level}`}. Exact match has Wilson's 95 % interval.`
         ]),
     ...(benchmark === undefined ? [] : [timingText(benchmark.content)]),
     runs > 1

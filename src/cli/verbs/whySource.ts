@@ -31,12 +31,13 @@ export const settingsOfCommand = (command: string): ReadonlyArray<string> =>
 /** The flags of a recorded command line that chose a variant of the pipeline. */
 const variantOfCommand = (command: string): Variant => {
   const given = (flag: string) => new RegExp(`\\s--${flag}(?:\\s|$)`).test(command)
-  const seeds = /\s--seeds(?:=|\s+)(\d+)/.exec(command)?.[1]
+  const value = (flag: string) => Option.fromUndefinedOr(new RegExp(`\\s--${flag}(?:=|\\s+)(\\S+)`).exec(command)?.[1])
   return variantOf({
     quick: given("quick"),
     controls: given("controls"),
     ablations: given("ablations"),
-    seeds: Option.map(Option.fromUndefinedOr(seeds), Number)
+    seeds: Option.map(value("seeds"), Number),
+    config: value("config")
   })
 }
 

@@ -1,0 +1,84 @@
+/** `convert`: a configuration file of one's own as a plan, and what it says where the file cannot be used. */
+import { writeFileSync } from "node:fs"
+import { join } from "node:path"
+import { afterEach, assert, beforeEach, describe, it } from "vitest"
+import compare from "../../pipelines/compare-50x.ts"
+import { comparison } from "../../pipelines/comparison.ts"
+import convert from "../../pipelines/convert.ts"
+import { parseOverride } from "../../src/config/overrides.ts"
+import { evaluate, type Pipeline, type Variant } from "../../src/pipeline/Pipeline.ts"
+import { pathToFileURL } from "node:url"
+import { rendered } from "../support/configErrors.ts"
+import { temporaryDirectory } from "../support/inProcess.ts"
+
+let directory: ReturnType<typeof temporaryDirectory>
+beforeEach(() => {
+  directory = temporaryDirectory()
+})
+afterEach(() => directory.remove())
+
+const file = (data: string, train = "", name = "my model.yaml"): string => {
+  const path = join(directory.path, name)
+  writeFileSync(
+    path,
+    `model:\n  model_path: org/name\ndata:\n  train_path: file:texts.jsonl\n  max_seq_len: 128\n${data}train:\n  lr: 1e-4\n  global_batch_size: 2\n  num_train_epochs: 1\n${train}`
+  )
+  return path
+}
+const planned = (variant: Variant, pipeline: Pipeline = convert, set: ReadonlyArray<string> = []) =>
+  new Map(
+    evaluate(pipeline, { variant, overrides: set.map(parseOverride) }).nodes.map(node => [
+      node.label,
+      JSON.parse(node.parametersText) as { readonly [field: string]: unknown }
+    ])
+  )
+
+const held = "  eval_path: file:others.jsonl\n  eval_size: 7\n"
+
+describe("convert", () => {
+  it("reads, trains and measures what the file names, and nothing else", () => {
+    const nodes = planned({ config: file(held) })
+    assert.deepStrictEqual([...nodes.keys()].sort(), [
+      "benchmark/my_model",
+      "download-documents/corpus",
+      "download-documents/held-out",
+      "download-model",
+      "download-tokenizer",
+      "evaluate-likelihood/my_model",
+      "evaluate-texts/my_model",
+      "report-grid",
+      "tokenize/corpus",
+      "tokenize/held-out",
+      "train/my_model"
+    ])
+    assert.include(nodes.get("download-model"), { source: "hf://models/org/name@main" })
+    assert.include(nodes.get("download-tokenizer"), { source: "hf://models/org/name@main" })
+    assert.include(nodes.get("download-documents/held-out"), { source: "file:others.jsonl" })
+    assert.include(nodes.get("tokenize/held-out"), { documents: 7, maxSeqLen: 128 })
+    assert.notProperty(nodes.get("tokenize/corpus"), "documents")
+    assert.include(nodes.get("train/my_model"), { lr: 1e-4, method: "masked" })
+  })
+
+  it("brings along what the method needs, by the file or by --set; --quick and --seeds as in a grid", () => {
+    const plain = file(held)
+    assert.include([...planned({ config: file(held, "  repr_align_wt: 1\n", "a.yaml") }).keys()], "anchor")
+    assert.include([...planned({ config: plain }, convert, ["train.repr_align_wt=1"]).keys()], "anchor")
+    assert.include([...planned({ config: plain, seeds: 2 }).keys()], "train/my_model-2")
+    assert.include(planned({ config: plain, quick: true }).get("tokenize/corpus"), { documents: 4 })
+  })
+
+  it("says what is missing, and where the file is wrong", () => {
+    const message = (variant: Variant, pipeline = convert) => rendered(() => planned(variant, pipeline))
+    assert.match(message({}), /--config: convert needs a configuration file/)
+    assert.match(message({ config: file("") }), /data\.eval_path: there is nothing to evaluate the model on/)
+    assert.match(
+      message({ config: file(`${held}  shuffle: true\n`) }),
+      /my model\.yaml:8:3: data\.shuffle is not known/
+    )
+    assert.match(message({ config: file(held, "  ldlm:\n    depth: 2\n") }), /my model\.yaml:\d+:\d+: .*ldlm/)
+    assert.match(message({ config: file(held) }, compare), /--config: pipeline compare-50x does not take it/)
+    const row = { name: "row", label: "row", config: pathToFileURL(file(held)) }
+    const grid = comparison("grid", { description: "", rows: [row] })
+    assert.match(message({}, grid), /data\.eval_path: the rows of a grid are evaluated on the documents of its profile/)
+  })
+})
