@@ -7,10 +7,11 @@ import { primitives } from "../../src/tensor/primitives.ts"
 import type { Shape } from "../../src/tensor/Tensor.ts"
 import { allOps, casesOf, traced } from "./cases.ts"
 import { conformanceSuite } from "./conformanceSuite.ts"
+import { startedOnce } from "./startedOnce.ts"
 
 conformanceSuite("reference", () => Effect.succeed(makeReference()))
 // Idle threads of a session wait by spinning: only the test that needs several has them.
-conformanceSuite("ort", () => makeOrt({ threads: 1 }), { makeThreaded: () => makeOrt({ threads: 4 }) })
+conformanceSuite("ort", startedOnce(makeOrt({ threads: 1 })), { makeThreaded: () => makeOrt({ threads: 4 }) })
 
 it.each(allOps)("the engine torch has %s, as far as its text says", op => {
   const text = ["ops.py", "program.py"].map(file =>
