@@ -37,7 +37,7 @@ export default Pipeline.make(
       maxSeqLen,
       dataType: "prompt_response"
     })
-    const documents = downloadDocuments({ source: "embedded:heldout" })
+    const documents = downloadDocuments({ name: "held-out", source: "embedded:heldout" })
     const heldOut = tokenize({ name: "held-out", corpus: documents, tokenizer, maxSeqLen })
     const { model } = pretrain({ sequences: training, problems, heldOut, tokenizer, ...profile })
     const scores = Object.fromEntries(

@@ -43,11 +43,11 @@ const download = (source: string, environment: Record<string, string> = {}): Pro
       "run",
       "pretrain-teacher",
       "--only",
-      "download-documents",
+      "download-documents/held-out",
       "--set",
-      `download-documents.source=${source}`,
+      `download-documents/held-out.source=${source}`,
       "--set",
-      `download-documents.sha256=${sha256}`
+      `download-documents/held-out.sha256=${sha256}`
     ],
     { cwd: directory.path, environment: { HF_HOME: "/nonexistent", ...environment } }
   )
