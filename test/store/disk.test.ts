@@ -112,7 +112,17 @@ describe("the simulated disk", () => {
                 }).pipe(Effect.scoped)
               )
             ),
-            { numRuns: 150 }
+            {
+              numRuns: 150,
+              examples: [
+                [
+                  [
+                    ["mkdir", "b", "a", 0],
+                    ["copy", "b", "d/e/f", 0]
+                  ]
+                ]
+              ]
+            }
           )
         )
       }),

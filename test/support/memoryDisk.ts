@@ -370,9 +370,8 @@ export const memoryDisk = (options: MemoryDiskOptions = {}): MemoryDisk => {
       }),
     copy: (from, to) =>
       act("copy", to, now => {
-        must("copy", from)
-        mustDirectory("copy", dirname(to))
         const source = mustFile("copy", from)
+        mustDirectory("copy", dirname(to))
         const copy = openFile("copy", to, now)
         copy.mode = source.mode
         setBytes("copy", to, copy, source.bytes.slice(), now)
