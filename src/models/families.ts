@@ -19,9 +19,11 @@ export const decodeModelConfig = Effect.fn("decodeModelConfig")(function* (
   json: unknown,
   known: ReadonlyArray<Family> = families
 ) {
-  const named = Schema.Struct({ model_type: Schema.Literals(known.map(({ name }) => name)) })
-  const { model_type: family } = yield* decodeFields(named, json)
-  const config = yield* known.find(({ name }) => name === family)!.read(json)
+  const { model_type: type } = yield* decodeFields(Schema.Struct({ model_type: Schema.String }), json)
+  const family = known.find(({ name }) => name === type)
+  if (family === undefined)
+    return yield* refuse("model_type", type, known.map(({ name }) => JSON.stringify(name)).join(", "))
+  const config = yield* family.read(json)
   const parameters = countParameters(config)
   if (parameters > mostParameters)
     return yield* refuse(

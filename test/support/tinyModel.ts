@@ -96,9 +96,9 @@ export const latentFormats = {
 } as const satisfies { readonly [method: string]: LatentFormat }
 
 /** Value of a parameter of the model that `writeTinyModel` writes. */
-export const tinyWeight = (name: string): Float32Array =>
+export const tinyWeight = (name: string, config: ModelConfig = tinyConfig): Float32Array =>
   initialValues(
-    parameterSpecs(tinyConfig).find(spec => spec.name === name)!,
+    parameterSpecs(config).find(spec => spec.name === name)!,
     seed
   )
 
