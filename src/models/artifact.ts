@@ -41,7 +41,7 @@ export const openModel = Effect.fn("openModel")(
       return yield* permanent(
         `${tokenizerFile} has tokens up to id ${ids - 1}, but the model's embedding only ${config.vocabSize} rows (vocab_size of config.json): they do not belong together`
       )
-    const tensors = ourTensors(yield* openTensors(files), config, known)
+    const tensors = yield* ourTensors(yield* openTensors(files), config, known)
     const tokenShift = json["token_shift"]
     if (tokenShift !== undefined && typeof tokenShift !== "boolean")
       return yield* permanent(`config.json: token_shift is ${describe(tokenShift)}; it must be true or false`)

@@ -75,7 +75,9 @@ export const cachedPass = (config: ModelConfig, { capacity, count, length, rows,
   const caches = layerCaches(config, { capacity, rows })
   const cache = (layer: number): LayerCache => {
     const spec = (name: string): CacheSpec => caches[layer]!.get(name)!
-    const read = (name: string): Tensor => input(spec(name).name, spec(name).dtype, spec(name).shape)
+    const held = (name: string): Tensor => input(spec(name).name, spec(name).dtype, spec(name).shape)
+    // The text before this one may have left something.
+    const read = (name: string): Tensor => select(lessEqual(start, 0), 0, held(name))
     const write = (name: string, value: Tensor): void => {
       const written = `${spec(name).name}/next`
       outputs[written] = value
@@ -83,7 +85,7 @@ export const cachedPass = (config: ModelConfig, { capacity, count, length, rows,
     }
     const append = (name: string, fresh: Tensor): Tensor => {
       const here = reshape(own, [1, capacity, ...fresh.shape.slice(2).map(() => 1)])
-      const all = select(here, gather(fresh, source, 1), read(name))
+      const all = select(here, gather(fresh, source, 1), held(name))
       write(name, all)
       return all
     }

@@ -26,7 +26,16 @@ export interface ModelConfig {
    * sees its whole document.
    */
   readonly attentionBlockSize?: number
+  /** What is not causal in passes that are not, where some layers go from left to right; left out, `attn_only`. */
+  readonly hybridBidirectional?: HybridBidirectional
 }
+
+/**
+ * In passes that are not causal, of models where some layers attend and others go from left to right: `attn_only`: those that attend see all, the others what is left of a
+ * token; `two_scan`: the others also go from right to left, with the same weights, and take the mean of both; `none`: every layer sees what is left of a token.
+ */
+export const hybridBidirectionals = ["attn_only", "two_scan", "none"] as const
+export type HybridBidirectional = (typeof hybridBidirectionals)[number]
 
 /** Ten times the largest models that are published. */
 export const mostParameters = 2e13
@@ -80,5 +89,10 @@ export const parameterAliases = ({ tiedHead }: ModelConfig): { readonly [alias: 
   tiedHead ? { [headKey]: embeddingKey } : {}
 
 /** The fields of `config.json` that Hugging Face's classes do not know. */
-export const ownFields = ({ attentionBlockSize }: ModelConfig): { readonly [field: string]: unknown } =>
-  attentionBlockSize === undefined ? {} : { attention_block_size: attentionBlockSize }
+export const ownFields = ({
+  attentionBlockSize,
+  hybridBidirectional
+}: ModelConfig): { readonly [field: string]: unknown } => ({
+  ...(attentionBlockSize === undefined ? {} : { attention_block_size: attentionBlockSize }),
+  ...(hybridBidirectional === undefined ? {} : { hybrid_bidirectional: hybridBidirectional })
+})

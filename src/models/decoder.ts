@@ -11,6 +11,7 @@ import {
   type Rotation,
   rotation
 } from "./layers/attention.ts"
+import { blocksOfDocuments } from "./layers/documents.ts"
 import type { Layer, LayerCache, LayerContext } from "./layers/mixer.ts"
 import type { Parameter } from "./parameters.ts"
 
@@ -58,12 +59,17 @@ export const layerContext = (
   config: ModelConfig,
   length: number,
   dtype: DType,
-  { mask, ...attention }: AttentionContext & Pick<ForwardOptions, "mask">
+  { mask, ...given }: AttentionContext & Pick<ForwardOptions, "mask">
 ): LayerContext => {
+  const { attentionBlockSize: blockSize, hybridBidirectional } = config
+  const attention = { ...given, causal: given.causal || hybridBidirectional === "none" }
   const rotations = new Map<string, Rotation>()
   return {
     ...attention,
-    mask: mask ?? attentionMask({ ...attention, blockSize: config.attentionBlockSize }, length, dtype),
+    ...(hybridBidirectional === "two_scan" && !attention.causal
+      ? { bothWays: { segmentIds: blocksOfDocuments({ ...attention, blockSize }, length) } }
+      : {}),
+    mask: mask ?? attentionMask({ ...attention, blockSize }, length, dtype),
     rotation: (headDim, theta) => {
       const key = `${headDim} ${theta}`
       const made = rotations.get(key) ?? rotation(attention.positions, { headDim, length, theta })

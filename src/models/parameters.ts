@@ -4,11 +4,15 @@ import type { Buffer, Engine, EngineError } from "../engines/Engine.ts"
 import type { DType } from "../tensor/dtype.ts"
 import { nf4BlockSize, quantiseNf4 } from "../tensor/nf4.ts"
 import { input } from "../tensor/ops.ts"
-import { normals, randomKey } from "../tensor/random.ts"
+import { normals, randomKey, uniforms } from "../tensor/random.ts"
 import { elements, type Shape, type Tensor } from "../tensor/Tensor.ts"
 
-/** Fresh values: all 0, all 1, or normal with mean 0 and this standard deviation. */
-export type Initial = "zeros" | "ones" | { readonly normal: number }
+/** Fresh values: all 0, all 1, normal with mean 0 and this standard deviation, or logarithms of uniform numbers between two. */
+export type Initial =
+  | "zeros"
+  | "ones"
+  | { readonly normal: number }
+  | { readonly logUniform: { readonly low: number; readonly high: number } }
 
 export interface ParameterSpec {
   /** Key in the checkpoint. */
@@ -116,7 +120,10 @@ export const initialValues = ({ initial, name, shape }: ParameterSpec, seed: num
   const n = elements(shape)
   if (initial === "zeros") return new Float32Array(n)
   if (initial === "ones") return new Float32Array(n).fill(1)
-  return normals(randomKey(seed, `initial value of ${name}`), n).map(x => x * initial.normal)
+  const key = randomKey(seed, `initial value of ${name}`)
+  if ("normal" in initial) return normals(key, n).map(x => x * initial.normal)
+  const { high, low } = initial.logUniform
+  return uniforms(key, n).map(x => Math.log(low + (high - low) * x))
 }
 
 /** Brings all of a parameter's elements to where it lies. */

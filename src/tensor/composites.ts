@@ -77,6 +77,12 @@ export const silu = (x: Tensor): Tensor => {
   return customGradient(y, [x, s, y], (gradient, [, sig, out]) => [mul(gradient, add(sig!, mul(out!, sub(1, sig!))))])
 }
 
+/** log(1 + exp x), without overflow; its derivative is the sigmoid. */
+export const softplus = (x: Tensor): Tensor =>
+  customGradient(add(maximum(x, 0), log(add(exp(neg(abs(x))), 1))), [x], (gradient, [at]) => [
+    mul(gradient, sigmoid(at!))
+  ])
+
 /** (x - mean) / sqrt(variance + epsilon) over the last axis, times a weight [last] plus a bias [last]; without them just normalised. Ba et al. 2016. */
 export const layerNorm = (
   x: Tensor,

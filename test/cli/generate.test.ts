@@ -2,9 +2,12 @@ import { spawnSync } from "node:child_process"
 import { readFileSync, renameSync, rmSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { afterAll, assert, beforeAll, describe, it } from "vitest"
+import { parameterSpecs } from "../../src/models/config.ts"
+import { bruteForward } from "../models/bruteForce.ts"
 import { pipeline } from "../support/commandLine.ts"
 import { temporaryDirectory } from "../support/inProcess.ts"
-import { tinyConfig, tinyLatent, writeTinyModel } from "../support/tinyModel.ts"
+import { hybridConfig, tinyConfig, tinyLatent, tinyWeight, writeTinyModel } from "../support/tinyModel.ts"
+import { loadFrom, shippedDirectory } from "../support/tokenizers.ts"
 
 let directory: ReturnType<typeof temporaryDirectory>
 beforeAll(async () => {
@@ -155,6 +158,30 @@ describe("pipeline generate", () => {
       return (JSON.parse(stdout) as Generated).texts
     })
     assert.deepStrictEqual(beside, alone)
+  })
+
+  it("goes on token by token, and by diffusion, from a hybrid model", async () => {
+    const config = hybridConfig({ vocab_size: 2048 })
+    await writeTinyModel(join(directory.path, "hybrid"), config)
+    const generated = (...words: ReadonlyArray<string>) => {
+      const { code, stderr, stdout } = call("-m", "hybrid", "-t", "0", "-n", "6", "--json", ...words)
+      assert.strictEqual(code, 0, stderr)
+      return JSON.parse(stdout) as Generated
+    }
+    const { mode, texts } = generated("--mode", "ar", "the people", "they")
+    assert.strictEqual(mode, "ar")
+    const tokenizer = loadFrom(shippedDirectory)
+    const values = new Map(parameterSpecs(config).map(spec => [spec.name, tinyWeight(spec.name, config)]))
+    for (const { prompt, tokens } of texts) {
+      const ids = [...tokenizer.encode(prompt)]
+      for (const token of tokens) {
+        const row = bruteForward(config, name => values.get(name)!, ids, true).logits.at(-1)!
+        const likely = [...row].with(tokenizer.maskId, -Infinity)
+        assert.strictEqual(token, likely.indexOf(Math.max(...likely)))
+        ids.push(token)
+      }
+    }
+    assert.strictEqual(generated("--mode", "diffusion", "the people").texts[0]!.tokens.length, 6)
   })
 
   it("reads a prompt from standard input", () => {

@@ -4,7 +4,6 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { afterEach, beforeEach, describe, expect, it } from "@effect/vitest"
 import { Effect } from "effect"
-import { openTensors, type StoredTensors } from "../../src/formats/tensorFiles.ts"
 import { makeOrt } from "../../src/engines/ort/ort.ts"
 import { type ModelConfig, parameterAliases, parameterSpecs } from "../../src/models/config.ts"
 import { decodeModelConfig, encodeModelConfig } from "../../src/models/families.ts"
@@ -19,6 +18,7 @@ import { causalObjective } from "../../src/methods/causal/objective.ts"
 import { makeEpochs } from "../../src/tokens/epochs.ts"
 import { openLog } from "../../src/training/log.ts"
 import { python } from "./python.ts"
+import { all, difference, tensorsIn, tensorsOf } from "./tensors.ts"
 
 let directory: string
 beforeEach(() => {
@@ -50,28 +50,6 @@ const [rows, length] = [3, 24]
 const tokens = Array.from({ length: rows }, (_, r) =>
   Array.from({ length }, (_token, i) => (r * 37 + i * i * 5 + i) % 101)
 )
-
-const tensorsIn = (path: string) =>
-  openTensors(
-    readdirSync(path)
-      .filter(name => name.endsWith(".safetensors") || name.endsWith(".json"))
-      .map(name => ({ name, path: join(path, name) }))
-  )
-const all = (tensors: StoredTensors, name: string) => {
-  const tensor = tensors.get(name)
-  if (tensor === undefined) throw new Error(`there is no ${name}; there are ${[...tensors.keys()].join(", ")}`)
-  return tensor.floats(
-    0,
-    tensor.shape.reduce((product, size) => product * size, 1)
-  )
-}
-
-/** Largest difference, relative to the largest number. */
-const difference = (actual: Float32Array, expected: Float32Array): number => {
-  expect(actual.length).toBe(expected.length)
-  const scale = expected.reduce((most, x) => Math.max(most, Math.abs(x)), 0)
-  return expected.reduce((most, x, i) => Math.max(most, Math.abs(actual[i]! - x)), 0) / scale
-}
 
 const ourLogits = (config: ModelConfig, path: string) =>
   Effect.gen(function* () {
@@ -114,7 +92,7 @@ describe.each(Object.entries(configs))("%s", (_name, json) => {
           const written = readdirSync(path).filter(name => name.endsWith(".safetensors")).length
           expect(written > 1).toBe(dtype === "bfloat16")
           const config = yield* decodeModelConfig(JSON.parse(readFileSync(join(path, "config.json"), "utf8")))
-          const expected = yield* all(yield* openTensors([{ name: "it.safetensors", path: output }]), "logits")
+          const expected = yield* all(yield* tensorsOf(output), "logits")
           expect(difference(yield* ourLogits(config, path), expected)).toBeLessThan(1e-5)
         }
       })
@@ -153,7 +131,7 @@ describe.each(Object.entries(configs))("%s", (_name, json) => {
           optimiser: { ...optimiser, lr, maxGradNorm },
           output
         })
-        const theirs = yield* openTensors([{ name: "it.safetensors", path: output }])
+        const theirs = yield* tensorsOf(output)
         expect(difference(yield* ourLogits(config, path), yield* all(theirs, "logits"))).toBeLessThan(1e-5)
 
         const sequences = tokens.map(row => Int32Array.from(row))

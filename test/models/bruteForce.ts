@@ -1,7 +1,10 @@
-/** A forward pass of a decoder with attention in all layers for one document, in plain float64 loops written from the equations: nothing is shared with src/. */
+/** A forward pass of a decoder for one document, in plain float64 loops written from the equations: nothing is shared with src/. */
 import type { ModelConfig } from "../../src/models/config.ts"
+import type { GatedDeltaNet } from "../../src/models/layers/gatedDeltaNet.ts"
+import type { Norm } from "../../src/models/layers/norm.ts"
+import type { SelfAttention } from "../../src/models/layers/selfAttention.ts"
+import { asHeads, recurrence, type Vector } from "./layers/gatedDelta.ts"
 
-type Vector = ReadonlyArray<number>
 type Matrix = ReadonlyArray<Vector>
 export type Weight = (name: string) => ArrayLike<number>
 
@@ -12,18 +15,121 @@ const rows = (flat: ArrayLike<number>, width: number): Matrix =>
 const dot = (a: Vector, b: Vector): number => a.reduce((sum, x, i) => sum + x * b[i]!, 0)
 const apply = (matrix: Matrix, x: Vector, bias?: ArrayLike<number>): Vector =>
   matrix.map((row, i) => dot(row, x) + (bias?.[i] ?? 0))
-const norm = (x: Vector, weight: ArrayLike<number>, epsilon: number): Vector => {
+const norm = (x: Vector, weight: ArrayLike<number>, { epsilon, kind }: Norm): Vector => {
   const scale = 1 / Math.sqrt(dot(x, x) / x.length + epsilon)
-  return x.map((value, i) => value * scale * weight[i]!)
+  return x.map((value, i) => value * scale * (kind === "zero_centred_rms" ? 1 + weight[i]! : weight[i]!))
 }
+const sigmoid = (x: number): number => 1 / (1 + Math.exp(-x))
+const silu = (x: number): number => x * sigmoid(x)
 
-const rope = (x: Vector, position: number, theta: number): Vector => {
-  const half = x.length / 2
+const rope = (x: Vector, position: number, theta: number, turned: number): Vector => {
+  const half = turned / 2
   return x.map((value, i) => {
+    if (i >= turned) return value
     const pair = i % half
     const angle = position * theta ** (-pair / half)
     const other = i < half ? -x[i + half]! : x[i - half]!
     return value * Math.cos(angle) + other * Math.sin(angle)
+  })
+}
+
+/** What a Gated DeltaNet makes of the tokens of a document, given its weights: [token] -> d. */
+const deltaNet = (mixer: GatedDeltaNet, x: Matrix, weight: Weight): Matrix => {
+  const { keyDim, keyHeads, kernelSize, outputNorm, valueDim, valueHeads } = mixer
+  const d = x[0]!.length
+  const project = (name: string): Matrix => x.map(row => apply(rows(weight(`linear_attn.${name}.weight`), d), row))
+  const taps = rows(weight("linear_attn.conv1d.weight"), kernelSize)
+  const qkv = project("in_proj_qkv")
+  const mixed = qkv.map((row, t) =>
+    row.map((_, c) => silu(taps[c]!.reduce((sum, tap, i) => sum + tap * (qkv[t - (kernelSize - 1 - i)]?.[c] ?? 0), 0)))
+  )
+  const width = keyHeads * keyDim
+  const part = (from: number, to: number, heads: number, size: number) =>
+    asHeads(
+      mixed.flatMap(row => row.slice(from, to)),
+      heads,
+      size
+    )
+  const ofLength = (all: ReadonlyArray<Matrix>, factor: number) =>
+    all.map(heads => heads.map(head => head.map(value => (factor * value) / Math.sqrt(dot(head, head) + 1e-6))))
+  const [rate, bias] = [weight("linear_attn.A_log"), weight("linear_attn.dt_bias")]
+  const { outputs } = recurrence(mixer, {
+    queries: ofLength(part(0, width, keyHeads, keyDim), keyDim ** -0.5),
+    keys: ofLength(part(width, 2 * width, keyHeads, keyDim), 1),
+    values: part(2 * width, Infinity, valueHeads, valueDim),
+    logDecay: project("in_proj_a").map(row =>
+      row.map((a, h) => -Math.exp(rate[h]!) * Math.log1p(Math.exp(a + bias[h]!)))
+    ),
+    beta: project("in_proj_b").map(row => row.map(sigmoid))
+  })
+  const gates = asHeads(project("in_proj_z").flat(), valueHeads, valueDim)
+  const out = rows(weight("linear_attn.out_proj.weight"), valueHeads * valueDim)
+  return outputs.map((heads, t) =>
+    apply(
+      out,
+      heads.flatMap((head, h) =>
+        norm(head, weight("linear_attn.norm.weight"), outputNorm).map((value, i) => value * silu(gates[t]![h]![i]!))
+      )
+    )
+  )
+}
+
+/** What attention makes of the tokens of a document, of which i sees j where `sees` says so. */
+const attention = (
+  { bias, headDim, headNorm, heads, keyValueHeads, outputBias, outputGate, ropeTheta, rotaryDim }: SelfAttention,
+  x: Matrix,
+  weight: Weight,
+  sees: (i: number, j: number) => boolean
+): Matrix => {
+  const d = x[0]!.length
+  const project = (name: string): Matrix =>
+    x.map(row =>
+      apply(
+        rows(weight(`self_attn.${name}_proj.weight`), d),
+        row,
+        bias ? weight(`self_attn.${name}_proj.bias`) : undefined
+      )
+    )
+  /** [head][token]. */
+  const split = (all: Matrix, count: number, size: number): ReadonlyArray<Matrix> =>
+    Array.from({ length: count }, (_, h) => all.map(row => row.slice(h * size, (h + 1) * size)))
+  const placed = (name: "q" | "k", all: ReadonlyArray<Matrix>): ReadonlyArray<Matrix> =>
+    all.map(head =>
+      head.map((row, position) =>
+        rope(
+          headNorm === undefined ? row : norm(row, weight(`self_attn.${name}_norm.weight`), headNorm),
+          position,
+          ropeTheta,
+          rotaryDim ?? headDim
+        )
+      )
+    )
+  const width = outputGate === true ? 2 * headDim : headDim
+  const ofQueries = split(project("q"), heads, width)
+  const q = placed(
+    "q",
+    ofQueries.map(head => head.map(row => row.slice(0, headDim)))
+  )
+  const k = placed("k", split(project("k"), keyValueHeads, headDim))
+  const v = split(project("v"), keyValueHeads, headDim)
+  const out = rows(weight("self_attn.o_proj.weight"), heads * headDim)
+  return x.map((_row, i) => {
+    const mixed = q.flatMap((queries, h) => {
+      const kv = Math.floor(h / (heads / keyValueHeads))
+      const seen = [...x.keys()].filter(j => sees(i, j))
+      const scores = seen.map(j => dot(queries[i]!, k[kv]![j]!) / Math.sqrt(headDim))
+      const peak = Math.max(...scores)
+      const e = scores.map(score => Math.exp(score - peak))
+      const total = e.reduce((sum, value) => sum + value, 0)
+      const gate = outputGate === true ? ofQueries[h]![i]!.slice(headDim) : undefined
+      return Array.from(
+        { length: headDim },
+        (_element, c) =>
+          (gate === undefined ? 1 : sigmoid(gate[c]!)) *
+          seen.reduce((sum, j, n) => sum + (e[n]! / total) * v[kv]![j]![c]!, 0)
+      )
+    })
+    return apply(out, mixed, outputBias ? weight("self_attn.o_proj.bias") : undefined)
   })
 }
 
@@ -36,56 +142,41 @@ export const bruteForward = (
 ): { readonly states: ReadonlyArray<Matrix>; readonly logits: Matrix } => {
   const { hiddenSize: d } = config
   const embedding = rows(weight("model.embed_tokens.weight"), d)
+  const block = (place: number): number => Math.floor(place / (config.attentionBlockSize ?? Infinity))
+  const goesRight = causal || config.hybridBidirectional === "none"
+  const sees = (i: number, j: number): boolean => (goesRight ? j <= i : block(j) <= block(i))
+  /** From left to right, or the mean of both ways; from right to left no further than a block. */
+  const scanned = (mixer: GatedDeltaNet, all: Matrix, w: Weight): Matrix => {
+    const ahead = deltaNet(mixer, all, w)
+    if (goesRight || config.hybridBidirectional !== "two_scan") return ahead
+    const blocks = Map.groupBy(all.keys(), block)
+    const back = [...blocks.values()].flatMap(places =>
+      deltaNet(
+        mixer,
+        places.toReversed().map(i => all[i]!),
+        w
+      ).toReversed()
+    )
+    return ahead.map((row, i) => row.map((value, c) => (value + back[i]![c]!) / 2))
+  }
   let x: Matrix = tokens.map(token => embedding[token]!)
   const states = [x]
   for (const [l, { feedForward, mixer, norm: kind }] of config.layers.entries()) {
-    const { headDim, heads, keyValueHeads } = mixer
     const w = (name: string): ArrayLike<number> => weight(`model.layers.${l}.${name}`)
-    const headsOf = (name: "q" | "k" | "v", input: Vector, position: number): Matrix => {
-      const bias = mixer.bias ? w(`self_attn.${name}_proj.bias`) : undefined
-      const split = rows(apply(rows(w(`self_attn.${name}_proj.weight`), d), input, bias), headDim)
-      if (name === "v") return split
-      return split.map(head =>
-        rope(
-          mixer.headNorm === undefined ? head : norm(head, w(`self_attn.${name}_norm.weight`), mixer.headNorm.epsilon),
-          position,
-          mixer.ropeTheta
-        )
-      )
-    }
-    const normed = x.map(row => norm(row, w("input_layernorm.weight"), kind.epsilon))
-    const q = normed.map((row, i) => headsOf("q", row, i))
-    const k = normed.map((row, i) => headsOf("k", row, i))
-    const v = normed.map((row, i) => headsOf("v", row, i))
-    const out = rows(w("self_attn.o_proj.weight"), heads * headDim)
-    const attended = x.map((row, i) => {
-      const mixed = Array.from({ length: heads }, (_, h) => {
-        const kv = Math.floor(h / (heads / keyValueHeads))
-        const block = (place: number): number => Math.floor(place / (config.attentionBlockSize ?? Infinity))
-        const seen = tokens.map((_token, j) => j).filter(j => (causal ? j <= i : block(j) <= block(i)))
-        const scores = seen.map(j => dot(q[i]![h]!, k[j]![kv]!) / Math.sqrt(headDim))
-        const peak = Math.max(...scores)
-        const e = scores.map(score => Math.exp(score - peak))
-        const total = e.reduce((sum, value) => sum + value, 0)
-        return Array.from({ length: headDim }, (_element, c) =>
-          seen.reduce((sum, j, n) => sum + (e[n]! / total) * v[j]![kv]![c]!, 0)
-        )
-      }).flat()
-      const backBias = mixer.outputBias ? w("self_attn.o_proj.bias") : undefined
-      const projected = apply(out, mixed, backBias)
-      return row.map((value, c) => value + projected[c]!)
-    })
+    const normed = x.map(row => norm(row, w("input_layernorm.weight"), kind))
+    const mixed = mixer.kind === "attention" ? attention(mixer, normed, w, sees) : scanned(mixer, normed, w)
+    const attended = x.map((row, i) => row.map((value, c) => value + mixed[i]![c]!))
     const [gate, up] = ["gate", "up"].map(name => rows(w(`mlp.${name}_proj.weight`), d))
     const down = rows(w("mlp.down_proj.weight"), feedForward.intermediateSize)
     x = attended.map(row => {
-      const input = norm(row, w("post_attention_layernorm.weight"), kind.epsilon)
+      const input = norm(row, w("post_attention_layernorm.weight"), kind)
       const u = apply(up!, input)
-      const inner = apply(gate!, input).map((g, i) => (g / (1 + Math.exp(-g))) * u[i]!)
+      const inner = apply(gate!, input).map((g, i) => silu(g) * u[i]!)
       const projected = apply(down, inner)
       return row.map((value, c) => value + projected[c]!)
     })
     states.push(x)
   }
   const head = config.tiedHead ? embedding : rows(weight("lm_head.weight"), d)
-  return { states, logits: x.map(row => apply(head, norm(row, weight("model.norm.weight"), config.norm.epsilon))) }
+  return { states, logits: x.map(row => apply(head, norm(row, weight("model.norm.weight"), config.norm))) }
 }

@@ -15,6 +15,7 @@ import {
   logits,
   weightsOf
 } from "../../src/models/decoder.ts"
+import { mixerOf } from "../../src/models/layers/layer.ts"
 import { gradients } from "../../src/tensor/autodiff.ts"
 import { mean, softmaxCrossEntropy } from "../../src/tensor/composites.ts"
 import * as ops from "../../src/tensor/ops.ts"
@@ -276,7 +277,8 @@ describe("config.json", () => {
   })
 
   it("takes theta from either place, and biases from the family", () => {
-    const mixer = (changes: object) => Effect.runSync(decodeModelConfig({ ...base, ...changes })).layers[0]!.mixer
+    const mixer = (changes: object) =>
+      mixerOf(Effect.runSync(decodeModelConfig({ ...base, ...changes })).layers, "attention")
     const theta = (changes: object) => mixer(changes).ropeTheta
     expect(theta({ rope_theta: 1e6 })).toBe(1e6)
     expect(theta({ rope_parameters: { rope_type: "default", rope_theta: 5e5 } })).toBe(5e5)
@@ -296,7 +298,7 @@ describe("config.json", () => {
       headDim: 128,
       keyValueHeads: 32
     })
-    expect(read({ ...without, model_type: "qwen2" }).layers[0]!.mixer.headDim).toBe(1024 / 16)
+    expect(mixerOf(read({ ...without, model_type: "qwen2" }).layers, "attention").headDim).toBe(1024 / 16)
     expect(read({ ...base, layer_types: Array(28).fill("full_attention") })).toEqual(read(base))
   })
 

@@ -11,6 +11,7 @@ import { parameterSpecs, refuse } from "../../src/models/config.ts"
 import { encodeModelConfig, families } from "../../src/models/families.ts"
 import { common, commonFields, makeFamily, Size } from "../../src/models/families/family.ts"
 import { trainingFlops } from "../../src/models/flops.ts"
+import { mixerOf } from "../../src/models/layers/layer.ts"
 import { initialValues } from "../../src/models/parameters.ts"
 import { makeDecoder } from "../../src/sessions/autoregressive.ts"
 import { makeEpochs } from "../../src/tokens/epochs.ts"
@@ -57,7 +58,7 @@ const hourglass = makeFamily({
     rms_norm_eps: norm.epsilon,
     tie_word_embeddings: tiedHead,
     initializer_range: initializerRange,
-    widths: [...new Set(layers.map(({ mixer }) => mixer.heads))]
+    widths: [...new Set(layers.map(layer => mixerOf([layer], "attention").heads))]
   })
 })
 const known = [...families, hourglass]

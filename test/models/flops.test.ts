@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest"
 import { documentLengths, trainingFlops } from "../../src/models/flops.ts"
+import { mixerOf } from "../../src/models/layers/layer.ts"
 import { modelConfig } from "../support/tinyModel.ts"
 
 describe("operations of a step", () => {
@@ -12,9 +13,9 @@ describe("operations of a step", () => {
         vocabSize
       } = config
       const {
-        feedForward: { intermediateSize },
-        mixer: { headDim, heads, keyValueHeads }
+        feedForward: { intermediateSize }
       } = config.layers[0]!
+      const { headDim, heads, keyValueHeads } = mixerOf(config.layers, "attention")
       const perLayer = 2 * d * heads * headDim + 2 * d * keyValueHeads * headDim + 3 * d * intermediateSize
       const products = layers * perLayer + vocabSize * d
       // Norms are vectors: next to nothing, and counted as if each of their numbers multiplied a token.

@@ -3,17 +3,20 @@ import { Effect, Stream } from "effect"
 import { makeDecoder } from "../../src/sessions/autoregressive.ts"
 import { sampleToken } from "../../src/decoding/sampling.ts"
 import { makeOrt } from "../../src/engines/ort/ort.ts"
-import { parameterSpecs } from "../../src/models/config.ts"
+import { type ModelConfig, parameterSpecs } from "../../src/models/config.ts"
 import { allocateParameters, initialise, initialValues } from "../../src/models/parameters.ts"
 import { randomKey, uniformAt } from "../../src/tensor/random.ts"
 import { bruteForward } from "../models/bruteForce.ts"
-import { modelConfig } from "../support/tinyModel.ts"
+import { hybridConfig, modelConfig } from "../support/tinyModel.ts"
 
-const config = modelConfig({ heads: 4, keyValueHeads: 2, vocabSize: 23, initializerRange: 0.6 })
-const values = new Map(parameterSpecs(config).map(spec => [spec.name, initialValues(spec, 4)]))
+const configs: { readonly [name: string]: ModelConfig } = {
+  Qwen3: modelConfig({ heads: 4, keyValueHeads: 2, vocabSize: 23, initializerRange: 0.6 }),
+  "Qwen3.5": hybridConfig({ vocab_size: 23, initializer_range: 0.6 })
+}
 
 /** Decodes without a cache: all of the text again for every token, from the equations. */
 const byHand = (
+  config: ModelConfig,
   prompt: ReadonlyArray<number>,
   n: number,
   {
@@ -22,6 +25,7 @@ const byHand = (
     temperature
   }: { readonly seed: number; readonly suppressed: number; readonly temperature: number }
 ): ReadonlyArray<number> => {
+  const values = new Map(parameterSpecs(config).map(spec => [spec.name, initialValues(spec, 4)]))
   const ids = [...prompt]
   for (let made = 0; made < n; made++) {
     const { logits } = bruteForward(config, name => values.get(name)!, ids, true)
@@ -33,6 +37,7 @@ const byHand = (
 
 const suppressed = 22
 const decoding = <A, E>(
+  config: ModelConfig,
   use: (
     generate: (
       prompt: ReadonlyArray<number>,
@@ -68,11 +73,11 @@ const decoding = <A, E>(
     })
   )
 
-describe("decoding token by token", () => {
+describe.each(Object.entries(configs))("decoding token by token: %s", (_name, config) => {
   it.live(
     "with a cache gives what reading the whole text again gives, for prompts of any length, one after the other",
     () =>
-      decoding(generate =>
+      decoding(config, generate =>
         Effect.gen(function* () {
           for (const [length, n] of [
             [1, 12],
@@ -84,7 +89,7 @@ describe("decoding token by token", () => {
           ] as const) {
             const prompt = Array.from({ length }, (_, i) => (i * i + 3 * length) % 22)
             for (const temperature of [0, 1]) {
-              const expected = byHand(prompt, n, { seed: length, suppressed, temperature })
+              const expected = byHand(config, prompt, n, { seed: length, suppressed, temperature })
               expect(yield* generate(prompt, n, length, temperature), `${length} tokens`).toEqual(expected)
             }
           }
@@ -93,7 +98,7 @@ describe("decoding token by token", () => {
   )
 
   it.live("ends before the token that ends a text, and never draws what is suppressed", () =>
-    decoding(generate =>
+    decoding(config, generate =>
       Effect.gen(function* () {
         const whole = yield* generate([5, 6], 40, 1, 1.5)
         expect(whole).toHaveLength(40)
@@ -105,7 +110,7 @@ describe("decoding token by token", () => {
   )
 
   it.live("refuses an empty prompt and a text that is too long", () =>
-    decoding(generate =>
+    decoding(config, generate =>
       Effect.gen(function* () {
         const exits = [yield* Effect.exit(generate([], 1, 0, 0)), yield* Effect.exit(generate([1, 2], 95, 0, 0))]
         expect(String(exits[0])).toMatch(/a prompt needs at least one token/)

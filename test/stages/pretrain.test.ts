@@ -34,7 +34,17 @@ const model = {
   tie_word_embeddings: true
 } as const
 
-const pipeline = (file: string, changes: { readonly vocab_size?: number } = {}, microBatchSize?: number) =>
+const hybrid = {
+  ...model,
+  model_type: "qwen3_5_text",
+  layer_types: ["linear_attention", "full_attention"],
+  linear_num_key_heads: 1,
+  linear_num_value_heads: 2,
+  linear_key_head_dim: 8,
+  linear_value_head_dim: 8
+} as const
+
+const pipeline = (file: string, fields: Parameters<typeof pretrain>[0]["model"], microBatchSize?: number) =>
   Pipeline.make(
     "pretrain-test",
     { description: "", profiles: { only: { description: "", needs: "nothing", make: () => undefined } } },
@@ -45,7 +55,7 @@ const pipeline = (file: string, changes: { readonly vocab_size?: number } = {}, 
         sequences,
         heldOut: sequences,
         tokenizer,
-        model: { ...model, ...changes },
+        model: fields,
         train: {
           num_train_epochs: 3,
           global_batch_size: 4,
@@ -67,8 +77,8 @@ const write = (): string => {
   writeFileSync(file, texts.map(text => `${JSON.stringify({ text })}\n`).join(""))
   return file
 }
-const run = (changes = {}, microBatchSize?: number) =>
-  runPipeline(pipeline(write(), changes, microBatchSize), {
+const run = (fields: Parameters<typeof pipeline>[1] = model, microBatchSize?: number) =>
+  runPipeline(pipeline(write(), fields, microBatchSize), {
     cache: join(directory.path, "cache"),
     layers: [assets],
     engine: numericClass("ort")
@@ -87,35 +97,38 @@ interface ReportRow {
 }
 
 describe("the stage pretrain", () => {
-  it("writes a model that learnt its text, its record, and its log; the evaluation reads the same loss", async () => {
-    const ran = await run()
-    assert.deepStrictEqual(ran.failures, [])
-    const manifest = ran.manifest("pretrain")
-    assert.deepStrictEqual(
-      manifest.files.map(({ path }) => path),
-      ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "training.json"]
-    )
-    const record = JSON.parse(ran.text("pretrain", "training.json")) as Record
-    const config = JSON.parse(ran.text("pretrain", "config.json")) as { readonly [field: string]: unknown }
-    assert.strictEqual(config["model_type"], "qwen3")
-    assert.strictEqual(config["torch_dtype"], "bfloat16")
-    assert.strictEqual(config["max_position_embeddings"], 32)
-    assert.isNumber(config["mask_token_id"])
-    assert.isAbove(record.step, 10)
-    // From the uniform distribution over 2,048 tokens to a text of few words.
-    assert.isBelow(record.evaluated.ar_perplexity, 30)
+  it.each([model, hybrid])(
+    "writes a $model_type that learnt its text, its record, and its log; the evaluation reads the same loss",
+    async fields => {
+      const ran = await run(fields)
+      assert.deepStrictEqual(ran.failures, [])
+      const manifest = ran.manifest("pretrain")
+      assert.deepStrictEqual(
+        manifest.files.map(({ path }) => path),
+        ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "training.json"]
+      )
+      const record = JSON.parse(ran.text("pretrain", "training.json")) as Record
+      const config = JSON.parse(ran.text("pretrain", "config.json")) as { readonly [field: string]: unknown }
+      assert.strictEqual(config["model_type"], fields.model_type)
+      assert.strictEqual(config["torch_dtype"], "bfloat16")
+      assert.strictEqual(config["max_position_embeddings"], 32)
+      assert.isNumber(config["mask_token_id"])
+      assert.isAbove(record.step, 10)
+      // From the uniform distribution over 2,048 tokens to a text of few words.
+      assert.isBelow(record.evaluated.ar_perplexity, 30)
 
-    const { rows } = JSON.parse(ran.text("evaluate-causal", "report.json")) as {
-      readonly rows: ReadonlyArray<ReportRow>
+      const { rows } = JSON.parse(ran.text("evaluate-causal", "report.json")) as {
+        readonly rows: ReadonlyArray<ReportRow>
+      }
+      const [row, unigram, bigram] = rows
+      // The weights that were measured in training were f32, the ones that were saved are bfloat16.
+      assert.closeTo(Math.log(row!.perplexity), Math.log(record.evaluated.ar_perplexity), 0.02)
+      assert.isAbove(unigram!.perplexity, bigram!.perplexity)
+      assert.strictEqual(unigram!.tokens, row!.tokens)
+      assert.strictEqual(ran.metric("evaluate-causal", "model/perplexity"), row!.perplexity)
+      assert.include(ran.text("evaluate-causal", "report.md"), "| 2-gram |")
     }
-    const [row, unigram, bigram] = rows
-    // The weights that were measured in training were f32, the ones that were saved are bfloat16.
-    assert.closeTo(Math.log(row!.perplexity), Math.log(record.evaluated.ar_perplexity), 0.02)
-    assert.isAbove(unigram!.perplexity, bigram!.perplexity)
-    assert.strictEqual(unigram!.tokens, row!.tokens)
-    assert.strictEqual(ran.metric("evaluate-causal", "model/perplexity"), row!.perplexity)
-    assert.include(ran.text("evaluate-causal", "report.md"), "| 2-gram |")
-  })
+  )
 
   it("learns the answers of problems beside text; the report says how many it solves", async () => {
     const reported = Pipeline.make(
@@ -194,16 +207,16 @@ describe("the stage pretrain", () => {
 
   it("with more micro-batches comes to the same within rounding", async () => {
     const whole = JSON.parse((await run()).text("pretrain", "training.json")) as Record
-    const cut = JSON.parse((await run({}, 1)).text("pretrain", "training.json")) as Record
+    const cut = JSON.parse((await run(model, 1)).text("pretrain", "training.json")) as Record
     assert.closeTo(whole.evaluated.ar_loss, cut.evaluated.ar_loss, 5e-3)
   })
 
   it("refuses sizes that do not fit", async () => {
     assert.match(
-      (await run({ vocab_size: 100 })).failures[0]!.message,
+      (await run({ ...model, vocab_size: 100 })).failures[0]!.message,
       /vocab_size is 100, but the tokenizer has 2048 tokens/
     )
-    await expect(run({}, 3)).rejects.toThrow(
+    await expect(run(model, 3)).rejects.toThrow(
       /micro_batch_size: does not go with global_batch_size: 4 is no multiple of 3, got 3/
     )
   })

@@ -51,6 +51,30 @@ export const modelConfig = (changes: ModelSizes = {}): ModelConfig => {
   return Effect.runSync(decodeModelConfig(Object.fromEntries(fields)))
 }
 
+/** One of a hybrid model: three Gated DeltaNets and attention. Changes are fields of `config.json`. */
+export const hybridConfig = (changes: { readonly [field: string]: unknown } = {}): ModelConfig =>
+  Effect.runSync(
+    decodeModelConfig({
+      model_type: "qwen3_5_text",
+      hidden_size: 8,
+      intermediate_size: 12,
+      num_hidden_layers: 4,
+      num_attention_heads: 2,
+      num_key_value_heads: 1,
+      head_dim: 8,
+      vocab_size: 11,
+      rope_parameters: { rope_type: "default", rope_theta: 100, partial_rotary_factor: 0.5 },
+      linear_num_key_heads: 1,
+      linear_num_value_heads: 2,
+      linear_key_head_dim: 4,
+      linear_value_head_dim: 3,
+      linear_conv_kernel_dim: 3,
+      tie_word_embeddings: true,
+      initializer_range: 0.3,
+      ...changes
+    })
+  )
+
 export const tinyConfig = modelConfig({ vocabSize: 2048, ropeTheta: 10_000 })
 const seed = 5
 
@@ -72,9 +96,9 @@ export const latentFormats = {
 } as const satisfies { readonly [method: string]: LatentFormat }
 
 /** Value of a parameter of the model that `writeTinyModel` writes. */
-export const tinyWeight = (name: string): Float32Array =>
+export const tinyWeight = (name: string, config: ModelConfig = tinyConfig): Float32Array =>
   initialValues(
-    parameterSpecs(tinyConfig).find(spec => spec.name === name)!,
+    parameterSpecs(config).find(spec => spec.name === name)!,
     seed
   )
 

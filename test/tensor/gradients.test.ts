@@ -232,6 +232,7 @@ describe("gradients", () => {
       composites.gelu,
       composites.geluTanh,
       composites.silu,
+      composites.softplus,
       composites.square,
       (x: Tensor) => composites.layerNorm(x),
       (x: Tensor) => composites.mean(x, 0),

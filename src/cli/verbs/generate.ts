@@ -7,6 +7,7 @@ import { algorithms, schedules } from "../../decoding/diffusion.ts"
 import { makeEngine } from "../../engines/make.ts"
 import { loadWhole } from "../../methods/Method.ts"
 import { openModel } from "../../models/artifact.ts"
+import { positionsOf } from "../../models/families.ts"
 import { ConfigError, render } from "../../pipeline/ConfigError.ts"
 import * as flags from "../flags.ts"
 import { promptLines, standardInput } from "./generate/prompts.ts"
@@ -129,7 +130,7 @@ export const command = verb("generate", {
         if (prompts.some(({ length }) => length === 0))
           return yield* new ConfigError({ at: "prompt", message: "is empty", advice: "a model goes on from a text" })
         const longest = greatest(prompts.map(({ length }) => length))
-        const newTokens = yield* roomFor(longest, model.json["max_position_embeddings"], args.maxNewTokens)
+        const newTokens = yield* roomFor(longest, positionsOf(model.json), args.maxNewTokens)
         const task: Task = { engine, method, model, prompts, newTokens, seed: args.seed }
         const begun = performance.now()
         const made = yield* mode === "ar"

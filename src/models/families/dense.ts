@@ -1,8 +1,10 @@
 /** What the dense families of Qwen share: layers that are all alike, of attention and SwiGLU. */
 import { Effect, Schema } from "effect"
 import { type ModelConfig, type ModelConfigError, refuse } from "../config.ts"
+import { mixerOf } from "../layers/layer.ts"
 import type { SelfAttention } from "../layers/selfAttention.ts"
-import { common, commonFields, makeFamily, Size, Theta, withDefault } from "./family.ts"
+import { common, commonFields, makeFamily, Size, withDefault } from "./family.ts"
+import { refusedRope, ropeFields, ropeTheta } from "./rope.ts"
 
 const fieldsOf = <Name extends string>(name: Name) =>
   Schema.Struct({
@@ -12,33 +14,21 @@ const fieldsOf = <Name extends string>(name: Name) =>
     num_attention_heads: Size,
     num_key_value_heads: Schema.optionalKey(Schema.NullOr(Size)),
     head_dim: Schema.optionalKey(Size),
-    rope_theta: Schema.optionalKey(Theta),
-    rope_scaling: Schema.optionalKey(Schema.NullOr(Schema.Unknown)),
-    /** The newer place of both. */
-    rope_parameters: Schema.optionalKey(
-      Schema.Struct({ rope_type: withDefault(Schema.String, "default"), rope_theta: Schema.optionalKey(Theta) })
-    ),
+    ...ropeFields,
     attention_bias: Schema.optionalKey(Schema.Boolean),
-    hidden_act: withDefault(Schema.String, "silu"),
     use_sliding_window: withDefault(Schema.Boolean, false),
     /** The kind of each layer's attention, in newer files. */
     layer_types: Schema.optionalKey(Schema.NullOr(Schema.Array(Schema.String)))
   })
 export type DenseFields = ReturnType<typeof fieldsOf>["Type"]
 
-/** Where the file names no other. */
-const defaultTheta = 10_000
 /** The one kind of attention that layers have here. */
 const fullAttention = "full_attention"
 
 /** What would be computed otherwise. */
 const refused = (fields: DenseFields): ModelConfigError | undefined => {
-  const { rope_parameters: rope } = fields
-  if (fields.rope_scaling !== undefined && fields.rope_scaling !== null)
-    return refuse("rope_scaling", fields.rope_scaling, "null")
-  if (rope !== undefined && rope.rope_type !== "default")
-    return refuse("rope_parameters.rope_type", rope.rope_type, '"default"')
-  if (fields.hidden_act !== "silu") return refuse("hidden_act", fields.hidden_act, '"silu"')
+  const ofRope = refusedRope(fields)
+  if (ofRope !== undefined) return ofRope
   if (fields.use_sliding_window) return refuse("use_sliding_window", true, "false")
   const otherKind = fields.layer_types?.findIndex(kind => kind !== fullAttention) ?? -1
   if (otherKind >= 0)
@@ -78,16 +68,16 @@ export const denseFamily = <Name extends string>({
         if (heads % keyValueHeads !== 0)
           return yield* refuse("num_key_value_heads", keyValueHeads, `a divisor of the ${heads} attention heads`)
         if (!Number.isInteger(headDim) || headDim % 2 !== 0) return yield* refuse("head_dim", headDim, "an even number")
-        const ropeTheta = fields.rope_theta ?? fields.rope_parameters?.rope_theta ?? defaultTheta
         const layer = {
-          mixer: { kind: "attention", heads, keyValueHeads, headDim, ropeTheta, ...particular },
+          mixer: { kind: "attention", heads, keyValueHeads, headDim, ropeTheta: ropeTheta(fields), ...particular },
           feedForward: { kind: "swiglu", intermediateSize: fields.intermediate_size },
           norm: shared.norm
         } as const
         return { family: name, ...shared, layers: Array.from({ length: fields.num_hidden_layers }, () => layer) }
       }),
     write: ({ hiddenSize, initializerRange, layers, norm, tiedHead, vocabSize }) => {
-      const { feedForward, mixer } = layers[0]!
+      const { feedForward } = layers[0]!
+      const mixer = mixerOf(layers, "attention")
       return {
         hidden_size: hiddenSize,
         intermediate_size: feedForward.intermediateSize,

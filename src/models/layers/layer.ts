@@ -1,5 +1,6 @@
 /** Decoder layers by their kind: what each is made of, as plain data, and the functions that compute it. */
 import { add } from "../../tensor/ops.ts"
+import { type GatedDeltaNet, gatedDeltaNet } from "./gatedDeltaNet.ts"
 import type { LinearKind } from "../linear/linear.ts"
 import { type Part, together } from "../parameters.ts"
 import type { FeedForward, Mixer } from "./mixer.ts"
@@ -7,17 +8,42 @@ import { type Norm, norm } from "./norm.ts"
 import { type SelfAttention, selfAttention } from "./selfAttention.ts"
 import { type Swiglu, swiglu } from "./swiglu.ts"
 
+/** Mixers by the name of their kind: adding one is a line here and in `mixers`, and a module beside. */
+interface MixerKinds {
+  readonly attention: SelfAttention
+  readonly gated_delta_net: GatedDeltaNet
+}
+export type MixerKind = MixerKinds[keyof MixerKinds]
+
 /** What a layer is. Layers of equal kinds compute the same, each with weights of its own. */
 export interface LayerKind {
-  readonly mixer: SelfAttention
+  readonly mixer: MixerKind
   readonly feedForward: Swiglu
   /** Of what enters the mixer, and the feed-forward network. */
   readonly norm: Norm
 }
 
-/** By the name of the kind: adding one is a line here and in the type, and a module beside. */
-const mixers = { attention: selfAttention }
+const mixers: {
+  readonly [kind in keyof MixerKinds]: (mixer: MixerKinds[kind], hiddenSize: number, linear: LinearKind) => Mixer
+} = { attention: selfAttention, gated_delta_net: gatedDeltaNet }
+/** By the name of the kind, as mixers. */
 const feedForwards = { swiglu }
+
+const makeMixer = <Kind extends keyof MixerKinds>(
+  mixer: { readonly [kind in Kind]: { readonly kind: kind } & MixerKinds[kind] }[Kind],
+  hiddenSize: number,
+  linear: LinearKind
+): Mixer => mixers[mixer.kind](mixer, hiddenSize, linear)
+
+/** The first mixer of a kind among layers; where all of the kind are alike, it says what each is. Throws where there is none. */
+export const mixerOf = <Kind extends keyof MixerKinds>(
+  layers: ReadonlyArray<LayerKind>,
+  kind: Kind
+): MixerKinds[Kind] => {
+  const found = layers.find(({ mixer }) => mixer.kind === kind)
+  if (found === undefined) throw new Error(`no layer has a mixer of the kind ${kind}`)
+  return found.mixer as MixerKinds[Kind]
+}
 
 /** A layer of this kind; names of parameters count from it. */
 export const makeLayer = (
@@ -26,7 +52,7 @@ export const makeLayer = (
   linear: LinearKind
 ): Mixer =>
   decoderLayer(
-    mixers[mixer.kind](mixer, hiddenSize, linear),
+    makeMixer(mixer, hiddenSize, linear),
     feedForwards[feedForward.kind](feedForward, hiddenSize, linear),
     kind,
     hiddenSize

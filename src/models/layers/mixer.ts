@@ -34,6 +34,11 @@ export interface LayerContext extends AttentionContext {
   readonly mask: AttentionMask | undefined
   /** Angles by which attention tells places apart; the same tensors for all layers of one size. */
   readonly rotation: (headDim: number, theta: number) => Rotation
+  /**
+   * There where layers that go from left to right also go from right to left and take the mean of both: the documents of that way, where there are any. They may be parts of
+   * documents, beyond whose end a token does not see.
+   */
+  readonly bothWays?: { readonly segmentIds: Tensor | undefined } | undefined
   /** Left out: the pass begins with the first token, and nothing comes after its last. */
   readonly cache?: LayerCache
 }
@@ -45,7 +50,10 @@ export type Layer = (context: LayerContext) => (x: Tensor) => Tensor
 export interface Mixer extends Part<Layer> {
   /** What it keeps of the tokens that it has read, so that the next need not read them again. */
   readonly cache: (shape: CacheShape) => ReadonlyArray<CacheSpec>
-  /** Operations, forward and backward, by which the tokens of a document of this length see each other, products with weights left out. */
+  /**
+   * Operations, forward and backward, by which the tokens of a document of this length see each other, products with weights left out; from left to right, where a layer goes
+   * one way.
+   */
   readonly flops: (length: number) => number
 }
 

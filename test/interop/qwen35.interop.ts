@@ -1,0 +1,272 @@
+/** Hybrid models against transformers' Qwen3.5: the same files, logits, gradients and continuations. */
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { afterAll, beforeAll, describe, expect, it } from "@effect/vitest"
+import { Effect, Stream } from "effect"
+import { makeOrt } from "../../src/engines/ort/ort.ts"
+import { saveTensors } from "../../src/formats/tensorFiles.ts"
+import { type ModelConfig, parameterAliases, parameterSpecs } from "../../src/models/config.ts"
+import { type ForwardOptions, forward, logits, weightsOf } from "../../src/models/decoder.ts"
+import { decodeModelConfig, encodeModelConfig, families, ourTensors } from "../../src/models/families.ts"
+import {
+  allocateParameters,
+  initialValues,
+  type ParameterBuffers,
+  parameterInputs
+} from "../../src/models/parameters.ts"
+import { loadWeights, saveWeights } from "../../src/models/weights.ts"
+import { makeDecoder } from "../../src/sessions/autoregressive.ts"
+import { gradients } from "../../src/tensor/autodiff.ts"
+import { mean, softmaxCrossEntropy } from "../../src/tensor/composites.ts"
+import { concat, input, reshape, sliceAxis } from "../../src/tensor/ops.ts"
+import { normals, randomKey } from "../../src/tensor/random.ts"
+import type { Engine } from "../../src/engines/Engine.ts"
+import { makeSession } from "../../src/sessions/session.ts"
+import { python } from "./python.ts"
+import { all, difference, farthest, greatest, tensorsIn, tensorsOf } from "./tensors.ts"
+
+const vocabSize = 101
+const text = {
+  hidden_size: 48,
+  intermediate_size: 80,
+  num_hidden_layers: 4,
+  num_attention_heads: 4,
+  num_key_value_heads: 2,
+  head_dim: 16,
+  vocab_size: vocabSize,
+  linear_num_key_heads: 2,
+  linear_num_value_heads: 4,
+  linear_key_head_dim: 8,
+  linear_value_head_dim: 12,
+  tie_word_embeddings: false,
+  // With more, errors of rounding grow from layer to layer: transformers' own logits are 0.003 from those in float64 at 0.2.
+  initializer_range: 0.06
+}
+const configs: { readonly [name: string]: { readonly config: object; readonly whole: boolean } } = {
+  "text model": { config: text, whole: false },
+  "text model, tied, of other sizes": {
+    config: {
+      ...text,
+      tie_word_embeddings: true,
+      num_hidden_layers: 3,
+      layer_types: ["full_attention", "linear_attention", "linear_attention"],
+      rope_parameters: { rope_type: "default", rope_theta: 500, partial_rotary_factor: 0.5 },
+      linear_num_value_heads: 2,
+      linear_conv_kernel_dim: 3,
+      attention_bias: true,
+      rms_norm_eps: 1e-5
+    },
+    whole: false
+  },
+  "model of images and text": { config: text, whole: true }
+}
+
+/** Rows of less than a chunk, of one, and of several. */
+const lengths = [24, 64, 150]
+const rows = lengths.map((length, r) => Array.from({ length }, (_token, i) => (r * 37 + i * i * 5 + i) % vocabSize))
+const bound = 1e-4
+
+interface Loaded {
+  readonly engine: Engine
+  readonly config: ModelConfig
+  readonly parameters: ParameterBuffers
+}
+
+const load = (path: string) =>
+  Effect.gen(function* () {
+    const engine = yield* makeOrt({ threads: 2 })
+    const config = yield* decodeModelConfig(JSON.parse(readFileSync(join(path, "config.json"), "utf8")))
+    const parameters = yield* allocateParameters(engine, parameterSpecs(config))
+    const tensors = yield* ourTensors(yield* tensorsIn(path), config)
+    yield* loadWeights(engine, parameters, tensors, parameterAliases(config))
+    return { engine, config, parameters } satisfies Loaded
+  })
+
+/** Of rows of one length, [rows * length, V]. */
+const ourLogits = (
+  { config, engine, parameters: { specs, views } }: Loaded,
+  tokens: ReadonlyArray<ReadonlyArray<number>>,
+  options: ForwardOptions,
+  data: { readonly [name: string]: Int32Array } = {}
+) =>
+  Effect.gen(function* () {
+    const [count, length] = [tokens.length, tokens[0]!.length]
+    const weights = weightsOf(config, parameterInputs(specs))
+    const { final } = forward(config, weights, input("tokens", "i32", [count, length]), options)
+    const outputs = { logits: logits(reshape(final, [count * length, config.hiddenSize]), weights) }
+    const { run } = yield* makeSession(engine, outputs, views)
+    return (yield* run({ tokens: Int32Array.from(tokens.flat()), ...data })).logits
+  })
+
+/** A directory with a model of theirs in `f32`, in `bf16` in shards, and what they make of them. */
+const theirs = (config: object, whole: boolean) => {
+  const directory = mkdtempSync(join(tmpdir(), "interop-qwen35-"))
+  const at = (name: string): string => join(directory, name)
+  const create = { action: "create", config, whole, seed: 3 }
+  python("qwen35.py", [
+    { ...create, directory: at("f32"), dtype: "float32", maxShardSize: "5GB" },
+    { ...create, directory: at("bf16"), dtype: "bfloat16", maxShardSize: "20KB" },
+    { action: "run", directory: at("f32"), rows, output: at("causal.safetensors"), generate: newTokens },
+    { action: "run", directory: at("f32"), rows, output: at("bidirectional.safetensors"), bidirectional: true },
+    { action: "run", directory: at("bf16"), rows, output: at("bf16.safetensors") }
+  ])
+  return at
+}
+const newTokens = 12
+
+/** Whether ours are theirs, row by row. */
+const expectLogits = (model: Loaded, path: string, options: ForwardOptions) =>
+  Effect.gen(function* () {
+    const expected = yield* tensorsOf(path)
+    for (const [i, row] of rows.entries())
+      expect(farthest(yield* ourLogits(model, [row], options), yield* all(expected, `logits/${i}`))).toBeLessThan(bound)
+  })
+
+describe.each(Object.entries(configs))("%s", (_name, { config: json, whole }) => {
+  let at: ReturnType<typeof theirs>
+  beforeAll(() => {
+    at = theirs(json, whole)
+  }, 120_000)
+  afterAll(() => rmSync(at("."), { recursive: true }))
+
+  it.live("a checkpoint of transformers gives the same logits here", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        yield* expectLogits(yield* load(at("f32")), at("causal.safetensors"), { causal: true })
+      })
+    )
+  )
+
+  it.live("documents in one row, and padding behind them, give the logits of each by itself", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const padding = 10
+        const length = rows.flat().length + padding
+        const place = (f: (document: number, i: number) => number, pad: number): Int32Array =>
+          Int32Array.from([
+            ...rows.flatMap((row, r) => row.map((_, i) => f(r, i))),
+            ...Array<number>(padding).fill(pad)
+          ])
+        const found = yield* ourLogits(
+          yield* load(at("f32")),
+          [[...rows.flat(), ...Array<number>(padding).fill(0)]],
+          {
+            causal: true,
+            segmentIds: input("segmentIds", "i32", [1, length]),
+            positions: input("positions", "i32", [1, length])
+          },
+          { segmentIds: place(document => document, -1), positions: place((_, i) => i, 0) }
+        )
+        const stored = yield* tensorsOf(at("causal.safetensors"))
+        const expected = (yield* Effect.forEach(rows, (_, i) => all(stored, `logits/${i}`))).flatMap(row => [...row])
+        expect(farthest(found.subarray(0, expected.length), Float32Array.from(expected))).toBeLessThan(bound)
+      })
+    )
+  )
+
+  it.live("the most likely continuations, token by token from caches, are the same", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const { config, engine, parameters } = yield* load(at("f32"))
+        const stored = yield* tensorsOf(at("causal.safetensors"))
+        const decoder = yield* makeDecoder(engine, config, parameters.views, 200)
+        const greedy = { maxNewTokens: newTokens, sampling: { temperature: 0 }, seed: 1, stop: -1, suppressed: [] }
+        for (const [i, prompt] of rows.entries()) {
+          const made = yield* Stream.runCollect(decoder.generate({ prompt, ...greedy }))
+          expect([...made]).toEqual([...(yield* all(stored, `generated/${i}`))])
+        }
+      })
+    )
+  )
+
+  it.live("where attention alone sees all of a row, the logits are the same", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const model = yield* load(at("f32"))
+        yield* expectLogits(model, at("bidirectional.safetensors"), { causal: false })
+        const [row] = yield* all(yield* tensorsOf(at("bidirectional.safetensors")), "logits/0").pipe(
+          Effect.map(x => [x])
+        )
+        expect(farthest(yield* ourLogits(model, [rows[0]!], { causal: true }), row!)).toBeGreaterThan(0.01)
+      })
+    )
+  )
+
+  it.live("in 16 bits and in shards, beside weights that have no use here, the logits are the same", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        expect(readdirSync(at("bf16")).filter(name => name.endsWith(".safetensors")).length).toBeGreaterThan(2)
+        // As released, where it predicts the token after the next.
+        yield* saveTensors(
+          () => Effect.succeed(join(at("bf16"), "mtp.safetensors")),
+          [{ name: "mtp.fc.weight", shape: [2], floats: Effect.succeed(Float32Array.of(1, 2)) }],
+          { format: "BF16" }
+        )
+        yield* expectLogits(yield* load(at("bf16")), at("bf16.safetensors"), { causal: true })
+      })
+    )
+  )
+
+  it.live("a checkpoint of ours gives the same logits there; loss and gradients are equal", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const path = at("ours")
+        mkdirSync(path)
+        const fields = whole
+          ? { model_type: "qwen3_5", text_config: json, tie_word_embeddings: false }
+          : { model_type: "qwen3_5_text", ...json }
+        const config = yield* decodeModelConfig(fields)
+        const engine = yield* makeOrt({ threads: 2 })
+        const parameters = yield* allocateParameters(engine, parameterSpecs(config))
+        const { specs, views } = parameters
+        for (const spec of specs) {
+          // Fresh norms and the like are 1 or 0, where mistakes do not show.
+          const noise = spec.shape.length === 1 ? normals(randomKey(12, spec.name), spec.shape[0]!) : undefined
+          const values = initialValues(spec, 11).map((value, i) => value + 0.2 * (noise?.[i] ?? 0))
+          yield* engine.upload(views[spec.name]!, values)
+        }
+        writeFileSync(join(path, "config.json"), JSON.stringify(encodeModelConfig(config)))
+        const place = (name: string) => Effect.succeed(join(path, name))
+        const stored = families.find(({ name }) => name === config.family)!.names!.stored
+        yield* saveWeights(engine, place, parameters, { format: "F32", maxFileBytes: 50_000 }, stored)
+        const output = at("gradients.safetensors")
+        python("qwen35.py", [{ action: "run", directory: path, rows, output, gradients: true }])
+        yield* expectLogits({ engine, config, parameters }, output, { causal: true })
+
+        const parameter = parameterInputs(specs)
+        const weights = weightsOf(config, parameter)
+        const predicting = rows.map((row, i) => {
+          const { final } = forward(config, weights, input(`row ${i}`, "i32", [1, row.length]), { causal: true })
+          return sliceAxis(reshape(final, [row.length, config.hiddenSize]), 0, 0, row.length - 1)
+        })
+        const targets = rows.flatMap(row => row.slice(1))
+        const loss = mean(
+          softmaxCrossEntropy(logits(concat(predicting, 0), weights), input("targets", "i32", [targets.length]))
+        )
+        const found = gradients(
+          loss,
+          specs.map(({ name }) => parameter(name))
+        )
+        const session = yield* makeSession(
+          engine,
+          { loss, ...Object.fromEntries(specs.map(({ name }, i) => [`gradient/${name}`, found[i]!])) },
+          views
+        )
+        const made: { readonly [name: string]: Float32Array } = yield* session.run({
+          ...Object.fromEntries(rows.map((row, i) => [`row ${i}`, Int32Array.from(row)])),
+          targets: Int32Array.from(targets)
+        })
+        const expected = yield* tensorsOf(output)
+        expect(difference(made["loss"]!, yield* all(expected, "loss"))).toBeLessThan(1e-5)
+        const each = yield* Effect.forEach(specs, ({ name }) => all(expected, `gradient/${name}`))
+        const largest = Math.max(...each.map(greatest))
+        // A layer whose state fades at once has next to no gradient for how fast it does: there rounding decides, in transformers too (0.7 % from float64).
+        for (const [i, { name }] of specs.entries())
+          expect(farthest(made[`gradient/${name}`]!, each[i]!), name).toBeLessThan(
+            bound * greatest(each[i]!) + 1e-6 * largest
+          )
+      })
+    )
+  )
+})
