@@ -114,6 +114,28 @@ export interface TensorToSave<E> {
   readonly floats: Effect.Effect<Float32Array<ArrayBuffer>, E>
 }
 
+/** A tensor that is written as it is, piece by piece. */
+export interface TensorCopy<E> {
+  readonly tensor: TensorSpec
+  /** One behind the other. */
+  readonly pieces: ReadonlyArray<Effect.Effect<Uint8Array, E>>
+}
+
+export type Saved<E> = TensorToSave<E> | TensorCopy<E> | TensorGroup<E>
+
+/** Bytes that are copied at once. */
+const copiedAtOnce = 2 ** 26
+
+/** A stored tensor as it is, of whatever dtype. */
+export const copyOf = (tensor: StoredTensor): TensorCopy<FileError | TensorFilesError> => {
+  const { bytes, dtype, name, shape, size } = tensor
+  const starts = Array.from({ length: Math.ceil(size / copiedAtOnce) }, (_, i) => i * copiedAtOnce)
+  return {
+    tensor: { name, dtype, shape },
+    pieces: starts.map(start => bytes(start, Math.min(size, start + copiedAtOnce)))
+  }
+}
+
 /** Tensors that are made together, and written as they are. */
 export interface TensorGroup<E> {
   readonly tensors: ReadonlyArray<TensorSpec>
@@ -130,22 +152,45 @@ export interface SaveOptions {
 /** As other tools of the field cut large models. */
 const defaultFileBytes = 5e9
 
-const groupOf = <E>(
-  tensor: TensorToSave<E> | TensorGroup<E>,
-  format: SaveOptions["format"]
-): TensorGroup<E> & { readonly size: number } => {
-  const group =
-    "tensors" in tensor
-      ? tensor
+/** What is written to a file: where each tensor goes, and the bytes that go there one behind the other. */
+interface Part<E> {
+  readonly tensors: ReadonlyArray<TensorSpec>
+  readonly write: (
+    append: (name: string, bytes: Uint8Array) => Effect.Effect<void, FileError>
+  ) => Effect.Effect<void, E | FileError>
+  readonly size: number
+}
+
+const partOf = <E>(saved: Saved<E>, format: SaveOptions["format"]): Part<E> => {
+  if ("pieces" in saved) {
+    const { pieces, tensor } = saved
+    const tensors = [tensor]
+    return {
+      tensors,
+      size: sizeOf(tensors),
+      write: append =>
+        Effect.forEach(pieces, piece => Effect.flatMap(piece, bytes => append(tensor.name, bytes)), { discard: true })
+    }
+  }
+  const group: TensorGroup<E> =
+    "tensors" in saved
+      ? saved
       : {
-          tensors: [{ name: tensor.name, dtype: format, shape: tensor.shape }],
-          bytes: Effect.map(tensor.floats, values => [encodeFloats(format, values)])
+          tensors: [{ name: saved.name, dtype: format, shape: saved.shape }],
+          bytes: Effect.map(saved.floats, values => [encodeFloats(format, values)])
         }
   return {
-    ...group,
-    size: group.tensors.reduce((sum, { dtype, shape }) => sum + (elements(shape) * dtypeBits[dtype]) / 8, 0)
+    tensors: group.tensors,
+    size: sizeOf(group.tensors),
+    write: append =>
+      Effect.flatMap(group.bytes, all =>
+        Effect.forEach(all, (bytes, i) => append(group.tensors[i]!.name, bytes), { discard: true })
+      )
   }
 }
+
+const sizeOf = (tensors: ReadonlyArray<TensorSpec>): number =>
+  tensors.reduce((sum, { dtype, shape }) => sum + (elements(shape) * dtypeBits[dtype]) / 8, 0)
 
 /**
  * Writes `model.safetensors`, or shards and their index where that would be too large. The same tensors give the same bytes. Holds one
@@ -153,19 +198,19 @@ const groupOf = <E>(
  */
 export const saveTensors = Effect.fn("saveTensors")(function* <E>(
   place: (name: string) => Effect.Effect<string, E>,
-  tensors: ReadonlyArray<TensorToSave<E> | TensorGroup<E>>,
+  tensors: ReadonlyArray<Saved<E>>,
   { format, maxFileBytes = defaultFileBytes }: SaveOptions
 ) {
-  const groups = tensors.map(tensor => groupOf(tensor, format))
-  const shards: Array<Array<TensorGroup<E>>> = [[]]
+  const parts = tensors.map(tensor => partOf(tensor, format))
+  const shards: Array<Array<Part<E>>> = [[]]
   let filled = 0
-  for (const group of groups) {
-    if (filled > 0 && filled + group.size > maxFileBytes) {
+  for (const part of parts) {
+    if (filled > 0 && filled + part.size > maxFileBytes) {
       shards.push([])
       filled = 0
     }
-    shards.at(-1)!.push(group)
-    filled += group.size
+    shards.at(-1)!.push(part)
+    filled += part.size
   }
   const five = (n: number): string => String(n).padStart(5, "0")
   const names = shards.map((_, i) =>
@@ -173,11 +218,9 @@ export const saveTensors = Effect.fn("saveTensors")(function* <E>(
   )
   for (const [i, shard] of shards.entries()) yield* saveFile(yield* place(names[i]!), shard)
   if (shards.length === 1) return names
-  const placed = shards.flatMap((shard, i) =>
-    shard.flatMap(group => group.tensors.map(({ name }) => [name, names[i]!]))
-  )
+  const placed = shards.flatMap((shard, i) => shard.flatMap(part => part.tensors.map(({ name }) => [name, names[i]!])))
   const index = {
-    metadata: { total_size: groups.reduce((sum, { size }) => sum + size, 0) },
+    metadata: { total_size: parts.reduce((sum, { size }) => sum + size, 0) },
     weight_map: Object.fromEntries(placed) as { readonly [name: string]: string }
   }
   const path = yield* place(indexFile)
@@ -186,37 +229,44 @@ export const saveTensors = Effect.fn("saveTensors")(function* <E>(
 })
 
 /** Writes one safetensors file by itself. */
-export const saveTensorFile = <E>(
-  path: string,
-  tensors: ReadonlyArray<TensorToSave<E> | TensorGroup<E>>,
-  format: SaveOptions["format"]
-) =>
+export const saveTensorFile = <E>(path: string, tensors: ReadonlyArray<Saved<E>>, format: SaveOptions["format"]) =>
   saveFile(
     path,
-    tensors.map(tensor => groupOf(tensor, format))
+    tensors.map(tensor => partOf(tensor, format))
   )
 
-/** Writes one safetensors file, group after group, each tensor where the header has it. */
-const saveFile = <E>(path: string, groups: ReadonlyArray<TensorGroup<E>>) => {
+/** Writes one safetensors file, part after part, each tensor where the header has it. */
+const saveFile = <E>(path: string, parts: ReadonlyArray<Part<E>>) => {
   // Readers of the field refuse files that do not say which framework's conventions they follow.
   const header = encodeHeader(
-    groups.flatMap(({ tensors }) => tensors),
+    parts.flatMap(({ tensors }) => tensors),
     [["format", "pt"]]
   )
-  const offsets = new Map(header.tensors.map(({ name, offset }) => [name, offset]))
+  const ends = new Map(header.tensors.map(({ name, offset }) => [name, offset]))
   return Effect.acquireUseRelease(
     onFile(path, `write ${path}`, () => open(path, "w")),
-    file =>
-      Effect.gen(function* () {
-        const write = (bytes: Uint8Array, offset: number) =>
-          onFile(path, `write ${path}`, async () => {
-            for (let done = 0; done < bytes.length;)
-              done += (await file.write(bytes, done, bytes.length - done, offset + done)).bytesWritten
-          })
-        yield* write(header.bytes, 0)
-        for (const { bytes, tensors } of groups)
-          for (const [i, content] of (yield* bytes).entries()) yield* write(content, offsets.get(tensors[i]!.name)!)
-      }),
+    file => {
+      const write = (bytes: Uint8Array, offset: number) =>
+        onFile(path, `write ${path}`, async () => {
+          for (let done = 0; done < bytes.length;) {
+            const length = Math.min(bytes.length - done, writtenAtOnce)
+            done += (await file.write(bytes, done, length, offset + done)).bytesWritten
+          }
+        })
+      const append = (name: string, bytes: Uint8Array) =>
+        Effect.suspend(() => {
+          const end = ends.get(name)!
+          ends.set(name, end + bytes.length)
+          return write(bytes, end)
+        })
+      return Effect.andThen(
+        write(header.bytes, 0),
+        Effect.forEach(parts, part => part.write(append), { discard: true })
+      )
+    },
     file => Effect.promise(() => file.close())
   )
 }
+
+/** The system takes no more than 2 GiB. */
+const writtenAtOnce = 2 ** 30

@@ -2,7 +2,13 @@
 import { Effect, Schema } from "effect"
 import { nf4Group, quantise } from "../formats/bitsandbytes.ts"
 import { shorten } from "../formats/safetensors.ts"
-import { type SaveOptions, saveTensors, type StoredTensor, type StoredTensors } from "../formats/tensorFiles.ts"
+import {
+  type SaveOptions,
+  saveTensors,
+  type StoredTensor,
+  type StoredTensors,
+  TensorFilesError
+} from "../formats/tensorFiles.ts"
 import { visible } from "../pipeline/Problem.ts"
 import type { Buffer, Engine, EngineError } from "../engines/Engine.ts"
 import type { Nf4Layout } from "../tensor/nf4.ts"
@@ -133,7 +139,7 @@ export const loadParameter = Effect.fn("loadParameter")(function* (
   const text = ({ blockSize, doubleQuant }: Nf4Layout): string =>
     `in blocks of ${blockSize} with${doubleQuant ? "" : "out"} double quantisation`
   if (text(nf4.layout) !== text(layout))
-    return yield* new WeightsError({
+    return yield* new TensorFilesError({
       message: visible(
         `the weight ${spec.name} is stored in NF4 ${text(nf4.layout)}, the model wants it ${text(layout)}; to quantise it again would lose more of it`
       )
