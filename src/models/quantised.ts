@@ -38,23 +38,24 @@ export const savedFormat = ({ dtype }: Pick<StoredTensor, "dtype">): SaveOptions
   isFloatFormat(dtype) && dtype !== "F64" ? dtype : "F32"
 
 /**
- * The tensors of a checkpoint with the weights of linear maps in NF4, under the checkpoint's own names; all else as it is. They are read and quantised one by one, when they are written. A
- * weight that is in NF4 already fails: it would lose more.
+ * The tensors of a checkpoint with the weights of linear maps in NF4, under the checkpoint's own names; all else as it is. They are read and quantised one by one, when they are written. Fails for
+ * a weight that is in NF4 already: it would lose more.
  */
 export const quantisedCheckpoint = (
   { config, tensors }: Stored,
   { modules, ...layout }: Nf4Layout & { readonly modules: TargetModules }
-): ReadonlyArray<Saved<FileError | TensorFilesError>> => {
+): Effect.Effect<ReadonlyArray<Saved<FileError | TensorFilesError>>, TensorFilesError> => {
   const weights = new Set(
     allLinearModules(config).flatMap(({ module }) => (isTarget(modules, module) ? [`${module}.weight`] : []))
   )
-  return Array.from(tensors, ([ours, tensor]) => {
+  const twice = [...weights].find(name => tensors.get(name)?.nf4 !== undefined)
+  if (twice !== undefined)
+    return Effect.fail(fail(`the weight ${twice} is in NF4 already; to quantise it again would lose more of it`))
+  const saved = Array.from(tensors, ([ours, tensor]): Saved<FileError | TensorFilesError> => {
     if (!weights.has(ours)) return copyOf(tensor)
-    const { floats, name, nf4, shape } = tensor
-    const content =
-      nf4 === undefined
-        ? Effect.flatMap(floats(0, elements(shape)), values => quantise(name, shape, values, layout))
-        : Effect.fail(fail(`the weight ${name} is in NF4 already`))
+    const { floats, name, shape } = tensor
+    const content = Effect.flatMap(floats(0, elements(shape)), values => quantise(name, shape, values, layout))
     return nf4Group(name, shape, { layout, format: savedFormat(tensor) }, content)
   })
+  return Effect.succeed(saved)
 }

@@ -146,7 +146,7 @@ describe("an adapter", () => {
       Effect.scoped(
         Effect.gen(function* () {
           const plain = yield* openTiny
-          const packed = yield* rewritten("nf4", quantisedCheckpoint(plain, nf4))
+          const packed = yield* rewritten("nf4", yield* quantisedCheckpoint(plain, nf4))
           for (const [name, opened] of [
             ["dense", plain],
             ["packed", packed]
