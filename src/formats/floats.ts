@@ -13,6 +13,11 @@ const widths: { readonly [F in FloatFormat]: number } = { F64: 8, F32: 4, BF16: 
 /** Bytes of one number. */
 export const floatBytes = (format: FloatFormat): number => widths[format]
 
+/** What PyTorch calls those in which weights are written. */
+export const torchNames = { BF16: "bfloat16", F16: "float16", F32: "float32" } as const satisfies {
+  readonly [F in FloatFormat]?: string
+}
+
 /** Bytes whose beginning may lie anywhere, as elements of an array that may not. */
 const aligned = (bytes: Uint8Array, width: number): readonly [ArrayBuffer, number, number] => {
   const own = bytes.byteOffset % width === 0 ? bytes : bytes.slice()

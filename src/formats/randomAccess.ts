@@ -18,6 +18,9 @@ export const bytesSource = (name: string, bytes: Uint8Array): RandomAccess => ({
   read: (start, end) => Effect.sync(() => new Uint8Array(bytes.slice(start, end)))
 })
 
+/** The system gives no more than 2 GiB. */
+const readAtOnce = 2 ** 30
+
 /** A file of this machine. It is opened anew for each read, so there is nothing to close. */
 export const fileSource = (path: string): RandomAccess<FileError> => {
   const withFile = <A>(use: (file: FileHandle) => Promise<A>) =>
@@ -37,7 +40,7 @@ export const fileSource = (path: string): RandomAccess<FileError> => {
         const length = Math.max(0, Math.min(end, (await file.stat()).size) - start)
         const bytes = new Uint8Array(length)
         for (let done = 0; done < length;) {
-          const { bytesRead } = await file.read(bytes, done, length - done, start + done)
+          const { bytesRead } = await file.read(bytes, done, Math.min(length - done, readAtOnce), start + done)
           if (bytesRead === 0) return bytes.slice(0, done)
           done += bytesRead
         }

@@ -2,11 +2,12 @@
 import { open, writeFile } from "node:fs/promises"
 import { Effect, Schema } from "effect"
 import { visible } from "../pipeline/Problem.ts"
+import type { Nf4Content, Nf4Layout } from "../tensor/nf4.ts"
 import { elements, type Shape } from "../tensor/Tensor.ts"
 import { type FileError, onFile } from "./fileError.ts"
 import { decodeFloats, encodeFloats, floatBytes, type FloatFormat, isFloatFormat } from "./floats.ts"
 import { fileSource } from "./randomAccess.ts"
-import { encodeHeader, readHeader, shorten, type TensorInfo } from "./safetensors.ts"
+import { dtypeBits, encodeHeader, readHeader, shorten, type TensorInfo, type TensorSpec } from "./safetensors.ts"
 import { readText } from "./textFile.ts"
 
 /** Tensors that are not what a model needs, or an index that does not fit its files. */
@@ -22,6 +23,20 @@ export interface StoredTensor extends TensorInfo {
   readonly path: string
   /** Elements `from` to `to` in row-major order as f32. */
   readonly floats: (from: number, to: number) => Effect.Effect<Float32Array<ArrayBuffer>, FileError | TensorFilesError>
+  /** Bytes `from` to `to` as they lie in the file. */
+  readonly bytes: (from: number, to: number) => Effect.Effect<Uint8Array<ArrayBuffer>, FileError | TensorFilesError>
+  /** What it is made of, where it is a weight in NF4 (bitsandbytes.ts). */
+  readonly nf4?: StoredNf4
+}
+
+/** A weight in NF4, as files hold it. */
+export interface StoredNf4 {
+  readonly layout: Nf4Layout
+  /** What it was before by PyTorch's name, as in `bfloat16`. */
+  readonly dtype: string
+  /** Whether its shape is known: one that is not is taken for a list of its numbers, a missing last one among them. */
+  readonly shaped: boolean
+  readonly content: Effect.Effect<Nf4Content, FileError | TensorFilesError>
 }
 
 export type StoredTensors = ReadonlyMap<string, StoredTensor>
@@ -53,10 +68,17 @@ export const openTensors = Effect.fn("openTensors")(function* (files: ReadonlyAr
       const other = tensors.get(tensor.name)
       if (other !== undefined)
         return yield* refuse(`the tensor ${shorten(tensor.name)} is in ${other.file} and in ${file}`)
+      const bytes: StoredTensor["bytes"] = (from, to) =>
+        Effect.flatMap(source.read(tensor.offset + from, tensor.offset + to), read =>
+          read.length === to - from
+            ? Effect.succeed(read)
+            : Effect.fail(refuse(`${file} ended while its tensor ${tensor.name} was read: it changed`))
+        )
       tensors.set(tensor.name, {
         ...tensor,
         file,
         path,
+        bytes,
         floats: (from, to) => {
           const { dtype } = tensor
           if (!isFloatFormat(dtype))
@@ -64,11 +86,7 @@ export const openTensors = Effect.fn("openTensors")(function* (files: ReadonlyAr
               refuse(`${file}: the tensor ${tensor.name} is ${dtype}; weights are F32, BF16, F16 or F64`)
             )
           const width = floatBytes(dtype)
-          return Effect.flatMap(source.read(tensor.offset + from * width, tensor.offset + to * width), bytes =>
-            bytes.length === (to - from) * width
-              ? Effect.succeed(decodeFloats(dtype, bytes))
-              : Effect.fail(refuse(`${file} ended while its tensor ${tensor.name} was read: it changed`))
-          )
+          return Effect.map(bytes(from * width, to * width), read => decodeFloats(dtype, read))
         }
       })
     }
@@ -89,73 +107,166 @@ export const openTensors = Effect.fn("openTensors")(function* (files: ReadonlyAr
   return tensors as StoredTensors
 })
 
-/** A tensor to be written. */
+/** A tensor to be written as floats of the files' format. */
 export interface TensorToSave<E> {
   readonly name: string
   readonly shape: Shape
   readonly floats: Effect.Effect<Float32Array<ArrayBuffer>, E>
 }
 
+/** A tensor that is written as it is, piece by piece. */
+export interface TensorCopy<E> {
+  readonly tensor: TensorSpec
+  /** One behind the other. */
+  readonly pieces: ReadonlyArray<Effect.Effect<Uint8Array, E>>
+}
+
+export type Saved<E> = TensorToSave<E> | TensorCopy<E> | TensorGroup<E>
+
+/** Bytes that are copied at once. */
+const copiedAtOnce = 2 ** 26
+
+/** A stored tensor as it is, of whatever dtype. */
+export const copyOf = (tensor: StoredTensor): TensorCopy<FileError | TensorFilesError> => {
+  const { bytes, dtype, name, shape, size } = tensor
+  const starts = Array.from({ length: Math.ceil(size / copiedAtOnce) }, (_, i) => i * copiedAtOnce)
+  return {
+    tensor: { name, dtype, shape },
+    pieces: starts.map(start => bytes(start, Math.min(size, start + copiedAtOnce)))
+  }
+}
+
+/** Tensors that are made together, and written as they are. */
+export interface TensorGroup<E> {
+  readonly tensors: ReadonlyArray<TensorSpec>
+  /** Of each. */
+  readonly bytes: Effect.Effect<ReadonlyArray<Uint8Array>, E>
+}
+
 export interface SaveOptions {
   readonly format: Extract<FloatFormat, "F32" | "BF16" | "F16">
-  /** A file holds tensors of at most so many bytes, or one larger tensor. */
+  /** A file holds tensors of at most so many bytes, or one larger group. */
   readonly maxFileBytes?: number
 }
 
 /** As other tools of the field cut large models. */
 const defaultFileBytes = 5e9
 
+/** What is written to a file: where each tensor goes, and the bytes that go there one behind the other. */
+interface Part<E> {
+  readonly tensors: ReadonlyArray<TensorSpec>
+  readonly write: (
+    append: (name: string, bytes: Uint8Array) => Effect.Effect<void, FileError>
+  ) => Effect.Effect<void, E | FileError>
+  readonly size: number
+}
+
+const partOf = <E>(saved: Saved<E>, format: SaveOptions["format"]): Part<E> => {
+  if ("pieces" in saved) {
+    const { pieces, tensor } = saved
+    const tensors = [tensor]
+    return {
+      tensors,
+      size: sizeOf(tensors),
+      write: append =>
+        Effect.forEach(pieces, piece => Effect.flatMap(piece, bytes => append(tensor.name, bytes)), { discard: true })
+    }
+  }
+  const group: TensorGroup<E> =
+    "tensors" in saved
+      ? saved
+      : {
+          tensors: [{ name: saved.name, dtype: format, shape: saved.shape }],
+          bytes: Effect.map(saved.floats, values => [encodeFloats(format, values)])
+        }
+  return {
+    tensors: group.tensors,
+    size: sizeOf(group.tensors),
+    write: append =>
+      Effect.flatMap(group.bytes, all =>
+        Effect.forEach(all, (bytes, i) => append(group.tensors[i]!.name, bytes), { discard: true })
+      )
+  }
+}
+
+const sizeOf = (tensors: ReadonlyArray<TensorSpec>): number =>
+  tensors.reduce((sum, { dtype, shape }) => sum + (elements(shape) * dtypeBits[dtype]) / 8, 0)
+
 /**
  * Writes `model.safetensors`, or shards and their index where that would be too large. The same tensors give the same bytes. Holds one
- * tensor at a time. `place` gives the path of each file by its name. Returns the names.
+ * tensor, or group, at a time. `place` gives the path of each file by its name. Returns the names.
  */
 export const saveTensors = Effect.fn("saveTensors")(function* <E>(
   place: (name: string) => Effect.Effect<string, E>,
-  tensors: ReadonlyArray<TensorToSave<E>>,
+  tensors: ReadonlyArray<Saved<E>>,
   { format, maxFileBytes = defaultFileBytes }: SaveOptions
 ) {
-  const bytesOf = ({ shape }: TensorToSave<E>): number => elements(shape) * floatBytes(format)
-  const shards: Array<Array<TensorToSave<E>>> = [[]]
+  const parts = tensors.map(tensor => partOf(tensor, format))
+  const shards: Array<Array<Part<E>>> = [[]]
   let filled = 0
-  for (const tensor of tensors) {
-    const bytes = bytesOf(tensor)
-    if (filled > 0 && filled + bytes > maxFileBytes) {
+  for (const part of parts) {
+    if (filled > 0 && filled + part.size > maxFileBytes) {
       shards.push([])
       filled = 0
     }
-    shards.at(-1)!.push(tensor)
-    filled += bytes
+    shards.at(-1)!.push(part)
+    filled += part.size
   }
   const five = (n: number): string => String(n).padStart(5, "0")
   const names = shards.map((_, i) =>
     shards.length === 1 ? "model.safetensors" : `model-${five(i + 1)}-of-${five(shards.length)}.safetensors`
   )
-  for (const [i, shard] of shards.entries()) yield* saveShard(yield* place(names[i]!), shard, format)
+  for (const [i, shard] of shards.entries()) yield* saveFile(yield* place(names[i]!), shard)
   if (shards.length === 1) return names
+  const placed = shards.flatMap((shard, i) => shard.flatMap(part => part.tensors.map(({ name }) => [name, names[i]!])))
   const index = {
-    metadata: { total_size: tensors.reduce((sum, tensor) => sum + bytesOf(tensor), 0) },
-    weight_map: Object.fromEntries(shards.flatMap((shard, i) => shard.map(({ name }) => [name, names[i]!])))
+    metadata: { total_size: parts.reduce((sum, { size }) => sum + size, 0) },
+    weight_map: Object.fromEntries(placed) as { readonly [name: string]: string }
   }
   const path = yield* place(indexFile)
   yield* onFile(path, `write ${path}`, () => writeFile(path, `${JSON.stringify(index, null, 2)}\n`))
   return [...names, indexFile]
 })
 
-const saveShard = <E>(path: string, tensors: ReadonlyArray<TensorToSave<E>>, format: SaveOptions["format"]) => {
-  const byName = new Map(tensors.map(tensor => [tensor.name, tensor]))
+/** Writes one safetensors file by itself. */
+export const saveTensorFile = <E>(path: string, tensors: ReadonlyArray<Saved<E>>, format: SaveOptions["format"]) =>
+  saveFile(
+    path,
+    tensors.map(tensor => partOf(tensor, format))
+  )
+
+/** Writes one safetensors file, part after part, each tensor where the header has it. */
+const saveFile = <E>(path: string, parts: ReadonlyArray<Part<E>>) => {
   // Readers of the field refuse files that do not say which framework's conventions they follow.
   const header = encodeHeader(
-    tensors.map(({ name, shape }) => ({ name, dtype: format, shape })),
+    parts.flatMap(({ tensors }) => tensors),
     [["format", "pt"]]
   )
+  const ends = new Map(header.tensors.map(({ name, offset }) => [name, offset]))
   return Effect.acquireUseRelease(
     onFile(path, `write ${path}`, () => open(path, "w")),
-    file =>
-      Effect.gen(function* () {
-        const write = (bytes: Uint8Array) => onFile(path, `write ${path}`, () => file.writeFile(bytes))
-        yield* write(header.bytes)
-        for (const { name } of header.tensors) yield* write(encodeFloats(format, yield* byName.get(name)!.floats))
-      }),
+    file => {
+      const write = (bytes: Uint8Array, offset: number) =>
+        onFile(path, `write ${path}`, async () => {
+          for (let done = 0; done < bytes.length;) {
+            const length = Math.min(bytes.length - done, writtenAtOnce)
+            done += (await file.write(bytes, done, length, offset + done)).bytesWritten
+          }
+        })
+      const append = (name: string, bytes: Uint8Array) =>
+        Effect.suspend(() => {
+          const end = ends.get(name)!
+          ends.set(name, end + bytes.length)
+          return write(bytes, end)
+        })
+      return Effect.andThen(
+        write(header.bytes, 0),
+        Effect.forEach(parts, part => part.write(append), { discard: true })
+      )
+    },
     file => Effect.promise(() => file.close())
   )
 }
+
+/** The system takes no more than 2 GiB. */
+const writtenAtOnce = 2 ** 30

@@ -1,6 +1,8 @@
 /** Models as artifacts: configuration, weights and tokenizer in Hugging Face layout. */
 import { Effect } from "effect"
+import { quantisedTensors } from "../formats/bitsandbytes.ts"
 import { type NamedFile, openTensors, type SaveOptions } from "../formats/tensorFiles.ts"
+import { torchNames } from "../formats/floats.ts"
 import { readText } from "../formats/textFile.ts"
 import { parseTokenizer, type TokenizerFiles } from "../tokens/tokenizer.ts"
 import { tokenizerConfigFile, tokenizerFile } from "../artifacts/tokenizer.ts"
@@ -41,7 +43,7 @@ export const openModel = Effect.fn("openModel")(
       return yield* permanent(
         `${tokenizerFile} has tokens up to id ${ids - 1}, but the model's embedding only ${config.vocabSize} rows (vocab_size of config.json): they do not belong together`
       )
-    const tensors = yield* ourTensors(yield* openTensors(files), config, known)
+    const tensors = yield* ourTensors(yield* quantisedTensors(yield* openTensors(files)), config, known)
     const tokenShift = json["token_shift"]
     if (tokenShift !== undefined && typeof tokenShift !== "boolean")
       return yield* permanent(`config.json: token_shift is ${describe(tokenShift)}; it must be true or false`)
@@ -115,9 +117,8 @@ export const writeModel = Effect.fn("writeModel")(function* (
   { config, engine, format, parameters, tokenizer }: ModelToWrite,
   known: ReadonlyArray<Family> = families
 ) {
-  const named = { BF16: "bfloat16", F16: "float16", F32: "float32" } as const
   const texts: { readonly [name: string]: string | undefined } = {
-    "config.json": `${JSON.stringify({ ...config, torch_dtype: named[format] }, null, 2)}\n`,
+    "config.json": `${JSON.stringify({ ...config, torch_dtype: torchNames[format] }, null, 2)}\n`,
     [tokenizerFile]: tokenizer.json,
     [tokenizerConfigFile]: tokenizer.config
   }

@@ -1,10 +1,12 @@
 /** What a decoder is: its sizes, the kind of each of its layers, and the parameters that follow. */
 import { Schema } from "effect"
 import { describe } from "../pipeline/Problem.ts"
+import type { Tensor } from "../tensor/Tensor.ts"
 import { makeLayer, type LayerKind } from "./layers/layer.ts"
 import type { Mixer } from "./layers/mixer.ts"
 import { type Norm, norm } from "./layers/norm.ts"
-import { dense } from "./linear/linear.ts"
+import type { LinearKind } from "./linear/linear.ts"
+import { type LinearMap, linearKind, linearMap, type LinearMaps } from "./linear/linearMaps.ts"
 import { countElements, type ParameterSpec, within } from "./parameters.ts"
 
 /** What a model is, with every default filled in; plain data. */
@@ -28,6 +30,8 @@ export interface ModelConfig {
   readonly attentionBlockSize?: number
   /** What is not causal in passes that are not, where some layers go from left to right; left out, `attn_only`. */
   readonly hybridBidirectional?: HybridBidirectional
+  /** How the linear maps of the layers are stored and adapted. Left out: dense. With adapters nothing else is ever trained. */
+  readonly linear?: LinearMaps
 }
 
 /**
@@ -53,12 +57,52 @@ export const embeddingKey = "model.embed_tokens.weight"
 export const headKey = "lm_head.weight"
 const finalNormKey = "model.norm.weight"
 
-/** Layer number `layer` of a model, under the names of its parameters. */
-export const layerOf = (config: ModelConfig, layer: number): Mixer => {
-  const { hiddenSize, initializerRange, layers } = config
-  const made = makeLayer(layers[layer]!, hiddenSize, dense(initializerRange))
+/** Layer number `layer` of a model; names of its parameters count from it. `dropoutKey`: of a training's pass, i64 [2] (linear/lora.ts). */
+export const unplacedLayer = (config: ModelConfig, layer: number, dropoutKey?: Tensor): Mixer => {
+  const { hiddenSize, initializerRange, layers, linear = {} } = config
+  const linearOf: LinearKind = shape => {
+    const module = `${layerPrefix(layer)}${shape.name}`
+    const random = dropoutKey === undefined ? undefined : { key: dropoutKey, module }
+    return linearKind(linearMap(linear, module), { deviation: initializerRange, random })(shape)
+  }
+  const made = makeLayer(layers[layer]!, hiddenSize, linearOf)
+  return { ...made, specs: trainedAlone(config, made.specs) }
+}
+
+/** Under the names of its parameters. */
+export const layerOf = (config: ModelConfig, layer: number, dropoutKey?: Tensor): Mixer => {
+  const made = unplacedLayer(config, layer, dropoutKey)
   return { ...made, ...within(layerPrefix(layer), made) }
 }
+
+/** With adapters nothing is trained but what says that it is. */
+const trainedAlone = ({ linear }: ModelConfig, specs: ReadonlyArray<ParameterSpec>): ReadonlyArray<ParameterSpec> =>
+  linear?.adapter === undefined ? specs : specs.map(spec => ({ ...spec, trained: spec.trained ?? false }))
+
+/** A linear map of the layers. */
+export interface LinearModule extends LinearMap {
+  /** Name of its module in the model. */
+  readonly module: string
+  readonly inputs: number
+  readonly outputs: number
+}
+
+/** The linear maps of a layer, in the order of their parameters. */
+export const linearModules = (config: ModelConfig, layer: number): ReadonlyArray<LinearModule> => {
+  const { hiddenSize, layers, linear = {} } = config
+  const found: Array<LinearModule> = []
+  const noting: LinearKind = ({ inputs, name, outputs }) => {
+    const module = `${layerPrefix(layer)}${name}`
+    found.push({ module, inputs, outputs, ...linearMap(linear, module) })
+    return { specs: [], make: () => x => x }
+  }
+  makeLayer(layers[layer]!, hiddenSize, noting)
+  return found
+}
+
+/** The linear maps of all layers. */
+export const allLinearModules = (config: ModelConfig): ReadonlyArray<LinearModule> =>
+  config.layers.flatMap((_, layer) => linearModules(config, layer))
 
 /** What the names of a layer's parameters begin with. */
 export const layerPrefix = (layer: number): string => `model.layers.${layer}.`
@@ -74,12 +118,12 @@ export const parameterSpecs = (config: ModelConfig): ReadonlyArray<ParameterSpec
     shape: [vocabSize, hiddenSize],
     initial: { normal: initializerRange }
   })
-  return [
+  return trainedAlone(config, [
     byToken(embeddingKey),
     ...config.layers.flatMap((_, layer) => layerOf(config, layer).specs),
     ...finalNorm(config).specs,
     ...(tiedHead ? [] : [byToken(headKey)])
-  ]
+  ])
 }
 
 export const countParameters = (config: ModelConfig): number => countElements(parameterSpecs(config))

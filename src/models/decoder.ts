@@ -25,12 +25,12 @@ export interface ModelWeights {
   readonly head: Tensor
 }
 
-/** Weights by their keys in the checkpoint, in the shape that the model's functions take. */
-export const weightsOf = (config: ModelConfig, parameter: Parameter): ModelWeights => {
+/** Weights by their keys in the checkpoint, in the shape that the model's functions take. `dropoutKey`: of a training's pass, i64 [2], where adapters drop anything. */
+export const weightsOf = (config: ModelConfig, parameter: Parameter, dropoutKey?: Tensor): ModelWeights => {
   const embedding = parameter(embeddingKey)
   return {
     embedding,
-    layers: config.layers.map((_, i) => layerOf(config, i).make(parameter)),
+    layers: config.layers.map((_, i) => layerOf(config, i, dropoutKey).make(parameter)),
     finalNorm: finalNorm(config).make(parameter),
     head: config.tiedHead ? embedding : parameter(headKey)
   }

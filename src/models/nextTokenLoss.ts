@@ -32,6 +32,8 @@ export const nextTokenLossInputs = (shape: BatchShape) =>
 export interface NextTokenLossOptions extends Pick<ForwardOptions, "embedded"> {
   readonly causal: boolean
   readonly checkpointLayers: boolean
+  /** Of a training's pass, i64 [2], where adapters drop anything (linear/lora.ts). */
+  readonly dropoutKey?: Tensor
   /** False where the state at a token itself predicts it, as in models that were diffusion models from the start. Default true. */
   readonly tokenShift?: boolean
   /** What else is computed of each prediction's logits, and how many predictions behind it that sees. */
@@ -49,11 +51,11 @@ export const nextTokenLosses = (
   config: ModelConfig,
   parameter: (name: string) => Tensor,
   data: (name: keyof ReturnType<typeof nextTokenLossInputs>) => Tensor,
-  { further, tokenShift = true, ...options }: NextTokenLossOptions
+  { dropoutKey, further, tokenShift = true, ...options }: NextTokenLossOptions
 ): NextTokenLosses => {
   const ids = data("ids")
   const [rows, length] = ids.shape as [number, number]
-  const weights = weightsOf(config, parameter)
+  const weights = weightsOf(config, parameter, dropoutKey)
   const passed = forward(config, weights, ids, {
     segmentIds: data("segmentIds"),
     positions: data("positions"),

@@ -1,17 +1,18 @@
 /** Parameters of any model: what there is, fresh values, and where they live on an engine. */
 import { Effect, type Scope } from "effect"
 import type { Buffer, Engine, EngineError } from "../engines/Engine.ts"
-import type { DType } from "../tensor/dtype.ts"
-import { nf4BlockSize, quantiseNf4 } from "../tensor/nf4.ts"
+import type { DType, HostArray } from "../tensor/dtype.ts"
+import { nestedBlockSize, type Nf4Content, nf4Content, type Nf4Layout, plainNf4 } from "../tensor/nf4.ts"
 import { input } from "../tensor/ops.ts"
 import { normals, randomKey, uniforms } from "../tensor/random.ts"
 import { elements, type Shape, type Tensor } from "../tensor/Tensor.ts"
 
-/** Fresh values: all 0, all 1, normal with mean 0 and this standard deviation, or logarithms of uniform numbers between two. */
+/** Fresh values: all 0, all 1, normal with mean 0 and this standard deviation, uniform from minus to plus this number, or logarithms of uniform numbers between two. */
 export type Initial =
   | "zeros"
   | "ones"
   | { readonly normal: number }
+  | { readonly uniform: number }
   | { readonly logUniform: { readonly low: number; readonly high: number } }
 
 export interface ParameterSpec {
@@ -19,34 +20,48 @@ export interface ParameterSpec {
   readonly name: string
   readonly shape: Shape
   readonly initial: Initial
-  /** How it lies in memory. Left out: as f32, like all that is trained. `nf4` is 4.5 bits an element (tensor/nf4.ts): bytes under its name, and the magnitudes of blocks beside. */
-  readonly storage?: DType | "nf4"
-  /** False: never trained. Left out: a training decides. */
+  /**
+   * How it lies in memory. Left out: as f32, like all that is trained. In NF4 (tensor/nf4.ts) bytes lie under its name, and the magnitudes of blocks beside: 4.5 bits an element as `nf4`, which is blocks of 64
+   * without double quantisation.
+   */
+  readonly storage?: DType | "nf4" | Nf4Layout
+  /** False: never trained. Left out, or true: a training decides. True stays so in a model of which all else is never trained. */
   readonly trained?: boolean
 }
+
+/** How a parameter lies in NF4; undefined where it does not. */
+export const nf4Layout = ({ storage }: Pick<ParameterSpec, "storage">): Nf4Layout | undefined =>
+  storage === "nf4" ? plainNf4 : typeof storage === "object" ? storage : undefined
 
 /** Parameters that no training changes. */
 export const untrained = (specs: ReadonlyArray<ParameterSpec>): ReadonlyArray<ParameterSpec> =>
   specs.map(spec => ({ ...spec, trained: false }))
 
-/** Of a parameter in NF4, the magnitudes of its blocks. */
+/** Of a parameter in NF4, the magnitudes of its blocks; with double quantisation their indices, beside which lie their own magnitudes and their mean. */
 export const absmaxName = (name: string): string => `${name}.absmax`
+export const nestedAbsmaxName = (name: string): string => `${name}.nested_absmax`
+export const nestedOffsetName = (name: string): string => `${name}.nested_offset`
 
 /** The tensors in which a parameter lies. */
-const storedAs = ({
-  name,
-  shape,
-  storage = "f32"
-}: ParameterSpec): ReadonlyArray<{
+const storedAs = (
+  spec: ParameterSpec
+): ReadonlyArray<{
   readonly name: string
   readonly dtype: DType
   readonly shape: Shape
 }> => {
-  if (storage !== "nf4") return [{ name, dtype: storage, shape }]
+  const { name, shape, storage = "f32" } = spec
+  const layout = nf4Layout(spec)
+  if (layout === undefined) return [{ name, dtype: storage as DType, shape }]
   const n = elements(shape)
+  const blocks = Math.ceil(n / layout.blockSize)
+  const packed = { name, dtype: "u8", shape: [Math.ceil(n / 2)] } as const
+  if (!layout.doubleQuant) return [packed, { name: absmaxName(name), dtype: "f32", shape: [blocks] }]
   return [
-    { name, dtype: "u8", shape: [Math.ceil(n / 2)] },
-    { name: absmaxName(name), dtype: "f32", shape: [Math.ceil(n / nf4BlockSize)] }
+    packed,
+    { name: absmaxName(name), dtype: "u8", shape: [blocks] },
+    { name: nestedAbsmaxName(name), dtype: "f32", shape: [Math.ceil(blocks / nestedBlockSize)] },
+    { name: nestedOffsetName(name), dtype: "f32", shape: [] }
   ]
 }
 
@@ -122,6 +137,7 @@ export const initialValues = ({ initial, name, shape }: ParameterSpec, seed: num
   if (initial === "ones") return new Float32Array(n).fill(1)
   const key = randomKey(seed, `initial value of ${name}`)
   if ("normal" in initial) return normals(key, n).map(x => x * initial.normal)
+  if ("uniform" in initial) return uniforms(key, n).map(x => (2 * x - 1) * initial.uniform)
   const { high, low } = initial.logUniform
   return uniforms(key, n).map(x => Math.log(low + (high - low) * x))
 }
@@ -129,14 +145,51 @@ export const initialValues = ({ initial, name, shape }: ParameterSpec, seed: num
 /** Brings all of a parameter's elements to where it lies. */
 export const fill = (
   engine: Engine,
-  { name, storage }: ParameterSpec,
+  spec: ParameterSpec,
   views: ParameterBuffers["views"],
   values: Float32Array
 ): Effect.Effect<void, EngineError> => {
-  if (storage !== "nf4") return engine.upload(views[name]!, values)
-  const { absmax, packed } = quantiseNf4(values)
-  return Effect.andThen(engine.upload(views[name]!, packed), engine.upload(views[absmaxName(name)]!, absmax))
+  const layout = nf4Layout(spec)
+  return layout === undefined
+    ? engine.upload(views[spec.name]!, values)
+    : fillNf4(engine, spec.name, views, nf4Content(values, layout))
 }
+
+/** Brings a parameter in NF4 to where it lies, as it is. */
+export const fillNf4 = (
+  engine: Engine,
+  name: string,
+  views: ParameterBuffers["views"],
+  { absmax, packed }: Nf4Content
+): Effect.Effect<void, EngineError> => {
+  const magnitudes: ReadonlyArray<readonly [string, HostArray]> =
+    absmax instanceof Float32Array
+      ? [[absmaxName(name), absmax]]
+      : [
+          [absmaxName(name), absmax.indices],
+          [nestedAbsmaxName(name), absmax.nestedAbsmax],
+          [nestedOffsetName(name), Float32Array.of(absmax.offset)]
+        ]
+  return Effect.forEach([[name, packed] as const, ...magnitudes], ([part, data]) => engine.upload(views[part]!, data), {
+    discard: true
+  })
+}
+
+/** What lies in NF4 on an engine. */
+export const downloadNf4 = (
+  engine: Engine,
+  name: string,
+  { doubleQuant }: Nf4Layout,
+  views: ParameterBuffers["views"]
+): Effect.Effect<Nf4Content, EngineError> =>
+  Effect.gen(function* () {
+    const packed = (yield* engine.download(views[name]!)) as Uint8Array
+    const absmax = yield* engine.download(views[absmaxName(name)]!)
+    if (!doubleQuant) return { packed, absmax: absmax as Float32Array }
+    const nestedAbsmax = (yield* engine.download(views[nestedAbsmaxName(name)]!)) as Float32Array
+    const [offset] = (yield* engine.download(views[nestedOffsetName(name)]!)) as Float32Array
+    return { packed, absmax: { indices: absmax as Uint8Array, nestedAbsmax, offset: offset! } }
+  })
 
 export const initialise = (
   engine: Engine,

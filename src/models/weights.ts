@@ -1,12 +1,20 @@
 /** Parameters from checkpoints in Hugging Face layout to an engine, and back. */
 import { Effect, Schema } from "effect"
+import { nf4Group, quantise } from "../formats/bitsandbytes.ts"
 import { shorten } from "../formats/safetensors.ts"
-import { type SaveOptions, saveTensors, type StoredTensor, type StoredTensors } from "../formats/tensorFiles.ts"
+import {
+  type SaveOptions,
+  saveTensors,
+  type StoredTensor,
+  type StoredTensors,
+  TensorFilesError
+} from "../formats/tensorFiles.ts"
 import { visible } from "../pipeline/Problem.ts"
 import type { Buffer, Engine, EngineError } from "../engines/Engine.ts"
+import type { Nf4Layout } from "../tensor/nf4.ts"
 import { sameShape } from "../tensor/shape.ts"
 import { elements, type Shape, shapeText } from "../tensor/Tensor.ts"
-import { fill, type ParameterBuffers, type ParameterSpec } from "./parameters.ts"
+import { downloadNf4, fillNf4, nf4Layout, type ParameterBuffers, type ParameterSpec } from "./parameters.ts"
 
 /** A checkpoint that does not hold what the model needs. */
 export class WeightsError extends Schema.TaggedError<WeightsError>()("WeightsError", {
@@ -28,15 +36,22 @@ const listed = 5
 const listedAxes = 16
 const storedShape = (shape: Shape): string => (shape.length > listedAxes ? `of ${shape.length} axes` : shapeText(shape))
 
+/** A tensor in NF4 may not say its shape. */
+const hasShape = ({ nf4, shape }: StoredTensor, wanted: Shape): boolean =>
+  nf4 === undefined || nf4.shaped
+    ? sameShape(shape, wanted)
+    : Math.ceil(elements(shape) / 2) === Math.ceil(elements(wanted) / 2)
+
 /**
  * The stored tensor of each parameter. Fails with the names of all that are missing, unknown or misshapen. A tied head may be stored
- * too, under its alias. Tensors of the names in `others` belong to the model too, and are not asked for.
+ * too, under its alias. Tensors of the names in `others` belong to the model too, and are not asked for. `what` the message says first.
  */
 export const matchWeights = (
   specs: ReadonlyArray<ParameterSpec>,
   tensors: StoredTensors,
   aliases: Aliases = {},
-  others: ReadonlyArray<Pick<ParameterSpec, "name">> = []
+  others: ReadonlyArray<Pick<ParameterSpec, "name">> = [],
+  what = "the weights do not fit the model's config.json"
 ): Effect.Effect<ReadonlyMap<string, StoredTensor>, WeightsError> => {
   const found = new Map<string, StoredTensor>()
   const missing: Array<string> = []
@@ -44,7 +59,7 @@ export const matchWeights = (
   for (const { name, shape } of specs) {
     const tensor = tensors.get(name)
     if (tensor === undefined) missing.push(name)
-    else if (!sameShape(tensor.shape, shape))
+    else if (!hasShape(tensor, shape))
       misshapen.push(`${name} is ${storedShape(tensor.shape)}, expected ${shapeText(shape)}`)
     else found.set(name, tensor)
   }
@@ -64,7 +79,7 @@ export const matchWeights = (
     ? Effect.succeed(found)
     : Effect.fail(
         new WeightsError({
-          message: visible(`the weights do not fit the model's config.json; ${faults.join("; ")}`)
+          message: visible(`${what}; ${faults.join("; ")}`)
         })
       )
 }
@@ -84,7 +99,8 @@ export const loadTensor = Effect.fn("loadTensor")(function* (
   from = 0,
   to = elements(tensor.shape)
 ) {
-  if (engine.load !== undefined && isDirect(tensor.dtype) && from === 0 && to === elements(tensor.shape))
+  const whole = from === 0 && to === elements(tensor.shape)
+  if (engine.load !== undefined && isDirect(tensor.dtype) && tensor.nf4 === undefined && whole)
     return yield* engine.load(buffer, { path: tensor.path, dtype: direct[tensor.dtype], offset: tensor.offset })
   for (let start = from; start < to; start += piece) {
     const end = Math.min(to, start + piece)
@@ -102,11 +118,33 @@ export const loadWeights = Effect.fn("loadWeights")(function* (
   others: ReadonlyArray<Pick<ParameterSpec, "name">> = []
 ) {
   const found = yield* matchWeights(specs, tensors, aliases, others)
-  for (const spec of specs) {
-    const tensor = found.get(spec.name)!
-    if (spec.storage === "nf4") yield* fill(engine, spec, views, yield* tensor.floats(0, elements(spec.shape)))
-    else yield* loadTensor(engine, views[spec.name]!, tensor)
+  for (const spec of specs) yield* loadParameter(engine, spec, views, found.get(spec.name)!)
+})
+
+/** Copies a stored tensor to where a parameter lies. What is stored in NF4 stays as it is; what is to be, and is not, is quantised. */
+export const loadParameter = Effect.fn("loadParameter")(function* (
+  engine: Engine,
+  spec: ParameterSpec,
+  views: ParameterBuffers["views"],
+  tensor: StoredTensor
+) {
+  const { nf4 } = tensor
+  const layout = nf4Layout(spec)
+  const n = elements(spec.shape)
+  if (layout === undefined) return yield* loadTensor(engine, views[spec.name]!, tensor, 0, n)
+  if (nf4 === undefined) {
+    const values = yield* tensor.floats(0, n)
+    return yield* fillNf4(engine, spec.name, views, yield* quantise(spec.name, spec.shape, values, layout))
   }
+  const text = ({ blockSize, doubleQuant }: Nf4Layout): string =>
+    `in blocks of ${blockSize} with${doubleQuant ? "" : "out"} double quantisation`
+  if (text(nf4.layout) !== text(layout))
+    return yield* new TensorFilesError({
+      message: visible(
+        `the weight ${spec.name} is stored in NF4 ${text(nf4.layout)}, the model wants it ${text(layout)}; to quantise it again would lose more of it`
+      )
+    })
+  yield* fillNf4(engine, spec.name, views, yield* nf4.content)
 })
 
 /** Writes parameters as safetensors files, each where `place` says, under the names that checkpoints have for them; returns the files' names. */
@@ -119,10 +157,16 @@ export const saveWeights = <E>(
 ) =>
   saveTensors<E | EngineError>(
     place,
-    specs.map(({ name, shape }) => ({
-      name: stored(name),
-      shape,
-      floats: Effect.map(engine.download(views[name]!), data => data as Float32Array<ArrayBuffer>)
-    })),
+    specs.map(spec => {
+      const { name, shape } = spec
+      const layout = nf4Layout(spec)
+      return layout === undefined
+        ? {
+            name: stored(name),
+            shape,
+            floats: Effect.map(engine.download(views[name]!), data => data as Float32Array<ArrayBuffer>)
+          }
+        : nf4Group(stored(name), shape, { layout, format: options.format }, downloadNf4(engine, name, layout, views))
+    }),
     options
   )

@@ -12,12 +12,17 @@ import { input } from "../tensor/ops.ts"
 import { makeProgram } from "../tensor/Program.ts"
 import type { BatchShape } from "../models/nextTokenLoss.ts"
 import { type OpenModel, tensorsBeside } from "../models/artifact.ts"
-import { embeddingKey, layerPrefix, parameterAliases, parameterSpecs } from "../models/config.ts"
+import {
+  embeddingKey,
+  layerPrefix,
+  linearModules,
+  parameterAliases,
+  parameterSpecs,
+  unplacedLayer
+} from "../models/config.ts"
 import { layerContext } from "../models/decoder.ts"
-import { makeLayer } from "../models/layers/layer.ts"
-import { dense } from "../models/linear/linear.ts"
 import { allocateParameters, type ParameterBuffers, parameterInputs } from "../models/parameters.ts"
-import { loadTensor, matchWeights, type WeightsError } from "../models/weights.ts"
+import { loadParameter, matchWeights, type WeightsError } from "../models/weights.ts"
 import type { RowStates } from "./hiddenStates.ts"
 import { rowTensors } from "./query.ts"
 import { makeStreamedHead, type OnGradient, type StreamError, type Targets } from "./streamedHead.ts"
@@ -54,7 +59,7 @@ const gradientName = (name: string): string => `gradient/${name}`
 /** Programs of layers of a kind, and room for the weights of the running layer and of the next. Names count from the layer. */
 interface Compiled {
   readonly forward: Executable
-  /** From dy to dx and the gradients of the weights. */
+  /** From dy to dx and the gradients of the weights that are trained. */
   readonly backward?: { readonly program: Executable; readonly gradients: ParameterBuffers }
   readonly sets: readonly [ParameterBuffers, ParameterBuffers]
 }
@@ -70,16 +75,20 @@ const compiledLayers = (
     const context = layerContext(config, shape.length, "f32", { causal, positions, segmentIds })
     const x = input("x", "f32", [shape.rows, shape.length, config.hiddenSize])
     const known = new Map<string, Compiled>()
-    for (const kind of config.layers) {
-      const key = JSON.stringify(kind)
+    const keys = config.layers.map((kind, layer) => {
+      const maps = linearModules(config, layer).map(({ lora, nf4 }) => ({ lora, nf4 }))
+      return JSON.stringify({ kind, maps })
+    })
+    for (const [layer, key] of keys.entries()) {
       if (known.has(key)) continue
-      const { make, specs } = makeLayer(kind, config.hiddenSize, dense(config.initializerRange))
+      const { make, specs } = unplacedLayer(config, layer)
+      const trained = specs.filter(spec => spec.trained !== false)
       const parameter = parameterInputs(specs)
       const y = make(parameter)(context)(x)
       const [dx, ...ofWeights] = backward
-        ? vjp([y], [input("dy", "f32", y.shape)], [x, ...specs.map(({ name }) => parameter(name))])
+        ? vjp([y], [input("dy", "f32", y.shape)], [x, ...trained.map(({ name }) => parameter(name))])
         : []
-      const gradients = Object.fromEntries(specs.map(({ name }, i) => [gradientName(name), ofWeights[i]!]))
+      const gradients = Object.fromEntries(trained.map(({ name }, i) => [gradientName(name), ofWeights[i]!]))
       known.set(key, {
         forward: yield* engine.compile(makeProgram({ y })),
         sets: [yield* allocateParameters(engine, specs), yield* allocateParameters(engine, specs)],
@@ -88,12 +97,12 @@ const compiledLayers = (
           : {
               backward: {
                 program: yield* engine.compile(makeProgram({ dx, ...gradients })),
-                gradients: yield* allocateParameters(engine, specs)
+                gradients: yield* allocateParameters(engine, trained)
               }
             })
       })
     }
-    return config.layers.map(kind => known.get(JSON.stringify(kind))!)
+    return keys.map(key => known.get(key)!)
   })
 
 export const makeLayerwise = (
@@ -122,7 +131,7 @@ export const makeLayerwise = (
     const load = (layer: number) =>
       Effect.forEach(
         setOf(layer).specs,
-        ({ name }) => loadTensor(engine, setOf(layer).views[name]!, stored(`${layerPrefix(layer)}${name}`)),
+        spec => loadParameter(engine, spec, setOf(layer).views, stored(`${layerPrefix(layer)}${spec.name}`)),
         { discard: true }
       )
     /** Runs a program of a layer, whose weights are in place. */

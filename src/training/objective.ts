@@ -43,6 +43,13 @@ export interface Stateful {
   readonly next: (state: ObjectiveState, step: number, observations: ReadonlyArray<Observation>) => ObjectiveState
 }
 
+/** How a training has its passes computed. */
+export interface PassOptions {
+  readonly checkpointLayers: boolean
+  /** Of the micro-batch, i64 [2], where adapters drop anything (dropout.ts). */
+  readonly dropoutKey?: Tensor
+}
+
 export interface Objective<E> {
   /** Parameters that the losses read and that nothing trains, beside those of the training. */
   readonly constants?: ReadonlyArray<ParameterSpec>
@@ -50,7 +57,7 @@ export interface Objective<E> {
   readonly losses: (
     parameter: (name: string) => Tensor,
     input: (name: string) => Tensor,
-    options: { readonly checkpointLayers: boolean }
+    options: PassOptions
   ) => Losses
   /** Where the data of a step depend on the losses of those before it. */
   readonly objectiveState?: Stateful

@@ -102,10 +102,10 @@ export const diffusionObjective = (
       ...(separates ? { pairs: { dtype: "f32", shape: [columns] } } : {}),
       ...aligned?.inputs
     },
-    losses: (parameter, input, { checkpointLayers }) => {
+    losses: (parameter, input, pass) => {
       const { further, hiddenStates, losses } = nextTokenLosses(config, parameter, input, {
         causal: false,
-        checkpointLayers,
+        ...pass,
         further: { of: ofLogits, ahead: separates ? 1 : 0 }
       })
       const mdm = sum(mul(losses, input("weights")))
