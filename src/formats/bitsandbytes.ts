@@ -261,6 +261,5 @@ export const quantizationConfig = (
   bnb_4bit_quant_storage: "uint8",
   llm_int8_enable_fp32_cpu_offload: false,
   llm_int8_has_fp16_weight: false,
-  llm_int8_skip_modules: skipped,
-  llm_int8_threshold: 6
+  llm_int8_skip_modules: skipped
 })
