@@ -28,6 +28,21 @@ export const models: { readonly [name: string]: ModelConfig } = {
   "Qwen3-1.7B": modelOf({ ...qwen3, hidden_size: 2048, intermediate_size: 6144 })
 }
 
+/** Qwen3.6-27B, the text model. */
+export const qwen36 = modelOf({
+  model_type: "qwen3_5_text",
+  hidden_size: 5120,
+  intermediate_size: 17_408,
+  num_hidden_layers: 64,
+  num_attention_heads: 24,
+  num_key_value_heads: 4,
+  head_dim: 256,
+  linear_num_key_heads: 16,
+  linear_num_value_heads: 48,
+  vocab_size: 248_320,
+  rope_parameters: { rope_type: "default", rope_theta: 1e7, partial_rotary_factor: 0.25 }
+})
+
 /** Writes a model in Hugging Face layout, bfloat16. */
 export const writeGenerated = (config: ModelConfig, directory: string) => {
   // Numbers repeat after a million: enough for processors, which do not look at them.

@@ -6,13 +6,13 @@ import sys
 import time
 
 import torch
-from transformers import Qwen3Config, Qwen3ForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM
 
 request = json.loads(sys.stdin.readline())
 torch.set_num_threads(request["threads"])
 torch.manual_seed(0)
-model = Qwen3ForCausalLM._from_config(
-    Qwen3Config(**request["config"]), attn_implementation="sdpa", dtype=torch.float32
+model = AutoModelForCausalLM.from_config(
+    AutoConfig.for_model(**request["config"]), attn_implementation="sdpa", dtype=torch.float32
 )
 model.train()
 if request["recompute"]:

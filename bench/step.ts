@@ -43,6 +43,22 @@ const models: { readonly [name: string]: ModelConfig } = {
     num_attention_heads: 8,
     num_key_value_heads: 4,
     head_dim: 64
+  }),
+  // As the first, of Gated DeltaNets and attention, three to one.
+  "3.9M hybrid": modelOf({
+    ...base,
+    model_type: "qwen3_5_text",
+    hidden_size: 192,
+    intermediate_size: 512,
+    num_hidden_layers: 8,
+    num_attention_heads: 4,
+    num_key_value_heads: 2,
+    head_dim: 48,
+    linear_num_key_heads: 2,
+    linear_num_value_heads: 4,
+    linear_key_head_dim: 48,
+    linear_value_head_dim: 48,
+    rope_parameters: { rope_type: "default", partial_rotary_factor: 0.25 }
   })
 }
 const [rows, length] = [4, 256]

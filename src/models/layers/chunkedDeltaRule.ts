@@ -73,7 +73,7 @@ const runningSum = (logDecay: Tensor, within: Tensor): Tensor => {
 /**
  * Per head, with G the running sum of g within a chunk, D_ij = exp(G_i - G_j) for j <= i, K_β = β K: T = (I + strictly lower part of K_β Kᵀ ∘ D)^-1, U = T (β V),
  * W = T (K_β ∘ exp G). A chunk that the state S enters: V' = U - W S; O = (Q ∘ exp G) S + (Q Kᵀ ∘ D) V'; S <- exp(G_last) S + (K ∘ exp(G_last - G))ᵀ V'. The same as the
- * recurrence (Yang et al. 2024, section 3.3). Between documents D and exp G are 0.
+ * recurrence (Yang et al. 2024, their chunkwise form). Between documents D and exp G are 0.
  */
 export const chunkedDeltaRule: DeltaRule = segmentIds => {
   const known = segmentIds === undefined ? undefined : reach(segmentIds, segmentIds.shape[1]!)
@@ -117,38 +117,26 @@ export const chunkedDeltaRule: DeltaRule = segmentIds => {
     const each = (x: Tensor): ReadonlyArray<Tensor> =>
       slices(x, parts, 2).map(part => reshape(part, [...x.shape.slice(0, 2), ...x.shape.slice(3)]))
     const [ownOf, readOf, writtenOf, throughOf] = [each(own), each(read), each(written), each(through)] as const
-    const carried: Carried = parts.reduce<Carried>(
-      ({ corrections, entered, state }, _, n) => {
-        const correction = state === undefined ? ownOf[n]! : sub(ownOf[n]!, matmul(readOf[n]!, state))
-        const left = matmul(writtenOf[n]!, correction, { transposeA: true })
-        return {
-          corrections: [...corrections, correction],
-          entered: [...entered, state ?? noState(inputs)],
-          state: state === undefined ? left : add(mul(state, throughOf[n]!), left)
-        }
-      },
-      { corrections: [], entered: [], state: inputs.state }
-    )
+    let { state } = inputs // Undefined: zeros.
+    const corrections: Array<Tensor> = [] // V' of each chunk, [B, H, size, value dim]
+    const entered: Array<Tensor> = [] // S, [B, H, key dim, value dim]
+    for (const n of parts.keys()) {
+      const correction = state === undefined ? ownOf[n]! : sub(ownOf[n]!, matmul(readOf[n]!, state))
+      corrections.push(correction)
+      entered.push(state ?? noState(inputs))
+      const left = matmul(writtenOf[n]!, correction, { transposeA: true })
+      state = state === undefined ? left : add(mul(state, throughOf[n]!), left)
+    }
     const stacked = (each: ReadonlyArray<Tensor>): Tensor =>
       concat(
         each.map(x => reshape(x, [...x.shape.slice(0, 2), 1, ...x.shape.slice(2)])),
         2
       )
     const amongTokens = mul(shared(matmul(queriesOfKeyHeads, ofKeyHeads, { transposeB: true })), decay)
-    const ofChunk = matmul(amongTokens, stacked(carried.corrections)) // [B, H, chunks, size, value dim]
+    const ofChunk = matmul(amongTokens, stacked(corrections)) // [B, H, chunks, size, value dim]
     const nothingEntered = count === 1 && inputs.state === undefined
-    const outputs = nothingEntered ? ofChunk : add(ofChunk, matmul(mul(queries, ofEntering), stacked(carried.entered)))
+    const outputs = nothingEntered ? ofChunk : add(ofChunk, matmul(mul(queries, ofEntering), stacked(entered)))
     const rows = sliceAxis(reshape(outputs, [batch, valueHeads, count * size, valueDim]), 2, 0, length)
-    return { outputs: headsFirst(rows), state: carried.state! }
+    return { outputs: headsFirst(rows), state: state! }
   }
-}
-
-/** What chunks so far have led to. */
-interface Carried {
-  /** V' of each, [B, H, size, value dim]. */
-  readonly corrections: ReadonlyArray<Tensor>
-  /** S as it entered each, [B, H, key dim, value dim]. */
-  readonly entered: ReadonlyArray<Tensor>
-  /** S behind them. Undefined: zeros. */
-  readonly state: Tensor | undefined
 }
