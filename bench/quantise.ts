@@ -1,5 +1,5 @@
 /**
- * Two layers of a model of 27 B parameters' widths (5120, 17,408; weights are generated): written in NF4, and merged with an adapter of rank 16, each in a process of its own.
+ * A layer of a model of 27 B parameters' widths (5120, 17,408; weights are generated): written in NF4, and merged with an adapter of rank 16, each in a process of its own.
  *
  *     node bench/quantise.ts
  */
@@ -19,14 +19,14 @@ import {
 import type { FileError } from "../src/formats/fileError.ts"
 import { adapterSpecs, withAdapterConfig } from "../src/models/adapter/adapterFiles.ts"
 import { mergedTensors } from "../src/models/adapter/merge.ts"
+import { allLinearModules } from "../src/models/config.ts"
 import { initialValues } from "../src/models/parameters.ts"
 import { quantisedCheckpoint } from "../src/models/quantised.ts"
-import { elements } from "../src/tensor/Tensor.ts"
 import { modelOf, qwen3, writeGenerated } from "./models.ts"
 
 const config = modelOf({
   ...qwen3,
-  num_hidden_layers: 2,
+  num_hidden_layers: 1,
   num_attention_heads: 64,
   hidden_size: 5120,
   intermediate_size: 17_408,
@@ -89,19 +89,19 @@ if (part === undefined || path === undefined) {
     rmSync(directory, { recursive: true })
   }
 } else {
-  const begun = performance.now()
   const tensors = await Effect.runPromise(parts[part]!(path))
   await Effect.runPromise(
     saveTensors(name => Effect.succeed(join(path, part, name)), tensors, { format: "BF16", maxFileBytes: 1e9 })
   )
-  const weights = 2 * (5120 * 8192 * 2 + 5120 * 1024 * 2 + 3 * 5120 * 17_408)
-  const seconds = (performance.now() - begun) / 1000
+  const weights = allLinearModules(config).reduce((sum, { inputs, outputs }) => sum + inputs * outputs, 0)
+  const { system, user } = process.cpuUsage()
   console.log(
     JSON.stringify({
-      seconds: Number(seconds.toFixed(1)),
-      nanosecondsPerWeight: Number(((seconds * 1e9) / weights).toFixed(1)),
+      // Machines are shared: the processor's time, start and all.
+      processorSeconds: Number(((system + user) / 1e6).toFixed(1)),
+      nanosecondsPerWeight: Number(((1000 * (system + user)) / weights).toFixed(1)),
       peakMiB: Math.round(process.resourceUsage().maxRSS / 1024),
-      largestWeightAsF32MiB: Math.round((4 * elements([17_408, 5120])) / 2 ** 20)
+      largestWeightAsF32MiB: Math.round((4 * 17_408 * 5120) / 2 ** 20)
     })
   )
 }

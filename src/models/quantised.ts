@@ -1,7 +1,7 @@
 /** Models whose weights are in NF4: which are to be, which are stored so, and a checkpoint written so. */
 import { Effect } from "effect"
 import { nf4Group, quantise } from "../formats/bitsandbytes.ts"
-import { type FileError } from "../formats/fileError.ts"
+import type { FileError } from "../formats/fileError.ts"
 import { isFloatFormat } from "../formats/floats.ts"
 import { copyOf, type Saved, type SaveOptions, type StoredTensor, TensorFilesError } from "../formats/tensorFiles.ts"
 import { visible } from "../pipeline/Problem.ts"

@@ -3,11 +3,11 @@ import { Effect } from "effect"
 import {
   type NamedFile,
   openTensors,
+  type SaveOptions,
   saveTensorFile,
   type StoredTensor,
   type StoredTensors
 } from "../../formats/tensorFiles.ts"
-import type { SaveOptions } from "../../formats/tensorFiles.ts"
 import { readText } from "../../formats/textFile.ts"
 import { shorten } from "../../formats/safetensors.ts"
 import type { Engine } from "../../engines/Engine.ts"
