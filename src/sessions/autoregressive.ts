@@ -124,6 +124,14 @@ export const makeDecoder = (
     }
   })
 
+/** The continuation of prompt `number` of several, with a seed of its own, until the model ends it; no mask is drawn. */
+export const continuationOf = (
+  decoder: Decoder,
+  { eosId, maskId }: Pick<LoadedModel["tokenizer"], "eosId" | "maskId">,
+  { number, seed, ...asked }: Omit<GenerateOptions, "stop" | "suppressed"> & { readonly number: number }
+): Stream.Stream<number, EngineError> =>
+  decoder.generate({ ...asked, seed: seed + number, stop: eosId, suppressed: [maskId] })
+
 /** Answers prompts token by token, one after the other; each text ends where the model ends it, and is filled with ends of text. */
 export const causalGenerator = (
   engine: Engine,
@@ -145,14 +153,7 @@ export const causalGenerator = (
           const sequences = yield* Effect.forEach(prompts, (prompt, number) =>
             Effect.map(
               Stream.runCollect(
-                decoder.generate({
-                  prompt,
-                  maxNewTokens: newTokens,
-                  sampling,
-                  seed: seed + number,
-                  stop: tokenizer.eosId,
-                  suppressed: [tokenizer.maskId]
-                })
+                continuationOf(decoder, tokenizer, { prompt, number, maxNewTokens: newTokens, sampling, seed })
               ),
               made => {
                 const ids = new Int32Array(prompt.length + newTokens).fill(tokenizer.eosId)

@@ -1,6 +1,6 @@
 /** The two ways in which `pipeline generate` makes texts. */
 import { Effect, Stream } from "effect"
-import { makeDecoder } from "../../../sessions/autoregressive.ts"
+import { continuationOf, makeDecoder } from "../../../sessions/autoregressive.ts"
 import type { DiffusionDecoding } from "../../../decoding/diffusion.ts"
 import { untilEnd } from "../../../sessions/generator.ts"
 import type { Decoding } from "../../../methods/Method.ts"
@@ -40,14 +40,7 @@ export const autoregressive = Effect.fn("autoregressive")(function* (
     const tokens: Array<number> = []
     let text = ""
     yield* Stream.runForEach(
-      decoder.generate({
-        prompt,
-        maxNewTokens: newTokens,
-        sampling,
-        seed: seed + number,
-        stop: tokenizer.eosId,
-        suppressed: [tokenizer.maskId]
-      }),
+      continuationOf(decoder, tokenizer, { prompt, number, maxNewTokens: newTokens, sampling, seed }),
       id =>
         Effect.sync(() => {
           tokens.push(id)
