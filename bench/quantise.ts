@@ -17,9 +17,9 @@ import {
   type TensorFilesError
 } from "../src/formats/tensorFiles.ts"
 import type { FileError } from "../src/formats/fileError.ts"
-import { adapterSpecs, withAdapterConfig } from "../src/models/adapter/adapterFiles.ts"
+import { withAdapterConfig } from "../src/models/adapter/adapterFiles.ts"
 import { mergedTensors } from "../src/models/adapter/merge.ts"
-import { allLinearModules } from "../src/models/config.ts"
+import { adapterSpecs, allLinearModules } from "../src/models/config.ts"
 import { initialValues } from "../src/models/parameters.ts"
 import { quantisedCheckpoint } from "../src/models/quantised.ts"
 import { modelOf, qwen3, writeGenerated } from "./models.ts"
@@ -40,7 +40,8 @@ const adapter = {
   dropout: 0,
   dora: false,
   rankPattern: {},
-  alphaPattern: {}
+  alphaPattern: {},
+  trainableTokens: []
 } as const
 
 const open = (path: string) =>
@@ -65,7 +66,8 @@ const parts: {
     }),
   merge: path =>
     Effect.gen(function* () {
-      return mergedTensors({ tensors: yield* open(join(path, "quantise")) }, yield* fresh)
+      const { config, tensors } = yield* fresh
+      return mergedTensors({ config, tensors: new Map([...(yield* open(join(path, "quantise"))), ...tensors]) })
     })
 }
 

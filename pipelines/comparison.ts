@@ -5,6 +5,8 @@ import { type Corpus, ProfileConfig } from "../src/config/profile.ts"
 import { ConfigError } from "../src/pipeline/ConfigError.ts"
 import * as Origin from "../src/pipeline/Origin.ts"
 import * as Pipeline from "../src/pipeline/Pipeline.ts"
+import { quantisationFields } from "../src/config/quantisation.ts"
+import { snakeCase } from "../src/config/snakeKeys.ts"
 import { refusing } from "../src/config/refusing.ts"
 import type { trajectoryModes } from "../src/artifacts/kinds.ts"
 import { RowConfig } from "../src/methods/configuration.ts"
@@ -16,6 +18,8 @@ import { downloadDocuments, downloadModel, downloadTokenizer } from "../stages/d
 import { taskMethods } from "../stages/evaluate/asking.ts"
 import { evaluateLikelihood, likelihoodMethods } from "../stages/evaluate-likelihood.ts"
 import { evaluateTexts, textsMethods } from "../stages/evaluate-texts.ts"
+import { exportPeft } from "../stages/export-peft.ts"
+import { quantize } from "../stages/quantize.ts"
 import { reportGrid } from "../stages/report-grid.ts"
 import { tokenize } from "../stages/tokenize.ts"
 import { trajectories } from "../stages/trajectories.ts"
@@ -126,7 +130,9 @@ export const compared =
       dataset: downloadDocuments({ name, ...from, dataType: "fields" })
     }))
 
-    const teacher = downloadModel({ source: modelSource(model.model_path) })
+    const dense = downloadModel({ source: modelSource(model.model_path) })
+    const qlora = qloraOf(model)
+    const teacher = qlora === undefined ? dense : quantize(Origin.overlay(qlora.quantisation, { model: dense }))
     let anchors: ReturnType<typeof anchor> | undefined
     const anchorsOf = () => (anchors ??= anchor({ teacher, sequences, layers: "all" }))
     const orders = new Map<string, ReturnType<typeof trajectories>>()
@@ -140,7 +146,10 @@ export const compared =
 
     const trained = Arr.map(configured, ([row, { train: settings }]) => {
       const runs = Arr.map(runsOf(row.name, variant.seeds), ({ name, over }) => {
-        const own = Origin.overlay(settings, { name, ...over })
+        const own = Origin.overlay(
+          qlora === undefined ? settings : Origin.overlay({ adapter: qlora.adapter }, settings),
+          { name, ...over }
+        )
         const train = trainingOf(row)
         // What it is wired to follows from what --set makes of its settings.
         const wanted = train.settings(own)
@@ -164,16 +173,30 @@ export const compared =
         const { evaluate = {} } = profile
         const ofLikelihood = measuring(evaluateLikelihood, likelihoodMethods, evaluate.likelihood)
         const ofTexts = measuring(evaluateTexts, textsMethods, evaluate.texts)
+        const likelihood = evaluateLikelihood(Origin.overlay(ofLikelihood, { model: student, heldOut }))
+        const texts = evaluateTexts(Origin.overlay(ofTexts, { model: student, teacher, heldOut, corpus: sequences }))
+        const scores = asked.map(({ ask, dataset, name: task }) => {
+          const ofTask = measuring(ask, taskMethods(), evaluate.tasks?.[task])
+          return [task, ask(Origin.overlay(ofTask, { model: student, dataset }))] as const
+        })
         return {
           name,
           student,
           log,
-          likelihood: evaluateLikelihood(Origin.overlay(ofLikelihood, { model: student, heldOut })),
-          texts: evaluateTexts(Origin.overlay(ofTexts, { model: student, teacher, heldOut, corpus: sequences })),
-          scores: asked.map(({ ask, dataset, name: task }) => {
-            const ofTask = measuring(ask, taskMethods(), evaluate.tasks?.[task])
-            return [`${name}/${task}`, ask(Origin.overlay(ofTask, { model: student, dataset }))] as const
-          }),
+          likelihood,
+          texts,
+          scores: scores.map(([task, score]) => [`${name}/${task}`, score] as const),
+          adapter: adapts(wanted)
+            ? exportPeft({
+                name,
+                model: student,
+                base: dense,
+                likelihood,
+                tasks: Object.fromEntries(scores),
+                baseModel: model.model_path,
+                command
+              })
+            : undefined,
           speed: benchmark(
             Origin.overlay(measuring(benchmark, benchmarkMethods, profile.benchmark), { model: student })
           )
@@ -185,7 +208,7 @@ export const compared =
 
     const named = <T>(of: (run: (typeof all)[number]) => T) => Object.fromEntries(all.map(run => [run.name, of(run)]))
     return {
-      ...named(({ log, student }) => ({ model: student, log })),
+      ...named(({ adapter, log, student }) => ({ model: student, log, ...given({ adapter }) })),
       report: reportGrid({
         title: variant.quick === true ? `${title}, a first look` : title,
         command,
@@ -234,6 +257,18 @@ const taskNamed = (name: string) => {
   if (Object.hasOwn(tasks, name)) return tasks[name]!
   const advice = `the tasks: ${Object.keys(tasks).join(", ")}`
   throw new ConfigError({ at: `data.tasks.${name}`, message: "there is no such task", advice })
+}
+
+/** Whether a training makes an adapter. */
+const adapts = ({ adapter }: Settings): boolean => adapter !== undefined
+
+/** What a configuration says of QLoRA: how the base is quantised, and the adapter of each training. */
+const qloraOf = ({ enable_qlorafy: enabled, qlorafy_config: fields = {} }: Settings) => {
+  if (enabled !== true) return undefined
+  const all = fields as Settings
+  const ofQuantisation = Object.keys(quantisationFields).map(snakeCase)
+  const others = Object.keys(all).filter(field => !ofQuantisation.includes(field))
+  return { quantisation: Origin.without(all, others), adapter: Origin.without(all, ofQuantisation) }
 }
 
 /** `org/name` means that model on the hub. */

@@ -99,7 +99,7 @@ export const trajectories = Stage.make("trajectories", {
       } else if (missing.length > 0) {
         const engine = yield* makeEngine(numericClass, { threads: slots.cpus })
         const views = yield* loadParameters(engine, teacher)
-        yield* fillMaskRow(engine, { views }, mask, tokenizer.maskAdded)
+        yield* fillMaskRow(engine, { views }, teacher)
         const maxSeqLen = inputs.sequences.metadata.maxSeqLen
         if (mode === "free") {
           const length = maxSeqLen + newTokens

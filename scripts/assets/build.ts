@@ -29,6 +29,12 @@ const vocabSize = 2048
 /** No shipped document is longer, in tokens of the shipped tokenizer. */
 export const mostTokens = 2048
 
+/** Problems of all families in turns, so that the first so many are a fair share of each. */
+const inTurns = (range: { readonly first: number; readonly count: number }) => {
+  const made = families.map(task => makeProblems(task, { ...range, seed }).map(each => ({ task, ...each })))
+  return Array.from({ length: range.count }, (_, i) => made.map(problems => problems[i]!)).flat()
+}
+
 export interface Assets {
   /** Paths below `assets/`. */
   readonly files: ReadonlyMap<string, string>
@@ -139,9 +145,12 @@ export const buildAssets = async (from: string | undefined): Promise<Assets> => 
     {
       name: "conversion",
       description: "12,000 problems of all tasks, for the conversion of the teacher",
-      rows: families.flatMap(task =>
-        makeProblems(task, { ...ranges.conversion, seed }).map(each => ({ task, ...each }))
-      )
+      rows: inTurns(ranges.conversion)
+    },
+    {
+      name: "problems",
+      description: "240 held-out problems, the first 40 of each task",
+      rows: inTurns({ ...ranges.heldOut, count: 40 })
     }
   ]
 

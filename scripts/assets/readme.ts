@@ -43,7 +43,8 @@ machine. \`--check\` compares instead of writing, \`--from DIR\` takes the packa
 | \`heldout\` | 50 documents for evaluation | ${shares.sotu.heldout} + ${shares.factbook.heldout} + ${shares["moby-dick"].heldout} of the same kinds, and ${shares.kjv.heldout} chapters of the Bible as text out of domain |
 | \`reason500\` | 500 equations with step-by-step solutions | made at random, solved by ${named(solverPackages[0] as PinnedPackage)} |
 | \`chain\`, \`sort\`, \`order\`, \`sudoku\`, \`solve\`, \`fill\` | 400 held-out problems each, of the tasks of these names | made at random by \`src/corpora/problems.ts\` |
-| \`conversion\` | 2,000 other problems of each task | the same |
+| \`conversion\` | 2,000 other problems of each task, in turns | the same |
+| \`problems\` | the first 40 held-out problems of each task, in turns | the same |
 | \`tokenizer\` | byte-level BPE of 2,048 tokens | trained on the pre-training text and ${number(facts.equations)} equations like those of reason500 |
 | \`pretrain\` | the list that pins the teacher's pre-training text | the sources of web50 without every document that web50 or heldout quotes |
 | \`teacher\`, \`teacher-evaluation\` | causal model of 3.6 M parameters, and its perplexity | trained by \`pipeline run pretrain-teacher\`, taken over by \`node scripts/assets/teacher.ts\`; record in \`teacher/training.json\`, figures in \`teacher-evaluation/report.md\` |
@@ -113,7 +114,7 @@ differ only in signs and in what the unknown is called.
 
 ## Problems of the tasks
 
-\`problems.jsonl\`: \`{"prompt", "response"}\`, in \`conversion\` with the name of the task. A response begins with the blank between the two. Every value of an answer follows from a few
+\`problems.jsonl\`: \`{"prompt", "response"}\`, in \`conversion\` and \`problems\` with the name of the task. A response begins with the blank between the two. Every value of an answer follows from a few
 values that stand close by, so that a small model can learn it.
 
 | task | prompt | right answer |

@@ -8,7 +8,7 @@ import { setting } from "../../src/config/setting.ts"
 import { snakeCase } from "../../src/config/snakeKeys.ts"
 import { methodNames } from "../../src/methods/Method.ts"
 import { fromIssue } from "../../src/pipeline/SchemaProblem.ts"
-import { dataFields, modelFields } from "../../src/methods/configuration.ts"
+import { QlorafySettings, dataFields, modelFields } from "../../src/methods/configuration.ts"
 import { trainNames } from "../../src/training/model.ts"
 import { DiffusionSettings } from "../../src/methods/shared/masks/objective.ts"
 import { ObserverSettings } from "../../src/methods/shared/observers.ts"
@@ -17,6 +17,7 @@ import { ColaSettings } from "../../src/methods/cola/settings.ts"
 import { boundFields } from "../../src/methods/shared/settings.ts"
 import { LdlmSettings } from "../../src/methods/ldlm/settings.ts"
 import { alignmentFields, trajectoryFields } from "../../src/methods/masked/settings.ts"
+import { AdapterSettings } from "../../src/methods/shared/adapterSettings.ts"
 import { VfmSettings } from "../../src/methods/vfm/settings.ts"
 import { unsupportedData, unsupportedModel, unsupportedTrain } from "../../src/methods/unsupported.ts"
 
@@ -59,8 +60,11 @@ const trainSections: { readonly [title: string]: Section } = {
   }
 }
 
+const adapterModules = ["methods/shared/adapterSettings"]
+
 /** Groups within the group `train`, of one method each. */
 const groups: { readonly [group: string]: Section } = {
+  adapter: { fields: AdapterSettings.fields, modules: adapterModules },
   ldlm: { fields: LdlmSettings.fields, modules: ["methods/ldlm/networks", "methods/ldlm/settings"] },
   vfm: { fields: VfmSettings.fields, modules: ["methods/vfm/networks", "methods/vfm/settings"] }
 }
@@ -152,6 +156,10 @@ export const configurationPage = (): string =>
   [
     introduction,
     section("model", "##", { fields: modelFields, modules: configuration }),
+    section("The group `qlorafy_config` within model", "###", {
+      fields: QlorafySettings.fields,
+      modules: [...adapterModules, "config/quantisation"]
+    }),
     section("data", "##", { fields: dataFields, modules: configuration }),
     "## train\n",
     "A method takes the fields that are its own; one of another method is an error that says whose it is. What a profile lays on all rows, and `--set train.FIELD`, are meant",

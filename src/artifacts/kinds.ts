@@ -36,6 +36,11 @@ export const ModelFiles = Artifact.kind("model-files", {
   })
 })
 
+/** An adapter in the layout of PEFT, beside it what a diffusion model is read by: `adapter_model.safetensors`, `adapter_config.json`, `diffusion_config.json`, the tokenizer, and `README.md`. */
+export const PeftAdapter = Artifact.kind("peft-adapter", {
+  metadata: Schema.Struct({ files: Count, parameters: Count })
+})
+
 /** `metrics.jsonl`, one line per step with its time, and the same as an event file for TensorBoard; where they were asked for, `generations.jsonl` and `panels.jsonl`. */
 export const TrainingLog = Artifact.kind("training-log", {
   metadata: Schema.Struct({ steps: Count })

@@ -117,6 +117,12 @@ export const engine = choice(
   "What computes tensors: ort (the processor), webgpu (a GPU, by ONNX Runtime), torch (PyTorch, on a GPU where there is one), reference (slow; for checking) (default: ort)"
 ).pipe(Flag.withDefault(defaultEngine))
 
+export const base = optionalText(
+  "base",
+  "REF",
+  "The model that an adapter is for, where --model is a directory with an adapter alone (default: the one that its adapter_config.json names, if it is here)"
+)
+
 export const precision = choice(
   "precision",
   precisions,

@@ -1,8 +1,10 @@
 /** Finds the model that a user names: shipped with the program, in a directory, or made by a run. */
 import { existsSync, readdirSync, statSync } from "node:fs"
 import { join, resolve } from "node:path"
-import { Effect, type Option } from "effect"
+import { Effect, Option } from "effect"
 import type { NamedFile } from "../formats/tensorFiles.ts"
+import { openAdapter } from "../models/adapter/adapterFiles.ts"
+import { apart, isWeights } from "../models/artifact.ts"
 import type { FileEntry } from "../pipeline/Artifact.ts"
 import { ConfigError } from "../pipeline/ConfigError.ts"
 import { short } from "../pipeline/Digest.ts"
@@ -23,14 +25,27 @@ export interface FoundModel {
   readonly files: ReadonlyArray<NamedFile>
 }
 
-/** `embedded:NAME`, a directory in Hugging Face layout, or a run, action or artifact of the cache with one model. */
-export const findModel = Effect.fn("findModel")(function* (reference: string, cache: Option.Option<string>) {
+/**
+ * `embedded:NAME`, a directory in Hugging Face layout, or a run, action or artifact of the cache with one model. A directory with an adapter of PEFT is a model together with its base: the one that `base` names, or
+ * else the adapter itself.
+ */
+export const findModel = Effect.fn("findModel")(function* (
+  reference: string,
+  cache: Option.Option<string>,
+  base: Option.Option<string> = Option.none()
+) {
+  const found = yield* findFiles(reference, cache)
+  const { adapter, base: beside } = apart(found.files)
+  const alone = isDirectory(reference) && adapter.length > 0 && !beside.some(({ name }) => isWeights(name))
+  if (alone) return { name: reference, files: yield* withBase(reference, adapter, cache, base) }
+  if (Option.isSome(base))
+    return yield* new ConfigError({ at: "--base", message: `${reference} is no directory with an adapter alone` })
+  return found
+})
+
+const findFiles = Effect.fnUntraced(function* (reference: string, cache: Option.Option<string>) {
   if (reference.startsWith(shippedPrefix)) return yield* shippedModel(reference)
-  if (existsSync(reference) && statSync(reference).isDirectory()) {
-    const directory = resolve(reference)
-    const names = readdirSync(directory).filter(name => statSync(join(directory, name)).isFile())
-    return { name: reference, files: names.map(name => ({ name, path: join(directory, name) })) }
-  }
+  if (isDirectory(reference)) return { name: reference, files: filesIn(resolve(reference)) } satisfies FoundModel
   if (/^[./~]/.test(reference))
     return yield* new ConfigError({
       at: reference,
@@ -53,6 +68,38 @@ export const findModel = Effect.fn("findModel")(function* (reference: string, ca
   yield* attempt(() => warnIfSuspect(database, model))
   const manifest = yield* store.readManifest(model.digest)
   return { name: `model ${short(model.digest)}`, files: yield* located(store, manifest.files) }
+})
+
+const isDirectory = (path: string): boolean => existsSync(path) && statSync(path).isDirectory()
+
+const filesIn = (directory: string): ReadonlyArray<NamedFile> =>
+  readdirSync(directory)
+    .map(name => ({ name, path: join(directory, name) }))
+    .filter(({ path }) => statSync(path).isFile())
+
+/** The files of an adapter in a directory and of its base. */
+const withBase = Effect.fnUntraced(function* (
+  directory: string,
+  adapter: ReadonlyArray<NamedFile>,
+  cache: Option.Option<string>,
+  given: Option.Option<string>
+) {
+  const { base } = yield* openAdapter(adapter)
+  const { nameOrPath, revision } = base
+  const candidates = nameOrPath === null ? [] : [nameOrPath, join(directory, nameOrPath)]
+  const here = candidates.find(path => path.startsWith(shippedPrefix) || isDirectory(path))
+  const found = Option.getOrElse(given, () => here)
+  if (found === undefined)
+    return yield* new ConfigError({
+      at: directory,
+      message:
+        nameOrPath === null
+          ? "is an adapter that does not say which model it is for"
+          : `is an adapter for ${nameOrPath}${revision === null ? "" : ` at revision ${revision}`}, which is not here`,
+      advice: "--base names that model: a directory in Hugging Face layout, or what a run made or downloaded"
+    })
+  const model = yield* findFiles(found, cache)
+  return [...apart(model.files).base, ...adapter]
 })
 
 const shippedModel = Effect.fn("shippedModel")(function* (reference: string) {

@@ -127,12 +127,26 @@ export type Saved<E> = TensorToSave<E> | TensorCopy<E> | TensorGroup<E>
 const copiedAtOnce = 2 ** 26
 
 /** A stored tensor as it is, of whatever dtype. */
-export const copyOf = (tensor: StoredTensor): TensorCopy<FileError | TensorFilesError> => {
+export const copyOf = (tensor: StoredTensor): TensorCopy<FileError | TensorFilesError> => withRows(tensor, [])
+
+/** A stored tensor with some rows of its first axis replaced; these in ascending order, as their bytes. */
+export const withRows = <E>(
+  tensor: StoredTensor,
+  rows: ReadonlyArray<{ readonly row: number; readonly bytes: Effect.Effect<Uint8Array, E> }>
+): TensorCopy<E | FileError | TensorFilesError> => {
   const { bytes, dtype, name, shape, size } = tensor
-  const starts = Array.from({ length: Math.ceil(size / copiedAtOnce) }, (_, i) => i * copiedAtOnce)
+  const rowBytes = size / (shape[0] ?? 1)
+  const range = (from: number, to: number) =>
+    Array.from({ length: Math.ceil((to - from) / copiedAtOnce) }, (_, i) =>
+      bytes(from + i * copiedAtOnce, Math.min(to, from + (i + 1) * copiedAtOnce))
+    )
+  const ends = [0, ...rows.map(({ row }) => (row + 1) * rowBytes)]
   return {
     tensor: { name, dtype, shape },
-    pieces: starts.map(start => bytes(start, Math.min(size, start + copiedAtOnce)))
+    pieces: [
+      ...rows.flatMap(({ bytes, row }, i) => [...range(ends[i]!, row * rowBytes), bytes]),
+      ...range(ends.at(-1)!, size)
+    ]
   }
 }
 

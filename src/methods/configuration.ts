@@ -5,6 +5,9 @@
 import { Schema } from "effect"
 import { DataType } from "../formats/records.ts"
 import { refusing } from "../config/refusing.ts"
+import { quantisationFields } from "../config/quantisation.ts"
+import { AdapterSettings } from "./shared/adapterSettings.ts"
+import { consistent } from "../config/consistent.ts"
 import { ChatTemplate } from "../tokens/sequences.ts"
 import { PositiveInt, setting } from "../config/setting.ts"
 import { snakeKeys } from "../config/snakeKeys.ts"
@@ -12,10 +15,20 @@ import { byMethod } from "../config/byMethod.ts"
 import { settings } from "./settings.ts"
 import { unsupportedData, unsupportedModel, unsupportedTrain } from "./unsupported.ts"
 
+/** Of QLoRA: how the base is quantised, and its adapters. */
+export const QlorafySettings = Schema.Struct({
+  ...AdapterSettings.fields,
+  ...quantisationFields
+})
+
 /** Fields of the group `model`. */
 export const modelFields = {
   /** The autoregressive model: `org/name` on the hub, `hf://models/org/name@revision`, `file:DIRECTORY`, or `embedded:teacher` */
-  modelPath: Schema.String
+  modelPath: Schema.String,
+  /** QLoRA: the weights of the layers' linear maps are quantised to NF4 once, stay as they are, and adapters of low rank are trained over them */
+  enableQlorafy: setting(Schema.Boolean, false),
+  /** Of QLoRA; fields as below */
+  qlorafyConfig: Schema.optionalKey(snakeKeys(QlorafySettings))
 } as const
 
 /** Fields of the group `data`. */
@@ -40,7 +53,16 @@ export const dataFields = {
 
 /** A row of the grid. */
 export const RowConfig = Schema.Struct({
-  model: refusing(snakeKeys(Schema.Struct(modelFields)), unsupportedModel),
+  model: refusing(
+    snakeKeys(Schema.Struct(modelFields)).check(
+      consistent(({ enableQlorafy, qlorafyConfig }) =>
+        enableQlorafy || qlorafyConfig === undefined
+          ? undefined
+          : { fields: ["enable_qlorafy", "qlorafy_config"], why: "without QLoRA its settings say nothing" }
+      )
+    ),
+    unsupportedModel
+  ),
   data: refusing(snakeKeys(Schema.Struct(dataFields)), unsupportedData),
   train: refusing(byMethod("method", "masked", settings), unsupportedTrain)
 })

@@ -19,8 +19,14 @@ export const unsupportedModel = {
   attn_implementation: engine,
   moe_implementation: "mixtures of experts are not implemented",
   basic_modules: slots,
-  enable_qlorafy: "QLoRA is not implemented yet",
-  qlorafy_config: "QLoRA is not implemented yet",
+  qlorafy_config: {
+    bias: "biases stay as they are",
+    modules_to_save: "beside adapters only the mask's row of the embedding is trained (train_mask)",
+    use_hf_native: "target_modules names the linear maps of any family; auto means all of them",
+    gradient_checkpointing: "write train.enable_gradient_checkpointing",
+    resume_adapter_path: "a base with an adapter (model.model_path) goes on training that adapter",
+    bnb_4bit_compute_dtype: engine
+  },
   enable_nvfp4_qat: "training in NVFP4 is not implemented",
   ldlm: "write this group below `train`, with train.method: ldlm",
   vfm: "write this group below `train`, with train.method: vfm",

@@ -56,6 +56,8 @@ export const refuse = (field: string, value: unknown, supported: string): ModelC
 export const embeddingKey = "model.embed_tokens.weight"
 export const headKey = "lm_head.weight"
 const finalNormKey = "model.norm.weight"
+/** Of an adapter, [tokens, d]: rows in place of those of the embedding, by PEFT's name. */
+export const tokenRowsKey = "model.embed_tokens.token_adapter.trainable_tokens_delta"
 
 /** Layer number `layer` of a model; names of its parameters count from it. `dropoutKey`: of a training's pass, i64 [2] (linear/lora.ts). */
 export const unplacedLayer = (config: ModelConfig, layer: number, dropoutKey?: Tensor): Mixer => {
@@ -118,13 +120,23 @@ export const parameterSpecs = (config: ModelConfig): ReadonlyArray<ParameterSpec
     shape: [vocabSize, hiddenSize],
     initial: { normal: initializerRange }
   })
+  const { trainableTokens = [] } = config.linear?.adapter ?? {}
+  const ownRows: ReadonlyArray<ParameterSpec> =
+    trainableTokens.length === 0
+      ? []
+      : [{ name: tokenRowsKey, shape: [trainableTokens.length, hiddenSize], initial: "zeros", trained: true }]
   return trainedAlone(config, [
     byToken(embeddingKey),
+    ...ownRows,
     ...config.layers.flatMap((_, layer) => layerOf(config, layer).specs),
     ...finalNorm(config).specs,
     ...(tiedHead ? [] : [byToken(headKey)])
   ])
 }
+
+/** The parameters of a model's adapter. */
+export const adapterSpecs = (config: ModelConfig): ReadonlyArray<ParameterSpec> =>
+  config.linear?.adapter === undefined ? [] : parameterSpecs(config).filter(({ trained }) => trained === true)
 
 export const countParameters = (config: ModelConfig): number => countElements(parameterSpecs(config))
 

@@ -1,9 +1,9 @@
 /** Decoders as functions over weights; causal by the call, or else as the configuration says: bidirectional, or by blocks. */
 import { slices, softmaxCrossEntropy } from "../tensor/composites.ts"
-import { add, checkpoint, concat, gather, matmul } from "../tensor/ops.ts"
+import { add, checkpoint, concat, equal, gather, matmul, reshape, select, sliceAxis } from "../tensor/ops.ts"
 import type { DType } from "../tensor/dtype.ts"
 import type { Tensor } from "../tensor/Tensor.ts"
-import { embeddingKey, finalNorm, headKey, layerOf, type ModelConfig } from "./config.ts"
+import { embeddingKey, finalNorm, headKey, layerOf, type ModelConfig, tokenRowsKey } from "./config.ts"
 import {
   type AttentionContext,
   type AttentionMask,
@@ -16,24 +16,37 @@ import type { Layer, LayerCache, LayerContext } from "./layers/mixer.ts"
 import type { Parameter } from "./parameters.ts"
 
 export interface ModelWeights {
-  /** [V, d]. */
-  readonly embedding: Tensor
+  /** Tokens [B, L] -> their embeddings [B, L, d]. */
+  readonly embed: (tokens: Tensor) => Tensor
   readonly layers: ReadonlyArray<Layer>
   /** From what leaves the last layer to what the head reads. */
   readonly finalNorm: (x: Tensor) => Tensor
-  /** [V, d]; the embedding itself where the head is tied. */
+  /** [V, d]; the matrix of the embedding where the head is tied. */
   readonly head: Tensor
 }
 
 /** Weights by their keys in the checkpoint, in the shape that the model's functions take. `dropoutKey`: of a training's pass, i64 [2], where adapters drop anything. */
 export const weightsOf = (config: ModelConfig, parameter: Parameter, dropoutKey?: Tensor): ModelWeights => {
-  const embedding = parameter(embeddingKey)
   return {
-    embedding,
+    embed: embedder(config, parameter),
     layers: config.layers.map((_, i) => layerOf(config, i, dropoutKey).make(parameter)),
     finalNorm: finalNorm(config).make(parameter),
-    head: config.tiedHead ? embedding : parameter(headKey)
+    head: parameter(config.tiedHead ? embeddingKey : headKey)
   }
+}
+
+/** Embeddings by the matrix, and those of an adapter's own tokens by its rows. */
+const embedder = (config: ModelConfig, parameter: Parameter): ModelWeights["embed"] => {
+  const matrix = parameter(embeddingKey)
+  const { trainableTokens = [] } = config.linear?.adapter ?? {}
+  return tokens =>
+    trainableTokens.reduce(
+      (embedded, id, i) => {
+        const isToken = reshape(equal(tokens, id), [...tokens.shape, 1])
+        return select(isToken, sliceAxis(parameter(tokenRowsKey), 0, i, i + 1), embedded)
+      },
+      gather(matrix, tokens)
+    )
 }
 
 export interface ForwardOptions extends AttentionContext {
@@ -86,11 +99,11 @@ export const forward = (
   tokens: Tensor,
   { cache, checkpointLayers = false, embedded = embeddings => embeddings, ...attention }: ForwardOptions
 ): Forward => {
-  const context = layerContext(config, tokens.shape[1]!, weights.embedding.dtype, attention)
+  const context = layerContext(config, tokens.shape[1]!, weights.head.dtype, attention)
   const layers = weights.layers.map((layer, i) =>
     layer(cache === undefined ? context : { ...context, cache: cache(i) })
   )
-  const hiddenStates = [embedded(gather(weights.embedding, tokens))] // [B, L, d]
+  const hiddenStates = [embedded(weights.embed(tokens))] // [B, L, d]
   for (const layer of layers) {
     const x = hiddenStates.at(-1)!
     hiddenStates.push(checkpointLayers ? checkpoint(() => layer(x)) : layer(x))

@@ -63,14 +63,21 @@ export const readRun = Effect.fn("readRun")(function* (sources: Sources, name: s
   return run
 })
 
+/** What a file of an artifact says, by its schema. */
+export const readResult = <S extends Schema.Codec<unknown, unknown>>(
+  artifact: ArtifactReader<unknown>,
+  file: string,
+  schema: S
+): Effect.Effect<S["Type"], StageError> =>
+  Effect.flatMap(artifact.text(file), text =>
+    Effect.mapError(Schema.decodeUnknownEffect(Schema.fromJsonString(schema))(text), ({ message }) =>
+      permanent(`${file} of ${short(artifact.digest)}: ${message}`)
+    )
+  )
 const json =
   <S extends Schema.Codec<unknown, unknown>>(file: string, schema: S) =>
-  (artifact: ArtifactReader<unknown>): Effect.Effect<S["Type"], StageError> =>
-    Effect.flatMap(artifact.text(file), text =>
-      Effect.mapError(Schema.decodeUnknownEffect(Schema.fromJsonString(schema))(text), ({ message }) =>
-        permanent(`${file} of ${short(artifact.digest)}: ${message}`)
-      )
-    )
+  (artifact: ArtifactReader<unknown>) =>
+    readResult(artifact, file, schema)
 
 const readModel = (artifact: ArtifactReader<unknown>) =>
   Effect.gen(function* () {

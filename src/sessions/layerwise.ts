@@ -18,6 +18,7 @@ import {
   linearModules,
   parameterAliases,
   parameterSpecs,
+  tokenRowsKey,
   unplacedLayer
 } from "../models/config.ts"
 import { layerContext } from "../models/decoder.ts"
@@ -158,12 +159,19 @@ export const makeLayerwise = (
     const floats = (buffer: Buffer) =>
       Effect.map(engine.download(buffer), values => values as Float32Array<ArrayBuffer>)
 
+    const { trainableTokens = [] } = config.linear?.adapter ?? {}
+    /** Where a token's embedding lies. */
+    const rowOf = (id: number) => {
+      const own = trainableTokens.indexOf(id)
+      return own === -1 ? { name: embeddingKey, row: id } : { name: tokenRowsKey, row: own }
+    }
     let ids: Int32Array = new Int32Array(0)
     const embed = Effect.gen(function* () {
       const known = new Map<number, Float32Array>()
       const all = new Float32Array(ids.length * d)
       for (const [i, id] of ids.entries()) {
-        const row = known.get(id) ?? (yield* stored(embeddingKey).floats(id * d, (id + 1) * d))
+        const { name, row: at } = rowOf(id)
+        const row = known.get(id) ?? (yield* stored(name).floats(at * d, (at + 1) * d))
         known.set(id, row)
         all.set(row, i * d)
       }
@@ -207,8 +215,10 @@ export const makeLayerwise = (
               })
             )
             const entering = yield* floats(gradientOf(0))
-            for (const [i, id] of ids.entries())
-              yield* onGradient(embeddingKey, entering.subarray(i * d, (i + 1) * d), id)
+            for (const [i, id] of ids.entries()) {
+              const { name, row } = rowOf(id)
+              yield* onGradient(name, entering.subarray(i * d, (i + 1) * d), row)
+            }
           })
         )
     }

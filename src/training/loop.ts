@@ -107,6 +107,7 @@ export const train = <E>(
       noDecayNorms: update.noDecayNorms
     })
     const buffers = yield* allocateTraining(engine, specs, split.frozen, objective.constants)
+    const adapts = training.parameters.some(({ trained }) => trained === true)
     const rateFactors = groups.map(({ rateFactor }) => rateFactor)
     const trainer = yield* makeTrainer(engine, objective, buffers, {
       optimiser: update,
@@ -184,7 +185,7 @@ export const train = <E>(
       const measured: Scalars = {
         "training/loss": loss!,
         ...(objective.report?.(losses, microBatches) ?? prefixed("losses/", parts)),
-        ...updateMeasures(outcome, lr, rateFactors),
+        ...updateMeasures(outcome, lr, rateFactors, adapts),
         ...(updated ? {} : { "training/skipped": state.skipped }),
         ...(lossScale === undefined ? {} : { "training/loss_scale": lossScale.scale }),
         ...workMeasures(amount, state, speed, peak),

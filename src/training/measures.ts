@@ -29,16 +29,26 @@ export const updateMeasures = (
   { gradientNorm, parameterNorm }: StepOutcome,
   lr: number,
   /** What multiplies the rate of each group of parameters; all 1 without layer-wise decay. */
-  rateFactors: ReadonlyArray<number>
-): Scalars => ({
-  "training/grad_norm": gradientNorm,
-  "training/param_norm": parameterNorm,
-  "training/grad_to_param_ratio": gradientNorm / parameterNorm,
-  "training/lr": lr,
-  ...(rateFactors.every(factor => factor === 1)
-    ? {}
-    : { "llrd/lr_min": lr * least(rateFactors), "llrd/lr_max": lr * greatest(rateFactors) })
-})
+  rateFactors: ReadonlyArray<number>,
+  /** Whether only adapters are trained: the field has names of its own for them. */
+  adapts: boolean
+): Scalars => {
+  const norms = {
+    grad_norm: gradientNorm,
+    param_norm: parameterNorm,
+    grad_to_param_ratio: gradientNorm / parameterNorm
+  }
+  const under = (prefix: string): Scalars =>
+    Object.fromEntries(Object.entries(norms).map(([name, value]) => [`${prefix}/${name}`, value]))
+  return {
+    ...under("training"),
+    ...(adapts ? under("qlora") : {}),
+    "training/lr": lr,
+    ...(rateFactors.every(factor => factor === 1)
+      ? {}
+      : { "llrd/lr_min": lr * least(rateFactors), "llrd/lr_max": lr * greatest(rateFactors) })
+  }
+}
 
 export const workMeasures = (
   { rows, sequences, tokens }: ReturnType<typeof amounts>,

@@ -9,7 +9,7 @@ import type { FileError } from "../formats/fileError.ts"
 import type { TokenizerFiles } from "../tokens/tokenizer.ts"
 import type { Buffers, Engine, EngineError } from "../engines/Engine.ts"
 import { makeEngine } from "../engines/make.ts"
-import { writeModel } from "../models/artifact.ts"
+import { writeModel, type WriteModel } from "../models/artifact.ts"
 import { type ModelConfig, parameterAliases, parameterSpecs } from "../models/config.ts"
 import { encodeModelConfig } from "../models/families.ts"
 import { countElements, type ParameterBuffers, type ParameterSpec } from "../models/parameters.ts"
@@ -38,7 +38,7 @@ export const TrainSettings = Schema.Struct({
   evalEvery: setting(PositiveInt, 250),
   /** Of the order of documents, of masks, and of all else that is drawn */
   seed: setting(Schema.Int, 0),
-  /** Format of the saved weights; training is in f32 */
+  /** Format of the saved weights; training is in f32, in which adapters are saved */
   saveFormat: setting(Schema.Literals(["BF16", "F16", "F32"]), "BF16")
 })
 export type TrainSettings = typeof TrainSettings.Type
@@ -116,6 +116,8 @@ export interface ModelTraining extends Trainable {
     readonly steps: number
   }) => ReadonlyArray<Observer<EngineError | FileError>>
   readonly tokenizer: TokenizerFiles
+  /** Writes the model. By default all of its parameters are written. */
+  readonly write?: WriteModel
   /** Fields of `config.json` beside those of the architecture. */
   readonly fields: { readonly [field: string]: unknown }
   /** Fields that the objective's state decides, once the training has ended. */
@@ -175,7 +177,8 @@ export const trainModel = (context: TrainingContext, training: ModelTraining): E
     })
 
     const { log, model } = context.outputs
-    const saved = yield* writeModel(model, {
+    const { write = writeModel } = training
+    const saved = yield* write(model, {
       engine,
       parameters: { specs: parameters, views: { ...buffers.frozen.views, ...buffers.parameters.views } },
       config: { ...architecture, ...training.fields, ...training.finalFields?.(state.memory ?? {}) },

@@ -5,13 +5,8 @@ import { join } from "node:path"
 import { afterEach, beforeEach, describe, expect, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { makeOrt } from "../../src/engines/ort/ort.ts"
-import {
-  adapterSpecs,
-  openAdapter,
-  withAdapter,
-  withAdapterConfig,
-  writeAdapter
-} from "../../src/models/adapter/adapterFiles.ts"
+import { openAdapter, withAdapter, withAdapterConfig, writeAdapter } from "../../src/models/adapter/adapterFiles.ts"
+import { adapterSpecs } from "../../src/models/config.ts"
 import { fillMagnitudes, mergedTensors } from "../../src/models/adapter/merge.ts"
 import type { Adapter } from "../../src/models/linear/linearMaps.ts"
 import { allocateParameters } from "../../src/models/parameters.ts"
@@ -72,7 +67,8 @@ const asOurs = (theirs: typeof settings): Adapter => ({
   dropout: theirs.lora_dropout,
   dora: theirs.use_dora,
   rankPattern: theirs.rank_pattern,
-  alphaPattern: theirs.alpha_pattern
+  alphaPattern: theirs.alpha_pattern,
+  trainableTokens: []
 })
 
 /** Writes an adapter with random numbers. */
@@ -81,7 +77,7 @@ const writtenAdapter = (name: string, { config: base, tensors }: Model, adapter:
     const engine = yield* makeOrt({ threads: 1 })
     const config = yield* withAdapterConfig(base, adapter)
     const { views } = yield* allocateParameters(engine, adapterSpecs(config))
-    yield* fillMagnitudes(engine, { config, tensors }, views)
+    yield* fillMagnitudes(engine, { config, tensors }, { specs: adapterSpecs(config), views })
     for (const { name: parameter, shape } of adapterSpecs(config)) {
       const noise = normals(randomKey(6, parameter), elements(shape))
       const now = (yield* engine.download(views[parameter]!)) as Float32Array
@@ -114,11 +110,7 @@ describe.each(["dense", "NF4"])("over %s weights", kind => {
           Effect.gen(function* () {
             const own = yield* writtenAdapter(`own-${name}`, base, asOurs(theirs))
             const adapted = yield* adaptedBy(base, own)
-            const merged = yield* written(
-              join(directory, `merged-${name}`),
-              adapted.config,
-              mergedTensors(base, adapted)
-            )
+            const merged = yield* written(join(directory, `merged-${name}`), adapted.config, mergedTensors(adapted))
             return { name, theirs, adapted, own, merged, peft: join(directory, `peft-${name}`) }
           })
         )

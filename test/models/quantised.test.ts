@@ -49,7 +49,8 @@ const adapter: Adapter = {
   dropout: 0.2,
   dora: false,
   rankPattern: {},
-  alphaPattern: {}
+  alphaPattern: {},
+  trainableTokens: []
 }
 const isWeightOfLayer = (name: string): boolean => name.endsWith("proj.weight")
 

@@ -1,5 +1,5 @@
 /** `convert`: a configuration file of one's own as a plan, and what it says where the file cannot be used. */
-import { writeFileSync } from "node:fs"
+import { readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { afterEach, assert, beforeEach, describe, it } from "vitest"
 import compare from "../../pipelines/compare-50x.ts"
@@ -65,6 +65,32 @@ describe("convert", () => {
     assert.include([...planned({ config: plain }, convert, ["train.repr_align_wt=1"]).keys()], "anchor")
     assert.include([...planned({ config: plain, seeds: 2 }).keys()], "train/my_model-2")
     assert.include(planned({ config: plain, quick: true }).get("tokenize/corpus"), { documents: 4 })
+  })
+
+  it("quantises the base and trains an adapter where the file asks for QLoRA, and hands it on", () => {
+    const qlora = (fields: string, train = "") => {
+      const path = file(held, train, "qlora.yaml")
+      const text = readFileSync(path, "utf8")
+      writeFileSync(path, text.replace("data:", `  enable_qlorafy: true\n  qlorafy_config:\n${fields}data:`))
+      return path
+    }
+    const fields = "    r: 4\n    double_quant: false\n"
+    const nodes = planned({ config: qlora(fields) })
+    assert.deepStrictEqual(nodes.get("quantize"), { block_size: 64, double_quant: false })
+    assert.deepInclude(nodes.get("train/qlora")!["adapter"] as object, { r: 4, lora_alpha: 32, use_rslora: true })
+    assert.include(nodes.get("export-peft/qlora"), { baseModel: "org/name" })
+    const otherRank = planned({ config: qlora(fields) }, convert, ["train.adapter.r=8"])
+    assert.deepInclude(otherRank.get("train/qlora")!["adapter"] as object, { r: 8 })
+    const message = (path: string) => rendered(() => planned({ config: path }))
+    assert.match(
+      message(qlora("    bias: all\n")),
+      /qlora\.yaml:5:11: model\.qlorafy_config\.bias: not supported: biases stay as they are/
+    )
+    assert.match(message(qlora("    rr: 4\n")), /qlora\.yaml:5:5: model\.qlorafy_config\.rr is not known/)
+    assert.match(
+      message(qlora(fields, "  method: vfm\n")),
+      /train\/qlora\.adapter: belongs to the method masked, but method is vfm/
+    )
   })
 
   it("says what is missing, and where the file is wrong", () => {

@@ -6,6 +6,7 @@ import { afterEach, assert, beforeEach, describe, it } from "vitest"
 import { fillMaskRow } from "../../src/methods/shared/masks/maskRow.ts"
 import { numericClass } from "../../src/engines/names.ts"
 import { makeReference } from "../../src/engines/reference/reference.ts"
+import type { OpenModel } from "../../src/models/artifact.ts"
 import { allocateParameters, initialise, initialValues } from "../../src/models/parameters.ts"
 import * as Pipeline from "../../src/pipeline/Pipeline.ts"
 import { downloadModel } from "../../stages/download.ts"
@@ -90,7 +91,14 @@ describe("the mask's row", () => {
           Effect.gen(function* () {
             const buffers = yield* allocateParameters(engine, [spec])
             yield* initialise(engine, buffers, 1)
-            yield* fillMaskRow(engine, buffers, 4, wasAdded)
+            const start = initialValues(spec, 1)
+            yield* fillMaskRow(engine, buffers, {
+              config: { hiddenSize: 3 } as OpenModel["config"],
+              tensors: new Map([
+                [spec.name, { floats: (from: number, to: number) => Effect.succeed(start.slice(from, to)) }]
+              ]) as unknown as OpenModel["tensors"],
+              tokenizer: { maskAdded: wasAdded, maskId: 4 } as OpenModel["tokenizer"]
+            })
             return [...((yield* engine.download(buffers.flat)) as Float32Array)]
           })
         )

@@ -1,16 +1,19 @@
 /** `pipeline export`: results in the formats of other tools. */
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs"
-import { dirname, resolve } from "node:path"
-import { Effect, Result } from "effect"
+import { writeFile } from "node:fs/promises"
+import { dirname, join, resolve } from "node:path"
+import { Effect, Option, Result } from "effect"
 import { Flag } from "effect/cli"
 import { verb } from "../verb.ts"
 import { exportOnnx } from "../../engines/ort/export.ts"
+import { type Output, writeMerged, writePeft } from "../../models/adapter/handingOn.ts"
 import { openModel, tensorsBeside } from "../../models/artifact.ts"
 import { parameterAliases, parameterSpecs } from "../../models/config.ts"
 import { parameterInputs } from "../../models/parameters.ts"
 import { forward, logits, weightsOf } from "../../models/decoder.ts"
 import { matchWeights } from "../../models/weights.ts"
 import { ConfigError } from "../../pipeline/ConfigError.ts"
+import { asStageError } from "../../pipeline/StageError.ts"
 import type { HostArray } from "../../tensor/dtype.ts"
 import { input, reshape } from "../../tensor/ops.ts"
 import { decodeProgram, encodeProgram } from "../../tensor/encode.ts"
@@ -37,6 +40,9 @@ export const command = verb("export", {
     "pipeline export embedded:teacher --to text -o teacher.txt --length 16":
       "What is computed, a line for each operation",
     "pipeline export 9a6e185fd0ac --to files -o teacher": "A model that transformers loads with from_pretrained",
+    "pipeline export convert/train/my-model --to peft --base-model Qwen/Qwen3-0.6B -o adapter":
+      "The adapter of a model that was trained by QLoRA, for PeftModel.from_pretrained",
+    "pipeline export convert/train/my-model --to merged -o dense": "The same as dense weights, in the base's layout",
     "pipeline export compare-50x/anchor --to anchors -o anchors":
       "{key[:2]}/{key}.safetensors and manifest.json, as programs in Python read them",
     "pipeline export compare-50x/trajectories/scheduled --to trajectories -o orders.jsonl":
@@ -51,11 +57,11 @@ export const command = verb("export", {
     ),
     to: flags.choice(
       "to",
-      ["files", "onnx", "program", "text", "anchors", "trajectories", "panels"],
-      "files: copies of the artifact's files (a model in Hugging Face layout, a TensorBoard directory, …); onnx: a model's forward pass as a graph; program: the same as engines are given it, in JSON; text: the same to be read, a line for each operation; anchors: a teacher's hidden states, a safetensors file per sequence; trajectories: the orders of revealing, JSON Lines in the field's format; panels: pictures of a training, SVG files"
+      ["files", "peft", "merged", "onnx", "program", "text", "anchors", "trajectories", "panels"],
+      "files: copies of the artifact's files (a model in Hugging Face layout, a TensorBoard directory, …); peft: a model's adapter as PEFT loads it; merged: dense weights that have taken the adapter in; onnx: a model's forward pass as a graph; program: the same as engines are given it, in JSON; text: the same to be read, a line for each operation; anchors: a teacher's hidden states, a safetensors file per sequence; trajectories: the orders of revealing, JSON Lines in the field's format; panels: pictures of a training, SVG files"
     ),
     output: flags
-      .text("output", "PATH", "A new directory for files, anchors and panels; else a new file")
+      .text("output", "PATH", "A new directory for files, peft, merged, anchors and panels; else a new file")
       .pipe(Flag.withAlias("o")),
     length: flags
       .whole("length", "N", `onnx, program, text: tokens of the pass; shapes are static (default: ${defaultLength})`)
@@ -68,11 +74,17 @@ export const command = verb("export", {
       "without-weights",
       "onnx: weights are inputs of the graph instead of part of the file"
     ),
+    base: flags.base,
+    baseModel: flags.optionalText(
+      "base-model",
+      "NAME",
+      "peft: what PEFT loads the base by, org/name on the hub or a directory"
+    ),
     cache: flags.cache
   },
   run: Effect.fn("export")(function* (args) {
     const path = resolve(args.output)
-    const directory = args.to === "files" || args.to === "anchors" || args.to === "panels"
+    const directory = directories.includes(args.to)
     if (existsSync(path) && (!directory || readdirSync(path).length > 0))
       return yield* new ConfigError({
         at: `--output ${args.output}`,
@@ -87,6 +99,14 @@ export const command = verb("export", {
       const isFile = statSync(args.reference, { throwIfNoEntry: false })?.isFile() === true
       const pass = yield* isFile ? readProgram(args.reference) : forwardPass(args)
       yield* write(yield* written[args.to](pass, args))
+    } else if (args.to === "peft" || args.to === "merged") {
+      const { files } = yield* findModel(args.reference, args.cache, args.base)
+      const model = yield* openModel(files)
+      const output = folder(path)
+      const nameOrPath = Option.getOrNull(args.baseModel)
+      yield* args.to === "merged"
+        ? writeMerged(output, files, model)
+        : writePeft(output, files, model, { nameOrPath, revision: null })
     } else {
       const { database, store } = yield* needCache(args.cache)
       const name = yield* nameOf(args.reference)
@@ -105,12 +125,29 @@ export const command = verb("export", {
   }, stoppable())
 })
 
+/** What is written as several files. */
+const directories: ReadonlyArray<string> = ["files", "peft", "merged", "anchors", "panels"]
+
+/** Writes files into a new directory. */
+const folder = (path: string): Output => {
+  mkdirSync(path, { recursive: true })
+  return {
+    reserve: name => Effect.succeed(join(path, name)),
+    write: (name, content) =>
+      Effect.tryPromise({
+        try: () => writeFile(join(path, name), content),
+        catch: cause => asStageError(cause as Error)
+      })
+  }
+}
+
 interface ForwardArguments {
   readonly reference: string
   readonly length: number
   readonly bidirectional: boolean
   readonly withoutWeights: boolean
   readonly cache: Parameters<typeof findModel>[1]
+  readonly base: Parameters<typeof findModel>[2]
 }
 
 /** A program that was exported before, with nothing stored. */
@@ -126,7 +163,7 @@ const readProgram = (path: string) => {
  * beside it, the language model's alone.
  */
 const forwardPass = Effect.fn("forwardPass")(function* (args: ForwardArguments) {
-  const { files } = yield* findModel(args.reference, args.cache)
+  const { files } = yield* findModel(args.reference, args.cache, args.base)
   const model = yield* openModel(files)
   const { config, tensors } = model
   const specs = parameterSpecs(config)

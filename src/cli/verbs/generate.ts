@@ -34,6 +34,8 @@ export const command = verb("generate", {
     'pipeline generate --mode diffusion --alg entropy --alg-temp 0 -t 0 --history-out steps.jsonl "The" "In"':
       "Two texts at once, always the most likely tokens; every step is kept",
     "pipeline generate -m ./Qwen3-0.6B - < prompt.txt": "From a directory in Hugging Face layout; the prompt is a file",
+    'pipeline generate -m ./adapter --base ./Qwen3-0.6B "The people of the"':
+      "An adapter as PEFT keeps it, over the model that it was trained for",
     "pipeline generate -m pretrain-teacher/pretrain": "Asks for prompts, until exit"
   },
   takes: {
@@ -55,6 +57,7 @@ export const command = verb("generate", {
         `embedded:NAME, a directory in Hugging Face layout, or what a run made: an action (pretrain-teacher/pretrain) or digits of a digest (default: ${defaultModel})`
       )
       .pipe(Flag.withAlias("m"), Flag.withDefault(defaultModel)),
+    base: flags.base,
     maxNewTokens: flags
       .whole(
         "max-new-tokens",
@@ -102,7 +105,7 @@ export const command = verb("generate", {
     // Wrong numbers are refused before a model is read.
     yield* Effect.all([samplingOf(args, "ar"), diffusionOf(args, 1)])
     endWithReader()
-    const { files, name } = yield* findModel(args.model, args.cache)
+    const { files, name } = yield* findModel(args.model, args.cache, args.base)
     const engine = yield* makeEngine(yield* flags.engineClass(args), { threads: availableParallelism() })
     const opened = yield* openModel(files)
     const { method, model } = yield* loadWhole(engine, opened)

@@ -6,6 +6,7 @@ import { Count, PositiveInt, setting } from "../../config/setting.ts"
 import { snakeKeys } from "../../config/snakeKeys.ts"
 import { trajectoryModes } from "../../artifacts/kinds.ts"
 import { trainNames, wholeMicroBatches } from "../../training/model.ts"
+import { AdapterParameters } from "../shared/adapterSettings.ts"
 import { AlignmentSettings, isAligned } from "../shared/alignment/settings.ts"
 import { DiffusionSettings } from "../shared/masks/objective.ts"
 import { TrajectorySettings } from "../shared/trajectories/terms.ts"
@@ -89,7 +90,15 @@ export const MaskedParameters = snakeKeys(
      * beside them (`cola`)
      */
     method: setting(Schema.Literal("masked"), "masked"),
-    ...maskedFields
+    ...maskedFields,
+    /** Trains adapters of low rank (LoRA) and nothing else; fields as below. In files of the field it is `model.qlorafy_config` */
+    adapter: Schema.optionalKey(AdapterParameters)
   }),
   trainNames
-).check(consistent(...maskedRules))
+).check(
+  consistent(...maskedRules, ({ adapter, pretrained }) =>
+    adapter === undefined || pretrained
+      ? undefined
+      : { fields: ["adapter", "pretrained"], why: "what is adapted would stay as it was drawn" }
+  )
+)

@@ -5,13 +5,19 @@ import { tokenizerFiles } from "../../artifacts/tokenizer.ts"
 import { likelihoodBound } from "../../evaluation/likelihood.ts"
 import type { TokenLosses } from "../../sessions/tokenLosses.ts"
 import { evenly } from "../../evaluation/selection.ts"
-import { fillMaskRow } from "./masks/maskRow.ts"
-import { filesOf, openModel } from "../../models/artifact.ts"
-import { type ModelConfig, ownFields, parameterAliases, parameterSpecs } from "../../models/config.ts"
+import { fillMaskRow, maskRow } from "./masks/maskRow.ts"
+import type { Engine } from "../../engines/Engine.ts"
+import { withAdapterConfig } from "../../models/adapter/adapterFiles.ts"
+import { fillMagnitudes } from "../../models/adapter/merge.ts"
+import { filesOf, openModel, type OpenModel, writeAdapted } from "../../models/artifact.ts"
+import { type ModelConfig, ownFields, parameterAliases, parameterSpecs, tokenRowsKey } from "../../models/config.ts"
 import { initialise, type ParameterBuffers, type ParameterSpec } from "../../models/parameters.ts"
 import { loadWeights } from "../../models/weights.ts"
 import { asStageError, permanent, StageError } from "../../pipeline/StageError.ts"
+import { withMask } from "../../tokens/maskedTokenizer.ts"
 import { languageModel, type ModelTraining } from "../../training/model.ts"
+import { recordFile } from "../../training/record.ts"
+import { adapterOf, type AdapterSettings } from "./adapterSettings.ts"
 import type { CommonSettings } from "./settings.ts"
 import type { TrainInputs } from "./context.ts"
 import { teacherBuffers } from "./alignment/teacher.ts"
@@ -23,11 +29,16 @@ export type Base = Effect.Success<ReturnType<typeof openBase>>
  * are read, others are fresh. Without pre-training all are fresh, the mask's row of the embedding among them: beside rows that were drawn, a row like theirs is one more
  * token, and their mean would be next to nothing.
  */
-export const openBase = Effect.fn("openBase")(function* (inputs: TrainInputs, settings: CommonSettings) {
-  const { attentionBlockSize, pretrained, seed } = settings
-  const { json, tensors, tokenizer, ...opened } = yield* openModel(yield* filesOf(inputs.base))
-  const config: ModelConfig = { ...opened.config, ...(attentionBlockSize === undefined ? {} : { attentionBlockSize }) }
+export const openBase = Effect.fn("openBase")(function* (
+  inputs: TrainInputs,
+  settings: CommonSettings & { readonly adapter?: AdapterSettings }
+) {
+  const { adapter, attentionBlockSize, pretrained, seed } = settings
+  const model = yield* openModel(yield* filesOf(inputs.base))
+  const { json, tensors, tokenizer } = model
   const mask = tokenizer.maskId
+  const read: ModelConfig = { ...model.config, ...(attentionBlockSize === undefined ? {} : { attentionBlockSize }) }
+  const config = adapter === undefined ? read : yield* withAdapterConfig(read, adapterOf(adapter, mask))
   if (config.vocabSize <= mask)
     return yield* permanent(
       `the mask token has id ${mask}, but the model's embedding has ${config.vocabSize} rows`,
@@ -42,7 +53,7 @@ export const openBase = Effect.fn("openBase")(function* (inputs: TrainInputs, se
   const heldOut = evenly(yield* allSequences(inputs.heldOut), settings.evalSequences ?? Infinity).map(
     ({ ids, lossMask }) => ({ ids, maskable: lossMask })
   )
-  const specs = parameterSpecs(config)
+  const specs = parameterSpecs(read)
   const ofBase = new Set(specs.map(({ name }) => name))
   const fromBase: ModelTraining["initial"] = (engine, { flat, specs: all, views }) => {
     const part = (wanted: (spec: ParameterSpec) => boolean): ParameterBuffers => ({
@@ -53,8 +64,9 @@ export const openBase = Effect.fn("openBase")(function* (inputs: TrainInputs, se
     const read = part(({ name }) => ofBase.has(name))
     const fresh = part(({ name }) => !ofBase.has(name))
     return loadWeights(engine, read, tensors, parameterAliases(config), specs).pipe(
-      Effect.andThen(fillMaskRow(engine, read, mask, tokenizer.maskAdded)),
+      Effect.andThen(fillMaskRow(engine, read, model)),
       Effect.andThen(initialise(engine, fresh, seed)),
+      Effect.andThen(fillFreshAdapter(engine, { ...model, config }, fresh)),
       Effect.mapError(error => (error instanceof StageError ? error : asStageError(error)))
     )
   }
@@ -65,7 +77,16 @@ export const openBase = Effect.fn("openBase")(function* (inputs: TrainInputs, se
     rowLength: length,
     initial: pretrained ? fromBase : (engine, parameters) => initialise(engine, parameters, seed),
     constants: (engine, constants) => fromBase(engine, teacherBuffers(constants)),
-    tokenizer: yield* tokenizerFiles(inputs.base),
+    // The mask that is trained is a token of the model from now on.
+    tokenizer: withMask(yield* tokenizerFiles(inputs.base), tokenizer),
+    ...(config.linear?.adapter === undefined
+      ? {}
+      : {
+          write: writeAdapted(
+            inputs.base.files.filter(({ path }) => path !== recordFile),
+            config
+          )
+        }),
     fields: {
       ...json,
       ...ownFields(config),
@@ -81,6 +102,13 @@ export const openBase = Effect.fn("openBase")(function* (inputs: TrainInputs, se
     }
   } satisfies Partial<ModelTraining>
   return { config, tokenizer, mask, length, examples, sequences, heldOut, start }
+}, Effect.mapError(asStageError))
+
+/** Fills what of an adapter follows from the weights: DoRA's magnitudes, and the mask's row. */
+const fillFreshAdapter = Effect.fnUntraced(function* (engine: Engine, model: OpenModel, fresh: ParameterBuffers) {
+  const isFresh = new Set(fresh.specs.map(({ name }) => name))
+  yield* fillMagnitudes(engine, model, fresh)
+  if (isFresh.has(tokenRowsKey)) yield* engine.upload(fresh.views[tokenRowsKey]!, yield* maskRow(model))
 })
 
 /** What throws for settings that do not fit, as the stage's own failure. `at`: the field where they stand, or the group, or how the fields begin. */

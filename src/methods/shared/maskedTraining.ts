@@ -9,6 +9,7 @@ import { makeTokenLosses } from "../../sessions/tokenLosses.ts"
 import type { ModelConfig } from "../../models/config.ts"
 import { permanent, type StageError } from "../../pipeline/StageError.ts"
 import type { ModelTraining } from "../../training/model.ts"
+import { withDropout } from "../../training/dropout.ts"
 import { diffusionObservers } from "./observers.ts"
 import { alignedLayers, isAligned } from "./alignment/settings.ts"
 import { diffusionObjective } from "./masks/objective.ts"
@@ -27,6 +28,12 @@ export const maskedTraining = Effect.fn("train masked diffusion")(function* (
 ) {
   const { config, examples, length, mask, sequences, start, tokenizer } = base
   const settings = withLayersOf(written, config)
+  const { adapter, nf4 } = config.linear ?? {}
+  if (nf4 !== undefined && adapter === undefined)
+    return yield* permanent(
+      "the base's weights are in NF4, which no training changes",
+      "give the training an `adapter`, or train the base as it was before it was quantised"
+    )
   const aligned = yield* states(inputs.anchors, { config, ids: sequences, settings })
   const trajectories = yield* trajectoriesOf(inputs.trajectories, examples, { mask, settings })
   const { seed } = settings
@@ -40,18 +47,22 @@ export const maskedTraining = Effect.fn("train masked diffusion")(function* (
         ? randomMasking(examples, settings, seed)
         : trajectoryMasking(settings, { sequences: examples, trajectories, steps, seed })
   })
+  const dropping = (objective: ReturnType<Objectives>) =>
+    adapter !== undefined && adapter.dropout > 0 ? withDropout(objective, seed) : objective
   return {
     ...start,
     settings,
     objective: ({ steps, ...batch }) =>
-      objectiveOf(
-        config,
-        settings,
-        { ...batch, ...masked(steps), averaging: settings.averaging },
-        isAligned(settings)
-          ? { settings, steps, seed, ...(aligned === undefined ? {} : { states: aligned }) }
-          : undefined,
-        trajectories === undefined ? undefined : settings
+      dropping(
+        objectiveOf(
+          config,
+          settings,
+          { ...batch, ...masked(steps), averaging: settings.averaging },
+          isAligned(settings)
+            ? { settings, steps, seed, ...(aligned === undefined ? {} : { states: aligned }) }
+            : undefined,
+          trajectories === undefined ? undefined : settings
+        )
       ),
     evaluation: (engine, trained, rows) =>
       Effect.map(makeTokenLosses(engine, config, trained, { rows, length, causal: false }), losses =>

@@ -2,7 +2,7 @@
  * `adapter_config.json` of PEFT (0.21): which linear maps have an adapter, and how it is computed. PEFT passes over fields that it does not know; here a field that is not known, or asks for what
  * is not computed, is refused by name.
  */
-import { Effect, Schema } from "effect"
+import { Array as Arr, Effect, Schema } from "effect"
 import { describe, visible } from "../../pipeline/Problem.ts"
 import { type Adapter, patternOf } from "../linear/linearMaps.ts"
 
@@ -46,6 +46,8 @@ const Pattern = Schema.String.check(
   })
 )
 
+const TokenIds = Schema.NonEmptyArray(Schema.Int.check(Schema.isGreaterThanOrEqualTo(0))).check(Schema.isUnique())
+
 const AdapterConfig = Schema.Struct({
   peft_type: Schema.Literal("LORA"),
   task_type: optional(Schema.NullOr(Schema.Literal("CAUSAL_LM")), null),
@@ -59,6 +61,10 @@ const AdapterConfig = Schema.Struct({
   use_dora: optional(Schema.Boolean, false),
   rank_pattern: optional(Schema.NullOr(Schema.Record(Pattern, Rank)), {}),
   alpha_pattern: optional(Schema.NullOr(Schema.Record(Pattern, Alpha)), {}),
+  trainable_token_indices: optional(
+    Schema.NullOr(Schema.Union([TokenIds, Schema.Struct({ embed_tokens: TokenIds })])),
+    null
+  ),
 
   // What was, is trained otherwise, or is a way to begin that leaves the base as it is.
   auto_mapping: Schema.optionalKey(Schema.Unknown),
@@ -87,7 +93,6 @@ const AdapterConfig = Schema.Struct({
   modules_to_save: only(null, []),
   monteclora_config: unused,
   target_parameters: only(null, []),
-  trainable_token_indices: unused,
   use_bdlora: unused,
   use_qalora: only(false),
   velora_config: unused
@@ -117,11 +122,16 @@ export const decodeAdapterConfig = (
         dropout: config.lora_dropout,
         dora: config.use_dora,
         rankPattern: config.rank_pattern ?? {},
-        alphaPattern: config.alpha_pattern ?? {}
+        alphaPattern: config.alpha_pattern ?? {},
+        trainableTokens: tokensOf(config.trainable_token_indices)
       },
       base: { nameOrPath: config.base_model_name_or_path, revision: config.revision }
     }))
   )
+
+/** PEFT writes the ids alone, or by the name of the embedding's module. */
+const tokensOf = (written: (typeof AdapterConfig.Type)["trainable_token_indices"]): ReadonlyArray<number> =>
+  written === null ? [] : "embed_tokens" in written ? written.embed_tokens : written
 
 /** The content of `adapter_config.json`, its keys in order as PEFT writes them. `targetModules`: by name, of which PEFT needs a list. */
 export const encodeAdapterConfig = (
@@ -148,6 +158,7 @@ export const encodeAdapterConfig = (
     revision,
     target_modules: targetModules as (typeof AdapterConfig.Encoded)["target_modules"],
     task_type: "CAUSAL_LM",
+    trainable_token_indices: Arr.isReadonlyArrayNonEmpty(adapter.trainableTokens) ? adapter.trainableTokens : null,
     use_dora: adapter.dora,
     use_rslora: adapter.rankStabilised
   }

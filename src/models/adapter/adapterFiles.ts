@@ -15,10 +15,10 @@ import type { ArtifactWriter } from "../../pipeline/StageContext.ts"
 import { visible } from "../../pipeline/Problem.ts"
 import { asStageError } from "../../pipeline/StageError.ts"
 import type { OpenModel } from "../artifact.ts"
-import { allLinearModules, type LinearModule, type ModelConfig, parameterSpecs } from "../config.ts"
+import { adapterSpecs, allLinearModules, type LinearModule, type ModelConfig } from "../config.ts"
 import { ourTensors } from "../families.ts"
 import { type Adapter, isTarget } from "../linear/linearMaps.ts"
-import type { ParameterBuffers, ParameterSpec } from "../parameters.ts"
+import type { ParameterBuffers } from "../parameters.ts"
 import { matchWeights } from "../weights.ts"
 import {
   type AdapterBase,
@@ -81,14 +81,15 @@ export const withAdapterConfig = (config: ModelConfig, adapter: Adapter): Effect
         `target_modules: ${without.map(shorten).join(", ")}: no linear map of the model's layers is called so; there are ${[...new Set(modules.map(lastName))].join(", ")}`
       )
     )
+  const tooLarge = adapter.trainableTokens.find(id => id >= config.vocabSize)
+  if (tooLarge !== undefined)
+    return Effect.fail(
+      fail(`trainable_token_indices: ${tooLarge}, but the model's embedding has ${config.vocabSize} rows`)
+    )
   return Effect.succeed({ ...config, linear: { ...config.linear, adapter } })
 }
 
 const lastName = ({ module }: LinearModule): string => module.slice(module.lastIndexOf(".") + 1)
-
-/** The parameters of a model's adapter. */
-export const adapterSpecs = (config: ModelConfig): ReadonlyArray<ParameterSpec> =>
-  config.linear?.adapter === undefined ? [] : parameterSpecs(config).filter(({ trained }) => trained === true)
 
 /** An adapter's tensors by the names of the model's parameters. */
 const namedAsOurs = (config: ModelConfig, tensors: StoredTensors) =>
@@ -128,6 +129,16 @@ export const withAdapter = Effect.fn("withAdapter")(function* <
   return { ...both, config: seen, diffusion: true, tokenShift }
 })
 
+/** The content of `adapter_config.json` of a model with an adapter. */
+export const adapterConfigText = (config: ModelConfig, base: AdapterBase): Effect.Effect<string, AdapterError> => {
+  const adapter = config.linear?.adapter
+  if (adapter === undefined) return Effect.fail(fail("the model has no adapter"))
+  const { targetModules } = adapter
+  const names =
+    targetModules === "auto" ? [...new Set(allLinearModules(config).map(lastName))].toSorted() : targetModules
+  return Effect.succeed(encodeAdapterConfig(adapter, names, base))
+}
+
 export interface AdapterToWrite {
   readonly engine: Engine
   /** Of a model with an adapter. */
@@ -144,12 +155,7 @@ export const writeAdapter = Effect.fn("writeAdapter")(
     output: Pick<ArtifactWriter<never>, "write" | "reserve">,
     { base, config, diffusion, engine, format, views }: AdapterToWrite
   ) {
-    const adapter = config.linear?.adapter
-    if (adapter === undefined) return yield* fail("the model has no adapter")
-    const modules = allLinearModules(config)
-    const targets =
-      adapter.targetModules === "auto" ? [...new Set(modules.map(lastName))].toSorted() : adapter.targetModules
-    yield* output.write(adapterConfigFile, encodeAdapterConfig(adapter, targets, base))
+    yield* output.write(adapterConfigFile, yield* adapterConfigText(config, base))
     if (diffusion !== undefined) yield* output.write(diffusionConfigFile, encodeDiffusionConfig(diffusion))
     yield* saveTensorFile(
       yield* output.reserve(adapterModelFile),

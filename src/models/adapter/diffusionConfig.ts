@@ -1,6 +1,7 @@
 /** `diffusion_config.json`, beside the files of an adapter: how the model under it is a diffusion model, which PEFT's own files have no place for. */
 import { Effect, Schema } from "effect"
 import { visible } from "../../pipeline/Problem.ts"
+import type { OpenModel } from "../artifact.ts"
 import { AdapterError } from "./adapterConfig.ts"
 
 export const diffusionConfigFile = "diffusion_config.json"
@@ -24,6 +25,18 @@ export const DiffusionConfig = Schema.Union([
   })
 ])
 export type DiffusionConfig = typeof DiffusionConfig.Type
+
+/** What it says of a diffusion model. */
+export const diffusionConfigOf = ({
+  config: { attentionBlockSize: block },
+  tokenShift,
+  tokenizer
+}: Pick<OpenModel, "config" | "tokenShift" | "tokenizer">): DiffusionConfig => ({
+  mask_token: tokenizer.maskToken,
+  mask_token_id: tokenizer.maskId,
+  token_shift: tokenShift,
+  ...(block === undefined ? { attention: "bidirectional" } : { attention: "block_causal", attention_block_size: block })
+})
 
 const File = Schema.fromJsonString(DiffusionConfig)
 

@@ -2,11 +2,11 @@
 import { Effect } from "effect"
 import { encodeFloats, type FloatFormat, torchNames } from "../../formats/floats.ts"
 import type { FileError } from "../../formats/fileError.ts"
-import { copyOf, type Saved, type StoredTensor, type TensorFilesError } from "../../formats/tensorFiles.ts"
+import { copyOf, type Saved, type StoredTensor, type TensorFilesError, withRows } from "../../formats/tensorFiles.ts"
 import type { Engine } from "../../engines/Engine.ts"
 import { elements } from "../../tensor/Tensor.ts"
 import type { OpenModel } from "../artifact.ts"
-import { allLinearModules, type LinearModule } from "../config.ts"
+import { adapterSpecs, allLinearModules, embeddingKey, type LinearModule, tokenRowsKey } from "../config.ts"
 import { type Lora, loraNames, loraScale } from "../linear/lora.ts"
 import type { ParameterBuffers } from "../parameters.ts"
 import { savedFormat } from "../quantised.ts"
@@ -57,15 +57,19 @@ const formatBefore = (tensor: StoredTensor) =>
       )!
 
 /**
- * The tensors of a model's base with its adapter taken in, dense, under the base's own names: weights in NF4 are dequantised, whether they are adapted or not; all else is as it is. `model`: as `withAdapter` gives
- * it; `base`: without. One weight is read at a time, when it is written.
+ * The tensors of a model's base with its adapter taken in, dense, under the base's own names: weights in NF4 are dequantised, whether they are adapted or not; all else is as it is. One weight is read at a time, when it is written.
  */
-export const mergedTensors = (
-  base: Pick<OpenModel, "tensors">,
-  { config, tensors }: Pick<OpenModel, "config" | "tensors">
-): ReadonlyArray<Saved<FileError | TensorFilesError>> => {
+export const mergedTensors = ({
+  config,
+  tensors
+}: Pick<OpenModel, "config" | "tensors">): ReadonlyArray<Saved<FileError | TensorFilesError>> => {
+  const ofAdapter = new Set(adapterSpecs(config).map(({ name }) => name))
   const adapted = new Map(allLinearModules(config).map(each => [`${each.module}.weight`, each]))
-  return Array.from(base.tensors, ([ours, tensor]) => {
+  const { trainableTokens = [] } = config.linear?.adapter ?? {}
+  const ofBase = [...tensors].filter(([name]) => !ofAdapter.has(name))
+  return ofBase.map(([ours, tensor]) => {
+    if (ours === embeddingKey && trainableTokens.length > 0)
+      return withRows(tensor, tokenRows(trainableTokens, tensors, tensor.dtype as FloatFormat))
     const linear = adapted.get(ours)
     if (linear?.lora === undefined && tensor.nf4 === undefined) return copyOf(tensor)
     // A weight in NF4 may leave its shape to the model.
@@ -83,6 +87,18 @@ export const mergedTensors = (
   })
 }
 
+/** The adapter's own rows of the embedding, in the order of the embedding. */
+const tokenRows = (tokens: ReadonlyArray<number>, tensors: OpenModel["tensors"], format: FloatFormat) => {
+  const { floats, shape } = tensors.get(tokenRowsKey)!
+  const d = shape[1]!
+  return tokens
+    .map((row, i) => ({
+      row,
+      bytes: Effect.map(floats(i * d, (i + 1) * d), values => encodeFloats(format, values))
+    }))
+    .toSorted((a, b) => a.row - b.row)
+}
+
 const loraValues = Effect.fnUntraced(function* (
   { module }: LinearModule,
   { dora }: Lora,
@@ -97,14 +113,15 @@ const loraValues = Effect.fnUntraced(function* (
   } satisfies LoraValues
 })
 
-/** Fills the magnitudes of fresh adapters with DoRA with the lengths of the weights' rows, so that they change nothing. Reads one weight at a time. */
+/** Fills the magnitudes of fresh adapters with DoRA, as far as they are among some parameters, with the lengths of the weights' rows, so that they change nothing. Reads one weight at a time. */
 export const fillMagnitudes = Effect.fn("fillMagnitudes")(function* (
   engine: Engine,
   { config, tensors }: Pick<OpenModel, "config" | "tensors">,
-  views: ParameterBuffers["views"]
+  { specs, views }: Pick<ParameterBuffers, "specs" | "views">
 ) {
+  const there = new Set(specs.map(({ name }) => name))
   for (const { inputs, lora, module, outputs } of allLinearModules(config)) {
-    if (lora === undefined || !lora.dora) continue
+    if (lora === undefined || !lora.dora || !there.has(loraNames(module).magnitude)) continue
     const weight = yield* tensors.get(`${module}.weight`)!.floats(0, outputs * inputs)
     const lengths = Float32Array.from({ length: outputs }, (_, out) =>
       lengthOf(weight.subarray(out * inputs, (out + 1) * inputs))

@@ -13,6 +13,8 @@ export interface Adapter extends Lora {
   /** Ranks and alphas of others than `r` and `alpha`, by a regular expression for the end of a module's name. The first that matches decides. */
   readonly rankPattern: { readonly [pattern: string]: number }
   readonly alphaPattern: { readonly [pattern: string]: number }
+  /** Ids of tokens whose rows of the embedding are trained, each as a vector of its own in place of the row; no token twice. A head that is tied to the embedding keeps the rows that it had. */
+  readonly trainableTokens: ReadonlyArray<number>
 }
 
 /** Plain data. What is left out is dense, or without adapters. */

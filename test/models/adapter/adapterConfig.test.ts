@@ -67,7 +67,8 @@ describe("adapter_config.json", () => {
           dropout: 0.05,
           dora: true,
           rankPattern: { "layers.0.mlp.down_proj": 3 },
-          alphaPattern: {}
+          alphaPattern: {},
+          trainableTokens: []
         },
         base: { nameOrPath: "Qwen/Qwen3-0.6B", revision: null }
       })
@@ -85,7 +86,8 @@ describe("adapter_config.json", () => {
         dropout: 0,
         dora: false,
         rankPattern: {},
-        alphaPattern: {}
+        alphaPattern: {},
+        trainableTokens: []
       })
     })
   )
@@ -104,7 +106,8 @@ describe("adapter_config.json", () => {
     ["layers_to_transform", [0]],
     ["layer_replication", [[0, 1]]],
     ["target_parameters", ["mlp.experts.gate_up_proj"]],
-    ["trainable_token_indices", [7]],
+    ["trainable_token_indices", { lm_head: [7] }],
+    ["trainable_token_indices", [7, 7]],
     ["ensure_weight_tying", true],
     ["use_qalora", true],
     ["alora_invocation_tokens", [1]],
@@ -154,7 +157,8 @@ describe("adapter_config.json", () => {
         dropout: fc.double({ min: 0, max: 0.9, noNaN: true }),
         dora: fc.boolean(),
         rankPattern: patterns,
-        alphaPattern: patterns
+        alphaPattern: patterns,
+        trainableTokens: fc.uniqueArray(fc.nat())
       })
       const base = fc.record({ nameOrPath: fc.option(fc.string()), revision: fc.option(fc.string()) })
       return fc.assert(

@@ -9,7 +9,6 @@ import { makeReference } from "../../../src/engines/reference/reference.ts"
 import { openTensors, saveTensorFile, saveTensors } from "../../../src/formats/tensorFiles.ts"
 import {
   adapterModelFile,
-  adapterSpecs,
   openAdapter,
   withAdapter,
   withAdapterConfig,
@@ -17,7 +16,7 @@ import {
 } from "../../../src/models/adapter/adapterFiles.ts"
 import { fillMagnitudes, mergeInto, mergedTensors } from "../../../src/models/adapter/merge.ts"
 import { loadParameters, openModel, type OpenModel } from "../../../src/models/artifact.ts"
-import { type ModelConfig, parameterSpecs } from "../../../src/models/config.ts"
+import { adapterSpecs, type ModelConfig, parameterSpecs } from "../../../src/models/config.ts"
 import { forward, logits, weightsOf } from "../../../src/models/decoder.ts"
 import type { Adapter } from "../../../src/models/linear/linearMaps.ts"
 import { allocateParameters, initialise } from "../../../src/models/parameters.ts"
@@ -46,7 +45,8 @@ const lora: Adapter = {
   dropout: 0.1,
   dora: false,
   rankPattern: {},
-  alphaPattern: {}
+  alphaPattern: {},
+  trainableTokens: []
 }
 const nf4 = { blockSize: 32, doubleQuant: true, modules: "auto" } as const
 
@@ -84,7 +84,7 @@ const adapterIn = (name: string, model: OpenModel, adapter: Adapter) =>
     const config = yield* withAdapterConfig(model.config, adapter)
     const specs = adapterSpecs(config)
     const { views } = yield* allocateParameters(engine, specs)
-    yield* fillMagnitudes(engine, { config, tensors: model.tensors }, views)
+    yield* fillMagnitudes(engine, { config, tensors: model.tensors }, { specs, views })
     for (const spec of specs) {
       const noise = normals(
         randomKey(4, spec.name),
@@ -163,7 +163,7 @@ describe("an adapter", () => {
             expect(files.base).toEqual({ nameOrPath: "tiny", revision: null })
             const adapted = yield* withAdapter(base, files)
             const found = yield* logitsFrom(adapted)
-            const merged = yield* rewritten(`${name}-merged`, mergedTensors(base, adapted))
+            const merged = yield* rewritten(`${name}-merged`, mergedTensors(adapted))
             expect([...merged.tensors.keys()].toSorted()).toEqual([...plain.tensors.keys()].toSorted())
             expect(merged.config).toEqual(tiny)
             expect(difference(yield* logitsFrom(merged), found)).toBeLessThan(1e-5)
@@ -183,7 +183,7 @@ describe("an adapter", () => {
           const buffers = yield* allocateParameters(engine, parameterSpecs(config))
           const views = { ...buffers.views, ...(yield* loadParameters(engine, base)) }
           yield* initialise(engine, { ...buffers, specs: adapterSpecs(config) }, 3)
-          yield* fillMagnitudes(engine, { config, tensors: base.tensors }, views)
+          yield* fillMagnitudes(engine, { config, tensors: base.tensors }, { specs: parameterSpecs(config), views })
           expect(difference(yield* logitsOf(config, views), expected)).toBeLessThan(1e-6)
         }
       })
@@ -212,7 +212,7 @@ describe("an adapter", () => {
           yield* openAdapter(filesIn(yield* adapterIn("half-adapter", base, adapter)))
         )
         const target = folder("half-merged")
-        yield* saveTensorFile(join(target, "model.safetensors"), mergedTensors(base, adapted), "F32")
+        yield* saveTensorFile(join(target, "model.safetensors"), mergedTensors(adapted), "F32")
         for (const [name, tensor] of yield* openTensors(filesIn(target))) {
           const before = tensors.get(name)!
           expect(tensor.dtype).toBe("BF16")

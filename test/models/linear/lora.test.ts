@@ -201,7 +201,8 @@ describe("an adapter", () => {
       ...plainLora,
       targetModules: ["q_proj", "layers.1.mlp.down_proj"],
       rankPattern: { "layers\\.0\\..*": 7, q_proj: 9 },
-      alphaPattern: { "model.layers.3.self_attn.q_proj": 1, proj: 99 }
+      alphaPattern: { "model.layers.3.self_attn.q_proj": 1, proj: 99 },
+      trainableTokens: []
     }
     const at = (name: string) => linearMap({ adapter }, `model.layers.${name}`).lora
     expect(at("0.self_attn.q_proj")).toMatchObject({ r: 7, alpha: 5 })

@@ -105,16 +105,20 @@ export const liveTeacher = (
 ): TeacherSource => {
   const shape = { rows: microBatchRows, length }
   const places = microBatchRows * length
+  const { adapter, ...stored } = config.linear ?? {}
+  // Under an adapter the base stays as it is: without the adapter it is the teacher.
+  const teacher: ModelConfig = { ...config, linear: stored }
+  const nameOf = (name: string): string => (adapter === undefined ? `${livePrefix}${name}` : name)
   return {
-    constants: parameterSpecs(config).map(spec => ({ ...spec, name: `${livePrefix}${spec.name}` })),
+    constants: adapter === undefined ? parameterSpecs(teacher).map(spec => ({ ...spec, name: nameOf(spec.name) })) : [],
     inputs: {
       [cleanIds]: { dtype: "i32", shape: [microBatchRows, length] },
       [lossWeights]: { dtype: "f32", shape: [predictionCount(shape)] }
     },
     states: (parameter, input) => {
       const { hiddenStates, losses } = nextTokenLosses(
-        config,
-        name => parameter(`${livePrefix}${name}`),
+        teacher,
+        name => parameter(nameOf(name)),
         name => input(name === "ids" ? cleanIds : name),
         { causal: true, checkpointLayers: false }
       )

@@ -1,25 +1,41 @@
 /** The embedding of the mask token, which an autoregressive model has never read. */
 import { Effect } from "effect"
-import type { Engine, EngineError } from "../../../engines/Engine.ts"
+import type { Engine } from "../../../engines/Engine.ts"
+import type { OpenModel } from "../../../models/artifact.ts"
 import { embeddingKey } from "../../../models/config.ts"
 import type { ParameterBuffers } from "../../../models/parameters.ts"
 
+/** Numbers that are read at once. */
+const readAtOnce = 2 ** 24
+
 /**
- * Sets the mask's row to the mean of the rows of the vocabulary, where the tokenizer had no mask of its own: a place that no other token holds, at the scale that the
- * model knows. Nothing happens where the embedding is not among the buffers.
+ * The mask's row of the embedding as a training begins. Where the tokenizer had no mask of its own it is the mean of the rows of the vocabulary: a place that no other token holds, at the scale that the
+ * model knows.
  */
-export const fillMaskRow = (
+export const maskRow = Effect.fn("maskRow")(function* ({ config, tensors, tokenizer }: Model) {
+  const d = config.hiddenSize
+  const { maskAdded, maskId: mask } = tokenizer
+  const { floats } = tensors.get(embeddingKey)!
+  if (!maskAdded) return yield* floats(mask * d, (mask + 1) * d)
+  const mean = new Float64Array(d)
+  const rows = Math.max(1, Math.floor(readAtOnce / d))
+  for (let from = 0; from < mask; from += rows) {
+    const values = yield* floats(from * d, Math.min(mask, from + rows) * d)
+    for (let i = 0; i < values.length; i++) mean[i % d]! += values[i]! / mask
+  }
+  return Float32Array.from(mean)
+})
+type Model = Pick<OpenModel, "config" | "tensors" | "tokenizer">
+
+/** Sets the mask's row to that, where the tokenizer had no mask of its own. Nothing happens where the embedding is not among the buffers. */
+export const fillMaskRow = Effect.fn("fillMaskRow")(function* (
   engine: Engine,
   { views }: Pick<ParameterBuffers, "views">,
-  mask: number,
-  wasAdded: boolean
-): Effect.Effect<void, EngineError> =>
-  Effect.gen(function* () {
-    const embedding = views[embeddingKey]
-    if (embedding === undefined || !wasAdded) return
-    const d = embedding.shape[1]!
-    const values = (yield* engine.download(embedding)) as Float32Array
-    const mean = new Float64Array(d)
-    for (let row = 0; row < mask; row++) for (let i = 0; i < d; i++) mean[i]! += values[row * d + i]! / mask
-    yield* engine.upload(yield* engine.view(embedding, mask * d, [d]), Float32Array.from(mean))
-  })
+  model: Model
+) {
+  const embedding = views[embeddingKey]
+  const { maskAdded, maskId } = model.tokenizer
+  if (embedding === undefined || !maskAdded) return
+  const d = model.config.hiddenSize
+  yield* engine.upload(yield* engine.view(embedding, maskId * d, [d]), yield* maskRow(model))
+})
