@@ -7,7 +7,7 @@ import type { TokenLosses } from "../../sessions/tokenLosses.ts"
 import { evenly } from "../../evaluation/selection.ts"
 import { fillMaskRow } from "./masks/maskRow.ts"
 import { filesOf, openModel } from "../../models/artifact.ts"
-import { type ModelConfig, ownFields, parameterAliases, parameterSpecs } from "../../models/config.ts"
+import { isHybrid, type ModelConfig, ownFields, parameterAliases, parameterSpecs } from "../../models/config.ts"
 import { initialise, type ParameterBuffers, type ParameterSpec } from "../../models/parameters.ts"
 import { loadWeights } from "../../models/weights.ts"
 import { asStageError, permanent, StageError } from "../../pipeline/StageError.ts"
@@ -24,9 +24,18 @@ export type Base = Effect.Success<ReturnType<typeof openBase>>
  * token, and their mean would be next to nothing.
  */
 export const openBase = Effect.fn("openBase")(function* (inputs: TrainInputs, settings: CommonSettings) {
-  const { attentionBlockSize, pretrained, seed } = settings
+  const { attentionBlockSize, hybridBidirectional, pretrained, seed } = settings
   const { json, tensors, tokenizer, ...opened } = yield* openModel(yield* filesOf(inputs.base))
-  const config: ModelConfig = { ...opened.config, ...(attentionBlockSize === undefined ? {} : { attentionBlockSize }) }
+  const config: ModelConfig = {
+    ...opened.config,
+    ...(attentionBlockSize === undefined ? {} : { attentionBlockSize }),
+    ...(hybridBidirectional === undefined ? {} : { hybridBidirectional })
+  }
+  if (hybridBidirectional !== undefined && !isHybrid(config))
+    return yield* permanent(
+      `train.hybrid_bidirectional is ${hybridBidirectional}, but no layer of the model is recurrent`,
+      "leave the field out: layers that attend see all that the training lets them see"
+    )
   const mask = tokenizer.maskId
   if (config.vocabSize <= mask)
     return yield* permanent(

@@ -1,6 +1,7 @@
 /** `diffusion_config.json`, beside the files of an adapter: how the model under it is a diffusion model, which PEFT's own files have no place for. */
 import { Effect, Schema } from "effect"
 import { visible } from "../../pipeline/Problem.ts"
+import { hybridBidirectionals } from "../config.ts"
 import { AdapterError } from "./adapterConfig.ts"
 
 export const diffusionConfigFile = "diffusion_config.json"
@@ -11,7 +12,9 @@ const fields = {
   mask_token: Schema.NonEmptyString,
   mask_token_id: Id,
   /** Whether a token is predicted from the state before it. */
-  token_shift: Schema.Boolean
+  token_shift: Schema.Boolean,
+  /** Of a hybrid model; left out, as its `config.json` says. */
+  hybrid_bidirectional: Schema.optionalKey(Schema.Literals(hybridBidirectionals))
 }
 export const DiffusionConfig = Schema.Union([
   /** Every token of a document sees all others. */
