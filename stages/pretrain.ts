@@ -1,6 +1,7 @@
 /** Pre-trains a causal language model from random weights. */
 import { Effect, Schema } from "effect"
 import { consistent } from "../src/config/consistent.ts"
+import { PositiveInt } from "../src/config/setting.ts"
 import { snakeKeys } from "../src/config/snakeKeys.ts"
 import { allSequences } from "../src/artifacts/sequences.ts"
 import { readTokenizer, tokenizerFiles } from "../src/artifacts/tokenizer.ts"
@@ -18,6 +19,14 @@ import { ModelFiles, Tokenizer, TokenSequences, TrainingLog } from "../src/artif
 export const PretrainSettings = Schema.Struct({
   /** As in `config.json`; `vocab_size` must hold the tokenizer's. */
   model: ModelConfigFields,
+  data: Schema.optionalKey(
+    snakeKeys(
+      Schema.Struct({
+        /** How often an epoch reads the problems; text is read once. */
+        problemRepeats: PositiveInt
+      })
+    )
+  ),
   train: snakeKeys(TrainSettings, trainNames).check(consistent(wholeMicroBatches))
 })
 
@@ -46,8 +55,14 @@ export const pretrain = Stage.make("pretrain", {
     const longest = inputs.problems?.metadata.maxSeqLen ?? 0
     if (longest > length)
       return yield* permanent(`problems may have ${longest} tokens, a row of sequences has ${length}`)
-    const sets = [inputs.sequences, ...(inputs.problems === undefined ? [] : [inputs.problems])]
-    const learnt = (yield* Effect.forEach(sets, allSequences)).flat()
+    const repeats = parameters.data?.problemRepeats
+    if (repeats !== undefined && inputs.problems === undefined)
+      return yield* permanent(`data.problem_repeats is ${repeats}, but there are no problems`)
+    const problems = inputs.problems === undefined ? [] : yield* allSequences(inputs.problems)
+    const learnt = [
+      ...(yield* allSequences(inputs.sequences)),
+      ...Array.from({ length: repeats ?? 1 }, () => problems).flat()
+    ]
     const sequences = learnt.map(({ ids }) => ids)
     const heldOut = (yield* allSequences(inputs.heldOut)).map(({ ids }) => ids)
     yield* trainModel(context, {
@@ -85,7 +100,9 @@ export const pretrain = Stage.make("pretrain", {
       record: {
         stage: "pretrain",
         sequences: described(inputs.sequences),
-        ...(inputs.problems === undefined ? {} : { problems: described(inputs.problems) }),
+        ...(inputs.problems === undefined
+          ? {}
+          : { problems: { ...described(inputs.problems), ...(repeats === undefined ? {} : { repeats }) } }),
         heldOut: described(inputs.heldOut),
         tokenizer: { digest: inputs.tokenizer.digest },
         model: parameters.model

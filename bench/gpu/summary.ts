@@ -28,7 +28,8 @@ const readBytes = { f32: 4, tf32: 4, bf16: 2, f16: 2 } as const satisfies { read
 const roofline = (work: string, { config, decode, precision, tokens, training }: Contender["task"], peaks: Peaks) => {
   const perSecond = peaks.matmul[precision]
   if (perSecond === undefined) return undefined
-  const flops = (lengths: ReadonlyArray<number>): number => trainingFlops(config, lengths)
+  const flops = (lengths: ReadonlyArray<number>): number =>
+    trainingFlops(config, lengths, { causal: work === "training" })
   if (work === "training") return (1000 * flops(Array(training!.rows).fill(training!.length))) / perSecond
   const length = work === "forward" ? tokens.length : decode.prompt.length + decode.newTokens
   const forward = Math.max(

@@ -1,7 +1,7 @@
 /**
  * Takes over a teacher that `pipeline run pretrain-teacher` has trained: its model and its evaluation become part of what ships.
  *
- *     node scripts/assets/teacher.ts [--cache DIR]
+ *     node scripts/assets/teacher.ts [--family hybrid] [--cache DIR]
  *
  * The shipped artifacts have the digests of the run's, so that its ledger and that of any user name the same thing.
  */
@@ -11,12 +11,26 @@ import { parseArgs } from "node:util"
 import { Effect } from "effect"
 import { artifactsOf } from "../../src/ledger/References.ts"
 import * as Cache from "../../src/runner/Cache.ts"
+import { type ModelFamily, modelFamilies } from "../../src/pipeline/ModelFamily.ts"
 import type { IndexEntry } from "./build.ts"
 
 const directory = join(import.meta.dirname, "../../assets")
 const licence = "licences/teacher.txt"
 
-const { values: flags } = parseArgs({ options: { cache: { type: "string", default: "cache" } } })
+/** By its `--family`: what the artifact is called, and the name that its stages have beside their own (pipelines/pretrain-teacher.ts). */
+const teachers: {
+  readonly [family in ModelFamily]: { readonly artifact: string; readonly use: string; readonly kind: string }
+} = {
+  dense: { artifact: "teacher", use: "", kind: "Qwen3 family" },
+  hybrid: { artifact: "teacher-hybrid", use: "/hybrid", kind: "Qwen3.5 family: Gated DeltaNets and attention, 3 to 1" }
+}
+
+const { values: flags } = parseArgs({
+  options: { cache: { type: "string", default: "cache" }, family: { type: "string", default: "dense" } }
+})
+const family = modelFamilies.find(known => known === flags.family)
+if (family === undefined) throw new Error(`--family ${flags.family}: there are ${modelFamilies.join(", ")}`)
+const teacher = teachers[family]
 const cache = Cache.openReadonly({ root: flags.cache, layers: [directory] })
 if (cache === undefined) throw new Error(`nothing was ever run with the cache ${flags.cache}`)
 
@@ -32,7 +46,12 @@ const shipped = new Map(
   )
 )
 
-const take = async (name: string, description: string, action: string, kind: string): Promise<void> => {
+const take = async (
+  name: string,
+  action: string,
+  kind: string,
+  describe: (metadata: { readonly [field: string]: unknown }) => string
+): Promise<void> => {
   const artifact = artifactsOf(cache.database, action).find(found => found.kind === kind)
   if (artifact === undefined) throw new Error(`${action} has no ${kind}`)
   const manifest = await Effect.runPromise(cache.store.readManifest(artifact.digest))
@@ -45,20 +64,22 @@ const take = async (name: string, description: string, action: string, kind: str
     }
     files.push({ path, sha256, size, at })
   }
-  index.artifacts[name] = { kind, description, licence, files, metadata: manifest.metadata as IndexEntry["metadata"] }
+  const metadata = manifest.metadata as IndexEntry["metadata"]
+  index.artifacts[name] = { kind, description: describe(metadata), licence, files, metadata }
   console.log(`${name}: ${artifact.digest}`)
 }
 
 await take(
-  "teacher",
-  "causal language model of 3.6 M parameters, Qwen3 family",
-  "pretrain-teacher/pretrain",
-  "model-files"
+  teacher.artifact,
+  `pretrain-teacher/pretrain${teacher.use}`,
+  "model-files",
+  ({ parameters }) => `causal language model of ${(Number(parameters) / 1e6).toFixed(1)} M parameters, ${teacher.kind}`
 )
 await take(
-  "teacher-evaluation",
-  "the teacher on held-out text, beside n-gram models, and on held-out problems",
-  "pretrain-teacher/report-teacher",
-  "report"
+  `${teacher.artifact}-evaluation`,
+  `pretrain-teacher/report-teacher${teacher.use}`,
+  "report",
+  () =>
+    `the ${family === "dense" ? "" : `${family} `}teacher on held-out text, beside n-gram models, and on held-out problems`
 )
 writeFileSync(indexPath, `${JSON.stringify(index, undefined, 2)}\n`)

@@ -15,6 +15,7 @@ import {
 import { pythonVariable } from "../engines/torch/python.ts"
 import { ConfigError } from "../pipeline/ConfigError.ts"
 import type { CacheLocation } from "../runner/Cache.ts"
+import { modelFamilies } from "../pipeline/ModelFamily.ts"
 import type { Variant } from "../pipeline/Pipeline.ts"
 import { assets } from "./home.ts"
 import { cacheVariable, here } from "./place.ts"
@@ -85,6 +86,11 @@ const variant = {
   controls: toggle("controls", "With the rows that serve as controls"),
   ablations: toggle("ablations", "With the rows that have a single part changed"),
   seeds: optionalWhole("seeds", "N", "Every training so many times, each with a seed of its own (default: 1)", 1),
+  family: optionalChoice(
+    "family",
+    modelFamilies,
+    "Kind of the model (pipelines that train several, as pretrain-teacher does)"
+  ),
   config: optionalText("config", "FILE", "Configuration file of your own (pipelines that take one, as convert does)")
 } as const
 
@@ -96,6 +102,7 @@ export const variantOf = (args: VariantArgs): Variant => ({
   ...(args.controls ? { controls: true } : {}),
   ...(args.ablations ? { ablations: true } : {}),
   ...(Option.isSome(args.seeds) && args.seeds.value > 1 ? { seeds: args.seeds.value } : {}),
+  ...(Option.isSome(args.family) ? { family: args.family.value } : {}),
   ...(Option.isSome(args.config) ? { config: args.config.value } : {})
 })
 

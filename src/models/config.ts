@@ -2,7 +2,7 @@
 import { Schema } from "effect"
 import { describe } from "../pipeline/Problem.ts"
 import type { Tensor } from "../tensor/Tensor.ts"
-import { makeLayer, type LayerKind } from "./layers/layer.ts"
+import { isRecurrent, makeLayer, type LayerKind } from "./layers/layer.ts"
 import type { Mixer } from "./layers/mixer.ts"
 import { type Norm, norm } from "./layers/norm.ts"
 import type { LinearKind } from "./linear/linear.ts"
@@ -40,6 +40,13 @@ export interface ModelConfig {
  */
 export const hybridBidirectionals = ["attn_only", "two_scan", "none"] as const
 export type HybridBidirectional = (typeof hybridBidirectionals)[number]
+
+/** Whether a model has layers that go from left to right, so that `hybridBidirectional` says something. */
+export const isHybrid = ({ layers }: ModelConfig): boolean => layers.some(({ mixer }) => isRecurrent(mixer))
+
+/** Whether these layers also go from right to left in a pass. */
+export const goesBothWays = ({ hybridBidirectional }: ModelConfig, causal: boolean): boolean =>
+  hybridBidirectional === "two_scan" && !causal
 
 /** Ten times the largest models that are published. */
 export const mostParameters = 2e13

@@ -3,7 +3,7 @@ import { slices, softmaxCrossEntropy } from "../tensor/composites.ts"
 import { add, checkpoint, concat, equal, gather, matmul, reshape, select, sliceAxis } from "../tensor/ops.ts"
 import type { DType } from "../tensor/dtype.ts"
 import type { Tensor } from "../tensor/Tensor.ts"
-import { embeddingKey, finalNorm, headKey, layerOf, type ModelConfig, tokenRowsKey } from "./config.ts"
+import { embeddingKey, finalNorm, goesBothWays, headKey, layerOf, type ModelConfig, tokenRowsKey } from "./config.ts"
 import {
   type AttentionContext,
   type AttentionMask,
@@ -79,7 +79,7 @@ export const layerContext = (
   const rotations = new Map<string, Rotation>()
   return {
     ...attention,
-    ...(hybridBidirectional === "two_scan" && !attention.causal
+    ...(goesBothWays(config, attention.causal)
       ? { bothWays: { segmentIds: blocksOfDocuments({ ...attention, blockSize }, length) } }
       : {}),
     mask: mask ?? attentionMask({ ...attention, blockSize }, length, dtype),

@@ -1,19 +1,25 @@
 /** Floating-point operations of a training step, by formula: what throughput is compared with. */
-import { countParameters, layerOf, type ModelConfig } from "./config.ts"
+import { countParameters, goesBothWays, layerOf, type ModelConfig } from "./config.ts"
+
+/** Whether the pass is causal: then no layer goes both ways. */
+interface Pass {
+  readonly causal: boolean
+}
 
 /**
  * Forward and backward of some documents, recomputation left out: 6 for each weight that multiplies a token (the embedding is looked up, the head
  * counts once), and what each layer's mixer takes beyond (layers/), whether a document is masked or not.
  */
-export const trainingFlops = (config: ModelConfig, documentLengths: Iterable<number>): number => {
+export const trainingFlops = (config: ModelConfig, documentLengths: Iterable<number>, { causal }: Pass): number => {
   const { hiddenSize, layers, tiedHead, vocabSize } = config
   const embedding = vocabSize * hiddenSize
   // An untied head is a parameter beside the embedding; a tied one is the embedding itself.
   const dense = countParameters(config) - (tiedHead ? 0 : embedding)
   const mixers = layers.map((_, layer) => layerOf(config, layer))
+  const bothWays = goesBothWays(config, causal)
   let total = 0
   for (const length of documentLengths)
-    total += mixers.reduce((sum, { flops }) => sum + flops(length), 6 * dense * length)
+    total += mixers.reduce((sum, { flops }) => sum + flops(length, bothWays), 6 * dense * length)
   return total
 }
 
@@ -30,12 +36,12 @@ export const documentLengths = (segmentIds: ArrayLike<number>, length: number): 
 }
 
 /** What a micro-batch of packed rows holds and costs. */
-export const work = (config: ModelConfig, segmentIds: ArrayLike<number>, length: number) => {
+export const work = (config: ModelConfig, segmentIds: ArrayLike<number>, length: number, pass: Pass) => {
   const lengths = documentLengths(segmentIds, length)
   return {
     tokens: lengths.reduce((sum, size) => sum + size, 0),
     sequences: lengths.length,
     rows: segmentIds.length / length,
-    flops: trainingFlops(config, lengths)
+    flops: trainingFlops(config, lengths, pass)
   }
 }

@@ -1,6 +1,7 @@
 /** Pipelines: named DAGs of stages, written as a function that calls stages under a profile. */
 import { isRef, type Ref } from "./Artifact.ts"
 import { ConfigError } from "./ConfigError.ts"
+import type { ModelFamily } from "./ModelFamily.ts"
 import type { Explain } from "./Parameters.ts"
 import { type Override, PlanBuilder } from "./PlanBuilder.ts"
 import type { Plan } from "./Plan.ts"
@@ -22,6 +23,8 @@ export interface Variant {
   readonly ablations?: boolean
   /** Every training so many times, each with a seed of its own. */
   readonly seeds?: number
+  /** A model of another kind than the pipeline's usual one. */
+  readonly family?: ModelFamily
   /** A configuration file of the user's, as its path was given. */
   readonly config?: string
 }

@@ -142,7 +142,7 @@ export const causalGenerator = (
   Effect.gen(function* () {
     const decoder = yield* makeDecoder(engine, config, parameters, promptTokens + newTokens)
     // Forward is a third of forward and backward.
-    const flopsOf = (tokens: number) => trainingFlops(config, [tokens]) / 3
+    const flopsOf = (tokens: number) => trainingFlops(config, [tokens], { causal: true }) / 3
     return {
       newTokens,
       stepsThatCount: () => newTokens,

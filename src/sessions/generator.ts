@@ -117,7 +117,8 @@ export const maskedGenerator = (
             { mask, maxNewTokens: newTokens, decoding }
           )
     // Forward is a third of forward and backward.
-    const flopsPerForward = trainingFlops(config, Array<number>(rows).fill(canvas.length)) / 3 + (extended?.flops ?? 0)
+    const ofModel = trainingFlops(config, Array<number>(rows).fill(canvas.length), { causal: false }) / 3
+    const flopsPerForward = ofModel + (extended?.flops ?? 0)
     return {
       newTokens,
       stepsThatCount: steps => stepsThatCount({ ...decoding, steps }, newTokens),

@@ -79,13 +79,13 @@ describe("the index", () => {
     }
   })
 
-  it("leaves nothing out but licences and the page about it all, and stays below 10 MB", () => {
+  it("leaves nothing out but licences and the page about it all, and stays below 12 MB", () => {
     const listed = new Set(Object.values(index.artifacts).flatMap(({ files }) => files.map(({ at }) => at)))
     const entries = readdirSync(directory, { recursive: true, withFileTypes: true }).filter(entry => entry.isFile())
     const paths = entries.map(entry => join(entry.parentPath, entry.name).slice(directory.length + 1))
     const others = paths.filter(path => !listed.has(path) && !path.startsWith("licences/"))
     expect(others.sort()).toEqual(["README.md", "index.json"])
-    expect(paths.reduce((sum, path) => sum + read(path).length, 0)).toBeLessThan(10e6)
+    expect(paths.reduce((sum, path) => sum + read(path).length, 0)).toBeLessThan(12e6)
   })
 
   it("counts the documents and the bytes of their text", () => {

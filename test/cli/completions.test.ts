@@ -51,6 +51,7 @@ describe("pipeline completions", () => {
     assert.deepStrictEqual(offers("pipeline", "gc", "--keep"), ["--keep-runs"])
     assert.deepStrictEqual(offers("pipeline", "cache", "us"), ["usage"])
     assert.deepStrictEqual(offers("pipeline", "completions", "f"), ["fish"])
+    assert.deepStrictEqual(offers("pipeline", "run", "--family", ""), ["dense", "hybrid"])
   })
 
   it("completes names of pipelines where one is expected", () => {

@@ -39,6 +39,8 @@ describe("settings", () => {
     [{ method: "ldlm" }, ["method"]],
     [{ method: "ldlm", ldlm: {}, pretrained: false }, ["method", "pretrained"]],
     [{ method: "ldlm", ldlm: {}, attention_block_size: 4 }, ["attention_block_size", "method"]],
+    [{ method: "ldlm", ldlm: {}, hybrid_bidirectional: "none" }, ["hybrid_bidirectional", "method"]],
+    [{ hybrid_bidirectional: "both" }, ["hybrid_bidirectional"]],
     [{ method: "vfm", vfm: {}, pretrained: false }, ["pretrained", "vfm.freeze_base"]],
     [
       { method: "vfm", vfm: { freeze_base: false }, pretrained: false, freeze_layers: "x" },

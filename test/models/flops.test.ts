@@ -22,7 +22,8 @@ describe("operations of a step", () => {
       const norms = layers * (2 * d + 2 * headDim) + d
       // Backward is twice forward; scores and values are two products of s x s x headDim per head.
       const attention = 3 * 2 * 2 * heads * headDim * layers
-      expect(trainingFlops(config, [5, 3])).toBe(3 * 2 * (products + norms) * 8 + attention * (25 + 9))
+      for (const causal of [true, false])
+        expect(trainingFlops(config, [5, 3], { causal })).toBe(3 * 2 * (products + norms) * 8 + attention * (25 + 9))
     }
   })
 

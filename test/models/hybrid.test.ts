@@ -3,7 +3,7 @@ import { describe, expect, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { makeOrt } from "../../src/engines/ort/ort.ts"
 import { evaluateTensors, type Values } from "../../src/engines/reference/evaluate.ts"
-import { type ModelConfig, parameterSpecs } from "../../src/models/config.ts"
+import { hybridBidirectionals, type ModelConfig, parameterSpecs } from "../../src/models/config.ts"
 import { forward, type ForwardOptions, logits, weightsOf } from "../../src/models/decoder.ts"
 import { mixerOf } from "../../src/models/layers/layer.ts"
 import { trainingFlops } from "../../src/models/flops.ts"
@@ -179,13 +179,19 @@ describe("hybrid decoders", () => {
 
   it("cost what their products with weights cost, and what tokens see of each other", () => {
     const config = hybridConfig()
-    const sum = trainingFlops(config, [5, 3])
     const { headDim, heads } = mixerOf(config.layers, "attention")
-    const { keyDim, valueDim, valueHeads } = mixerOf(config.layers, "gated_delta_net")
+    const { keyDim, keyHeads, kernelSize, valueDim, valueHeads } = mixerOf(config.layers, "gated_delta_net")
     const weights = parameterSpecs(config).reduce((total, { shape }) => total + elements(shape), 0)
     // Scores and values; four products of a key by a value in each of three layers; backward is twice forward.
     const attention = 3 * 2 * 2 * heads * headDim * (25 + 9)
     const scans = 3 * 3 * 2 * 4 * valueHeads * keyDim * valueDim * 8
-    expect(sum).toBe(3 * 2 * weights * 8 + attention + scans)
+    const oneWay = 3 * 2 * weights * 8 + attention + scans
+    for (const choice of hybridBidirectionals) {
+      const both = hybridConfig({ hybrid_bidirectional: choice })
+      expect(trainingFlops(both, [5, 3], { causal: true })).toBe(oneWay)
+      // From right to left there is another scan, and the weights before and behind it are read again: a kernel for each channel, and the norm.
+      const back = scans + 3 * 3 * 2 * ((2 * keyHeads * keyDim + valueHeads * valueDim) * kernelSize + valueDim) * 8
+      expect(trainingFlops(both, [5, 3], { causal: false })).toBe(choice === "two_scan" ? oneWay + back : oneWay)
+    }
   })
 })

@@ -131,6 +131,11 @@ describe("the configuration of Qwen3.5", () => {
             rotaryDim: turned
           })
           expect(config.hybridBidirectional).toBe(bidirectional)
+          // What stands beside the text model's fields counts, where it says anything.
+          const inner = { ...fields, hybrid_bidirectional: "two_scan" }
+          expect(read({ model_type: "qwen3_5", text_config: inner, ...own }).hybridBidirectional).toBe(
+            bidirectional ?? "two_scan"
+          )
           expect(read(JSON.parse(JSON.stringify(encodeModelConfig(config))))).toEqual(config)
         }
       ),

@@ -44,7 +44,12 @@ const hybrid = {
   linear_value_head_dim: 8
 } as const
 
-const pipeline = (file: string, fields: Parameters<typeof pretrain>[0]["model"], microBatchSize?: number) =>
+const pipeline = (
+  file: string,
+  fields: Parameters<typeof pretrain>[0]["model"],
+  microBatchSize?: number,
+  data?: Parameters<typeof pretrain>[0]["data"]
+) =>
   Pipeline.make(
     "pretrain-test",
     { description: "", profiles: { only: { description: "", needs: "nothing", make: () => undefined } } },
@@ -56,6 +61,7 @@ const pipeline = (file: string, fields: Parameters<typeof pretrain>[0]["model"],
         heldOut: sequences,
         tokenizer,
         model: fields,
+        ...(data === undefined ? {} : { data }),
         train: {
           num_train_epochs: 3,
           global_batch_size: 4,
@@ -130,80 +136,91 @@ describe("the stage pretrain", () => {
     }
   )
 
-  it("learns the answers of problems beside text; the report says how many it solves", async () => {
-    const reported = Pipeline.make(
-      "teacher-test",
-      { description: "", profiles: { only: { description: "", needs: "nothing", make: () => undefined } } },
-      () => {
-        const tokenizer = downloadTokenizer({ source: "embedded:tokenizer" })
-        const documents = downloadDocuments({ source: `file:${write()}` })
-        const heldOut = tokenize({ corpus: documents, tokenizer, maxSeqLen: 32 })
-        const sequences = tokenize({ name: "few", corpus: documents, tokenizer, maxSeqLen: 32, documents: 2 })
-        // One problem, again and again: even this model learns it by heart.
-        const only = makeProblemSet({ families: ["sort"], count: 1, first: 3 })
-        const problems = tokenize({
-          name: "problems",
-          corpus: only,
-          tokenizer,
-          maxSeqLen: 32,
-          dataType: "prompt_response"
-        })
-        const { model: trained } = pretrain({
-          sequences,
-          problems,
-          heldOut,
-          tokenizer,
-          model,
-          train: { num_train_epochs: 200, global_batch_size: 1, lr: 0.02, eval_every: 1000 }
-        })
-        const others = downloadDocuments({ name: "sudoku", source: "embedded:sudoku", dataType: "fields" })
-        return reportTeacher({
-          title: "A small teacher",
-          evaluation: evaluateCausal({
-            model: trained,
+  it.each([
+    { fields: model, repeats: 1 },
+    { fields: hybrid, repeats: 2 }
+  ])(
+    "teaches a $fields.model_type the answers of problems beside text; the report says how many it solves",
+    async ({ fields, repeats }) => {
+      const epochs = 200
+      const reported = Pipeline.make(
+        "teacher-test",
+        { description: "", profiles: { only: { description: "", needs: "nothing", make: () => undefined } } },
+        () => {
+          const tokenizer = downloadTokenizer({ source: "embedded:tokenizer" })
+          const documents = downloadDocuments({ source: `file:${write()}` })
+          const heldOut = tokenize({ corpus: documents, tokenizer, maxSeqLen: 32 })
+          const sequences = tokenize({ name: "few", corpus: documents, tokenizer, maxSeqLen: 32, documents: 2 })
+          // One problem, again and again: even this model learns it by heart.
+          const only = makeProblemSet({ families: ["sort"], count: 1, first: 3 })
+          const problems = tokenize({
+            name: "problems",
+            corpus: only,
+            tokenizer,
+            maxSeqLen: 32,
+            dataType: "prompt_response"
+          })
+          const { model: trained } = pretrain({
+            sequences,
+            problems,
             heldOut,
-            documents,
-            training: sequences,
-            orders: [1]
-          }),
-          scores: {
-            sort: examine({ name: "sort", task: "sort", model: trained, dataset: only }),
-            sudoku: examine({ name: "sudoku", task: "sudoku", model: trained, dataset: others, problems: 3 })
-          }
-        })
+            tokenizer,
+            model: fields,
+            ...(repeats === 1 ? {} : { data: { problem_repeats: repeats } }),
+            train: { num_train_epochs: epochs, global_batch_size: 1, lr: 0.02, eval_every: 1000 }
+          })
+          const others = downloadDocuments({ name: "sudoku", source: "embedded:sudoku", dataType: "fields" })
+          return reportTeacher({
+            title: "A small teacher",
+            evaluation: evaluateCausal({
+              model: trained,
+              heldOut,
+              documents,
+              training: sequences,
+              orders: [1]
+            }),
+            scores: {
+              sort: examine({ name: "sort", task: "sort", model: trained, dataset: only }),
+              sudoku: examine({ name: "sudoku", task: "sudoku", model: trained, dataset: others, problems: 3 })
+            }
+          })
+        }
+      )
+      const ran = await runPipeline(reported, {
+        cache: join(directory.path, "cache"),
+        layers: [assets],
+        engine: numericClass("ort")
+      })
+      assert.deepStrictEqual(ran.failures, [])
+      const record = JSON.parse(ran.text("pretrain", "training.json")) as {
+        readonly problems: { readonly learnt: number; readonly tokens: number }
+        readonly sequences: { readonly tokens: number }
+        readonly tokens: number
       }
-    )
-    const ran = await runPipeline(reported, {
-      cache: join(directory.path, "cache"),
-      layers: [assets],
-      engine: numericClass("ort")
-    })
-    assert.deepStrictEqual(ran.failures, [])
-    const record = JSON.parse(ran.text("pretrain", "training.json")) as {
-      readonly problems: { readonly learnt: number }
+      // Six letters and the end of the text.
+      assert.strictEqual(record.problems.learnt, 7)
+      assert.strictEqual(record.tokens, epochs * (record.sequences.tokens + repeats * record.problems.tokens))
+      const { rows, tasks } = JSON.parse(ran.text("report-teacher", "report.json")) as {
+        readonly rows: ReadonlyArray<ReportRow>
+        readonly tasks: ReadonlyArray<{
+          readonly task: string
+          readonly problems: number
+          readonly exact: number
+          readonly share: number
+        }>
+      }
+      assert.deepStrictEqual(
+        rows.map(({ name }) => name),
+        ["model", "1-gram"]
+      )
+      assert.deepInclude(tasks[0], { task: "sort", problems: 1, exact: 1, share: 1 })
+      assert.deepInclude(tasks[1], { task: "sudoku", problems: 3, exact: 0 })
+      assert.strictEqual(ran.metric("examine/sort", "eval/exact_match"), 1)
+      const page = ran.text("report-teacher", "report.md")
+      assert.match(page, /\| sort +\| +1 \| +100\.0 % \| +20\.7 % to 100\.0 % \| +Sort /)
+      assert.include(page, "Perplexity by domain")
     }
-    // Six letters and the end of the text.
-    assert.strictEqual(record.problems.learnt, 7)
-    const { rows, tasks } = JSON.parse(ran.text("report-teacher", "report.json")) as {
-      readonly rows: ReadonlyArray<ReportRow>
-      readonly tasks: ReadonlyArray<{
-        readonly task: string
-        readonly problems: number
-        readonly exact: number
-        readonly share: number
-      }>
-    }
-    assert.deepStrictEqual(
-      rows.map(({ name }) => name),
-      ["model", "1-gram"]
-    )
-    assert.deepInclude(tasks[0], { task: "sort", problems: 1, exact: 1, share: 1 })
-    assert.deepInclude(tasks[1], { task: "sudoku", problems: 3, exact: 0 })
-    assert.strictEqual(ran.metric("examine/sort", "eval/exact_match"), 1)
-    const page = ran.text("report-teacher", "report.md")
-    assert.match(page, /\| sort +\| +1 \| +100\.0 % \| +20\.7 % to 100\.0 % \| +Sort /)
-    assert.include(page, "Perplexity by domain")
-  })
+  )
 
   it("with more micro-batches comes to the same within rounding", async () => {
     const whole = JSON.parse((await run()).text("pretrain", "training.json")) as Record
@@ -216,6 +233,13 @@ describe("the stage pretrain", () => {
       (await run({ ...model, vocab_size: 100 })).failures[0]!.message,
       /vocab_size is 100, but the tokenizer has 2048 tokens/
     )
+    const file = write()
+    const without = runPipeline(pipeline(file, model, undefined, { problem_repeats: 2 }), {
+      cache: join(directory.path, "cache"),
+      layers: [assets],
+      engine: numericClass("ort")
+    })
+    assert.match((await without).failures[0]!.message, /data\.problem_repeats is 2, but there are no problems/)
     await expect(run(model, 3)).rejects.toThrow(
       /micro_batch_size: does not go with global_batch_size: 4 is no multiple of 3, got 3/
     )

@@ -34,6 +34,7 @@ export const command = verb("run", {
     "pipeline run compare-50x --seeds 3 --controls": "Three seeds of every row, and the controls",
     "pipeline run compare-50x --only tokenize": "One stage and what it needs",
     "pipeline run compare-50x --set tokenize.maxSeqLen=128": "With another parameter",
+    "pipeline run pretrain-teacher --family hybrid": "A teacher of another kind: most of its layers are recurrent",
     "pipeline run convert --config my-model.yaml": "A model and data of your own, as a configuration file says",
     "pipeline run ./my-pipeline.ts --profile large --jobs 8 --keep-going": "A pipeline of your own"
   },

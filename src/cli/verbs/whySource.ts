@@ -7,6 +7,7 @@ import { type Difference, producerOf } from "../../ledger/Why.ts"
 import { pathBelow, touches } from "../../pipeline/OverrideProblem.ts"
 import type { Plan } from "../../pipeline/Plan.ts"
 import type { Override } from "../../pipeline/PlanBuilder.ts"
+import { modelFamilies } from "../../pipeline/ModelFamily.ts"
 import type { Variant } from "../../pipeline/Pipeline.ts"
 import { variantOf } from "../flags.ts"
 import { splitPath } from "../look.ts"
@@ -37,6 +38,9 @@ const variantOfCommand = (command: string): Variant => {
     controls: given("controls"),
     ablations: given("ablations"),
     seeds: Option.map(value("seeds"), Number),
+    family: Option.flatMap(value("family"), given =>
+      Option.fromUndefinedOr(modelFamilies.find(known => known === given))
+    ),
     config: value("config")
   })
 }

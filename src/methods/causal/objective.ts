@@ -60,7 +60,7 @@ export const causalObjective = (config: ModelConfig, settings: CausalSettings): 
         )
         return parts.map(({ packed, weights }, i) => ({
           inputs: { ...nextTokenLossData(packed, shape), weights: weights.map(weight => weight * scales[i]!) },
-          ...work(config, packed.segmentIds, length)
+          ...work(config, packed.segmentIds, length, { causal: true })
         }))
       })
   }

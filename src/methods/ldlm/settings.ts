@@ -55,6 +55,10 @@ export const LdlmParameters = snakeKeys(
     ({ attentionBlockSize }) =>
       attentionBlockSize === undefined
         ? undefined
-        : { fields: ["method", "attention_block_size"], why: "the base of ldlm reads text causally, in blocks or not" }
+        : { fields: ["method", "attention_block_size"], why: "the base of ldlm reads text causally, in blocks or not" },
+    ({ hybridBidirectional }) =>
+      hybridBidirectional === undefined
+        ? undefined
+        : { fields: ["method", "hybrid_bidirectional"], why: "the base of ldlm reads text causally" }
   )
 )

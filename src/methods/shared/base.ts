@@ -10,7 +10,14 @@ import type { Engine } from "../../engines/Engine.ts"
 import { withAdapterConfig } from "../../models/adapter/adapterFiles.ts"
 import { fillMagnitudes } from "../../models/adapter/merge.ts"
 import { filesOf, openModel, type OpenModel, writeAdapted } from "../../models/artifact.ts"
-import { type ModelConfig, ownFields, parameterAliases, parameterSpecs, tokenRowsKey } from "../../models/config.ts"
+import {
+  isHybrid,
+  type ModelConfig,
+  ownFields,
+  parameterAliases,
+  parameterSpecs,
+  tokenRowsKey
+} from "../../models/config.ts"
 import { initialise, type ParameterBuffers, type ParameterSpec } from "../../models/parameters.ts"
 import { loadWeights } from "../../models/weights.ts"
 import { asStageError, permanent, StageError } from "../../pipeline/StageError.ts"
@@ -33,11 +40,20 @@ export const openBase = Effect.fn("openBase")(function* (
   inputs: TrainInputs,
   settings: CommonSettings & { readonly adapter?: AdapterSettings }
 ) {
-  const { adapter, attentionBlockSize, pretrained, seed } = settings
+  const { adapter, attentionBlockSize, hybridBidirectional, pretrained, seed } = settings
   const model = yield* openModel(yield* filesOf(inputs.base))
   const { json, tensors, tokenizer } = model
+  const read: ModelConfig = {
+    ...model.config,
+    ...(attentionBlockSize === undefined ? {} : { attentionBlockSize }),
+    ...(hybridBidirectional === undefined ? {} : { hybridBidirectional })
+  }
+  if (hybridBidirectional !== undefined && !isHybrid(read))
+    return yield* permanent(
+      `train.hybrid_bidirectional is ${hybridBidirectional}, but no layer of the model is recurrent`,
+      "leave the field out: layers that attend see all that the training lets them see"
+    )
   const mask = tokenizer.maskId
-  const read: ModelConfig = { ...model.config, ...(attentionBlockSize === undefined ? {} : { attentionBlockSize }) }
   const config = adapter === undefined ? read : yield* withAdapterConfig(read, adapterOf(adapter, mask))
   if (config.vocabSize <= mask)
     return yield* permanent(

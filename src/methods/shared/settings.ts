@@ -2,6 +2,7 @@
 import { Schema } from "effect"
 import type { Contradiction } from "../../config/consistent.ts"
 import { Count, PositiveInt, setting } from "../../config/setting.ts"
+import { hybridBidirectionals } from "../../models/config.ts"
 import { TrainSettings } from "../../training/model.ts"
 
 /** Of every method. */
@@ -15,7 +16,13 @@ const commonFields = {
    * Block-causal attention (a control): a token sees those of its own block of so many and of earlier blocks of its document. By default as the
    * model's `config.json` says, which is all of the document where it says nothing
    */
-  attentionBlockSize: Schema.optionalKey(PositiveInt)
+  attentionBlockSize: Schema.optionalKey(PositiveInt),
+  /**
+   * What reads both ways in a model some of whose layers are recurrent (a hybrid): `attn_only`: the layers that attend see all, the others go from left to right; `two_scan`:
+   * the others go from right to left as well, with the same weights, and take the mean; `none`: every layer goes from left to right. By default as the model's `config.json`
+   * says, which is `attn_only` where it says nothing
+   */
+  hybridBidirectional: Schema.optionalKey(Schema.Literals(hybridBidirectionals))
 } as const
 
 /** Of every method, too: what is measured during training. */

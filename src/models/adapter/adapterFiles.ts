@@ -15,7 +15,7 @@ import type { ArtifactWriter } from "../../pipeline/StageContext.ts"
 import { visible } from "../../pipeline/Problem.ts"
 import { asStageError } from "../../pipeline/StageError.ts"
 import type { OpenModel } from "../artifact.ts"
-import { adapterSpecs, allLinearModules, type LinearModule, type ModelConfig } from "../config.ts"
+import { adapterSpecs, allLinearModules, isHybrid, type LinearModule, type ModelConfig } from "../config.ts"
 import { ourTensors } from "../families.ts"
 import { type Adapter, isTarget } from "../linear/linearMaps.ts"
 import type { ParameterBuffers } from "../parameters.ts"
@@ -118,14 +118,26 @@ export const withAdapter = Effect.fn("withAdapter")(function* <
   yield* matchWeights(adapterSpecs(config), ours, {}, [], "the adapter does not fit the model")
   const both = { ...model, config, tensors: new Map([...model.tensors, ...ours]) as StoredTensors }
   if (diffusion === undefined) return both
-  const { mask_token: mask, mask_token_id: id, token_shift: tokenShift } = diffusion
+  const {
+    hybrid_bidirectional: hybridBidirectional,
+    mask_token: mask,
+    mask_token_id: id,
+    token_shift: tokenShift
+  } = diffusion
   if (id !== model.tokenizer.maskId)
     return yield* fail(
       `${diffusionConfigFile}: the mask ${JSON.stringify(mask)} has id ${id}, in the model's tokenizer the mask has id ${model.tokenizer.maskId}`
     )
+  if (hybridBidirectional !== undefined && !isHybrid(config))
+    return yield* fail(
+      `${diffusionConfigFile}: hybrid_bidirectional is ${hybridBidirectional}, but no layer of the model is recurrent`
+    )
   const { attentionBlockSize: _, ...free } = config
-  const seen =
-    diffusion.attention === "block_causal" ? { ...free, attentionBlockSize: diffusion.attention_block_size } : free
+  const seen = {
+    ...free,
+    ...(diffusion.attention === "block_causal" ? { attentionBlockSize: diffusion.attention_block_size } : {}),
+    ...(hybridBidirectional === undefined ? {} : { hybridBidirectional })
+  }
   return { ...both, config: seen, diffusion: true, tokenShift }
 })
 

@@ -2,6 +2,7 @@
 import { Effect, Schema } from "effect"
 import { visible } from "../../pipeline/Problem.ts"
 import type { OpenModel } from "../artifact.ts"
+import { hybridBidirectionals, isHybrid } from "../config.ts"
 import { AdapterError } from "./adapterConfig.ts"
 
 export const diffusionConfigFile = "diffusion_config.json"
@@ -12,7 +13,9 @@ const fields = {
   mask_token: Schema.NonEmptyString,
   mask_token_id: Id,
   /** Whether a token is predicted from the state before it. */
-  token_shift: Schema.Boolean
+  token_shift: Schema.Boolean,
+  /** Of a hybrid model; left out, as its `config.json` says. */
+  hybrid_bidirectional: Schema.optionalKey(Schema.Literals(hybridBidirectionals))
 }
 export const DiffusionConfig = Schema.Union([
   /** Every token of a document sees all others. */
@@ -28,15 +31,21 @@ export type DiffusionConfig = typeof DiffusionConfig.Type
 
 /** What it says of a diffusion model. */
 export const diffusionConfigOf = ({
-  config: { attentionBlockSize: block },
+  config,
   tokenShift,
   tokenizer
-}: Pick<OpenModel, "config" | "tokenShift" | "tokenizer">): DiffusionConfig => ({
-  mask_token: tokenizer.maskToken,
-  mask_token_id: tokenizer.maskId,
-  token_shift: tokenShift,
-  ...(block === undefined ? { attention: "bidirectional" } : { attention: "block_causal", attention_block_size: block })
-})
+}: Pick<OpenModel, "config" | "tokenShift" | "tokenizer">): DiffusionConfig => {
+  const { attentionBlockSize: block, hybridBidirectional = "attn_only" } = config
+  return {
+    mask_token: tokenizer.maskToken,
+    mask_token_id: tokenizer.maskId,
+    token_shift: tokenShift,
+    ...(isHybrid(config) ? { hybrid_bidirectional: hybridBidirectional } : {}),
+    ...(block === undefined
+      ? { attention: "bidirectional" }
+      : { attention: "block_causal", attention_block_size: block })
+  }
+}
 
 const File = Schema.fromJsonString(DiffusionConfig)
 

@@ -200,8 +200,9 @@ export const qwen35 = makeFamily({
     ...own
   }),
   names: namesWith(name => name.replace(/^model\./, "model.language_model.")),
+  // What is written beside the text model's fields, as a training does, is later than what may stand among them.
   read: ({ model_type: family, text_config: text, ...whole }) =>
-    readText(family, { ...whole, ...text, tie_word_embeddings: text.tie_word_embeddings ?? whole.tie_word_embeddings }),
+    readText(family, { ...text, ...whole, tie_word_embeddings: text.tie_word_embeddings ?? whole.tie_word_embeddings }),
   write: config => ({
     text_config: { model_type: textType, ...writeText(config) },
     tie_word_embeddings: config.tiedHead

@@ -146,8 +146,12 @@ export const gatedDeltaNet = (kind: GatedDeltaNet, hiddenSize: number, linear: L
       { name: "convolution", dtype: "f32", shape: [rows, kernelSize - 1, channels] },
       { name: "state", dtype: "f32", shape: [rows, valueHeads, keyDim, valueDim] }
     ],
-    // A token fades the state, reads it twice and writes to it, a product and a sum for each of its numbers; backward twice that.
-    flops: length => 24 * length * valueHeads * keyDim * valueDim,
+    // A token fades the state, reads it twice and writes to it, a product and a sum for each of its numbers; backward twice that. The second way has products with weights of
+    // its own: those of the convolution, and of the norm.
+    flops: (length, bothWays) => {
+      const scan = 24 * length * valueHeads * keyDim * valueDim
+      return bothWays ? 2 * scan + 6 * length * (channels * kernelSize + valueDim) : scan
+    },
     make: parameter => {
       const { a, b, dtBias, kernel, logA, normed, out, qkv, z } = make(parameter)
       return ({ bothWays, cache, segmentIds }) => {

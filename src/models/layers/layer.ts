@@ -26,6 +26,9 @@ export interface LayerKind {
 const mixers: {
   readonly [kind in keyof MixerKinds]: (mixer: MixerKinds[kind], hiddenSize: number, linear: LinearKind) => Mixer
 } = { attention: selfAttention, gated_delta_net: gatedDeltaNet }
+/** Whether a mixer goes from token to token, from left to right; else every token looks for itself. */
+export const isRecurrent = ({ kind }: MixerKind): boolean => kind !== "attention"
+
 /** By the name of the kind, as mixers. */
 const feedForwards = { swiglu }
 

@@ -51,10 +51,10 @@ export interface Mixer extends Part<Layer> {
   /** What it keeps of the tokens that it has read, so that the next need not read them again. */
   readonly cache: (shape: CacheShape) => ReadonlyArray<CacheSpec>
   /**
-   * Operations, forward and backward, by which the tokens of a document of this length see each other, products with weights left out; from left to right, where a layer goes
-   * one way.
+   * Operations, forward and backward, by which the tokens of a document of this length see each other. Products with weights are left out, but for those of a second way.
+   * `bothWays`: where a layer goes from left to right, it also goes from right to left.
    */
-  readonly flops: (length: number) => number
+  readonly flops: (length: number, bothWays: boolean) => number
 }
 
 /** x [..., d] -> [..., d]. */

@@ -178,8 +178,11 @@ describe("diffusion_config.json", () => {
   const bidirectional = { mask_token: "<M>", mask_token_id: 7, token_shift: true, attention: "bidirectional" } as const
   const blocks = { ...bidirectional, attention: "block_causal", attention_block_size: 32 } as const
 
-  it.effect.each([bidirectional, blocks] as ReadonlyArray<DiffusionConfig>)("is read as it was written: %o", config =>
-    Effect.map(decodeDiffusionConfig(encodeDiffusionConfig(config)), back => expect(back).toEqual(config))
+  const hybrids = [bidirectional, blocks].map(config => ({ ...config, hybrid_bidirectional: "two_scan" as const }))
+
+  it.effect.each([bidirectional, blocks, ...hybrids] as ReadonlyArray<DiffusionConfig>)(
+    "is read as it was written: %o",
+    config => Effect.map(decodeDiffusionConfig(encodeDiffusionConfig(config)), back => expect(back).toEqual(config))
   )
 
   it.effect.each([
@@ -188,6 +191,7 @@ describe("diffusion_config.json", () => {
     { ...blocks, attention_block_size: 0 },
     { ...bidirectional, mask_token_id: -1 },
     { ...bidirectional, token_shift: 1 },
+    { ...bidirectional, hybrid_bidirectional: "both" },
     { ...bidirectional, more: 1 },
     {}
   ])("is refused: %o", config =>

@@ -14,6 +14,7 @@ import {
   withAdapterConfig,
   writeAdapter
 } from "../../../src/models/adapter/adapterFiles.ts"
+import type { DiffusionConfig } from "../../../src/models/adapter/diffusionConfig.ts"
 import { fillMagnitudes, mergeInto, mergedTensors } from "../../../src/models/adapter/merge.ts"
 import { loadParameters, openModel, type OpenModel } from "../../../src/models/artifact.ts"
 import { adapterSpecs, type ModelConfig, parameterSpecs } from "../../../src/models/config.ts"
@@ -27,7 +28,7 @@ import { makeProgram } from "../../../src/tensor/Program.ts"
 import { normals, randomKey } from "../../../src/tensor/random.ts"
 import { inputsOf } from "../../../src/sessions/session.ts"
 import { temporaryDirectory } from "../../support/inProcess.ts"
-import { modelConfig, writeTinyModel } from "../../support/tinyModel.ts"
+import { hybridConfig, modelConfig, writeTinyModel } from "../../support/tinyModel.ts"
 
 let directory: ReturnType<typeof temporaryDirectory>
 beforeEach(() => {
@@ -337,8 +338,8 @@ describe("refused is an adapter", () => {
           const rest = filesIn(path).filter(({ name }) => name !== file)
           expect((yield* Effect.flip(openAdapter(rest))).message).toBe(`the adapter has no ${file}`)
         }
-        const diffusion = (mask: number) => {
-          const fields = { mask_token: "<M>", mask_token_id: mask, token_shift: false }
+        const diffusion = (mask: number, more = {}) => {
+          const fields = { mask_token: "<M>", mask_token_id: mask, token_shift: false, ...more }
           const blocks = { ...fields, attention: "block_causal", attention_block_size: 4 }
           writeFileSync(join(path, "diffusion_config.json"), JSON.stringify(blocks))
         }
@@ -349,7 +350,38 @@ describe("refused is an adapter", () => {
         const model = yield* withAdapter(base, yield* openAdapter(filesIn(path)))
         expect(model).toMatchObject({ diffusion: true, tokenShift: false })
         expect(model.config.attentionBlockSize).toBe(4)
+        diffusion(base.tokenizer.maskId, { hybrid_bidirectional: "two_scan" })
+        const refused = yield* Effect.flip(withAdapter(base, yield* openAdapter(filesIn(path))))
+        expect(refused.message).toBe(
+          "diffusion_config.json: hybrid_bidirectional is two_scan, but no layer of the model is recurrent"
+        )
       })
     )
   )
 })
+
+it.live("diffusion_config.json says how a hybrid model reads both ways", () =>
+  Effect.scoped(
+    Effect.gen(function* () {
+      const path = folder("hybrid")
+      yield* Effect.promise(() =>
+        writeTinyModel(path, hybridConfig({ vocab_size: 2048, hybrid_bidirectional: "none" }))
+      )
+      const base = yield* openModel(filesIn(path))
+      const files = yield* openAdapter(filesIn(yield* adapterIn("adapter", base, lora)))
+      const read = (more: Pick<DiffusionConfig, "hybrid_bidirectional">) =>
+        withAdapter(base, {
+          ...files,
+          diffusion: {
+            mask_token: "<M>",
+            mask_token_id: base.tokenizer.maskId,
+            token_shift: true,
+            attention: "bidirectional",
+            ...more
+          }
+        })
+      expect((yield* read({ hybrid_bidirectional: "two_scan" })).config.hybridBidirectional).toBe("two_scan")
+      expect((yield* read({})).config.hybridBidirectional).toBe("none")
+    })
+  )
+)

@@ -149,7 +149,7 @@ export const diffusionObjective = (
             ...(pairs === undefined ? {} : { pairs: pairs[m]! }),
             ...alignment?.own[m]
           },
-          ...work(config, corrupted.arrays.segmentIds, length),
+          ...work(config, corrupted.arrays.segmentIds, length, { causal: false }),
           noted: notes(corrupted)
         }))
         // Nothing is learnt of a replayed micro-batch but its alignment, and its tokens were counted before.
@@ -161,7 +161,7 @@ export const diffusionObjective = (
             ...(separates ? { pairs: none } : {}),
             ...inputs
           },
-          ...work(config, corrupted.arrays.segmentIds, length),
+          ...work(config, corrupted.arrays.segmentIds, length, { causal: false }),
           tokens: 0,
           sequences: 0,
           rows: 0
