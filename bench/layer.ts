@@ -1,7 +1,7 @@
 /**
- * A layer of Qwen3.6-27B at its real widths, forward and backward in f32: time, and the most memory that the process held.
+ * A layer of Qwen3.6-27B, or one with the experts of Qwen3.5-35B-A3B, at its real widths, forward and backward in f32: time, and the most memory that the process held.
  *
- *     node bench/layer.ts --kind gated_delta_net|attention [--tokens N] [--threads N]
+ *     node bench/layer.ts --kind gated_delta_net|attention|moe [--tokens N] [--threads N]
  *
  * One kind a run, so that the memory is its own.
  */
@@ -16,7 +16,7 @@ import { inputsOf, makeSession } from "../src/sessions/session.ts"
 import { vjp } from "../src/tensor/autodiff.ts"
 import { normals, randomKey } from "../src/tensor/random.ts"
 import { elements } from "../src/tensor/Tensor.ts"
-import { qwen36 } from "./models.ts"
+import { qwen35Moe, qwen36 } from "./models.ts"
 
 const { values: flags } = parseArgs({
   options: {
@@ -26,7 +26,10 @@ const { values: flags } = parseArgs({
   }
 })
 const tokens = Number(flags.tokens)
-const kind = qwen36.layers.find(({ mixer }) => mixer.kind === flags.kind)
+const config = flags.kind === "moe" ? qwen35Moe : qwen36
+const kind = config.layers.find(({ feedForward, mixer }) =>
+  [mixer.kind, feedForward.kind].includes(flags.kind as "moe")
+)
 if (kind === undefined) throw new Error(`there is no layer of the kind ${flags.kind}`)
 
 const timed = <A, E>(effect: Effect.Effect<A, E>) =>
@@ -38,22 +41,26 @@ const timed = <A, E>(effect: Effect.Effect<A, E>) =>
 
 const measured = Effect.gen(function* () {
   const engine = yield* makeOrt({ threads: Number(flags.threads) })
-  const { make, specs } = makeLayer(kind, qwen36.hiddenSize, dense(qwen36.initializerRange))
+  const { make, specs } = makeLayer(kind, {
+    hiddenSize: config.hiddenSize,
+    linear: dense(config.initializerRange),
+    deviation: config.initializerRange
+  })
   const weights = yield* allocateParameters(engine, specs)
   const block = normals(randomKey(1, "bench/layer"), 2 ** 20)
   for (const { initial, name, shape } of specs) {
     const scale = typeof initial === "object" && "normal" in initial ? initial.normal : 0.1
-    const values = new Float32Array(elements(shape))
-    for (let at = 0; at < values.length; at += block.length) values.set(block.subarray(0, values.length - at), at)
-    yield* engine.upload(
-      weights.views[name]!,
-      values.map(x => x * scale)
-    )
+    const values = block.map(x => x * scale)
+    // Piece by piece, so that the memory which is measured is that of the layer.
+    for (let at = 0; at < elements(shape); at += block.length) {
+      const size = Math.min(block.length, elements(shape) - at)
+      yield* engine.upload(yield* engine.view(weights.views[name]!, at, [size]), values.subarray(0, size))
+    }
   }
   const parameter = parameterInputs(specs)
-  const shape = [1, tokens, qwen36.hiddenSize]
+  const shape = [1, tokens, config.hiddenSize]
   const data = inputsOf({ x: { dtype: "f32", shape }, dy: { dtype: "f32", shape } })
-  const y = make(parameter)(layerContext(qwen36, tokens, "f32", { causal: true }))(data("x"))
+  const y = make(parameter)(layerContext(config, tokens, "f32", { causal: true }))(data("x"))
   const [dx, ...ofWeights] = vjp([y], [data("dy")], [data("x"), ...specs.map(({ name }) => parameter(name))])
   const given = { x: normals(randomKey(2, "x"), elements(shape)), dy: normals(randomKey(3, "dy"), elements(shape)) }
   const forward = yield* makeSession(engine, { y }, weights.views)

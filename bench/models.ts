@@ -43,6 +43,17 @@ export const qwen36 = modelOf({
   rope_parameters: { rope_type: "default", rope_theta: 1e7, partial_rotary_factor: 0.25 }
 })
 
+/** Qwen3.5-35B-A3B, the text model. */
+export const qwen35Moe = modelOf({
+  model_type: "qwen3_5_moe_text",
+  hidden_size: 2048,
+  num_hidden_layers: 40,
+  num_attention_heads: 16,
+  num_key_value_heads: 2,
+  vocab_size: 248_320,
+  rope_parameters: { rope_type: "default", rope_theta: 1e7, partial_rotary_factor: 0.25 }
+})
+
 /** Writes a model in Hugging Face layout, bfloat16. */
 export const writeGenerated = (config: ModelConfig, directory: string) => {
   // Numbers repeat after a million: enough for processors, which do not look at them.

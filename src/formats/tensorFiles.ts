@@ -25,6 +25,8 @@ export interface StoredTensor extends TensorInfo {
   readonly floats: (from: number, to: number) => Effect.Effect<Float32Array<ArrayBuffer>, FileError | TensorFilesError>
   /** Bytes `from` to `to` as they lie in the file. */
   readonly bytes: (from: number, to: number) => Effect.Effect<Uint8Array<ArrayBuffer>, FileError | TensorFilesError>
+  /** Those that it is made of, one behind the other, where it is no one piece of a file (joinedTensors.ts). */
+  readonly parts?: ReadonlyArray<StoredTensor>
   /** What it is made of, where it is a weight in NF4 (bitsandbytes.ts). */
   readonly nf4?: StoredNf4
 }

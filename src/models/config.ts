@@ -30,6 +30,8 @@ export interface ModelConfig {
   readonly attentionBlockSize?: number
   /** What is not causal in passes that are not, where some layers go from left to right; left out, `attn_only`. */
   readonly hybridBidirectional?: HybridBidirectional
+  /** Of models with experts: the coefficient of the load-balancing loss (loadBalancing.ts), and whether a training adds it. */
+  readonly routerLoss?: { readonly coefficient: number; readonly added: boolean }
   /** How the linear maps of the layers are stored and adapted. Left out: dense. With adapters nothing else is ever trained. */
   readonly linear?: LinearMaps
 }
@@ -74,7 +76,7 @@ export const unplacedLayer = (config: ModelConfig, layer: number, dropoutKey?: T
     const random = dropoutKey === undefined ? undefined : { key: dropoutKey, module }
     return linearKind(linearMap(linear, module), { deviation: initializerRange, random })(shape)
   }
-  const made = makeLayer(layers[layer]!, hiddenSize, linearOf)
+  const made = makeLayer(layers[layer]!, { hiddenSize, linear: linearOf, deviation: initializerRange })
   return { ...made, specs: trainedAlone(config, made.specs) }
 }
 
@@ -98,14 +100,14 @@ export interface LinearModule extends LinearMap {
 
 /** The linear maps of a layer, in the order of their parameters. */
 export const linearModules = (config: ModelConfig, layer: number): ReadonlyArray<LinearModule> => {
-  const { hiddenSize, layers, linear = {} } = config
+  const { hiddenSize, initializerRange, layers, linear = {} } = config
   const found: Array<LinearModule> = []
   const noting: LinearKind = ({ inputs, name, outputs }) => {
     const module = `${layerPrefix(layer)}${name}`
     found.push({ module, inputs, outputs, ...linearMap(linear, module) })
     return { specs: [], make: () => x => x }
   }
-  makeLayer(layers[layer]!, hiddenSize, noting)
+  makeLayer(layers[layer]!, { hiddenSize, linear: noting, deviation: initializerRange })
   return found
 }
 

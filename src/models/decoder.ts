@@ -3,6 +3,7 @@ import { slices, softmaxCrossEntropy } from "../tensor/composites.ts"
 import { add, checkpoint, concat, equal, gather, matmul, reshape, select, sliceAxis } from "../tensor/ops.ts"
 import type { DType } from "../tensor/dtype.ts"
 import type { Tensor } from "../tensor/Tensor.ts"
+import { append } from "../pipeline/lists.ts"
 import { embeddingKey, finalNorm, goesBothWays, headKey, layerOf, type ModelConfig, tokenRowsKey } from "./config.ts"
 import {
   type AttentionContext,
@@ -65,6 +66,8 @@ export interface Forward {
   readonly hiddenStates: ReadonlyArray<Tensor>
   /** After the final norm, [B, L, d]: what the head reads. */
   readonly final: Tensor
+  /** Of each layer that has experts, [B * L, experts]. */
+  readonly routerLogits: ReadonlyArray<Tensor>
 }
 
 /** What the layers of a pass over rows of `length` tokens share. */
@@ -100,15 +103,21 @@ export const forward = (
   { cache, checkpointLayers = false, embedded = embeddings => embeddings, ...attention }: ForwardOptions
 ): Forward => {
   const context = layerContext(config, tokens.shape[1]!, weights.head.dtype, attention)
-  const layers = weights.layers.map((layer, i) =>
-    layer(cache === undefined ? context : { ...context, cache: cache(i) })
-  )
+  const layers = weights.layers.map((layer, i) => {
+    const told: Array<Tensor> = []
+    const onRouterLogits = (logits: Tensor): void => void told.push(logits)
+    const compute = layer({ ...context, onRouterLogits, ...(cache === undefined ? {} : { cache: cache(i) }) })
+    return (x: Tensor): readonly [Tensor, ...ReadonlyArray<Tensor>] => [compute(x), ...told.splice(0)]
+  })
   const hiddenStates = [embedded(weights.embed(tokens))] // [B, L, d]
+  const routerLogits: Array<Tensor> = []
   for (const layer of layers) {
     const x = hiddenStates.at(-1)!
-    hiddenStates.push(checkpointLayers ? checkpoint(() => layer(x)) : layer(x))
+    const [y, ...told] = checkpointLayers ? checkpoint(() => layer(x)) : layer(x)
+    hiddenStates.push(y)
+    append(routerLogits, told)
   }
-  return { hiddenStates, final: weights.finalNorm(hiddenStates.at(-1)!) }
+  return { hiddenStates, final: weights.finalNorm(hiddenStates.at(-1)!), routerLogits }
 }
 
 /** hidden [N, d] -> logits [N, V]. */

@@ -1,18 +1,20 @@
 /** The families of models by their `model_type`, and `config.json` read and written by them. */
 import { Effect, Schema } from "effect"
 import { shorten } from "../formats/safetensors.ts"
+import type { StoredTensor, StoredTensors } from "../formats/tensorFiles.ts"
 import { visible } from "../pipeline/Problem.ts"
 import { countParameters, type ModelConfig, ModelConfigError, mostParameters, ownFields, refuse } from "./config.ts"
 import { decodeFields, type Family } from "./families/family.ts"
 import { qwen2 } from "./families/qwen2.ts"
 import { qwen3 } from "./families/qwen3.ts"
 import { qwen35, qwen35Text } from "./families/qwen35.ts"
+import { qwen35Moe, qwen35MoeText } from "./families/qwen35Moe.ts"
 
 /** Each a module of its own in families/. */
-export const families: ReadonlyArray<Family> = [qwen2, qwen3, qwen35, qwen35Text]
+export const families: ReadonlyArray<Family> = [qwen2, qwen3, qwen35, qwen35Text, qwen35Moe, qwen35MoeText]
 
 /** The fields of `config.json` that are read of a language model by itself. */
-export const ModelConfigFields = Schema.Union([qwen2.fields, qwen3.fields, qwen35Text.fields])
+export const ModelConfigFields = Schema.Union([qwen2.fields, qwen3.fields, qwen35Text.fields, qwen35MoeText.fields])
 
 /** Reads the content of `config.json`. Fields that do not change what is computed are passed over; those that would are refused. */
 export const decodeModelConfig = Effect.fn("decodeModelConfig")(function* (
@@ -34,25 +36,24 @@ export const decodeModelConfig = Effect.fn("decodeModelConfig")(function* (
   return config
 })
 
-/** A checkpoint's tensors by our names. Fails where two of them have the same. */
-export const ourTensors = Effect.fn("ourTensors")(function* <Tensor>(
-  tensors: ReadonlyMap<string, Tensor>,
+/** A checkpoint's tensors by our names, and in our stacks. Fails where two of them have the same. */
+export const ourTensors = Effect.fn("ourTensors")(function* (
+  tensors: StoredTensors,
   { family }: ModelConfig,
   known: ReadonlyArray<Family> = families
 ) {
-  const names = known.find(({ name }) => name === family)!.names
-  if (names === undefined) return tensors
-  const found = new Map<string, Tensor>()
+  const { names, stacked = Effect.succeed } = known.find(({ name }) => name === family)!
+  const found = new Map<string, StoredTensor>()
   for (const [stored, tensor] of tensors) {
-    const name = names.ours(stored)
+    const name = names === undefined ? stored : names.ours(stored)
     if (name === undefined) continue
     if (found.has(name))
       return yield* new ModelConfigError({
-        message: visible(`the weights hold ${shorten(name)} twice, by that name and as ${shorten(names.stored(name))}`)
+        message: visible(`the weights hold ${shorten(name)} twice, by that name and as ${shorten(names!.stored(name))}`)
       })
     found.set(name, tensor)
   }
-  return found as ReadonlyMap<string, Tensor>
+  return yield* stacked(found)
 })
 
 /** How many positions a model was made for, as its `config.json` says, also where the text model is nested in it. */

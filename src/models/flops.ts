@@ -8,15 +8,16 @@ interface Pass {
 
 /**
  * Forward and backward of some documents, recomputation left out: 6 for each weight that multiplies a token (the embedding is looked up, the head
- * counts once), and what each layer's mixer takes beyond (layers/), whether a document is masked or not.
+ * counts once, of experts those that a token is sent to), and what each layer's mixer takes beyond (layers/), whether a document is masked or not.
  */
 export const trainingFlops = (config: ModelConfig, documentLengths: Iterable<number>, { causal }: Pass): number => {
   const { hiddenSize, layers, tiedHead, vocabSize } = config
   const embedding = vocabSize * hiddenSize
-  // An untied head is a parameter beside the embedding; a tied one is the embedding itself.
-  const dense = countParameters(config) - (tiedHead ? 0 : embedding)
   const mixers = layers.map((_, layer) => layerOf(config, layer))
   const bothWays = goesBothWays(config, causal)
+  const idle = mixers.reduce((sum, mixer) => sum + (mixer.idle ?? 0), 0)
+  // An untied head is a parameter beside the embedding; a tied one is the embedding itself.
+  const dense = countParameters(config) - (tiedHead ? 0 : embedding) - idle
   let total = 0
   for (const length of documentLengths)
     total += mixers.reduce((sum, { flops }) => sum + flops(length, bothWays), 6 * dense * length)

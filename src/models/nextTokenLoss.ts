@@ -4,11 +4,13 @@
  */
 import type { PackedArrays } from "../tokens/packing.ts"
 import type { HostArray } from "../tensor/dtype.ts"
-import { reshape, sliceAxis } from "../tensor/ops.ts"
+import { cast, constant, lessEqual, mul, reshape, sliceAxis } from "../tensor/ops.ts"
 import type { Tensor } from "../tensor/Tensor.ts"
 import type { ModelConfig } from "./config.ts"
 import { softmaxCrossEntropy } from "../tensor/composites.ts"
 import { chunkedOfLogits, forward, type Forward, type ForwardOptions, type OfLogits, weightsOf } from "./decoder.ts"
+import { feedForwardOf } from "./layers/layer.ts"
+import { loadBalancingLoss } from "./loadBalancing.ts"
 
 /** Rows and tokens per row of a batch. */
 export interface BatchShape {
@@ -45,6 +47,19 @@ export interface NextTokenLosses extends Forward {
   readonly losses: Tensor
   /** f32 [predictions] each. */
   readonly further: ReadonlyArray<Tensor>
+  /** The load-balancing loss over all tokens but padding, times its coefficient: a scalar, there where the configuration says that a training adds it. */
+  readonly routerLoss?: Tensor
+}
+
+/** Of a pass over packed rows. */
+const routerLossOf = ({ layers, routerLoss }: ModelConfig, { routerLogits }: Forward, segmentIds: Tensor) => {
+  const [first, ...others] = routerLogits
+  if (routerLoss?.added !== true || first === undefined) return {}
+  const counted = cast(lessEqual(constant(0, "i32"), reshape(segmentIds, [segmentIds.size])), "f32")
+  const { expertsPerToken } = feedForwardOf(layers, "moe")
+  return {
+    routerLoss: mul(loadBalancingLoss([first, ...others], expertsPerToken, counted), routerLoss.coefficient)
+  }
 }
 
 export const nextTokenLosses = (
@@ -74,7 +89,7 @@ export const nextTokenLosses = (
     ],
     { ahead: further?.ahead ?? 0 }
   )
-  return { ...passed, losses: losses!, further: others }
+  return { ...passed, losses: losses!, further: others, ...routerLossOf(config, passed, data("segmentIds")) }
 }
 
 /** The token of each prediction: all of a row but its first. */

@@ -1,6 +1,7 @@
 /** Parameters from checkpoints in Hugging Face layout to an engine, and back. */
 import { Effect, Schema } from "effect"
 import { nf4Group, quantise } from "../formats/bitsandbytes.ts"
+import type { FileError } from "../formats/fileError.ts"
 import { shorten } from "../formats/safetensors.ts"
 import {
   type SaveOptions,
@@ -98,8 +99,16 @@ export const loadTensor = Effect.fn("loadTensor")(function* (
   tensor: StoredTensor,
   from = 0,
   to = elements(tensor.shape)
-) {
+): Effect.fn.Return<void, EngineError | FileError | TensorFilesError> {
   const whole = from === 0 && to === elements(tensor.shape)
+  if (engine.load !== undefined && tensor.parts !== undefined && whole) {
+    let at = 0
+    for (const part of tensor.parts) {
+      yield* loadTensor(engine, yield* engine.view(buffer, at, part.shape), part)
+      at += elements(part.shape)
+    }
+    return
+  }
   if (engine.load !== undefined && isDirect(tensor.dtype) && tensor.nf4 === undefined && whole)
     return yield* engine.load(buffer, { path: tensor.path, dtype: direct[tensor.dtype], offset: tensor.offset })
   for (let start = from; start < to; start += piece) {

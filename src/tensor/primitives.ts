@@ -51,6 +51,9 @@ const alignmentProblem = (x: Shape, at: Shape, axis: number): string | undefined
 const updatesProblem = (updates: Shape, expected: Shape): string | undefined =>
   sameShape(updates, expected) ? undefined : `updates must be ${text(expected)}, got ${text(updates)}`
 
+/** How many rows each group has: the first belong to the first group, and so on. Together they must not be more than there are. */
+const groupSizes = { name: "the sizes of groups", dtypes: ["i32", "i64"] } as const
+
 const lastTwo = (shape: Shape, transposed: boolean): ReadonlyArray<number> =>
   transposed ? shape.slice(-2).toReversed() : shape.slice(-2)
 
@@ -136,6 +139,26 @@ export const primitives = {
       return typeof batch === "string" ? wrong("leading axes do not broadcast") : [...batch, m, n]
     }
   ),
+  /** (a [n, K], b [G, K, M], sizes [G]): each row times the matrix of its group -> [n, M]; rows behind the last group give 0. With `transposeB`, b is [G, M, K]. */
+  groupedMatmul: declare(
+    { dtypes: floats, operands: ["T", "T", groupSizes], attributes: { transposeB: Schema.Boolean } },
+    ([a, b, sizes], { transposeB }) => {
+      const [n, k] = a.shape
+      const [k2, m] = lastTwo(b.shape, transposeB)
+      const fits = a.shape.length === 2 && b.shape.length === 3 && k === k2 && sameShape(sizes.shape, [b.shape[0]!])
+      return fits
+        ? [n!, m!]
+        : `rows [n, K], matrices ${transposeB ? "[G, M, K]" : "[G, K, M]"} and sizes [G] are needed, got ${text(a.shape)}, ${text(b.shape)} and ${text(sizes.shape)}`
+    }
+  ),
+  /** (a [n, K], b [n, M], sizes [G]): for each group the sum over its rows of a's row, as a column, times b's -> [G, K, M]. The transpose of `groupedMatmul`. */
+  groupedOuter: declare({ dtypes: floats, operands: ["T", "T", groupSizes] }, ([a, b, sizes]) => {
+    const [[n, k], [n2, m], [groups]] = [a.shape, b.shape, sizes.shape]
+    const fits = a.shape.length === 2 && b.shape.length === 2 && n === n2 && sizes.shape.length === 1
+    return fits
+      ? [groups!, k!, m!]
+      : `rows [n, K] and [n, M] and sizes [G] are needed, got ${text(a.shape)}, ${text(b.shape)} and ${text(sizes.shape)}`
+  }),
   sum: reduction(() => undefined),
   /** NaN wins. */
   max: reduction(shape => `there is no largest element along an empty axis of ${text(shape)}`),

@@ -19,7 +19,6 @@ import {
   gatherAlong,
   less,
   log,
-  matmul,
   mul,
   neg,
   pad,
@@ -38,21 +37,10 @@ import {
   sum,
   transpose
 } from "./ops.ts"
-import type { Attributes, Op, Operands, ProgramOp, Results } from "./primitives.ts"
-import { elements, type Tensor } from "./Tensor.ts"
-
-export interface RuleContext<O extends Op> {
-  /** Cotangent of the first output. */
-  readonly g: Tensor
-  readonly inputs: O extends ProgramOp ? Operands<O, Tensor> : ReadonlyArray<Tensor>
-  readonly outputs: O extends ProgramOp ? Results<O, Tensor> : ReadonlyArray<Tensor>
-  readonly attributes: Attributes[O]
-}
-
-/** One entry for each input: computes its cotangent when asked, or undefined. */
-export type Cotangents = ReadonlyArray<(() => Tensor) | undefined>
-
-type Rule<O extends Op> = (context: RuleContext<O>) => Cotangents
+import type { Op } from "./primitives.ts"
+import { groupedMatmulRule, groupedOuterRule, matmulRule } from "./productRules.ts"
+import type { Cotangents, Rule, RuleContext } from "./rule.ts"
+import type { Tensor } from "./Tensor.ts"
 
 /** The cotangent times a factor. */
 const unary =
@@ -84,26 +72,6 @@ const keepDims = (x: Tensor, g: Tensor, axes: ReadonlyArray<number>): Tensor =>
     g,
     x.shape.map((size, axis) => (axes.includes(axis) ? 1 : size))
   )
-
-/** [..., n] as rows of n elements. */
-const flattened = (x: Tensor): Tensor => reshape(x, [elements(x.shape.slice(0, -1)), x.shape.at(-1)!])
-
-const matmulRule: Rule<"matmul"> = ({ attributes: { transposeA, transposeB }, g, inputs: [a, b] }) => {
-  const left = (): Tensor =>
-    transposeA ? matmul(b, g, { transposeA: transposeB, transposeB: true }) : matmul(g, b, { transposeB: !transposeB })
-  const right = (): Tensor => {
-    if (b.rank === 2 && a.rank > 2 && !transposeA) {
-      // A weight under a batch: one product over all rows instead of one for each batch entry and a sum.
-      const rows = flattened(a)
-      const gRows = flattened(g)
-      return transposeB ? matmul(gRows, rows, { transposeA: true }) : matmul(rows, gRows, { transposeA: true })
-    }
-    return transposeB
-      ? matmul(g, a, { transposeA: true, transposeB: transposeA })
-      : matmul(a, g, { transposeA: !transposeA })
-  }
-  return [() => sumTo(left(), a.shape), () => sumTo(right(), b.shape)]
-}
 
 const rmsNormRule: Rule<"rmsNorm"> = ({ attributes: { epsilon }, g, inputs: [x, weight] }) => {
   const inverse = rsqrt(add(mean(square(x), -1, { keepDims: true }), epsilon))
@@ -214,6 +182,8 @@ export const rules: { readonly [O in Op]: Rule<O> } = {
   ],
 
   matmul: matmulRule,
+  groupedMatmul: groupedMatmulRule,
+  groupedOuter: groupedOuterRule,
   sum: ({ attributes: { axes }, g, inputs: [x] }) => [() => broadcastTo(keepDims(x, g, axes), x.shape)],
   max: ({ attributes: { axes }, g, inputs: [x], outputs: [y] }) => [
     () => {

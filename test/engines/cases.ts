@@ -23,9 +23,11 @@ export interface Case {
   readonly ulps: number
 }
 
-/** Indices lie within the axis of the first operand; keys and packed bytes are any. */
-const fillOf = (name: string, { attributes, shapes: [x] }: Drawn<"gather">): Fill => {
+/** Indices lie within the axis of the first operand, groups have no more rows than there are; keys and packed bytes are any. */
+const fillOf = (name: string, { attributes, shapes }: Drawn<"gather">): Fill => {
+  const [x] = shapes
   if (name === "indices") return { below: x[attributes.axis]! }
+  if (name === "the sizes of groups") return { below: Math.floor(x[0]! / shapes.at(-1)![0]!) + 1 }
   return name === "the key" ? { below: 2 ** 32 } : name === "packed" ? { below: 256 } : "normal"
 }
 

@@ -149,6 +149,14 @@ const takenAlong = (c: Choices) => {
   return { attributes: { axis }, x: shape.with(axis, c.size(1)), at }
 }
 
+/** Rows in groups, of which some have none; sometimes rows for many groups. */
+const grouped = (c: Choices) => ({
+  n: c.turn([c.size(), 23, 64], 2),
+  groups: c.turn([c.size(), 3, 9], 2),
+  k: c.turn([c.size(), 17], 3),
+  m: c.turn([c.size(), 7], 3)
+})
+
 /** Any shape, or a part of it, and attributes for it. */
 const moved = <A>(attributesOf: (c: Choices, shape: Shape) => A, part = false) => ({
   draw: (c: Choices): { readonly shapes: readonly [Shape]; readonly attributes: A } => {
@@ -221,6 +229,23 @@ export const samples: { readonly [O in ProgramOp]: Sample<O> } = {
         ],
         attributes: { transposeA, transposeB }
       }
+    }
+  },
+  groupedMatmul: {
+    ulps: 32,
+    rounds: 24,
+    draw: c => {
+      const transposeB = c.turn([false, true])
+      const { groups, k, m, n } = grouped(c)
+      return { shapes: [[n, k], [groups, ...(transposeB ? [m, k] : [k, m])], [groups]], attributes: { transposeB } }
+    }
+  },
+  groupedOuter: {
+    ulps: 32,
+    rounds: 24,
+    draw: c => {
+      const { groups, k, m, n } = grouped(c)
+      return { shapes: [[n, k], [n, m], [groups]], attributes: {} }
     }
   },
   sum: reduction(0, 64),

@@ -1,6 +1,7 @@
 /** A forward pass of a decoder for one document, in plain float64 loops written from the equations: nothing is shared with src/. */
 import type { ModelConfig } from "../../src/models/config.ts"
 import type { GatedDeltaNet } from "../../src/models/layers/gatedDeltaNet.ts"
+import type { MixtureOfExperts } from "../../src/models/layers/moe.ts"
 import type { Norm } from "../../src/models/layers/norm.ts"
 import type { SelfAttention } from "../../src/models/layers/selfAttention.ts"
 import { asHeads, recurrence, type Vector } from "./layers/gatedDelta.ts"
@@ -133,6 +134,41 @@ const attention = (
   })
 }
 
+const swiglu = (x: Vector, gate: Matrix, up: Matrix, down: Matrix): Vector => {
+  const u = apply(up, x)
+  return apply(
+    down,
+    apply(gate, x).map((g, i) => silu(g) * u[i]!)
+  )
+}
+
+/** down(silu(gate x) up x), of the module of this name. */
+const ofModule = (x: Vector, weight: Weight, module: string): Vector => {
+  const [gate, up] = ["gate", "up"].map(name => rows(weight(`${module}.${name}_proj.weight`), x.length))
+  return swiglu(x, gate!, up!, rows(weight(`${module}.down_proj.weight`), gate!.length))
+}
+
+/** All experts computed, and those that a token is not sent to weighted with 0. */
+const experts = (
+  { experts: count, expertsPerToken: k, intermediateSize: size }: MixtureOfExperts,
+  x: Vector,
+  w: Weight
+) => {
+  const d = x.length
+  const scores = apply(rows(w("mlp.gate.weight"), d), x)
+  const e = scores.map(score => Math.exp(score - Math.max(...scores)))
+  const least = e.toSorted((a, b) => b - a)[k - 1]!
+  const chosen = e.map(value => (value >= least ? value : 0))
+  const total = chosen.reduce((sum, value) => sum + value, 0)
+  const [inwards, back] = [rows(w("mlp.experts.gate_up_proj"), d), rows(w("mlp.experts.down_proj"), size)]
+  const [gate] = apply(rows(w("mlp.shared_expert_gate.weight"), d), x)
+  const shared = ofModule(x, w, "mlp.shared_expert").map(value => value * sigmoid(gate!))
+  return Array.from({ length: count }, (_, n) => {
+    const own = inwards.slice(2 * size * n, 2 * size * (n + 1))
+    return swiglu(x, own.slice(0, size), own.slice(size), back.slice(d * n, d * (n + 1)))
+  }).reduce((sum, y, n) => sum.map((value, c) => value + (chosen[n]! / total) * y[c]!), shared)
+}
+
 /** Hidden states (embeddings, then each layer's output) and logits of every position. */
 export const bruteForward = (
   config: ModelConfig,
@@ -166,14 +202,10 @@ export const bruteForward = (
     const normed = x.map(row => norm(row, w("input_layernorm.weight"), kind))
     const mixed = mixer.kind === "attention" ? attention(mixer, normed, w, sees) : scanned(mixer, normed, w)
     const attended = x.map((row, i) => row.map((value, c) => value + mixed[i]![c]!))
-    const [gate, up] = ["gate", "up"].map(name => rows(w(`mlp.${name}_proj.weight`), d))
-    const down = rows(w("mlp.down_proj.weight"), feedForward.intermediateSize)
     x = attended.map(row => {
-      const input = norm(row, w("post_attention_layernorm.weight"), kind)
-      const u = apply(up!, input)
-      const inner = apply(gate!, input).map((g, i) => silu(g) * u[i]!)
-      const projected = apply(down, inner)
-      return row.map((value, c) => value + projected[c]!)
+      const entering = norm(row, w("post_attention_layernorm.weight"), kind)
+      const fed = feedForward.kind === "moe" ? experts(feedForward, entering, w) : ofModule(entering, w, "mlp")
+      return row.map((value, c) => value + fed[c]!)
     })
     states.push(x)
   }

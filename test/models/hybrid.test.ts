@@ -3,7 +3,7 @@ import { describe, expect, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { makeOrt } from "../../src/engines/ort/ort.ts"
 import { evaluateTensors, type Values } from "../../src/engines/reference/evaluate.ts"
-import { hybridBidirectionals, type ModelConfig, parameterSpecs } from "../../src/models/config.ts"
+import { countParameters, hybridBidirectionals, type ModelConfig, parameterSpecs } from "../../src/models/config.ts"
 import { forward, type ForwardOptions, logits, weightsOf } from "../../src/models/decoder.ts"
 import { mixerOf } from "../../src/models/layers/layer.ts"
 import { trainingFlops } from "../../src/models/flops.ts"
@@ -15,7 +15,7 @@ import { makeProgram } from "../../src/tensor/Program.ts"
 import { normals, randomKey } from "../../src/tensor/random.ts"
 import { elements } from "../../src/tensor/Tensor.ts"
 import { runOnce } from "../engines/runOnce.ts"
-import { hybridConfig } from "../support/tinyModel.ts"
+import { expertsConfig, hybridConfig } from "../support/tinyModel.ts"
 import { bruteForward } from "./bruteForce.ts"
 
 const configs: { readonly [name: string]: ModelConfig } = {
@@ -29,7 +29,8 @@ const configs: { readonly [name: string]: ModelConfig } = {
     num_hidden_layers: 2
   }),
   "both scans, blocks of 3": hybridConfig({ hybrid_bidirectional: "two_scan", attention_block_size: 3 }),
-  "attention alone, blocks of 3": hybridConfig({ attention_block_size: 3 })
+  "attention alone, blocks of 3": hybridConfig({ attention_block_size: 3 }),
+  "experts, both scans": expertsConfig({ hybrid_bidirectional: "two_scan" })
 }
 
 const weightValues = (config: ModelConfig): { readonly [name: string]: Float32Array } =>
@@ -167,12 +168,15 @@ describe("hybrid decoders", () => {
     Effect.scoped(
       Effect.gen(function* () {
         const engine = yield* makeOrt({ threads: 2 })
-        const config = hybridConfig()
-        const rows = [0, 1].map(r => Array.from({ length: 70 }, (_, i) => (i * i + 3 * i + 5 * r) % config.vocabSize))
-        const traced = trace(config, rows, { causal: true })
-        const { logits: actual } = yield* runOnce(engine, makeProgram({ logits: traced.logits }), traced.values)
-        const expected = rows.flatMap(row => bruteForward(config, key => weightValues(config)[key]!, row, true).logits)
-        expect(farthest(actual!, expected.flat())).toBeLessThan(1e-4)
+        for (const config of [hybridConfig(), expertsConfig()]) {
+          const rows = [0, 1].map(r => Array.from({ length: 70 }, (_, i) => (i * i + 3 * i + 5 * r) % config.vocabSize))
+          const traced = trace(config, rows, { causal: true })
+          const { logits: actual } = yield* runOnce(engine, makeProgram({ logits: traced.logits }), traced.values)
+          const expected = rows.flatMap(
+            row => bruteForward(config, key => weightValues(config)[key]!, row, true).logits
+          )
+          expect(farthest(actual!, expected.flat())).toBeLessThan(1e-4)
+        }
       })
     )
   )
@@ -193,5 +197,11 @@ describe("hybrid decoders", () => {
       const back = scans + 3 * 3 * 2 * ((2 * keyHeads * keyDim + valueHeads * valueDim) * kernelSize + valueDim) * 8
       expect(trainingFlops(both, [5, 3], { causal: false })).toBe(choice === "two_scan" ? oneWay + back : oneWay)
     }
+    // Each of four layers has three experts of three matrices that a token is not sent to.
+    const withExperts = expertsConfig()
+    const total = parameterSpecs(withExperts).reduce((all, { shape }) => all + elements(shape), 0)
+    expect(countParameters(withExperts)).toBe(total)
+    const idle = 4 * 3 * 3 * 6 * withExperts.hiddenSize
+    expect(trainingFlops(withExperts, [5, 3], { causal: true })).toBe(3 * 2 * (total - idle) * 8 + attention + scans)
   })
 })

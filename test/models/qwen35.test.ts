@@ -162,7 +162,7 @@ describe("the configuration of Qwen3.5", () => {
     expect(problem({ ...whole27B, text_config: undefined })).toMatch(/text_config/)
     // A relative with another layout of weights.
     expect(changed({ model_type: "qwen3_next" })).toBe(
-      'config.json: model_type is "qwen3_next"; supported is "qwen2", "qwen3", "qwen3_5", "qwen3_5_text"'
+      'config.json: model_type is "qwen3_next"; supported is "qwen2", "qwen3", "qwen3_5", "qwen3_5_text", "qwen3_5_moe", "qwen3_5_moe_text"'
     )
   })
 })

@@ -7,11 +7,12 @@ import { type ModelConfig, parameterSpecs } from "../../src/models/config.ts"
 import { allocateParameters, initialise, initialValues } from "../../src/models/parameters.ts"
 import { randomKey, uniformAt } from "../../src/tensor/random.ts"
 import { bruteForward } from "../models/bruteForce.ts"
-import { hybridConfig, modelConfig } from "../support/tinyModel.ts"
+import { expertsConfig, hybridConfig, modelConfig } from "../support/tinyModel.ts"
 
 const configs: { readonly [name: string]: ModelConfig } = {
   Qwen3: modelConfig({ heads: 4, keyValueHeads: 2, vocabSize: 23, initializerRange: 0.6 }),
-  "Qwen3.5": hybridConfig({ vocab_size: 23, initializer_range: 0.6 })
+  "Qwen3.5": hybridConfig({ vocab_size: 23, initializer_range: 0.6 }),
+  "Qwen3.5 with experts": expertsConfig({ vocab_size: 23, initializer_range: 0.6 })
 }
 
 /** Decodes without a cache: all of the text again for every token, from the equations. */

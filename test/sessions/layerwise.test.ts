@@ -17,13 +17,14 @@ import { causalObjective } from "../../src/methods/causal/objective.ts"
 import { allocateTraining, makeTrainer } from "../../src/training/trainer.ts"
 import { temporaryDirectory } from "../support/inProcess.ts"
 import { bruteForward } from "../models/bruteForce.ts"
-import { hybridConfig, modelConfig } from "../support/tinyModel.ts"
+import { expertsConfig, hybridConfig, modelConfig } from "../support/tinyModel.ts"
 
 const base = { layers: 3, heads: 4, keyValueHeads: 2, vocabSize: 23, initializerRange: 0.5 }
 const configs: { readonly [name: string]: ModelConfig } = {
   "Qwen3, tied": modelConfig(base),
   "Qwen2, untied": modelConfig({ ...base, family: "qwen2", tiedHead: false, layers: 2 }),
-  "Qwen3.5": hybridConfig({ vocab_size: 23, initializer_range: 0.5 })
+  "Qwen3.5": hybridConfig({ vocab_size: 23, initializer_range: 0.5 }),
+  "Qwen3.5 with experts": expertsConfig({ vocab_size: 23, initializer_range: 0.5 })
 }
 
 let directory: ReturnType<typeof temporaryDirectory>

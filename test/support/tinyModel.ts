@@ -75,6 +75,17 @@ export const hybridConfig = (changes: { readonly [field: string]: unknown } = {}
     })
   )
 
+/** The same with experts. */
+export const expertsConfig = (changes: { readonly [field: string]: unknown } = {}): ModelConfig =>
+  hybridConfig({
+    model_type: "qwen3_5_moe_text",
+    num_experts: 5,
+    num_experts_per_tok: 2,
+    moe_intermediate_size: 6,
+    shared_expert_intermediate_size: 7,
+    ...changes
+  })
+
 export const tinyConfig = modelConfig({ vocabSize: 2048, ropeTheta: 10_000 })
 const seed = 5
 

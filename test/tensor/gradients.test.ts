@@ -37,6 +37,8 @@ const two = (f: (a: Tensor, b: Tensor) => Tensor, domain?: Case["domain"]): Read
   ].map(shapes => ({ shapes, f: (a, b) => f(a!, b!), ...(domain === undefined ? {} : { domain }) }))
 const indices = (shape: Shape, ...values: ReadonlyArray<number>): Tensor =>
   ops.constant(Int32Array.from(values), "i32", shape)
+/** Of six rows: one group without any, and a row behind all. */
+const groups = indices([4], 2, 0, 1, 2)
 const mask = ops.constant(Uint8Array.from([1, 0, 1]), "bool", [3])
 
 /** Products of matrices under every combination of transposes and batch axes. */
@@ -86,6 +88,19 @@ const cases: { readonly [op in Op]?: ReadonlyArray<Case> } = {
   minimum: two(ops.minimum),
   select: two((a, b) => ops.select(mask, ops.broadcastTo(a, [4, 2, 3]), b)).slice(1, 3),
   matmul: matmuls,
+  groupedMatmul: [false, true].map(transposeB => ({
+    shapes: [[6, 3], transposeB ? [4, 2, 3] : [4, 3, 2]],
+    f: (a, b) => ops.groupedMatmul(a!, b!, groups, { transposeB })
+  })),
+  groupedOuter: [
+    {
+      shapes: [
+        [6, 3],
+        [6, 2]
+      ],
+      f: (a, b) => ops.groupedOuter(a!, b!, groups)
+    }
+  ],
   sum: [
     ...one(x => ops.sum(x)),
     ...one(x => ops.sum(x, [0, 2], { keepDims: true }), undefined, [2, 3, 4]),

@@ -7,7 +7,7 @@ import { makeReference } from "../../src/engines/reference/reference.ts"
 import { type ParameterSpec, untrained } from "../../src/models/parameters.ts"
 import { matmulFlops } from "../../src/tensor/flops.ts"
 import { gradients } from "../../src/tensor/autodiff.ts"
-import { input, matmul, mul, sub, sum } from "../../src/tensor/ops.ts"
+import { groupedMatmul, input, matmul, mul, sub, sum } from "../../src/tensor/ops.ts"
 import { makeProgram } from "../../src/tensor/Program.ts"
 import { train, type Training, UpdateSettings } from "../../src/training/loop.ts"
 import type { ObjectiveState, Objective } from "../../src/training/objective.ts"
@@ -120,4 +120,8 @@ it("the operations of matrix products are counted, forward and backward", () => 
   expect(matmulFlops(makeProgram({ product }))).toBe(2 * 2 * 5 * 3 * 7)
   const [ga, gb] = gradients(sum(mul(product, product)), [a, b])
   expect(matmulFlops(makeProgram({ ga: ga!, gb: gb! }))).toBe(3 * 2 * 2 * 5 * 3 * 7)
+  // Rows of groups, each with one matrix of eight.
+  const grouped = groupedMatmul(a, input("c", "f32", [8, 3, 7]), input("sizes", "i32", [8]))
+  const [gc] = gradients(sum(mul(grouped, grouped)), [a])
+  expect(matmulFlops(makeProgram({ grouped, gc: gc! }))).toBe(2 * 2 * 5 * 3 * 7)
 })

@@ -3,7 +3,7 @@ import type { DType } from "../../tensor/dtype.ts"
 import type { Attributes, Operands, ProgramOp } from "../../tensor/primitives.ts"
 import type { ValueType } from "../../tensor/Program.ts"
 import type { Shape } from "../../tensor/Tensor.ts"
-import { type OnnxAttribute, type OnnxModel, type OnnxType, onnxTypes } from "./onnx.ts"
+import { type InnerValue, type OnnxAttribute, type OnnxModel, type OnnxType, onnxTypes, Subgraph } from "./onnx.ts"
 
 type Mutable<T> = { -readonly [K in keyof T]: T[K] extends ReadonlyArray<infer E> ? Array<E> : T[K] }
 
@@ -28,6 +28,20 @@ export class Builder {
   }
   one(op: string, inputs: ReadonlyArray<string>, attributes: { readonly [name: string]: OnnxAttribute } = {}): string {
     return this.node(op, inputs, attributes)[0]!
+  }
+  /** A graph within a node: the nodes that `body` adds, given its inputs. */
+  within(
+    inputs: ReadonlyArray<Omit<InnerValue, "name">>,
+    outputs: ReadonlyArray<Omit<InnerValue, "name">>,
+    body: (...inputs: ReadonlyArray<string>) => ReadonlyArray<string>
+  ): Subgraph {
+    const around = this.model.nodes
+    this.model.nodes = []
+    const given = inputs.map(each => ({ ...each, name: this.name() }))
+    const made = body(...given.map(({ name }) => name))
+    const { nodes } = this.model
+    this.model.nodes = around
+    return new Subgraph({ nodes, inputs: given, outputs: outputs.map((each, i) => ({ ...each, name: made[i]! })) })
   }
   reshape(x: string, shape: Shape): string {
     return this.one("Reshape", [x, this.i64(shape)])

@@ -27,7 +27,12 @@ export const scatterAdd: Lower<"scatterAdd"> = ({ attributes: { axis }, b, input
 }
 
 /** For the processor: the product of operands that are transposed on the way. */
-const fusedMatmul = (b: Builder, x: string, y: string, { transposeA, transposeB }: Attributes["matmul"]): string =>
+export const fusedMatmul = (
+  b: Builder,
+  x: string,
+  y: string,
+  { transposeA, transposeB }: Attributes["matmul"]
+): string =>
   b.node(
     "FusedMatMul",
     [x, y],

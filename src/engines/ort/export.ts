@@ -2,7 +2,7 @@
 import type { HostArray } from "../../tensor/dtype.ts"
 import type { Program, ValueId } from "../../tensor/Program.ts"
 import { lowerSegment } from "./lower.ts"
-import { encodeModel, type OnnxModel } from "./onnx.ts"
+import { encodeModel, type OnnxModel, withInputs } from "./onnx.ts"
 import { segmentsOf } from "./segments.ts"
 
 /** Files of the format hold less than 2 GiB. */
@@ -39,7 +39,7 @@ export const exportOnnx = (program: Program, values: { readonly [input: string]:
   if (size > longestFile)
     throw new Error(`the weights have ${size} bytes; an ONNX file holds less than ${longestFile + 1}`)
   const exported = {
-    nodes: model.nodes.map(node => ({ ...node, inputs: node.inputs.map(named), outputs: node.outputs.map(named) })),
+    nodes: withInputs(model.nodes, named).map(node => ({ ...node, outputs: node.outputs.map(named) })),
     constants: [...model.constants, ...constants],
     inputs: ports.filter(({ name }) => values[name] === undefined),
     outputs: model.outputs.map(port => ({ ...port, name: named(port.name) }))

@@ -4,6 +4,7 @@ import { sameShape } from "../../tensor/shape.ts"
 import { elements } from "../../tensor/Tensor.ts"
 import { carrier, type Lower, type Lowering } from "./builder.ts"
 import { columnSum, dequantiseNf4, logSoftmax, matmul, random, rotate, scatterAdd, sine } from "./expansions.ts"
+import { groupedMatmul, groupedOuter } from "./grouped.ts"
 import { Float } from "./onnx.ts"
 
 const plain =
@@ -139,6 +140,8 @@ export const lowerings: { readonly [O in ProgramOp]: Lower<O> } = {
   },
 
   matmul,
+  groupedMatmul,
+  groupedOuter,
   sum,
   max,
   argmax: ({ attributes: { axis }, b, inputs }) => b.one("ArgMax", inputs, { axis, keepdims: 0 }),

@@ -13,7 +13,26 @@ export class Float {
   }
 }
 
-export type OnnxAttribute = number | string | Float | ReadonlyArray<number>
+/** A value of a graph within a node: a scalar, a tensor whose sizes come out when the model runs, or a list of such. */
+export interface InnerValue {
+  readonly name: string
+  readonly type: OnnxType
+  readonly kind: "scalar" | "tensor" | "sequence"
+}
+
+/** A graph within a node, the body of a loop; it may use the values around it. */
+export class Subgraph {
+  readonly nodes: ReadonlyArray<OnnxNode>
+  readonly inputs: ReadonlyArray<InnerValue>
+  readonly outputs: ReadonlyArray<InnerValue>
+  constructor({ inputs, nodes, outputs }: Pick<Subgraph, "inputs" | "nodes" | "outputs">) {
+    this.nodes = nodes
+    this.inputs = inputs
+    this.outputs = outputs
+  }
+}
+
+export type OnnxAttribute = number | string | Float | Subgraph | ReadonlyArray<number>
 
 export interface OnnxNode {
   readonly op: string
@@ -37,6 +56,21 @@ export interface OnnxModel {
   readonly inputs: ReadonlyArray<OnnxValue>
   readonly outputs: ReadonlyArray<OnnxValue>
 }
+
+/** Nodes that take some values under other names, also in graphs within them. */
+export const withInputs = (nodes: ReadonlyArray<OnnxNode>, named: (name: string) => string): ReadonlyArray<OnnxNode> =>
+  nodes.map(node => ({
+    ...node,
+    inputs: node.inputs.map(named),
+    attributes: Object.fromEntries(
+      Object.entries(node.attributes).map(([name, attribute]) => [
+        name,
+        attribute instanceof Subgraph
+          ? new Subgraph({ ...attribute, nodes: withInputs(attribute.nodes, named) })
+          : attribute
+      ])
+    )
+  }))
 
 /** One operator on vectors x0, x1 … of any length, and on further inputs, i64 [1], by name. */
 export const vectorModel = (
@@ -114,12 +148,34 @@ const writeNode = (writer: BinaryWriter, { attributes, domain, inputs, op, outpu
       else if (typeof attribute === "string") {
         text(writer, 4, attribute)
         writer.tag(20, WireType.Varint).int32(3)
+      } else if (attribute instanceof Subgraph) {
+        message(writer, 6, () => subgraph(writer, attribute))
+        writer.tag(20, WireType.Varint).int32(5)
       } else {
         for (const element of attribute) writer.tag(8, WireType.Varint).int64(element)
         writer.tag(20, WireType.Varint).int32(7)
       }
     })
   if (domain !== "") text(writer, 7, domain)
+}
+
+const subgraph = (writer: BinaryWriter, { inputs, nodes, outputs }: Subgraph): void => {
+  for (const node of nodes) message(writer, 1, () => writeNode(writer, node))
+  text(writer, 2, "body")
+  for (const input of inputs) message(writer, 11, () => innerValue(writer, input))
+  for (const output of outputs) message(writer, 12, () => innerValue(writer, output))
+}
+
+const innerValue = (writer: BinaryWriter, { kind, name, type }: InnerValue): void => {
+  const tensor = (): void =>
+    message(writer, 1, () => {
+      writer.tag(1, WireType.Varint).int32(onnxTypes[type])
+      // No sizes are those of a scalar; where sizes are not known, they are not there at all.
+      if (kind === "scalar") message(writer, 2, () => {})
+    })
+  text(writer, 1, name)
+  // `TypeProto.Sequence.elem_type`
+  message(writer, 2, () => (kind === "sequence" ? message(writer, 4, () => message(writer, 1, tensor)) : tensor()))
 }
 
 const value = (writer: BinaryWriter, { name, shape, type }: OnnxValue): void => {

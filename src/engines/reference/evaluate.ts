@@ -11,7 +11,8 @@ import {
 } from "../../tensor/dtype.ts"
 import { makeProgram, type Program } from "../../tensor/Program.ts"
 import { elements, type Tensor } from "../../tensor/Tensor.ts"
-import { apply, type Elements, type Operand } from "./kernels.ts"
+import type { Elements, Operand } from "./kernel.ts"
+import { apply } from "./kernels.ts"
 
 /** The number that a dtype can hold nearest to a number. */
 const roundTo: { readonly [D in DType]: (value: number) => number } = {

@@ -5,25 +5,13 @@
 import { isInteger } from "../../tensor/dtype.ts"
 import { nf4Codes } from "../../tensor/nf4.ts"
 import type { Instruction, ValueType } from "../../tensor/Program.ts"
-import type { Attributes, Operands, ProgramOp } from "../../tensor/primitives.ts"
+import type { ProgramOp } from "../../tensor/primitives.ts"
 import { uniformAt } from "../../tensor/random.ts"
 import { rowMajorStrides } from "../../tensor/shape.ts"
 import { elements } from "../../tensor/Tensor.ts"
+import type { Elements, Kernel, Operand } from "./kernel.ts"
+import { groupedMatmul, groupedOuter, matmul } from "./products.ts"
 import { alongAxis, indices, sources, takeAlong, takeEach } from "./walks.ts"
-
-/** Elements in row-major order. */
-export type Elements = Float64Array<ArrayBuffer>
-
-export interface Operand extends ValueType {
-  readonly data: Elements
-}
-
-/** One result, or all of several. `out`: the type of the first. */
-type Kernel<O extends ProgramOp> = (
-  inputs: Operands<O, Operand>,
-  attributes: Attributes[O],
-  out: ValueType
-) => Elements | ReadonlyArray<Elements>
 
 const unary =
   (f: (x: number) => number): Kernel<"exp"> =>
@@ -136,27 +124,9 @@ export const kernels: { readonly [O in ProgramOp]: Kernel<O> } = {
     return Float64Array.from(ic, (i, n) => (condition.data[i] !== 0 ? a.data[ia[n]!]! : b.data[ib[n]!]!))
   },
 
-  matmul: ([a, b], { transposeA, transposeB }, out) => {
-    const shape = out.shape
-    const batch = shape.slice(0, -2)
-    const [m, n] = shape.slice(-2) as [number, number]
-    const k = a.shape.at(transposeA ? -2 : -1)!
-    const startsA = sources(a.shape.slice(0, -2), batch)
-    const startsB = sources(b.shape.slice(0, -2), batch)
-    const result = new Float64Array(elements(shape))
-    for (let s = 0; s < elements(batch); s++)
-      for (let i = 0; i < m; i++)
-        for (let j = 0; j < n; j++) {
-          let sum = 0
-          for (let l = 0; l < k; l++) {
-            const x = a.data[startsA[s]! * m * k + (transposeA ? l * m + i : i * k + l)]!
-            const y = b.data[startsB[s]! * k * n + (transposeB ? j * k + l : l * n + j)]!
-            sum += x * y
-          }
-          result[(s * m + i) * n + j] = sum
-        }
-    return result
-  },
+  matmul,
+  groupedMatmul,
+  groupedOuter,
   sum: reduce(0, (a, b) => a + b),
   max: reduce(-Infinity, largest),
   argmax: ([x], { axis }) => {

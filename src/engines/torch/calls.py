@@ -80,7 +80,7 @@ class Call:
     """An executable on its buffers. On CUDA what it launches is recorded at its third run and replayed from then on."""
 
     def __init__(self, executable, inputs, outputs, halves, capture):
-        self.outputs, self.capture = outputs, capture
+        self.outputs, self.capture = outputs, None if executable.waits else capture
         self.halves = [halves.of(inputs[i], executable.precision.half) for i in executable.halves]
         arguments = [*inputs, *(half.tensor for half in self.halves)]
         # Uncompiled, results are in memory of their own anyhow.

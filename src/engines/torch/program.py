@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from fusion import ATTENTION, fuse_attention
+from grouped import grouped_matmul, grouped_outer
 from ops import DTYPES, NF4_CODES, OPS, RESULTS, after, attention, dequantise_nf4, matmul
 from torch import fx
 
@@ -26,6 +27,10 @@ PRECISIONS = {
 }
 
 
+# Products, and how many of their operands, from the first, are multiplied.
+PRODUCTS = {"matmul": 2, "groupedMatmul": 2, "groupedOuter": 2, ATTENTION: 3}
+
+
 def pick(values, i):
     return values[i]
 
@@ -38,6 +43,8 @@ class Executable:
         self.device, self.compiled, self.precision = device, compiled, precision
         self.graph, self.root = fx.Graph(), torch.nn.Module()
         instructions = fuse_attention(program)
+        # Such products read on the host how many rows each group has.
+        self.waits = any(instruction["op"].startswith("grouped") for instruction, _ in instructions)
         inputs = program["inputs"]
         values = {i: self.graph.placeholder(f"input_{i}") for i in range(len(inputs))}
         self.halves = self.multiplied(inputs, instructions)
@@ -65,8 +72,7 @@ class Executable:
             return []
         read = set()
         for instruction, _ in instructions:
-            if instruction["op"] in ("matmul", ATTENTION):
-                read.update(instruction["inputs"][: 2 if instruction["op"] == "matmul" else 3])
+            read.update(instruction["inputs"][: PRODUCTS.get(instruction["op"], 0)])
         return [i for i, each in enumerate(inputs) if i in read and each["dtype"] == "f32"]
 
     def apply(self, instruction, operands, halves):
@@ -76,12 +82,16 @@ class Executable:
         def call(function, *arguments):
             return self.graph.call_function(function, arguments)
 
-        if op in ("matmul", ATTENTION):
-            products = 2 if op == "matmul" else 3
+        if op in PRODUCTS:
+            products = PRODUCTS[op]
             rounded = [half or operand for half, operand in zip(halves[:products], operands[:products])]
             precision = (self.precision.half, any(half is not None for half in halves[:products]))
             if op == "matmul":
                 return [call(matmul, *rounded, attributes["transposeA"], attributes["transposeB"], *precision)]
+            if op == "groupedMatmul":
+                return [call(grouped_matmul, *rounded, operands[2], attributes["transposeB"], *precision)]
+            if op == "groupedOuter":
+                return [call(grouped_outer, *rounded, operands[2], *precision)]
             mask = operands[3] if len(operands) > 3 else None
             return [call(attention, *rounded, mask, attributes["byHead"], *precision, self.precision.tf32)]
         if op == "iota":

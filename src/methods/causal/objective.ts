@@ -12,7 +12,7 @@ import {
   nextTokenLosses,
   nextTokens
 } from "../../models/nextTokenLoss.ts"
-import { mul, sum } from "../../tensor/ops.ts"
+import { add, mul, sum } from "../../tensor/ops.ts"
 import { type Averaging, normalisers, type Objective } from "../../training/objective.ts"
 
 export interface CausalSettings {
@@ -38,8 +38,12 @@ export const causalObjective = (config: ModelConfig, settings: CausalSettings): 
       weights: { dtype: "f32", shape: [predictionCount(shape)] }
     },
     losses: (parameter, data, options) => {
-      const { losses } = nextTokenLosses(config, parameter, data, { causal: true, ...options })
-      return { loss: sum(mul(losses, data("weights"))) }
+      const { losses, routerLoss } = nextTokenLosses(config, parameter, data, { causal: true, ...options })
+      const loss = sum(mul(losses, data("weights")))
+      if (routerLoss === undefined) return { loss }
+      // Counts as much in the step as the micro-batch's predictions do.
+      const router = mul(routerLoss, sum(data("weights")))
+      return { loss: add(loss, router), router }
     },
     microBatches: step =>
       Effect.sync(() => {

@@ -1,7 +1,7 @@
 /** What the dense families of Qwen share: layers that are all alike, of attention and SwiGLU. */
 import { Effect, Schema } from "effect"
 import { type ModelConfig, type ModelConfigError, refuse } from "../config.ts"
-import { mixerOf } from "../layers/layer.ts"
+import { feedForwardOf, mixerOf } from "../layers/layer.ts"
 import type { SelfAttention } from "../layers/selfAttention.ts"
 import { common, commonFields, makeFamily, Size, withDefault } from "./family.ts"
 import { refusedRope, ropeFields, ropeTheta } from "./rope.ts"
@@ -76,11 +76,10 @@ export const denseFamily = <Name extends string>({
         return { family: name, ...shared, layers: Array.from({ length: fields.num_hidden_layers }, () => layer) }
       }),
     write: ({ hiddenSize, initializerRange, layers, norm, tiedHead, vocabSize }) => {
-      const { feedForward } = layers[0]!
       const mixer = mixerOf(layers, "attention")
       return {
         hidden_size: hiddenSize,
-        intermediate_size: feedForward.intermediateSize,
+        intermediate_size: feedForwardOf(layers, "swiglu").intermediateSize,
         num_hidden_layers: layers.length,
         num_attention_heads: mixer.heads,
         num_key_value_heads: mixer.keyValueHeads,

@@ -1,5 +1,6 @@
 /** What a family of models is: the fields of its `config.json`, how they become layers, and what is written back. */
 import { Effect, Schema } from "effect"
+import type { StoredTensors } from "../../formats/tensorFiles.ts"
 import { type ModelConfig, ModelConfigError } from "../config.ts"
 
 export interface Family {
@@ -14,6 +15,8 @@ export interface Family {
     readonly ours: (stored: string) => string | undefined
     readonly stored: (ours: string) => string
   }
+  /** By our names, tensors of which checkpoints hold several where there is one here. */
+  readonly stacked?: (tensors: StoredTensors) => Effect.Effect<StoredTensors, ModelConfigError>
   /** Fields from which `read` makes the same again, and those that others need to know. */
   readonly write: (config: ModelConfig) => { readonly [field: string]: unknown }
 }

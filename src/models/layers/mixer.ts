@@ -39,6 +39,8 @@ export interface LayerContext extends AttentionContext {
    * documents, beyond whose end a token does not see.
    */
   readonly bothWays?: { readonly segmentIds: Tensor | undefined } | undefined
+  /** Told of the router logits [tokens, experts] of a layer that has experts (moe.ts), while it is traced. */
+  readonly onRouterLogits?: (logits: Tensor) => void
   /** Left out: the pass begins with the first token, and nothing comes after its last. */
   readonly cache?: LayerCache
 }
@@ -46,8 +48,13 @@ export interface LayerContext extends AttentionContext {
 /** x [B, L, d] -> [B, L, d], in some pass. What the pass alone decides is computed when it is given, and never again in a backward pass. */
 export type Layer = (context: LayerContext) => (x: Tensor) => Tensor
 
+interface Idle {
+  /** Of its weights so many are not multiplied with a token, because others are chosen for it. Left out: none. */
+  readonly idle?: number
+}
+
 /** A layer, or its mixer. */
-export interface Mixer extends Part<Layer> {
+export interface Mixer extends Part<Layer>, Idle {
   /** What it keeps of the tokens that it has read, so that the next need not read them again. */
   readonly cache: (shape: CacheShape) => ReadonlyArray<CacheSpec>
   /**
@@ -58,4 +65,6 @@ export interface Mixer extends Part<Layer> {
 }
 
 /** x [..., d] -> [..., d]. */
-export type FeedForward = (x: Tensor) => Tensor
+export type FeedForward = (x: Tensor, onRouterLogits?: LayerContext["onRouterLogits"]) => Tensor
+
+export interface FeedForwardPart extends Part<FeedForward>, Idle {}

@@ -1,21 +1,27 @@
 /** The feed-forward network down(silu(gate x) * up x) (Shazeer 2020). */
 import { silu } from "../../tensor/composites.ts"
 import { mul } from "../../tensor/ops.ts"
+import type { Tensor } from "../../tensor/Tensor.ts"
 import type { LinearKind } from "../linear/linear.ts"
 import { type Part, together } from "../parameters.ts"
-import type { FeedForward } from "./mixer.ts"
 
 export interface Swiglu {
   readonly kind: "swiglu"
   readonly intermediateSize: number
 }
 
-export const swiglu = ({ intermediateSize }: Swiglu, hiddenSize: number, linear: LinearKind): Part<FeedForward> => {
+/** `module`: what its linear maps are part of. */
+export const swiglu = (
+  { intermediateSize }: Swiglu,
+  hiddenSize: number,
+  linear: LinearKind,
+  module = "mlp"
+): Part<(x: Tensor) => Tensor> => {
   const inwards = { inputs: hiddenSize, outputs: intermediateSize, bias: false }
   const { make, specs } = together({
-    gate: linear({ name: "mlp.gate_proj", ...inwards }),
-    up: linear({ name: "mlp.up_proj", ...inwards }),
-    down: linear({ name: "mlp.down_proj", inputs: intermediateSize, outputs: hiddenSize, bias: false })
+    gate: linear({ name: `${module}.gate_proj`, ...inwards }),
+    up: linear({ name: `${module}.up_proj`, ...inwards }),
+    down: linear({ name: `${module}.down_proj`, inputs: intermediateSize, outputs: hiddenSize, bias: false })
   })
   return {
     specs,

@@ -11,6 +11,21 @@ interface Transposed {
 export const matmul = (a: Tensor, b: Tensor, { transposeA = false, transposeB = false }: Transposed = {}): Tensor =>
   apply("matmul", { transposeA, transposeB }, [a, b], matmul)
 
+/**
+ * Rows that lie group by group, a [n, K], each by the matrix of its group, b [G, K, M] (with `transposeB` [G, M, K]) -> [n, M]. sizes i32 or i64 [G]: rows of each group,
+ * from the first; rows behind the last group give 0. Takes work for n products of a row with a matrix, however many groups there are.
+ */
+export const groupedMatmul = (
+  a: Tensor,
+  b: Tensor,
+  sizes: Tensor,
+  { transposeB = false }: Pick<Transposed, "transposeB"> = {}
+): Tensor => apply("groupedMatmul", { transposeB }, [a, b, sizes], groupedMatmul)
+
+/** For each group the product aT b over its rows: a [n, K], b [n, M], sizes as in `groupedMatmul` -> [G, K, M]; 0 for a group without rows. */
+export const groupedOuter = (a: Tensor, b: Tensor, sizes: Tensor): Tensor =>
+  apply("groupedOuter", {}, [a, b, sizes], groupedOuter)
+
 type Axes = number | ReadonlyArray<number>
 
 interface ReductionOptions {

@@ -1,8 +1,8 @@
-"""Qwen3.5 models of transformers: made, read, and run. Reads a list of JSON requests, writes tensors to the files that they name.
+"""Qwen3.5 models of transformers, dense and with experts: made, read, and run. Reads a list of JSON requests, writes tensors to the files that they name.
 
-create: random weights in `directory`: of the text model of `config`, or with `whole` of one for images and text around it.
+create: random weights in `directory`: of the text model of `config`, or with `whole` of one for images and text around it; `experts` says which of both families.
 run: of the model in `directory`, each of `rows` by itself: logits; with `bidirectional`, attention sees all of a row. With `gradients`, those of the mean cross-entropy of the
-next tokens of all rows, and that. With `generate`, so many tokens after each row, the most likely ones, each from the caches of those before.
+next tokens of all rows, and that. With `auxiliary`, the load-balancing loss of each row. With `generate`, so many tokens after each row, the most likely ones, each from the caches of those before.
 """
 
 import json
@@ -15,29 +15,40 @@ from transformers import (
     Qwen3_5Config,
     Qwen3_5ForCausalLM,
     Qwen3_5ForConditionalGeneration,
+    Qwen3_5MoeConfig,
+    Qwen3_5MoeForCausalLM,
+    Qwen3_5MoeForConditionalGeneration,
+    Qwen3_5MoeTextConfig,
     Qwen3_5TextConfig,
 )
+from transformers.models.qwen3_5_moe.modeling_qwen3_5_moe import load_balancing_loss_func
 
 torch.use_deterministic_algorithms(True)
 
+DENSE = (Qwen3_5TextConfig, Qwen3_5ForCausalLM, Qwen3_5Config, Qwen3_5ForConditionalGeneration)
+EXPERTS = (Qwen3_5MoeTextConfig, Qwen3_5MoeForCausalLM, Qwen3_5MoeConfig, Qwen3_5MoeForConditionalGeneration)
 VISION = {"depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "num_position_embeddings": 16}
 
 
 def create(request):
     torch.manual_seed(request["seed"])
     text = request["config"]
+    text_config, text_model, whole_config, whole_model = EXPERTS if request["experts"] else DENSE
     if request["whole"]:
         vision = {**VISION, "out_hidden_size": text["hidden_size"]}
         tied = text["tie_word_embeddings"]
-        config = Qwen3_5Config(text_config=text, vision_config=vision, tie_word_embeddings=tied)
-        model = Qwen3_5ForConditionalGeneration(config)
+        model = whole_model(whole_config(text_config=text, vision_config=vision, tie_word_embeddings=tied))
     else:
-        model = Qwen3_5ForCausalLM(Qwen3_5TextConfig(**text))
+        model = text_model(text_config(**text))
     with torch.no_grad():
         for parameter in model.parameters():
             # Norms and the like start at 0 or 1, where mistakes do not show.
             if parameter.dim() == 1:
                 parameter.add_(torch.randn_like(parameter) * 0.2)
+        for name, parameter in model.named_parameters():
+            # So that experts are as likely as chance has it, and none by a hair: rounding must not decide.
+            if name.endswith("mlp.gate.weight"):
+                parameter.normal_(std=0.5)
     model.to(getattr(torch, request["dtype"])).save_pretrained(
         request["directory"], max_shard_size=request["maxShardSize"]
     )
@@ -67,6 +78,8 @@ def run(request):
         tensors["loss"] = loss.detach().reshape(1)
         for name, parameter in model.named_parameters():
             tensors[f"gradient/{name}"] = parameter.grad.clone()
+    for i, tokens in enumerate(rows if request.get("auxiliary", False) else []):
+        tensors[f"auxiliary/{i}"] = model(tokens, output_router_logits=True).aux_loss.detach().reshape(1)
     for i, tokens in enumerate(rows if "generate" in request else []):
         made = model.generate(
             tokens,
@@ -80,6 +93,15 @@ def run(request):
     save_file({name: tensor.float().contiguous() for name, tensor in tensors.items()}, request["output"])
 
 
+def balance(request):
+    """The load-balancing loss of router logits, given layer by layer, with `counted` tokens, and its gradients."""
+    logits = tuple(torch.tensor(layer, requires_grad=True) for layer in request["logits"])
+    loss = load_balancing_loss_func(logits, logits[0].shape[1], request["topK"], torch.tensor([request["counted"]]))
+    loss.backward()
+    gradients = {f"gradient/{i}": layer.grad for i, layer in enumerate(logits)}
+    save_file({"loss": loss.detach().reshape(1), **gradients}, request["output"])
+
+
 for each in json.load(sys.stdin):
-    {"create": create, "run": run}[each["action"]](each)
+    {"create": create, "run": run, "balance": balance}[each["action"]](each)
 json.dump({}, sys.stdout)

@@ -44,7 +44,8 @@ const adapted: LinearKind = ({ inputs, name, outputs }) => ({
     )
   }
 })
-const layerOfKind = (kind: LinearKind) => makeLayer(config.layers[0]!, config.hiddenSize, kind)
+const layerOfKind = (kind: LinearKind) =>
+  makeLayer(config.layers[0]!, { hiddenSize: config.hiddenSize, linear: kind, deviation: 0.5 })
 
 describe("layers", () => {
   it.live("compute with weights that are stored in 4 bits and carry an adapter, which alone is trained", () =>

@@ -64,6 +64,7 @@ export const diffusionObjective = (
   const aligned = teacher === undefined || !isAligned(teacher.settings) ? undefined : aligning(config, teacher, data)
   const sharpens = trajectories !== undefined && trajectories.trajectoryEntropyWeight > 0
   const separates = settings.antiRepWeight > 0
+  const balances = config.routerLoss?.added === true
 
   /** What the further terms need of each column's logits. */
   const ofLogits: OfLogits = (logits, targets, n) => {
@@ -100,10 +101,12 @@ export const diffusionObjective = (
         : {}),
       /** Share of each pair, of a column and the next, in the anti-repetition term. */
       ...(separates ? { pairs: { dtype: "f32", shape: [columns] } } : {}),
+      /** Share of this micro-batch in the load-balancing loss of the step. */
+      ...(balances ? { routerShare: { dtype: "f32", shape: [] } } : {}),
       ...aligned?.inputs
     },
     losses: (parameter, input, pass) => {
-      const { further, hiddenStates, losses } = nextTokenLosses(config, parameter, input, {
+      const { further, hiddenStates, losses, routerLoss } = nextTokenLosses(config, parameter, input, {
         causal: false,
         ...pass,
         further: { of: ofLogits, ahead: separates ? 1 : 0 }
@@ -114,6 +117,7 @@ export const diffusionObjective = (
         ? mul(meanEntropy(further[0]!, further[1]!, input("supervised")), input("supervisedShare"))
         : undefined
       const repetition = separates ? sum(mul(further.at(-1)!, input("pairs"))) : undefined
+      const router = routerLoss === undefined ? undefined : mul(routerLoss, input("routerShare"))
       const alignment = aligned?.losses(hiddenStates, parameter, input)
       return {
         loss: total([
@@ -121,12 +125,14 @@ export const diffusionObjective = (
           path,
           entropy === undefined ? undefined : mul(entropy, trajectories!.trajectoryEntropyWeight),
           repetition === undefined ? undefined : mul(repetition, settings.antiRepWeight),
+          router,
           alignment?.loss
         ]),
         mdm,
         path,
         ...(entropy === undefined ? {} : { trajectory_entropy: entropy }),
         ...(repetition === undefined ? {} : { anti_rep: repetition }),
+        ...(router === undefined ? {} : { router }),
         ...alignment?.parts
       }
     },
@@ -135,6 +141,7 @@ export const diffusionObjective = (
         const parts = partsOf(step)
         const weights = lossWeights(settings, data, parts)
         const supervisedShares = sharesOf(parts, data)
+        const routerShares = balances ? tokenShares(parts, data) : undefined
         const pairs = separates ? pairWeights(data, parts) : undefined
         const alignment = aligned?.data(parts, step)
         const arraysOf = ({ arrays, ratios }: CorruptedRows, shares: { readonly [name: string]: Float32Array }) => ({
@@ -147,6 +154,7 @@ export const diffusionObjective = (
             ...arraysOf(corrupted, weights[m]!),
             ...(sharpens ? { supervisedShare: Float32Array.of(supervisedShares[m]!) } : {}),
             ...(pairs === undefined ? {} : { pairs: pairs[m]! }),
+            ...(routerShares === undefined ? {} : { routerShare: Float32Array.of(routerShares[m]!) }),
             ...alignment?.own[m]
           },
           ...work(config, corrupted.arrays.segmentIds, length, { causal: false }),
@@ -159,6 +167,7 @@ export const diffusionObjective = (
             ...arraysOf(corrupted, { weights: none, pathWeights: none }),
             ...(sharpens ? { supervisedShare: new Float32Array(1) } : {}),
             ...(separates ? { pairs: none } : {}),
+            ...(balances ? { routerShare: new Float32Array(1) } : {}),
             ...inputs
           },
           ...work(config, corrupted.arrays.segmentIds, length, { causal: false }),
@@ -199,11 +208,23 @@ const notes = ({ maskable, masked, placed }: CorruptedRows) => ({
   fallbacks: placed.filter(({ corruption }) => corruption.fallback).length
 })
 
-/** What each micro-batch's mean over masked tokens counts in the mean of the step. */
-const sharesOf = (parts: ReadonlyArray<Part>, { averaging }: DiffusionData): ReadonlyArray<number> => {
-  const counts = parts.map(({ corrupted }) => corrupted.masked)
-  return normalisers(counts, averaging).map((share, m) => share * counts[m]!)
-}
+/** What a mean over so many of each micro-batch counts in the mean of the step. */
+const sharesBy = (counts: ReadonlyArray<number>, { averaging }: DiffusionData): ReadonlyArray<number> =>
+  normalisers(counts, averaging).map((share, m) => share * counts[m]!)
+
+/** Of a mean over masked tokens. */
+const sharesOf = (parts: ReadonlyArray<Part>, data: DiffusionData): ReadonlyArray<number> =>
+  sharesBy(
+    parts.map(({ corrupted }) => corrupted.masked),
+    data
+  )
+
+/** Of a mean over all tokens. */
+const tokenShares = (parts: ReadonlyArray<Part>, data: DiffusionData): ReadonlyArray<number> =>
+  sharesBy(
+    parts.map(({ corrupted: { placed } }) => placed.reduce((total, { size }) => total + size, 0)),
+    data
+  )
 
 /** Weights of the columns of each micro-batch: [columns] each. */
 const lossWeights = (settings: DiffusionSettings, { averaging, length }: DiffusionData, parts: ReadonlyArray<Part>) => {
