@@ -17,7 +17,7 @@ export const unsupportedModel = {
   config_path: "the configuration is read from model_path",
   tokenizer_path: "the tokenizer is the profile's (data.tokenizer)",
   attn_implementation: engine,
-  moe_implementation: "mixtures of experts are not implemented",
+  moe_implementation: engine,
   basic_modules: slots,
   qlorafy_config: {
     bias: "biases stay as they are",

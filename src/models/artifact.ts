@@ -41,11 +41,11 @@ export const isWeights = (name: string): boolean => /\.safetensors(\.index\.json
 
 /** The files of a model, those of its adapter apart where it has one. */
 export const apart = (files: ReadonlyArray<NamedFile>) => ({
-  base: files.filter(({ name }) => !adapterNames.includes(name)),
-  adapter: files.filter(({ name }) => adapterNames.includes(name))
+  base: files.filter(({ name }) => !adapterNames.has(name)),
+  adapter: files.filter(({ name }) => adapterNames.has(name))
 })
 export const configFile = "config.json"
-const adapterNames: ReadonlyArray<string> = [adapterConfigFile, adapterModelFile, diffusionConfigFile]
+const adapterNames: ReadonlySet<string> = new Set([adapterConfigFile, adapterModelFile, diffusionConfigFile])
 
 /**
  * What the files of a model hold: configuration, tokenizer, and the tensors where they lie. Weights in NF4 stay so on an engine; where there is an adapter beside the weights, the model is both.
@@ -158,7 +158,7 @@ export const writeAdapted =
   (output, { config, engine, parameters: { views }, tokenizer }) =>
     Effect.gen(function* () {
       const texts = yield* writeTexts(output, config, tokenizer)
-      const kept = base.filter(({ path }) => !texts.includes(path) && !adapterNames.includes(path))
+      const kept = base.filter(({ path }) => !texts.includes(path) && !adapterNames.has(path))
       for (const { path, sha256, size } of kept) yield* output.adopt(path, { sha256, size })
       const none = { nameOrPath: null, revision: null }
       const written = yield* writeAdapter(output, { engine, config: adapted, views, base: none, format: "F32" })

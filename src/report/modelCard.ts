@@ -1,11 +1,15 @@
 /** The card of an adapter that is handed on, `README.md` as the hub shows it: what it is, where it comes from, what was measured, and how it is loaded. */
 import type { LikelihoodResult, TaskResult } from "../evaluation/results.ts"
-import type { Adapter } from "../models/linear/linearMaps.ts"
-import type { AdapterBase } from "../models/adapter/adapterConfig.ts"
 
 export interface Card {
-  readonly base: AdapterBase & { readonly digest: string }
-  readonly adapter: Adapter
+  /** What PEFT loads the base by. */
+  readonly base: { readonly nameOrPath: string | null; readonly revision: string | null; readonly digest: string }
+  readonly adapter: {
+    readonly r: number
+    readonly alpha: number
+    readonly rankStabilised: boolean
+    readonly dora: boolean
+  }
   /** The model that was trained, and the content of its record. */
   readonly trained: { readonly digest: string; readonly record: { readonly [field: string]: unknown } }
   readonly likelihood: LikelihoodResult | undefined

@@ -84,7 +84,7 @@ export const command = verb("export", {
   },
   run: Effect.fn("export")(function* (args) {
     const path = resolve(args.output)
-    const directory = directories.includes(args.to)
+    const directory = directories.has(args.to)
     if (existsSync(path) && (!directory || readdirSync(path).length > 0))
       return yield* new ConfigError({
         at: `--output ${args.output}`,
@@ -126,7 +126,7 @@ export const command = verb("export", {
 })
 
 /** What is written as several files. */
-const directories: ReadonlyArray<string> = ["files", "peft", "merged", "anchors", "panels"]
+const directories: ReadonlySet<string> = new Set(["files", "peft", "merged", "anchors", "panels"])
 
 /** Writes files into a new directory. */
 const folder = (path: string): Output => {

@@ -47,8 +47,8 @@ export const writeMerged = Effect.fn("writeMerged")(function* (
   const { config, json, tensors } = model
   if (config.linear === undefined)
     return yield* permanent("the model has neither an adapter nor weights in NF4: there is nothing to merge")
-  const own: ReadonlyArray<string> = [configFile, tokenizerFile, tokenizerConfigFile]
-  const others = apart(files).base.filter(({ name }) => !own.includes(name) && !isWeights(name))
+  const own: ReadonlySet<string> = new Set([configFile, tokenizerFile, tokenizerConfigFile])
+  const others = apart(files).base.filter(({ name }) => !own.has(name) && !isWeights(name))
   for (const { name, path } of others) yield* output.write(name, yield* Effect.promise(() => readFile(path)))
   const { quantization_config: _, ...fields } = json
   const dtype = torchNames[savedFormat(tensors.get(embeddingKey)!)]
