@@ -5,7 +5,7 @@
 import { Schema } from "effect"
 import { DataType } from "../formats/records.ts"
 import { refusing } from "../config/refusing.ts"
-import { ChatTemplate } from "../tokens/sequences.ts"
+import { ChatTemplate, LongResponses } from "../tokens/sequences.ts"
 import { PositiveInt, setting } from "../config/setting.ts"
 import { snakeKeys } from "../config/snakeKeys.ts"
 import { byMethod } from "../config/byMethod.ts"
@@ -34,6 +34,8 @@ export const dataFields = {
   textKeys: Schema.optionalKey(Schema.String),
   /** How a conversation is written as text */
   chatTemplate: Schema.optionalKey(ChatTemplate),
+  /** What becomes of a response that does not fit into `max_seq_len` behind its prompt: `refuse`, an error that names it, by default; or `cut`, its beginning is learnt */
+  longResponses: Schema.optionalKey(LongResponses),
   /** Longest sequence, in tokens; a longer document becomes several */
   maxSeqLen: PositiveInt
 } as const

@@ -86,7 +86,7 @@ describe("pipeline export --to files and anchors", () => {
       masks,
       masks.toSorted((a, b) => b - a)
     )
-    assert.deepStrictEqual(Object.keys(rest).sort(), ["idx", "nfe"])
+    assert.deepStrictEqual(Object.keys(rest).sort(), ["idx", "nfe", "tokenizer_hash"])
     assert.match(String(ids_sha), /^[0-9a-f]{16}/)
     const other = call("export", "states/anchor", "--to", "trajectories", "-o", "wrong.jsonl", "--cache", cache)
     assert.include(other.stderr, "is no set of trajectories, but anchors")
