@@ -35,9 +35,15 @@ interface Row {
 }
 const rows: ReadonlyArray<Row> = [
   { idx: 30, prompt: "The people of the", response: " United States" },
-  { idx: 10, prompt: "We hold these truths to be", response: " self-evident" },
+  // Behind it there is no room for as many tokens as may be.
+  {
+    idx: 10,
+    prompt: "We hold these truths to be self-evident, that all men are created equal,",
+    response: " endowed"
+  },
   { prompt: "Two and two are", response: " four" }
 ]
+const maxSeqLen = 32
 const blocks = { blockSize: 4, stepsPerBlock: 3, newTokens: 7 } as const
 
 interface Options {
@@ -46,10 +52,10 @@ interface Options {
   /** Directory of the teacher. */
   readonly teacher?: string
   /** What is made besides. */
-  readonly then?: "spill" | "train" | "foreign"
+  readonly wanted?: "spill" | "train" | "foreign"
 }
 
-const run = ({ answer, rows: given = rows, teacher: asked = "tiny", then = "spill" }: Options = {}) => {
+const run = ({ answer, rows: given = rows, teacher: asked = "tiny", wanted = "spill" }: Options = {}) => {
   const file = join(directory.path, "rows.jsonl")
   writeFileSync(file, given.map(row => `${JSON.stringify(row)}\n`).join(""))
   const pipeline = Pipeline.make(
@@ -60,7 +66,7 @@ const run = ({ answer, rows: given = rows, teacher: asked = "tiny", then = "spil
       const data = tokenize({
         corpus: downloadDocuments({ source: `file:${file}`, dataType }),
         tokenizer: downloadTokenizer({ source: "embedded:tokenizer" }),
-        maxSeqLen: 16,
+        maxSeqLen,
         dataType
       })
       const modelIn = (name: string) => downloadModel({ name, source: `file:${join(directory.path, name)}` })
@@ -74,7 +80,7 @@ const run = ({ answer, rows: given = rows, teacher: asked = "tiny", then = "spil
         eval_every: 1000,
         eval_draws: 2
       }
-      if (then === "foreign")
+      if (wanted === "foreign")
         return train({
           ...training,
           base: modelIn("tiny"),
@@ -83,7 +89,7 @@ const run = ({ answer, rows: given = rows, teacher: asked = "tiny", then = "spil
           trajectory_mode: "scheduled"
         }).model
       const own = decodeResponses({ teacher, sequences: data, ...blocks, ...(answer === undefined ? {} : { answer }) })
-      if (then === "spill") return spill(own)
+      if (wanted === "spill") return spill(own)
       return train({
         ...training,
         ...own,
@@ -138,7 +144,7 @@ describe("the stage decode-responses", () => {
     let [tokens, forwards] = [0, 0]
     for (const [i, { idx, prompt }] of rows.entries()) {
       const ids = Array.from(tokenizer.encode(prompt))
-      const newTokens = Math.min(blocks.newTokens, 16 - ids.length)
+      const newTokens = Math.min(blocks.newTokens, maxSeqLen - ids.length)
       const plain = decodePlainly(canvas => bruteForward(tinyConfig, weight, canvas, false).logits, ids, {
         ...blocks,
         newTokens,
@@ -184,14 +190,14 @@ describe("the stage decode-responses", () => {
 
   it("keeps right answers alone, and remembers which were not", async () => {
     const { sequences } = await spilled()
-    const { ids, promptLength } = sequences[1]!
+    const { ids, promptLength } = sequences[0]!
     const right = tokenizer.decode(ids.slice(promptLength), { skipSpecialTokens: true })
-    const data = rows.map((row, i) => (i === 1 ? { ...row, response: right } : row))
+    const data = rows.map((row, i) => (i === 0 ? { ...row, response: right } : row))
     const answer = "^[^]*"
     const filtered = await spilled({ rows: data, answer })
     assert.deepStrictEqual(
       filtered.sequences.map(({ idx }) => idx),
-      [10]
+      [30]
     )
     assert.deepStrictEqual(filtered.sequences[0]!.ids, ids)
     assert.deepInclude(filtered.metadata, { trajectories: 1, skipped: 2 })
@@ -204,7 +210,7 @@ describe("the stage decode-responses", () => {
 
 describe("a training along a teacher's own responses", () => {
   it("finds the order of every sequence", async () => {
-    const ran = await run({ then: "train" })
+    const ran = await run({ wanted: "train" })
     assert.deepStrictEqual(ran.failures, [])
     assert.deepStrictEqual(ran.series("train", "trajectory/fallback_frac"), [0, 0])
   })
@@ -214,7 +220,7 @@ describe("a training along a teacher's own responses", () => {
       const [a, b] = Object.keys(vocab).slice(400, 402) as [string, string]
       ;[vocab[a], vocab[b]] = [vocab[b]!, vocab[a]!]
     })
-    const other = await run({ teacher: swapped, then: "foreign" })
+    const other = await run({ teacher: swapped, wanted: "foreign" })
     assert.match(
       other.failures[0]!.message,
       /the trajectories were made with another tokenizer: the digest of its vocabulary is [0-9a-f]{12}, the model's [0-9a-f]{12}/
@@ -223,7 +229,7 @@ describe("a training along a teacher's own responses", () => {
     const end = foreign<{ mask_token: string }>(config => {
       config.mask_token = "<|im_end|>"
     }, "tokenizer_config.json")
-    const masked = await run({ teacher: end, then: "foreign" })
+    const masked = await run({ teacher: end, wanted: "foreign" })
     assert.match(masked.failures[0]!.message, /the trajectories were made with mask token 2046, the model's is 2047/)
   })
 
@@ -231,7 +237,7 @@ describe("a training along a teacher's own responses", () => {
     const smaller = foreign(json => {
       json.added_tokens = json.added_tokens.filter(({ content }) => !/M|im_end/.test(content))
     })
-    const found = await run({ teacher: smaller, then: "foreign" })
+    const found = await run({ teacher: smaller, wanted: "foreign" })
     assert.match(
       found.failures[0]!.message,
       /the sequences were made with a tokenizer of \d+ tokens, the teacher's has \d+/

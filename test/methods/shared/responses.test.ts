@@ -91,6 +91,14 @@ describe("sets of trajectories", () => {
     assert.match(why(own, other, [])!, /^none of the 0 trajectories/)
   })
 
+  it("are not kept where they do not fit their sequence", () => {
+    assert.throws(
+      () => encodeTrajectory({ revealedAt: [1], forwards: 1 }, response),
+      /it has 2 \+ 1 tokens, the sequence 4/
+    )
+    assert.throws(() => encodeTrajectory({ revealedAt: [1, 0], forwards: 1 }, response), /is revealed at step 0/)
+  })
+
   it("are written as the field does, under the record's own number or its place", () => {
     const record = Effect.runSync(decodeTrajectory(bytes, "key"))
     const expected = {

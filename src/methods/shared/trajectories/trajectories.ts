@@ -22,9 +22,11 @@ const FromJson = Schema.fromJsonString(TrajectoryRecord)
 const decode = Schema.decodeUnknownEffect(FromJson)
 const encode = Schema.encodeSync(FromJson)
 
-/** The bytes of the item of a response: its trajectory, and what it goes over. */
+/** The bytes of the item of a response: its trajectory, and what it goes over. Throws where they do not fit each other. */
 export const encodeTrajectory = ({ forwards, revealedAt }: Omit<Trajectory, "promptLength">, response: Response) => {
   const { idx, ids, promptLength } = response
+  const fault = trajectoryFault({ promptLength, revealedAt, forwards }, ids.length)
+  if (fault !== undefined) throw new RangeError(`a trajectory does not fit its sequence: ${fault}`)
   return new TextEncoder().encode(
     encode({
       promptLength,
