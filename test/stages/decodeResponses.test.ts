@@ -179,10 +179,7 @@ describe("the stage decode-responses", () => {
     const first = await spilled()
     assert.strictEqual(first.ran.metric("decode-responses", "responses/new"), 3)
     const more = await spilled({
-      rows: [
-        ...rows.map(row => ({ ...row, response: " something else" })),
-        { prompt: "In Congress,", response: " July" }
-      ]
+      rows: [...rows.map(row => ({ ...row, response: " no" })), { prompt: "In Congress,", response: " July" }]
     })
     assert.strictEqual(more.ran.metric("decode-responses", "responses/new"), 1)
     assert.deepStrictEqual(more.sequences.slice(0, 3), first.sequences)
@@ -248,7 +245,7 @@ describe("a training along a teacher's own responses", () => {
     const short = await run()
     assert.match(
       short.failures[0]!.message,
-      /sequence 0 of document 0 \(idx 30\) has \d+ tokens, but the teacher was made for 4/
+      /document 1 of the corpus \(idx 30\) has a sequence of \d+ tokens, but the teacher was made for 4/
     )
   })
 })

@@ -2,13 +2,13 @@
 import { Schema } from "effect"
 
 /** `^` and `$` are the ends of lines. */
-const flags = "gm"
+const compiled = (pattern: string): RegExp => new RegExp(pattern, "gm")
 
 /** A regular expression that finds an answer. */
 export const AnswerPattern = Schema.String.check(
   Schema.makeFilter(pattern => {
     try {
-      new RegExp(pattern, flags)
+      compiled(pattern)
       return undefined
     } catch (cause) {
       return `must be a regular expression: ${cause instanceof Error ? cause.message : String(cause)}`
@@ -18,7 +18,7 @@ export const AnswerPattern = Schema.String.check(
 
 /** What the expression finds last: its first group, or where it has none the whole match, without blanks at the ends. */
 export const answerIn = (pattern: string, response: string): string | undefined => {
-  const last = [...response.matchAll(new RegExp(pattern, flags))].at(-1)
+  const last = [...response.matchAll(compiled(pattern))].at(-1)
   return last === undefined ? undefined : (last[1] ?? last[0]).trim()
 }
 

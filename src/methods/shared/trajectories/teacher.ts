@@ -31,12 +31,14 @@ export const openTeacher = Effect.fn("openTeacher")(function* (inputs: TeacherIn
     )
   const sequences = yield* allSequences(inputs.sequences)
   const positions = positionsOf(json)
-  const longest = sequences.find(({ ids }) => typeof positions === "number" && ids.length > positions)
-  if (longest !== undefined)
+  const tooLong = sequences.find(({ ids }) => typeof positions === "number" && ids.length > positions)
+  if (tooLong !== undefined) {
+    const { document, idx, ids } = tooLong
     return yield* permanent(
-      `sequence ${longest.chunk} of document ${longest.document}${longest.idx === undefined ? "" : ` (idx ${longest.idx})`} has ${longest.ids.length} tokens, but the teacher was made for ${Number(positions)}`,
+      `document ${document + 1} of the corpus${idx === undefined ? "" : ` (idx ${idx})`} has a sequence of ${ids.length} tokens, but the teacher was made for ${Number(positions)}`,
       "cut the sequences at that length (max_seq_len)"
     )
+  }
   const vocabulary = yield* Effect.mapError(
     Effect.fromResult(vocabularyDigest(yield* tokenizerFiles(inputs.teacher), tokenizer)),
     asStageError
