@@ -8,11 +8,9 @@ import * as Pipeline from "../src/pipeline/Pipeline.ts"
 import { quantisationFields } from "../src/config/quantisation.ts"
 import { snakeCase } from "../src/config/snakeKeys.ts"
 import { refusing } from "../src/config/refusing.ts"
-import type { trajectoryModes } from "../src/artifacts/kinds.ts"
 import { RowConfig } from "../src/methods/configuration.ts"
-import { needsOf } from "../src/methods/shared/needs.ts"
+import { type Needs, needsOf } from "../src/methods/shared/needs.ts"
 import { unsupportedTrain } from "../src/methods/unsupported.ts"
-import { anchor } from "../stages/anchor.ts"
 import { benchmark, benchmarkMethods } from "../stages/benchmark.ts"
 import { downloadDocuments, downloadModel, downloadTokenizer } from "../stages/download.ts"
 import { taskMethods } from "../stages/evaluate/asking.ts"
@@ -22,9 +20,10 @@ import { exportPeft } from "../stages/export-peft.ts"
 import { quantize } from "../stages/quantize.ts"
 import { reportGrid } from "../stages/report-grid.ts"
 import { tokenize } from "../stages/tokenize.ts"
-import { trajectories } from "../stages/trajectories.ts"
 import { config } from "./config.ts"
+import { follows } from "./follows.ts"
 import { tasks } from "./tasks.ts"
+import { makeTeaching, mustBeUntaught, untaught } from "./teaching.ts"
 import {
   configOf,
   decodedBy,
@@ -34,6 +33,7 @@ import {
   quickly,
   runsOf,
   type Settings,
+  type Trained,
   trainingOf
 } from "./grid.ts"
 
@@ -110,7 +110,13 @@ export const compared =
       const cut = {
         name,
         maxSeqLen: data.max_seq_len,
-        ...given({ dataType, documents: first, textKey: key, chatTemplate: data.chat_template })
+        ...given({
+          dataType,
+          documents: first,
+          textKey: key,
+          chatTemplate: data.chat_template,
+          longResponses: data.long_responses
+        })
       }
       // What is read is what will be cut, also where --set says it.
       const { documents, ...read } = tokenize.settings(cut)
@@ -133,16 +139,12 @@ export const compared =
     const dense = downloadModel({ source: modelSource(model.model_path) })
     const qlora = qloraOf(model)
     const teacher = qlora === undefined ? dense : quantize(Origin.overlay(qlora.quantisation, { model: dense }))
-    let anchors: ReturnType<typeof anchor> | undefined
-    const anchorsOf = () => (anchors ??= anchor({ teacher, sequences, layers: "all" }))
-    const orders = new Map<string, ReturnType<typeof trajectories>>()
-    const ordersOf = (mode: (typeof trajectoryModes)[number]) => {
-      const settings = Origin.overlay(profile.trajectories ?? {}, { name: mode, mode })
-      follows(`trajectories/${mode}.mode`, trajectories.settings(settings).mode, mode, "trajectory_mode")
-      const known = orders.get(mode) ?? trajectories(Origin.overlay(settings, { teacher, sequences }))
-      orders.set(mode, known)
-      return known
-    }
+    const teaching = makeTeaching({
+      base: teacher,
+      sequences,
+      profile,
+      modelOf: (reference, name) => downloadModel({ name, source: modelSource(reference) })
+    })
 
     const trained = Arr.map(configured, ([row, { train: settings }]) => {
       const runs = Arr.map(runsOf(row.name, variant.seeds), ({ name, over }) => {
@@ -154,16 +156,21 @@ export const compared =
         // What it is wired to follows from what --set makes of its settings.
         const wanted = train.settings(own)
         const method = decodedBy(row, wanted)
-        const needed = needsOf(wanted)
-        const { log, model: student } = train(
-          Origin.overlay(own, {
-            base: teacher,
-            sequences,
-            heldOut,
-            ...(needed.anchors ? { anchors: anchorsOf() } : {}),
-            ...(needed.trajectories === "none" ? {} : { trajectories: ordersOf(needed.trajectories) })
-          })
-        )
+        const taught = (settings: Settings, needs: Needs): Trained =>
+          train(
+            Origin.overlay(settings, {
+              base: teacher,
+              heldOut,
+              ...teaching.of(needs, {
+                name,
+                untaught: () => {
+                  const first = untaught(own, `${name}-teacher`)
+                  return taught(first, mustBeUntaught(first.name, needsOf(train.settings(first)))).model
+                }
+              })
+            })
+          )
+        const { log, model: student } = taught(own, needsOf(wanted))
         /** What the profile says of a measurement; the method is the training's. */
         const measuring = (stage: Measuring, methods: Methods, said: Settings = {}) => {
           const settings = Origin.overlay(meantFor(methods, method, said), { name, method })
@@ -206,6 +213,7 @@ export const compared =
     })
     const all = trained.flatMap(({ runs }) => runs)
 
+    const made = teaching.made()
     const named = <T>(of: (run: (typeof all)[number]) => T) => Object.fromEntries(all.map(run => [run.name, of(run)]))
     return {
       ...named(({ adapter, log, student }) => ({ model: student, log, ...given({ adapter }) })),
@@ -227,24 +235,14 @@ export const compared =
         benchmarks: named(({ speed }) => speed),
         models: named(({ student }) => student),
         logs: named(({ log }) => log),
-        anchors: given({ teacher: anchors }),
-        trajectories: Object.fromEntries(orders),
-        sequences: { corpus: sequences, "held-out": heldOut }
+        anchors: made.anchors,
+        trajectories: made.trajectories,
+        sequences: { corpus: sequences, "held-out": heldOut, ...made.responses }
       })
     }
   }
 const firstLook =
   "A first look (--quick): shorter trainings on less data, and fewer measurements. It shows that everything works and what a report looks like; its numbers compare nothing."
-
-/** Refuses a parameter that was set to another value than the training's, which it follows. */
-const follows = (parameter: string, found: unknown, wanted: unknown, setting: string): void => {
-  if (found === wanted) return
-  throw new ConfigError({
-    at: "--set",
-    message: `${parameter} is ${String(found)}, but the training's ${setting} is ${String(wanted)}`,
-    advice: `it follows the training: set train.${setting}, or train/ROW.${setting} for one row`
-  })
-}
 
 /** A stage that measures a model of some method. */
 interface Measuring {

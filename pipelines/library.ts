@@ -1,6 +1,7 @@
 /** What a pipeline that compares rows of one's own imports: `import { comparison, rows } from "dllm-pipeline/grid"`; and the stages that it is made of. */
 export { anchor } from "../stages/anchor.ts"
 export { benchmark } from "../stages/benchmark.ts"
+export { decodeResponses } from "../stages/decode-responses.ts"
 export { downloadDocuments, downloadModel, downloadPins, downloadTokenizer } from "../stages/download.ts"
 export { evaluateCausal } from "../stages/evaluate-causal.ts"
 export { evaluateLikelihood } from "../stages/evaluate-likelihood.ts"

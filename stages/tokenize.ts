@@ -1,8 +1,8 @@
 /** Cuts documents into token sequences, the chunks by which every later stage is keyed. */
-import { Effect, Schema, Stream } from "effect"
+import { Array as Arr, Effect, Schema, Stream } from "effect"
 import { PositiveInt } from "../src/config/setting.ts"
 import { type DataRecord, DataType, decodeRecord, recordDigest } from "../src/formats/records.ts"
-import { ChatTemplate } from "../src/tokens/sequences.ts"
+import { ChatTemplate, LongResponses } from "../src/tokens/sequences.ts"
 import { makeTokenizePool } from "../src/tokens/tokenizeWorkers.ts"
 import { parseTokenizer } from "../src/tokens/tokenizer.ts"
 import type { Digest } from "../src/pipeline/Digest.ts"
@@ -31,10 +31,15 @@ export const tokenize = Stage.make("tokenize", {
     /** Whether documents and responses end in the end-of-text token; a model that never sees one cannot stop. */
     appendEos: Schema.Boolean.pipe(Schema.withDecodingDefaultKey(Effect.succeed(true))),
     /** How a conversation is written as text: `default` or `chatml`. */
-    chatTemplate: ChatTemplate.pipe(Schema.withDecodingDefaultKey(Effect.succeed("default" as const)))
+    chatTemplate: ChatTemplate.pipe(Schema.withDecodingDefaultKey(Effect.succeed("default" as const))),
+    /** What becomes of a response that does not fit into `maxSeqLen` behind its prompt: `refuse`, an error that names it, by default; or `cut`, its beginning is learnt. */
+    longResponses: Schema.optionalKey(LongResponses)
   }),
   outputs: { sequences: TokenSequences },
-  items: { inputs: ["tokenizer"], parameters: ["maxSeqLen", "dataType", "textKey", "appendEos", "chatTemplate"] },
+  items: {
+    inputs: ["tokenizer"],
+    parameters: ["maxSeqLen", "dataType", "textKey", "appendEos", "chatTemplate", "longResponses"]
+  },
   resources: { cpus: 2, memoryMiB: 1024 },
   run: Effect.fn("tokenize")(function* ({ inputs, metric, outputs, parameters, progress, slots }) {
     const { sequences } = outputs
@@ -58,6 +63,7 @@ export const tokenize = Stage.make("tokenize", {
     const total = missing.size
     const threads = Math.min(slots.cpus, Math.floor(inputs.corpus.metadata.bytes / bytesPerThread))
     let tokenized = 0
+    const refused: Array<Refused> = []
     if (total > 0) {
       yield* Effect.scoped(
         Effect.gen(function* () {
@@ -66,18 +72,26 @@ export const tokenize = Stage.make("tokenize", {
             asStageError
           )
           yield* records().pipe(
-            Stream.filter(record => missing.delete(sequences.key(recordDigest(record)))),
+            Stream.zipWithIndex,
+            Stream.filter(([record]) => missing.delete(sequences.key(recordDigest(record)))),
             Stream.grouped(batchSize),
             Stream.mapEffect(
               batch =>
-                Effect.map(Effect.mapError(pool.tokenize(batch), asStageError), results => [batch, results] as const),
+                Effect.map(
+                  Effect.mapError(pool.tokenize(batch.map(([record]) => record)), asStageError),
+                  results => [batch, results] as const
+                ),
               { concurrency: 2 * pool.workers + 1 }
             ),
             Stream.runForEach(([batch, results]) =>
               Effect.gen(function* () {
-                for (const [i, result] of results.entries()) {
-                  const { bytes, learnt, sequences: count, tokens } = result
-                  yield* sequences.put(sequences.key(recordDigest(batch[i]!)), bytes, {
+                for (const [i, { bytes, learnt, sequences: count, tokens, tooLong }] of results.entries()) {
+                  const [record, place] = batch[i]!
+                  if (tooLong !== undefined) {
+                    refused.push({ record, place, ...tooLong })
+                    continue
+                  }
+                  yield* sequences.put(sequences.key(recordDigest(record)), bytes, {
                     sequences: count,
                     tokens,
                     learnt
@@ -92,6 +106,8 @@ export const tokenize = Stage.make("tokenize", {
       )
     }
 
+    if (Arr.isReadonlyArrayNonEmpty(refused)) return yield* tooLong(refused, parameters.maxSeqLen)
+
     const sums = { sequences: 0, tokens: 0, learnt: 0 }
     for (const key of order) {
       const note = sequences.note(key) as typeof sums
@@ -104,3 +120,23 @@ export const tokenize = Stage.make("tokenize", {
     yield* sequences.finish(order, { documents: order.length, ...sums, vocabSize, maxSeqLen: parameters.maxSeqLen })
   })
 })
+
+/** A record that is too long, with its tokens. */
+interface Refused {
+  readonly record: DataRecord
+  /** In the corpus, from 0. */
+  readonly place: number
+  readonly prompt: number
+  readonly response: number
+}
+
+const tooLong = (refused: Arr.NonEmptyReadonlyArray<Refused>, maxSeqLen: number): StageError => {
+  const [{ place, prompt, record, response }, ...others] = refused
+  const idx = record.kind === "prompt_response" && record.idx !== undefined ? ` (idx ${record.idx})` : ""
+  const also = others.length === 0 ? "" : `, as ${others.length === 1 ? "one other is" : `${others.length} others are`}`
+  const longest = Math.max(...refused.map(each => each.prompt + each.response))
+  return permanent(
+    `document ${place + 1} of the corpus${idx} is longer than maxSeqLen, ${maxSeqLen} tokens${also}: its prompt has ${prompt}, its response ${response} with the end of text`,
+    `a max_seq_len of ${longest} would hold all; long_responses: cut learns the beginnings`
+  )
+}

@@ -2,8 +2,11 @@
 import { Schema } from "effect"
 import * as Artifact from "../pipeline/Artifact.ts"
 
-/** Ways to find the order in which a response is revealed; see src/methods/shared/trajectories/trajectory.ts. */
-export const trajectoryModes = ["scheduled", "entropy", "lr", "random", "free"] as const
+/** Ways to find an order in which a given response is revealed; see the stage `trajectories`. */
+export const orderModes = ["scheduled", "entropy", "lr", "random"] as const
+
+/** All orders: also that in which a teacher decoded a response of its own, see the stage `decode-responses`. */
+export const trajectoryModes = [...orderModes, "decoded"] as const
 
 const Count = Schema.Int.check(Schema.isGreaterThanOrEqualTo(0))
 
@@ -77,19 +80,21 @@ export const Anchors = Artifact.chunkSet("anchors", {
   })
 })
 
-/** One item per sequence: the order in which a model would reveal its response; see src/methods/shared/trajectories/trajectories.ts. */
+/** One item per sequence: the order in which a model reveals its response; see src/methods/shared/trajectories/trajectories.ts. */
 export const Trajectories = Artifact.chunkSet("trajectories", {
   summary: ["trajectories", "tokens"],
   metadata: Schema.Struct({
     trajectories: Count,
-    /** Sequences that are too short to have one. */
+    /** Sequences that have none: they are too short, or their response is not kept. */
     skipped: Count,
     /** Of the responses. */
     tokens: Count,
     /** Forward passes, summed over sequences. */
     forwards: Count,
     mode: Schema.Literals(trajectoryModes),
-    maskId: Count
+    maskId: Count,
+    /** `vocabularyDigest` of the teacher's tokenizer; see src/tokens/vocabulary.ts. */
+    vocabulary: Schema.String
   })
 })
 

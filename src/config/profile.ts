@@ -24,9 +24,10 @@ const Sizes = Schema.Struct({
   train: Schema.optionalKey(Parameters)
 })
 
-/** Of the stages of these names; of `evaluate-likelihood`, `evaluate-texts` and, by the task, `evaluate-TASK`. */
+/** Of the stages of these names; of `decode-responses`, `evaluate-likelihood`, `evaluate-texts` and, by the task, `evaluate-TASK`. */
 const stages = {
   trajectories: Schema.optionalKey(Parameters),
+  responses: Schema.optionalKey(Parameters),
   evaluate: Schema.optionalKey(
     Schema.Struct({
       likelihood: Schema.optionalKey(Parameters),

@@ -8,7 +8,7 @@ import { refusing } from "../config/refusing.ts"
 import { quantisationFields } from "../config/quantisation.ts"
 import { AdapterSettings } from "./shared/adapterSettings.ts"
 import { consistent } from "../config/consistent.ts"
-import { ChatTemplate } from "../tokens/sequences.ts"
+import { ChatTemplate, LongResponses } from "../tokens/sequences.ts"
 import { PositiveInt, setting } from "../config/setting.ts"
 import { snakeKeys } from "../config/snakeKeys.ts"
 import { byMethod } from "../config/byMethod.ts"
@@ -47,6 +47,8 @@ export const dataFields = {
   textKeys: Schema.optionalKey(Schema.String),
   /** How a conversation is written as text */
   chatTemplate: Schema.optionalKey(ChatTemplate),
+  /** What becomes of a response that does not fit into `max_seq_len` behind its prompt: `refuse`, an error that names it, by default; or `cut`, its beginning is learnt */
+  longResponses: Schema.optionalKey(LongResponses),
   /** Longest sequence, in tokens; a longer document becomes several */
   maxSeqLen: PositiveInt
 } as const

@@ -13,6 +13,24 @@ export interface SequenceOptions {
   readonly appendEos?: boolean | undefined
   /** How a conversation is written as text. Default `default`. */
   readonly chatTemplate?: ChatTemplate | undefined
+  /** What becomes of a response that does not fit behind its prompt: an error, or its beginning. Default `refuse`. */
+  readonly longResponses?: LongResponses | undefined
+}
+
+export const LongResponses = Schema.Literals(["refuse", "cut"])
+export type LongResponses = typeof LongResponses.Type
+
+/** A prompt and a response that are longer together than a sequence may be. */
+export class ResponseTooLong extends Error {
+  /** Tokens, the end of text included. */
+  readonly prompt: number
+  readonly response: number
+
+  constructor(prompt: number, response: number) {
+    super(`a prompt of ${prompt} tokens and a response of ${response} are too long together`)
+    this.prompt = prompt
+    this.response = response
+  }
 }
 
 /** The content of one training example, without its place in a corpus. */
@@ -35,12 +53,12 @@ export interface Sequence extends SequenceContent {
 }
 
 /**
- * The sequences of a record, in order; together they hold every token of it that `maxSeqLen` lets pass.
+ * The sequences of a record, in order; together they hold every token of it that `maxSeqLen` lets pass. Throws ResponseTooLong.
  *
  * - A document: its tokens and the end of text, cut into consecutive chunks of `maxSeqLen`, the last one shorter. All are learnt. An
  *   empty document has none.
- * - Prompt and response: tokenised apart, so that the border between them is a border of tokens, then joined and cut off at
- *   `maxSeqLen`. The response and its end of text are learnt. If nothing of the response is left, there is no sequence.
+ * - Prompt and response: tokenised apart, so that the border between them is a border of tokens, then joined. What is longer than
+ *   `maxSeqLen` is refused, or cut off there: if nothing of the response is left, there is no sequence. The response and its end of text are learnt.
  * - A conversation: turn by turn as the template writes it; the last `maxSeqLen` tokens. The turns with a loss mask are
  *   learnt, whole. If nothing that is learnt is left, there is no sequence.
  */
@@ -67,7 +85,10 @@ export const sequencesOf = (
     }
     case "prompt_response": {
       const prompt = tokenizer.encode(record.prompt)
-      const ids = join([prompt, tokenizer.encode(record.response), end]).slice(0, maxSeqLen)
+      const whole = join([prompt, tokenizer.encode(record.response), end])
+      if (whole.length > maxSeqLen && options.longResponses !== "cut")
+        throw new ResponseTooLong(prompt.length, whole.length - prompt.length)
+      const ids = whole.slice(0, maxSeqLen)
       if (ids.length <= prompt.length) return []
       const lossMask = new Uint8Array(ids.length).fill(1, prompt.length)
       const idx = record.idx === undefined ? {} : { idx: record.idx }

@@ -10,6 +10,7 @@ import * as Pipeline from "../../src/pipeline/Pipeline.ts"
 import { decodeProgram } from "../../src/tensor/encode.ts"
 import { programText } from "../../src/tensor/text.ts"
 import { anchor } from "../../stages/anchor.ts"
+import { decodeResponses } from "../../stages/decode-responses.ts"
 import { downloadDocuments, downloadModel, downloadTokenizer } from "../../stages/download.ts"
 import { tokenize } from "../../stages/tokenize.ts"
 import { trajectories } from "../../stages/trajectories.ts"
@@ -57,6 +58,7 @@ describe("pipeline export --to files and anchors", () => {
         return [
           anchor({ teacher, sequences, layers: [0, 2] }),
           trajectories({ teacher, sequences, mode: "lr", numSteps: 2 }),
+          decodeResponses({ teacher, sequences, blockSize: 4, newTokens: 6 }).sequences,
           fixtureModel({ row: "some", config: {} }).log
         ]
       }
@@ -86,8 +88,21 @@ describe("pipeline export --to files and anchors", () => {
       masks,
       masks.toSorted((a, b) => b - a)
     )
-    assert.deepStrictEqual(Object.keys(rest).sort(), ["idx", "nfe"])
+    assert.deepStrictEqual(Object.keys(rest).sort(), ["idx", "nfe", "tokenizer_hash"])
     assert.match(String(ids_sha), /^[0-9a-f]{16}/)
+    // Of an action's outputs that which is meant.
+    const decoded = call(
+      "export",
+      "states/decode-responses",
+      "--to",
+      "trajectories",
+      "-o",
+      "own.jsonl",
+      "--cache",
+      cache
+    )
+    assert.strictEqual(decoded.code, 0, decoded.stderr)
+    assert.lengthOf(readFileSync(join(directory.path, "own.jsonl"), "utf8").trimEnd().split("\n"), 1)
     const other = call("export", "states/anchor", "--to", "trajectories", "-o", "wrong.jsonl", "--cache", cache)
     assert.include(other.stderr, "is no set of trajectories, but anchors")
     // Of an action's outputs the log has panels.

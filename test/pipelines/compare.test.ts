@@ -258,8 +258,8 @@ describe("compare-50x", () => {
     )
     assert.match(refused("benchmark.method=cola"), /benchmark\/no_align\.method is cola, .* is masked/)
     assert.match(
-      refused("train/no_align.trajectory_mode=free"),
-      /no_align\.trajectory_mode: such trajectories .* masks cannot follow them/
+      refused("train/no_align.trajectory_mode=decoded"),
+      /no_align\.trajectory_mode: a teacher decodes responses of its own alone/
     )
     assert.match(refused("trajectories.mode=lr"), /trajectories\/scheduled\.mode is lr, .* is scheduled/)
   })

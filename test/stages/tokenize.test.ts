@@ -31,6 +31,7 @@ const pipeline = (
     readonly maxSeqLen?: number
     readonly documents?: number
     readonly dataType?: "prompt_response" | "conversation"
+    readonly longResponses?: "cut"
   } = {}
 ) =>
   Pipeline.make(
@@ -43,6 +44,7 @@ const pipeline = (
         tokenizer: downloadTokenizer({ source: "embedded:tokenizer" }),
         maxSeqLen: options.maxSeqLen ?? 16,
         ...(options.documents === undefined ? {} : { documents: options.documents }),
+        ...(options.longResponses === undefined ? {} : { longResponses: options.longResponses }),
         ...dataType
       })
     }
@@ -158,6 +160,31 @@ describe("the tokenize stage", () => {
       [...sequence!.lossMask],
       [...sequence!.ids].map((_, i) => (i < prompt ? 0 : 1))
     )
+  })
+
+  it("names responses that are too long, before anything is learnt; or cuts them where that is asked for", async () => {
+    const long = { prompt: "2 + 2 =", response: " four".repeat(30) }
+    const short = { prompt: "2 + 2 =", response: " 4" }
+    const dataType = "prompt_response" as const
+    const size = (record: typeof long) => tokenizer.encode(record.response).length + 1
+    const prompt = tokenizer.encode(long.prompt).length
+    const file = write([short, { idx: 12, ...long }, { ...long, prompt: "4 =" }])
+    const refused = await run(file, { dataType })
+    assert.match(
+      refused.failures[0]!.message,
+      new RegExp(
+        `document 2 of the corpus \\(idx 12\\) is longer than maxSeqLen, 16 tokens, as one other is: its prompt has ${prompt}, its response ${size(long)} with the end of text`
+      )
+    )
+    const all = await run(file, { dataType, maxSeqLen: prompt + size(long) })
+    assert.lengthOf(await sequencesOf(all), 3)
+    const cut = await run(file, { dataType, longResponses: "cut" })
+    assert.deepStrictEqual(
+      (await sequencesOf(cut)).map(({ ids }) => ids.length),
+      [prompt + size(short), 16, 16]
+    )
+    // What was cut before is refused all the same.
+    assert.lengthOf((await run(file, { dataType })).failures, 1)
   })
 
   it("gives the same result with threads as without", async () => {

@@ -3,6 +3,7 @@ import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { afterEach, assert, beforeEach, describe, it } from "vitest"
 import { numericClass } from "../../src/engines/names.ts"
+import type { orderModes } from "../../src/artifacts/kinds.ts"
 import * as Pipeline from "../../src/pipeline/Pipeline.ts"
 import { downloadModel } from "../../stages/download.ts"
 import { train } from "../../stages/train.ts"
@@ -20,7 +21,7 @@ beforeEach(async () => {
 })
 afterEach(() => directory.remove())
 
-type Mode = "scheduled" | "entropy" | "lr" | "random" | "free"
+type Mode = (typeof orderModes)[number]
 
 interface Options {
   readonly documents?: number
@@ -41,7 +42,7 @@ const run = ({ cache = "cache", documents = 5, mode = "scheduled", train: traine
     () => {
       const teacher = downloadModel({ source: `file:${join(directory.path, "tiny")}` })
       const sequences = tokenizedTexts(corpus, 24)
-      const orders = trajectories({ teacher, sequences, mode, numSteps: 4, newTokens: 6 })
+      const orders = trajectories({ teacher, sequences, mode, numSteps: 4 })
       if (trained === undefined) return orders
       return train({
         base: teacher,
@@ -88,15 +89,14 @@ describe("the stage trajectories", () => {
     assert.isAbove(more.metric("trajectories", "trajectories/new")!, 0)
   })
 
-  it("has five modes; two of them ask no model", async () => {
-    for (const mode of ["entropy", "lr", "random", "free"] as const) {
+  it("has four modes; two of them ask no model", async () => {
+    for (const mode of ["entropy", "lr", "random"] as const) {
       const ran = await run({ mode })
       assert.deepStrictEqual(ran.failures, [])
       const { forwards, tokens, trajectories: count } = ran.manifest("trajectories").metadata as unknown as Metadata
       assert.isAbove(count, 4)
       assert.isAbove(tokens, count)
-      assert.strictEqual(forwards > 0, mode === "entropy" || mode === "free", mode)
-      if (mode === "free") assert.strictEqual(tokens, 6 * count)
+      assert.strictEqual(forwards > 0, mode === "entropy", mode)
     }
   })
 })

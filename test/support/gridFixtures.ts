@@ -261,7 +261,8 @@ export const fixtureTrajectories = Stage.make("fixture-trajectories", {
       tokens: 60,
       forwards: 24,
       mode: "scheduled",
-      maskId: 7
+      maskId: 7,
+      vocabulary: "0".repeat(64)
     })
   })
 })

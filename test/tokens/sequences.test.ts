@@ -3,7 +3,13 @@ import * as fc from "fast-check"
 import { describe, expect, it } from "vitest"
 import type { DataRecord, Message } from "../../src/formats/records.ts"
 import { decodeSequences, encodeSequences } from "../../src/tokens/sequenceCodec.ts"
-import { type SequenceContent, type SequenceOptions, sequencesOf, writeTurn } from "../../src/tokens/sequences.ts"
+import {
+  ResponseTooLong,
+  type SequenceContent,
+  type SequenceOptions,
+  sequencesOf,
+  writeTurn
+} from "../../src/tokens/sequences.ts"
 import { loadFrom, shippedDirectory } from "../support/tokenizers.ts"
 
 const tokenizer = loadFrom(shippedDirectory)
@@ -53,7 +59,8 @@ describe("prompt and response", () => {
   it("are tokenised apart; only the response and its end are learnt", () => {
     fc.assert(
       fc.property(text, text, maxSeqLen, fc.boolean(), (prompt, response, most, appendEos) => {
-        const [sequence, ...more] = sequences(pair(prompt, response), { maxSeqLen: most, appendEos })
+        const options = { maxSeqLen: most, appendEos, longResponses: "cut" as const }
+        const [sequence, ...more] = sequences(pair(prompt, response), options)
         const read = ids(prompt)
         const learnt = [...ids(response), ...(appendEos ? [eosId] : [])]
         expect(more).toEqual([])
@@ -66,6 +73,15 @@ describe("prompt and response", () => {
         expect(sequence?.lossMask).toEqual(sequence?.ids.map((_, i) => Number(i >= read.length)))
       })
     )
+  })
+
+  it("are refused where they are longer than a sequence may be, unless they are to be cut", () => {
+    const [prompt, response] = ["The people of", " the United States"]
+    const [read, learnt] = [ids(prompt).length, ids(response).length + 1]
+    expect(only(pair(prompt, response), { maxSeqLen: read + learnt }).ids).toHaveLength(read + learnt)
+    const short = { maxSeqLen: read + learnt - 1 }
+    expect(() => sequences(pair(prompt, response), short)).toThrow(new ResponseTooLong(read, learnt))
+    expect(only(pair(prompt, response), { ...short, longResponses: "cut" }).ids).toHaveLength(read + learnt - 1)
   })
 
   it("do not merge across their border", () => {

@@ -23,8 +23,9 @@ import { elements } from "../../tensor/Tensor.ts"
 import { artifactOf } from "../../ledger/References.ts"
 import { exportAnchors } from "./export/anchors.ts"
 import { exportPanels, logKind } from "./export/panels.ts"
-import { trajectoriesText } from "./export/trajectories.ts"
+import { trajectoriesKind, trajectoriesText } from "./export/trajectories.ts"
 import { fromHere } from "../../pipeline/Origin.ts"
+import { ownField } from "../../pipeline/ownField.ts"
 import * as flags from "../flags.ts"
 import { stoppable } from "../interruption.ts"
 import { nodeDisk } from "../../store/NodeDisk.ts"
@@ -32,6 +33,9 @@ import { attempt, nameOf, needCache, warnIfSuspect } from "../look.ts"
 import { findModel } from "../modelSource.ts"
 
 const defaultLength = 128
+
+/** Of several results of an action that which is meant. */
+const kinds = { panels: logKind, trajectories: trajectoriesKind } as const
 
 export const command = verb("export", {
   about: "Write a result in a format of other tools",
@@ -111,7 +115,7 @@ export const command = verb("export", {
       const { database, store } = yield* needCache(args.cache)
       const name = yield* nameOf(args.reference)
       const { digest } = yield* attempt(() => {
-        const artifact = artifactOf(database, name, args.to === "panels" ? logKind : undefined)
+        const artifact = artifactOf(database, name, ownField(kinds, args.to))
         warnIfSuspect(database, artifact)
         return artifact
       })

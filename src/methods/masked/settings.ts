@@ -26,8 +26,15 @@ export const alignmentFields = {
 
 /** Fields of masks along trajectories. */
 export const trajectoryFields = {
-  /** Masks follow trajectories of this kind (`random` is the control) instead of chance */
+  /** Masks follow trajectories of this kind (`random` is the control, `decoded` the order in which the teacher wrote responses of its own) instead of chance */
   trajectoryMode: setting(Schema.Literals(["none", ...trajectoryModes]), "none"),
+  /**
+   * Whose orders these are, and whose responses: `base`, the row's base model asked as a diffusion model is; `self`, the row's own model, which is then trained without
+   * trajectories first; or another model, named as in `model_path`. By default `base`
+   */
+  trajectoryTeacher: Schema.optionalKey(Schema.NonEmptyString),
+  /** Which responses are learnt: those of the `data`, or the teacher's `own`, which it decodes block by block. By default those of the data */
+  trajectoryResponse: Schema.optionalKey(Schema.Literals(["data", "own"])),
   ...TrajectorySettings.fields,
   /** Lengths of blocks, tokens, `16,24,32` or a list: over the training one after the other, with straight lines between */
   trajectoryProgressiveBlockSizes: setting(numberList(PositiveInt), [16, 24, 32])
@@ -47,11 +54,11 @@ export type MaskedSettings = Schema.Struct<typeof maskedFields>["Type"]
 export const maskedRules: ReadonlyArray<(settings: MaskedSettings) => Contradiction | undefined> = [
   wholeMicroBatches,
   freshAreTrained,
-  ({ trajectoryMode }) =>
-    trajectoryMode === "free"
+  ({ trajectoryMode, trajectoryResponse }) =>
+    trajectoryMode === "decoded" && trajectoryResponse !== "own"
       ? {
           fields: ["trajectory_mode"],
-          why: "such trajectories go over text of the model's own, and masks cannot follow them; choose scheduled, entropy, lr or random"
+          why: "a teacher decodes responses of its own alone; set trajectory_response to own, or choose scheduled, entropy, lr or random"
         }
       : undefined,
   ({ mdmLoss, trajectoryMode }) =>

@@ -7,7 +7,8 @@ import { readTrajectories } from "./trajectories/trajectories.ts"
 import { type Trajectory, trajectoryMasking } from "./trajectories/trajectory.ts"
 import { makeTokenLosses } from "../../sessions/tokenLosses.ts"
 import type { ModelConfig } from "../../models/config.ts"
-import { permanent, type StageError } from "../../pipeline/StageError.ts"
+import { asStageError, permanent, type StageError } from "../../pipeline/StageError.ts"
+import { vocabularyDigest } from "../../tokens/vocabulary.ts"
 import type { ModelTraining } from "../../training/model.ts"
 import { withDropout } from "../../training/dropout.ts"
 import { diffusionObservers } from "./observers.ts"
@@ -16,7 +17,7 @@ import { diffusionObjective } from "./masks/objective.ts"
 import type { MaskedSettings } from "../masked/settings.ts"
 import type { TrainInputs } from "./context.ts"
 import type { TrainingGiven } from "./trainBy.ts"
-import { attempt, heldOutBound } from "./base.ts"
+import { attempt, type Base, heldOutBound } from "./base.ts"
 
 /** The objective of a training by masks: of masked diffusion alone, or with something beside it. */
 type Objectives = (...given: Parameters<typeof diffusionObjective>) => ReturnType<typeof diffusionObjective>
@@ -35,7 +36,7 @@ export const maskedTraining = Effect.fn("train masked diffusion")(function* (
       "give the training an `adapter`, or train the base as it was before it was quantised"
     )
   const aligned = yield* states(inputs.anchors, { config, ids: sequences, settings })
-  const trajectories = yield* trajectoriesOf(inputs.trajectories, examples, { mask, settings })
+  const trajectories = yield* trajectoriesOf(inputs.trajectories, base, settings)
   const { seed } = settings
   const masked = (steps: number) => ({
     sequences,
@@ -117,18 +118,21 @@ const states = (
 /** The trajectories of the examples, where masks follow them. */
 const trajectoriesOf = (
   set: TrainInputs["trajectories"],
-  examples: ReadonlyArray<{ readonly ids: Int32Array }>,
-  { mask, settings }: { readonly mask: number; readonly settings: MaskedSettings }
+  { examples, mask, start, tokenizer }: Base,
+  { trajectoryMode: mode }: MaskedSettings
 ): Effect.Effect<ReadonlyMap<number, Trajectory> | undefined, StageError> =>
   Effect.gen(function* () {
-    const { trajectoryMode: mode } = settings
     if (mode === "none") return undefined
     if (set === undefined)
       return yield* permanent(
         `trajectory_mode is ${mode}, but the stage has no trajectories`,
-        "give it those of the stage trajectories, or set trajectory_mode to none"
+        "give it those of the stage trajectories or decode-responses, or set trajectory_mode to none"
       )
     if (set.metadata.mode !== mode)
       return yield* permanent(`trajectory_mode is ${mode}, but the trajectories are of mode ${set.metadata.mode}`)
-    return yield* readTrajectories(set, examples, mask)
+    const vocabulary = yield* Effect.mapError(
+      Effect.fromResult(vocabularyDigest(start.tokenizer, tokenizer)),
+      asStageError
+    )
+    return yield* readTrajectories(set, examples, { maskId: mask, vocabulary })
   })

@@ -1,5 +1,6 @@
 /** What a training is handed besides its base and its texts, as its settings say: the same for every method that aligns a student, or follows trajectories. */
 import type { trajectoryModes } from "../../artifacts/kinds.ts"
+import type { MaskedSettings } from "../masked/settings.ts"
 import { isAligned } from "./alignment/settings.ts"
 
 export interface Needs {
@@ -7,6 +8,10 @@ export interface Needs {
   readonly anchors: boolean
   /** Orders of revealing, of this kind. */
   readonly trajectories: (typeof trajectoryModes)[number] | "none"
+  /** Who gives these orders, and responses where they are its own: `base`, `self`, or a model by its source. */
+  readonly teacher: string
+  /** Whose responses are learnt. */
+  readonly response: "data" | "own"
 }
 
 /** Of methods that have no such settings: nothing. */
@@ -14,11 +19,14 @@ export const needsOf = (settings: { readonly [field: string]: unknown }): Needs 
   const {
     reprAlignWt = 0,
     subgoalAlignWt = 0,
-    trajectoryMode = "none"
-  } = settings as {
-    readonly reprAlignWt?: number
-    readonly subgoalAlignWt?: number
-    readonly trajectoryMode?: Needs["trajectories"]
+    trajectoryMode = "none",
+    trajectoryResponse = "data",
+    trajectoryTeacher = "base"
+  } = settings as Partial<MaskedSettings>
+  return {
+    anchors: isAligned({ reprAlignWt, subgoalAlignWt }),
+    trajectories: trajectoryMode,
+    teacher: trajectoryTeacher,
+    response: trajectoryResponse
   }
-  return { anchors: isAligned({ reprAlignWt, subgoalAlignWt }), trajectories: trajectoryMode }
 }

@@ -1,5 +1,6 @@
 /** Finds the order in which a model would reveal given responses: it is asked again after each step how sure it is of what is still masked. */
 import { Effect } from "effect"
+import type { Response } from "./responses.ts"
 import { type ChooseNext, scheduledOrder, thresholdOrder, type Trajectory } from "./trajectory.ts"
 
 /** Entropies (nats) of a model's predictions of tokens at places of a canvas (row x length + column). */
@@ -12,12 +13,6 @@ export interface Uncertainty<E> {
     pads: ReadonlyArray<number>,
     places: ReadonlyArray<number>
   ) => Effect.Effect<Float32Array, E>
-}
-
-export interface Response {
-  readonly ids: Int32Array
-  /** Tokens before the response; at least 1, since nothing predicts a first token. */
-  readonly promptLength: number
 }
 
 export interface OrderSettings {
