@@ -18,6 +18,25 @@ torch.set_num_threads(1)
 suffix = ".quant_state.bitsandbytes__nf4"
 
 
+def use_plain_dequantisation():
+    """bitsandbytes 0.50.2 has kernels for AVX-512 that give other numbers where a block does not end with a row. What it does elsewhere, in PyTorch's own operators, is done everywhere."""
+    import bitsandbytes
+    from bitsandbytes.backends.default.ops import _dequantize_4bit_compute
+    from bitsandbytes.backends.utils import _get_4bit_code
+
+    def dequantise(packed, absmax, blocksize, quant_type, shape, dtype):
+        code = _get_4bit_code(quant_type, packed.device)
+        return _dequantize_4bit_compute(packed.view(torch.uint8).reshape(-1), absmax.float(), code, blocksize, shape, dtype)
+
+    library = torch.library.Library("bitsandbytes", "IMPL")
+    library.impl("dequantize_4bit", dequantise, "CPU", allow_override=True)
+    return library
+
+
+# Lives as long as its override is to hold.
+library = use_plain_dequantisation()
+
+
 def quantise(job):
     import bitsandbytes.functional as bnb
 
@@ -63,6 +82,10 @@ def logits(job):
             bnb_4bit_use_double_quant=job["quantise"]["doubleQuant"],
         )
     model = AutoModelForCausalLM.from_pretrained(job["directory"], **options).eval()
+    # On processors that multiply in bfloat16 it packs weights anew for kernels of that precision, and fails for some shapes.
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
     # Of a model whose files are in NF4, transformers leaves all else in the files' dtype.
     for parameter in model.parameters():
         if parameter.is_floating_point():
@@ -77,7 +100,7 @@ def logits(job):
         torch.manual_seed(5)
         with torch.no_grad():
             for name, parameter in model.named_parameters():
-                if "lora_" in name:
+                if "lora_" in name or "trainable_tokens" in name:
                     # Fresh adapters change nothing.
                     parameter.add_(torch.randn_like(parameter) * 0.2)
         model.save_pretrained(job["saveAdapter"])
