@@ -6,6 +6,7 @@ import { ChatTemplate, LongResponses } from "../src/tokens/sequences.ts"
 import { makeTokenizePool } from "../src/tokens/tokenizeWorkers.ts"
 import { parseTokenizer } from "../src/tokens/tokenizer.ts"
 import type { Digest } from "../src/pipeline/Digest.ts"
+import { greatest } from "../src/pipeline/lists.ts"
 import * as Stage from "../src/pipeline/Stage.ts"
 import { asStageError, permanent, type StageError } from "../src/pipeline/StageError.ts"
 import { recordsOfArtifact } from "../src/artifacts/records.ts"
@@ -134,7 +135,7 @@ const tooLong = (refused: Arr.NonEmptyReadonlyArray<Refused>, maxSeqLen: number)
   const [{ place, prompt, record, response }, ...others] = refused
   const idx = record.kind === "prompt_response" && record.idx !== undefined ? ` (idx ${record.idx})` : ""
   const also = others.length === 0 ? "" : `, as ${others.length === 1 ? "one other is" : `${others.length} others are`}`
-  const longest = Math.max(...refused.map(each => each.prompt + each.response))
+  const longest = greatest(refused.map(each => each.prompt + each.response))
   return permanent(
     `document ${place + 1} of the corpus${idx} is longer than maxSeqLen, ${maxSeqLen} tokens${also}: its prompt has ${prompt}, its response ${response} with the end of text`,
     `a max_seq_len of ${longest} would hold all; long_responses: cut learns the beginnings`
