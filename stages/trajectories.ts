@@ -5,12 +5,12 @@ import { findOrders } from "../src/methods/shared/trajectories/findOrders.ts"
 import { keyOfIds, materialOf, responsesOf } from "../src/methods/shared/trajectories/responses.ts"
 import { loadTeacher, openTeacher } from "../src/methods/shared/trajectories/teacher.ts"
 import { encodeTrajectory } from "../src/methods/shared/trajectories/trajectories.ts"
-import { leftToRight, randomOrder, type Trajectory } from "../src/methods/shared/trajectories/trajectory.ts"
+import { leftToRight, orderModes, randomOrder, type Trajectory } from "../src/methods/shared/trajectories/trajectory.ts"
 import { makeUncertainty } from "../src/methods/shared/trajectories/uncertainty.ts"
 import { makeEngine } from "../src/engines/make.ts"
 import * as Stage from "../src/pipeline/Stage.ts"
 import { asStageError } from "../src/pipeline/StageError.ts"
-import { ModelFiles, orderModes, TokenSequences, Trajectories } from "../src/artifacts/kinds.ts"
+import { ModelFiles, TokenSequences, Trajectories } from "../src/artifacts/kinds.ts"
 
 /** Sequences of a pass. */
 const rows = 8

@@ -2,11 +2,8 @@
 import { Schema } from "effect"
 import * as Artifact from "../pipeline/Artifact.ts"
 
-/** Ways to find an order in which a given response is revealed; see the stage `trajectories`. */
-export const orderModes = ["scheduled", "entropy", "lr", "random"] as const
-
-/** All orders: also that in which a teacher decoded a response of its own, see the stage `decode-responses`. */
-export const trajectoryModes = [...orderModes, "decoded"] as const
+/** Orders in which a response is revealed; see the stages `trajectories` and, for `decoded`, `decode-responses`. */
+export const trajectoryModes = ["scheduled", "entropy", "lr", "random", "decoded"] as const
 
 const Count = Schema.Int.check(Schema.isGreaterThanOrEqualTo(0))
 

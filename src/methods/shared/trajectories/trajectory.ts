@@ -3,9 +3,15 @@
  * trajectory is a row of steps; at step 0 the whole response is masked, at the last nothing is, and what was revealed stays so.
  */
 import { Schema } from "effect"
+import type { trajectoryModes } from "../../../artifacts/kinds.ts"
 import { Count, PositiveInt, setting } from "../../../config/setting.ts"
 import { permutation, randomKey, type RandomKey, uniformAt } from "../../../tensor/random.ts"
 import { corrupt, type Corruption, type Masking, shareOf } from "../masks/corruption.ts"
+
+/** Orders that can be found of any response, whoever wrote it. */
+export const orderModes = ["scheduled", "entropy", "lr", "random"] as const satisfies ReadonlyArray<
+  (typeof trajectoryModes)[number]
+>
 
 /** The compact form of a trajectory. */
 export const Trajectory = Schema.Struct({
