@@ -136,7 +136,8 @@ export const compared =
       dataset: downloadDocuments({ name, ...from, dataType: "fields" })
     }))
 
-    const dense = downloadModel({ source: modelSource(model.model_path) })
+    const source = modelSource(model.model_path)
+    const dense = downloadModel({ source })
     const qlora = qloraOf(model)
     const teacher = qlora === undefined ? dense : quantize(Origin.overlay(qlora.quantisation, { model: dense }))
     const teaching = makeTeaching({
@@ -200,7 +201,7 @@ export const compared =
                 base: dense,
                 likelihood,
                 tasks: Object.fromEntries(scores),
-                baseModel: model.model_path,
+                source,
                 command
               })
             : undefined,

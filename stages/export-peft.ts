@@ -2,16 +2,30 @@
 import { Effect, Schema } from "effect"
 import { Likelihood, ModelFiles, PeftAdapter, TaskScore } from "../src/artifacts/kinds.ts"
 import { LikelihoodResult, TaskResult } from "../src/evaluation/results.ts"
+import { formatSource, parseSource, type Source } from "../src/hub/source.ts"
+import type { AdapterBase } from "../src/models/adapter/adapterConfig.ts"
 import { writePeft } from "../src/models/adapter/handingOn.ts"
 import { filesOf, openModel } from "../src/models/artifact.ts"
 import { adapterSpecs } from "../src/models/config.ts"
 import { countElements } from "../src/models/parameters.ts"
 import * as Artifact from "../src/pipeline/Artifact.ts"
 import * as Stage from "../src/pipeline/Stage.ts"
-import { permanent } from "../src/pipeline/StageError.ts"
+import { asStageError, permanent } from "../src/pipeline/StageError.ts"
 import { modelCard } from "../src/report/modelCard.ts"
 import { readResult } from "../src/report/readRuns.ts"
 import { recordFile } from "../src/training/record.ts"
+
+/** What PEFT, or this program, loads a base by. */
+const loadedBy = (source: Source): AdapterBase => {
+  switch (source._tag) {
+    case "Hub":
+      return { nameOrPath: source.repo, revision: source.revision }
+    case "File":
+      return { nameOrPath: source.path, revision: null }
+    default:
+      return { nameOrPath: formatSource(source), revision: null }
+  }
+}
 
 /** All that the record says. */
 const Record = Schema.Record(Schema.String, Schema.Unknown)
@@ -26,25 +40,26 @@ export const exportPeft = Stage.make("export-peft", {
     tasks: Artifact.named(TaskScore)
   },
   parameters: Schema.Struct({
-    /** What PEFT loads the base by: `org/name` on the hub, or a directory */
-    baseModel: Schema.String,
-    revision: Schema.optionalKey(Schema.String),
+    /** Where the base comes from, as the stage `download-model` is told */
+    source: Schema.String,
     /** The command that makes it, as a user types it */
     command: Schema.String
   }),
   outputs: { adapter: PeftAdapter },
   resources: { cpus: 1, memoryMiB: 512 },
   run: Effect.fn("export-peft")(function* ({ inputs, outputs, parameters }) {
-    const { baseModel, command, revision = null } = parameters
+    const { command } = parameters
+    const base = yield* Effect.mapError(Effect.fromResult(parseSource(parameters.source)), asStageError)
+    const named = loadedBy(base)
     const files = yield* filesOf(inputs.model)
     const model = yield* openModel(files)
     const { adapter } = model.config.linear ?? {}
     if (adapter === undefined)
       return yield* permanent("the model has no adapter; dense weights are a model by themselves")
     const output = outputs.adapter
-    const written = yield* writePeft(output, files, model, { nameOrPath: baseModel, revision })
+    const written = yield* writePeft(output, files, model, named)
     const card = modelCard({
-      base: { nameOrPath: baseModel, revision, digest: inputs.base.digest },
+      base: { ...named, digest: inputs.base.digest },
       adapter,
       trained: { digest: inputs.model.digest, record: yield* readResult(inputs.model, recordFile, Record) },
       likelihood:

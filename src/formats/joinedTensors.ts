@@ -3,35 +3,33 @@ import { Effect } from "effect"
 import { elements, type Shape } from "../tensor/Tensor.ts"
 import type { StoredTensor } from "./tensorFiles.ts"
 
-/** A part of something long, and where in it the part begins. */
-interface Piece<A> {
-  readonly at: number
-  readonly values: A
-}
-
-/** What lies from `from` to `to` of parts one behind the other, piece by piece; `at` counts from `from`. */
-const pieces = <A, E>(
+/** What lies from `from` to `to` of parts one behind the other, each read by itself, put into `all`. */
+const gathered = <A extends Float32Array | Uint8Array, E>(
+  all: A,
   parts: ReadonlyArray<StoredTensor>,
   lengthOf: (part: StoredTensor) => number,
   read: (part: StoredTensor, from: number, to: number) => Effect.Effect<A, E>,
-  from: number,
-  to: number
-): Effect.Effect<ReadonlyArray<Piece<A>>, E> => {
-  let start = 0
+  from: number
+): Effect.Effect<A, E> => {
+  const to = from + all.length
+  let end = 0
   const places = parts.map(part => {
-    const begins = start
-    start += lengthOf(part)
-    return { part, begins, ends: start }
+    const begins = end
+    end += lengthOf(part)
+    return { part, begins, ends: end }
   })
-  return Effect.forEach(
-    places.filter(({ begins, ends }) => begins < to && ends > from),
-    ({ begins, ends, part }) => {
-      const first = Math.max(from, begins)
-      return Effect.map(read(part, first - begins, Math.min(to, ends) - begins), values => ({
-        at: first - from,
-        values
-      }))
-    }
+  return Effect.as(
+    Effect.forEach(
+      places.filter(({ begins, ends }) => begins < to && ends > from),
+      ({ begins, ends, part }) => {
+        const first = Math.max(from, begins)
+        return Effect.map(read(part, first - begins, Math.min(to, ends) - begins), values =>
+          all.set(values, first - from)
+        )
+      },
+      { discard: true }
+    ),
+    all
   )
 }
 
@@ -43,33 +41,19 @@ export const joinedTensors = (name: string, shape: Shape, parts: ReadonlyArray<S
   size: parts.reduce((total, { size }) => total + size, 0),
   parts,
   floats: (from, to) =>
-    Effect.map(
-      pieces(
-        parts,
-        part => elements(part.shape),
-        (part, start, end) => part.floats(start, end),
-        from,
-        to
-      ),
-      found => {
-        const all = new Float32Array(to - from)
-        for (const { at, values } of found) all.set(values, at)
-        return all
-      }
+    gathered(
+      new Float32Array(to - from),
+      parts,
+      part => elements(part.shape),
+      (part, start, end) => part.floats(start, end),
+      from
     ),
   bytes: (from, to) =>
-    Effect.map(
-      pieces(
-        parts,
-        ({ size }) => size,
-        (part, start, end) => part.bytes(start, end),
-        from,
-        to
-      ),
-      found => {
-        const all = new Uint8Array(to - from)
-        for (const { at, values } of found) all.set(values, at)
-        return all
-      }
+    gathered(
+      new Uint8Array(to - from),
+      parts,
+      ({ size }) => size,
+      (part, start, end) => part.bytes(start, end),
+      from
     )
 })

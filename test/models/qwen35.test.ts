@@ -1,17 +1,17 @@
 /** Qwen3.5's configurations and checkpoints: as released, as a text model by itself, and what is refused. */
-import { copyFileSync, mkdirSync, readdirSync, writeFileSync } from "node:fs"
+import { mkdirSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import * as fc from "fast-check"
 import { afterEach, beforeEach, describe, expect, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { makeReference } from "../../src/engines/reference/reference.ts"
-import { openTensors, saveTensors } from "../../src/formats/tensorFiles.ts"
+import { openTensors } from "../../src/formats/tensorFiles.ts"
 import { loadParameters, openModel, writeModel } from "../../src/models/artifact.ts"
 import { countParameters, type ModelConfig, parameterSpecs } from "../../src/models/config.ts"
 import { decodeModelConfig, encodeModelConfig, positionsOf } from "../../src/models/families.ts"
 import { initialValues, type ParameterSpec } from "../../src/models/parameters.ts"
+import { filesIn, tinySizes, writeCheckpoint } from "../support/hybridCheckpoint.ts"
 import { temporaryDirectory } from "../support/inProcess.ts"
-import { shippedDirectory } from "../support/tokenizers.ts"
 
 const read = (json: unknown): ModelConfig => Effect.runSync(decodeModelConfig(json))
 const problem = (json: unknown): string =>
@@ -173,47 +173,16 @@ beforeEach(() => {
 })
 afterEach(() => directory.remove())
 
-const tiny = {
-  ...text27B,
-  hidden_size: 8,
-  intermediate_size: 12,
-  num_hidden_layers: 2,
-  layer_types: ["linear_attention", "full_attention"],
-  num_attention_heads: 2,
-  num_key_value_heads: 1,
-  head_dim: 8,
-  linear_num_key_heads: 1,
-  linear_num_value_heads: 2,
-  linear_key_head_dim: 4,
-  linear_value_head_dim: 4,
-  vocab_size: 2048,
-  max_position_embeddings: 64
-}
+const tiny = { ...text27B, ...tinySizes, intermediate_size: 12 }
 const nestedTiny = { ...whole27B, text_config: tiny }
 const values = (spec: ParameterSpec) => initialValues(spec, 3)
 
 /** A checkpoint of these names and more, in shards; returns its files. */
 const write = (folder: string, json: object, names: (ours: string) => string, more: ReadonlyArray<string> = []) =>
-  Effect.gen(function* () {
-    const path = join(directory.path, folder)
-    mkdirSync(path)
-    writeFileSync(join(path, "config.json"), JSON.stringify(json))
-    copyFileSync(join(shippedDirectory, "tokenizer.json"), join(path, "tokenizer.json"))
-    yield* saveTensors(
-      name => Effect.succeed(join(path, name)),
-      [
-        ...parameterSpecs(read(json)).map(spec => ({
-          name: names(spec.name),
-          shape: spec.shape,
-          floats: Effect.sync(() => values(spec))
-        })),
-        ...more.map(name => ({ name, shape: [1], floats: Effect.succeed(Float32Array.of(7)) }))
-      ],
-      { format: "F32", maxFileBytes: 20_000 }
-    )
-    return filesIn(path)
-  })
-const filesIn = (path: string) => readdirSync(path).map(name => ({ name, path: join(path, name) }))
+  writeCheckpoint(join(directory.path, folder), json, [
+    ...parameterSpecs(read(json)).map(spec => ({ name: names(spec.name), shape: spec.shape, values: values(spec) })),
+    ...more.map(name => ({ name, shape: [1], values: Float32Array.of(7) }))
+  ])
 const prefixed = (name: string): string => name.replace(/^model\./, "model.language_model.")
 const beside = ["model.visual.blocks.0.attn.qkv.weight", "mtp.fc.weight", "mtp.layers.0.self_attn.q_proj.weight"]
 

@@ -1,19 +1,18 @@
 /** Qwen3.5's configurations and checkpoints with experts: in one tensor or by themselves, and what is refused. */
-import { copyFileSync, mkdirSync, readdirSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { afterEach, beforeEach, describe, expect, it } from "@effect/vitest"
 import { Effect } from "effect"
 import type { Engine } from "../../src/engines/Engine.ts"
 import { makeReference } from "../../src/engines/reference/reference.ts"
-import { openTensors, saveTensors } from "../../src/formats/tensorFiles.ts"
+import { openTensors } from "../../src/formats/tensorFiles.ts"
 import { withAdapterConfig } from "../../src/models/adapter/adapterFiles.ts"
 import { loadParameters, openModel } from "../../src/models/artifact.ts"
 import { allLinearModules, countParameters, type ModelConfig, parameterSpecs } from "../../src/models/config.ts"
 import { decodeModelConfig, encodeModelConfig } from "../../src/models/families.ts"
 import { trainingFlops } from "../../src/models/flops.ts"
 import { initialValues, type ParameterSpec } from "../../src/models/parameters.ts"
+import { type NamedValues, tinySizes, writeCheckpoint } from "../support/hybridCheckpoint.ts"
 import { temporaryDirectory } from "../support/inProcess.ts"
-import { shippedDirectory } from "../support/tokenizers.ts"
 
 const read = (json: unknown): ModelConfig => Effect.runSync(decodeModelConfig(json))
 const problem = (json: unknown): string =>
@@ -112,45 +111,28 @@ afterEach(() => directory.remove())
 
 const tiny = {
   ...text35B,
-  hidden_size: 8,
-  num_hidden_layers: 2,
-  layer_types: ["linear_attention", "full_attention"],
-  num_attention_heads: 2,
-  num_key_value_heads: 1,
-  head_dim: 8,
-  linear_num_key_heads: 1,
-  linear_num_value_heads: 2,
-  linear_key_head_dim: 4,
-  linear_value_head_dim: 4,
+  ...tinySizes,
   num_experts: 3,
   num_experts_per_tok: 2,
   moe_intermediate_size: 5,
-  shared_expert_intermediate_size: 6,
-  vocab_size: 2048,
-  max_position_embeddings: 64
+  shared_expert_intermediate_size: 6
 }
 const config = read(tiny)
 const values = (spec: ParameterSpec) => initialValues(spec, 3)
-const filesIn = (path: string) => readdirSync(path).map(name => ({ name, path: join(path, name) }))
 
-interface Named {
-  readonly name: string
-  readonly shape: ReadonlyArray<number>
-  readonly values: Float32Array<ArrayBuffer>
-}
-const asTheyAre: ReadonlyArray<Named> = parameterSpecs(config).map(spec => ({
+const asTheyAre: ReadonlyArray<NamedValues> = parameterSpecs(config).map(spec => ({
   name: spec.name,
   shape: spec.shape,
   values: values(spec)
 }))
 /** The same with the weights of each expert by themselves. */
-const apart = asTheyAre.flatMap((tensor): ReadonlyArray<Named> => {
+const apart = asTheyAre.flatMap((tensor): ReadonlyArray<NamedValues> => {
   const [, prefix, kind] = /^(.*\.experts)\.(gate_up_proj|down_proj)$/.exec(tensor.name) ?? []
   if (prefix === undefined) return [tensor]
   const [experts, rows, columns] = tensor.shape as [number, number, number]
   return Array.from({ length: experts }, (_, e) => {
     const own = tensor.values.slice(e * rows * columns, (e + 1) * rows * columns)
-    const part = (name: string, from: number, to: number): Named => ({
+    const part = (name: string, from: number, to: number): NamedValues => ({
       name: `${prefix}.${e}.${name}.weight`,
       shape: [to - from, columns],
       values: own.slice(from * columns, to * columns)
@@ -160,26 +142,15 @@ const apart = asTheyAre.flatMap((tensor): ReadonlyArray<Named> => {
       : [part("gate_proj", 0, rows / 2), part("up_proj", rows / 2, rows)]
   }).flat()
 })
-const prefixed = (tensors: ReadonlyArray<Named>): ReadonlyArray<Named> =>
+const prefixed = (tensors: ReadonlyArray<NamedValues>): ReadonlyArray<NamedValues> =>
   tensors.map(({ name, ...rest }) => ({ name: name.replace(/^model\./, "model.language_model."), ...rest }))
 
 let written = 0
-const write = (json: object, tensors: ReadonlyArray<Named>) =>
-  Effect.gen(function* () {
-    const path = join(directory.path, `model ${written++}`)
-    mkdirSync(path)
-    writeFileSync(join(path, "config.json"), JSON.stringify(json))
-    copyFileSync(join(shippedDirectory, "tokenizer.json"), join(path, "tokenizer.json"))
-    yield* saveTensors(
-      name => Effect.succeed(join(path, name)),
-      tensors.map(({ name, shape, values: floats }) => ({ name, shape, floats: Effect.succeed(floats) })),
-      { format: "F32", maxFileBytes: 20_000 }
-    )
-    return filesIn(path)
-  })
+const write = (json: object, tensors: ReadonlyArray<NamedValues>) =>
+  writeCheckpoint(join(directory.path, `model ${written++}`), json, tensors)
 
 describe("a checkpoint of Qwen3.5 with experts", () => {
-  const beside: ReadonlyArray<Named> = [
+  const beside: ReadonlyArray<NamedValues> = [
     "model.visual.blocks.0.attn.qkv.weight",
     "mtp.layers.0.mlp.experts.0.up_proj.weight"
   ].map(name => ({ name, shape: [1], values: Float32Array.of(7) }))
@@ -233,7 +204,7 @@ describe("a checkpoint of Qwen3.5 with experts", () => {
     () =>
       Effect.scoped(
         Effect.gen(function* () {
-          const messageOf = (tensors: ReadonlyArray<Named>) =>
+          const messageOf = (tensors: ReadonlyArray<NamedValues>) =>
             Effect.gen(function* () {
               yield* loadParameters(makeReference(), yield* openModel(yield* write(tiny, tensors)))
             }).pipe(

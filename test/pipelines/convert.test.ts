@@ -78,7 +78,7 @@ describe("convert", () => {
     const nodes = planned({ config: qlora(fields) })
     assert.deepStrictEqual(nodes.get("quantize"), { block_size: 64, double_quant: false })
     assert.deepInclude(nodes.get("train/qlora")!["adapter"] as object, { r: 4, lora_alpha: 32, use_rslora: true })
-    assert.include(nodes.get("export-peft/qlora"), { baseModel: "org/name" })
+    assert.include(nodes.get("export-peft/qlora"), { source: "hf://models/org/name@main" })
     const otherRank = planned({ config: qlora(fields) }, convert, ["train.adapter.r=8"])
     assert.deepInclude(otherRank.get("train/qlora")!["adapter"] as object, { r: 8 })
     const message = (path: string) => rendered(() => planned({ config: path }))

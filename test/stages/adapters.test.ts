@@ -38,12 +38,14 @@ interface Asked {
   readonly anchors?: boolean
   /** Merges, measures and hands on what was trained. */
   readonly further?: boolean
+  /** A second training, of what the first one made. */
+  readonly again?: Fields
 }
 
 const pipeline = (
   corpus: string,
   model: string,
-  { adapter, anchors = false, further = false, quantised = true, train: settings = {} }: Asked
+  { adapter, again, anchors = false, further = false, quantised = true, train: settings = {} }: Asked
 ) =>
   Pipeline.make(
     "adapters",
@@ -66,6 +68,18 @@ const pipeline = (
         ...(anchors ? { anchors: anchor({ teacher: base, sequences, layers: "all" }) } : {}),
         ...settings
       })
+      if (again !== undefined)
+        return train({
+          name: "again",
+          base: student,
+          sequences,
+          heldOut: sequences,
+          num_train_epochs: 1,
+          max_steps: 2,
+          global_batch_size: 4,
+          lr: 0.02,
+          ...again
+        } as never).model
       if (!further) return student
       const measured = (name: string, model: typeof student) =>
         evaluateLikelihood({ name, model, heldOut: sequences, draws: 2 })
@@ -73,7 +87,14 @@ const pipeline = (
       return [
         likelihood,
         measured("merged", merge({ model: student })),
-        exportPeft({ model: student, base: dense, likelihood, tasks: {}, baseModel: "org/tiny", command: "made so" })
+        exportPeft({
+          model: student,
+          base: dense,
+          likelihood,
+          tasks: {},
+          source: "hf://models/org/tiny@some",
+          command: "made so"
+        })
       ]
     }
   )
@@ -143,7 +164,11 @@ describe("a training of adapters over NF4", () => {
     )
 
     const handed = written(ran, "export-peft")
-    assert.include(json(ran, "export-peft", "adapter_config.json"), { r: 4, base_model_name_or_path: "org/tiny" })
+    assert.include(json(ran, "export-peft", "adapter_config.json"), {
+      r: 4,
+      base_model_name_or_path: "org/tiny",
+      revision: "some"
+    })
     const card = ran.text("export-peft", "README.md")
     for (const part of [
       "org/tiny",
@@ -226,6 +251,28 @@ describe("a training of adapters over NF4", () => {
     assert.strictEqual(code, 2)
     assert.match(stderr, /adapter: is an adapter for org\/other, which is not here/)
     assert.match(call("export", "base", "--to", "peft", "-o", "none").stderr, /the model has no adapter/)
+  }, 180_000)
+
+  it("goes on where no other adapter is asked for; nothing is trained beside it, which would be lost", async () => {
+    const first = { adapter: { r: 2 }, train: { max_steps: 3 } }
+    const ran = await run({ ...first, again: {} })
+    assert.deepStrictEqual(ran.failures, [])
+    const file = (label: string, name: string) => ran.manifest(label).files.find(({ path }) => path === name)!.sha256
+    assert.strictEqual(file("train/again", "model.safetensors"), file("train", "model.safetensors"))
+    assert.notStrictEqual(file("train/again", "adapter_model.safetensors"), file("train", "adapter_model.safetensors"))
+    const cola = {
+      method: "cola",
+      cola_wt: 0.5,
+      cola_heads: 2,
+      cola_encoder_depth: 1,
+      cola_diffusion_depth: 1,
+      cola_width: 16
+    }
+    const beside = await run({ ...first, again: { ...cola, cola_max_length: 32 } }, "beside")
+    assert.match(
+      beside.failures.map(({ message }) => message).join(),
+      /the base has an adapter, and networks that are trained beside it have no place in such a model/
+    )
   }, 180_000)
 
   it("refuses what cannot be trained, before it begins", async () => {

@@ -1,6 +1,6 @@
 /** The stage `train`, whatever the method: the base is opened, the method says what is trained on it, and that is trained. */
 import { Effect } from "effect"
-import type { StageError } from "../../pipeline/StageError.ts"
+import { permanent, type StageError } from "../../pipeline/StageError.ts"
 import { type ModelTraining, trainModel, type TrainingContext } from "../../training/model.ts"
 import { type Base, openBase } from "./base.ts"
 import type { TrainInputs } from "./context.ts"
@@ -20,5 +20,11 @@ export const trainBy = Effect.fn("trainBy")(function* <Settings extends CommonSe
   const { inputs, parameters } = context
   const settings = { ...parameters, seed: parameters.seed + parameters.seedOffset }
   const base = yield* openBase(inputs, settings)
-  yield* trainModel(context, yield* training({ base, settings, inputs }))
+  const made = yield* training({ base, settings, inputs })
+  if (base.config.linear?.adapter !== undefined && made.parameters !== base.start.parameters)
+    return yield* permanent(
+      "the base has an adapter, and networks that are trained beside it have no place in such a model",
+      "merge the base first (the stage merge, or pipeline export --to merged)"
+    )
+  yield* trainModel(context, made)
 })
