@@ -161,7 +161,7 @@ export const writeAdapted =
       const kept = base.filter(({ path }) => !texts.includes(path) && !adapterNames.has(path))
       for (const { path, sha256, size } of kept) yield* output.adopt(path, { sha256, size })
       const none = { nameOrPath: null, revision: null }
-      const written = yield* writeAdapter(output, { engine, config: adapted, views, base: none, format: "F32" })
+      const written = yield* writeAdapter(output, { engine, config: adapted, views, base: none })
       return [...kept.map(({ path }) => path), ...texts, ...written]
     })
 

@@ -107,7 +107,7 @@ const writtenAdapter = (name: string, { config: base, tensors }: Model, adapter:
       reserve: (file: string) => Effect.succeed(join(path, file)),
       write: (file: string, content: unknown) => Effect.sync(() => writeFileSync(join(path, file), String(content)))
     } as unknown as ArtifactWriter<never>
-    yield* writeAdapter(output, { engine, config, views, base: { nameOrPath: null, revision: null }, format: "F32" })
+    yield* writeAdapter(output, { engine, config, views, base: { nameOrPath: null, revision: null } })
     return path
   })
 

@@ -1,9 +1,8 @@
-/** Adapters as PEFT keeps them: `adapter_model.safetensors`, `adapter_config.json`, and `diffusion_config.json` beside. Read strictly onto the model that they are for, and written. */
+/** Adapters as PEFT keeps them: `adapter_model.safetensors`, `adapter_config.json`, and what `diffusion_config.json` says beside. Read strictly onto the model that they are for, and written. */
 import { Effect } from "effect"
 import {
   type NamedFile,
   openTensors,
-  type SaveOptions,
   saveTensorFile,
   type StoredTensor,
   type StoredTensors
@@ -27,12 +26,7 @@ import {
   decodeAdapterConfig,
   encodeAdapterConfig
 } from "./adapterConfig.ts"
-import {
-  decodeDiffusionConfig,
-  type DiffusionConfig,
-  diffusionConfigFile,
-  encodeDiffusionConfig
-} from "./diffusionConfig.ts"
+import { decodeDiffusionConfig, type DiffusionConfig, diffusionConfigFile } from "./diffusionConfig.ts"
 
 export const adapterModelFile = "adapter_model.safetensors"
 
@@ -157,18 +151,15 @@ export interface AdapterToWrite {
   readonly config: ModelConfig
   readonly views: ParameterBuffers["views"]
   readonly base: AdapterBase
-  readonly diffusion?: DiffusionConfig
-  readonly format: SaveOptions["format"]
 }
 
-/** Writes the files of a model's adapter and returns their names. */
+/** Writes the files of a model's adapter, in f32 as PEFT does, and returns their names. */
 export const writeAdapter = Effect.fn("writeAdapter")(
   function* (
     output: Pick<ArtifactWriter<never>, "write" | "reserve">,
-    { base, config, diffusion, engine, format, views }: AdapterToWrite
+    { base, config, engine, views }: AdapterToWrite
   ) {
     yield* output.write(adapterConfigFile, yield* adapterConfigText(config, base))
-    if (diffusion !== undefined) yield* output.write(diffusionConfigFile, encodeDiffusionConfig(diffusion))
     yield* saveTensorFile(
       yield* output.reserve(adapterModelFile),
       adapterSpecs(config).map(({ name, shape }) => ({
@@ -176,9 +167,9 @@ export const writeAdapter = Effect.fn("writeAdapter")(
         shape,
         floats: Effect.map(engine.download(views[name]!), data => data as Float32Array<ArrayBuffer>)
       })),
-      format
+      "F32"
     )
-    return [adapterConfigFile, ...(diffusion === undefined ? [] : [diffusionConfigFile]), adapterModelFile]
+    return [adapterConfigFile, adapterModelFile]
   },
   Effect.mapError(error => asStageError(error))
 )

@@ -102,8 +102,7 @@ const adapterIn = (name: string, model: OpenModel, adapter: Adapter) =>
       engine,
       config,
       views,
-      base: { nameOrPath: "tiny", revision: null },
-      format: "F32"
+      base: { nameOrPath: "tiny", revision: null }
     })
     expect(names.toSorted()).toEqual(readdirSync(path).toSorted())
     return path
