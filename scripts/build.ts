@@ -17,7 +17,7 @@ import { fileURLToPath, pathToFileURL } from "node:url"
 import { Effect } from "effect"
 import { type Plugin, rolldown } from "rolldown"
 import { isStage } from "../src/pipeline/Stage.ts"
-import { builtFile, noMethod } from "../src/runner/Codes.ts"
+import { builtFile, builtText, noMethod } from "../src/runner/Codes.ts"
 import { entries, type Entry } from "../src/runner/Entries.ts"
 import * as Fingerprint from "../src/runner/Fingerprint.ts"
 import { builtins } from "./builtins.ts"
@@ -258,7 +258,7 @@ try {
   await bundleAlone("src/runner/threadHook.ts")
   for (const script of globSync("src/**/*.py", { cwd: root }))
     writeFileSync(join(fresh, basename(script)), sources.file(join(root, script))!.bytes)
-  writeFileSync(join(fresh, builtFile), JSON.stringify(await fingerprints()))
+  writeFileSync(join(fresh, builtFile), builtText(await fingerprints()))
   await writePages(fresh)
   const name = install(JSON.stringify(sourcesOf()))
   if (process.env["PIPELINE_BUILD_QUIET"] === undefined) {

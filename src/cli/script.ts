@@ -10,20 +10,22 @@ import { Script } from "node:vm"
 /** What a script is as a value: called once, with its address and what `import()` does there, it gives what it exports. */
 type Wrapper = (url: string, load: (specifier: string) => Promise<unknown>) => unknown
 
-/** Of processes that do different things, each kind has what it needs compiled. */
-const program = basename(process.argv[1] ?? "", ".js")
+/** Of processes that do different things, each kind has what it needs compiled: programs by their name, and runs apart from other verbs. */
+const kind = process.argv[2] === "run" ? "run" : basename(process.argv[1] ?? "").replace(/\.m?js$/, "")
 
 /** No cache where Node would have none, either: coverage counts what is compiled anew. */
 const isKept = process.env["NODE_DISABLE_COMPILE_CACHE"] === undefined && process.env["NODE_V8_COVERAGE"] === undefined
 
 /** Loads `file`; what it exports. */
-export const loadScript = (file: string, role = program): unknown => {
+export const loadScript = (file: string, role = kind): unknown => {
   const place = `${keptFor(file)}.${role}.${process.version}.${process.arch}`
   const cachedData = isKept ? readKept(place) : undefined
   const script = new Script(readFileSync(file, "latin1"), { filename: file, cachedData })
-  // By the end, what such a process calls is compiled.
+  // By the end, what such a process calls is compiled; unless it failed, and called little.
   if (isKept && (cachedData === undefined || script.cachedDataRejected === true))
-    process.once("exit", () => keep(place, script.createCachedData()))
+    process.once("exit", code => {
+      if (code === 0) keep(place, script.createCachedData())
+    })
   const { href } = pathToFileURL(file)
   const load = (specifier: string) => import(specifier.startsWith(".") ? new URL(specifier, href).href : specifier)
   return (script.runInThisContext() as Wrapper)(href, load)

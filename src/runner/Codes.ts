@@ -26,8 +26,19 @@ export interface StageLocation {
 /** What the build knows of a stage: its fingerprint, or one for each method. */
 export type BuiltFingerprints = { readonly [stage: string]: { readonly [method: string]: Fingerprint.Fingerprint } }
 
-/** The file in `dist/` that holds them. */
-export const builtFile = "fingerprints.json"
+/** The file in `dist/` that holds them: a line for each, so that a run decodes those of its own stages alone. */
+export const builtFile = "fingerprints.txt"
+
+/** The text of that file. */
+export const builtText = (built: BuiltFingerprints): string =>
+  `${Object.entries(built)
+    .flatMap(([stage, methods]) =>
+      Object.entries(methods).map(([method, fingerprint]) => lineOf(stage, method) + JSON.stringify(fingerprint))
+    )
+    .join("")}\n`
+
+/** How the line of a fingerprint begins. */
+const lineOf = (stage: string, method: string): string => `\n${JSON.stringify([stage, method])}\t`
 
 /** A place to remember fingerprints between runs. */
 export interface Memory {
@@ -154,7 +165,7 @@ const known = (
   })
 
 const builtFor = (stage: AnyStage, method: string, file: string, dist: string | undefined) =>
-  dist === undefined || !file.startsWith(dist) ? undefined : builtFingerprints(dist)[stage.name]?.[method]
+  dist === undefined || !file.startsWith(dist) ? undefined : builtFingerprint(dist, stage.name, method)
 
 const computed = (
   stage: AnyStage,
@@ -197,18 +208,22 @@ const recall = (text: string | undefined, declared: string): Fingerprint.Fingerp
   }
 }
 
-let built: BuiltFingerprints | undefined
+let builtLines: string | undefined
 
-const builtFingerprints = (dist: string): BuiltFingerprints => {
+const builtFingerprint = (dist: string, stage: string, method: string): Fingerprint.Fingerprint | undefined => {
   const file = join(dist, builtFile)
-  built ??= existsSync(file) ? (JSON.parse(readFileSync(file, "utf8")) as BuiltFingerprints) : {}
-  return built
+  builtLines ??= existsSync(file) ? readFileSync(file, "utf8") : ""
+  const line = lineOf(stage, method)
+  const start = builtLines.indexOf(line)
+  if (start < 0) return undefined
+  const text = builtLines.slice(start + line.length, builtLines.indexOf("\n", start + line.length))
+  return JSON.parse(text) as Fingerprint.Fingerprint
 }
 
 /** What users' stages import of the built program. */
 const builtOurs = (dist: string | undefined): Fingerprint.Built =>
   dist === undefined
     ? {}
-    : Object.fromEntries(Object.keys(entries).map(entry => [entry, builtFingerprints(dist)[entry]?.[noMethod]]))
+    : Object.fromEntries(Object.keys(entries).map(entry => [entry, builtFingerprint(dist, entry, noMethod)]))
 
 const oursOf = (built: Fingerprint.Built): ReadonlyArray<string> => Object.values(built).map(each => each!.digest)

@@ -16,7 +16,6 @@ def groups_with_rows(sizes):
         start += size
 
 
-@torch.library.custom_op("pipeline::grouped_matmul", mutates_args=())
 def matmul_by_group(a: torch.Tensor, b: torch.Tensor, sizes: torch.Tensor, transpose_b: bool) -> torch.Tensor:
     matrices = b.mT if transpose_b else b
     product = a.new_zeros(a.shape[0], matrices.shape[2])
@@ -25,12 +24,16 @@ def matmul_by_group(a: torch.Tensor, b: torch.Tensor, sizes: torch.Tensor, trans
     return product
 
 
-@matmul_by_group.register_fake
+@torch.library.custom_op("pipeline::grouped_matmul", mutates_args=())
+def opaque_matmul(a: torch.Tensor, b: torch.Tensor, sizes: torch.Tensor, transpose_b: bool) -> torch.Tensor:
+    return matmul_by_group(a, b, sizes, transpose_b)
+
+
+@opaque_matmul.register_fake
 def _(a, b, sizes, transpose_b):
     return a.new_empty(a.shape[0], b.shape[1 if transpose_b else 2])
 
 
-@torch.library.custom_op("pipeline::grouped_outer", mutates_args=())
 def outer_by_group(a: torch.Tensor, b: torch.Tensor, sizes: torch.Tensor) -> torch.Tensor:
     products = a.new_zeros(sizes.shape[0], a.shape[1], b.shape[1])
     for group, rows in groups_with_rows(sizes):
@@ -38,7 +41,12 @@ def outer_by_group(a: torch.Tensor, b: torch.Tensor, sizes: torch.Tensor) -> tor
     return products
 
 
-@outer_by_group.register_fake
+@torch.library.custom_op("pipeline::grouped_outer", mutates_args=())
+def opaque_outer(a: torch.Tensor, b: torch.Tensor, sizes: torch.Tensor) -> torch.Tensor:
+    return outer_by_group(a, b, sizes)
+
+
+@opaque_outer.register_fake
 def _(a, b, sizes):
     return a.new_empty(sizes.shape[0], a.shape[1], b.shape[1])
 
