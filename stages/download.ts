@@ -98,7 +98,7 @@ export const downloadDocuments = Stage.make("download-documents", {
     ...fromSource,
     /** What a record is: `plaintext`, `prompt_response`, `conversation`, or `fields`, which a task reads by its own schema. */
     dataType: setting(RowType, "plaintext"),
-    /** The field that holds the text or the turns; by default `text`, or `messages`. */
+    /** The field that holds the text or the turns, by default `text`, or `messages`; of a prompt and its response two, by default `prompt,response`. */
     textKey: Schema.optionalKey(Schema.String),
     /** Of a Parquet file: only the first rows. Read by ranges, without fetching the file. */
     rows: Schema.optionalKey(PositiveInt)

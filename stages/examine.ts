@@ -1,11 +1,11 @@
 /** Asks a causal language model the problems of a task, token by token, and counts the right answers. */
-import { Effect, Schema, Stream } from "effect"
+import { Array as Arr, Effect, Schema, Stream } from "effect"
 import { Documents, ModelFiles, TaskScore } from "../src/artifacts/kinds.ts"
 import { recordsOfArtifact } from "../src/artifacts/records.ts"
 import { PositiveInt, setting } from "../src/config/setting.ts"
 import type { Sampling } from "../src/decoding/sampling.ts"
 import { makeEngine } from "../src/engines/make.ts"
-import { TaskResult } from "../src/evaluation/results.ts"
+import type { TaskResult } from "../src/evaluation/results.ts"
 import { evenly } from "../src/evaluation/selection.ts"
 import { exactMatch } from "../src/evaluation/tasks/exactMatch.ts"
 import { promptedTasks } from "../src/evaluation/tasks/tasks.ts"
@@ -15,7 +15,7 @@ import * as Stage from "../src/pipeline/Stage.ts"
 import { asStageError, permanent } from "../src/pipeline/StageError.ts"
 import { causalGenerator } from "../src/sessions/autoregressive.ts"
 import { HowMany, limit } from "./evaluate/heldOut.ts"
-import { writeResult } from "./evaluate/writeResult.ts"
+import { writeScore } from "./evaluate/writeResult.ts"
 
 const TaskName = Schema.Literals(Object.keys(promptedTasks) as ReadonlyArray<keyof typeof promptedTasks>)
 
@@ -41,16 +41,15 @@ export const examine = Stage.make("examine", {
       const model = yield* loadModel(engine, yield* filesOf(inputs.model))
       const all = yield* Stream.runCollect(recordsOfArtifact(inputs.dataset, decodeBy(task.problem)))
       const problems = evenly(Array.from(all), limit(parameters.problems))
-      if (problems.length === 0) return yield* permanent(`there are no problems of the task ${task.name}`)
+      if (!Arr.isReadonlyArrayNonEmpty(problems))
+        return yield* permanent(`there are no problems of the task ${task.name}`)
       const { seed } = parameters
-      const asked = { task, problems, tokenizer: model.tokenizer, steps: newTokens, seed }
+      const asked = { task, problems, tokenizer: model.tokenizer, steps: [newTokens] as const, seed }
       const result: TaskResult = {
         weights: inputs.model.digest,
         ...(yield* exactMatch(asked, shape => causalGenerator(engine, model, { ...shape, newTokens }, greedy)))
       }
-      yield* metric("eval/exact_match", result.exact / result.problems)
-      yield* writeResult(outputs.score, "score.json", TaskResult, result)
-      yield* outputs.score.metadata({ task: task.name, problems: result.problems, exact: result.exact })
+      yield* writeScore(outputs.score, result, metric)
     },
     Effect.scoped,
     Effect.mapError(asStageError)

@@ -6,7 +6,7 @@ import * as Stage from "../src/pipeline/Stage.ts"
 import { permanent } from "../src/pipeline/StageError.ts"
 import { gridMarkdown } from "../src/report/gridMarkdown.ts"
 import { gridJson, makeGridReport } from "../src/report/gridReport.ts"
-import { readCached, readRun, runOf } from "../src/report/readRuns.ts"
+import { readCached, readRun, readScores, runOf } from "../src/report/readRuns.ts"
 import type { Cached, GridRow } from "../src/report/rows.ts"
 import {
   Anchors,
@@ -41,6 +41,8 @@ export const reportGrid = Stage.make("report-grid", {
     texts: Artifact.named(JudgedTexts),
     /** By the run and the task: `no_align/equations`. */
     tasks: Artifact.named(TaskScore),
+    /** What the teacher answers, token by token. */
+    teacher: Artifact.named(TaskScore),
     benchmarks: Artifact.named(Benchmark),
     models: Artifact.named(ModelFiles),
     logs: Artifact.named(TrainingLog),
@@ -71,7 +73,7 @@ export const reportGrid = Stage.make("report-grid", {
   resources: { cpus: 1, memoryMiB: 512 },
   run: Effect.fn("report-grid")(function* ({ inputs, metric, outputs, parameters }) {
     const { baseline: baselineName, rows: declared, ...settings } = parameters
-    const { anchors, sequences, trajectories, ...sources } = inputs
+    const { anchors, sequences, teacher, trajectories, ...sources } = inputs
     const names = new Set(declared.flatMap(({ name, runs }) => runs ?? [name]))
     for (const [port, given] of Object.entries(sources)) {
       const unnamed = Object.keys(given).filter(name => !names.has(runOf(name)))
@@ -103,7 +105,7 @@ export const reportGrid = Stage.make("report-grid", {
       ...(yield* Effect.forEach(Object.entries(anchors), ([name, set]) => readCached(name, Anchors, set))),
       ...(yield* Effect.forEach(Object.entries(trajectories), ([name, set]) => readCached(name, Trajectories, set)))
     ]
-    const found = makeGridReport(rows, baseline, cached, settings)
+    const found = makeGridReport(rows, baseline, cached, settings, yield* readScores(teacher))
     const columns = found.grid.columns.map(({ id }) => id)
     for (const { name, notApplicable } of rows)
       for (const id of Object.keys(notApplicable))

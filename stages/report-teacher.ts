@@ -1,7 +1,7 @@
 /** Reports what a causal language model can do: its perplexity by domain, and the problems that it solves. */
 import { Effect, Schema } from "effect"
 import { Report, TaskScore } from "../src/artifacts/kinds.ts"
-import { TaskResult } from "../src/evaluation/results.ts"
+import { rightOf, slowest, TaskResult } from "../src/evaluation/results.ts"
 import * as Artifact from "../src/pipeline/Artifact.ts"
 import * as Stage from "../src/pipeline/Stage.ts"
 import { permanent } from "../src/pipeline/StageError.ts"
@@ -28,7 +28,10 @@ export const reportTeacher = Stage.make("report-teacher", {
       const tasks = yield* Effect.forEach(Object.values(inputs.scores), score =>
         Effect.flatMap(score.text("score.json"), decodeScore)
       )
-      const shown = tasks.map(({ exact, problems, sample, task }) => {
+      const shown = tasks.map(result => {
+        const { problems, task } = result
+        const answers = slowest(result)
+        const exact = rightOf(answers)
         const { high, low } = wilson(exact, problems)
         return {
           task,
@@ -37,7 +40,7 @@ export const reportTeacher = Stage.make("report-teacher", {
           share: exact / problems,
           low,
           high,
-          sample
+          sample: answers.sample
         }
       })
       yield* report.write("report.json", `${JSON.stringify({ ...evaluation, title, tasks: shown }, null, 2)}\n`)

@@ -27,7 +27,7 @@ export const tokenize = Stage.make("tokenize", {
     maxSeqLen: PositiveInt,
     /** What a record is: `plaintext`, `prompt_response` or `conversation`. */
     dataType: DataType.pipe(Schema.withDecodingDefaultKey(Effect.succeed("plaintext" as const))),
-    /** The field that holds the text or the turns; by default `text`, or `messages`. */
+    /** The field that holds the text or the turns, by default `text`, or `messages`; of a prompt and its response two, by default `prompt,response`. */
     textKey: Schema.optionalKey(Schema.String),
     /** Whether documents and responses end in the end-of-text token; a model that never sees one cannot stop. */
     appendEos: Schema.Boolean.pipe(Schema.withDecodingDefaultKey(Effect.succeed(true))),

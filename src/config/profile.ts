@@ -35,6 +35,8 @@ const stages = {
       tasks: Schema.optionalKey(Schema.Record(Schema.String, Parameters))
     })
   ),
+  /** Of `examine`: asks the teacher the same tasks, token by token. */
+  teacher: Schema.optionalKey(Parameters),
   benchmark: Schema.optionalKey(Parameters)
 } as const
 

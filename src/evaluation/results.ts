@@ -72,18 +72,43 @@ export const TextsResult = Schema.Struct({
 })
 export type TextsResult = typeof TextsResult.Type
 
-/** Problems of a task whose answer came out right, of those that were asked. */
+/** How a response does: `missing` where it gives no answer in the expected form. */
+export const Outcome = Schema.Literals(["right", "wrong", "missing"])
+export type Outcome = typeof Outcome.Type
+
+/** Answers to the problems of a task, made in some number of steps. */
+export const Answers = Schema.Struct({
+  /** Steps that were allowed, and forward passes that an answer took. */
+  steps: Count,
+  forwards: Count,
+  /** Of all answers up to their end of text. */
+  tokens: Count,
+  /** In the order of the problems. */
+  outcomes: Schema.NonEmptyArray(Outcome),
+  /** The first problem. */
+  sample: Schema.Struct({ prompt: Schema.String, text: Schema.String, answer: Schema.String })
+})
+export type Answers = typeof Answers.Type
+
+/** Problems of a task, answered in each of some numbers of steps. */
 export const TaskResult = Schema.Struct({
   weights,
   task: Schema.String,
   problems: Count,
-  exact: Count,
-  /** Answers in the expected form, right or wrong. */
-  answered: Count,
-  steps: Count,
-  sample: Schema.Struct({ prompt: Schema.String, text: Schema.String, answer: Schema.String })
+  answers: Schema.NonEmptyArray(Answers)
 })
 export type TaskResult = typeof TaskResult.Type
+
+/** How many of the answers are right. */
+export const rightOf = ({ outcomes }: Answers): number => outcomes.filter(outcome => outcome === "right").length
+
+/** Those made in the most steps. */
+export const slowest = ({ answers }: TaskResult): Answers =>
+  answers.reduce((most, each) => (each.steps > most.steps ? each : most))
+
+/** Tokens of an answer for each forward pass that it took. */
+export const tokensPerForward = ({ forwards, outcomes, tokens }: Answers): number =>
+  tokens / (forwards * outcomes.length)
 
 /** One number of denoising steps. Times in milliseconds. */
 export const Timing = Schema.Struct({

@@ -43,7 +43,7 @@ export type DataType = typeof DataType.Type
 
 export interface RecordOptions {
   readonly dataType: DataType
-  /** The field that holds the text (`plaintext`, by default `text`) or the turns (`conversation`, by default `messages`). */
+  /** The field that holds the text (`plaintext`, by default `text`) or the turns (`conversation`, by default `messages`), or those of prompt and response, by default `prompt,response`. */
   readonly textKey?: string | undefined
 }
 
@@ -140,8 +140,15 @@ export const decodeRecord =
         case "plaintext":
           return { kind: "document" as const, text: yield* textField(row, options.textKey ?? "text") }
         case "prompt_response": {
-          const prompt = yield* textField(row, "prompt")
-          const response = yield* textField(row, "response")
+          const keys = (options.textKey ?? "prompt,response").split(",").map(key => key.trim())
+          const [promptKey, responseKey] = keys
+          if (promptKey === undefined || responseKey === undefined || keys.length > 2 || keys.includes(""))
+            return yield* fault(
+              [],
+              `the fields of prompt and response are named as in "question,answer", got ${JSON.stringify(options.textKey)}`
+            )
+          const prompt = yield* textField(row, promptKey)
+          const response = yield* textField(row, responseKey)
           const given = own(row, "idx")
           if (given === undefined || given === null) return { kind: "prompt_response" as const, prompt, response }
           const idx = safeInteger(given)

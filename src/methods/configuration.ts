@@ -43,7 +43,7 @@ export const dataFields = {
   evalSize: Schema.optionalKey(PositiveInt),
   /** What a record is */
   dataType: setting(DataType, "plaintext"),
-  /** The field that holds the text or the turns; by default `text`, or `messages` */
+  /** The field that holds the text or the turns, by default `text`, or `messages`; of a prompt and its response two, by default `prompt,response` */
   textKeys: Schema.optionalKey(Schema.String),
   /** How a conversation is written as text */
   chatTemplate: Schema.optionalKey(ChatTemplate),

@@ -1,6 +1,13 @@
 /** The columns of the grid. */
 import { count } from "../pipeline/units.ts"
-import type { LikelihoodResult, TextQuality, Timing } from "../evaluation/results.ts"
+import {
+  type Answers,
+  type LikelihoodResult,
+  rightOf,
+  slowest,
+  type TextQuality,
+  type Timing
+} from "../evaluation/results.ts"
 import { type Budget, computeColumn, equalComputeColumns, readsOtherTokens } from "./budgets.ts"
 import { absent, type Column, type Figure, type Group, noBound, noLikelihood, ofRuns, whyNoBound } from "./column.ts"
 import { fixed, percent, significant } from "./format.ts"
@@ -126,6 +133,13 @@ const heldOut = (rows: ReadonlyArray<GridRow>, resampler: Resampler): ReadonlyAr
   ]
 }
 
+/** The share of answers that are right, with Wilson's interval. */
+const shareFigure = (answers: Answers): Figure => {
+  const right = rightOf(answers)
+  const { length } = answers.outcomes
+  return { value: right / length, ...wilson(right, length) }
+}
+
 const generated = (rows: ReadonlyArray<GridRow>, steps: number): ReadonlyArray<Column> => {
   const column = columnsOf("generated text")
   const quality = (id: keyof TextQuality, label: string, format: (value: number) => string): Column => ({
@@ -144,9 +158,7 @@ const generated = (rows: ReadonlyArray<GridRow>, steps: number): ReadonlyArray<C
     ...taskNames(rows).map(name =>
       column(`exactMatch.${name}`, `exact match, ${name}`, percent, ({ tasks }) => {
         const found = tasks.find(({ content }) => content.task === name)?.content
-        return found === undefined
-          ? absent("the task was not asked")
-          : { value: found.exact / found.problems, ...wilson(found.exact, found.problems) }
+        return found === undefined ? absent("the task was not asked") : shareFigure(slowest(found))
       })
     )
   ]

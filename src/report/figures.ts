@@ -1,9 +1,10 @@
 /** The charts of the grid: training, texts and speed, a line for each row. */
-import type { TextQuality } from "../evaluation/results.ts"
+import { type Answers, type TextQuality, tokensPerForward } from "../evaluation/results.ts"
+import { answersOf, shareOf, type TeacherScores } from "./answers.ts"
 import { lineChart, type Series } from "./charts.ts"
 import { spent } from "./budgets.ts"
 import { linesOf, thinned } from "./lines.ts"
-import { everyNumber, type GridRow, type Run } from "./rows.ts"
+import { everyNumber, type GridRow, type Run, taskNames } from "./rows.ts"
 import { greatest, least } from "../pipeline/lists.ts"
 
 export interface Chart {
@@ -120,6 +121,25 @@ export const textFigures = (rows: ReadonlyArray<GridRow>, reference?: TextQualit
         `${caption}, by denoising steps`
       )
     ]
+  })
+
+/** A chart for each task that was answered in several numbers of steps; dashed: the teacher, which gives one token a pass. */
+export const answersFigures = (rows: ReadonlyArray<GridRow>, teacher: TeacherScores): ReadonlyArray<Chart> =>
+  taskNames(rows).flatMap(task => {
+    const share = (answers: Answers) => 100 * shareOf(answers)
+    const series = linesOf(
+      rows,
+      run => answersOf(run, task).map(each => [each.steps, share(each), tokensPerForward(each)] as const),
+      () => ({ marks: true })
+    )
+    if (!series.some(({ points }) => points.length > 1)) return []
+    const xs = [1, ...series.flatMap(({ points }) => points.map(([x]) => x))]
+    const level = answersOf({ tasks: teacher }, task).map((answers): Series => ({
+      row: "reference",
+      points: [least(xs), greatest(xs)].map(x => [x, share(answers)] as const)
+    }))
+    const drawn = { x: { label: "tokens per forward pass", doublings: true }, series: [...level, ...series] }
+    return [chart(`answers-${task}`, `${task}: right answers, per cent`, drawn)]
   })
 
 /** Speed by denoising steps. */

@@ -1,5 +1,6 @@
 /** The report on a grid as Markdown: what the terminal shows at the end of a run. */
 import { count } from "../pipeline/units.ts"
+import { answersTable } from "./answers.ts"
 import type { Group } from "./column.ts"
 import { interval, pValue, significant, signed } from "./format.ts"
 import { type Cell, groupOf, groupsOf, mark } from "./grid.ts"
@@ -50,6 +51,7 @@ export const gridMarkdown = (report: GridReport): string => {
   const { comparisons, grid, rows, settings } = report
   const notes = rows.flatMap(({ label, note }) => (note === undefined ? [] : [`- **${plain(label)}**: ${plain(note)}`]))
   const differences = differencesTable(report)
+  const answers = answersTable(rows, report.teacher)
   const blocks = [
     `# ${plain(settings.title)}`,
     ...settings.remarks.map(remark => `> **${plain(remark)}**`),
@@ -59,6 +61,9 @@ export const gridMarkdown = (report: GridReport): string => {
       return markdownTable([groupTitle(group, report), ...part.columns.map(({ label }) => label)], lines)
     }),
     grid.footnotes.map((text, i) => `${mark(i + 1)} ${plain(text)}`).join("\n"),
+    ...(answers.lines.length === 0
+      ? []
+      : ["## Right answers by tokens per forward pass", markdownTable(answers.columns, answers.lines)]),
     ...(comparisons.length === 0 ? [notes.join("\n")] : []),
     ...(comparisons.length === 0
       ? []

@@ -1,9 +1,10 @@
 /** The report on a grid as a self-contained page. */
 import { short } from "../pipeline/Digest.ts"
 import { bytes, count } from "../pipeline/units.ts"
+import { answersTable } from "./answers.ts"
 import { intervalChart, rowColour, rowMark } from "./charts.ts"
 import type { Group } from "./column.ts"
-import { budgetFigures, type Chart, speedFigures, textFigures, trainingFigures } from "./figures.ts"
+import { answersFigures, budgetFigures, type Chart, speedFigures, textFigures, trainingFigures } from "./figures.ts"
 import { type Cell, groupOf, groupsOf } from "./grid.ts"
 import { countsText, differencesTable, groupTitle, verdictText } from "./gridMarkdown.ts"
 import { budgets, type GridReport, method } from "./gridReport.ts"
@@ -36,6 +37,7 @@ export const gridHtml = (report: GridReport): string => {
     ["At equal tokens and at equal compute", equal(report)],
     ["Training", figures(rows, trainingFigures(rows))],
     ["Texts by number of denoising steps", figures(rows, textFigures(rows, report.reference), truth)],
+    ["Right answers by tokens per forward pass", answers(report)],
     ["Speed by number of denoising steps", figures(rows, speedFigures(rows))],
     ["Panels", panelsSection(rows)],
     ["Samples", samplesSection(rows, settings.textSteps)],
@@ -115,6 +117,14 @@ const equal = (report: GridReport): string =>
     ...(report.budget === undefined ? [] : [groupTable(report, "equal compute")]),
     figures(report.rows, budgetFigures(report.rows))
   ].join("\n")
+
+const answers = ({ rows, teacher }: GridReport): string => {
+  const table = answersTable(rows, teacher)
+  const token = teacher.length === 0 ? "" : "<li>┄ the teacher, token by token</li>"
+  return table.lines.length === 0
+    ? ""
+    : `${figures(rows, answersFigures(rows, teacher), token)}\n${htmlTable(table.columns, table.lines)}`
+}
 
 const truth = "<li>┄ the held-out text itself</li>"
 

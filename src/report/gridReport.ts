@@ -1,6 +1,7 @@
 /** The report on a grid of methods: everything that it says, before it is written as Markdown, as a page or as JSON. */
 import type { BenchmarkResult, TextQuality } from "../evaluation/results.ts"
 import { count } from "../pipeline/units.ts"
+import type { TeacherScores } from "./answers.ts"
 import { type Budget, budgetOf, budgetTexts } from "./budgets.ts"
 import { gridColumns } from "./columns.ts"
 import { compare, type Comparison } from "./comparison.ts"
@@ -35,13 +36,15 @@ export interface GridReport {
   readonly comparisons: ReadonlyArray<Comparison>
   readonly ties: ReadonlyArray<Tie>
   readonly cached: ReadonlyArray<Cached>
+  readonly teacher: TeacherScores
 }
 
 export const makeGridReport = (
   rows: ReadonlyArray<GridRow>,
   baseline: GridRow,
   cached: ReadonlyArray<Cached>,
-  settings: ReportSettings
+  settings: ReportSettings,
+  teacher: TeacherScores = []
 ): GridReport => {
   const resampler = makeResampler(settings.seed)
   const reference = baseline.runs[0]!.texts?.content.reference
@@ -57,7 +60,8 @@ export const makeGridReport = (
     ...known,
     comparisons: settings.compare ? compare(rows, baseline, resampler) : [],
     ties: ties(rows),
-    cached
+    cached,
+    teacher
   }
 }
 
@@ -132,6 +136,7 @@ export const gridJson = (report: GridReport): string => {
           ]
     ),
     reference: report.reference,
+    teacher: report.teacher.map(task => ({ digest: task.digest, ...task.content })),
     comparisons: comparisons.map(({ beside, difference, row, verdict }) => ({
       row: row.name,
       beside: beside.name,

@@ -23,10 +23,12 @@ const samplesOf = ({ tasks, texts }: Run, textSteps: number): string => {
     ...generations
       .filter(generation => generation !== shown)
       .map(({ sample, steps }) => folded(`in ${count(steps)} steps`, written(sample))),
-    ...tasks.map(({ content: { sample, steps, task } }) =>
-      folded(
-        `a problem of the task ${task}, in ${count(steps)} steps`,
-        `${written(sample)}<p class="small">Right: ${escape(sample.answer)}</p>`
+    ...tasks.flatMap(({ content: { answers, task } }) =>
+      answers.map(({ sample, steps }) =>
+        folded(
+          `a problem of the task ${task}, in ${count(steps)} steps`,
+          `${written(sample)}<p class="small">Right: ${escape(sample.answer)}</p>`
+        )
       )
     )
   ].join("\n")

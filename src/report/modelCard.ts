@@ -1,5 +1,5 @@
 /** The card of an adapter that is handed on, `README.md` as the hub shows it: what it is, where it comes from, what was measured, and how it is loaded. */
-import type { LikelihoodResult, TaskResult } from "../evaluation/results.ts"
+import { type LikelihoodResult, rightOf, type TaskResult } from "../evaluation/results.ts"
 
 export interface Card {
   /** What PEFT loads the base by. */
@@ -49,9 +49,11 @@ export const modelCard = ({ adapter, base, command, likelihood, tasks, trained: 
           ] as const,
           ["the same weights from left to right", `${autoregressiveLoss!.toFixed(3)} nats per token`] as const
         ]),
-    ...tasks.map(
-      ({ exact, problems, steps, task }) =>
-        [`${task}, ${steps} steps`, `${exact} of ${problems} right (${percent(exact / problems)})`] as const
+    ...tasks.flatMap(({ answers, problems, task }) =>
+      answers.map(each => {
+        const right = rightOf(each)
+        return [`${task}, ${each.steps} steps`, `${right} of ${problems} right (${percent(right / problems)})`] as const
+      })
     )
   ]
   const name = base.nameOrPath ?? "its base"

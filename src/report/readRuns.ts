@@ -8,6 +8,7 @@ import { permanent, type StageError } from "../pipeline/StageError.ts"
 import { metricsFile, readLines } from "../training/log.ts"
 import { decodePanels, panelsFile } from "../training/panelFile.ts"
 import { recordFile, TrainingRecord } from "../training/record.ts"
+import type { TeacherScores } from "./answers.ts"
 import type { Cached, Run } from "./rows.ts"
 
 type Named = { readonly [name: string]: ArtifactReader<unknown> }
@@ -36,7 +37,7 @@ export const readRun = Effect.fn("readRun")(function* (sources: Sources, name: s
   const [log] = yield* all("logs", readLog)
   const [likelihood] = yield* all("likelihoods", json("likelihood.json", LikelihoodResult))
   const [texts] = yield* all("texts", json("texts.json", TextsResult))
-  const tasks = yield* all("tasks", json("score.json", TaskResult))
+  const tasks = yield* all("tasks", readScore)
   const [benchmark] = yield* all("benchmarks", json("benchmark.json", BenchmarkResult))
   const measured = [
     ["likelihood", likelihood],
@@ -78,6 +79,14 @@ const json =
   <S extends Schema.Codec<unknown, unknown>>(file: string, schema: S) =>
   (artifact: ArtifactReader<unknown>) =>
     readResult(artifact, file, schema)
+
+const readScore = json("score.json", TaskResult)
+
+/** Scores of a teacher, by task. */
+export const readScores = (scores: Named): Effect.Effect<TeacherScores, StageError> =>
+  Effect.forEach(Object.values(scores), score =>
+    Effect.map(readScore(score), content => ({ digest: score.digest, content }))
+  )
 
 const readModel = (artifact: ArtifactReader<unknown>) =>
   Effect.gen(function* () {

@@ -1,12 +1,12 @@
 /** What a stage that asks the problems of a task is declared with. */
-import { Effect, Schema, Stream } from "effect"
+import { Array as Arr, Effect, Schema, Stream } from "effect"
 import { byMethod } from "../../src/config/byMethod.ts"
 import { PositiveInt, setting } from "../../src/config/setting.ts"
 import { recordsOfArtifact } from "../../src/artifacts/records.ts"
 import { makeEngine } from "../../src/engines/make.ts"
 import { exactMatch } from "../../src/evaluation/tasks/exactMatch.ts"
 import type { Task } from "../../src/evaluation/tasks/Task.ts"
-import { TaskResult } from "../../src/evaluation/results.ts"
+import type { TaskResult } from "../../src/evaluation/results.ts"
 import { evenly } from "../../src/evaluation/selection.ts"
 import { decodeBy } from "../../src/formats/records.ts"
 import { filesOf } from "../../src/models/artifact.ts"
@@ -17,7 +17,7 @@ import { Documents, ModelFiles, TaskScore } from "../../src/artifacts/kinds.ts"
 import * as latents from "../decoding/byLatents.ts"
 import * as masks from "../decoding/byMasks.ts"
 import { decodingMethods, modelOf, parametersOf } from "../decodingMethods.ts"
-import { writeResult } from "./writeResult.ts"
+import { writeScore } from "./writeResult.ts"
 
 /** The likeliest token is taken; `topP` bears on how sure the model counts as, by which masks are revealed. */
 const greedy = { temperature: 0, topP: 0.95 } as const
@@ -29,8 +29,8 @@ export const taskMethods = (answerTokens = 96) =>
       problems: setting(PositiveInt, 8),
       /** Tokens of an answer */
       answerTokens: setting(PositiveInt, answerTokens),
-      /** Denoising steps of an answer */
-      answerSteps: setting(PositiveInt, 8),
+      /** Denoising steps of an answer: all are answered in each of these numbers */
+      answerSteps: setting(Schema.NonEmptyArray(PositiveInt), [8]),
       /** Of texts, where `decoding` draws tokens */
       seed: setting(Schema.Int, 0)
     },
@@ -67,7 +67,8 @@ export const asking = <P>(task: Task<P>) => {
         const { model, own } = yield* modelOf(method, engine, yield* filesOf(files))
         const all = yield* Stream.runCollect(recordsOfArtifact(dataset, decodeBy(task.problem)))
         const problems = evenly(Array.from(all), most)
-        if (problems.length === 0) return yield* permanent(`there are no problems of the task ${task.name}`)
+        if (!Arr.isReadonlyArrayNonEmpty(problems))
+          return yield* permanent(`there are no problems of the task ${task.name}`)
         const { tokenizer } = model
         const result: TaskResult = {
           weights: files.digest,
@@ -75,9 +76,7 @@ export const asking = <P>(task: Task<P>) => {
             own.generator(engine, model, { ...shape, newTokens: answerTokens }, decoding)
           ))
         }
-        yield* metric("eval/exact_match", result.exact / result.problems)
-        yield* writeResult(context.outputs.score, "score.json", TaskResult, result)
-        yield* context.outputs.score.metadata({ task: task.name, problems: result.problems, exact: result.exact })
+        yield* writeScore(context.outputs.score, result, metric)
       },
       Effect.scoped,
       Effect.mapError(asStageError)

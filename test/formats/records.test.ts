@@ -33,6 +33,11 @@ describe("decodeRecord", () => {
     expect(decoded(row, "plaintext")).toEqual({ kind: "document", text: "t" })
     expect(decoded(row, "plaintext", "prompt")).toEqual({ kind: "document", text: "p" })
     expect(decoded(row, "prompt_response")).toEqual({ kind: "prompt_response", prompt: "p", response: "r", idx: 4 })
+    expect(decoded({ question: "q", answer: "a" }, "prompt_response", "question, answer")).toEqual({
+      kind: "prompt_response",
+      prompt: "q",
+      response: "a"
+    })
     expect(decoded(row, "conversation")).toEqual({
       kind: "conversation",
       messages: [{ role: "user", content: "c" }]
@@ -54,6 +59,11 @@ describe("decodeRecord", () => {
 
   it("faults name the path of the field and what it must be", () => {
     expect(problem({}, "plaintext")).toBe("text is missing; the record has no fields")
+    expect(problem({ question: "q" }, "prompt_response", "question,answer")).toBe(
+      "answer is missing; the record has question"
+    )
+    for (const keys of ["question", "a,b,c", "a,"])
+      expect(problem({}, "prompt_response", keys)).toMatch(/^the fields of prompt and response are named as in/)
     expect(problem({ text: ["a"] }, "plaintext")).toBe("text must be a string, got a list")
     expect(problem("a", "plaintext")).toBe("a record must be an object, got a string")
     expect(problem({ prompt: "p", response: "r", idx: 1.5 }, "prompt_response")).toBe(

@@ -1,15 +1,19 @@
 /** The grid's report: what stands in its tables, what it concludes, and what it does not let through. */
+import { Array as Arr } from "effect"
 import { assert, describe, it } from "vitest"
+import { answersTable } from "../../src/report/answers.ts"
+import { answersFigures } from "../../src/report/figures.ts"
 import { lineChart } from "../../src/report/charts.ts"
 import { compare } from "../../src/report/comparison.ts"
 import { linesOf, thinned } from "../../src/report/lines.ts"
 import { gridMarkdown } from "../../src/report/gridMarkdown.ts"
 import { gridHtml } from "../../src/report/gridPage.ts"
 import { gridJson, makeGridReport, type ReportSettings } from "../../src/report/gridReport.ts"
+import type { TaskResult } from "../../src/evaluation/results.ts"
 import type { GridRow, Run } from "../../src/report/rows.ts"
 import { makeResampler } from "../../src/report/statistics.ts"
 import { ties, tieText } from "../../src/report/ties.ts"
-import { fixtureRow } from "../support/gridFixtures.ts"
+import { answersWith, fixtureRow, taskResult } from "../support/gridFixtures.ts"
 
 const settings: ReportSettings = {
   title: "compare",
@@ -175,7 +179,19 @@ describe("the grid", () => {
               generations: run.texts.content.generations.map(each => ({ ...each, sample }))
             }
           },
-          tasks: [{ digest: "", content: { ...run.tasks[0]!.content, task, sample: { ...sample, answer: evil } } }]
+          tasks: [
+            {
+              digest: "",
+              content: {
+                ...run.tasks[0]!.content,
+                task,
+                answers: Arr.map(run.tasks[0]!.content.answers, each => ({
+                  ...each,
+                  sample: { ...sample, answer: evil }
+                }))
+              }
+            }
+          ]
         }
       ]
     }
@@ -190,6 +206,44 @@ describe("the grid", () => {
       const columns = table.split("\n").map(line => line.replaceAll("\\|", "").split("|").length)
       assert.strictEqual(new Set(columns).size, 1, table)
     }
+  })
+})
+
+describe("answers", () => {
+  const answering = (name: string, answers: TaskResult["answers"]): GridRow => {
+    const row = fixtureRow({ name })
+    const content = { ...taskResult(name), answers }
+    return { ...row, runs: [{ ...row.runs[0], tasks: [{ digest: name, content }] }] }
+  }
+  const rows = [
+    answering("a", [answersWith(8, 10), answersWith(32, 40)]),
+    answering("b", [answersWith(8, 20), answersWith(16, 30), answersWith(32, 41)])
+  ]
+  const teacher = [{ digest: "", content: { ...taskResult("t"), answers: [answersWith(10, 41)] as const } }]
+
+  it("are a table by steps, the teacher's above them, and a chart by tokens per forward pass", () => {
+    const { columns, lines } = answersTable(rows, teacher)
+    assert.deepStrictEqual(columns, ["task", "denoising steps", "tokens per forward", "the teacher", "row a", "row b"])
+    const shares = lines.map(line => line.map(cell => cell.replace(/ %.*/, "")))
+    assert.deepStrictEqual(shares, [
+      ["equations", "token by token", "1", "82.0", "", ""],
+      ["equations", "8", "1.25", "", "20.0", "40.0"],
+      ["equations", "16", "0.625", "", "n/a", "60.0"],
+      ["equations", "32", "0.313", "", "80.0", "82.0"]
+    ])
+    assert.match(lines[1]![4]!, /^20\.0 % \[1\d\.\d %, 3\d\.\d %\]$/)
+    const [chart, ...others] = answersFigures(rows, teacher)
+    assert.lengthOf(others, 0)
+    assert.deepStrictEqual(chart!.rows, [0, 1])
+    const report = makeGridReport(rows, rows[0]!, [], settings, teacher)
+    assert.include(gridMarkdown(report), "| equations |")
+    assert.include(gridHtml(report), "the teacher, token by token")
+  })
+
+  it("in one number of steps stand in the grid alone", () => {
+    const row = answering("a", [answersWith(8, 10)])
+    assert.lengthOf(answersTable([row], []).lines, 0)
+    assert.lengthOf(answersFigures([row], []), 0)
   })
 })
 

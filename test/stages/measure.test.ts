@@ -67,13 +67,13 @@ const run = (
           dataset: downloadDocuments({ source: "embedded:reason500", dataType: "fields" }),
           problems: 3,
           answerTokens: 8,
-          answerSteps: 2
+          answerSteps: [2, 8]
         }),
         sums: evaluateSums({
           model,
           dataset: downloadDocuments({ name: "sums", source: `file:${sums}`, dataType: "fields" }),
           answerTokens: 2,
-          answerSteps: 1
+          answerSteps: [1]
         }),
         speed: benchmark({ model, newTokens: 6, steps: [2, 6], repeats: 3, timedForwards: 10, ...timing })
       }
@@ -126,15 +126,27 @@ describe("the stages that evaluate", () => {
     for (const { ngramPerplexity } of texts.generations)
       assert.isAbove(ngramPerplexity, 10 * texts.reference.ngramPerplexity)
     const score = decoded(ran, "evaluate-equations", "score.json", TaskResult)
-    assert.include(score, { task: "equations", problems: 3, exact: 0, steps: 2 })
-    assert.match(score.sample.prompt, /^Solve for [a-z]: /)
-    assert.match(score.sample.answer, /^Answer: [a-z] = /)
+    assert.include(score, { task: "equations", problems: 3 })
+    assert.deepStrictEqual(
+      score.answers.map(({ forwards, steps }) => [steps, forwards]),
+      [
+        [2, 2],
+        [8, 8]
+      ]
+    )
+    for (const { outcomes, sample, tokens } of score.answers) {
+      assert.lengthOf(outcomes, 3)
+      assert.notInclude(outcomes, "right")
+      assert.isAtMost(tokens, 3 * 8)
+      assert.match(sample.prompt, /^Solve for [a-z]: /)
+      assert.match(sample.answer, /^Answer: [a-z] = /)
+    }
     for (const { weights } of [measured, texts, score]) assert.strictEqual(weights, ran.digest("download-model"))
     assert.strictEqual(ran.metric("evaluate-likelihood", "eval/nll_bound"), bound.nats)
     assert.strictEqual(ran.metric("evaluate-equations", "eval/exact_match"), 0)
     const sums = decoded(ran, "evaluate-sums", "score.json", TaskResult)
-    assert.deepInclude(sums, { task: "sums", problems: 2, steps: 1 })
-    assert.deepInclude(sums.sample, { prompt: "2 + 2 = ", answer: "4" })
+    assert.include(sums, { task: "sums", problems: 2 })
+    assert.deepInclude(sums.answers[0].sample, { prompt: "2 + 2 = ", answer: "4" })
     const again = await run("again")
     for (const stage of ["evaluate-likelihood", "evaluate-texts", "evaluate-equations"])
       assert.deepStrictEqual(again.manifest(stage), ran.manifest(stage))

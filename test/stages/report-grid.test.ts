@@ -56,6 +56,7 @@ const run = (cache: string, { changes = {}, swapped = false }: Options = {}) =>
           Object.fromEntries(Object.entries(measured).map(([row, outputs]) => [row, of(outputs)]))
         return reportGrid({
           ...settings,
+          teacher: {},
           rows: [
             { name: "baseline", label: "random masking" },
             { name: "aligned", label: "+ alignment <4 layers>", note: "layers 2 | 4 & 6" },

@@ -1,6 +1,7 @@
 /** What stages write of a row of a grid, made up: by the schemas of src/evaluation/results.ts, as values and as stages. */
-import { Effect, Schema } from "effect"
+import { Array as Arr, Effect, Schema } from "effect"
 import type {
+  Answers,
   BenchmarkResult,
   Generation,
   LikelihoodResult,
@@ -79,9 +80,15 @@ export const taskResult = (weights: string): TaskResult => ({
   weights,
   task: "equations",
   problems: 50,
-  exact: 3,
-  answered: 41,
-  steps: 32,
+  answers: [answersWith(32, 3)]
+})
+
+/** Answers of 10 tokens to 50 problems. */
+export const answersWith = (steps: number, right: number): Answers => ({
+  steps,
+  forwards: steps,
+  tokens: 500,
+  outcomes: Arr.makeBy(50, i => (i < right ? "right" : i < 41 ? "wrong" : "missing")),
   sample: { prompt: "2x = 6", text: " x = <3>", answer: "x = 3" }
 })
 

@@ -1,8 +1,8 @@
 /** A task: problems whose answers a program can check. A stage `evaluate-TASK` asks a model. */
 import { Schema } from "effect"
+import type { Outcome } from "../results.ts"
 
-/** How a response does: `missing` where it gives no answer in the expected form. */
-export type Outcome = "right" | "wrong" | "missing"
+export type { Outcome }
 
 export interface Task<Problem> {
   readonly name: string

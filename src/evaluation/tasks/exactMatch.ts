@@ -1,21 +1,21 @@
 /** Exact match on the problems of a task. */
-import { Effect } from "effect"
+import { Array as Arr, Effect } from "effect"
 import type { Tokenizer } from "../../tokens/tokenizer.ts"
 import { type Generator, type GeneratorShape, untilEnd } from "../../sessions/generator.ts"
-import type { TaskResult } from "../results.ts"
+import type { Answers, TaskResult } from "../results.ts"
 import type { Task } from "./Task.ts"
 import { greatest } from "../../pipeline/lists.ts"
 
 export interface Exam<Problem> {
   readonly task: Task<Problem>
-  /** At least one. */
-  readonly problems: ReadonlyArray<Problem>
+  readonly problems: Arr.NonEmptyReadonlyArray<Problem>
   readonly tokenizer: Tokenizer
-  readonly steps: number
+  /** Numbers of steps, each of which the problems are answered in. */
+  readonly steps: Arr.NonEmptyReadonlyArray<number>
   readonly seed: number
 }
 
-/** Lets a model answer problems, and counts whose answers are right. `makeGenerator` is told how much room they need. */
+/** Lets a model answer problems, and tells which answers are right. `makeGenerator` is told how much room they need. */
 export const exactMatch = <P, E, E2, R>(
   { problems, seed, steps, task, tokenizer }: Exam<P>,
   makeGenerator: (shape: Omit<GeneratorShape, "newTokens">) => Effect.Effect<Generator<E>, E2, R>
@@ -26,17 +26,19 @@ export const exactMatch = <P, E, E2, R>(
       prompts: prompts.length,
       promptTokens: greatest(prompts.map(({ length }) => length))
     })
-    const { sequences } = yield* generator.generate({ prompts, steps, seed })
-    const responses = sequences.map((ids, i) =>
-      tokenizer.decode(untilEnd(ids.subarray(prompts[i]!.length), tokenizer.eosId), { skipSpecialTokens: true })
+    const answers = yield* Effect.forEach(steps, allowed =>
+      Effect.map(generator.generate({ prompts, steps: allowed, seed }), ({ forwards, sequences }): Answers => {
+        const ids = sequences.map((sequence, i) => untilEnd(sequence.subarray(prompts[i]!.length), tokenizer.eosId))
+        const responses = ids.map(own => tokenizer.decode(own, { skipSpecialTokens: true }))
+        const [first] = problems
+        return {
+          steps: allowed,
+          forwards,
+          tokens: ids.reduce((sum, { length }) => sum + length, 0),
+          outcomes: Arr.map(problems, (problem, i) => task.check(problem, responses[i]!)),
+          sample: { prompt: task.prompt(first), text: responses[0]!, answer: task.answers(first)[0] }
+        }
+      })
     )
-    const outcomes = problems.map((problem, i) => task.check(problem, responses[i]!))
-    return {
-      task: task.name,
-      problems: problems.length,
-      exact: outcomes.filter(outcome => outcome === "right").length,
-      answered: outcomes.filter(outcome => outcome !== "missing").length,
-      steps,
-      sample: { prompt: task.prompt(problems[0]!), text: responses[0]!, answer: task.answers(problems[0]!)[0] }
-    }
+    return { task: task.name, problems: problems.length, answers }
   })
