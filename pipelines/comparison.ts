@@ -10,12 +10,14 @@ import { snakeCase } from "../src/config/snakeKeys.ts"
 import { refusing } from "../src/config/refusing.ts"
 import { RowConfig } from "../src/methods/configuration.ts"
 import { type Needs, needsOf } from "../src/methods/shared/needs.ts"
+import { promptedTasks } from "../src/evaluation/tasks/tasks.ts"
 import { unsupportedTrain } from "../src/methods/unsupported.ts"
 import { benchmark, benchmarkMethods } from "../stages/benchmark.ts"
 import { downloadDocuments, downloadModel, downloadTokenizer } from "../stages/download.ts"
 import { taskMethods } from "../stages/evaluate/asking.ts"
 import { evaluateLikelihood, likelihoodMethods } from "../stages/evaluate-likelihood.ts"
 import { evaluateTexts, textsMethods } from "../stages/evaluate-texts.ts"
+import { examine } from "../stages/examine.ts"
 import { exportPeft } from "../stages/export-peft.ts"
 import { quantize } from "../stages/quantize.ts"
 import { reportGrid } from "../stages/report-grid.ts"
@@ -215,6 +217,17 @@ export const compared =
     const all = trained.flatMap(({ runs }) => runs)
 
     const made = teaching.made()
+    const { teacher: examined } = profile
+    const answered = (examined === undefined ? [] : asked).flatMap(({ dataset, name: task }) =>
+      isPrompted(task)
+        ? [
+            [
+              task,
+              examine(Origin.overlay(examined!, { name: `teacher-${task}`, task, model: teacher, dataset }))
+            ] as const
+          ]
+        : []
+    )
     const named = <T>(of: (run: (typeof all)[number]) => T) => Object.fromEntries(all.map(run => [run.name, of(run)]))
     return {
       ...named(({ adapter, log, student }) => ({ model: student, log, ...given({ adapter }) })),
@@ -233,6 +246,7 @@ export const compared =
         likelihoods: named(({ likelihood }) => likelihood),
         texts: named(({ texts }) => texts),
         tasks: Object.fromEntries(all.flatMap(({ scores }) => scores)),
+        teacher: Object.fromEntries(answered),
         benchmarks: named(({ speed }) => speed),
         models: named(({ student }) => student),
         logs: named(({ log }) => log),
@@ -257,6 +271,9 @@ const taskNamed = (name: string) => {
   const advice = `the tasks: ${Object.keys(tasks).join(", ")}`
   throw new ConfigError({ at: `data.tasks.${name}`, message: "there is no such task", advice })
 }
+
+/** Whether the stage that asks causal models knows the task. */
+const isPrompted = (task: string): task is keyof typeof promptedTasks => Object.hasOwn(promptedTasks, task)
 
 /** Whether a training makes an adapter. */
 const adapts = ({ adapter }: Settings): boolean => adapter !== undefined
