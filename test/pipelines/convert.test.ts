@@ -1,5 +1,5 @@
 /** `convert`: a configuration file of one's own as a plan, and what it says where the file cannot be used. */
-import { readFileSync, writeFileSync } from "node:fs"
+import { readdirSync, readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { afterEach, assert, beforeEach, describe, it } from "vitest"
 import compare from "../../pipelines/compare-50x.ts"
@@ -7,7 +7,7 @@ import { comparison } from "../../pipelines/comparison.ts"
 import convert from "../../pipelines/convert.ts"
 import { parseOverride } from "../../src/config/overrides.ts"
 import { evaluate, type Pipeline, type Variant } from "../../src/pipeline/Pipeline.ts"
-import { pathToFileURL } from "node:url"
+import { fileURLToPath, pathToFileURL } from "node:url"
 import { rendered } from "../support/configErrors.ts"
 import { temporaryDirectory } from "../support/inProcess.ts"
 
@@ -107,4 +107,37 @@ describe("convert", () => {
     const grid = comparison("grid", { description: "", rows: [row] })
     assert.match(message({}, grid), /data\.eval_path: the rows of a grid are evaluated on the documents of its profile/)
   })
+})
+
+describe("the configurations that ship for it", () => {
+  const configs = fileURLToPath(new URL("../../configs", import.meta.url))
+  const shipped = readdirSync(configs).filter(name => readFileSync(join(configs, name), "utf8").includes("eval_path:"))
+
+  it("are those of the field", () => {
+    assert.deepStrictEqual(shipped.sort(), [
+      "cloud_27b.yaml",
+      "qlorafy_27b_train.yaml",
+      "qwen2_5_coder_0_5b.yaml",
+      "qwen3_1_7b_alllayers_subsample_smoke.yaml",
+      "qwen3_6_27b_qlora_repr_align.yaml",
+      "qwen3_6_27b_repr_align_100k.yaml"
+    ])
+  })
+
+  it.each(shipped)(
+    "%s is planned: with adapters over a quantised base, and states of the teacher, as it says",
+    name => {
+      const text = readFileSync(join(configs, name), "utf8")
+      const nodes = planned({ config: join(configs, name) })
+      const row = name.replace(".yaml", "")
+      const adapted = text.includes("enable_qlorafy: true")
+      const aligned = text.includes("repr_align_wt:")
+      const labels = [...nodes.keys()]
+      assert.include(labels, `evaluate-likelihood/${row}`)
+      for (const stage of ["quantize", `export-peft/${row}`]) assert.strictEqual(labels.includes(stage), adapted, stage)
+      assert.strictEqual("adapter" in nodes.get(`train/${row}`)!, adapted)
+      // Under an adapter the base itself is the teacher, while it is trained.
+      assert.strictEqual(labels.includes("anchor"), aligned && !adapted)
+    }
+  )
 })

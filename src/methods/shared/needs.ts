@@ -4,7 +4,7 @@ import type { MaskedSettings } from "../masked/settings.ts"
 import { isAligned } from "./alignment/settings.ts"
 
 export interface Needs {
-  /** The teacher's states. */
+  /** The teacher's states, kept. Under an adapter the base itself is asked during the training: states of all layers of a large model would fill disks. */
   readonly anchors: boolean
   /** Orders of revealing, of this kind. */
   readonly trajectories: (typeof trajectoryModes)[number] | "none"
@@ -17,14 +17,16 @@ export interface Needs {
 /** Of methods that have no such settings: nothing. */
 export const needsOf = (settings: { readonly [field: string]: unknown }): Needs => {
   const {
+    adapter,
     reprAlignWt = 0,
+    shuffleTeacher = false,
     subgoalAlignWt = 0,
     trajectoryMode = "none",
     trajectoryResponse = "data",
     trajectoryTeacher = "base"
-  } = settings as Partial<MaskedSettings>
+  } = settings as Partial<MaskedSettings> & { readonly adapter?: object }
   return {
-    anchors: isAligned({ reprAlignWt, subgoalAlignWt }),
+    anchors: isAligned({ reprAlignWt, subgoalAlignWt }) && (adapter === undefined || shuffleTeacher),
     trajectories: trajectoryMode,
     teacher: trajectoryTeacher,
     response: trajectoryResponse
