@@ -10,14 +10,13 @@ import { snakeCase } from "../src/config/snakeKeys.ts"
 import { refusing } from "../src/config/refusing.ts"
 import { RowConfig } from "../src/methods/configuration.ts"
 import { type Needs, needsOf } from "../src/methods/shared/needs.ts"
-import { promptedTasks } from "../src/evaluation/tasks/tasks.ts"
 import { unsupportedTrain } from "../src/methods/unsupported.ts"
 import { benchmark, benchmarkMethods } from "../stages/benchmark.ts"
 import { downloadDocuments, downloadModel, downloadTokenizer } from "../stages/download.ts"
 import { taskMethods } from "../stages/evaluate/asking.ts"
 import { evaluateLikelihood, likelihoodMethods } from "../stages/evaluate-likelihood.ts"
 import { evaluateTexts, textsMethods } from "../stages/evaluate-texts.ts"
-import { examine } from "../stages/examine.ts"
+import { examine, isExamined } from "../stages/examine.ts"
 import { exportPeft } from "../stages/export-peft.ts"
 import { quantize } from "../stages/quantize.ts"
 import { reportGrid } from "../stages/report-grid.ts"
@@ -219,7 +218,7 @@ export const compared =
     const made = teaching.made()
     const { teacher: examined } = profile
     const answered = (examined === undefined ? [] : asked).flatMap(({ dataset, name: task }) =>
-      isPrompted(task)
+      isExamined(task)
         ? [
             [
               task,
@@ -271,9 +270,6 @@ const taskNamed = (name: string) => {
   const advice = `the tasks: ${Object.keys(tasks).join(", ")}`
   throw new ConfigError({ at: `data.tasks.${name}`, message: "there is no such task", advice })
 }
-
-/** Whether the stage that asks causal models knows the task. */
-const isPrompted = (task: string): task is keyof typeof promptedTasks => Object.hasOwn(promptedTasks, task)
 
 /** Whether a training makes an adapter. */
 const adapts = ({ adapter }: Settings): boolean => adapter !== undefined

@@ -17,6 +17,9 @@ import { causalGenerator } from "../src/sessions/autoregressive.ts"
 import { HowMany, limit } from "./evaluate/heldOut.ts"
 import { writeScore } from "./evaluate/writeResult.ts"
 
+/** Whether the stage asks the task. */
+export const isExamined = (task: string): task is keyof typeof promptedTasks => Object.hasOwn(promptedTasks, task)
+
 const TaskName = Schema.Literals(Object.keys(promptedTasks) as ReadonlyArray<keyof typeof promptedTasks>)
 
 export const examine = Stage.make("examine", {

@@ -48,6 +48,7 @@ machine. \`--check\` compares instead of writing, \`--from DIR\` takes the packa
 | \`tokenizer\` | byte-level BPE of 2,048 tokens | trained on the pre-training text and ${number(facts.equations)} equations like those of reason500 |
 | \`pretrain\` | the list that pins the teacher's pre-training text | the sources of web50 without every document that web50 or heldout quotes |
 | \`teacher\`, \`teacher-evaluation\` | causal model of 3.6 M parameters, and its perplexity | trained by \`pipeline run pretrain-teacher\`, taken over by \`node scripts/assets/teacher.ts\`; record in \`teacher/training.json\`, figures in \`teacher-evaluation/report.md\` |
+| \`teacher-hybrid\`, \`teacher-hybrid-evaluation\` | causal model of 1.0 M parameters with Gated DeltaNets, and its perplexity | the same, with \`--family hybrid\` |
 
 ## Sources
 
