@@ -137,7 +137,7 @@ const inference = (task: Task, { engine }: Started, note: Note, tokens: { [work:
     const { mask, newTokens, prompt } = decode
     const generator = yield* maskedGenerator(
       engine,
-      { config, parameters: buffers.views, tokenShift: true, tokenizer: { maskId: mask, padId: 0 } },
+      { config, parameters: buffers.views, tokenShift: true, tokenizer: { maskId: mask, padId: 0, eosId: -1 } },
       { prompts: 1, promptTokens: prompt.length, newTokens },
       greedy
     )

@@ -21,6 +21,35 @@ export const BlockDecoding = Schema.Struct({
 })
 export type BlockDecoding = typeof BlockDecoding.Type
 
+/** What a diffusion's settings say beside that, where it goes block by block. */
+export const inBlocks = {
+  fields: {
+    /** Tokens of a block: one after the other is revealed, each in its share of the steps, and none behind the end of text. Where there are fewer steps than blocks, blocks are larger. By default all tokens are one */
+    blockLength: Schema.optionalKey(PositiveInt)
+  },
+  check: Schema.makeFilter((settings: Pick<MaskDecoding, "alg" | "algTemp" | "blockLength" | "schedule">) => {
+    const { alg, algTemp, blockLength, schedule } = settings
+    if (blockLength === undefined) return undefined
+    if (alg === "origin" || alg === "p2")
+      return { path: ["alg"], issue: `${alg} does not go block by block, as blockLength asks` }
+    if (algTemp > 0) return { path: ["algTemp"], issue: "does not go with blockLength" }
+    return schedule === "quota" ? undefined : { path: ["schedule"], issue: "must be quota where blockLength is given" }
+  })
+} as const
+
+/** The settings of what decodes by masks, whole or in blocks. */
+export type MaskDecoding = Omit<DiffusionDecoding, "steps"> & { readonly blockLength?: number }
+
+/** How `newTokens` are decoded in some steps, one at least for each block. */
+export const blocksOf = (
+  { alg, blockLength: wanted = Infinity, ...sampling }: MaskDecoding,
+  { newTokens, steps }: { readonly newTokens: number; readonly steps: number }
+): BlockDecoding => {
+  const blockSize = Math.min(newTokens, Math.max(wanted, Math.ceil(newTokens / steps)))
+  const stepsPerBlock = Math.floor(steps / Math.ceil(newTokens / blockSize))
+  return { ...sampling, alg: alg as BlockDecoding["alg"], blockSize, stepsPerBlock }
+}
+
 export interface BlockPrompt {
   /** At least one token: what would predict the first new one? */
   readonly ids: ArrayLike<number>

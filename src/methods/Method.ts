@@ -16,7 +16,6 @@ import type { Engine, EngineError } from "../engines/Engine.ts"
 import type { TokenLosses } from "../sessions/tokenLosses.ts"
 import { loadParameters, type LoadedModel, type OpenModel } from "../models/artifact.ts"
 import type { BatchShape } from "../models/nextTokenLoss.ts"
-import type { DiffusionDecoding } from "../decoding/diffusion.ts"
 import type { Generator, GeneratorShape } from "../sessions/generator.ts"
 import type { Sampling } from "../decoding/sampling.ts"
 import type { ModelTraining } from "../training/model.ts"
@@ -41,9 +40,6 @@ export const trainings: { readonly [name in MethodName]: () => Promise<Training<
   vfm: () => import("./vfm/train.ts"),
   cola: () => import("./cola/train.ts")
 }
-
-/** The settings of methods that decode by masks. */
-export type MaskDecoding = Omit<DiffusionDecoding, "steps">
 
 /** What a method's models are to those who decode and measure. */
 export interface Decoding {

@@ -7,22 +7,12 @@ import type { Engine, EngineError } from "../engines/Engine.ts"
 import type { LoadedModel } from "../models/artifact.ts"
 import { trainingFlops } from "../models/flops.ts"
 import { type DenoiserExtension, makeDenoiser } from "./query.ts"
-import {
-  type Denoiser,
-  type DiffusionDecoding,
-  diffusionGenerate,
-  type DiffusionRequest,
-  stepsThatCount
-} from "../decoding/diffusion.ts"
-import {
-  type BatchRequest,
-  type BatchResult,
-  isResident,
-  makeResidentDecoder,
-  type ResidentOptions
-} from "./resident.ts"
+import { type Denoiser, diffusionGenerate, type DiffusionRequest, stepsThatCount } from "../decoding/diffusion.ts"
+import { type BatchRequest, type BatchResult, isResident, makeResidentDecoder } from "./resident.ts"
+import { blocksOf, decodeBlocks, type MaskDecoding } from "../decoding/blocks.ts"
+import { randomKey } from "../tensor/random.ts"
 import type { CanvasShape } from "../decoding/canvas.ts"
-import { append } from "../pipeline/lists.ts"
+import { append, greatest } from "../pipeline/lists.ts"
 
 export interface GenerationRequest {
   readonly prompts: ReadonlyArray<ArrayLike<number>>
@@ -87,7 +77,7 @@ export interface Extended {
 
 /** Of a model what its decoding reads. */
 export type DecodedModel = Pick<LoadedModel, "config" | "parameters" | "tokenShift"> & {
-  readonly tokenizer: Pick<LoadedModel["tokenizer"], "maskId" | "padId">
+  readonly tokenizer: Pick<LoadedModel["tokenizer"], "maskId" | "padId" | "eosId">
 }
 
 /** Decodes by masked diffusion: where the model computes, if the settings allow that, or else on the host. */
@@ -95,7 +85,7 @@ export const maskedGenerator = (
   engine: Engine,
   { config, parameters, tokenShift, tokenizer }: DecodedModel,
   shape: GeneratorShape,
-  decoding: Omit<DiffusionDecoding, "steps">,
+  decoding: MaskDecoding,
   extend?: (canvas: CanvasShape) => Effect.Effect<Extended, EngineError, Scope.Scope>
 ): Effect.Effect<Generator<EngineError>, EngineError, Scope.Scope> =>
   Effect.gen(function* () {
@@ -104,17 +94,18 @@ export const maskedGenerator = (
     const canvas = { rows, length: promptTokens + newTokens, newTokens }
     const mask = tokenizer.maskId
     const extended = extend === undefined ? undefined : yield* extend(canvas)
+    const { blockLength } = decoding
     const decode =
       extended === undefined && isResident(decoding)
         ? yield* makeResidentDecoder(engine, config, parameters, { ...canvas, mask, tokenShift, decoding })
-        : hostDecoder(
+        : (blockLength === undefined ? hostDecoder : blockDecoder)(
             yield* makeDenoiser(engine, config, parameters, {
               ...canvas,
               places: rows * newTokens,
               tokenShift,
               ...(extended === undefined ? {} : { extension: extended.extension })
             }),
-            { mask, maxNewTokens: newTokens, decoding }
+            { mask, eos: tokenizer.eosId, maxNewTokens: newTokens, decoding }
           )
     // Forward is a third of forward and backward.
     const ofModel = trainingFlops(config, Array<number>(rows).fill(canvas.length), { causal: false }) / 3
@@ -155,25 +146,61 @@ export const untilEnd = (tokens: Int32Array, eos: number): Int32Array => {
   return end < 0 ? tokens : tokens.subarray(0, end)
 }
 
-/** Decodes where logits come to the host. */
+/** A decoder where logits come to the host: what is common to all that it is asked for. */
+interface HostOptions extends Pick<DiffusionRequest, "mask" | "maxNewTokens"> {
+  readonly eos: number
+  readonly decoding: MaskDecoding
+}
+
+/** Decodes all new tokens at once. */
 const hostDecoder =
-  <E>(
-    denoiser: Denoiser<E>,
-    { decoding, ...fixed }: Pick<DiffusionRequest, "mask" | "maxNewTokens"> & Pick<ResidentOptions, "decoding">
-  ) =>
+  <E>(denoiser: Denoiser<E>, { decoding, eos: _, ...fixed }: HostOptions) =>
   ({ steps, ...request }: BatchRequest): Effect.Effect<BatchResult, E> =>
-    Effect.suspend(() => {
-      let forwardMs = 0
-      const timed: Denoiser<E> = {
-        ...denoiser,
-        logits: (...given) =>
-          Effect.suspend(() => {
-            const begun = performance.now()
-            return Effect.tap(denoiser.logits(...given), () =>
-              Effect.sync(() => void (forwardMs += performance.now() - begun))
-            )
-          })
-      }
-      const settings = { ...decoding, steps }
-      return Effect.map(diffusionGenerate(timed, { ...fixed, ...request, settings }), made => ({ ...made, forwardMs }))
-    })
+    timed(denoiser, asked => diffusionGenerate(asked, { ...fixed, ...request, settings: { ...decoding, steps } }))
+
+/** Decodes block by block. */
+const blockDecoder =
+  <E>(denoiser: Denoiser<E>, { decoding, eos, mask, maxNewTokens: newTokens }: HostOptions) =>
+  ({ firstRow = 0, pad, prompts, seed, steps }: BatchRequest): Effect.Effect<BatchResult, E> =>
+    timed(denoiser, asked =>
+      Effect.map(
+        decodeBlocks(
+          asked,
+          prompts.map((ids, row) => ({ ids, newTokens, key: randomKey(seed, "block tokens", firstRow + row) })),
+          { mask, pad, eos, settings: blocksOf(decoding, { newTokens, steps }) }
+        ),
+        texts => ({
+          sequences: texts.map(({ tokens }, row) => {
+            const ids = Int32Array.from(prompts[row]!)
+            const whole = new Int32Array(ids.length + newTokens).fill(eos)
+            whole.set(ids)
+            whole.set(tokens, ids.length)
+            return whole
+          }),
+          forwards: greatest(
+            texts.map(({ forwards }) => forwards),
+            0
+          )
+        })
+      )
+    )
+
+/** Tells how long the model took. */
+const timed = <E>(
+  denoiser: Denoiser<E>,
+  decode: (denoiser: Denoiser<E>) => Effect.Effect<Omit<BatchResult, "forwardMs">, E>
+): Effect.Effect<BatchResult, E> =>
+  Effect.suspend(() => {
+    let forwardMs = 0
+    const watched: Denoiser<E> = {
+      ...denoiser,
+      logits: (...given) =>
+        Effect.suspend(() => {
+          const begun = performance.now()
+          return Effect.tap(denoiser.logits(...given), () =>
+            Effect.sync(() => void (forwardMs += performance.now() - begun))
+          )
+        })
+    }
+    return Effect.map(decode(watched), made => ({ ...made, forwardMs }))
+  })

@@ -14,6 +14,7 @@ import {
   originSteps,
   surest
 } from "../decoding/diffusion.ts"
+import type { MaskDecoding } from "../decoding/blocks.ts"
 import type { Buffers, Engine, EngineError } from "../engines/Engine.ts"
 import type { ModelConfig } from "../models/config.ts"
 import { forward, logits, weightsOf } from "../models/decoder.ts"
@@ -55,8 +56,8 @@ export interface ResidentOptions extends CanvasShape {
  * Whether a decoding can be had here. Drawing at random adds up a vocabulary's probabilities until a random number is reached, as does `topP`: there f32 would be in doubt at nearly every token.
  * The noise of `algTemp` is the host's as well.
  */
-export const isResident = ({ alg, algTemp, temperature, topP = 1 }: Omit<DiffusionDecoding, "steps">): boolean =>
-  temperature === 0 && topP === 1 && (algTemp === 0 || alg === "origin")
+export const isResident = ({ alg, algTemp, blockLength, temperature, topP = 1 }: MaskDecoding): boolean =>
+  blockLength === undefined && temperature === 0 && topP === 1 && (algTemp === 0 || alg === "origin")
 
 /** Steps that are run before the host asks whether one was in doubt, at most. */
 const stepsAtOnce = 8

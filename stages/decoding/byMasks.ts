@@ -1,9 +1,14 @@
 /** What is asked of methods that decode by masks, beside what is asked of all: how masks are revealed, and the bound of the likelihood. */
 import { Schema } from "effect"
+import { inBlocks } from "../../src/decoding/blocks.ts"
 import { PositiveInt, setting } from "../../src/config/setting.ts"
 import { DiffusionDecoding } from "../../src/decoding/diffusion.ts"
 
-const Decoding = Schema.Struct({ ...DiffusionDecoding.fields, steps: Schema.optionalKey(Schema.Never) })
+const Decoding = Schema.Struct({
+  ...DiffusionDecoding.fields,
+  steps: Schema.optionalKey(Schema.Never),
+  ...inBlocks.fields
+}).check(inBlocks.check)
 
 /** Decoding, by default with these settings. */
 export const decoding = (settings: (typeof Decoding)["Encoded"]) => setting(Decoding, settings)

@@ -12,7 +12,7 @@ import { forward, weightsOf } from "../../models/decoder.ts"
 import { input, lessEqual, constant } from "../../tensor/ops.ts"
 import { normals, randomKey } from "../../tensor/random.ts"
 import { canvasArrays, type CanvasShape, makeCanvas } from "../../decoding/canvas.ts"
-import type { DiffusionDecoding } from "../../decoding/diffusion.ts"
+import type { MaskDecoding } from "../../decoding/blocks.ts"
 import { type Extended, type Generator, type GeneratorShape, maskedGenerator } from "../../sessions/generator.ts"
 
 /** Steps of the latents' diffusion, whatever the steps of the tokens'. */
@@ -23,7 +23,7 @@ export const colaGenerator = (
   model: LoadedModel,
   architecture: ColaArchitecture,
   shape: GeneratorShape,
-  decoding: Omit<DiffusionDecoding, "steps">
+  decoding: MaskDecoding
 ): Effect.Effect<Generator<EngineError>, EngineError, Scope.Scope> =>
   architecture.colaVae
     ? maskedGenerator(engine, model, shape, decoding, canvas => withLatents(engine, model, architecture, canvas))

@@ -3,7 +3,8 @@ import { Effect } from "effect"
 import { colaFormat } from "./networks.ts"
 import { colaGenerator } from "./decode.ts"
 import { colaReconstruction } from "./reconstruction.ts"
-import type { Decoding, MaskDecoding } from "../Method.ts"
+import type { MaskDecoding } from "../../decoding/blocks.ts"
+import type { Decoding } from "../Method.ts"
 
 export { tokenLosses } from "../masked/method.ts"
 

@@ -1,7 +1,8 @@
 /** Masked diffusion and nothing beside it. */
 import { makeTokenLosses } from "../../sessions/tokenLosses.ts"
 import { maskedGenerator } from "../../sessions/generator.ts"
-import type { Decoding, MaskDecoding } from "../Method.ts"
+import type { MaskDecoding } from "../../decoding/blocks.ts"
+import type { Decoding } from "../Method.ts"
 
 export const generator: Decoding["generator"] = (engine, model, shape, decoding: MaskDecoding) =>
   maskedGenerator(engine, model, shape, decoding)

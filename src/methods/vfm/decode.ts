@@ -7,7 +7,7 @@ import { vfm, type VfmArchitecture, vfmSpecs } from "./networks.ts"
 import { zeros } from "../../tensor/composites.ts"
 import { input } from "../../tensor/ops.ts"
 import { normals, randomKey } from "../../tensor/random.ts"
-import type { DiffusionDecoding } from "../../decoding/diffusion.ts"
+import type { MaskDecoding } from "../../decoding/blocks.ts"
 import type { CanvasShape } from "../../decoding/canvas.ts"
 import { type Extended, type Generator, type GeneratorShape, maskedGenerator } from "../../sessions/generator.ts"
 
@@ -16,7 +16,7 @@ export const vfmGenerator = (
   model: LoadedModel,
   architecture: VfmArchitecture,
   shape: GeneratorShape,
-  decoding: Omit<DiffusionDecoding, "steps">
+  decoding: MaskDecoding
 ): Effect.Effect<Generator<EngineError>, EngineError, Scope.Scope> =>
   maskedGenerator(engine, model, shape, decoding, canvas => Effect.succeed(withAdapter(model, architecture, canvas)))
 

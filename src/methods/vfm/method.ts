@@ -2,7 +2,8 @@
 import { vfmFormat } from "./networks.ts"
 import { vfmTokenLosses } from "./tokenLosses.ts"
 import { vfmGenerator } from "./decode.ts"
-import type { Decoding, MaskDecoding } from "../Method.ts"
+import type { MaskDecoding } from "../../decoding/blocks.ts"
+import type { Decoding } from "../Method.ts"
 
 export const latent = vfmFormat
 
