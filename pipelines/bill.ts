@@ -42,6 +42,7 @@ const nodesOf = <S extends { readonly name: string; readonly settings: (given: n
     stage.name === name ? [{ label, parameters: parameters as ReturnType<S["settings"]> }] : []
   )
 
+const isSome = ({ bytes }: Term): boolean => bytes > 0
 const sum = (numbers: ReadonlyArray<number>): number => numbers.reduce((all, each) => all + each, 0)
 
 export const qloraBill = (large: LargeModel): BillOf => {
@@ -94,9 +95,9 @@ const billOf = (
   }
   const largest = greatest([0, ...allLinearModules(sizes).map(({ inputs, outputs }) => inputs * outputs)])
   return {
-    engine: "torch",
+    ...(nodes.some(({ stage }) => stage.engine) ? { engine: "torch" } : {}),
     sources: fetched.map(({ label, parameters }) => ({ label, source: parameters.source, gated: false })),
-    fetch: [...weights, small],
+    fetch: [...weights, small].filter(isSome),
     keep: [
       ...weights,
       small,
@@ -110,11 +111,14 @@ const billOf = (
           tokenised.map(({ parameters: { documents = 0, maxSeqLen } }) => bytesOfToken * documents * maxSeqLen)
         )
       }
-    ].filter(({ bytes }) => bytes > 0),
+    ].filter(isSome),
     memory: [
-      { what: "this program, PyTorch and CUDA's libraries, assumed", bytes: programs },
-      { what: "the largest weight while it is quantised, f32 twice", bytes: 2 * f32 * largest }
-    ],
+      { what: "this program, PyTorch and CUDA's libraries, assumed", bytes: trainings.length === 0 ? 0 : programs },
+      {
+        what: "the largest weight while it is quantised, f32 twice",
+        bytes: quantised.length === 0 ? 0 : 2 * f32 * largest
+      }
+    ].filter(isSome),
     gpuMemory: trainings
       .map(({ memory }) => memory)
       .reduce<ReadonlyArray<Term>>((a, b) => (total(b) > total(a) ? b : a), [])

@@ -102,6 +102,7 @@ const disk = ({ keep }: Bill, { disk: place, held }: Found): ReadonlyArray<Line>
 
 const memory = (bill: Bill, { memory: own }: Found): ReadonlyArray<Line> => {
   const bytesNeeded = total(bill.memory)
+  if (bytesNeeded === 0) return []
   const line = { name: "memory", needed: bytes(bytesNeeded) }
   if (own === undefined) return [{ ...line, found: unknown, verdict: "unknown", advice: "see `pipeline doctor`" }]
   const found = `${bytes(own.total)}, ${bytes(own.free)} of it free`

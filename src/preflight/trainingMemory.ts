@@ -26,6 +26,8 @@ const copiesInside = 2.5
 const copiesOfScores = 3
 /** Of logits: themselves, over the temperature, the logarithms of both softmaxes, one softmax, and their gradient. */
 const copiesOfLogits = 6
+/** Of what the head reads: as it leaves the final norm, cut for the predictions made at once, and the gradients of both. */
+const copiesOfStates = 4
 /** Of a map in NF4 made dense: an index, a code and a product for each number. */
 const copiesOfDense = 3
 /** CUDA's context, the workspaces of kernels, and holes between allocations: assumed. */
@@ -112,6 +114,7 @@ const insideHead = ({ hiddenSize, vocabSize }: ModelConfig, { batch }: TrainingS
   const predictions = predictionCount(batch)
   const atOnce = Math.min(predictions, Math.max(1, Math.floor(logitBytes / (f32 * vocabSize))))
   return [
+    { what: "what the head reads, and its gradient", bytes: copiesOfStates * f32 * predictions * hiddenSize },
     { what: `logits of ${atOnce} predictions at a time`, bytes: copiesOfLogits * f32 * atOnce * vocabSize },
     {
       what: "the head, copied to compute logits again",
