@@ -18,6 +18,7 @@ export const rooms: { readonly [folder: string]: ReadonlyArray<string> } = {
   "src/artifacts": ["pipeline", "formats", "tokens"],
   "src/engines": ["pipeline", "tensor"],
   "src/models": ["pipeline", "tensor", "formats", "tokens", "artifacts", "engines"],
+  "src/preflight": ["pipeline", "tensor", "hub", "models"],
   "src/decoding": ["tensor", "config"],
   "src/sessions": ["pipeline", "tensor", "formats", "tokens", "engines", "models", "decoding"],
   "src/training": ["pipeline", "tensor", "config", "formats", "tokens", "engines", "models", "sessions"],
@@ -56,5 +57,5 @@ export const rooms: { readonly [folder: string]: ReadonlyArray<string> } = {
     "corpora",
     "report"
   ],
-  pipelines: ["pipeline", "config", "artifacts", "models", "methods", "corpora", "stages"]
+  pipelines: ["pipeline", "config", "artifacts", "models", "preflight", "evaluation", "methods", "corpora", "stages"]
 }

@@ -1,4 +1,5 @@
 /** Reads the configuration files that ship with the program. */
+import { readFileSync } from "node:fs"
 import { join, relative } from "node:path"
 import { fileURLToPath } from "node:url"
 import type { Schema } from "effect"
@@ -19,6 +20,10 @@ export const pathOf = (name: string | URL): string => {
 /** Decodes `configs/NAME.yaml`. Throws ConfigError with file, line and column. */
 export const config = <S extends Schema.Codec<unknown, unknown>>(schema: S, name: string): S["Type"] =>
   loadConfig(schema, pathOf(name))
+
+/** The fields of a released model's `config.json` that say its sizes, `configs/models/NAME.json`: known before anything is fetched. */
+export const readModelSizes = (name: string): unknown =>
+  JSON.parse(readFileSync(join(directory, "models", `${name}.json`), "utf8"))
 
 /** A configuration as it is written, whatever it holds. */
 export const readRow = (name: string | URL): object => {

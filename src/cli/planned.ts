@@ -1,7 +1,7 @@
 /** A pipeline as the flags ask for it, planned against the cache as it is. Changes nothing. */
 import { Effect, Option } from "effect"
 import * as Cache from "../runner/Cache.ts"
-import { plan } from "../runner/Planning.ts"
+import { plan, type PlanningOptions } from "../runner/Planning.ts"
 import { readOnly } from "../store/Disk.ts"
 import { nodeDisk } from "../store/NodeDisk.ts"
 import * as flags from "./flags.ts"
@@ -21,18 +21,23 @@ export const wantedPlan = (pipeline: string, args: flags.PlanArgs) =>
   })
 
 /** What a run would find. The database is undefined where nothing was ever run. */
-export const planned = Effect.fn("planned")(function* (pipeline: string, args: PlannedArgs) {
+export const planned = Effect.fn("planned")(function* (
+  pipeline: string,
+  args: PlannedArgs,
+  options: Pick<PlanningOptions, "unnamed"> = {}
+) {
   const wanted = yield* wantedPlan(pipeline, args)
   const location = flags.locationOf(args.cache)
   const cache = yield* attempt(() => Cache.openReadonly(location))
-  const { resolver } = yield* plan({
+  const { resolver, unresolved } = yield* plan({
     plan: wanted,
     database: cache?.database,
     writable: false,
     store: cache?.store ?? Cache.storeAt(location, readOnly(nodeDisk)),
     engine: yield* flags.engineClass(args),
     dist,
-    refresh: args.refresh ?? false
+    refresh: args.refresh ?? false,
+    ...options
   })
-  return { wanted, database: cache?.database, resolver }
+  return { wanted, database: cache?.database, resolver, unresolved }
 })

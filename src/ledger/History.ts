@@ -37,3 +37,11 @@ export const history = (database: Database): ((label: string, stage: string) => 
 /** Milliseconds that computing these actions took when they were executed last; what reusing them saves. */
 export const planCost = (database: Database, plan: number): number =>
   database.value("SELECT cost_ms FROM plan WHERE id = ?", plan) ?? 0
+
+const heldOf = `
+  SELECT coalesce(sum(artifact.bytes), 0) FROM output JOIN artifact ON artifact.id = output.artifact
+  WHERE artifact.state = 0 AND output.action =
+    (SELECT action FROM execution WHERE label = ? AND status = 'done' ORDER BY id DESC LIMIT 1)`
+
+/** Bytes of the last result of that label, as far as they are there. */
+export const heldBytes = (database: Database, label: string): number => database.value(heldOf, label) ?? 0

@@ -127,7 +127,7 @@ export const logits = (hidden: Tensor, { head }: Pick<ModelWeights, "head">, bia
 }
 
 /** Logits of so many bytes are held at once, unless one row alone has more. */
-const logitBytes = 64 * 2 ** 20
+export const logitBytes = 64 * 2 ** 20
 
 /** What is computed of some rows' logits [m, V] and targets [m]: f32 [n] each, for the first n of the rows. */
 export type OfLogits = (logits: Tensor, targets: Tensor, n: number) => ReadonlyArray<Tensor>

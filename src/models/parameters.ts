@@ -1,7 +1,7 @@
 /** Parameters of any model: what there is, fresh values, and where they live on an engine. */
 import { Effect, type Scope } from "effect"
 import type { Buffer, Engine, EngineError } from "../engines/Engine.ts"
-import type { DType, HostArray } from "../tensor/dtype.ts"
+import { bytesPerElement, type DType, type HostArray } from "../tensor/dtype.ts"
 import { nestedBlockSize, type Nf4Content, nf4Content, type Nf4Layout, plainNf4 } from "../tensor/nf4.ts"
 import { input } from "../tensor/ops.ts"
 import { normals, randomKey, uniforms } from "../tensor/random.ts"
@@ -64,6 +64,10 @@ const storedAs = (
     { name: nestedOffsetName(name), dtype: "f32", shape: [] }
   ]
 }
+
+/** Bytes that parameters take on an engine. */
+export const storedBytes = (specs: ReadonlyArray<ParameterSpec>): number =>
+  specs.flatMap(storedAs).reduce((sum, { dtype, shape }) => sum + elements(shape) * bytesPerElement[dtype], 0)
 
 /** The value of a parameter, by its name. */
 export type Parameter = (name: string) => Tensor

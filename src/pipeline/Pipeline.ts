@@ -4,7 +4,7 @@ import { ConfigError } from "./ConfigError.ts"
 import type { ModelFamily } from "./ModelFamily.ts"
 import type { Explain } from "./Parameters.ts"
 import { type Override, PlanBuilder } from "./PlanBuilder.ts"
-import type { Plan } from "./Plan.ts"
+import type { BillOf, Plan } from "./Plan.ts"
 import { closest } from "./Suggestion.ts"
 
 /** What a pipeline's function may return: an artifact, or any nesting of records and lists of artifacts. */
@@ -79,6 +79,8 @@ export interface ProfileOptions<Profile> {
   readonly description: string
   /** What a run needs besides this program, for `pipeline list`: `nothing`, `network, 10 GB of disk` … */
   readonly needs: string
+  /** The same in numbers, of a profile that not every machine can run: looked at before anything starts. */
+  readonly bill?: BillOf
   readonly make: () => Profile
 }
 
@@ -87,7 +89,7 @@ export interface Pipeline {
   readonly _tag: "Pipeline"
   readonly name: string
   readonly description: string
-  readonly profiles: { readonly [name: string]: { readonly description: string; readonly needs: string } }
+  readonly profiles: { readonly [name: string]: Omit<ProfileOptions<unknown>, "make"> }
   readonly variants: ReadonlyArray<keyof Variant>
   readonly explain: Explain
   /** Makes the profile and calls the stages. Runs inside a PlanBuilder. */
@@ -168,11 +170,13 @@ export const evaluate = (
       advice: stagesAdvice(pipeline, variant, builder.nodes, unused.target)
     })
   }
+  const { bill } = pipeline.profiles[profileName]!
   return {
     pipeline: pipeline.name,
     profile: profileName,
     nodes: builder.nodes,
-    targets: collectTargets(returned, builder)
+    targets: collectTargets(returned, builder),
+    ...(bill === undefined ? {} : { bill })
   }
 }
 

@@ -1,4 +1,5 @@
 /** A plan: the stages of one pipeline under one profile, with parameters and wiring, before anything is known to exist. */
+import type { Bill } from "./Bill.ts"
 import type { Digest } from "./Digest.ts"
 import type { AnyStage } from "./Stage.ts"
 
@@ -36,7 +37,12 @@ export interface Plan {
   readonly nodes: ReadonlyArray<PlanNode>
   /** What the pipeline returned, by name: the results people want on disk. */
   readonly targets: ReadonlyArray<{ readonly name: string; readonly node: NodeId; readonly output: string }>
+  /** What these nodes need, where the profile says it. */
+  readonly bill?: BillOf
 }
+
+/** From nodes, with the parameters that `--set` has made of them, and the precision of the engine, as the flag names it. */
+export type BillOf = (nodes: ReadonlyArray<PlanNode>, machine: { readonly precision: string }) => Bill
 
 /** What is known of a node's output: the artifact's digest. */
 export type Outputs = ReadonlyMap<string, Digest>

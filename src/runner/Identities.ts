@@ -32,6 +32,8 @@ export interface IdentityOptions {
   readonly identityOf: (node: PlanNode) => NonNullable<AnyStage["identity"]>
   /** Ask again what moving names stand for. */
   readonly refresh: boolean
+  /** Told of a node that names something elsewhere (a branch), when it could not be found out what that stands for. */
+  readonly onUnknownName?: (node: PlanNode) => void
   /** Milliseconds after which an identity is given up that nothing has brought on. */
   readonly patienceMs?: number
 }
@@ -83,7 +85,7 @@ export const make = (options: IdentityOptions): Evaluate => {
     return FreshIdentity.call(
       options.identityOf(node),
       node.parameters,
-      contextOf(options, names, files, help),
+      contextOf(options, names, files, help, () => options.onUnknownName?.(node)),
       whose
     ).pipe(
       awaited.as(whose),
@@ -178,7 +180,8 @@ const contextOf = (
   options: IdentityOptions,
   names: Map<string, string>,
   files: Array<readonly [string, string]>,
-  help: Help
+  help: Help,
+  onUnknownName: () => void
 ): IdentityContext => ({
   fileDigest: path =>
     Effect.map(help.with(digestOf(options, path)), ({ sha256, size, stat }) => {
@@ -201,7 +204,8 @@ const contextOf = (
   remember: (name, compute) =>
     Effect.suspend(() => {
       const known = names.get(name) ?? (options.refresh ? undefined : options.memory.get(name))
-      return Effect.tap(known === undefined ? compute : Effect.succeed(known), value =>
+      const asked = Effect.tapError(compute, () => Effect.sync(onUnknownName))
+      return Effect.tap(known === undefined ? asked : Effect.succeed(known), value =>
         Effect.sync(() => {
           names.set(name, value)
           if (known === undefined) options.memory.set(name, value)

@@ -27,10 +27,14 @@ export interface PlanningOptions {
   readonly dist: string | undefined
   /** Ask again what names like `hf://…@main` stand for. */
   readonly refresh: boolean
+  /** Whether nodes stay unknown that name something elsewhere (a branch), where it cannot be found out what that stands for. By default that is a failure. */
+  readonly unnamed?: "fail" | "unknown"
 }
 
 export interface Planned {
   readonly resolver: Resolver
+  /** Why nodes are unknown whose identity could not be found out. */
+  readonly unresolved: ReadonlyMap<NodeId, StageError>
   readonly codes: Codes.Codes
   /** For the run: looks again at what a node's key is made from besides its inputs; the resolver derives keys from what it found. */
   readonly look: Ports["look"]
@@ -49,12 +53,17 @@ export const plan = (options: PlanningOptions): Effect.Effect<Planned, StageErro
       }
     }
     const codes = yield* Codes.load(wanted.nodes, memory, options.dist)
-    const evaluate = withOwnCode(codes, Identities.make({ ...options, memory, identityOf: codes.identityOf }))
-    const identities = yield* resolveIdentities(wanted.nodes, evaluate)
+    const unnamed = new Set<NodeId>()
+    const onUnknownName = ({ id }: PlanNode) => void unnamed.add(id)
+    const asked = Identities.make({ ...options, memory, identityOf: codes.identityOf, onUnknownName })
+    const evaluate = withOwnCode(codes, asked)
+    const mayFail = ({ id }: PlanNode): boolean => options.unnamed === "unknown" && unnamed.has(id)
+    const { identities, unresolved } = yield* resolveIdentities(wanted.nodes, evaluate, mayFail)
     const resolver = new Resolver({
       plan: wanted,
       codeOf: codes.codeOf,
       identityOf: node => identities.get(node.id)?.text,
+      isOpen: node => unresolved.has(node.id),
       engine: options.engine,
       lookup: keys =>
         database === undefined ? new Map<Digest, Actions.KnownAction>() : Actions.lookup(database, keys),
@@ -66,7 +75,7 @@ export const plan = (options: PlanningOptions): Effect.Effect<Planned, StageErro
       catch: cause => (cause instanceof LedgerError ? cause : fromCause(cause, database?.file ?? "the ledger", "plan"))
     })
     yield* missTargets(options, resolver)
-    return { resolver, codes, look: lookAgain(codes, evaluate, identities) }
+    return { resolver, codes, unresolved, look: lookAgain(codes, evaluate, identities) }
   })
 
 /** Results that people want on disk are looked at, each time: without them a run that finds everything would be a lie. */
@@ -138,13 +147,21 @@ const lookAgain =
 
 const resolveIdentities = (
   nodes: ReadonlyArray<PlanNode>,
-  evaluate: Identities.Evaluate
-): Effect.Effect<Map<NodeId, Identities.Identity>, StageError> =>
-  Effect.map(
-    Effect.forEach(
+  evaluate: Identities.Evaluate,
+  mayFail: (node: PlanNode) => boolean
+) =>
+  Effect.gen(function* () {
+    const identities = new Map<NodeId, Identities.Identity>()
+    const unresolved = new Map<NodeId, StageError>()
+    yield* Effect.forEach(
       nodes.filter(node => node.stage.identity !== undefined),
-      node => Effect.map(evaluate(node), identity => [node.id, identity] as const),
-      { concurrency: identityConcurrency }
-    ),
-    found => new Map(found)
-  )
+      node =>
+        Effect.matchEffect(evaluate(node), {
+          onSuccess: identity => Effect.sync(() => void identities.set(node.id, identity)),
+          onFailure: error =>
+            mayFail(node) ? Effect.sync(() => void unresolved.set(node.id, error)) : Effect.fail(error)
+        }),
+      { concurrency: identityConcurrency, discard: true }
+    )
+    return { identities, unresolved }
+  })

@@ -19,6 +19,8 @@ export interface ResolverOptions {
   readonly codeOf: (node: PlanNode) => CodeOf
   /** Canonical JSON of what a node's parameters stand for, where its stage defines that. */
   readonly identityOf: (node: PlanNode) => string | undefined
+  /** Whether a node's parameters stand for something that could not be found out: it stays unknown. */
+  readonly isOpen?: (node: PlanNode) => boolean
   /** Numeric class of the engine. */
   readonly engine: string
   readonly lookup: (keys: ReadonlyArray<Digest>) => ReadonlyMap<Digest, KnownAction>
@@ -28,7 +30,7 @@ export interface ResolverOptions {
 }
 
 /**
- * - `unknown`: an input is not known yet;
+ * - `unknown`: an input is not known yet, or what the parameters stand for;
  * - `miss`: the key is known and was never computed (or its result is wanted anew);
  * - `known`: the outputs' digests are known. Their bytes may still be collected or lost.
  */
@@ -78,8 +80,9 @@ export class Resolver {
     )
   }
 
-  /** All parts of a node's key; undefined while an input is unknown. */
+  /** All parts of a node's key; undefined while an input is unknown, or what the parameters stand for. */
   components(node: PlanNode): KeyComponents | undefined {
+    if (this.#options.isOpen?.(node) === true) return undefined
     const inputs: Array<KeyInput> = []
     for (const wire of node.wires) {
       const state = this.states[wire.node]!

@@ -10,7 +10,7 @@ import { StageError } from "../../src/pipeline/StageError.ts"
 import * as Stage from "../../src/pipeline/Stage.ts"
 import { sha256 } from "../../src/pipeline/Digest.ts"
 import * as Identities from "../../src/runner/Identities.ts"
-import { plan as planRun } from "../../src/runner/Planning.ts"
+import { plan as planRun, type PlanningOptions } from "../../src/runner/Planning.ts"
 import { Resolver } from "../../src/runner/Resolver.ts"
 import { nodeDisk } from "../../src/store/NodeDisk.ts"
 import * as Store from "../../src/store/Store.ts"
@@ -46,10 +46,12 @@ const ways: { readonly [how: string]: (context: Stage.IdentityContext) => unknow
   infinite: () => Effect.succeed(Number.POSITIVE_INFINITY),
   date: () => Effect.succeed({ at: new Date(0) }),
   never: () => Effect.never,
-  path: ({ fileDigest }) => fileDigest(undefined as never)
+  path: ({ fileDigest }) => fileDigest(undefined as never),
+  branch: ({ remember }) =>
+    remember("branch", Effect.fail(new StageError({ class: "permanent", message: "no network" })))
 }
 
-const planned = (how: string) => {
+const planning = (how: string, options: Pick<PlanningOptions, "unnamed"> = {}) => {
   const plan = Pipeline.evaluate(
     Pipeline.make(
       "wrong",
@@ -58,12 +60,18 @@ const planned = (how: string) => {
     )
   )
   const store = Store.make({ root: "/nowhere", disk: nodeDisk })
-  return Effect.runPromise(
-    Effect.flip(
-      planRun({ plan, database: undefined, writable: false, store, engine: "none", dist: undefined, refresh: false })
-    )
-  )
+  return planRun({
+    plan,
+    database: undefined,
+    writable: false,
+    store,
+    engine: "none",
+    dist: undefined,
+    refresh: false,
+    ...options
+  })
 }
+const planned = (how: string) => Effect.runPromise(Effect.flip(planning(how)))
 
 describe("an identity that cannot enter a key", () => {
   const expected: { readonly [how: string]: RegExp } = {
@@ -90,6 +98,20 @@ describe("an identity that cannot enter a key", () => {
       assert.strictEqual("class" in error && error.class, how === "errs" ? "transient" : "permanent")
     })
   }
+})
+
+describe("a name that cannot be asked for", () => {
+  it("is a failure, or where that is wanted a node that stays unknown, with the reason", async () => {
+    assert.match((await planned("branch")).message, /^wrong\/one: no network$/)
+    const { resolver, unresolved } = await Effect.runPromise(planning("branch", { unnamed: "unknown" }))
+    assert.deepStrictEqual(resolver.states, [{ _tag: "unknown" }])
+    assert.match(unresolved.get(0)!.message, /no network$/)
+  })
+
+  it("is all that may stay unknown: another failure is one", async () => {
+    const error = await Effect.runPromise(Effect.flip(planning("errs", { unnamed: "unknown" })))
+    assert.match(error.message, /no network$/)
+  })
 })
 
 describe("a file that an identity names", () => {

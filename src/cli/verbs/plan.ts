@@ -7,6 +7,7 @@ import { bytes, count, duration } from "../../pipeline/units.ts"
 import * as flags from "../flags.ts"
 import { planned } from "../planned.ts"
 import { first, styleOf, table } from "../terminal/style.ts"
+import { billJson, billLines } from "../text/billText.ts"
 import { print, printJson, stdout } from "../terminal/terminal.ts"
 
 /** Nodes printed one by one; larger plans are summed up by stage. */
@@ -24,7 +25,9 @@ export const command = verb("plan", {
   about: "Show what would run and why, with estimated time and bytes; changes nothing",
   examples: {
     "pipeline plan compare-50x": "What a run would do now",
-    "pipeline plan compare-50x --set tokenize.maxSeqLen=128": "What a changed parameter would cost"
+    "pipeline plan compare-50x --set tokenize.maxSeqLen=128": "What a changed parameter would cost",
+    "pipeline plan d3llm-27b --profile qwen3.6-27b":
+      "What a large profile fetches, keeps and needs; works without network"
   },
   takes: {
     pipeline: flags.pipelineName,
@@ -33,7 +36,7 @@ export const command = verb("plan", {
     refresh: flags.refresh
   },
   run: Effect.fn("plan")(function* (args) {
-    const { database, resolver, wanted } = yield* planned(args.pipeline, args)
+    const { database, resolver, unresolved, wanted } = yield* planned(args.pipeline, args, { unnamed: "unknown" })
     const past = database === undefined ? () => undefined : history(database)
     const lines = wanted.nodes.map((node): Line => {
       const state = resolver.states[node.id]!
@@ -48,6 +51,9 @@ export const command = verb("plan", {
         }
       }
       if (state._tag === "unknown") {
+        const failed = unresolved.get(node.id)
+        if (failed !== undefined)
+          return { ...base, outcome: "unknown", reason: failed.message, past: past(node.label, node.stage.name) }
         const first = node.wires.find(wire => resolver.states[wire.node]!._tag !== "known")
         const upstream = first === undefined ? "upstream" : wanted.nodes[first.node]!.label
         return {
@@ -63,8 +69,18 @@ export const command = verb("plan", {
         earlier === undefined ? "never run" : smallestDifference(earlier, components, resolver.codeDetail(node)).summary
       return { ...base, outcome: "run", reason, past: past(node.label, node.stage.name) }
     })
-    if (args.json) return printJson({ pipeline: wanted.pipeline, profile: wanted.profile, nodes: lines })
-    print(...render(wanted.pipeline, wanted.profile, lines))
+    const bill = wanted.bill?.(wanted.nodes, args)
+    if (args.json)
+      return printJson({
+        pipeline: wanted.pipeline,
+        profile: wanted.profile,
+        nodes: lines,
+        ...(bill === undefined ? {} : { bill: billJson(bill) })
+      })
+    print(
+      ...render(wanted.pipeline, wanted.profile, lines),
+      ...(bill === undefined ? [] : billLines(bill, styleOf(stdout())))
+    )
   })
 })
 

@@ -52,11 +52,33 @@ export const command = verb("run", {
     keepGoing: flags
       .toggle("keep-going", "After a failure, go on with everything that does not need what failed")
       .pipe(Flag.withAlias("k")),
-    refresh: flags.refresh
+    refresh: flags.refresh,
+    noPreflight: flags.toggle(
+      "no-preflight",
+      "Do not look first whether this machine has what the profile needs (profiles that say it; see `pipeline plan`)"
+    )
   },
   run: Effect.fn("run")(function* (args) {
     const plan = yield* wantedPlan(args.pipeline, args)
     const location = flags.locationOf(args.cache)
+    const engine = yield* flags.engineClass(args)
+    const offered = capacity({
+      jobs: Option.getOrUndefined(args.jobs),
+      gpus: Option.getOrUndefined(Option.map(args.gpus, namesIn))
+    })
+    if (plan.bill !== undefined) {
+      // Loaded where a profile needs it: most do not.
+      const { preflight } = yield* Effect.promise(() => import("../preflight.ts"))
+      const bill = plan.bill(plan.nodes, args)
+      yield* preflight({
+        bill,
+        location,
+        engine: args.engine,
+        gpus: offered.gpus,
+        json: args.json,
+        skip: args.noPreflight
+      })
+    }
     const cache = yield* Effect.sync(() => Cache.open(location))
     const paths = pathsOf(location.root)
     const { codes, look, resolver } = yield* planRun({
@@ -64,16 +86,11 @@ export const command = verb("run", {
       database: cache.database,
       writable: true,
       store: cache.store,
-      engine: yield* flags.engineClass(args),
+      engine,
       dist,
       refresh: args.refresh
     })
-    const slots = new Slots(
-      capacity({
-        jobs: Option.getOrUndefined(args.jobs),
-        gpus: Option.getOrUndefined(Option.map(args.gpus, namesIn))
-      })
-    )
+    const slots = new Slots(offered)
     const executor = makeLocal({ worker, guard, compiled, logs: paths.logs, ahead: aheadOf(slots.capacity) })
     const display = displayFor({ json: args.json, cache: paths.root, plan, slots })
     const ports: Ports = {

@@ -49,6 +49,15 @@ export const mountOf = (mounts: string, path: string): Mount | undefined => {
 
 export const isNetwork = (type: string): boolean => network.test(type)
 
+/** Bytes that we may still write at a path; undefined where the file system does not say. */
+export const freeBytes = (path: string): Effect.Effect<number | undefined> =>
+  Effect.promise(() =>
+    statfs(existing(path)).then(
+      ({ bavail, bsize }) => bavail * bsize,
+      () => undefined
+    )
+  )
+
 /** The nearest directory that exists: the cache may not have been made yet. */
 const existing = (path: string): string => {
   let at = resolve(path)
@@ -65,9 +74,8 @@ export const disk: Check = {
       const mounts = existsSync("/proc/mounts") ? readFileSync("/proc/mounts", "utf8") : ""
       const mount = mountOf(mounts, directory)
       const where = mount === undefined ? "" : ` (${mount.type} at ${mount.point})`
-      const stats = yield* Effect.promise(() => statfs(directory).catch(() => undefined))
-      if (stats !== undefined) {
-        const free = stats.bavail * stats.bsize
+      const free = yield* freeBytes(directory)
+      if (free !== undefined) {
         const text = `${bytes(free)} free for the cache${where}`
         const advice = "make room with `pipeline gc`, or put the cache elsewhere with --cache or PIPELINE_CACHE"
         findings.push(

@@ -42,25 +42,47 @@ export const program: Check = {
 }
 
 /** The standard output of a program, or undefined if it is not there or does not answer. */
-export const outputOf = (file: string, args: ReadonlyArray<string>): Effect.Effect<string | undefined> =>
+export const outputOf = (
+  file: string,
+  args: ReadonlyArray<string>,
+  patienceMs = 5000
+): Effect.Effect<string | undefined> =>
   Effect.callback(resume => {
-    const child = execFile(file, args, { timeout: 5000 }, (error, stdout, stderr) => {
+    const child = execFile(file, args, { timeout: patienceMs }, (error, stdout, stderr) => {
       // Some programs tell their version on stderr.
       resume(Effect.succeed(error === null ? (stdout.trim() === "" ? stderr : stdout).trim() : undefined))
     })
     return Effect.sync(() => void child.kill())
   })
 
+/** A GPU as the driver lists it. */
+export interface ListedGpu {
+  readonly index: string
+  readonly name: string
+  /** As in `81559 MiB`. */
+  readonly memory: string
+  readonly driver: string
+}
+
+/** The GPUs of NVIDIA's driver; undefined where there is none that answers. */
+export const listGpus: Effect.Effect<ReadonlyArray<ListedGpu> | undefined> = Effect.map(
+  outputOf("nvidia-smi", ["--query-gpu=index,name,memory.total,driver_version", "--format=csv,noheader"]),
+  listed => {
+    if (listed === undefined || listed === "") return undefined
+    return listed.split("\n").map(line => {
+      const [index, name, memory, driver] = line.split(",").map(part => part.trim()) as [string, string, string, string]
+      return { index, name, memory, driver }
+    })
+  }
+)
+
 export const gpus: Check = {
   name: "gpus",
   run: () =>
     Effect.gen(function* () {
-      const listed = yield* outputOf("nvidia-smi", [
-        "--query-gpu=index,name,memory.total,driver_version",
-        "--format=csv,noheader"
-      ])
+      const listed = yield* listGpus
       const usable = capacity().gpus
-      if (listed === undefined || listed === "") {
+      if (listed === undefined) {
         return [
           usable.length === 0
             ? ok("gpu", "none found; the embedded profiles need none")
@@ -71,9 +93,8 @@ export const gpus: Check = {
               )
         ]
       }
-      return listed.split("\n").map((line): Finding => {
-        const [index, name, memory, driver] = line.split(",").map(part => part.trim())
-        const used = usable.includes(index!) ? "" : ", not in CUDA_VISIBLE_DEVICES"
+      return listed.map(({ driver, index, memory, name }): Finding => {
+        const used = usable.includes(index) ? "" : ", not in CUDA_VISIBLE_DEVICES"
         return ok(`gpu ${index}`, `${name}, ${memory}, driver ${driver}${used}`)
       })
     })
