@@ -154,9 +154,11 @@ interface HostOptions extends Pick<DiffusionRequest, "mask" | "maxNewTokens"> {
 
 /** Decodes all new tokens at once. */
 const hostDecoder =
-  <E>(denoiser: Denoiser<E>, { decoding, eos: _, ...fixed }: HostOptions) =>
+  <E>(denoiser: Denoiser<E>, { decoding, mask, maxNewTokens }: HostOptions) =>
   ({ steps, ...request }: BatchRequest): Effect.Effect<BatchResult, E> =>
-    timed(denoiser, asked => diffusionGenerate(asked, { ...fixed, ...request, settings: { ...decoding, steps } }))
+    timed(denoiser, asked =>
+      diffusionGenerate(asked, { ...request, mask, maxNewTokens, settings: { ...decoding, steps } })
+    )
 
 /** Decodes block by block. */
 const blockDecoder =
