@@ -10,6 +10,9 @@ const large = () => config(ProfileConfig, "qwen3.6-27b")
 /** The large profile, with all of another recipe laid on that of the rows. */
 const byRecipe = (name: string) => Origin.overlay(large(), { rows: readRow(name) })
 
+/** The teacher is the row itself, trained before by random masks, and its own responses are learnt. */
+const ofItself = { trajectory_teacher: "self", trajectory_response: "own" }
+
 /** Weights of the released 27B checkpoint for images and for predicting several tokens: fetched, and passed over. */
 const passedOver = 1.77e9
 const on27B = {
@@ -27,6 +30,31 @@ export default comparison("d3llm-27b", {
       over: { train: { trajectory_mode: "none" } }
     },
     { name: "trajectories", label: "trajectories", config: recipe }
+  ],
+  controls: [
+    {
+      name: "random_order",
+      label: "control: trajectories in random order",
+      config: recipe,
+      against: "trajectories",
+      note: "as many tokens are revealed in each step, in a random order",
+      over: { train: { trajectory_mode: "random" } }
+    },
+    {
+      name: "own_responses",
+      label: "control: own responses, random masks",
+      config: recipe,
+      note: "the teacher is a model trained like random masking; its own responses are learnt",
+      over: { train: { trajectory_mode: "none", ...ofItself } }
+    },
+    {
+      name: "own_trajectories",
+      label: "own responses in the order of their decoding",
+      config: recipe,
+      against: "own_responses",
+      note: "the recipe of the d3LLM paper: the same responses, masked as its teacher revealed them",
+      over: { train: { trajectory_mode: "decoded", ...ofItself } }
+    }
   ],
   profiles: {
     embedded: {

@@ -7,13 +7,14 @@ import { loadTeacher, openTeacher } from "../src/methods/shared/trajectories/tea
 import { encodeTrajectory } from "../src/methods/shared/trajectories/trajectories.ts"
 import { leftToRight, orderModes, randomOrder, type Trajectory } from "../src/methods/shared/trajectories/trajectory.ts"
 import { makeUncertainty } from "../src/methods/shared/trajectories/uncertainty.ts"
+import { bucketOf } from "../src/sessions/hiddenStates.ts"
 import { makeEngine } from "../src/engines/make.ts"
 import * as Stage from "../src/pipeline/Stage.ts"
 import { asStageError } from "../src/pipeline/StageError.ts"
 import { ModelFiles, TokenSequences, Trajectories } from "../src/artifacts/kinds.ts"
 
-/** Sequences of a pass. */
-const rows = 8
+/** Of all rows of a pass, padding included; a longer sequence is a pass of its own. */
+const tokensPerPass = 2048
 /** A sequence of fewer tokens has no trajectory worth following. */
 const leastTokens = 8
 
@@ -83,19 +84,25 @@ export const trajectories = Stage.make("trajectories", {
       } else if (missing.length > 0) {
         const engine = yield* makeEngine(numericClass, { threads: slots.cpus })
         const views = yield* loadTeacher(engine, teacher)
-        const length = inputs.sequences.metadata.maxSeqLen
-        const uncertainty = yield* makeUncertainty(engine, config, views, { rows, length, tokenShift })
-        // Sequences of like length are done after like numbers of steps.
+        // Sequences of like length are done after like numbers of steps, and have rows of the same length.
         const sorted = missing.toSorted((a, b) => responses[a]!.ids.length - responses[b]!.ids.length)
-        for (let start = 0; start < sorted.length; start += rows) {
-          const batch = sorted.slice(start, start + rows)
-          const found = yield* findOrders(
-            uncertainty,
-            batch.map(i => responses[i]!),
-            { mode, steps, threshold: parameters.entropyThreshold, mask, pad }
+        const byLength = Map.groupBy(sorted, i => bucketOf(responses[i]!.ids.length))
+        for (const [length, members] of byLength)
+          yield* Effect.scoped(
+            Effect.gen(function* () {
+              const rows = Math.max(1, Math.min(members.length, Math.floor(tokensPerPass / length)))
+              const uncertainty = yield* makeUncertainty(engine, config, views, { rows, length, tokenShift })
+              for (let start = 0; start < members.length; start += rows) {
+                const batch = members.slice(start, start + rows)
+                const found = yield* findOrders(
+                  uncertainty,
+                  batch.map(i => responses[i]!),
+                  { mode, steps, threshold: parameters.entropyThreshold, mask, pad }
+                )
+                for (const [n, i] of batch.entries()) yield* keep(i, found[n]!)
+              }
+            })
           )
-          for (const [n, i] of batch.entries()) yield* keep(i, found[n]!)
-        }
       }
 
       const sums = { tokens: 0, forwards: 0 }
