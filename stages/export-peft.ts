@@ -5,7 +5,7 @@ import { LikelihoodResult, TaskResult } from "../src/evaluation/results.ts"
 import { formatSource, parseSource, type Source } from "../src/hub/source.ts"
 import type { AdapterBase } from "../src/models/adapter/adapterConfig.ts"
 import { writePeft } from "../src/models/adapter/handingOn.ts"
-import { filesOf, openModel } from "../src/models/artifact.ts"
+import { filesOf, isWeights, openModel } from "../src/models/artifact.ts"
 import { adapterSpecs } from "../src/models/config.ts"
 import { countElements } from "../src/models/parameters.ts"
 import * as Artifact from "../src/pipeline/Artifact.ts"
@@ -57,7 +57,11 @@ export const exportPeft = Stage.make("export-peft", {
     if (adapter === undefined)
       return yield* permanent("the model has no adapter; dense weights are a model by themselves")
     const output = outputs.adapter
-    const written = yield* writePeft(output, files, model, named)
+    const weights = inputs.base.files.filter(({ path }) => isWeights(path))
+    const written = yield* writePeft(output, files, model, {
+      ...named,
+      sha256: Object.fromEntries(weights.map(({ path, sha256 }) => [path, sha256]))
+    })
     const card = modelCard({
       base: { ...named, digest: inputs.base.digest },
       adapter,

@@ -4,7 +4,8 @@ import { join, resolve } from "node:path"
 import { Effect, Option } from "effect"
 import type { NamedFile } from "../formats/tensorFiles.ts"
 import { openAdapter } from "../models/adapter/adapterFiles.ts"
-import { apart, isWeights } from "../models/artifact.ts"
+import { mustBeItsBase } from "../models/adapter/diffusionConfig.ts"
+import { apart, isWeights, openModel } from "../models/artifact.ts"
 import type { FileEntry } from "../pipeline/Artifact.ts"
 import { ConfigError } from "../pipeline/ConfigError.ts"
 import { short } from "../pipeline/Digest.ts"
@@ -84,7 +85,7 @@ const withBase = Effect.fnUntraced(function* (
   cache: Option.Option<string>,
   given: Option.Option<string>
 ) {
-  const { base } = yield* openAdapter(adapter)
+  const { base, diffusion } = yield* openAdapter(adapter)
   const { nameOrPath, revision } = base
   const candidates = nameOrPath === null ? [] : [nameOrPath, join(directory, nameOrPath)]
   const here = candidates.find(path => path.startsWith(shippedPrefix) || isDirectory(path))
@@ -98,8 +99,11 @@ const withBase = Effect.fnUntraced(function* (
           : `is an adapter for ${nameOrPath}${revision === null ? "" : ` at revision ${revision}`}, which is not here`,
       advice: "--base names that model: a directory in Hugging Face layout, or what a run made or downloaded"
     })
-  const model = yield* findFiles(found, cache)
-  return [...apart(model.files).base, ...adapter]
+  const { base: beside } = apart((yield* findFiles(found, cache)).files)
+  const { config } = yield* openModel(beside)
+  if (diffusion !== undefined && config.linear === undefined)
+    yield* mustBeItsBase(diffusion, beside, path => Effect.map(nodeDisk.hash(path), ({ sha256 }) => sha256))
+  return [...beside, ...adapter]
 })
 
 const shippedModel = Effect.fn("shippedModel")(function* (reference: string) {

@@ -7,8 +7,10 @@ import { afterEach, assert, beforeEach, describe, it } from "vitest"
 import { numericClass } from "../../src/engines/names.ts"
 import { LikelihoodResult } from "../../src/evaluation/results.ts"
 import { openAdapter, withAdapter } from "../../src/models/adapter/adapterFiles.ts"
+import { mustBeItsBase } from "../../src/models/adapter/diffusionConfig.ts"
 import { openModel } from "../../src/models/artifact.ts"
 import { embeddingKey } from "../../src/models/config.ts"
+import { sha256 } from "../../src/pipeline/Digest.ts"
 import * as Pipeline from "../../src/pipeline/Pipeline.ts"
 import { anchor } from "../../stages/anchor.ts"
 import { downloadModel } from "../../stages/download.ts"
@@ -114,8 +116,8 @@ const run = async (asked: Asked, cache = "cache"): Promise<Ran> => {
 }
 
 /** The files of a node's output in a directory. */
-const written = (ran: Ran, label: string) => {
-  const path = join(directory.path, label.replaceAll("/", "-"))
+const written = (ran: Ran, label: string, purpose = "") => {
+  const path = join(directory.path, `${label.replaceAll("/", "-")}${purpose}`)
   mkdirSync(path)
   return ran.manifest(label).files.map(({ path: name }) => {
     writeFileSync(join(path, name), ran.bytes(label, name))
@@ -186,6 +188,16 @@ describe("a training of adapters over NF4", () => {
         assert.deepStrictEqual(again.config, opened.config)
         assert.deepStrictEqual([again.diffusion, again.tokenShift], [true, true])
         assert.deepStrictEqual([...again.tensors.keys()].toSorted(), [...opened.tensors.keys()].toSorted())
+        // Whoever puts the adapter over a base is told if it is another one.
+        const { diffusion } = yield* openAdapter(handed)
+        assert.deepStrictEqual(Object.keys(diffusion!.base_sha256!), ["model.safetensors"])
+        const over = (label: string) =>
+          mustBeItsBase(diffusion!, written(ran, label, "base"), path => Effect.sync(() => sha256(readFileSync(path))))
+        yield* over("download-model")
+        assert.match(
+          (yield* Effect.flip(over("merge"))).message,
+          /another base: model\.safetensors has the SHA-256 [0-9a-f]{64}, there it had [0-9a-f]{64}$/
+        )
         // The merge has the trained row of the mask; all other rows of the embedding are the base's.
         const d = tinyConfig.hiddenSize
         const row = (tensors: typeof plain.tensors, name: string, at: number) =>

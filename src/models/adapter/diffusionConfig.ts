@@ -1,5 +1,6 @@
 /** `diffusion_config.json`, beside the files of an adapter: how the model under it is a diffusion model, which PEFT's own files have no place for. */
 import { Effect, Schema } from "effect"
+import type { NamedFile } from "../../formats/tensorFiles.ts"
 import { visible } from "../../pipeline/Problem.ts"
 import type { OpenModel } from "../artifact.ts"
 import { hybridBidirectionals, isHybrid } from "../config.ts"
@@ -8,6 +9,7 @@ import { AdapterError } from "./adapterConfig.ts"
 export const diffusionConfigFile = "diffusion_config.json"
 
 const Id = Schema.Int.check(Schema.isGreaterThanOrEqualTo(0))
+const Sha256 = Schema.String.check(Schema.isPattern(/^[0-9a-f]{64}$/))
 const fields = {
   /** The token that stands for what is to be found. */
   mask_token: Schema.NonEmptyString,
@@ -15,7 +17,9 @@ const fields = {
   /** Whether a token is predicted from the state before it. */
   token_shift: Schema.Boolean,
   /** Of a hybrid model; left out, as its `config.json` says. */
-  hybrid_bidirectional: Schema.optionalKey(Schema.Literals(hybridBidirectionals))
+  hybrid_bidirectional: Schema.optionalKey(Schema.Literals(hybridBidirectionals)),
+  /** SHA-256 of the dense base's files of weights, by their names, where the adapter's maker knew them. */
+  base_sha256: Schema.optionalKey(Schema.Record(Schema.String, Sha256))
 }
 export const DiffusionConfig = Schema.Union([
   /** Every token of a document sees all others. */
@@ -53,6 +57,33 @@ export const decodeDiffusionConfig = (text: string): Effect.Effect<DiffusionConf
   Effect.mapError(
     Schema.decodeUnknownEffect(File)(text, { onExcessProperty: "error" }),
     ({ message }) => new AdapterError({ message: visible(`${diffusionConfigFile}: ${message}`) })
+  )
+
+/**
+ * Fails where an adapter is put over another base than it was trained over: where a file of dense weights has the name of one of that base, and other bytes. Of a base whose files are cut otherwise, or that is
+ * quantised, only shapes can be compared.
+ */
+export const mustBeItsBase = <E>(
+  { base_sha256: wanted = {} }: Pick<DiffusionConfig, "base_sha256">,
+  base: ReadonlyArray<NamedFile>,
+  sha256Of: (path: string) => Effect.Effect<string, E>
+): Effect.Effect<void, E | AdapterError> =>
+  Effect.forEach(
+    base,
+    ({ name, path }) => {
+      const sha256 = wanted[name]
+      if (sha256 === undefined) return Effect.void
+      return Effect.flatMap(sha256Of(path), found =>
+        found === sha256
+          ? Effect.void
+          : Effect.fail(
+              new AdapterError({
+                message: `the adapter was trained over another base: ${visible(name)} has the SHA-256 ${found}, there it had ${sha256}`
+              })
+            )
+      )
+    },
+    { discard: true }
   )
 
 export const encodeDiffusionConfig = (config: DiffusionConfig): string => `${JSON.stringify(config, null, 2)}\n`

@@ -24,15 +24,16 @@ export interface Output {
   readonly reserve: ArtifactWriter<never>["reserve"]
 }
 
-/** Writes the adapter as PEFT loads it, `diffusion_config.json`, and the tokenizer with its mask; returns the files' names. `base`: what PEFT loads the base by. */
+/** Writes the adapter as PEFT loads it, `diffusion_config.json`, and the tokenizer with its mask; returns the files' names. `base`: what PEFT loads the base by, and the digests of its files of weights, where they are known. */
 export const writePeft = Effect.fn("writePeft")(function* (
   output: Output,
   files: ReadonlyArray<NamedFile>,
   model: OpenModel,
-  base: AdapterBase
+  { sha256, ...base }: AdapterBase & { readonly sha256?: { readonly [file: string]: string } }
 ) {
   yield* output.write(adapterConfigFile, yield* adapterConfigText(model.config, base))
-  yield* output.write(diffusionConfigFile, encodeDiffusionConfig(diffusionConfigOf(model)))
+  const known = sha256 === undefined ? {} : { base_sha256: sha256 }
+  yield* output.write(diffusionConfigFile, encodeDiffusionConfig({ ...diffusionConfigOf(model), ...known }))
   const weights = apart(files).adapter.find(({ name }) => name === adapterModelFile)!
   yield* output.write(adapterModelFile, createReadStream(weights.path))
   return [adapterConfigFile, diffusionConfigFile, adapterModelFile, ...(yield* writeTokenizer(output, files, model))]
