@@ -14,8 +14,8 @@ export const answersOf = (run: Pick<Run, "tasks">, task: string): ReadonlyArray<
 
 export const shareOf = (answers: Answers): number => rightOf(answers) / answers.outcomes.length
 
-/** Whether there is more to say of answers than the grid does: several numbers of steps, or a teacher. */
-const isWorthATable = (rows: ReadonlyArray<GridRow>, teacher: TeacherScores): boolean =>
+/** Whether there is more to say of answers than a column of the grid can: several numbers of steps, or a teacher. */
+export const haveATable = (rows: ReadonlyArray<GridRow>, teacher: TeacherScores): boolean =>
   teacher.length > 0 ||
   rows.some(({ runs }) => runs.some(({ tasks }) => tasks.some(({ content }) => content.answers.length > 1)))
 
@@ -46,7 +46,7 @@ export const answersTable = (
       ...(teacher.length === 0 ? [] : ["the teacher"]),
       ...rows.map(({ label }) => label)
     ],
-    lines: isWorthATable(rows, teacher) ? lines : []
+    lines: haveATable(rows, teacher) ? lines : []
   }
 }
 

@@ -8,6 +8,7 @@ import {
   type TextQuality,
   type Timing
 } from "../evaluation/results.ts"
+import { haveATable, type TeacherScores } from "./answers.ts"
 import { type Budget, computeColumn, equalComputeColumns, readsOtherTokens } from "./budgets.ts"
 import { absent, type Column, type Figure, type Group, noBound, noLikelihood, ofRuns, whyNoBound } from "./column.ts"
 import { fixed, percent, significant } from "./format.ts"
@@ -20,6 +21,7 @@ export interface ColumnSettings {
   readonly speedSteps: number
   readonly resampler: Resampler
   readonly baseline: GridRow
+  readonly teacher: TeacherScores
   /** Left out where rows cannot be compared at equal compute. */
   readonly budget?: Budget
 }
@@ -29,7 +31,7 @@ export const gridColumns = (rows: ReadonlyArray<GridRow>, settings: ColumnSettin
   computeColumn,
   ...heldOut(rows, settings.resampler),
   ...equalComputeColumns(settings.budget),
-  ...generated(rows, settings.textSteps),
+  ...generated(rows, settings),
   ...decoding(settings.speedSteps)
 ]
 
@@ -140,7 +142,10 @@ const shareFigure = (answers: Answers): Figure => {
   return { value: right / length, ...wilson(right, length) }
 }
 
-const generated = (rows: ReadonlyArray<GridRow>, steps: number): ReadonlyArray<Column> => {
+const generated = (
+  rows: ReadonlyArray<GridRow>,
+  { teacher, textSteps: steps }: Pick<ColumnSettings, "teacher" | "textSteps">
+): ReadonlyArray<Column> => {
   const column = columnsOf("generated text")
   const quality = (id: keyof TextQuality, label: string, format: (value: number) => string): Column => ({
     ...column(id, label, format, run => {
@@ -155,7 +160,7 @@ const generated = (rows: ReadonlyArray<GridRow>, steps: number): ReadonlyArray<C
     quality("distinct2", "distinct-2", fixed(3)),
     quality("repetition", "repetition", fixed(3)),
     quality("entropy", "entropy, nats", fixed(2)),
-    ...taskNames(rows).map(name =>
+    ...(haveATable(rows, teacher) ? [] : taskNames(rows)).map(name =>
       column(`exactMatch.${name}`, `exact match, ${name}`, percent, ({ tasks }) => {
         const found = tasks.find(({ content }) => content.task === name)?.content
         return found === undefined ? absent("the task was not asked") : shareFigure(slowest(found))

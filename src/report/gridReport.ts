@@ -6,7 +6,7 @@ import { type Budget, budgetOf, budgetTexts } from "./budgets.ts"
 import { gridColumns } from "./columns.ts"
 import { compare, type Comparison } from "./comparison.ts"
 import { type Grid, makeGrid } from "./grid.ts"
-import type { Cached, GridRow } from "./rows.ts"
+import { type Cached, everyNumber, type GridRow } from "./rows.ts"
 import { level, makeResampler, resampleCount } from "./statistics.ts"
 import { type Tie, ties, tieText } from "./ties.ts"
 import { greatest } from "../pipeline/lists.ts"
@@ -50,9 +50,20 @@ export const makeGridReport = (
   const reference = baseline.runs[0]!.texts?.content.reference
   const budget = budgetOf(rows)
   const known = budget === undefined ? {} : { budget }
-  const columns = gridColumns(rows, { ...settings, ...known, resampler, baseline })
+  const shown = {
+    ...settings,
+    textSteps: nearest(
+      settings.textSteps,
+      everyNumber(rows, run => stepsOf(run.texts?.content.generations))
+    ),
+    speedSteps: nearest(
+      settings.speedSteps,
+      everyNumber(rows, run => stepsOf(run.benchmark?.content.results))
+    )
+  }
+  const columns = gridColumns(rows, { ...shown, ...known, resampler, baseline, teacher })
   return {
-    settings,
+    settings: shown,
     rows,
     baseline,
     ...(reference === undefined ? {} : { reference }),
@@ -64,6 +75,13 @@ export const makeGridReport = (
     teacher
   }
 }
+
+const stepsOf = (all: ReadonlyArray<{ readonly steps: number }> = []): ReadonlyArray<number> =>
+  all.map(({ steps }) => steps)
+
+/** Of the numbers that were measured the largest one that is not above the one that is asked for, or else the smallest. */
+const nearest = (asked: number, measured: ReadonlyArray<number>): number =>
+  measured.findLast(steps => steps <= asked) ?? measured[0] ?? asked
 
 /** How the numbers were made, in sentences. */
 export const method = ({ baseline, comparisons, settings }: GridReport): ReadonlyArray<string> => {
