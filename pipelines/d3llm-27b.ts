@@ -27,7 +27,7 @@ export default comparison("d3llm-27b", {
       name: "random_masking",
       label: "random masking",
       config: recipe,
-      over: { train: { trajectory_mode: "none" } }
+      untaught: true
     },
     { name: "trajectories", label: "trajectories", config: recipe }
   ],

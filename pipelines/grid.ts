@@ -29,6 +29,8 @@ export interface GridRow {
   readonly against?: string
   /** Laid on the configuration. */
   readonly over?: { readonly train: Settings }
+  /** Whether it is trained without trajectories, whatever its configuration says of them. */
+  readonly untaught?: boolean
   /** A stage of one's own that trains it. By default `train`, by the method that the configuration names. */
   readonly trainedBy?: OwnTraining
 }
@@ -79,7 +81,7 @@ const Written = Schema.Struct({ ...RowConfig.fields, train: Schema.Record(Schema
  * makes of the group `train`, by which the method may be another.
  */
 export const configOf = (
-  { against, config, name, over = { train: {} }, trainedBy }: GridRow,
+  { against, config, name, over = { train: {} }, trainedBy, untaught = false }: GridRow,
   { row: single = {}, rows: all }: ProfileConfig,
   said: (train: Settings) => Settings = train => train
 ): (typeof Written)["Encoded"] => {
@@ -91,10 +93,19 @@ export const configOf = (
   const [methods, chosen] =
     trainedBy === undefined ? [settings, String(method)] : [{ ...settings, [name]: parameters }, name]
   const shared = all.train === undefined ? all : { ...all, train: meantFor(methods, chosen, all.train) }
-  const value = Origin.overlay(file, Origin.overlay(shared, own))
+  const whole = Origin.overlay(file, Origin.overlay(shared, own)) as { readonly train: Settings }
+  const value = untaught ? Origin.overlay(whole, { train: noTrajectories(whole.train) }) : whole
   decodeAssembled(Written, value, pathOf(config))
   return value as unknown as (typeof Written)["Encoded"]
 }
+
+/** Laid on settings of a training, takes from them what is said of trajectories. */
+export const noTrajectories = (settings: Settings): { readonly [field: string]: null } =>
+  Object.fromEntries(
+    Object.keys(settings)
+      .filter(field => field.startsWith("trajectory_"))
+      .map(field => [field, null])
+  )
 
 /** What a profile lays on every row, without the fields that only other methods have. Of a method that is not known, which is refused where it is decoded, all. */
 export const meantFor = (methods: Methods, method: string, fields: Settings): Settings =>

@@ -12,7 +12,7 @@ import { anchor } from "../stages/anchor.ts"
 import { decodeResponses } from "../stages/decode-responses.ts"
 import { trajectories } from "../stages/trajectories.ts"
 import { follows } from "./follows.ts"
-import type { Settings } from "./grid.ts"
+import { type Settings, noTrajectories } from "./grid.ts"
 
 /** Inputs of a training. */
 export interface Taught {
@@ -121,15 +121,7 @@ export const makeTeaching = ({ base, modelOf, profile, sequences: data }: Teachi
 
 /** The settings of a training without trajectories: those of the row as if it had never heard of them. */
 export const untaught = <S extends Settings>(settings: S, name: string): S & { readonly name: string } =>
-  Origin.overlay(
-    settings,
-    Object.fromEntries([
-      ...Object.keys(settings)
-        .filter(field => field.startsWith("trajectory_"))
-        .map(field => [field, null]),
-      ["name", name]
-    ]) as { readonly name: string }
-  ) as unknown as S & { readonly name: string }
+  Origin.overlay(settings, { ...noTrajectories(settings), name }) as unknown as S & { readonly name: string }
 
 /** The needs of a training that is a teacher's; refuses those of one along trajectories. */
 export const mustBeUntaught = (name: string, needs: Needs): Needs => {
