@@ -22,6 +22,7 @@ it("a result is written where it belongs, and the copy of it takes no memory aft
     kind: "compile",
     executable: 0,
     models: [],
+    sparing: false,
     sessions: [{ run } as unknown as ort.InferenceSession],
     segments: [
       {
