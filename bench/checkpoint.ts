@@ -303,7 +303,7 @@ try {
     writeFileSync(join(directory, "texts.jsonl"), `${JSON.stringify({ text: "The people of the land." })}\n`)
     writeFileSync(
       join(directory, "big.yaml"),
-      `model:\n  model_path: ${model}\n  enable_qlorafy: true\n  qlorafy_config:\n    r: 4\ndata:\n  train_path: file:texts.jsonl\n  eval_path: file:texts.jsonl\n  max_seq_len: 64\ntrain:\n  lr: 1e-4\n  global_batch_size: 1\n  num_train_epochs: 1\n`
+      `model:\n  model_path: file:${model}\n  enable_qlorafy: true\n  qlorafy_config:\n    r: 4\ndata:\n  train_path: file:texts.jsonl\n  eval_path: file:texts.jsonl\n  max_seq_len: 64\ntrain:\n  lr: 1e-4\n  global_batch_size: 1\n  num_train_epochs: 1\n`
     )
     const cache = join(directory, "cache")
     const program = join(import.meta.dirname, "../bin/pipeline.mjs")
