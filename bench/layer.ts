@@ -3,8 +3,11 @@
  *
  *     node bench/layer.ts --kind gated_delta_net|attention|moe [--tokens N] [--threads N]
  *
- * One kind a run, so that the memory is its own.
+ * One kind a run, so that the memory is its own. Writes bench/results/layer.json, where other kinds stay as they were.
  */
+import { existsSync, readFileSync, writeFileSync } from "node:fs"
+import { availableParallelism, cpus } from "node:os"
+import { join } from "node:path"
 import { parseArgs } from "node:util"
 import { Effect } from "effect"
 import { makeOrt } from "../src/engines/ort/ort.ts"
@@ -36,7 +39,7 @@ const timed = <A, E>(effect: Effect.Effect<A, E>) =>
   Effect.gen(function* () {
     const begun = performance.now()
     yield* effect
-    return ((performance.now() - begun) / 1000).toFixed(2)
+    return (performance.now() - begun) / 1000
   })
 
 const measured = Effect.gen(function* () {
@@ -75,10 +78,25 @@ const measured = Effect.gen(function* () {
   yield* both.upload(given)
   yield* both.compute()
   const back = yield* timed(both.compute())
-  const gib = (bytes: number): string => (bytes / 2 ** 30).toFixed(2)
   const parameters = countElements(specs)
+  const [weightsGiB, peakGiB] = [(4 * parameters) / 2 ** 30, process.resourceUsage().maxRSS / 2 ** 20]
   console.log(
-    `${flags.kind}: ${parameters} parameters, ${gib(4 * parameters)} GiB; ${tokens} tokens: forward ${ahead} s, forward and backward ${back} s; peak ${gib(process.resourceUsage().maxRSS * 1024)} GiB`
+    `${flags.kind}: ${parameters} parameters, ${weightsGiB.toFixed(2)} GiB; ${tokens} tokens: forward ${ahead.toFixed(2)} s, forward and backward ${back.toFixed(2)} s; peak ${peakGiB.toFixed(2)} GiB`
   )
+  const file = join(import.meta.dirname, "results/layer.json")
+  const earlier = existsSync(file) ? (JSON.parse(readFileSync(file, "utf8")) as object) : {}
+  const machine = { processor: cpus()[0]?.model, threads: Math.min(Number(flags.threads), availableParallelism()) }
+  const date = new Date().toISOString().slice(0, 10)
+  const found = {
+    date,
+    machine,
+    tokens,
+    parameters,
+    weightsGiB,
+    forwardSeconds: ahead,
+    bothSeconds: back,
+    peakGiB
+  }
+  writeFileSync(file, `${JSON.stringify({ ...earlier, [flags.kind]: found }, null, 2)}\n`)
 })
 await Effect.runPromise(Effect.scoped(measured))

@@ -40,6 +40,8 @@ export interface Call {
 export interface CompileOptions {
   /** Outputs that may be bound to the memory of an input of the same dtype and shape: output name -> input name. */
   readonly inPlace?: { readonly [output: string]: string }
+  /** Gives back what a run needs beside its buffers as soon as it is needed no more, which takes time. Left out, an engine may keep it for the next run, and for as long as there is the program. */
+  readonly sparing?: boolean
 }
 
 export interface Buffers {

@@ -91,7 +91,7 @@ export interface Remote {
     request: RemoteRequest,
     payload?: Uint8Array<ArrayBuffer>
   ) => Effect.Effect<Uint8Array | undefined, EngineError>
-  readonly compile: (executable: number, program: Program) => Effect.Effect<void, EngineError>
+  readonly compile: (executable: number, program: Program, options: CompileOptions) => Effect.Effect<void, EngineError>
   /** Fills a buffer, known by its number, from a file. */
   readonly load?: (buffer: number, file: FileFloats) => Effect.Effect<void, EngineError>
   /** Places of the program's outputs that may overwrite the inputs that were named; left out where results are computed before any buffer is written. */
@@ -117,7 +117,7 @@ export const remoteEngine = ({ ask, chunk, compile, load, name, numericClass, ov
         Effect.suspend(() => {
           const id = ++lastId
           inPlaceOf.set(id, overwriting?.(program, options) ?? [])
-          return Effect.as(compile(id, program), { id, program } satisfies Executable)
+          return Effect.as(compile(id, program, options), { id, program } satisfies Executable)
         }),
         ({ id }) => freed("executable", id)
       ),

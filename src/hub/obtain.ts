@@ -1,7 +1,7 @@
 /** Sources of data as stages use them: what a source stands for, and its files on this machine. */
 import { Effect, Result } from "effect"
 import { createHash } from "node:crypto"
-import { copyFile, mkdir, readdir, stat } from "node:fs/promises"
+import { constants, copyFile, mkdir, readdir, stat } from "node:fs/promises"
 import { basename, dirname, join, resolve } from "node:path"
 import type { Manifest } from "../pipeline/Artifact.ts"
 import type { Json } from "../pipeline/Digest.ts"
@@ -230,7 +230,8 @@ const copyIn = Effect.fnUntraced(function* (
   yield* roomFor(to).need(size)
   yield* onFile(file, `copy ${file}`, async () => {
     await mkdir(dirname(to), { recursive: true })
-    await copyFile(file, to)
+    // File systems that can share blocks take no room for it.
+    await copyFile(file, to, constants.COPYFILE_FICLONE)
   }).pipe(withRoom(to, size))
   const hasher = makeHasher({ sha256: "" })
   yield* hashFile(to, hasher)

@@ -65,7 +65,7 @@ interface Compiled {
   readonly sets: readonly [ParameterBuffers, ParameterBuffers]
 }
 
-/** The programs of each layer; those of equal kinds are the same. */
+/** The programs of each layer; those of equal kinds are the same. A run's memory is that of a layer's weights as floats, so that none is kept for the other kinds. */
 const compiledLayers = (
   engine: Engine,
   { config }: LayerwiseModel,
@@ -91,13 +91,13 @@ const compiledLayers = (
         : []
       const gradients = Object.fromEntries(trained.map(({ name }, i) => [gradientName(name), ofWeights[i]!]))
       known.set(key, {
-        forward: yield* engine.compile(makeProgram({ y })),
+        forward: yield* engine.compile(makeProgram({ y }), { sparing: true }),
         sets: [yield* allocateParameters(engine, specs), yield* allocateParameters(engine, specs)],
         ...(dx === undefined
           ? {}
           : {
               backward: {
-                program: yield* engine.compile(makeProgram({ dx, ...gradients })),
+                program: yield* engine.compile(makeProgram({ dx, ...gradients }), { sparing: true }),
                 gradients: yield* allocateParameters(engine, trained)
               }
             })

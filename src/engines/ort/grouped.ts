@@ -80,5 +80,6 @@ export const groupedOuter: Lower<"groupedOuter"> = context => {
       b.one("Concat", [rowsOf(b, rows, end!, size!), zero], { axis: 0 })
     return [product(b, target, filled(x, zerosOfX), filled(y, zerosOfY), "left")]
   })
-  return b.reshape(b.one("Scan", [ends, counts], { body, num_scan_inputs: 2 }), out.shape)
+  // Not reshaped, which would copy it: all experts' gradients are as large as the experts.
+  return b.one("Scan", [ends, counts], { body, num_scan_inputs: 2 })
 }

@@ -56,6 +56,12 @@ export interface SegmentIO {
   readonly release?: (tensor: ort.Tensor) => void
 }
 
+/** The runtime writes to memory that it is given, and returns a copy beside, which is as large: it would stay until the next garbage collection. */
+const giveBack = (copy: ort.Tensor, written: ort.Tensor): void => {
+  const { buffer } = copy.data as Uint8Array<ArrayBuffer>
+  if (buffer !== (written.data as Uint8Array).buffer) buffer.transfer(0)
+}
+
 /** Runs the segments one after the other. */
 export const runSegments = async (compiled: Compiled, io: SegmentIO): Promise<void> => {
   const crossing = new Map<number, ort.Tensor>()
@@ -65,9 +71,12 @@ export const runSegments = async (compiled: Compiled, io: SegmentIO): Promise<vo
       for (const { from, name } of inputs)
         feeds[name] = "crossing" in from ? crossing.get(from.crossing)! : await io.input(i, from.port)
       const session = compiled.sessions[i]!
-      const results = io.fetches === undefined ? await session.run(feeds) : await session.run(feeds, io.fetches(i))
+      const fetches = io.fetches?.(i)
+      const results = fetches === undefined ? await session.run(feeds) : await session.run(feeds, fetches)
       for (const { name, to } of outputs) {
-        const result = results[name]!
+        const given = fetches?.[name] ?? undefined
+        const result = given ?? results[name]!
+        if (given !== undefined) giveBack(results[name]!, given)
         io.made?.(session, result)
         for (const place of to)
           if ("crossing" in place) {

@@ -139,10 +139,10 @@ const engineOn = (thread: Thread): Engine =>
     // On the processor, kernels (kernel.ts) take what they are given; calls are few this way.
     chunk: deviceElements,
     ask: thread.ask,
-    compile: (id, program) =>
+    compile: (id, program, { sparing = false }) =>
       Effect.gen(function* () {
         const request = yield* Effect.try({
-          try: () => compileRequest(id, program, thread.device),
+          try: () => compileRequest(id, program, thread.device, sparing),
           catch: cause =>
             thread.failed(
               `the program cannot be written as ONNX: ${cause instanceof Error ? cause.message : String(cause)}`
@@ -160,7 +160,8 @@ const engineOn = (thread: Thread): Engine =>
 const compileRequest = (
   executable: number,
   program: Program,
-  device: Device
+  device: Device,
+  sparing: boolean
 ): Extract<Request, { readonly kind: "compile" }> => {
   const portOf = ({ dtype, shape }: Program["values"][number]): Port => ({
     dtype,
@@ -173,7 +174,17 @@ const compileRequest = (
   }
   const kernel = device === "cpu" ? kernelOf(program) : undefined
   if (kernel !== undefined)
-    return { kind: "compile", executable, kernel, models: [], segments: [], ...ends, copies: [], constants: [] }
+    return {
+      kind: "compile",
+      executable,
+      kernel,
+      models: [],
+      sparing,
+      segments: [],
+      ...ends,
+      copies: [],
+      constants: []
+    }
   const { outputs, segments } = segmentsOf(program)
   const ports = new Map(program.inputs.map(({ value }, port) => [value, port]))
   const constants = new Map(program.constants.map(({ data, value }) => [value, data]))
@@ -183,7 +194,7 @@ const compileRequest = (
   const plans = segments.map((segment, i): SegmentPlan => {
     const model = lowerSegment(program, segment, device)
     const bytes = device === "cpu" ? encodeModel(model) : encodeModel(model, webgpuOpset)
-    const digest = createHash("sha256").update(bytes).digest("hex")
+    const digest = `${createHash("sha256").update(bytes).digest("hex")}${sparing ? " sparing" : ""}`
     models.set(digest, bytes)
     return {
       model: digest,
@@ -206,6 +217,7 @@ const compileRequest = (
     kind: "compile",
     executable,
     models: [...models].map(([digest, bytes]) => ({ digest, bytes })),
+    sparing,
     segments: plans,
     ...ends,
     copies: outputs.flatMap(({ value }, output) => {

@@ -36,7 +36,7 @@ export const noTransfers: Transfers = {
 export type Place = { readonly port: number } | { readonly crossing: number }
 
 export interface SegmentPlan {
-  /** Digest of the model: equal ones share a session. */
+  /** Digest of the model, and whether its session is sparing: equal ones share a session. */
   readonly model: string
   readonly inputs: ReadonlyArray<{ readonly name: string; readonly from: Place }>
   readonly outputs: ReadonlyArray<{ readonly name: string; readonly to: ReadonlyArray<Place> }>
@@ -57,6 +57,8 @@ export type Request =
       /** Runs in place of all segments, of which there are none then. */
       readonly kernel?: Kernel
       readonly models: ReadonlyArray<{ readonly digest: string; readonly bytes: Uint8Array }>
+      /** Their sessions keep no memory between runs. */
+      readonly sparing: boolean
       readonly segments: ReadonlyArray<SegmentPlan>
       readonly inputs: ReadonlyArray<Port>
       readonly outputs: ReadonlyArray<Port>

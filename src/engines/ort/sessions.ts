@@ -11,6 +11,9 @@ const optimization = { disable_specified_optimizers: "MatmulTransposeFusion" }
 /** Else the threads of a session look for work for a while after each of its runs, and take the processors from those of the session that runs next. */
 const threading = { force_spinning_stop: "1" }
 
+/** Memory by the system. An arena keeps the most that a run ever took, some of it twice: once as it was found out, once as it was then planned. */
+const withoutArena = { enableCpuMemArena: false, enableMemPattern: false } as const
+
 /** What creation says where an operator has no kernel for WebGPU, and may not be left to the processor. */
 const leftToProcessor = /fallback to CPU EP has been explicitly disabled/
 
@@ -40,15 +43,20 @@ export class Sessions {
     }
   }
 
-  /** A session on the engine's device. `results`: where what it computes is left, by default there. */
-  readonly create = async (model: Uint8Array, results = this.#device): Promise<ort.InferenceSession> => {
-    const session = await this.#make(model, results)
+  /** A session on the engine's device. `results`: where what it computes is left, by default there. `sparing`: keeps no memory between runs on the processor. */
+  readonly create = async (
+    model: Uint8Array,
+    results = this.#device,
+    sparing = false
+  ): Promise<ort.InferenceSession> => {
+    const session = await this.#make(model, results, sparing)
     this.#living.add(session)
     return session
   }
 
-  async #make(model: Uint8Array, results: Device): Promise<ort.InferenceSession> {
-    if (this.#device === "cpu") return ort.InferenceSession.create(model, this.#options)
+  async #make(model: Uint8Array, results: Device, sparing: boolean): Promise<ort.InferenceSession> {
+    if (this.#device === "cpu")
+      return ort.InferenceSession.create(model, sparing ? { ...this.#options, ...withoutArena } : this.#options)
     const options = {
       ...this.#options,
       ...(results === "webgpu" ? { preferredOutputLocation: "gpu-buffer" as const } : {})
@@ -70,10 +78,12 @@ export class Sessions {
   /** Sessions of models by their digests, made where they are new. */
   async acquire(
     models: ReadonlyArray<{ readonly digest: string; readonly bytes: Uint8Array }>,
-    digests: ReadonlyArray<string>
+    digests: ReadonlyArray<string>,
+    sparing: boolean
   ): Promise<ReadonlyArray<ort.InferenceSession>> {
     for (const { bytes, digest } of models)
-      if (!this.#entries.has(digest)) this.#entries.set(digest, { session: await this.create(bytes), users: 0 })
+      if (!this.#entries.has(digest))
+        this.#entries.set(digest, { session: await this.create(bytes, this.#device, sparing), users: 0 })
     return digests.map(digest => {
       const entry = this.#entries.get(digest)!
       entry.users += 1

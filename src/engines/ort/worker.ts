@@ -17,7 +17,7 @@ const calls = new Map<number, () => Promise<void>>()
 
 const compile = async (request: Extract<Request, { readonly kind: "compile" }>): Promise<void> => {
   const digests = request.segments.map(({ model }) => model)
-  const acquired = await sessions.acquire(request.models, digests)
+  const acquired = await sessions.acquire(request.models, digests, request.sparing)
   executables.set(request.executable, { ...request, models: [], sessions: acquired })
 }
 
