@@ -8,6 +8,7 @@ import { PositiveInt, setting, Share } from "../src/config/setting.ts"
 import { BlockDecoding, type BlockText, decodeBlocks } from "../src/decoding/blocks.ts"
 import { makeEngine } from "../src/engines/make.ts"
 import { AnswerPattern, hasAnswerOf } from "../src/methods/shared/trajectories/answer.ts"
+import { batchesOf } from "../src/methods/shared/trajectories/batches.ts"
 import { keyOfIds, materialOf, type Response, responsesOf } from "../src/methods/shared/trajectories/responses.ts"
 import { loadTeacher, openTeacher } from "../src/methods/shared/trajectories/teacher.ts"
 import { encodeTrajectory } from "../src/methods/shared/trajectories/trajectories.ts"
@@ -16,9 +17,6 @@ import { asStageError, permanent } from "../src/pipeline/StageError.ts"
 import { rowsThatFit } from "../src/sessions/generator.ts"
 import { makeDenoiser } from "../src/sessions/query.ts"
 import { encodeSequences } from "../src/tokens/sequenceCodec.ts"
-
-/** Prompts of a pass, at most. */
-const mostRows = 8
 
 /** Note beside a sequence. */
 interface ResponseNote {
@@ -106,27 +104,28 @@ export const decodeResponses = Stage.make("decode-responses", {
 
       if (missing.size > 0) {
         const engine = yield* makeEngine(numericClass, { threads: slots.cpus })
-        const rows = rowsThatFit(config.vocabSize, { prompts: mostRows, promptTokens: 0, newTokens: blockSize })
-        const denoiser = yield* makeDenoiser(engine, config, yield* loadTeacher(engine, teacher), {
-          rows,
-          length: maxSeqLen,
-          places: rows * Math.min(blockSize, maxSeqLen),
-          tokenShift
-        })
-        // Those that the data answer at like length are likely done after like numbers of steps.
-        const sorted = [...missing.values()].sort((a, b) => given[a]!.ids.length - given[b]!.ids.length)
-        for (let start = 0; start < sorted.length; start += rows) {
-          const batch = sorted.slice(start, start + rows)
-          const texts = yield* decodeBlocks(
-            denoiser,
-            batch.map(i => {
-              const ids = promptOf(given[i]!)
-              return { ids, newTokens: roomOf(given[i]!), key: keyOfIds(seed, "own response", ids) }
-            }),
-            { mask: tokenizer.maskId, pad: tokenizer.padId, eos: tokenizer.eosId, settings: parameters }
+        const views = yield* loadTeacher(engine, teacher)
+        // Of logits, those of a block come to the host.
+        const most = rowsThatFit(config.vocabSize, { prompts: missing.size, promptTokens: 0, newTokens: blockSize })
+        const tokensOf = (i: number) => given[i]!.promptLength + roomOf(given[i]!)
+        for (const { batches, length, rows } of batchesOf([...missing.values()], tokensOf, most))
+          yield* Effect.scoped(
+            Effect.gen(function* () {
+              const places = rows * Math.min(blockSize, length)
+              const denoiser = yield* makeDenoiser(engine, config, views, { rows, length, places, tokenShift })
+              for (const batch of batches) {
+                const texts = yield* decodeBlocks(
+                  denoiser,
+                  batch.map(i => {
+                    const ids = promptOf(given[i]!)
+                    return { ids, newTokens: roomOf(given[i]!), key: keyOfIds(seed, "own response", ids) }
+                  }),
+                  { mask: tokenizer.maskId, pad: tokenizer.padId, eos: tokenizer.eosId, settings: parameters }
+                )
+                for (const [n, i] of batch.entries()) yield* keep(i, texts[n]!)
+              }
+            })
           )
-          for (const [n, i] of batch.entries()) yield* keep(i, texts[n]!)
-        }
       }
 
       const kept = keys.filter(isKept)

@@ -1,20 +1,18 @@
 /** Finds in which order a model would reveal the tokens of given responses: masks of a training can follow these trajectories instead of chance. */
 import { Effect, Schema } from "effect"
 import { NonNegative, PositiveInt, setting, Share } from "../src/config/setting.ts"
+import { batchesOf } from "../src/methods/shared/trajectories/batches.ts"
 import { findOrders } from "../src/methods/shared/trajectories/findOrders.ts"
 import { keyOfIds, materialOf, responsesOf } from "../src/methods/shared/trajectories/responses.ts"
 import { loadTeacher, openTeacher } from "../src/methods/shared/trajectories/teacher.ts"
 import { encodeTrajectory } from "../src/methods/shared/trajectories/trajectories.ts"
 import { leftToRight, orderModes, randomOrder, type Trajectory } from "../src/methods/shared/trajectories/trajectory.ts"
 import { makeUncertainty } from "../src/methods/shared/trajectories/uncertainty.ts"
-import { bucketOf } from "../src/sessions/hiddenStates.ts"
 import { makeEngine } from "../src/engines/make.ts"
 import * as Stage from "../src/pipeline/Stage.ts"
 import { asStageError } from "../src/pipeline/StageError.ts"
 import { ModelFiles, TokenSequences, Trajectories } from "../src/artifacts/kinds.ts"
 
-/** Of all rows of a pass, padding included; a longer sequence is a pass of its own. */
-const tokensPerPass = 2048
 /** A sequence of fewer tokens has no trajectory worth following. */
 const leastTokens = 8
 
@@ -84,16 +82,11 @@ export const trajectories = Stage.make("trajectories", {
       } else if (missing.length > 0) {
         const engine = yield* makeEngine(numericClass, { threads: slots.cpus })
         const views = yield* loadTeacher(engine, teacher)
-        // Sequences of like length are done after like numbers of steps, and have rows of the same length.
-        const sorted = missing.toSorted((a, b) => responses[a]!.ids.length - responses[b]!.ids.length)
-        const byLength = Map.groupBy(sorted, i => bucketOf(responses[i]!.ids.length))
-        for (const [length, members] of byLength)
+        for (const { batches, ...shape } of batchesOf(missing, i => responses[i]!.ids.length))
           yield* Effect.scoped(
             Effect.gen(function* () {
-              const rows = Math.max(1, Math.min(members.length, Math.floor(tokensPerPass / length)))
-              const uncertainty = yield* makeUncertainty(engine, config, views, { rows, length, tokenShift })
-              for (let start = 0; start < members.length; start += rows) {
-                const batch = members.slice(start, start + rows)
+              const uncertainty = yield* makeUncertainty(engine, config, views, { ...shape, tokenShift })
+              for (const batch of batches) {
                 const found = yield* findOrders(
                   uncertainty,
                   batch.map(i => responses[i]!),
