@@ -42,8 +42,18 @@ const lazyFunctions = (module: string, names: ReadonlyArray<string>): string | u
     .join(" ")
 }
 
+/** Effect's command line makes one when it is loaded, which takes 5 ms; hardly a text needs it. */
+const segmenter = /new Intl\.Segmenter\(([^()]*)\)/
+const laterSegmenter = (made: string) => `(made => ({ segment: text => (made ??= ${made}).segment(text) }))(undefined)`
+
 export const builtins: Plugin = {
   name: "builtins",
+  transform: (code, id) => {
+    if (!id.endsWith("/effect/dist/cli/CliOutput.js")) return null
+    if (code.split("Intl.Segmenter").length !== 2 || !segmenter.test(code))
+      throw new Error(`${id} makes no segmenter, or several`)
+    return { code: code.replace(segmenter, laterSegmenter) }
+  },
   renderChunk: code => ({
     code: code
       .replace(bare, "")
