@@ -12,6 +12,7 @@ import { RowConfig } from "../src/methods/configuration.ts"
 import { type Needs, needsOf } from "../src/methods/shared/needs.ts"
 import { unsupportedTrain } from "../src/methods/unsupported.ts"
 import { benchmark, benchmarkMethods } from "../stages/benchmark.ts"
+import { downloadAdapter } from "../stages/download-adapter.ts"
 import { downloadDocuments, downloadModel, downloadTokenizer } from "../stages/download.ts"
 import { taskMethods } from "../stages/evaluate/asking.ts"
 import { evaluateLikelihood, likelihoodMethods } from "../stages/evaluate-likelihood.ts"
@@ -141,6 +142,10 @@ export const compared =
     const dense = downloadModel({ source })
     const qlora = qloraOf(model)
     const teacher = qlora === undefined ? dense : quantize(Origin.overlay(qlora.quantisation, { model: dense }))
+    const adapted =
+      model.adapter_path === undefined
+        ? undefined
+        : downloadAdapter({ base: teacher, source: modelSource(model.adapter_path) })
     const teaching = makeTeaching({
       base: teacher,
       sequences,
@@ -151,7 +156,7 @@ export const compared =
     const trained = Arr.map(configured, ([row, { train: settings }]) => {
       const runs = Arr.map(runsOf(row.name, variant.seeds), ({ name, over }) => {
         const own = Origin.overlay(
-          qlora === undefined ? settings : Origin.overlay({ adapter: qlora.adapter }, settings),
+          qlora?.adapter === undefined ? settings : Origin.overlay({ adapter: qlora.adapter }, settings),
           { name, ...over }
         )
         const train = trainingOf(row)
@@ -161,7 +166,7 @@ export const compared =
         const taught = (settings: Settings, needs: Needs): Trained =>
           train(
             Origin.overlay(settings, {
-              base: teacher,
+              base: adapted ?? teacher,
               heldOut,
               ...teaching.of(needs, {
                 name,
@@ -195,17 +200,18 @@ export const compared =
           likelihood,
           texts,
           scores: scores.map(([task, score]) => [`${name}/${task}`, score] as const),
-          adapter: adapts(wanted)
-            ? exportPeft({
-                name,
-                model: student,
-                base: dense,
-                likelihood,
-                tasks: Object.fromEntries(scores),
-                source,
-                command
-              })
-            : undefined,
+          adapter:
+            adapted !== undefined || adapts(wanted)
+              ? exportPeft({
+                  name,
+                  model: student,
+                  base: dense,
+                  likelihood,
+                  tasks: Object.fromEntries(scores),
+                  source,
+                  command
+                })
+              : undefined,
           speed: benchmark(
             Origin.overlay(measuring(benchmark, benchmarkMethods, profile.benchmark), { model: student })
           )
@@ -275,12 +281,21 @@ const taskNamed = (name: string) => {
 const adapts = ({ adapter }: Settings): boolean => adapter !== undefined
 
 /** What a configuration says of QLoRA: how the base is quantised, and the adapter of each training. */
-const qloraOf = ({ enable_qlorafy: enabled, qlorafy_config: fields = {} }: Settings) => {
+const qloraOf = ({ adapter_path: path, enable_qlorafy: enabled, qlorafy_config: fields = {} }: Settings) => {
   if (enabled !== true) return undefined
   const all = fields as Settings
   const ofQuantisation = Object.keys(quantisationFields).map(snakeCase)
   const others = Object.keys(all).filter(field => !ofQuantisation.includes(field))
-  return { quantisation: Origin.without(all, others), adapter: Origin.without(all, ofQuantisation) }
+  if (path !== undefined && others.length > 0)
+    throw new ConfigError({
+      at: `model.qlorafy_config.${others[0]}`,
+      message: "says what a new adapter is like, but model.adapter_path names one",
+      advice: "leave one of them out"
+    })
+  return {
+    quantisation: Origin.without(all, others),
+    adapter: path === undefined ? Origin.without(all, ofQuantisation) : undefined
+  }
 }
 
 /** `org/name` means that model on the hub. */

@@ -1,6 +1,6 @@
 /** Brings data into the store: documents, tokenizers and models, from the program itself, this machine, the web or the hub. */
 import { join } from "node:path"
-import { Effect, Result, Schema, Stream } from "effect"
+import { Effect, Option, Result, Schema, Stream } from "effect"
 import { PositiveInt, setting } from "../src/config/setting.ts"
 import { formatOf } from "../src/formats/documents.ts"
 import { embeddedManifest, hubFiles, identify, obtain, type ObtainedFile, source } from "../src/hub/obtain.ts"
@@ -22,7 +22,7 @@ const Sha256 = Schema.String.check(
   Schema.isPattern(/^[0-9a-f]{64}$/, { message: "Expected 64 lower-case hexadecimal digits" })
 )
 
-const fromSource = {
+export const fromSource = {
   /** `embedded:NAME`, `file:PATH`, `https://…`, or `hf://models|datasets/ORG/NAME@REVISION[/PATH]`. */
   source: Schema.String,
   /** Of the file behind an https address; required there. */
@@ -30,10 +30,10 @@ const fromSource = {
 }
 
 /** What all downloads hold while they run: the network is the limit, not this machine. */
-const resources = { cpus: 1, memoryMiB: 512 }
+export const resources = { cpus: 1, memoryMiB: 512 }
 
 /** The key holds what the source stands for, and every other parameter as it is. */
-const identity = <P extends { readonly source: string; readonly sha256?: string }>(
+export const identity = <P extends { readonly source: string; readonly sha256?: string }>(
   parameters: P,
   context: Stage.IdentityContext
 ) =>
@@ -53,7 +53,10 @@ interface Fetching {
 }
 
 /** The files of a source on this machine, with progress in bytes. */
-const fetch = ({ checkpoint, identity: all, parameters, progress }: Fetching, accepts?: (path: string) => boolean) =>
+export const fetch = (
+  { checkpoint, identity: all, parameters, progress }: Fetching,
+  accepts?: (path: string) => boolean
+) =>
   obtain({
     source: parameters.source,
     sha256: parameters.sha256,
@@ -66,7 +69,10 @@ const fetch = ({ checkpoint, identity: all, parameters, progress }: Fetching, ac
       )
   })
 
-const placeAll = (output: ArtifactWriter<never>, files: ReadonlyArray<ObtainedFile>): Effect.Effect<void, StageError> =>
+export const placeAll = (
+  output: ArtifactWriter<never>,
+  files: ReadonlyArray<ObtainedFile>
+): Effect.Effect<void, StageError> =>
   Effect.forEach(files, ({ file, path, sha256, size }) => output.place(path, file, { sha256, size }), { discard: true })
 
 /** Files that ship with the program are in the store already: they are named, not copied. */
@@ -195,8 +201,7 @@ export const downloadModel = Stage.make("download-model", {
     const output = context.outputs.model
     if (yield* adopt(context.identity, ModelFiles, output)) return
     const files = yield* fetch(context, path => modelFile.test(path))
-    if (!files.some(({ path }) => path === "config.json"))
-      return yield* permanent(`${context.parameters.source} holds no config.json`)
+    if (!files.some(({ path }) => path === "config.json")) return yield* noModel(context.parameters.source, files)
     let tensors = 0
     let parameters = 0
     for (const { file, path, size } of files) {
@@ -214,6 +219,26 @@ export const downloadModel = Stage.make("download-model", {
     yield* output.metadata({ files: files.length, tensors, parameters })
   })
 })
+
+/** Says why some files are no model; of an adapter, which base it wants. Read by itself: what adapters are here must not be in the key of a model's download. */
+const noModel = (from: string, files: ReadonlyArray<ObtainedFile>) =>
+  Effect.gen(function* () {
+    const adapter = files.find(({ path }) => path === "adapter_config.json")
+    if (adapter === undefined) return yield* permanent(`${from} holds no config.json`)
+    const text = yield* Effect.mapError(readText(adapter.file, adapter.path), asStageError)
+    const { base_model_name_or_path: name, revision } = Option.getOrElse(decodeBaseName(text), () => ({}) as BaseName)
+    return yield* permanent(
+      `${from} is an adapter, for ${name ?? "a base that it does not name"}${typeof revision === "string" ? ` at revision ${revision}` : ""}`,
+      "name that base in model.model_path, and the adapter in model.adapter_path"
+    )
+  })
+
+const BaseName = Schema.Struct({
+  base_model_name_or_path: Schema.optionalKey(Schema.NullOr(Schema.String)),
+  revision: Schema.optionalKey(Schema.NullOr(Schema.String))
+})
+type BaseName = typeof BaseName.Type
+const decodeBaseName = Schema.decodeUnknownOption(Schema.fromJsonString(BaseName))
 
 interface RecordParameters {
   readonly source: string

@@ -25,6 +25,8 @@ export const QlorafySettings = Schema.Struct({
 export const modelFields = {
   /** The autoregressive model: `org/name` on the hub, `hf://models/org/name@revision`, `file:DIRECTORY`, or `embedded:teacher` */
   modelPath: Schema.String,
+  /** An adapter in the layout of PEFT over that model, named likewise, which the training goes on with in place of a new one */
+  adapterPath: Schema.optionalKey(Schema.String),
   /** QLoRA: the weights of the layers' linear maps are quantised to NF4 once, stay as they are, and adapters of low rank are trained over them */
   enableQlorafy: setting(Schema.Boolean, false),
   /** Of QLoRA; fields as below */

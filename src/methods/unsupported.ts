@@ -24,7 +24,7 @@ export const unsupportedModel = {
     modules_to_save: "beside adapters only the mask's row of the embedding is trained (train_mask)",
     use_hf_native: "target_modules names the linear maps of any family; auto means all of them",
     gradient_checkpointing: "write train.enable_gradient_checkpointing",
-    resume_adapter_path: "a base with an adapter (model.model_path) goes on training that adapter",
+    resume_adapter_path: "write model.adapter_path",
     bnb_4bit_compute_dtype: engine
   },
   enable_nvfp4_qat: "training in NVFP4 is not implemented",

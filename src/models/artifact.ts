@@ -45,7 +45,8 @@ export const apart = (files: ReadonlyArray<NamedFile>) => ({
   adapter: files.filter(({ name }) => adapterNames.has(name))
 })
 export const configFile = "config.json"
-const adapterNames: ReadonlySet<string> = new Set([adapterConfigFile, adapterModelFile, diffusionConfigFile])
+/** What an adapter consists of. */
+export const adapterNames: ReadonlySet<string> = new Set([adapterConfigFile, adapterModelFile, diffusionConfigFile])
 
 /**
  * What the files of a model hold: configuration, tokenizer, and the tensors where they lie. Weights in NF4 stay so on an engine; where there is an adapter beside the weights, the model is both.

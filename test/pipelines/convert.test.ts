@@ -109,6 +109,26 @@ describe("convert", () => {
   })
 })
 
+describe("a model with an adapter", () => {
+  it("is trained on, and handed on; a new one beside it is refused", () => {
+    const path = file(held)
+    const text = readFileSync(path, "utf8").replace("org/name\n", "org/name\n  adapter_path: org/adapter\n")
+    writeFileSync(path, text)
+    const nodes = planned({ config: path })
+    assert.include(nodes.get("download-adapter"), { source: "hf://models/org/adapter@main" })
+    assert.isTrue(nodes.has("export-peft/my_model"))
+    const qlora = (fields: string) =>
+      writeFileSync(path, text.replace("data:", `  enable_qlorafy: true\n  qlorafy_config: ${fields}\ndata:`))
+    qlora("{ double_quant: false }")
+    assert.notProperty(planned({ config: path }).get("train/my_model"), "adapter")
+    qlora("{ r: 8 }")
+    assert.match(
+      rendered(() => planned({ config: path })),
+      /model\.qlorafy_config\.r: says what a new adapter is like, but model\.adapter_path names one/
+    )
+  })
+})
+
 describe("the configurations that ship for it", () => {
   const configs = fileURLToPath(new URL("../../configs", import.meta.url))
   const shipped = readdirSync(configs).filter(

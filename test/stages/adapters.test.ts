@@ -13,6 +13,7 @@ import { embeddingKey } from "../../src/models/config.ts"
 import { sha256 } from "../../src/pipeline/Digest.ts"
 import * as Pipeline from "../../src/pipeline/Pipeline.ts"
 import { anchor } from "../../stages/anchor.ts"
+import { downloadAdapter } from "../../stages/download-adapter.ts"
 import { downloadModel } from "../../stages/download.ts"
 import { evaluateLikelihood } from "../../stages/evaluate-likelihood.ts"
 import { exportPeft } from "../../stages/export-peft.ts"
@@ -127,6 +128,52 @@ const written = (ran: Ran, label: string, purpose = "") => {
 const json = (ran: Ran, label: string, file: string) => JSON.parse(ran.text(label, file)) as Fields
 const likelihood = (ran: Ran, label: string) =>
   Schema.decodeUnknownSync(LikelihoodResult)(json(ran, label, "likelihood.json"))
+
+describe("an adapter in a directory", () => {
+  const over = (model: string, adapter: string, quantised: boolean, cache: string) =>
+    runPipeline(
+      Pipeline.make(
+        "adapted",
+        { description: "", profiles: { only: { description: "", needs: "nothing", make: () => undefined } } },
+        () => {
+          const dense = downloadModel({ source: model })
+          return downloadAdapter({
+            base: quantised ? quantize({ model: dense, block_size: 32 }) : dense,
+            source: adapter
+          })
+        }
+      ),
+      { cache: join(directory.path, cache), layers: [assets], engine: numericClass("ort") }
+    )
+
+  it("and its base are one model, as the one that was trained; another base is refused, and an adapter alone says what it is for", async () => {
+    const ran = await run({ adapter: { r: 4 }, further: true, train: { max_steps: 3 } })
+    assert.deepStrictEqual(ran.failures, [])
+    written(ran, "export-peft")
+    const adapter = `file:${join(directory.path, "export-peft")}`
+    const tiny = `file:${join(directory.path, "tiny")}`
+    for (const quantised of [true, false]) {
+      const both = await over(tiny, adapter, quantised, `both-${quantised}`)
+      assert.deepStrictEqual(both.failures, [])
+      const label = "download-adapter"
+      const opened = await Effect.runPromise(openModel(written(both, label, String(quantised))))
+      const trained = await Effect.runPromise(openModel(written(ran, "train", String(quantised))))
+      assert.deepStrictEqual(opened.config.linear?.adapter, trained.config.linear?.adapter)
+      assert.strictEqual(opened.diffusion, true)
+      const name = [...trained.tensors.keys()].find(each => each.endsWith("lora_B.weight"))!
+      const values = (model: typeof opened) => Effect.runPromise(model.tensors.get(name)!.floats(0, 4))
+      assert.deepStrictEqual(await values(opened), await values(trained))
+    }
+    const file = join(directory.path, "tiny", "model.safetensors")
+    const bytes = readFileSync(file)
+    bytes[bytes.length - 1]! ^= 1
+    writeFileSync(file, bytes)
+    const [refused] = (await over(tiny, adapter, false, "other")).failures
+    assert.match(JSON.stringify(refused), /trained over another base: model\.safetensors/)
+    const alone = await over(adapter, adapter, false, "alone")
+    assert.match(JSON.stringify(alone.failures[0]), /is an adapter, for org\/tiny at revision some/)
+  }, 180_000)
+})
 
 describe("a training of adapters over NF4", () => {
   it("learns, keeps the base's bytes, and is the same model as stages read it, merged and handed on", async () => {
