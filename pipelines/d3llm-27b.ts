@@ -49,7 +49,7 @@ export default comparison("d3llm-27b", {
     },
     {
       name: "own_trajectories",
-      label: "own responses in the order of their decoding",
+      label: "control: own responses, in the order of their decoding",
       config: recipe,
       against: "own_responses",
       note: "the recipe of the d3LLM paper: the same responses, masked as its teacher revealed them",

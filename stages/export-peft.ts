@@ -65,6 +65,7 @@ export const exportPeft = Stage.make("export-peft", {
     const card = modelCard({
       base: { ...named, digest: inputs.base.digest },
       adapter,
+      quantised: model.config.linear?.nf4,
       trained: { digest: inputs.model.digest, record: yield* readResult(inputs.model, recordFile, Record) },
       likelihood:
         inputs.likelihood === undefined

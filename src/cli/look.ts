@@ -53,10 +53,10 @@ export const sayNothingYet = (
 export const warnIfSuspect = (database: Database, { digest, id }: NamedArtifact): void => {
   const object = Suspects.ofArtifact(database, id)
   if (object !== undefined)
-    process.stderr.write(
-      `warning: ${short(digest)} was computed from damaged bytes (object ${short(object)}); the next run makes it again\n`
-    )
+    warn(`${short(digest)} was computed from damaged bytes (object ${short(object)}); the next run makes it again`)
 }
+
+export const warn = (text: string): void => void process.stderr.write(`warning: ${text}\n`)
 
 /** The name of a user's own pipeline is known to its file only: `./mine.ts/train` becomes `mine/train`. */
 export const nameOf = (text: string): Effect.Effect<string, ConfigError> =>

@@ -4,7 +4,7 @@ import { join, resolve } from "node:path"
 import { Effect, Option } from "effect"
 import type { NamedFile } from "../formats/tensorFiles.ts"
 import { openAdapter } from "../models/adapter/adapterFiles.ts"
-import { mustBeItsBase } from "../models/adapter/diffusionConfig.ts"
+import { canTellBase, mustBeItsBase } from "../models/adapter/diffusionConfig.ts"
 import { apart, isWeights, openModel } from "../models/artifact.ts"
 import type { FileEntry } from "../pipeline/Artifact.ts"
 import { ConfigError } from "../pipeline/ConfigError.ts"
@@ -15,7 +15,7 @@ import { nodeDisk } from "../store/NodeDisk.ts"
 import * as Store from "../store/Store.ts"
 import { artifactsOf } from "../ledger/References.ts"
 import * as flags from "./flags.ts"
-import { attempt, nameOf, needCache, warnIfSuspect } from "./look.ts"
+import { attempt, nameOf, needCache, warn, warnIfSuspect } from "./look.ts"
 
 const shippedPrefix = "embedded:"
 const modelKind = "model-files"
@@ -101,8 +101,13 @@ const withBase = Effect.fnUntraced(function* (
     })
   const { base: beside } = apart((yield* findFiles(found, cache)).files)
   const { config } = yield* openModel(beside)
-  if (diffusion !== undefined && config.linear === undefined)
+  if (config.linear === undefined && diffusion?.base_sha256 !== undefined) {
     yield* mustBeItsBase(diffusion, beside, path => Effect.map(nodeDisk.hash(path), ({ sha256 }) => sha256))
+    if (!canTellBase(diffusion, beside))
+      warn(
+        `whether ${found} is the base of ${directory} cannot be told: its files have other names than those of the base that was trained over`
+      )
+  }
   return [...beside, ...adapter]
 })
 

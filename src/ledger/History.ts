@@ -12,18 +12,24 @@ const pastWhere = (condition: string) => `
   SELECT avg(ended_ms - started_ms) AS ms, avg(bytes) AS bytes FROM (
     SELECT execution.started_ms, execution.ended_ms,
       (SELECT coalesce(sum(artifact.bytes), 0) FROM output JOIN artifact ON artifact.id = output.artifact WHERE output.action = execution.action) AS bytes
-    FROM execution ${condition} AND execution.status = 'done' ORDER BY execution.id DESC LIMIT 5)`
+    FROM execution JOIN run ON run.id = execution.run ${condition} AND run.pipeline = ? AND run.profile = ? AND execution.status = 'done' ORDER BY execution.id DESC LIMIT 5)`
 
 const byLabel = pastWhere("WHERE execution.label = ?")
 const byStage = pastWhere(
   "JOIN action ON action.id = execution.action JOIN stage ON stage.id = action.stage WHERE stage.name = ?"
 )
 
-/** The mean of the last five executions of that label, else of that stage; undefined when it was never executed. */
-export const history = (database: Database): ((label: string, stage: string) => Past | undefined) => {
+/**
+ * The mean of the last five executions of that label, else of that stage; undefined when it was never executed. Those of the pipeline and the profile alone: the same stage takes seconds for a
+ * model that ships, and hours for a large one.
+ */
+export const history = (
+  database: Database,
+  { pipeline, profile }: { readonly pipeline: string; readonly profile: string }
+): ((label: string, stage: string) => Past | undefined) => {
   const stages = new Map<string, Past | undefined>()
   const ask = (sql: string, value: string): Past | undefined => {
-    const row = database.get<{ ms: number | null; bytes: number | null }>(sql, value)
+    const row = database.get<{ ms: number | null; bytes: number | null }>(sql, value, pipeline, profile)
     return row === undefined || row.ms === null ? undefined : { ms: row.ms, bytes: row.bytes ?? 0 }
   }
   return (label, stage) => {

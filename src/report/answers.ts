@@ -2,7 +2,7 @@
 import { count } from "../pipeline/units.ts"
 import { type Answers, rightOf, type TaskResult, tokensPerForward } from "../evaluation/results.ts"
 import { interval, percent, significant } from "./format.ts"
-import { mean } from "./lines.ts"
+import { greatest, least } from "../pipeline/lists.ts"
 import { everyNumber, type Given, type GridRow, type Run, taskNames } from "./rows.ts"
 import { wilson } from "./statistics.ts"
 
@@ -33,8 +33,15 @@ export const answersTable = (
         const ofRows = rows.map(({ runs }) =>
           runs.flatMap(run => answersOf(run, task).filter(each => each.steps === allowed))
         )
-        const perForward = significant(mean(ofRows.flat().map(tokensPerForward)))
-        return [task, count(allowed), perForward, ...(teacher.length === 0 ? [] : [""]), ...ofRows.map(pooled)]
+        const given = ofRows.flat().map(tokensPerForward)
+        const [fewest, most] = [least(given), greatest(given)].map(significant)
+        return [
+          task,
+          count(allowed),
+          fewest === most ? fewest! : `${fewest} to ${most}`,
+          ...(teacher.length === 0 ? [] : [""]),
+          ...ofRows.map(pooled)
+        ]
       })
     ]
   })

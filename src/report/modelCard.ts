@@ -10,6 +10,8 @@ export interface Card {
     readonly rankStabilised: boolean
     readonly dora: boolean
   }
+  /** How the base was quantised while the adapter was trained and measured; undefined where it was dense. */
+  readonly quantised: { readonly blockSize: number; readonly doubleQuant: boolean } | undefined
   /** The model that was trained, and the content of its record. */
   readonly trained: { readonly digest: string; readonly record: { readonly [field: string]: unknown } }
   readonly likelihood: LikelihoodResult | undefined
@@ -26,7 +28,15 @@ const counted = (value: unknown): string => (typeof value === "number" ? value.t
 const percent = (share: number): string => `${(100 * share).toFixed(0)} %`
 
 /** Text of Markdown, with the hub's fields in front. */
-export const modelCard = ({ adapter, base, command, likelihood, tasks, trained: { digest, record } }: Card): string => {
+export const modelCard = ({
+  adapter,
+  base,
+  command,
+  likelihood,
+  quantised,
+  tasks,
+  trained: { digest, record }
+}: Card): string => {
   const {
     sequences,
     settings = {},
@@ -72,6 +82,14 @@ once or a few at a time, instead of the next one.
 
 ${table([
   ["base", `${name}${base.revision === null ? "" : `, revision ${base.revision}`}; artifact ${base.digest}`],
+  ...(quantised === undefined
+    ? []
+    : ([
+        [
+          "quantised",
+          `in NF4, blocks of ${quantised.blockSize}${quantised.doubleQuant ? ", double quantisation" : ""}: so it was trained and measured`
+        ]
+      ] as const)),
   ["trained model", `artifact ${digest}`],
   ...(sequences === undefined
     ? []
@@ -107,13 +125,13 @@ ${measured.length === 0 ? "Nothing was measured of these weights." : table(measu
 
 \`\`\`python
 from peft import PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer${quantised === undefined ? "" : ", BitsAndBytesConfig"}
 
-base = AutoModelForCausalLM.from_pretrained(${JSON.stringify(name)})
+base = AutoModelForCausalLM.from_pretrained(${JSON.stringify(name)}${quantised === undefined ? "" : `,\n    quantization_config=BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=${quantised.doubleQuant ? "True" : "False"})`})
 model = PeftModel.from_pretrained(base, "DIRECTORY")
 tokenizer = AutoTokenizer.from_pretrained("DIRECTORY")  # with the mask
 \`\`\`
 
-These classes predict from left to right. As a diffusion model every token must see what \`diffusion_config.json\` says, and a token is predicted from the state before it where \`token_shift\` is true.
+${quantised === undefined ? "" : "Over the dense base, or merged into it, the adapter adds the same, but the weights below it are others than those that were measured.\n\n"}These classes predict from left to right. As a diffusion model every token must see what \`diffusion_config.json\` says, and a token is predicted from the state before it where \`token_shift\` is true.
 `
 }

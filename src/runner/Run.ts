@@ -71,7 +71,7 @@ export const run = (options: RunOptions): Effect.Effect<RunResult, LedgerError> 
       return yield* restore(
         Effect.scoped(
           Effect.gen(function* () {
-            const estimate = yield* ports.ledger(database => estimator(resolver, history(database)))
+            const estimate = yield* ports.ledger(database => estimator(resolver, history(database, resolver.plan)))
             yield* announce(ports, id, resolver, estimate)
             yield* Effect.forkScoped(
               Effect.forever(Effect.delay(Effect.andThen(Effect.ignoreCause(beat), journal.flush), heartbeatMs))

@@ -23,7 +23,9 @@ export const makeEpochs = (lengths: ReadonlyArray<number>, { capacity, rowsPerSt
   const stepsOf = (e: number): number => {
     const steps = Math.floor(epoch(e).length / rowsPerStep)
     if (steps === 0)
-      throw new RangeError(`the data fill ${epoch(e).length} rows of ${capacity} tokens, a step needs ${rowsPerStep}`)
+      throw new RangeError(
+        `the data fill ${epoch(e).length} ${epoch(e).length === 1 ? "row" : "rows"} of ${capacity} tokens, a step needs ${rowsPerStep} (global_batch_size): more documents (train_size), shorter rows (max_seq_len) or smaller steps are needed`
+      )
     return steps
   }
   return {

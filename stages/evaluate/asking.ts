@@ -30,7 +30,7 @@ export const taskMethods = (answerTokens = 96) =>
       /** Tokens of an answer */
       answerTokens: setting(PositiveInt, answerTokens),
       /** Denoising steps of an answer: all are answered in each of these numbers */
-      answerSteps: setting(Schema.NonEmptyArray(PositiveInt), [8]),
+      answerSteps: setting(Schema.NonEmptyArray(PositiveInt).check(Schema.isUnique()), [8]),
       /** Of texts, where `decoding` draws tokens */
       seed: setting(Schema.Int, 0)
     },

@@ -224,7 +224,9 @@ describe("a training of adapters over NF4", () => {
       ran.digest("train"),
       ran.digest("download-model"),
       adapted.bound!.nats.toFixed(3),
-      "made so"
+      "made so",
+      "in NF4, blocks of 32, double quantisation",
+      "BitsAndBytesConfig(load_in_4bit=True"
     ])
       assert.include(card, part)
     await Effect.runPromise(

@@ -32,6 +32,6 @@ describe("epochs", () => {
   })
 
   it("refuse data that do not fill a step", () => {
-    expect(() => makeEpochs([5], settings).steps(1)).toThrow(/1 rows of 16 tokens, a step needs 2/)
+    expect(() => makeEpochs([5], settings).steps(1)).toThrow(/1 row of 16 tokens, a step needs 2/)
   })
 })

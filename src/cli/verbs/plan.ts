@@ -37,7 +37,7 @@ export const command = verb("plan", {
   },
   run: Effect.fn("plan")(function* (args) {
     const { database, resolver, unresolved, wanted } = yield* planned(args.pipeline, args, { unnamed: "unknown" })
-    const past = database === undefined ? () => undefined : history(database)
+    const past = database === undefined ? () => undefined : history(database, wanted)
     const lines = wanted.nodes.map((node): Line => {
       const state = resolver.states[node.id]!
       const base = { label: node.label, stage: node.stage.name }

@@ -61,6 +61,13 @@ export const maskedRules: ReadonlyArray<(settings: MaskedSettings) => Contradict
           why: "a teacher decodes responses of its own alone; set trajectory_response to own, or choose scheduled, entropy, lr or random"
         }
       : undefined,
+  ({ trajectoryMaxMaskRatio: most, trajectoryMinMaskRatio: least, trajectoryMode }) =>
+    trajectoryMode === "none" || least <= most
+      ? undefined
+      : {
+          fields: ["trajectory_min_mask_ratio", "trajectory_max_mask_ratio"],
+          why: "the lowest share of masks is above the highest"
+        },
   ({ mdmLoss, trajectoryMode }) =>
     trajectoryMode === "none" || mdmLoss !== "elbo"
       ? undefined

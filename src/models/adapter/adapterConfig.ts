@@ -112,7 +112,10 @@ export const decodeAdapterConfig = (
     onExcessProperty: "error",
     errors: "all"
   }).pipe(
-    Effect.mapError(({ message }) => new AdapterError({ message: visible(`${adapterConfigFile}: ${message}`) })),
+    Effect.mapError(
+      ({ message }) =>
+        new AdapterError({ message: visible(`${adapterConfigFile}: ${message.replaceAll(/\s*\n\s*/g, " ")}`) })
+    ),
     Effect.map(config => ({
       adapter: {
         targetModules: config.target_modules === "all-linear" ? "auto" : config.target_modules,

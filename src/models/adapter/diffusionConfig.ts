@@ -56,8 +56,15 @@ const File = Schema.fromJsonString(DiffusionConfig)
 export const decodeDiffusionConfig = (text: string): Effect.Effect<DiffusionConfig, AdapterError> =>
   Effect.mapError(
     Schema.decodeUnknownEffect(File)(text, { onExcessProperty: "error" }),
-    ({ message }) => new AdapterError({ message: visible(`${diffusionConfigFile}: ${message}`) })
+    ({ message }) =>
+      new AdapterError({ message: visible(`${diffusionConfigFile}: ${message.replaceAll(/\s*\n\s*/g, " ")}`) })
   )
+
+/** Whether the files of a base can be told from those of another: whether one of them has the name of one that the adapter's maker knew. */
+export const canTellBase = (
+  { base_sha256: wanted = {} }: Pick<DiffusionConfig, "base_sha256">,
+  base: ReadonlyArray<NamedFile>
+): boolean => base.some(({ name }) => wanted[name] !== undefined)
 
 /**
  * Fails where an adapter is put over another base than it was trained over: where a file of dense weights has the name of one of that base, and other bytes. Of a base whose files are cut otherwise, or that is
