@@ -59,7 +59,7 @@ export default comparison("d3llm-27b", {
   profiles: {
     embedded: {
       description: "a hybrid teacher of 1.0 M parameters and problems of five kinds; all that ships with the program",
-      needs: "nothing; about 3 minutes on two cores",
+      needs: "nothing; 3 to 4 minutes on two cores",
       make: () => config(ProfileConfig, "d3llm_27b_embedded")
     },
     "qwen3.6-27b": {
