@@ -79,7 +79,8 @@ export default comparison("d3llm-27b", {
     },
     "qwen3.6-35b-a3b": {
       description: "Qwen3.6-35B-A3B and 500 problems of GSM8K: its experts are not quantised",
-      needs: "the hub (70 GB), 140 GB of disk, a GPU with 144 GB and --engine torch; see docs/hardware.md",
+      needs:
+        "the hub (70 GB), 140 GB of disk, a GPU with 144 GB (205 GB with --precision bf16) and --engine torch; see docs/hardware.md",
       bill: qloraBill({ model: "qwen3.6-35b-a3b" }),
       make: () => {
         const model_path = "Qwen/Qwen3.6-35B-A3B"
