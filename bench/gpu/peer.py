@@ -32,7 +32,12 @@ def load(dtype):
     )
     if not quantised:
         model.to(device)
-    elif half is None:
+    if not cuda:
+        # On processors that multiply in bfloat16 bitsandbytes packs weights anew for kernels of that precision, and fails for small shapes.
+        for module in model.modules():
+            if hasattr(module, "support_avx512bf16_for_cpu"):
+                module.support_avx512bf16_for_cpu = False
+    if quantised and half is None:
         # transformers leaves what is not in NF4 in the files' dtype.
         for parameter in model.parameters():
             if parameter.is_floating_point():
