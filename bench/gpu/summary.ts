@@ -94,7 +94,9 @@ const described = ({ adapter, config, decode, precision, tokens, trainings }: Co
         ]),
     `Forward: ${tokens.length} tokens. Decode: ${decode.newTokens} new tokens after ${decode.prompt.length}, temperature 0, by entropy.`,
     ...(rows === "" ? [] : [`Training: ${trained}.`]),
-    ...(aligned ? ["`aligned/N`: the same, aligned at N layers with the live base, the adapter left out; by this program alone."] : []),
+    ...(aligned
+      ? ["`aligned/N`: the same, aligned at N layers with the live base, the adapter left out; by this program alone."]
+      : []),
     "A share compares the least time by the measured peaks."
   ].join(" ")
 }

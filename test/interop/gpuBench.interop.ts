@@ -50,20 +50,24 @@ it("measures everything, and both contenders decode the same tokens", { timeout:
   expect(text).toMatch(/\| training \| transformers, eager \|/)
 })
 
-it("measures a model in NF4, an adapter's steps and alignment; of the peer each work, or its error", {
-  timeout: 600_000
-}, () => {
-  const { report, text } = tinyRun("gpu-nf4", ["--nf4"])
-  expect(report.contenders.map(({ name }) => name)).toEqual([
-    "pipeline, eager",
-    "transformers and bitsandbytes, eager"
-  ])
-  const [ours, peer] = measured(report)
-  const shared = ["forward", "decode/4", "training/16", "training/32"]
-  expect(ours!.errors).toEqual({})
-  expect(Object.keys(ours!.milliseconds)).toEqual([...shared, "aligned/2", "aligned/4"])
-  expect(ours!.tokens["decode/4"]).toHaveLength(12)
-  expect(Object.keys({ ...peer!.milliseconds, ...peer!.errors }).toSorted()).toEqual(shared.toSorted())
-  for (const work of Object.keys(peer!.errors)) expect(text).toContain(`eager, ${work}: `)
-  expect(text).toMatch(/\n\| 4 \| pipeline, eager \|/)
-})
+it(
+  "measures a model in NF4, an adapter's steps and alignment; of the peer each work, or its error",
+  {
+    timeout: 600_000
+  },
+  () => {
+    const { report, text } = tinyRun("gpu-nf4", ["--nf4"])
+    expect(report.contenders.map(({ name }) => name)).toEqual([
+      "pipeline, eager",
+      "transformers and bitsandbytes, eager"
+    ])
+    const [ours, peer] = measured(report)
+    const shared = ["forward", "decode/4", "training/16", "training/32"]
+    expect(ours!.errors).toEqual({})
+    expect(Object.keys(ours!.milliseconds)).toEqual([...shared, "aligned/2", "aligned/4"])
+    expect(ours!.tokens["decode/4"]).toHaveLength(12)
+    expect(Object.keys({ ...peer!.milliseconds, ...peer!.errors }).toSorted()).toEqual(shared.toSorted())
+    for (const work of Object.keys(peer!.errors)) expect(text).toContain(`eager, ${work}: `)
+    expect(text).toMatch(/\n\| 4 \| pipeline, eager \|/)
+  }
+)
