@@ -2,10 +2,14 @@
 import { writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { Effect } from "effect"
-import { saveTensors } from "../src/formats/tensorFiles.ts"
+import { nf4Group, quantizationConfig } from "../src/formats/bitsandbytes.ts"
+import { encodeFloats } from "../src/formats/floats.ts"
+import { type Saved, saveTensors } from "../src/formats/tensorFiles.ts"
 import { type ModelConfig, parameterSpecs } from "../src/models/config.ts"
 import { decodeModelConfig, encodeModelConfig } from "../src/models/families.ts"
-import { normals, randomKey } from "../src/tensor/random.ts"
+import { initialValues, nf4Layout } from "../src/models/parameters.ts"
+import { nestedBlockSize, nf4BlockSize, type Nf4Content, type Nf4Layout } from "../src/tensor/nf4.ts"
+import { normals, randomKey, uniforms } from "../src/tensor/random.ts"
 import { elements } from "../src/tensor/Tensor.ts"
 
 /** Fields that models of Qwen3 share. */
@@ -54,24 +58,69 @@ export const qwen35Moe = modelOf({
   rope_parameters: { rope_type: "default", rope_theta: 1e7, partial_rotary_factor: 0.25 }
 })
 
-/** Writes a model in Hugging Face layout, bfloat16. */
+/** Its linear maps of layers in NF4 with double quantisation. */
+export const inNf4 = (config: ModelConfig): ModelConfig => ({
+  ...config,
+  linear: { nf4: { blockSize: nf4BlockSize, doubleQuant: true, modules: "auto" } }
+})
+
+/** Numbers repeat after so many: enough for processors, which do not look at them. */
+const repeatAfter = 2 ** 20
+
+/** A piece over and over until there are so many bytes. */
+const repeated = (piece: Uint8Array, size: number): ReadonlyArray<Effect.Effect<Uint8Array>> =>
+  Array.from({ length: Math.ceil(size / piece.length) }, (_, i) =>
+    Effect.succeed(piece.subarray(0, Math.min(piece.length, size - i * piece.length)))
+  )
+
+/** Any bytes are codes of NF4, whose root mean square is about half. The magnitudes are such that the numbers deviate as fresh ones do, and differ by a quarter at most. */
+const nf4Numbers = (n: number, { blockSize }: Nf4Layout, deviation: number): Nf4Content => {
+  const blocks = Math.ceil(n / blockSize)
+  const offset = Math.fround(2 * deviation)
+  const bytes = (size: number, seed: number): Uint8Array => {
+    const piece = Uint8Array.from(uniforms(randomKey(seed, "bench/nf4"), Math.min(size, repeatAfter)), x => x * 256)
+    const all = new Uint8Array(size)
+    for (let at = 0; at < size; at += piece.length) all.set(piece.subarray(0, size - at), at)
+    return all
+  }
+  return {
+    packed: bytes(Math.ceil(n / 2), 1),
+    absmax: {
+      indices: bytes(blocks, 2),
+      nestedAbsmax: new Float32Array(Math.ceil(blocks / nestedBlockSize)).fill(offset / 4),
+      offset
+    }
+  }
+}
+
+/**
+ * Writes a model in Hugging Face layout, bfloat16; linear maps that are to be in NF4 (with double quantisation) so, with codes and magnitudes as they come: nothing is quantised. Those of one shape
+ * have the same bytes in every layer.
+ */
 export const writeGenerated = (config: ModelConfig, directory: string) => {
-  // Numbers repeat after a million: enough for processors, which do not look at them.
-  const block = normals(randomKey(1, "bench/forward"), 2 ** 20).map(x => x * config.initializerRange)
-  writeFileSync(join(directory, "config.json"), JSON.stringify(encodeModelConfig(config)))
-  return saveTensors(
+  const nf4 = config.linear?.nf4
+  const quantised = nf4 === undefined ? {} : { quantization_config: quantizationConfig(nf4, "BF16", ["lm_head"]) }
+  writeFileSync(join(directory, "config.json"), JSON.stringify({ ...encodeModelConfig(config), ...quantised }))
+  const block = encodeFloats(
+    "BF16",
+    normals(randomKey(1, "bench/forward"), repeatAfter).map(x => x * config.initializerRange)
+  )
+  const packed = new Map<number, Nf4Content>()
+  return saveTensors<never>(
     name => Effect.succeed(join(directory, name)),
-    parameterSpecs(config).map(({ initial, name, shape }) => ({
-      name,
-      shape,
-      floats: Effect.sync(() => {
-        const values = new Float32Array(elements(shape))
-        if (initial === "ones") return values.fill(1)
-        for (let at = 0; at < values.length; at += block.length)
-          values.set(block.subarray(0, Math.min(block.length, values.length - at)), at)
-        return values
-      })
-    })),
+    parameterSpecs(config).map((spec): Saved<never> => {
+      const { initial, name, shape } = spec
+      const n = elements(shape)
+      const layout = nf4Layout(spec)
+      if (layout !== undefined) {
+        const content = packed.get(n) ?? nf4Numbers(n, layout, config.initializerRange)
+        packed.set(n, content)
+        return nf4Group(name, shape, { layout, format: "BF16" }, Effect.succeed(content))
+      }
+      if (typeof initial === "string" || !("normal" in initial))
+        return { name, shape, floats: Effect.sync(() => initialValues(spec, 1)) }
+      return { tensor: { name, dtype: "BF16", shape }, pieces: repeated(block, 2 * n) }
+    }),
     { format: "BF16", maxFileBytes: 1e9 }
   )
 }

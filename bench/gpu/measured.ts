@@ -1,6 +1,17 @@
 /** What is measured, and what a contender came to. */
+import { Effect } from "effect"
 import type { Precision } from "../../src/engines/names.ts"
+import type { TorchOptions } from "../../src/engines/torch/torch.ts"
 import type { ModelConfig } from "../../src/models/config.ts"
+import type { Adapter } from "../../src/models/linear/linearMaps.ts"
+
+/** A step of one micro-batch. */
+export interface TrainingTask {
+  readonly rows: number
+  readonly length: number
+  /** Under an adapter: aligned with the states of the base at so many layers, which the step computes as well. */
+  readonly alignedLayers?: number
+}
 
 /** The work, the same for every contender. */
 export interface Task {
@@ -19,7 +30,10 @@ export interface Task {
     readonly steps: ReadonlyArray<number>
     readonly mask: number
   }
-  readonly training: { readonly rows: number; readonly length: number; readonly vocabSize: number } | undefined
+  /** By the name of the work. */
+  readonly trainings: { readonly [work: string]: TrainingTask }
+  /** Trainings train it alone, by masked diffusion and with layers that are computed again. Left out: everything, as an autoregressive model. */
+  readonly adapter?: Adapter
   /** Runs before the first that counts: programs are compiled and recorded in them. A decoding is many runs itself. */
   readonly warmUp: number
   readonly rounds: number
@@ -28,7 +42,20 @@ export interface Task {
   readonly leastRounds: number
 }
 
-/** By the name of the work: `forward`, `decode/STEPS`, `training`. */
+/** The engine of a task. */
+export const torchOptions = ({
+  compiled,
+  device,
+  precision,
+  threads
+}: Pick<Task, "compiled" | "device" | "precision" | "threads">): TorchOptions => ({
+  device,
+  precision,
+  compiled,
+  ...(threads === undefined ? {} : { threads })
+})
+
+/** By the name of the work: `forward`, `decode/STEPS`, or a training's. */
 export interface Measured {
   /** Of each round. */
   readonly milliseconds: { readonly [work: string]: ReadonlyArray<number> }
@@ -36,6 +63,8 @@ export interface Measured {
   readonly peakBytes: { readonly [work: string]: number | null }
   /** The new tokens of the last decoding. */
   readonly tokens: { readonly [work: string]: ReadonlyArray<number> }
+  /** Why a work could not be measured. */
+  readonly errors: { readonly [work: string]: string }
 }
 
 /** What the device can do, measured in the same run. */
@@ -48,3 +77,23 @@ export interface Peaks {
 
 export const quantile = (values: ReadonlyArray<number>, q: number): number =>
   values.toSorted((a, b) => a - b)[Math.min(values.length - 1, Math.floor(values.length * q))]!
+
+/** The times of a work, ms. */
+export const rounds = <A, E>(
+  { leastRounds, rounds: most, seconds, warmUp }: Pick<Task, "leastRounds" | "rounds" | "seconds" | "warmUp">,
+  work: Effect.Effect<A, E>
+): Effect.Effect<ReadonlyArray<number>, E> =>
+  Effect.gen(function* () {
+    const milliseconds: Array<number> = []
+    for (let i = 0; i < warmUp; i++) yield* work
+    const begun = performance.now()
+    while (
+      milliseconds.length < most &&
+      (milliseconds.length < leastRounds || performance.now() - begun < 1000 * seconds)
+    ) {
+      const start = performance.now()
+      yield* work
+      milliseconds.push(performance.now() - start)
+    }
+    return milliseconds
+  })

@@ -16,7 +16,7 @@ export interface Node<O extends Op = Op> {
   readonly inputs: ReadonlyArray<Tensor>
   readonly outputs: ReadonlyArray<{ readonly dtype: DType; readonly shape: Shape }>
   /**
-   * Number of the recomputation that made this copy of a node, 0 for an original. Nodes of different recomputations are never
+   * Number of the recomputation that made this copy of a node, or of the part of the trace that stands apart (`apart`); 0 for all else. Nodes of different numbers are never
    * merged: that would keep alive what checkpointing lets go.
    */
   readonly recomputation: number
@@ -47,6 +47,23 @@ export class Tensor {
 }
 
 let lastId = 0
+let lastRecomputation = 0
+/** Of nodes that are made now. */
+let current = 0
+
+/** A number that no node has. */
+export const newRecomputation = (): number => ++lastRecomputation
+
+/** Traces `body` with a number of its own. */
+export const numberedApart = <A>(body: () => A): A => {
+  const outer = current
+  current = newRecomputation()
+  try {
+    return body()
+  } finally {
+    current = outer
+  }
+}
 
 /** Adds a node to the trace. */
 export const makeNode = <O extends Op>(
@@ -54,7 +71,7 @@ export const makeNode = <O extends Op>(
   attributes: Attributes[O],
   inputs: ReadonlyArray<Tensor>,
   outputs: Node["outputs"],
-  recomputation = 0
+  recomputation = current
 ): Node<O> => ({ id: ++lastId, op, attributes, inputs, outputs, recomputation })
 
 /** The id that the next node will exceed: nodes made from now on have a larger one. */

@@ -4,7 +4,7 @@ import { add, after, constant } from "./ops.ts"
 import type { Attributes } from "./primitives.ts"
 import { cotangents } from "./rules.ts"
 import { sameShape } from "./shape.ts"
-import { makeNode, shapeText, Tensor, TensorError, traceMark, type Node } from "./Tensor.ts"
+import { makeNode, newRecomputation, shapeText, Tensor, TensorError, traceMark, type Node } from "./Tensor.ts"
 
 /** The gradient of a scalar with respect to tensors, each of its tensor's dtype and shape; zeros where nothing flows. */
 export const gradients = (of: Tensor, wrt: ReadonlyArray<Tensor>): ReadonlyArray<Tensor> => {
@@ -83,8 +83,6 @@ const applyCustom = (
     if (cotangent !== undefined && active.has(inputs[i]!.node)) arrived.add(inputs[i]!, cotangent)
 }
 
-let recomputations = 0
-
 interface Backward {
   readonly g: ReadonlyArray<Tensor | undefined>
   readonly active: ReadonlySet<Node>
@@ -99,7 +97,7 @@ interface Backward {
  */
 const recompute = (node: Node<"checkpoint">, { active, arrived, before, g, wrt }: Backward): ReadonlyArray<Tensor> => {
   const { mark } = node.attributes
-  const recomputation = ++recomputations
+  const recomputation = newRecomputation()
   const inside = ancestors(node.inputs, ({ id }) => id > mark).filter(({ id }) => id > mark)
   for (const tensor of wrt)
     if (inside.includes(tensor.node))

@@ -2,7 +2,10 @@
 import { describe, expect, it } from "@effect/vitest"
 import { Effect, Schema } from "effect"
 import { makeOrt } from "../../../src/engines/ort/ort.ts"
-import { initialValues } from "../../../src/models/parameters.ts"
+import { type ModelConfig, parameterSpecs } from "../../../src/models/config.ts"
+import { decodeModelConfig } from "../../../src/models/families.ts"
+import { initialValues, parameterInputs } from "../../../src/models/parameters.ts"
+import { inputsOf } from "../../../src/sessions/session.ts"
 import { gradients } from "../../../src/tensor/autodiff.ts"
 import { bf16Bits, fromBf16Bits } from "../../../src/tensor/dtype.ts"
 import { input } from "../../../src/tensor/ops.ts"
@@ -11,6 +14,7 @@ import type { Teacher } from "../../../src/methods/shared/alignment/aligning.ts"
 import type { AlignmentSettings } from "../../../src/methods/shared/alignment/settings.ts"
 import { diffusionObjective, DiffusionSettings } from "../../../src/methods/shared/masks/objective.ts"
 import { bruteForward } from "../../models/bruteForce.ts"
+import { mostLiveBytes } from "../../support/liveBytes.ts"
 import { config, data, epochs, sequences, specs, stepOf, teacher, weight } from "../../support/alignedTraining.ts"
 
 /** As they come from a cache. */
@@ -112,5 +116,60 @@ describe("a live teacher", () => {
     for (const gradient of gradients(loss, ofTeacher)) expect(makeProgram({ gradient }).inputs).toEqual([])
     const ofStudent = gradients(loss, [parameters.get(specs[1]!.name)!])[0]!
     expect(makeProgram({ gradient: ofStudent }).inputs.length).toBeGreaterThan(5)
+  })
+})
+
+/** Bytes that live at the worst moment of a step of a model in NF4 under an adapter, aligned with its base. */
+const livesUnderQlora = (layers: number): number => {
+  const dense = Effect.runSync(
+    decodeModelConfig({
+      model_type: "qwen3",
+      hidden_size: 256,
+      intermediate_size: 512,
+      num_hidden_layers: layers,
+      num_attention_heads: 4,
+      num_key_value_heads: 4,
+      head_dim: 64,
+      vocab_size: config.vocabSize
+    })
+  )
+  const adapted: ModelConfig = {
+    ...dense,
+    linear: {
+      nf4: { blockSize: 64, doubleQuant: true, modules: "auto" },
+      adapter: {
+        targetModules: "auto",
+        r: 2,
+        alpha: 2,
+        rankStabilised: false,
+        dropout: 0,
+        dora: false,
+        rankPattern: {},
+        alphaPattern: {},
+        trainableTokens: []
+      }
+    }
+  }
+  const objective = diffusionObjective(adapted, Schema.decodeSync(DiffusionSettings)({}), data(2), {
+    ...live({}),
+    settings: { ...live({}).settings, alignLayers: [1] }
+  })
+  const all = parameterSpecs(adapted)
+  const parameter = parameterInputs(all)
+  const losses = objective.losses(parameter, inputsOf(objective.inputs), { checkpointLayers: true })
+  const trained = all.filter(spec => spec.trained === true).map(({ name }) => parameter(name))
+  return mostLiveBytes(
+    makeProgram({
+      ...losses,
+      ...Object.fromEntries(gradients(losses.loss, trained).map((gradient, i) => [`g${i}`, gradient]))
+    })
+  )
+}
+
+describe("a live teacher of a model in NF4", () => {
+  it("keeps no weight of a layer that was made dense for the student's pass", () => {
+    // Of a layer 4 x 256 x 256 numbers attend, 3 x 256 x 512 feed forward.
+    const denseLayer = 4 * (4 * 256 * 256 + 3 * 256 * 512)
+    expect((livesUnderQlora(8) - livesUnderQlora(2)) / 6).toBeLessThan(denseLayer / 10)
   })
 })

@@ -7,7 +7,7 @@ import { type ModelConfig, parameterSpecs } from "../../../models/config.ts"
 import type { ParameterBuffers, ParameterSpec } from "../../../models/parameters.ts"
 import { predictionCount, predictionWeights, nextTokenLosses } from "../../../models/nextTokenLoss.ts"
 import type { HostArray } from "../../../tensor/dtype.ts"
-import { mul, reshape, stopGradient, sum } from "../../../tensor/ops.ts"
+import { apart, mul, reshape, stopGradient, sum } from "../../../tensor/ops.ts"
 import type { Tensor } from "../../../tensor/Tensor.ts"
 import { normalisers, type Objective } from "../../../training/objective.ts"
 import type { DiffusionData } from "../masks/corruptedRows.ts"
@@ -116,11 +116,14 @@ export const liveTeacher = (
       [lossWeights]: { dtype: "f32", shape: [predictionCount(shape)] }
     },
     states: (parameter, input) => {
-      const { hiddenStates, losses } = nextTokenLosses(
-        teacher,
-        name => parameter(nameOf(name)),
-        name => input(name === "ids" ? cleanIds : name),
-        { causal: true, checkpointLayers: false }
+      // Under an adapter both passes read the same weights: made dense once, those of all layers would live from one pass to the other.
+      const { hiddenStates, losses } = apart(() =>
+        nextTokenLosses(
+          teacher,
+          name => parameter(nameOf(name)),
+          name => input(name === "ids" ? cleanIds : name),
+          { causal: true, checkpointLayers: false }
+        )
       )
       return {
         states: layers.map(layer => stopGradient(reshape(hiddenStates[layer]!, [places, config.hiddenSize]))),
