@@ -18,6 +18,9 @@ if (page !== undefined) {
   // The program holds much for its whole life and little for a moment: a young generation that never grows costs it no
   // time and saves about a sixth of its memory on large plans (bench/noop). Said before anything large is loaded, as V8
   // takes only what was compiled under the same flags.
-  process.getBuiltinModule("node:v8").setFlagsFromString("--semi-space-growth-factor=1")
+  const { setFlagsFromString } = process.getBuiltinModule("node:v8")
+  setFlagsFromString("--semi-space-growth-factor=1")
+  // Else a long run has forgotten by its end what a start calls, and keeps the rest for the next one (script.ts).
+  setFlagsFromString("--no-flush-bytecode")
   await import(`./everything.${extension}`)
 }
