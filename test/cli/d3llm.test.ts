@@ -1,7 +1,11 @@
 /** `pipeline run d3llm-27b` on what ships, as a user types it: a little of it. */
+import { join } from "node:path"
+import { Effect } from "effect"
 import { afterAll, assert, beforeAll, describe, it } from "vitest"
+import { openTensors } from "../../src/formats/tensorFiles.ts"
 import { pipeline } from "../support/commandLine.ts"
 import { temporaryDirectory } from "../support/inProcess.ts"
+import { expertsConfig, writeTinyModel } from "../support/tinyModel.ts"
 
 let directory: ReturnType<typeof temporaryDirectory>
 beforeAll(() => {
@@ -55,4 +59,19 @@ describe("pipeline run d3llm-27b", () => {
       assert.match(why, /adapter\.r/)
     }
   )
+
+  it("does the same to a mixture of experts, whose experts stay dense", { timeout: 300_000 }, async () => {
+    const directoryOfModel = join(directory.path, "experts")
+    await writeTinyModel(directoryOfModel, expertsConfig({ vocab_size: 2048 }))
+    const made = run("--set", `download-model.source=file:${directoryOfModel}`, "--set", "tokenize.maxSeqLen=64")
+    assert.includeMembers([...made], ["download-model", "quantize", "trajectories/scheduled", "train/trajectories"])
+    const { code, stderr } = call("export", "d3llm-27b/quantize", "--to", "files", "-o", "quantised")
+    assert.strictEqual(code, 0, stderr)
+    const tensors = await Effect.runPromise(
+      openTensors([{ name: "model.safetensors", path: join(directory.path, "quantised", "model.safetensors") }])
+    )
+    const names = [...tensors.keys()]
+    assert.isTrue(names.some(name => name.endsWith("shared_expert.up_proj.weight.absmax")))
+    assert.isFalse(names.some(name => name.includes("mlp.experts") && name.endsWith(".absmax")))
+  })
 })
