@@ -1,4 +1,6 @@
 /** Models and amounts of work of bench/gpu: real ones, and tiny ones that mean nothing. */
+import { Schema } from "effect"
+import { AdapterSettings, adapterOf } from "../../src/methods/shared/adapterSettings.ts"
 import { allLinearModules, type ModelConfig } from "../../src/models/config.ts"
 import { encodeModelConfig } from "../../src/models/families.ts"
 import type { Adapter } from "../../src/models/linear/linearMaps.ts"
@@ -100,13 +102,6 @@ export const tinyNf4: SizesOf = names => ({
 
 /** LoRA of all linear maps of the layers, by their names for PEFT as well. */
 export const adapterFor = (config: ModelConfig): Adapter => ({
-  targetModules: [...new Set(allLinearModules(config).map(({ module }) => module.split(".").at(-1)!))],
-  r: 4,
-  alpha: 32,
-  rankStabilised: true,
-  dropout: 0.05,
-  dora: false,
-  rankPattern: {},
-  alphaPattern: {},
-  trainableTokens: []
+  ...adapterOf(Schema.decodeSync(AdapterSettings)({ r: 4, trainMask: false }), 0),
+  targetModules: [...new Set(allLinearModules(config).map(({ module }) => module.split(".").at(-1)!))]
 })

@@ -54,8 +54,11 @@ let current = 0
 /** A number that no node has. */
 export const newRecomputation = (): number => ++lastRecomputation
 
-/** Traces `body` with a number of its own. */
-export const numberedApart = <A>(body: () => A): A => {
+/**
+ * Traces `body`; nothing that it computes is merged with the same computed elsewhere, so that large values which two parts of a program would share (a weight in NF4 made
+ * dense) do not live from one part to the other.
+ */
+export const apart = <A>(body: () => A): A => {
   const outer = current
   current = newRecomputation()
   try {

@@ -1,6 +1,7 @@
 /** The formula of a training step's memory: against numbers worked out by hand, and against the values of the step's own program. */
-import { Effect } from "effect"
+import { Effect, Schema } from "effect"
 import { assert, describe, it } from "vitest"
+import { AdapterSettings, adapterOf } from "../../src/methods/shared/adapterSettings.ts"
 import { entropyTerms, meanEntropy } from "../../src/methods/shared/trajectories/terms.ts"
 import { type ModelConfig, parameterSpecs } from "../../src/models/config.ts"
 import { decodeModelConfig } from "../../src/models/families.ts"
@@ -19,17 +20,7 @@ const underQlora = (config: ModelConfig, r: number): ModelConfig => ({
   ...config,
   linear: {
     nf4: { blockSize: 64, doubleQuant: true, modules: "auto" },
-    adapter: {
-      targetModules: "auto",
-      r,
-      alpha: 32,
-      rankStabilised: true,
-      dropout: 0.05,
-      dora: false,
-      rankPattern: {},
-      alphaPattern: {},
-      trainableTokens: [5]
-    }
+    adapter: adapterOf(Schema.decodeSync(AdapterSettings)({ r }), 5)
   }
 })
 

@@ -14,6 +14,12 @@ export class AdapterError extends Schema.TaggedError<AdapterError>()("AdapterErr
   message: Schema.String
 }) {}
 
+/** Of a file that its schema refuses: all that is wrong, on one line. */
+export const notAsSaid =
+  (file: string) =>
+  ({ message }: Schema.SchemaError): AdapterError =>
+    new AdapterError({ message: visible(`${file}: ${message.replaceAll(/\s*\n\s*/g, " ")}`) })
+
 /** A field of which some values alone are supported. */
 const only = (...supported: ReadonlyArray<unknown>) => {
   const texts = supported.map(value => JSON.stringify(value))
@@ -112,10 +118,7 @@ export const decodeAdapterConfig = (
     onExcessProperty: "error",
     errors: "all"
   }).pipe(
-    Effect.mapError(
-      ({ message }) =>
-        new AdapterError({ message: visible(`${adapterConfigFile}: ${message.replaceAll(/\s*\n\s*/g, " ")}`) })
-    ),
+    Effect.mapError(notAsSaid(adapterConfigFile)),
     Effect.map(config => ({
       adapter: {
         targetModules: config.target_modules === "all-linear" ? "auto" : config.target_modules,

@@ -4,7 +4,7 @@ import type { NamedFile } from "../../formats/tensorFiles.ts"
 import { visible } from "../../pipeline/Problem.ts"
 import type { OpenModel } from "../artifact.ts"
 import { hybridBidirectionals, isHybrid } from "../config.ts"
-import { AdapterError } from "./adapterConfig.ts"
+import { AdapterError, notAsSaid } from "./adapterConfig.ts"
 
 export const diffusionConfigFile = "diffusion_config.json"
 
@@ -54,11 +54,7 @@ export const diffusionConfigOf = ({
 const File = Schema.fromJsonString(DiffusionConfig)
 
 export const decodeDiffusionConfig = (text: string): Effect.Effect<DiffusionConfig, AdapterError> =>
-  Effect.mapError(
-    Schema.decodeUnknownEffect(File)(text, { onExcessProperty: "error" }),
-    ({ message }) =>
-      new AdapterError({ message: visible(`${diffusionConfigFile}: ${message.replaceAll(/\s*\n\s*/g, " ")}`) })
-  )
+  Effect.mapError(Schema.decodeUnknownEffect(File)(text, { onExcessProperty: "error" }), notAsSaid(diffusionConfigFile))
 
 /** Whether the files of a base can be told from those of another: whether one of them has the name of one that the adapter's maker knew. */
 export const canTellBase = (

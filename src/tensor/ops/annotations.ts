@@ -1,7 +1,9 @@
 /** Values that pass unchanged, with a word to differentiation or to the engine. */
 import type { CustomRule } from "../primitives.ts"
-import { makeNode, numberedApart, Tensor, traceMark } from "../Tensor.ts"
+import { makeNode, Tensor, traceMark } from "../Tensor.ts"
 import { apply } from "./apply.ts"
+
+export { apart } from "../Tensor.ts"
 
 /** The value, taken as a constant by differentiation. */
 export const stopGradient = (x: Tensor): Tensor =>
@@ -24,12 +26,6 @@ export const checkpoint = <T extends Tensor | ReadonlyArray<Tensor>>(body: () =>
   const marked = values.map((_, index) => new Tensor(node, index))
   return (result instanceof Tensor ? marked[0]! : marked) as T
 }
-
-/**
- * Traces `body`; nothing that it computes is merged with the same computed elsewhere, so that large values which two parts of a program would share (a weight in NF4 made
- * dense) do not live from one part to the other.
- */
-export const apart = <A>(body: () => A): A => numberedApart(body)
 
 /**
  * The value, differentiated by a rule of its own with respect to the inputs, instead of through what made it. The inputs are all that the rule may

@@ -10,6 +10,7 @@ import { gradients } from "../../../src/tensor/autodiff.ts"
 import { bf16Bits, fromBf16Bits } from "../../../src/tensor/dtype.ts"
 import { input } from "../../../src/tensor/ops.ts"
 import { makeProgram } from "../../../src/tensor/Program.ts"
+import { AdapterSettings, adapterOf } from "../../../src/methods/shared/adapterSettings.ts"
 import type { Teacher } from "../../../src/methods/shared/alignment/aligning.ts"
 import type { AlignmentSettings } from "../../../src/methods/shared/alignment/settings.ts"
 import { diffusionObjective, DiffusionSettings } from "../../../src/methods/shared/masks/objective.ts"
@@ -137,17 +138,7 @@ const livesUnderQlora = (layers: number): number => {
     ...dense,
     linear: {
       nf4: { blockSize: 64, doubleQuant: true, modules: "auto" },
-      adapter: {
-        targetModules: "auto",
-        r: 2,
-        alpha: 2,
-        rankStabilised: false,
-        dropout: 0,
-        dora: false,
-        rankPattern: {},
-        alphaPattern: {},
-        trainableTokens: []
-      }
+      adapter: adapterOf(Schema.decodeSync(AdapterSettings)({ r: 2, loraDropout: 0, trainMask: false }), 0)
     }
   }
   const objective = diffusionObjective(adapted, Schema.decodeSync(DiffusionSettings)({}), data(2), {
