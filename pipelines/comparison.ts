@@ -5,6 +5,7 @@ import { type Corpus, ProfileConfig } from "../src/config/profile.ts"
 import { ConfigError } from "../src/pipeline/ConfigError.ts"
 import * as Origin from "../src/pipeline/Origin.ts"
 import * as Pipeline from "../src/pipeline/Pipeline.ts"
+import { Sampling } from "../src/decoding/sampling.ts"
 import { quantisationFields } from "../src/config/quantisation.ts"
 import { snakeCase } from "../src/config/snakeKeys.ts"
 import { refusing } from "../src/config/refusing.ts"
@@ -18,6 +19,7 @@ import { taskMethods } from "../stages/evaluate/asking.ts"
 import { evaluateLikelihood, likelihoodMethods } from "../stages/evaluate-likelihood.ts"
 import { evaluateTexts, textsMethods } from "../stages/evaluate-texts.ts"
 import { examine, isExamined } from "../stages/examine.ts"
+import { referenceTexts } from "../stages/reference-texts.ts"
 import { exportPeft } from "../stages/export-peft.ts"
 import { quantize } from "../stages/quantize.ts"
 import { reportGrid } from "../stages/report-grid.ts"
@@ -127,10 +129,11 @@ export const compared =
       const rows = downloadDocuments.settings(fetched).source.endsWith(".parquet") ? documents : undefined
       return tokenize({ ...cut, corpus: downloadDocuments({ ...fetched, ...given({ rows }) }), tokenizer })
     }
-    const sequences = tokenized("corpus", {
+    const corpus = tokenized("corpus", {
       source: data.train_path,
       ...given({ documents: data.train_size, dataType: data.data_type, textKey: data.text_keys })
     })
+    const examples = profile.data.examples === undefined ? undefined : tokenized("examples", profile.data.examples)
     const heldOut = tokenized("held-out", profile.data.heldOut)
     const asked = Object.entries(profile.data.tasks ?? {}).map(([name, from]) => ({
       name,
@@ -148,7 +151,8 @@ export const compared =
         : downloadAdapter({ base: teacher, source: modelSource(model.adapter_path) })
     const teaching = makeTeaching({
       base: teacher,
-      sequences,
+      corpus,
+      ...given({ examples }),
       profile,
       modelOf: (reference, name) => downloadModel({ name, source: modelSource(reference) })
     })
@@ -188,7 +192,7 @@ export const compared =
         const ofLikelihood = measuring(evaluateLikelihood, likelihoodMethods, evaluate.likelihood)
         const ofTexts = measuring(evaluateTexts, textsMethods, evaluate.texts)
         const likelihood = evaluateLikelihood(Origin.overlay(ofLikelihood, { model: student, heldOut }))
-        const texts = evaluateTexts(Origin.overlay(ofTexts, { model: student, teacher, heldOut, corpus: sequences }))
+        const texts = evaluateTexts(Origin.overlay(ofTexts, { model: student, teacher, heldOut, corpus }))
         const scores = asked.map(({ ask, dataset, name: task }) => {
           const ofTask = measuring(ask, taskMethods(), evaluate.tasks?.[task])
           return [task, ask(Origin.overlay(ofTask, { model: student, dataset }))] as const
@@ -252,17 +256,27 @@ export const compared =
         texts: named(({ texts }) => texts),
         tasks: Object.fromEntries(all.flatMap(({ scores }) => scores)),
         teacher: Object.fromEntries(answered),
+        references: referenceTexts(Origin.overlay(beside(profile.evaluate?.texts), { teacher, heldOut, corpus })),
         benchmarks: named(({ speed }) => speed),
         models: named(({ student }) => student),
         logs: named(({ log }) => log),
         anchors: made.anchors,
         trajectories: made.trajectories,
-        sequences: { corpus: sequences, "held-out": heldOut, ...made.responses }
+        sequences: { corpus, ...given({ examples }), "held-out": heldOut, ...made.responses }
       })
     }
   }
 const firstLook =
   "A first look (--quick): shorter trainings on less data, and fewer measurements. It shows that everything works and what a report looks like; its numbers compare nothing."
+
+/** Of what is said of models' texts what bears on those that they are read beside: not how masks are revealed. */
+const beside = (texts: Settings = {}): Settings => {
+  const { decoding = {} } = texts
+  const ofMasks = Object.keys(decoding as Settings).filter(field => !Object.hasOwn(Sampling.fields, field))
+  return Origin.overlay(Origin.without(texts, ["decoding", "steps"]), {
+    decoding: Origin.without(decoding as Settings, ofMasks)
+  })
+}
 
 /** A stage that measures a model of some method. */
 interface Measuring {

@@ -9,6 +9,7 @@ import type { Ref } from "../src/pipeline/Artifact.ts"
 import { ConfigError } from "../src/pipeline/ConfigError.ts"
 import * as Origin from "../src/pipeline/Origin.ts"
 import { anchor } from "../stages/anchor.ts"
+import { concatenate } from "../stages/concatenate.ts"
 import { decodeResponses } from "../stages/decode-responses.ts"
 import { trajectories } from "../stages/trajectories.ts"
 import { follows } from "./follows.ts"
@@ -30,7 +31,9 @@ export interface Student {
 
 export interface TeachingOptions {
   readonly base: Ref<typeof ModelFiles>
-  readonly sequences: Ref<typeof TokenSequences>
+  readonly corpus: Ref<typeof TokenSequences>
+  /** Trained on beside the corpus; where there are some, a teacher's own responses are to their prompts alone. */
+  readonly examples?: Ref<typeof TokenSequences>
   readonly profile: Pick<ProfileConfig, "trajectories" | "responses">
   /** A model that a row names, under a name of its own. */
   readonly modelOf: (reference: string, name: string) => Ref<typeof ModelFiles>
@@ -47,7 +50,12 @@ interface Teacher {
 /** The teacher that is the base of all rows. */
 const ofBase = "base"
 
-export const makeTeaching = ({ base, modelOf, profile, sequences: data }: TeachingOptions) => {
+export const makeTeaching = ({ base, corpus, examples, modelOf, profile }: TeachingOptions) => {
+  const together = new Map<string, Ref<typeof TokenSequences>>()
+  /** The corpus with some examples, where these are not all there is. */
+  const beside = (name: string, own: Ref<typeof TokenSequences>) =>
+    examples === undefined ? own : once(together, name, () => concatenate({ name, parts: { corpus, examples: own } }))
+  const data = beside("data", examples ?? corpus)
   const anchors = new Map<string, Ref<typeof Anchors>>()
   const orders = new Map<string, Ref<typeof Trajectories>>()
   const responses = new Map<string, ReturnType<typeof decodeResponses>>()
@@ -71,7 +79,7 @@ export const makeTeaching = ({ base, modelOf, profile, sequences: data }: Teachi
 
   const responsesOf = ({ model, name }: Teacher) =>
     once(responses, name, () =>
-      decodeResponses(Origin.overlay(profile.responses ?? {}, { name, teacher: model, sequences: data }))
+      decodeResponses(Origin.overlay(profile.responses ?? {}, { name, teacher: model, sequences: examples ?? corpus }))
     )
 
   const ordersOf = (
@@ -98,7 +106,7 @@ export const makeTeaching = ({ base, modelOf, profile, sequences: data }: Teachi
       const own = response === "own"
       const teacher = teacherOf(own || mode !== "none" ? reference : ofBase, student)
       const decoded = own ? responsesOf(teacher) : undefined
-      const sequences = decoded?.sequences ?? data
+      const sequences = decoded === undefined ? data : beside(`own-${teacher.name}`, decoded.sequences)
       return {
         sequences,
         ...(aligned ? { anchors: anchorsOf(sequences, own ? teacher.name : undefined) } : {}),

@@ -11,7 +11,15 @@ import { initialise } from "../src/models/parameters.ts"
 import * as Artifact from "../src/pipeline/Artifact.ts"
 import * as Stage from "../src/pipeline/Stage.ts"
 import { asStageError, permanent } from "../src/pipeline/StageError.ts"
-import { languageModel, trainModel, trainNames, TrainSettings, wholeMicroBatches } from "../src/training/model.ts"
+import { supervisedIn } from "../src/training/labels.ts"
+import {
+  languageModel,
+  oneLength,
+  trainModel,
+  trainNames,
+  TrainSettings,
+  wholeMicroBatches
+} from "../src/training/model.ts"
 import { causalObjective } from "../src/methods/causal/objective.ts"
 import { ModelFiles, Tokenizer, TokenSequences, TrainingLog } from "../src/artifacts/kinds.ts"
 
@@ -27,7 +35,7 @@ export const PretrainSettings = Schema.Struct({
       })
     )
   ),
-  train: snakeKeys(TrainSettings, trainNames).check(consistent(wholeMicroBatches))
+  train: snakeKeys(TrainSettings, trainNames).check(consistent(wholeMicroBatches, oneLength))
 })
 
 export const pretrain = Stage.make("pretrain", {
@@ -64,6 +72,7 @@ export const pretrain = Stage.make("pretrain", {
       ...Array.from({ length: repeats ?? 1 }, () => problems).flat()
     ]
     const sequences = learnt.map(({ ids }) => ids)
+    const supervised = learnt.map(({ lossMask }) => lossMask)
     const heldOut = (yield* allSequences(inputs.heldOut)).map(({ ids }) => ids)
     yield* trainModel(context, {
       ...languageModel(config),
@@ -76,11 +85,15 @@ export const pretrain = Stage.make("pretrain", {
           epochs,
           microBatchRows,
           sequences,
-          supervised: learnt.map(({ lossMask }) => lossMask),
+          supervised,
           length,
           pad: tokenizer.padId,
           averaging: settings.averaging
         }),
+      labelled:
+        ({ epochs }) =>
+        step =>
+          supervisedIn(epochs.rows(step), supervised, { capacity: length }),
       evaluation: (engine, trained, rows) =>
         Effect.map(
           makeCausalEvaluator(engine, config, trained, { rows, length, pad: tokenizer.padId }),

@@ -6,7 +6,7 @@ import * as Stage from "../src/pipeline/Stage.ts"
 import { permanent } from "../src/pipeline/StageError.ts"
 import { gridMarkdown } from "../src/report/gridMarkdown.ts"
 import { gridJson, makeGridReport } from "../src/report/gridReport.ts"
-import { readCached, readRun, readScores, runOf } from "../src/report/readRuns.ts"
+import { readCached, readReferences, readRun, readScores, runOf } from "../src/report/readRuns.ts"
 import type { Cached, GridRow } from "../src/report/rows.ts"
 import {
   Anchors,
@@ -14,6 +14,7 @@ import {
   JudgedTexts,
   Likelihood,
   ModelFiles,
+  ReferenceTexts,
   Report,
   TaskScore,
   TokenSequences,
@@ -43,6 +44,8 @@ export const reportGrid = Stage.make("report-grid", {
     tasks: Artifact.named(TaskScore),
     /** What the teacher answers, token by token. */
     teacher: Artifact.named(TaskScore),
+    /** What texts are read beside. */
+    references: Artifact.optional(ReferenceTexts),
     benchmarks: Artifact.named(Benchmark),
     models: Artifact.named(ModelFiles),
     logs: Artifact.named(TrainingLog),
@@ -62,10 +65,8 @@ export const reportGrid = Stage.make("report-grid", {
     baseline: Schema.String,
     /** Whether rows are compared: differences, intervals, verdicts */
     compare: setting(Schema.Boolean, true),
-    /** Denoising steps of the texts in the table */
-    textSteps: setting(PositiveInt, 64),
-    /** Denoising steps of the speed in the table */
-    speedSteps: setting(PositiveInt, 8),
+    /** Denoising steps of the texts, and of their speed, in the tables */
+    steps: setting(PositiveInt, 8),
     /** Of the bootstrap's draws */
     seed: setting(Schema.Int, 0)
   }),
@@ -73,7 +74,7 @@ export const reportGrid = Stage.make("report-grid", {
   resources: { cpus: 1, memoryMiB: 512 },
   run: Effect.fn("report-grid")(function* ({ inputs, metric, outputs, parameters }) {
     const { baseline: baselineName, rows: declared, ...settings } = parameters
-    const { anchors, sequences, teacher, trajectories, ...sources } = inputs
+    const { anchors, references, sequences, teacher, trajectories, ...sources } = inputs
     const names = new Set(declared.flatMap(({ name, runs }) => runs ?? [name]))
     for (const [port, given] of Object.entries(sources)) {
       const unnamed = Object.keys(given).filter(name => !names.has(runOf(name)))
@@ -105,7 +106,8 @@ export const reportGrid = Stage.make("report-grid", {
       ...(yield* Effect.forEach(Object.entries(anchors), ([name, set]) => readCached(name, Anchors, set))),
       ...(yield* Effect.forEach(Object.entries(trajectories), ([name, set]) => readCached(name, Trajectories, set)))
     ]
-    const found = makeGridReport(rows, baseline, cached, settings, yield* readScores(teacher))
+    const beside = references === undefined ? {} : { references: yield* readReferences(references) }
+    const found = makeGridReport(rows, baseline, cached, settings, { ...beside, teacher: yield* readScores(teacher) })
     const columns = found.grid.columns.map(({ id }) => id)
     for (const { name, notApplicable } of rows)
       for (const id of Object.keys(notApplicable))

@@ -112,6 +112,11 @@ export const JudgedTexts = Artifact.kind("judged-texts", {
   })
 })
 
+/** `references.json`: what texts of models are read beside, and what the same judges say of it. */
+export const ReferenceTexts = Artifact.kind("reference-texts", {
+  metadata: Schema.Struct({ texts: Count })
+})
+
 /** `score.json`: how many problems of a task a model solved. */
 export const TaskScore = Artifact.kind("task-score", {
   summary: ["exact", "problems"],

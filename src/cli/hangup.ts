@@ -40,6 +40,7 @@ const byNohup = (): boolean => {
  * our session, up to the first that neither is Node nor was started by it.
  */
 const byShell = (): boolean => {
+  if (processOf(process.pid)?.leads === true) return false
   let shell = processOf(process.ppid)
   while (shell !== undefined && !shell.ignores && !shell.leads) {
     const above = processOf(shell.parent)

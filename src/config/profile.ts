@@ -56,6 +56,8 @@ export const ProfileConfig = Schema.Struct({
   data: Schema.Struct({
     /** What all rows are evaluated on; disjoint from what they are trained on. */
     heldOut: Corpus,
+    /** What all rows are trained on beside the documents: problems of the tasks with their responses, say. What is written in a teacher's own words are these alone, where there are some. */
+    examples: Schema.optionalKey(Corpus),
     /** The problems of each task that all rows are asked: rows as the task reads them. */
     tasks: Schema.optionalKey(Schema.Record(Schema.String, Source)),
     tokenizer: Source

@@ -1,13 +1,24 @@
 /** How varied texts are: what a low perplexity alone does not tell, since the likeliest texts repeat themselves. */
 
-export interface Diversity {
-  /** Share of different tokens among all tokens of the texts together, and of different pairs among all pairs (Li et al. 2016). */
-  readonly distinct1: number
-  readonly distinct2: number
-  /** Share of a text's runs of four tokens that occurred before in it, on average over texts (Welleck et al. 2020, seq-rep-4). */
+/** Of one text among others. */
+export interface Variety {
+  /** Pairs of neighbouring tokens. */
+  readonly pairs: number
+  /** Different tokens, and different pairs, that no other text has. */
+  readonly ownTokens: number
+  readonly ownPairs: number
+  /** Share of its runs of four tokens that occurred before in it (Welleck et al. 2020, seq-rep-4). */
   readonly repetition: number
-  /** Entropy of the tokens' frequencies in a text, nats, on average over texts. */
+  /** Entropy of its tokens' frequencies, nats. */
   readonly entropy: number
+}
+
+export interface Diversity {
+  /** Different tokens of all texts together, and different pairs: shares of all are distinct-1 and distinct-2 (Li et al. 2016). */
+  readonly distinctTokens: number
+  readonly distinctPairs: number
+  /** In the order of the texts. */
+  readonly texts: ReadonlyArray<Variety>
 }
 
 const runs = (text: ArrayLike<number>, n: number): ReadonlyArray<string> =>
@@ -15,28 +26,31 @@ const runs = (text: ArrayLike<number>, n: number): ReadonlyArray<string> =>
     Array.from({ length: n }, (_token, j) => text[i + j]).join(" ")
   )
 
-const distinct = (texts: ReadonlyArray<ArrayLike<number>>, n: number): number => {
-  const all = texts.flatMap(text => runs(text, n))
-  return all.length === 0 ? 0 : new Set(all).size / all.length
+/** What is different in texts: of all together, and in each what no other has. */
+const different = (texts: ReadonlyArray<ArrayLike<number>>, n: number) => {
+  const sets = texts.map(text => new Set(runs(text, n)))
+  const holders = new Map<string, number>()
+  for (const set of sets) for (const run of set) holders.set(run, (holders.get(run) ?? 0) + 1)
+  return { all: holders.size, own: sets.map(set => [...set].filter(run => holders.get(run) === 1).length) }
 }
 
-const mean = (values: ReadonlyArray<number>): number =>
-  values.length === 0 ? 0 : values.reduce((sum, value) => sum + value, 0) / values.length
-
-export const diversity = (texts: ReadonlyArray<ArrayLike<number>>): Diversity => ({
-  distinct1: distinct(texts, 1),
-  distinct2: distinct(texts, 2),
-  repetition: mean(
-    texts.map(text => {
-      const all = runs(text, 4)
-      return all.length === 0 ? 0 : 1 - new Set(all).size / all.length
-    })
-  ),
-  entropy: mean(
-    texts.map(text => {
+export const diversity = (texts: ReadonlyArray<ArrayLike<number>>): Diversity => {
+  const [tokens, pairs] = [different(texts, 1), different(texts, 2)]
+  return {
+    distinctTokens: tokens.all,
+    distinctPairs: pairs.all,
+    texts: texts.map((text, i) => {
+      const fours = runs(text, 4)
       const counts = new Map<number, number>()
       for (const token of Array.from(text)) counts.set(token, (counts.get(token) ?? 0) + 1)
-      return [...counts.values()].reduce((sum, count) => sum - (count / text.length) * Math.log(count / text.length), 0)
+      const shares = [...counts.values()].map(count => count / text.length)
+      return {
+        pairs: Math.max(0, text.length - 1),
+        ownTokens: tokens.own[i]!,
+        ownPairs: pairs.own[i]!,
+        repetition: fours.length === 0 ? 0 : 1 - new Set(fours).size / fours.length,
+        entropy: shares.reduce((sum, share) => sum - share * Math.log(share), 0)
+      }
     })
-  )
-})
+  }
+}

@@ -4,30 +4,43 @@ import { Count } from "../config/setting.ts"
 
 const Finite = Schema.Finite
 
-/** Judges and diversity of some texts. */
-export const TextQuality = Schema.Struct({
-  /** Of the new tokens, under the autoregressive teacher, and under an n-gram model that never saw a neural one. */
-  teacherPerplexity: Finite,
-  ngramPerplexity: Finite,
-  /** Shares of distinct tokens and pairs among all of them. */
-  distinct1: Finite,
-  distinct2: Finite,
-  /** Share of runs of four tokens that occurred before in their text. */
+/** What is known of one of some texts. */
+export const ScoredText = Schema.Struct({
+  /** New tokens up to and with the end of text. */
+  tokens: Count,
+  /** Their negative log-likelihood under the autoregressive teacher, and under an n-gram model that never saw a neural one. */
+  teacherNats: Finite,
+  ngramNats: Finite,
+  /** See src/evaluation/diversity.ts. */
+  pairs: Count,
+  ownTokens: Count,
+  ownPairs: Count,
   repetition: Finite,
-  /** Of the tokens' frequencies in a text, nats. */
   entropy: Finite
 })
-export type TextQuality = typeof TextQuality.Type
+export type ScoredText = typeof ScoredText.Type
 
-/** Texts made in some number of denoising steps. */
+/** Some texts behind the same prompts, and what judges say of them. */
+export const ScoredTexts = Schema.Struct({
+  distinctTokens: Count,
+  distinctPairs: Count,
+  /** In the order of the prompts. */
+  texts: Schema.NonEmptyArray(ScoredText)
+})
+export type ScoredTexts = typeof ScoredTexts.Type
+
+/** The first of some texts. */
+const sample = Schema.Struct({ prompt: Schema.String, text: Schema.String })
+
+/** Texts made in some number of steps. */
 export const Generation = Schema.Struct({
   /** Steps that were allowed, and forward passes that were made. */
   steps: Count,
   forwards: Count,
   /** Tokens of each text. */
   newTokens: Count,
-  ...TextQuality.fields,
-  sample: Schema.Struct({ prompt: Schema.String, text: Schema.String })
+  ...ScoredTexts.fields,
+  sample
 })
 export type Generation = typeof Generation.Type
 
@@ -66,11 +79,22 @@ export type LikelihoodResult = typeof LikelihoodResult.Type
 export const TextsResult = Schema.Struct({
   weights,
   /** In the order of steps. */
-  generations: Schema.Array(Generation),
-  /** The true continuations under the same judges. */
-  reference: TextQuality
+  generations: Schema.Array(Generation)
 })
 export type TextsResult = typeof TextsResult.Type
+
+/** What the texts of models are read beside: behind the same prompts, under the same judges. */
+export const ReferenceTexts = Schema.Struct({
+  /** Of the teacher. */
+  weights,
+  /** The true continuations. */
+  heldOut: ScoredTexts,
+  /** The teacher's own texts, token by token. */
+  teacher: Schema.Struct({ ...ScoredTexts.fields, sample }),
+  /** Tokens drawn one by one as often as they occur in the corpus. */
+  unigram: ScoredTexts
+})
+export type ReferenceTexts = typeof ReferenceTexts.Type
 
 /** How a response does: `missing` where it gives no answer in the expected form. */
 export const Outcome = Schema.Literals(["right", "wrong", "missing"])

@@ -1,11 +1,10 @@
 /** What texts are worth: under the autoregressive teacher, under an n-gram model that shares nothing with it, and by how varied they are. */
-import { Effect } from "effect"
+import { Array as Arr, Effect } from "effect"
 import type { EngineError } from "../engines/Engine.ts"
-import { perplexity } from "./causal.ts"
 import { diversity } from "./diversity.ts"
 import type { NgramModel } from "./ngram.ts"
 import { type RowLosses, sequenceLosses } from "./sequenceLosses.ts"
-import type { TextQuality } from "./results.ts"
+import type { ScoredTexts } from "./results.ts"
 
 /** Losses are the teacher's; rows are at least as long as the longest text. */
 export interface Judges extends Omit<RowLosses, "pad"> {
@@ -14,33 +13,34 @@ export interface Judges extends Omit<RowLosses, "pad"> {
 }
 
 /**
- * Judges the continuations of prompts of `promptTokens` tokens, up to and with the first end of text; what a model wrote behind it is no text. Perplexities are over all of
- * their tokens together.
+ * Judges the continuations of prompts of `promptTokens` tokens, up to and with the first end of text; what a model wrote behind it is no text.
  */
-export const textQuality = (
+export const scoreTexts = (
   judges: Judges,
-  texts: ReadonlyArray<Int32Array>,
+  texts: Arr.NonEmptyReadonlyArray<Int32Array>,
   promptTokens: number
-): Effect.Effect<TextQuality, EngineError> =>
+): Effect.Effect<ScoredTexts, EngineError> =>
   Effect.gen(function* () {
     const { eos, ngram } = judges
-    const cut = texts.map(ids => {
+    const cut = Arr.map(texts, ids => {
       const end = ids.indexOf(eos, promptTokens)
       return end < 0 ? ids : ids.subarray(0, end + 1)
     })
-    let [nats, ngramNats, tokens] = [0, 0, 0]
+    const teacherNats = texts.map(() => 0)
     // Each in a row of its own.
     const alone = cut.map((_, text) => [text])
-    yield* sequenceLosses({ ...judges, pad: 0 }, cut, alone, losses => {
-      for (const value of losses.subarray(promptTokens - 1)) nats += value
+    yield* sequenceLosses({ ...judges, pad: 0 }, cut, alone, (losses, text) => {
+      for (const value of losses.subarray(promptTokens - 1)) teacherNats[text]! += value
     })
-    for (const ids of cut) {
-      ngramNats -= ngram.logLikelihood([...ids], promptTokens)
-      tokens += ids.length - promptTokens
-    }
+    const { distinctPairs, distinctTokens, texts: varieties } = diversity(cut.map(ids => ids.subarray(promptTokens)))
     return {
-      teacherPerplexity: perplexity({ nats, tokens }),
-      ngramPerplexity: perplexity({ nats: ngramNats, tokens }),
-      ...diversity(cut.map(ids => ids.subarray(promptTokens)))
+      distinctTokens,
+      distinctPairs,
+      texts: Arr.map(cut, (ids, i) => ({
+        tokens: ids.length - promptTokens,
+        teacherNats: teacherNats[i]!,
+        ngramNats: -ngram.logLikelihood([...ids], promptTokens),
+        ...varieties[i]!
+      }))
     }
   })

@@ -1,4 +1,4 @@
-/** Rows at equal tokens and at equal compute: what their trainings measured of themselves on the way. */
+/** Rows at equal labels and at equal compute: what their trainings measured of themselves on the way. */
 import { quantile } from "../evaluation/timing.ts"
 import { count } from "../pipeline/units.ts"
 import { computeMeasure } from "../training/measures.ts"
@@ -157,13 +157,19 @@ export const equalComputeColumns = (budget: Budget | undefined): ReadonlyArray<C
   ]
 }
 
-const tokensOf = ({ runs }: GridRow): ReadonlyArray<number | undefined> =>
-  runs.map(({ model }) => model?.content.training.tokens)
+const labelsOf = ({ runs }: GridRow): ReadonlyArray<number | undefined> =>
+  runs.map(({ model }) => model?.content.training.labelled)
 
-/** Whether a row's trainings read other numbers of tokens than the baseline's. False of what was not trained. */
-export const readsOtherTokens = (row: GridRow, baseline: GridRow): boolean => {
-  const [own, others] = [tokensOf(row), tokensOf(baseline)]
-  return own.some((tokens, r) => tokens !== undefined && others[r] !== undefined && tokens !== others[r])
+/** Numbers of labelled tokens count as equal up to this share: a training ends with a whole step. */
+const equalShare = 0.02
+
+/** Whether a row's trainings predicted other numbers of labelled tokens than the baseline's. False of what was not trained. */
+export const hasOtherLabels = (row: GridRow, baseline: GridRow): boolean => {
+  const [own, others] = [labelsOf(row), labelsOf(baseline)]
+  return own.some((labels, r) => {
+    const other = others[r]
+    return labels !== undefined && other !== undefined && Math.abs(labels - other) > equalShare * other
+  })
 }
 
 /** What can be said of tokens and compute, in sentences. */
@@ -173,17 +179,17 @@ export const budgetTexts = (
   budget: Budget | undefined
 ): ReadonlyArray<string> => {
   const numbers = (row: GridRow) =>
-    [...new Set(tokensOf(row).filter(tokens => tokens !== undefined))].map(count).join(", ")
-  const others = rows.filter(row => readsOtherTokens(row, baseline)).map(row => `${row.label} ${numbers(row)}`)
+    [...new Set(labelsOf(row).filter(labels => labels !== undefined))].map(count).join(", ")
+  const others = rows.filter(row => hasOtherLabels(row, baseline)).map(row => `${row.label} ${numbers(row)}`)
   return [
     ...(numbers(baseline) === "" || rows.length === 1
       ? []
       : others.length === 0
         ? [
-            `All rows were trained on the same number of tokens (${numbers(baseline)}): the tables compare them at equal tokens.`
+            `All rows were trained on the same number of labelled tokens (${numbers(baseline)}, those whose prediction counts in the loss): the tables compare them at equal labels.`
           ]
         : [
-            `Tokens differ: ${baseline.label} read ${numbers(baseline)}, but ${others.join("; ")}. The tables do not compare these rows at equal tokens.`
+            `Labelled tokens, those whose prediction counts in the loss, differ: ${baseline.label} was trained on ${numbers(baseline)}, but ${others.join("; ")}. The tables do not compare these rows at equal labels.`
           ]),
     ...(budget === undefined
       ? []

@@ -1,5 +1,5 @@
 /** What a column of the grid is: how it is measured on a row, and how it is written. */
-import type { TextQuality } from "../evaluation/results.ts"
+import type { ScoredTexts } from "../evaluation/results.ts"
 import { mean } from "./lines.ts"
 import type { GridRow, Run } from "./rows.ts"
 import { greatest, least } from "../pipeline/lists.ts"
@@ -18,8 +18,14 @@ export interface Column {
   readonly label: string
   readonly format: (value: number) => string
   readonly figure: (row: GridRow) => Figure
-  /** The same of the held-out text's true continuations. */
-  readonly reference?: (reference: TextQuality) => number
+  /** The same of what the rows are read beside; undefined: nothing stands there. */
+  readonly reference?: (reference: Reference) => Figure | undefined
+}
+
+/** What the rows are read beside, a line of its own. */
+export interface Reference {
+  readonly label: string
+  readonly texts?: ScoredTexts
 }
 
 export const absent = (why: string): Figure => ({ absent: why })

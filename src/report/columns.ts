@@ -1,24 +1,17 @@
 /** The columns of the grid. */
 import { count } from "../pipeline/units.ts"
-import {
-  type Answers,
-  type LikelihoodResult,
-  rightOf,
-  slowest,
-  type TextQuality,
-  type Timing
-} from "../evaluation/results.ts"
+import { type Answers, type LikelihoodResult, rightOf, slowest, type Timing } from "../evaluation/results.ts"
 import { haveATable, type TeacherScores } from "./answers.ts"
-import { type Budget, computeColumn, equalComputeColumns, readsOtherTokens } from "./budgets.ts"
+import { type Budget, computeColumn, equalComputeColumns, hasOtherLabels } from "./budgets.ts"
 import { absent, type Column, type Figure, type Group, noBound, noLikelihood, ofRuns, whyNoBound } from "./column.ts"
 import { fixed, percent, significant } from "./format.ts"
 import { everyNumber, generationAt, type GridRow, type Run, taskNames, timingAt } from "./rows.ts"
 import { bootstrap, type Resampler, wilson } from "./statistics.ts"
+import { qualities, qualityFigure } from "./textColumns.ts"
 
 export interface ColumnSettings {
-  /** Numbers of denoising steps at which texts and speed are shown. */
-  readonly textSteps: number
-  readonly speedSteps: number
+  /** Number of denoising steps at which texts and their speed are shown. */
+  readonly steps: number
   readonly resampler: Resampler
   readonly baseline: GridRow
   readonly teacher: TeacherScores
@@ -32,7 +25,7 @@ export const gridColumns = (rows: ReadonlyArray<GridRow>, settings: ColumnSettin
   ...heldOut(rows, settings.resampler),
   ...equalComputeColumns(settings.budget),
   ...generated(rows, settings),
-  ...decoding(settings.speedSteps)
+  ...decoding(settings.steps)
 ]
 
 /** Columns of a group, each a figure of every run. */
@@ -47,24 +40,28 @@ const columnsOf =
   })
 
 const trained =
-  (id: "tokens" | "trainedParameters" | "parameters" | "step") =>
+  (id: "tokens" | "labelled" | "trainedParameters" | "parameters" | "step") =>
   (run: Run): Figure =>
     run.model === undefined ? absent("nothing was trained for this row") : { value: run.model.content.training[id] }
 
 const training = (baseline: GridRow): ReadonlyArray<Column> => {
   const column = columnsOf("training")
-  const tokens = column("tokens", "tokens", count, trained("tokens"))
+  const labelled = column("labelledTokens", "labelled tokens", count, trained("labelled"))
   return [
     column("trainedParameters", "trained parameters", count, trained("trainedParameters")),
     column("parameters", "of all", count, trained("parameters")),
     column("steps", "steps", count, trained("step")),
+    column("tokens", "tokens", count, trained("tokens")),
     {
-      ...tokens,
+      ...labelled,
       figure: row => {
-        const figure = tokens.figure(row)
-        return "absent" in figure || !readsOtherTokens(row, baseline)
+        const figure = labelled.figure(row)
+        return "absent" in figure || !hasOtherLabels(row, baseline)
           ? figure
-          : { ...figure, note: `not at equal tokens: ${baseline.label} read another number` }
+          : {
+              ...figure,
+              note: `not at equal labels: ${baseline.label} was trained on another number of labelled tokens`
+            }
       }
     }
   ]
@@ -144,22 +141,29 @@ const shareFigure = (answers: Answers): Figure => {
 
 const generated = (
   rows: ReadonlyArray<GridRow>,
-  { teacher, textSteps: steps }: Pick<ColumnSettings, "teacher" | "textSteps">
+  { resampler, steps, teacher }: Pick<ColumnSettings, "resampler" | "steps" | "teacher">
 ): ReadonlyArray<Column> => {
   const column = columnsOf("generated text")
-  const quality = (id: keyof TextQuality, label: string, format: (value: number) => string): Column => ({
-    ...column(id, label, format, run => {
-      const generation = generationAt(run, steps)
-      return generation === undefined ? absent(`no texts were made in ${steps} steps`) : { value: generation[id] }
-    }),
-    reference: reference => reference[id]
-  })
+  const tokens = rows.flatMap(({ runs }) => runs.flatMap(run => generationAt(run, steps)?.newTokens ?? []))[0]
   return [
-    quality("teacherPerplexity", "perplexity: teacher", significant),
-    quality("ngramPerplexity", "n-gram", significant),
-    quality("distinct2", "distinct-2", fixed(3)),
-    quality("repetition", "repetition", fixed(3)),
-    quality("entropy", "entropy, nats", fixed(2)),
+    ...qualities.map((quality): Column => ({
+      id: quality.id,
+      group: "generated text",
+      label: quality.label,
+      format: quality.format,
+      figure: ({ runs }) => {
+        const all = runs.map(run => generationAt(run, steps))
+        return all.some(each => each === undefined)
+          ? absent(`no texts were made in ${steps} steps`)
+          : qualityFigure(
+              quality,
+              all.map(each => each!),
+              resampler
+            )
+      },
+      reference: ({ texts }) => (texts === undefined ? undefined : qualityFigure(quality, [texts], resampler))
+    })),
+    ...speed(column, steps, tokens),
     ...(haveATable(rows, teacher) ? [] : taskNames(rows)).map(name =>
       column(`exactMatch.${name}`, `exact match, ${name}`, percent, ({ tasks }) => {
         const found = tasks.find(({ content }) => content.task === name)?.content
@@ -169,26 +173,57 @@ const generated = (
   ]
 }
 
+const timed =
+  (steps: number, figure: (timing: Timing) => Figure) =>
+  (run: Run): Figure => {
+    const timing = timingAt(run, steps)
+    return timing === undefined ? absent(`decoding in ${steps} steps was not timed`) : figure(timing)
+  }
+
+/** The speed of texts, of so many tokens where some were judged. Brackets are the 10th and the 90th percentile of the calls. */
+const speed = (
+  column: ReturnType<typeof columnsOf>,
+  steps: number,
+  tokens: number | undefined
+): ReadonlyArray<Column> => {
+  const of = (figure: (timing: Timing) => Figure) =>
+    timed(steps, timing => {
+      const found = figure(timing)
+      return "absent" in found || tokens === undefined || timing.newTokens === tokens
+        ? found
+        : { ...found, note: `timed on texts of ${count(timing.newTokens)} tokens, judged on ${count(tokens)}` }
+    })
+  return [
+    column(
+      "tokensPerForward",
+      "tokens/forward",
+      significant,
+      of(({ tokensPerForward }) => ({ value: tokensPerForward }))
+    ),
+    column(
+      "tokensPerSecond",
+      "tok/s",
+      significant,
+      of(({ median, p10, p90, tokensPerSecond: value }) => ({
+        value,
+        low: (value * median) / p90,
+        high: (value * median) / p10
+      }))
+    )
+  ]
+}
+
 const decoding = (steps: number): ReadonlyArray<Column> => {
   const column = columnsOf("decoding")
-  const timed =
-    (figure: (timing: Timing) => Figure) =>
-    (run: Run): Figure => {
-      const timing = timingAt(run, steps)
-      return timing === undefined ? absent(`decoding in ${steps} steps was not timed`) : figure(timing)
-    }
-  const speed = (id: "tokensPerSecond" | "usefulTokensPerSecond" | "tokensPerForward" | "shareOfPeak") =>
-    timed(timing => ({ value: timing[id] }))
-  const perForward = timed(({ forwards, msPerForward, p10, p90 }) => ({
+  const speed = (id: "usefulTokensPerSecond" | "shareOfPeak") => timed(steps, timing => ({ value: timing[id] }))
+  const perForward = timed(steps, ({ forwards, msPerForward, p10, p90 }) => ({
     value: msPerForward,
     low: p10 / forwards,
     high: p90 / forwards
   }))
   return [
-    column("tokensPerSecond", "tok/s", significant, speed("tokensPerSecond")),
-    column("usefulTokensPerSecond", "useful tok/s", significant, speed("usefulTokensPerSecond")),
     column("msPerForward", "ms/forward", significant, perForward),
-    column("tokensPerForward", "tokens/forward", significant, speed("tokensPerForward")),
+    column("usefulTokensPerSecond", "useful tok/s", significant, speed("usefulTokensPerSecond")),
     column(
       "peakMiB",
       "peak memory, MiB",

@@ -1,5 +1,6 @@
 /** The charts of the grid: training, texts and speed, a line for each row. */
-import { type Answers, type TextQuality, tokensPerForward } from "../evaluation/results.ts"
+import { type Answers, type ReferenceTexts, tokensPerForward } from "../evaluation/results.ts"
+import { textQuality } from "../evaluation/textQuality.ts"
 import { answersOf, shareOf, type TeacherScores } from "./answers.ts"
 import { lineChart, type Series } from "./charts.ts"
 import { spent } from "./budgets.ts"
@@ -95,22 +96,22 @@ const qualities = [
 ] as const
 
 /** Judges and diversity by denoising steps; dashed: the held-out text's true continuations. */
-export const textFigures = (rows: ReadonlyArray<GridRow>, reference?: TextQuality): ReadonlyArray<Chart> =>
+export const textFigures = (rows: ReadonlyArray<GridRow>, references?: ReferenceTexts): ReadonlyArray<Chart> =>
   qualities.flatMap(([quality, caption, doublings]) => {
     const series = linesOf(
       rows,
-      run => (run.texts?.content.generations ?? []).map(each => [each.steps, each[quality]] as const),
+      run => (run.texts?.content.generations ?? []).map(each => [each.steps, textQuality(each)[quality]] as const),
       () => ({ marks: true })
     )
     if (series.length === 0) return []
     const xs = series.flatMap(({ points }) => points.map(([x]) => x))
     const truth: ReadonlyArray<Series> =
-      reference === undefined
+      references === undefined
         ? []
         : [
             {
               row: "reference",
-              points: [least(xs), greatest(xs)].map(x => [x, reference[quality]] as const)
+              points: [least(xs), greatest(xs)].map(x => [x, textQuality(references.heldOut)[quality]] as const)
             }
           ]
     return [

@@ -1,6 +1,5 @@
 /** The grid as a table: the text of each cell, and footnotes for what does not exist and what must be known. */
-import type { TextQuality } from "../evaluation/results.ts"
-import { type Column, type Figure, type Group, groups } from "./column.ts"
+import { type Column, type Figure, type Group, groups, type Reference } from "./column.ts"
 import { interval } from "./format.ts"
 import type { GridRow } from "./rows.ts"
 
@@ -17,18 +16,18 @@ export interface Grid {
   readonly columns: ReadonlyArray<Column>
   readonly lines: ReadonlyArray<{
     readonly label: string
-    /** Left out of the line of the held-out text itself. */
+    /** Left out of the lines of references. */
     readonly row?: GridRow
     readonly cells: ReadonlyArray<Cell>
   }>
   readonly footnotes: ReadonlyArray<string>
 }
 
-/** `reference`: the held-out texts' true continuations under the same judges; they get a line of their own. */
+/** `references` stand below the rows. */
 export const makeGrid = (
   rows: ReadonlyArray<GridRow>,
   columns: ReadonlyArray<Column>,
-  reference?: TextQuality
+  references: ReadonlyArray<Reference> = []
 ): Grid => {
   const footnotes: Array<string> = []
   const footnote = (text: string): number => {
@@ -53,11 +52,14 @@ export const makeGrid = (
       return cell(column, why === undefined ? column.figure(row) : { absent: why })
     })
   }))
-  if (reference === undefined) return { columns, lines, footnotes }
-  const truth = columns.map((column): Cell =>
-    column.reference === undefined ? { text: "" } : cell(column, { value: column.reference(reference) })
-  )
-  return { columns, lines: [...lines, { label: "the held-out text itself", cells: truth }], footnotes }
+  const below = references.map(reference => ({
+    label: reference.label,
+    cells: columns.map((column): Cell => {
+      const figure = column.reference?.(reference)
+      return figure === undefined ? { text: "" } : cell(column, figure)
+    })
+  }))
+  return { columns, lines: [...lines, ...below], footnotes }
 }
 
 /** The columns of a group, with their places, and the lines that have something in it. */

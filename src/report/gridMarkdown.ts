@@ -9,14 +9,14 @@ import { markdownTable, plain } from "./markdown.ts"
 import { tieText } from "./ties.ts"
 
 /** Under what a group's numbers were measured. */
-export const groupTitle = (group: Group, { budget, settings: { speedSteps, textSteps } }: GridReport): string => {
+export const groupTitle = (group: Group, { budget, settings: { steps } }: GridReport): string => {
   switch (group) {
     case "equal compute":
       return `at equal compute${budget === undefined ? "" : `, ${significant(budget.teraflops)} TFLOP`}`
     case "generated text":
-      return `generated text, ${count(textSteps)} denoising steps`
+      return `generated text and its speed, ${count(steps)} denoising steps`
     case "decoding":
-      return `decoding, ${count(speedSteps)} denoising steps`
+      return `decoding, ${count(steps)} denoising steps`
     default:
       return group
   }

@@ -1,8 +1,9 @@
 /** The report on a grid of methods: everything that it says, before it is written as Markdown, as a page or as JSON. */
-import type { BenchmarkResult, TextQuality } from "../evaluation/results.ts"
+import type { BenchmarkResult, ReferenceTexts } from "../evaluation/results.ts"
 import { count } from "../pipeline/units.ts"
 import type { TeacherScores } from "./answers.ts"
 import { type Budget, budgetOf, budgetTexts } from "./budgets.ts"
+import type { Reference } from "./column.ts"
 import { gridColumns } from "./columns.ts"
 import { compare, type Comparison } from "./comparison.ts"
 import { type Grid, makeGrid } from "./grid.ts"
@@ -19,8 +20,8 @@ export interface ReportSettings {
   readonly compare: boolean
   /** Paragraphs below the title: what the reader must know. */
   readonly remarks: ReadonlyArray<string>
-  readonly textSteps: number
-  readonly speedSteps: number
+  /** Denoising steps of the texts, and of the speed, in the tables. */
+  readonly steps: number
   /** Of the bootstrap. */
   readonly seed: number
 }
@@ -29,7 +30,8 @@ export interface GridReport {
   readonly settings: ReportSettings
   readonly rows: ReadonlyArray<GridRow>
   readonly baseline: GridRow
-  readonly reference?: TextQuality
+  /** What texts are read beside. */
+  readonly references?: ReferenceTexts
   readonly grid: Grid
   /** Left out where rows cannot be compared at equal compute. */
   readonly budget?: Budget
@@ -44,30 +46,22 @@ export const makeGridReport = (
   baseline: GridRow,
   cached: ReadonlyArray<Cached>,
   settings: ReportSettings,
-  teacher: TeacherScores = []
+  { references, teacher = [] }: { readonly references?: ReferenceTexts; readonly teacher?: TeacherScores } = {}
 ): GridReport => {
   const resampler = makeResampler(settings.seed)
-  const reference = baseline.runs[0]!.texts?.content.reference
   const budget = budgetOf(rows)
   const known = budget === undefined ? {} : { budget }
   const shown = {
     ...settings,
-    textSteps: nearest(
-      settings.textSteps,
-      everyNumber(rows, run => stepsOf(run.texts?.content.generations))
-    ),
-    speedSteps: nearest(
-      settings.speedSteps,
-      everyNumber(rows, run => stepsOf(run.benchmark?.content.results))
-    )
+    steps: nearest(settings.steps, stepsOfTables(rows))
   }
   const columns = gridColumns(rows, { ...shown, ...known, resampler, baseline, teacher })
   return {
     settings: shown,
     rows,
     baseline,
-    ...(reference === undefined ? {} : { reference }),
-    grid: makeGrid(rows, columns, reference),
+    ...(references === undefined ? {} : { references }),
+    grid: makeGrid(rows, columns, references === undefined ? [] : linesOf(references)),
     ...known,
     comparisons: settings.compare ? compare(rows, baseline, resampler) : [],
     ties: ties(rows),
@@ -75,6 +69,20 @@ export const makeGridReport = (
     teacher
   }
 }
+
+/** Numbers of steps of which both texts and speed are known, or else one of them. */
+const stepsOfTables = (rows: ReadonlyArray<GridRow>): ReadonlyArray<number> => {
+  const judged = everyNumber(rows, run => stepsOf(run.texts?.content.generations))
+  const timed = everyNumber(rows, run => stepsOf(run.benchmark?.content.results))
+  const both = judged.filter(steps => timed.includes(steps))
+  return both.length > 0 ? both : [...judged, ...timed].toSorted((a, b) => a - b)
+}
+
+const linesOf = ({ heldOut, teacher, unigram }: ReferenceTexts): ReadonlyArray<Reference> => [
+  { label: "the teacher, token by token", texts: teacher },
+  { label: "the held-out text itself", texts: heldOut },
+  { label: "unigram", texts: unigram }
+]
 
 const stepsOf = (all: ReadonlyArray<{ readonly steps: number }> = []): ReadonlyArray<number> =>
   all.map(({ steps }) => steps)
@@ -153,7 +161,7 @@ export const gridJson = (report: GridReport): string => {
             }
           ]
     ),
-    reference: report.reference,
+    references: report.references,
     teacher: report.teacher.map(task => ({ digest: task.digest, ...task.content })),
     comparisons: comparisons.map(({ beside, difference, row, verdict }) => ({
       row: row.name,

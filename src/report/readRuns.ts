@@ -1,6 +1,6 @@
 /** Reads what was given for the rows of a grid, and holds every measurement to the weights that it names. */
 import { Effect, Schema, Stream } from "effect"
-import { BenchmarkResult, LikelihoodResult, TaskResult, TextsResult } from "../evaluation/results.ts"
+import { BenchmarkResult, LikelihoodResult, ReferenceTexts, TaskResult, TextsResult } from "../evaluation/results.ts"
 import type { Kind } from "../pipeline/Artifact.ts"
 import { canonical, short } from "../pipeline/Digest.ts"
 import type { ArtifactReader, ChunkReader } from "../pipeline/StageContext.ts"
@@ -81,6 +81,9 @@ const json =
     readResult(artifact, file, schema)
 
 const readScore = json("score.json", TaskResult)
+
+/** What texts are read beside. */
+export const readReferences = json("references.json", ReferenceTexts)
 
 /** Scores of a teacher, by task. */
 export const readScores = (scores: Named): Effect.Effect<TeacherScores, StageError> =>

@@ -132,3 +132,11 @@ export const wilson = (k: number, n: number): Interval => {
   const scale = 1 + z ** 2 / n
   return { low: Math.max(0, (middle - half) / scale), high: Math.min(1, (middle + half) / scale) }
 }
+
+/** 95 % interval around a statistic of n items by the jackknife (Efron 1981), `without`: the same without each of them. For what a bootstrap would bias: counts of what is different among them. */
+export const jackknife = (value: number, without: ReadonlyArray<number>): Interval => {
+  const n = without.length
+  const mean = without.reduce((sum, each) => sum + each, 0) / n
+  const deviation = Math.sqrt(((n - 1) / n) * without.reduce((sum, each) => sum + (each - mean) ** 2, 0))
+  return { low: value - z * deviation, high: value + z * deviation }
+}

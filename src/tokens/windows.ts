@@ -24,6 +24,15 @@ export const windowsOf = (lengths: ReadonlyArray<number>, { length }: WindowShap
     }))
   )
 
+/** Tokens of a piece that are learnt. */
+export const learntIn = (
+  { sequence, size, start }: Window,
+  sequences: ReadonlyArray<{ readonly lossMask: ArrayLike<number> }>
+): number => {
+  const { lossMask } = sequences[sequence]!
+  return Array.from({ length: size }, (_, i) => lossMask[start + i]!).reduce((sum, flag) => sum + flag, 0)
+}
+
 /** Rows of pieces, [rows, prompt + length]: the prompt padded on its left, the piece on its right. */
 export interface WindowArrays {
   readonly ids: Int32Array<ArrayBuffer>

@@ -28,6 +28,8 @@ export const TrainingState = Schema.Struct({
   skippedInARow: Schema.Int,
   skipped: Schema.Int,
   tokens: Schema.Int,
+  /** Those whose prediction counted in the loss. */
+  labelled: Schema.Int,
   /** Operations of all matrix products; see measures.ts. */
   flops: Schema.Finite,
   /** The objective's state, where it has one. */

@@ -130,6 +130,7 @@ export const train = <E>(
       skippedInARow: 0,
       skipped: 0,
       tokens: 0,
+      labelled: 0,
       flops: 0,
       ...(stateful === undefined ? {} : { memory: stateful.initial }),
       ...(firstScale === undefined ? {} : { lossScale: firstScale })
@@ -174,6 +175,7 @@ export const train = <E>(
         skippedInARow: updated || excused ? 0 : state.skippedInARow + 1,
         skipped: state.skipped + Number(!updated),
         tokens: state.tokens + amount.tokens,
+        labelled: state.labelled + amount.labelled,
         flops: state.flops + amount.computed,
         ...(lossScale === undefined ? {} : { lossScale: nextLossScale(lossScale, updated) })
       }

@@ -18,6 +18,7 @@ export const amounts = (microBatches: ReadonlyArray<MicroBatch>, computed: numbe
     microBatches.reduce((sum, microBatch) => sum + (microBatch[of] ?? otherwise), 0)
   return {
     tokens: total("tokens"),
+    labelled: microBatches.reduce((sum, { labelled, tokens }) => sum + (labelled ?? tokens), 0),
     flops: total("flops", computed),
     computed: computed * microBatches.length,
     sequences: total("sequences"),
@@ -52,8 +53,8 @@ export const updateMeasures = (
 
 export const workMeasures = (
   { rows, sequences, tokens }: ReturnType<typeof amounts>,
-  /** Since the beginning of the training: tokens that were read, and operations that were computed. */
-  since: { readonly tokens: number; readonly flops: number },
+  /** Since the beginning of the training: tokens that were read, those that were predicted, and operations that were computed. */
+  since: { readonly tokens: number; readonly labelled: number; readonly flops: number },
   pace: { readonly tokensPerSecond: number; readonly flopsPerSecond: number },
   /** Operations per second of a matrix product. */
   peak: number
@@ -63,6 +64,7 @@ export const workMeasures = (
     : { "training/avg_effective_len": tokens / rows, "training/avg_sample_seq_len": tokens / sequences }),
   "consume_tokens(M)": since.tokens / 1e6,
   "consume_tokens(B)": since.tokens / 1e9,
+  "consume_labelled_tokens(M)": since.labelled / 1e6,
   [computeMeasure]: since.flops / 1e12,
   "tokens_per_second(M)": pace.tokensPerSecond / 1e6,
   ...(pace.flopsPerSecond === 0

@@ -18,6 +18,7 @@ import type { ArtifactWriter, Progress, Slots } from "../pipeline/StageContext.t
 import { asStageError, permanent, StageError } from "../pipeline/StageError.ts"
 import { logFiles, type Scalars } from "./log.ts"
 import { type Observer, train, UpdateSettings } from "./loop.ts"
+import { stepsForLabels } from "./labels.ts"
 import type { Objective, ObjectiveState } from "./objective.ts"
 import { recordFile } from "./record.ts"
 
@@ -30,8 +31,13 @@ export const TrainSettings = Schema.Struct({
   microBatchSize: Schema.optionalKey(PositiveInt),
   /** Whether every token of a step weighs the same, or every micro-batch */
   averaging: setting(Schema.Literals(["tokens", "micro-batches"]), "tokens"),
-  /** How often all documents are read */
-  epochs: PositiveInt,
+  /** How often all documents are read. Either this or `labelled_tokens` */
+  epochs: Schema.optionalKey(PositiveInt),
+  /**
+   * Trains until the loss has predicted about so many tokens, in as many steps as that takes: methods that mask less, or label less of what they mask, are then compared at
+   * equal labels
+   */
+  labelledTokens: Schema.optionalKey(PositiveInt),
   /** Ends training after so many steps */
   maxSteps: Schema.optionalKey(PositiveInt),
   /** Steps between measurements on the held-out sequences */
@@ -50,6 +56,15 @@ export const wholeMicroBatches = ({ globalBatchSize, microBatchSize }: TrainSett
     : {
         fields: ["global_batch_size", "micro_batch_size"],
         why: `${globalBatchSize} is no multiple of ${microBatchSize}`
+      }
+
+/** One thing says how long is trained. */
+export const oneLength = ({ epochs, labelledTokens }: TrainSettings): Contradiction | undefined =>
+  (epochs === undefined) !== (labelledTokens === undefined)
+    ? undefined
+    : {
+        fields: ["num_train_epochs", "labelled_tokens"],
+        why: `${epochs === undefined ? "one of them must say" : "both say"} how long is trained`
       }
 
 /** What files call fields of `TrainSettings` that are not called there as here, in snake case. */
@@ -102,6 +117,8 @@ export interface ModelTraining extends Trainable {
     readonly microBatchRows: number
     readonly steps: number
   }) => Objective<never>
+  /** How many tokens the loss of each step predicts, in a training of so many steps. */
+  readonly labelled: (batch: { readonly epochs: Epochs; readonly steps: number }) => (step: number) => number
   /** Prepares what is measured on held-out data, given all parameters by name. */
   readonly evaluation: (
     engine: Engine,
@@ -126,6 +143,14 @@ export interface ModelTraining extends Trainable {
   readonly record: { readonly [field: string]: unknown }
 }
 
+/** Steps of the whole training, as its settings say it. */
+const lengthOf = ({ labelled, settings }: ModelTraining, epochs: Epochs): number => {
+  const { epochs: wanted = 1, labelledTokens } = settings
+  const steps = epochs.steps(wanted)
+  if (labelledTokens === undefined) return steps
+  return stepsForLabels(labelledTokens, all => labelled({ epochs, steps: all }), steps)
+}
+
 /** Trains, and writes the outputs `model` (with `training.json`, its record) and `log`. */
 export const trainModel = (context: TrainingContext, training: ModelTraining): Effect.Effect<void, StageError> =>
   Effect.gen(function* () {
@@ -138,7 +163,7 @@ export const trainModel = (context: TrainingContext, training: ModelTraining): E
       rowsPerStep: globalBatchSize
     })
     const all = yield* Effect.try({
-      try: () => epochs.steps(settings.epochs),
+      try: () => lengthOf(training, epochs),
       catch: cause => permanent(cause instanceof Error ? cause.message : String(cause))
     })
     const steps = Math.min(all, maxSteps ?? all)

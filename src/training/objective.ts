@@ -10,6 +10,8 @@ export interface MicroBatch {
   readonly inputs: { readonly [name: string]: HostArray }
   /** Tokens that it reads, for throughput. */
   readonly tokens: number
+  /** Tokens whose prediction counts in its loss; by default all that it reads. */
+  readonly labelled?: number
   /** Floating-point operations of its forward and backward pass; by default those of the matrix products that are computed. */
   readonly flops?: number
   /** Sequences and rows that it reads, for their mean lengths. */

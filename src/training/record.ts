@@ -14,6 +14,8 @@ export const TrainingRecord = Schema.Struct({
   step: Count,
   skipped: Count,
   /** Tokens that were read. */
-  tokens: Count
+  tokens: Count,
+  /** Those whose prediction counted in the loss. */
+  labelled: Count
 })
 export type TrainingRecord = typeof TrainingRecord.Type

@@ -63,9 +63,11 @@ const setUp = ({ onTestFinished }: Pick<TestContext, "onTestFinished">): World =
   writeFileSync(join(folder, "say.ts"), pipeline)
   const note = join(folder, "started")
   const start: World["start"] = (script, texts = ["a", "b"], env = {}) => {
-    const { FORCE_COLOR: _, ...inherited } = process.env
+    const { FORCE_COLOR: _, _: _command, ...inherited } = process.env
     const child = spawn("bash", ["-c", script], {
       cwd: folder,
+      // A session of its own: whoever runs these tests may ignore that hang-ups come (nohup).
+      detached: true,
       stdio: ["ignore", "pipe", "pipe"],
       env: {
         ...inherited,

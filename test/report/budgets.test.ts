@@ -1,4 +1,4 @@
-/** Rows at equal tokens and at equal compute, against values that are known in closed form. */
+/** Rows at equal labels and at equal compute, against values that are known in closed form. */
 import { assert, describe, it } from "vitest"
 import {
   budgetOf,
@@ -131,31 +131,33 @@ describe("equal compute", () => {
   })
 })
 
-describe("equal tokens", () => {
+describe("equal labels", () => {
   const other = changed(dear, {
     model: {
       ...dear.runs[0].model,
-      content: { ...dear.runs[0].model.content, training: { ...dear.runs[0].model.content.training, tokens: 300_000 } }
+      content: {
+        ...dear.runs[0].model.content,
+        training: { ...dear.runs[0].model.content.training, labelled: 150_000 }
+      }
     }
   })
   const texts = (rows: ReadonlyArray<GridRow>) => budgetTexts(rows, base, budgetOf(rows)).join("\n")
 
-  it("are said to be equal where they are, and rows that read others are named and marked", () => {
-    assert.include(texts([base, dear]), "All rows were trained on the same number of tokens (400,000)")
-    assert.include(texts([base, dear, other]), "Tokens differ: row base read 400,000, but row dear 300,000. ")
+  it("are said to be equal where they are, and rows that were trained on others are named and marked", () => {
+    assert.include(texts([base, dear]), "All rows were trained on the same number of labelled tokens (200,000, ")
+    assert.include(texts([base, dear, other]), "differ: row base was trained on 200,000, but row dear 150,000. ")
     const report = makeGridReport([base, other], base, [], {
       compare: true,
       title: "compare",
       command: "",
       remarks: ["A first look."],
-      textSteps: 64,
-      speedSteps: 8,
+      steps: 8,
       seed: 0
     })
     const markdown = gridMarkdown(report)
-    assert.match(markdown, /\| row dear +\|.* 300,000¹ /)
-    assert.include(markdown, "¹ not at equal tokens: row base read another number")
-    assert.match(gridHtml(report), /<td>300,000<sup><a href="#training-1">1<\/a><\/sup><\/td>/)
+    assert.match(markdown, /\| row dear +\|.* 150,000¹ /)
+    assert.include(markdown, "¹ not at equal labels: row base was trained on another number of labelled tokens")
+    assert.match(gridHtml(report), /<td>150,000<sup><a href="#training-1">1<\/a><\/sup><\/td>/)
   })
 
   it("comes with how far bounds of trainings are from those of the evaluation, of the same weights", () => {

@@ -13,19 +13,19 @@ import type { TaskResult } from "../../src/evaluation/results.ts"
 import type { GridRow, Run } from "../../src/report/rows.ts"
 import { makeResampler } from "../../src/report/statistics.ts"
 import { ties, tieText } from "../../src/report/ties.ts"
-import { answersWith, fixtureRow, taskResult } from "../support/gridFixtures.ts"
+import { answersWith, fixtureRow, referenceTexts, taskResult } from "../support/gridFixtures.ts"
 
 const settings: ReportSettings = {
   title: "compare",
   command: "pipeline run compare",
   remarks: ["Fifty documents."],
   compare: true,
-  textSteps: 64,
-  speedSteps: 8,
+  steps: 8,
   seed: 0
 }
 
-const reportOf = (rows: ReadonlyArray<GridRow>) => makeGridReport(rows, rows[0]!, [], settings)
+const references = referenceTexts("teacher")
+const reportOf = (rows: ReadonlyArray<GridRow>) => makeGridReport(rows, rows[0]!, [], settings, { references })
 
 /** A row without some of what was measured. */
 const without = (row: GridRow, ...parts: ReadonlyArray<keyof Run>): GridRow => ({
@@ -145,7 +145,7 @@ describe("the grid", () => {
       assert.include(text, "decoding in 8 steps was not timed")
       assert.include(text, "nothing was trained for this row")
     }
-    assert.strictEqual(cellsOf(markdown, "row untimed").filter(text => text.startsWith("n/a")).length, 4 + 6)
+    assert.strictEqual(cellsOf(markdown, "row untimed").filter(text => text.startsWith("n/a")).length, 5 + 6)
     assert.notMatch(markdown + html, /NaN|undefined|Infinity/)
   })
 
@@ -235,7 +235,7 @@ describe("answers", () => {
     const [chart, ...others] = answersFigures(rows, teacher)
     assert.lengthOf(others, 0)
     assert.deepStrictEqual(chart!.rows, [0, 1])
-    const report = makeGridReport(rows, rows[0]!, [], settings, teacher)
+    const report = makeGridReport(rows, rows[0]!, [], settings, { teacher })
     assert.include(gridMarkdown(report), "| equations |")
     assert.include(gridHtml(report), "the teacher, token by token")
   })

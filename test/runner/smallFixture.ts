@@ -75,7 +75,9 @@ export const makeFixture = (
   const start: Fixture["start"] = (args, env = {}) => {
     const child = spawn(process.execPath, [main, ...args], {
       cwd: folder,
-      env: { ...process.env, NODE_OPTIONS: "", PIPELINE_CACHE: cache, FIXTURE_NOTES: notesFile, ...env },
+      // A session of its own: whoever runs these tests may ignore that hang-ups come (nohup).
+      detached: true,
+      env: { ...process.env, _: "", NODE_OPTIONS: "", PIPELINE_CACHE: cache, FIXTURE_NOTES: notesFile, ...env },
       stdio: ["ignore", "pipe", "pipe"]
     })
     let stdout = ""

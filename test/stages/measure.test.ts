@@ -5,13 +5,22 @@ import { fileURLToPath } from "node:url"
 import { Schema } from "effect"
 import { afterEach, assert, beforeEach, describe, it } from "vitest"
 import { numericClass } from "../../src/engines/names.ts"
-import { BenchmarkResult, LikelihoodResult, TaskResult, TextsResult } from "../../src/evaluation/results.ts"
+import {
+  BenchmarkResult,
+  LikelihoodResult,
+  ReferenceTexts,
+  type ScoredTexts,
+  TaskResult,
+  TextsResult
+} from "../../src/evaluation/results.ts"
+import { textQuality } from "../../src/evaluation/textQuality.ts"
 import * as Pipeline from "../../src/pipeline/Pipeline.ts"
 import { benchmark } from "../../stages/benchmark.ts"
 import { downloadDocuments, downloadModel } from "../../stages/download.ts"
 import { evaluateEquations } from "../../stages/evaluate-equations.ts"
 import { evaluateLikelihood } from "../../stages/evaluate-likelihood.ts"
 import { evaluateTexts } from "../../stages/evaluate-texts.ts"
+import { referenceTexts } from "../../stages/reference-texts.ts"
 import { type Ran, runPipeline, temporaryDirectory } from "../support/inProcess.ts"
 import { evaluateSums } from "../support/sumsTask.ts"
 import { tokenizedTexts, writeTexts } from "../support/tinyCorpus.ts"
@@ -61,6 +70,14 @@ const run = (
           promptTokens: 6,
           newTokens: 8,
           steps: [2, 8, 16]
+        }),
+        references: referenceTexts({
+          teacher: model,
+          heldOut,
+          corpus: heldOut,
+          prompts: 2,
+          promptTokens: 6,
+          newTokens: 8
         }),
         equations: evaluateEquations({
           model,
@@ -114,17 +131,27 @@ describe("the stages that evaluate", () => {
     assert.isAbove(bytes, 0.85 * textBytes)
     assert.closeTo(bytes, Math.round(bytes), 1e-6)
 
-    const texts = decoded(ran, "evaluate-texts", "texts.json", TextsResult)
+    const result = decoded(ran, "evaluate-texts", "texts.json", TextsResult)
     assert.deepStrictEqual(
-      texts.generations.map(({ forwards, newTokens, steps }) => [steps, forwards, newTokens]),
+      result.generations.map(({ forwards, newTokens, steps }) => [steps, forwards, newTokens]),
       [
         [2, 2, 8],
         [8, 8, 8],
         [16, 8, 8]
       ]
     )
-    for (const { ngramPerplexity } of texts.generations)
-      assert.isAbove(ngramPerplexity, 10 * texts.reference.ngramPerplexity)
+    const beside = decoded(ran, "reference-texts", "references.json", ReferenceTexts)
+    const judged = (texts: ScoredTexts) => textQuality(texts).ngramPerplexity
+    for (const texts of [...result.generations, beside.teacher, beside.unigram])
+      assert.isAbove(judged(texts), 2 * judged(beside.heldOut))
+    for (const { texts: each } of [...result.generations, ...Object.values(beside).filter(x => typeof x === "object")])
+      assert.deepStrictEqual(
+        each.map(({ pairs, tokens }) => [tokens <= 8, pairs === tokens - 1]),
+        [
+          [true, true],
+          [true, true]
+        ]
+      )
     const score = decoded(ran, "evaluate-equations", "score.json", TaskResult)
     assert.include(score, { task: "equations", problems: 3 })
     assert.deepStrictEqual(
@@ -141,7 +168,8 @@ describe("the stages that evaluate", () => {
       assert.match(sample.prompt, /^Solve for [a-z]: /)
       assert.match(sample.answer, /^Answer: [a-z] = /)
     }
-    for (const { weights } of [measured, texts, score]) assert.strictEqual(weights, ran.digest("download-model"))
+    for (const { weights } of [measured, result, beside, score])
+      assert.strictEqual(weights, ran.digest("download-model"))
     assert.strictEqual(ran.metric("evaluate-likelihood", "eval/nll_bound"), bound.nats)
     assert.strictEqual(ran.metric("evaluate-equations", "eval/exact_match"), 0)
     const sums = decoded(ran, "evaluate-sums", "score.json", TaskResult)

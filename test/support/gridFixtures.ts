@@ -5,6 +5,8 @@ import type {
   BenchmarkResult,
   Generation,
   LikelihoodResult,
+  ReferenceTexts,
+  ScoredTexts,
   TaskResult,
   TextsResult,
   Timing
@@ -35,16 +37,30 @@ export const documentsWith = (shift: number, spread: number, seed = 1): Likeliho
   })
 }
 
+/** Texts of 64 tokens behind 20 prompts, half of which are this factor more likely than perplexities say, and half as much less. */
+export const scoredTexts = (
+  { ngram, teacher }: { readonly teacher: number; readonly ngram: number },
+  varied = 0
+): ScoredTexts => ({
+  distinctTokens: 512,
+  distinctPairs: 20 * 44 + 20 * varied,
+  texts: Arr.makeBy(20, i => ({
+    tokens: 64,
+    teacherNats: 64 * (Math.log(teacher) + (i % 2 === 0 ? 0.3 : -0.3)),
+    ngramNats: 64 * (Math.log(ngram) + (i % 2 === 0 ? 0.3 : -0.3)),
+    pairs: 63,
+    ownTokens: 2,
+    ownPairs: 19 + varied + 2 * (i % 2),
+    repetition: 0.2 - 0.01 * varied + (i % 2 === 0 ? 0.05 : -0.05),
+    entropy: 3.5 + 0.05 * varied + (i % 2 === 0 ? 0.1 : -0.1)
+  }))
+})
+
 const generation = (steps: number): Generation => ({
   steps,
   forwards: steps,
   newTokens: 64,
-  teacherPerplexity: 1500 / steps,
-  ngramPerplexity: 2500 / steps,
-  distinct1: 0.4,
-  distinct2: 0.7 + 0.001 * steps,
-  repetition: 0.2 - 0.001 * steps,
-  entropy: 3.5 + 0.005 * steps,
+  ...scoredTexts({ teacher: 1500 / steps, ngram: 2500 / steps }, Math.log2(steps)),
   sample: { prompt: "The people of the", text: ` <b>United</b> States & "others", in ${steps} steps` }
 })
 
@@ -72,8 +88,17 @@ export const likelihoodResult = (
 
 export const textsResult = (weights: string): TextsResult => ({
   weights,
-  generations: [8, 16, 32, 64].map(steps => generation(steps)),
-  reference: { ...generation(64), teacherPerplexity: 24.25, ngramPerplexity: 61.5 }
+  generations: [8, 16, 32, 64].map(steps => generation(steps))
+})
+
+export const referenceTexts = (weights: string): ReferenceTexts => ({
+  weights,
+  heldOut: scoredTexts({ teacher: 24.25, ngram: 61.5 }, 8),
+  teacher: {
+    ...scoredTexts({ teacher: 7, ngram: 50 }, 7),
+    sample: { prompt: "The people of the", text: " <i>teacher</i>" }
+  },
+  unigram: scoredTexts({ teacher: 900, ngram: 700 }, 9)
 })
 
 export const taskResult = (weights: string): TaskResult => ({
@@ -96,16 +121,16 @@ const timing = (steps: number, msPerForward: number): Timing => {
   const median = steps * msPerForward
   return {
     steps,
-    newTokens: 128,
+    newTokens: 64,
     forwards: steps,
     milliseconds: [0.97 * median, median, 1.03 * median],
     median,
     p10: 0.97 * median,
     p90: 1.03 * median,
     msPerForward,
-    tokensPerSecond: 128_000 / median,
-    usefulTokensPerSecond: 100_000 / median,
-    tokensPerForward: 128 / steps,
+    tokensPerSecond: 64_000 / median,
+    usefulTokensPerSecond: 50_000 / median,
+    tokensPerForward: 64 / steps,
     shareOfPeak: 0.31
   }
 }
@@ -164,7 +189,8 @@ export const trainingRecord = {
   trainedParameters: 3_248_064,
   step: 200,
   skipped: 0,
-  tokens: 400_000
+  tokens: 400_000,
+  labelled: 200_000
 }
 
 /** A look at a training that follows trajectories. */

@@ -3,10 +3,12 @@ import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs"
 import { dirname, join } from "node:path"
 import { Effect, Schema } from "effect"
 import { afterEach, beforeEach, describe, expect, it } from "vitest"
+import { countLabelled } from "../../src/methods/shared/masks/corruptedRows.ts"
 import { randomMasking } from "../../src/methods/shared/masks/corruption.ts"
 import { leftToRight, trajectoryMasking } from "../../src/methods/shared/trajectories/trajectory.ts"
 import { parameterSpecs } from "../../src/models/config.ts"
 import { initialValues } from "../../src/models/parameters.ts"
+import { greatest } from "../../src/pipeline/lists.ts"
 import type { ArtifactWriter } from "../../src/pipeline/StageContext.ts"
 import { teacherBuffers } from "../../src/methods/shared/alignment/teacher.ts"
 import { languageModel, type ModelTraining, trainModel, TrainSettings } from "../../src/training/model.ts"
@@ -17,6 +19,7 @@ import { drawnPanels } from "../../src/report/drawnPanels.ts"
 import { readLines } from "../../src/training/log.ts"
 import { diffusionObservers, ObserverSettings } from "../../src/methods/shared/observers.ts"
 import { decodePanels } from "../../src/training/panelFile.ts"
+import { recordFile, type TrainingRecord } from "../../src/training/record.ts"
 import { temporaryDirectory } from "../support/inProcess.ts"
 import { tinyConfig } from "../support/tinyModel.ts"
 import { filesIn, loadFrom, shippedDirectory } from "../support/tokenizers.ts"
@@ -59,6 +62,8 @@ const sequences = examples.map(({ ids }) => ids)
 interface Options {
   readonly alignment?: Partial<typeof AlignmentSettings.Encoded>
   readonly observers?: Partial<typeof ObserverSettings.Encoded>
+  /** How long is trained; by default 6 steps. */
+  readonly labelledTokens?: number
   readonly trajectories?: boolean
   /** Nobody says what the live teacher starts from. */
   readonly unfilled?: boolean
@@ -82,14 +87,13 @@ const always: ModelTraining["initial"] = (engine, { specs, views }) =>
 /** Trains a few steps, from weights that are always the same; what is written lies in folders of this name. */
 const trained = (
   name: string,
-  { alignment = {}, observers = {}, trajectories = false, unfilled = false }: Options = {}
+  { alignment = {}, labelledTokens, observers = {}, trajectories = false, unfilled = false }: Options = {}
 ) => {
   const folder = join(directory.path, name)
   const settings = {
     ...Schema.decodeUnknownSync(TrainSettings)({
       globalBatchSize: 2,
-      epochs: 10,
-      maxSteps: 6,
+      ...(labelledTokens === undefined ? { epochs: 10, maxSteps: 6 } : { labelledTokens }),
       lr: 0.01,
       evalEvery: 100,
       saveFormat: "F32"
@@ -135,6 +139,10 @@ const trained = (
             isAligned(settings) ? { settings, steps, seed: settings.seed } : undefined,
             trajectories ? settings : undefined
           ),
+        labelled: ({ epochs, steps }) => {
+          const masking = maskingFor(steps)
+          return step => countLabelled(epochs.rows(step), step, { ...data, masking })
+        },
         evaluation: () => Effect.succeed(Effect.succeed({})),
         observers: ({ engine, epochs, steps }) =>
           diffusionObservers(engine, tinyConfig, settings, {
@@ -158,6 +166,7 @@ const trained = (
         .split("\n")
         .map(line => JSON.parse(line) as { readonly [name: string]: unknown })
     return {
+      record: JSON.parse(readFileSync(join(folder, "model", recordFile), "utf8")) as TrainingRecord,
       weights: readFileSync(join(folder, "model", "model.safetensors")),
       files: readdirSync(log, { recursive: true }).map(String).sort(),
       metrics: linesOf("metrics.jsonl"),
@@ -166,6 +175,26 @@ const trained = (
     }
   })
 }
+
+/** Tokens whose prediction counted, step by step. */
+const labelledSteps = ({ metrics }: Awaited<ReturnType<typeof trained>>): ReadonlyArray<number> => {
+  const since = [0, ...metrics.map(line => Math.round(1e6 * Number(line["consume_labelled_tokens(M)"])))]
+  return since.slice(1).map((labelled, step) => labelled - since[step]!)
+}
+
+describe("a training until so many tokens were predicted", () => {
+  it.each([false, true])("ends where it has predicted about as many, along trajectories: %s", async trajectories => {
+    const wanted = 700
+    const found = await trained(`labelled-${trajectories}`, { labelledTokens: wanted, trajectories })
+    const steps = labelledSteps(found)
+    const labelled = steps.reduce((sum, step) => sum + step, 0)
+    expect(found.record.labelled).toBe(labelled)
+    expect(found.record.step).toBe(steps.length)
+    // No length of the training comes nearer by more than a step.
+    expect(Math.abs(labelled - wanted)).toBeLessThanOrEqual(greatest(steps))
+    expect(found.record.tokens).toBeGreaterThan(labelled)
+  })
+})
 
 const looks = { genSampleEverySteps: 3, genSampleTokens: 6, genSampleSteps: 4, panelEverySteps: 2 }
 

@@ -62,9 +62,10 @@ export const causalObjective = (config: ModelConfig, settings: CausalSettings): 
           parts.map(({ counted }) => counted),
           averaging
         )
-        return parts.map(({ packed, weights }, i) => ({
+        return parts.map(({ counted, packed, weights }, i) => ({
           inputs: { ...nextTokenLossData(packed, shape), weights: weights.map(weight => weight * scales[i]!) },
-          ...work(config, packed.segmentIds, length, { causal: true })
+          ...work(config, packed.segmentIds, length, { causal: true }),
+          labelled: counted
         }))
       })
   }

@@ -4,7 +4,7 @@
  */
 import { Effect } from "effect"
 import type { Epochs } from "../../tokens/epochs.ts"
-import { type Window, windowArrays } from "../../tokens/windows.ts"
+import { learntIn, type Window, windowArrays } from "../../tokens/windows.ts"
 import { emptyBins, observed, refreshed, type TimeBins, timeAt } from "./adaptiveTimes.ts"
 import { alphaBar } from "./noiseSchedule.ts"
 import { warmUpGamma } from "./warmUp.ts"
@@ -213,7 +213,8 @@ export const ldlmObjective = (config: ModelConfig, settings: LdlmSettings, data:
               selfCondition: flags("ldlm self-conditioning", settings.selfConditionProb),
               promptSeen: flags("ldlm prompt", 1 - settings.promptDropout)
             },
-            tokens: chosen.reduce((sum, { size }) => sum + size, 0)
+            tokens: chosen.reduce((sum, { size }) => sum + size, 0),
+            labelled: chosen.reduce((sum, window) => sum + learntIn(window, sequences), 0)
           }
         })
       })

@@ -4,7 +4,7 @@ import { consistent } from "../../config/consistent.ts"
 import { NonNegative, PositiveInt, setting, Share } from "../../config/setting.ts"
 import { snakeKeys } from "../../config/snakeKeys.ts"
 import { LdlmArchitecture } from "./networks.ts"
-import { trainNames, wholeMicroBatches } from "../../training/model.ts"
+import { oneLength, trainNames, wholeMicroBatches } from "../../training/model.ts"
 import { needs, unboundFields } from "../shared/settings.ts"
 
 export const LdlmSettings = Schema.Struct({
@@ -45,6 +45,7 @@ export const LdlmParameters = snakeKeys(
   consistent(
     needs("ldlm", ({ ldlm }) => (ldlm === undefined ? "its group: `ldlm: {}` takes all defaults" : undefined)),
     wholeMicroBatches,
+    oneLength,
     ({ pretrained }) =>
       pretrained
         ? undefined

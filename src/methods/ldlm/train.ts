@@ -1,6 +1,6 @@
 /** LDLM: latents, their diffusion model and their decoders, trained beside a base that stays as it is. */
 import { Effect } from "effect"
-import { windowsOf } from "../../tokens/windows.ts"
+import { learntIn, windowsOf } from "../../tokens/windows.ts"
 import { ldlmReconstruction } from "./reconstruction.ts"
 import { evenly } from "../../evaluation/selection.ts"
 import { ldlmFormat, ldlmShape, ldlmSpecs } from "./networks.ts"
@@ -44,6 +44,10 @@ export const training: Training<SettingsOf<"ldlm">>["training"] = Effect.fn("tra
         pad: tokenizer.padId,
         seed: settings.seed
       }),
+    labelled:
+      ({ epochs }) =>
+      step =>
+        epochs.rows(step).reduce((sum, [window]) => sum + learntIn(windows[window!]!, examples), 0),
     evaluation: (engine, trained, rows, state) =>
       Effect.map(ldlmReconstruction(engine, config, trained, ldlm, { rows, pad: tokenizer.padId }), reconstruct =>
         Effect.suspend(() =>

@@ -2,6 +2,7 @@
 import { Effect } from "effect"
 import { type AnchorStates, readAnchors } from "./anchors/anchors.ts"
 import { randomMasking } from "./masks/corruption.ts"
+import { countLabelled } from "./masks/corruptedRows.ts"
 import { shuffledStates } from "./alignment/shuffledStates.ts"
 import { readTrajectories } from "./trajectories/trajectories.ts"
 import { type Trajectory, trajectoryMasking } from "./trajectories/trajectory.ts"
@@ -65,6 +66,10 @@ export const maskedTraining = Effect.fn("train masked diffusion")(function* (
           trajectories === undefined ? undefined : settings
         )
       ),
+    labelled: ({ epochs, steps }) => {
+      const data = masked(steps)
+      return step => countLabelled(epochs.rows(step), step, data, settings.trajectoryComplementary)
+    },
     evaluation: (engine, trained, rows) =>
       Effect.map(makeTokenLosses(engine, config, trained, { rows, length, causal: false }), losses =>
         heldOutBound(base, losses, { draws: settings.evalDraws, rows })

@@ -132,7 +132,8 @@ export const vfmObjective = (
               BigInt(randomKey(seed, "vfm dropout", step, m, i >> 1)[i & 1]!)
             )
           },
-          tokens: part.there.reduce((a, b) => a + b, 0)
+          tokens: part.there.reduce((a, b) => a + b, 0),
+          labelled: part.dataColumns.reduce((a, b) => a + b, 0)
         }))
       })
   }

@@ -5,7 +5,7 @@ import { Count, NonNegative, Positive, setting, Share } from "../../config/setti
 import { snakeKeys } from "../../config/snakeKeys.ts"
 import { CorruptionSettings } from "../shared/masks/corruption.ts"
 import { VfmArchitecture } from "./networks.ts"
-import { trainNames, wholeMicroBatches } from "../../training/model.ts"
+import { oneLength, trainNames, wholeMicroBatches } from "../../training/model.ts"
 import { boundFields, freshAreTrained, needs } from "../shared/settings.ts"
 
 export const VfmSettings = Schema.Struct({
@@ -53,6 +53,7 @@ export const VfmParameters = snakeKeys(
   consistent(
     needs("vfm", ({ vfm }) => (vfm === undefined ? "its group: `vfm: {}` takes all defaults" : undefined)),
     wholeMicroBatches,
+    oneLength,
     freshAreTrained,
     ({ pretrained, vfm }) =>
       pretrained || vfm?.freezeBase !== true

@@ -1,6 +1,7 @@
 /** A noise adapter, trained beside a base that stays as it is, or with it. */
 import { Effect } from "effect"
 import { randomMasking } from "../shared/masks/corruption.ts"
+import { countLabelled } from "../shared/masks/corruptedRows.ts"
 import { vfmTokenLosses } from "./tokenLosses.ts"
 import { vfmFormat, vfmSpecs } from "./networks.ts"
 import { untrained } from "../../models/parameters.ts"
@@ -36,6 +37,10 @@ export const training: Training<SettingsOf<"vfm">>["training"] = Effect.fn("trai
     parameters: vfm.freezeBase ? [...adapter, ...untrained(start.parameters)] : [...start.parameters, ...adapter],
     settings,
     objective: batch => vfmObjective(config, vfm, { ...data, ...batch }),
+    labelled:
+      ({ epochs }) =>
+      step =>
+        countLabelled(epochs.rows(step), step, data),
     evaluation: (engine, trained, rows) =>
       Effect.map(vfmTokenLosses(engine, config, trained, vfm, { rows, length, mask, seed: 0 }), losses =>
         heldOutBound(base, losses, { draws: settings.evalDraws, rows })

@@ -87,6 +87,27 @@ export const corruptRows = (
   return { arrays: { ...clean, ids }, ratios, replaced, placed, masked, maskable }
 }
 
+/** Tokens of the rows of a step that are to be predicted: `masked` of `corruptRows`, without laying anything out. `complementary`: those of the complements as well. */
+export const countLabelled = (
+  rows: Rows,
+  step: number,
+  { length, masking, sequences }: Pick<DiffusionData, "length" | "masking" | "sequences">,
+  complementary = false
+): number => {
+  let labelled = 0
+  for (const row of rows) {
+    let start = 0
+    for (const example of row) {
+      const size = Math.min(sequences[example]!.length, length - start)
+      const drawn = masking(example, step)
+      for (const corruption of complementary ? [drawn, complemented(drawn)] : [drawn])
+        for (let i = 1; i < size; i++) labelled += corruption.masked[i]! & corruption.labelled[i]!
+      start += size
+    }
+  }
+  return labelled
+}
+
 /** Mean t of a micro-batch: every token counts with the t of its sequence. */
 export const meanRatio = ({ placed }: CorruptedRows): number => {
   const tokens = placed.reduce((sum, { size }) => sum + size, 0)

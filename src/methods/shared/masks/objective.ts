@@ -158,6 +158,7 @@ export const diffusionObjective = (
             ...alignment?.own[m]
           },
           ...work(config, corrupted.arrays.segmentIds, length, { causal: false }),
+          labelled: corrupted.masked,
           noted: notes(corrupted)
         }))
         // Nothing is learnt of a replayed micro-batch but its alignment, and its tokens were counted before.
@@ -172,6 +173,7 @@ export const diffusionObjective = (
           },
           ...work(config, corrupted.arrays.segmentIds, length, { causal: false }),
           tokens: 0,
+          labelled: 0,
           sequences: 0,
           rows: 0
         }))
