@@ -1,7 +1,7 @@
 /** The comparison grid: one teacher, the same documents in the same order, the same masks; each row trained, evaluated and timed on its own weights. */
 import { Array as Arr } from "effect"
 import type { Methods } from "../src/config/byMethod.ts"
-import { type Corpus, ProfileConfig } from "../src/config/profile.ts"
+import { ProfileConfig } from "../src/config/profile.ts"
 import { ConfigError } from "../src/pipeline/ConfigError.ts"
 import * as Origin from "../src/pipeline/Origin.ts"
 import * as Pipeline from "../src/pipeline/Pipeline.ts"
@@ -14,7 +14,7 @@ import { type Needs, needsOf } from "../src/methods/shared/needs.ts"
 import { unsupportedTrain } from "../src/methods/unsupported.ts"
 import { benchmark, benchmarkMethods } from "../stages/benchmark.ts"
 import { downloadAdapter } from "../stages/download-adapter.ts"
-import { downloadDocuments, downloadModel, downloadTokenizer } from "../stages/download.ts"
+import { downloadModel } from "../stages/download.ts"
 import { taskMethods } from "../stages/evaluate/asking.ts"
 import { evaluateLikelihood, likelihoodMethods } from "../stages/evaluate-likelihood.ts"
 import { evaluateTexts, textsMethods } from "../stages/evaluate-texts.ts"
@@ -23,10 +23,10 @@ import { referenceTexts } from "../stages/reference-texts.ts"
 import { exportPeft } from "../stages/export-peft.ts"
 import { quantize } from "../stages/quantize.ts"
 import { reportGrid } from "../stages/report-grid.ts"
-import { tokenize } from "../stages/tokenize.ts"
 import { config } from "./config.ts"
+import { dataOf } from "./data.ts"
 import { follows } from "./follows.ts"
-import { tasks } from "./tasks.ts"
+import { given } from "./given.ts"
 import { makeTeaching, mustBeUntaught, untaught } from "./teaching.ts"
 import {
   configOf,
@@ -109,37 +109,7 @@ export const compared =
         advice: "leave the field out, or use `pipeline run convert`"
       })
 
-    const tokenizer = downloadTokenizer(profile.data.tokenizer)
-    const tokenized = (name: string, { dataType, documents: first, textKey: key, ...from }: Corpus) => {
-      const cut = {
-        name,
-        maxSeqLen: data.max_seq_len,
-        ...given({
-          dataType,
-          documents: first,
-          textKey: key,
-          chatTemplate: data.chat_template,
-          longResponses: data.long_responses
-        })
-      }
-      // What is read is what will be cut, also where --set says it.
-      const { documents, ...read } = tokenize.settings(cut)
-      const fetched = { name, ...from, ...given({ dataType: read.dataType, textKey: read.textKey }) }
-      // Of a large Parquet file only the rows that are wanted are fetched.
-      const rows = downloadDocuments.settings(fetched).source.endsWith(".parquet") ? documents : undefined
-      return tokenize({ ...cut, corpus: downloadDocuments({ ...fetched, ...given({ rows }) }), tokenizer })
-    }
-    const corpus = tokenized("corpus", {
-      source: data.train_path,
-      ...given({ documents: data.train_size, dataType: data.data_type, textKey: data.text_keys })
-    })
-    const examples = profile.data.examples === undefined ? undefined : tokenized("examples", profile.data.examples)
-    const heldOut = tokenized("held-out", profile.data.heldOut)
-    const asked = Object.entries(profile.data.tasks ?? {}).map(([name, from]) => ({
-      name,
-      ask: taskNamed(name),
-      dataset: downloadDocuments({ name, ...from, dataType: "fields" })
-    }))
+    const { asked, corpus, examples, heldOut } = dataOf(profile.data, data)
 
     const source = modelSource(model.model_path)
     const dense = downloadModel({ source })
@@ -271,24 +241,17 @@ const firstLook =
 
 /** Of what is said of models' texts what bears on those that they are read beside: not how masks are revealed. */
 const beside = (texts: Settings = {}): Settings => {
-  const { decoding = {} } = texts
-  const ofMasks = Object.keys(decoding as Settings).filter(field => !Object.hasOwn(Sampling.fields, field))
-  return Origin.overlay(Origin.without(texts, ["decoding", "steps"]), {
-    decoding: Origin.without(decoding as Settings, ofMasks)
-  })
+  const { decoding } = texts as { readonly decoding?: Settings }
+  const judging = Origin.without(texts, ["decoding", "steps"])
+  if (decoding === undefined) return judging
+  const ofMasks = Object.keys(decoding).filter(field => !Object.hasOwn(Sampling.fields, field))
+  return Origin.overlay(judging, { decoding: Origin.without(decoding, ofMasks) })
 }
 
 /** A stage that measures a model of some method. */
 interface Measuring {
   readonly name: string
   readonly settings: (given: Settings & { readonly name: string }) => { readonly method: string }
-}
-
-/** The stage that asks a task. */
-const taskNamed = (name: string) => {
-  if (Object.hasOwn(tasks, name)) return tasks[name]!
-  const advice = `the tasks: ${Object.keys(tasks).join(", ")}`
-  throw new ConfigError({ at: `data.tasks.${name}`, message: "there is no such task", advice })
 }
 
 /** Whether a training makes an adapter. */
@@ -315,7 +278,3 @@ const qloraOf = ({ adapter_path: path, enable_qlorafy: enabled, qlorafy_config: 
 /** `org/name` means that model on the hub. */
 export const modelSource = (path: string): string =>
   /^[\w.-]+\/[\w.-]+$/.test(path) ? `hf://models/${path}@main` : path
-
-/** The fields that are there. */
-export const given = <T extends object>(fields: T): { readonly [K in keyof T]?: Exclude<T[K], undefined> } =>
-  Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as never

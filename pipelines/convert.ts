@@ -7,8 +7,9 @@ import { Measurements } from "../src/config/profile.ts"
 import { RowConfig } from "../src/methods/configuration.ts"
 import { ConfigError } from "../src/pipeline/ConfigError.ts"
 import * as Pipeline from "../src/pipeline/Pipeline.ts"
-import { compared, explainTrain, given, modelSource } from "./comparison.ts"
+import { compared, explainTrain, modelSource } from "./comparison.ts"
 import { config, pathOf, readRow } from "./config.ts"
+import { given } from "./given.ts"
 
 const title = "convert"
 

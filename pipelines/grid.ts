@@ -25,7 +25,7 @@ export interface GridRow {
   readonly config: string | URL
   /** What must be known to read its numbers. */
   readonly note?: string
-  /** The row that it varies: it has its sizes, and is compared with it. By default its own, and the first. */
+  /** The row that it varies: it has its sizes, and is compared with it. By default it is compared with the first. */
   readonly against?: string
   /** Laid on the configuration. */
   readonly over?: { readonly train: Settings }
@@ -86,15 +86,20 @@ export const configOf = (
   said: (train: Settings) => Settings = train => train
 ): (typeof Written)["Encoded"] => {
   const file = readRow(config)
-  const own = Origin.overlay(single[against ?? name] ?? {}, over)
-  const { train: fields = {} } = Origin.overlay(file, Origin.overlay(all, own)) as { readonly train?: Settings }
+  /** The file, with what the profile says of all rows laid on it, of the row that this one varies, of this one, and what makes it what it is. */
+  const laidOn = (shared: object): { readonly train?: Settings } =>
+    [shared, against === undefined ? {} : (single[against] ?? {}), single[name] ?? {}, over].reduce<object>(
+      (value, each) => Origin.overlay(value, each),
+      file
+    )
+  const { train: fields = {} } = laidOn(all)
   const { method = "masked" } = said(fields)
   const parameters = () => trainedBy?.stage.parameters as ReturnType<Methods[string]>
   const [methods, chosen] =
     trainedBy === undefined ? [settings, String(method)] : [{ ...settings, [name]: parameters }, name]
   const shared = all.train === undefined ? all : { ...all, train: meantFor(methods, chosen, all.train) }
-  const whole = Origin.overlay(file, Origin.overlay(shared, own)) as { readonly train: Settings }
-  const value = untaught ? Origin.overlay(whole, { train: noTrajectories(whole.train) }) : whole
+  const whole = laidOn(shared)
+  const value = untaught ? Origin.overlay(whole, { train: noTrajectories(whole.train ?? {}) }) : whole
   decodeAssembled(Written, value, pathOf(config))
   return value as unknown as (typeof Written)["Encoded"]
 }
@@ -125,7 +130,8 @@ export const quickly = ({ quick, ...profile }: ProfileConfig, name: string): Pro
       message: `the profile ${name} has none`,
       advice: "use another, or do without"
     })
-  return Origin.overlay(profile, quick)
+  // What is laid on a corpus is a part of one.
+  return Origin.overlay(profile, quick) as ProfileConfig
 }
 
 /** The trainings of a row, one for each seed: what they are called, and what is laid on its settings. Other rows have the same seeds; the first is the row's own. */

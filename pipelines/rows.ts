@@ -2,12 +2,33 @@
 import type { Array as Arr } from "effect"
 import type { GridRow, Settings } from "./grid.ts"
 
+/** The teacher is the row's own model, trained before by random masks, and what it answers is learnt in the order of its decoding. */
+const ofItself = {
+  trajectory_mode: "decoded",
+  trajectory_teacher: "self",
+  trajectory_response: "own",
+  trajectory_entropy_weight: 0
+} as const
+
 /** The row that the others are compared with, if they name no other, is the first. */
 export const rows: Arr.NonEmptyReadonlyArray<GridRow> = [
   { name: "no_align", label: "random masking", config: "compare_50x_no_align" },
   { name: "with_align", label: "+ alignment, 4 layers", config: "compare_50x_with_align" },
   { name: "with_align_all_layers", label: "+ alignment, all layers", config: "compare_50x_with_align_all_layers" },
-  { name: "with_trajectory", label: "+ alignment, trajectories", config: "compare_50x_with_trajectory" },
+  {
+    name: "with_trajectory",
+    label: "+ alignment, trajectories",
+    config: "compare_50x_with_trajectory",
+    against: "with_align",
+    note: "the order in which the teacher, untrained as a diffusion model, would reveal the data (the seed's way)"
+  },
+  {
+    name: "own_trajectories",
+    label: "trajectories of its own",
+    config: "compare_50x_no_align",
+    note: "a model trained like random masking answers the prompts of the examples itself; its answers are learnt in the order in which it revealed them (d3LLM)",
+    over: { train: ofItself }
+  },
   {
     name: "ldlm",
     label: "LDLM",
@@ -47,6 +68,14 @@ export const controls: ReadonlyArray<GridRow> = [
     over: { train: { trajectory_mode: "random" } }
   },
   {
+    name: "own_responses",
+    label: "control: its own responses, random masks",
+    config: "compare_50x_no_align",
+    against: "own_trajectories",
+    note: "what the row with trajectories of its own learns, without their order",
+    over: { train: { ...ofItself, trajectory_mode: "none" } }
+  },
+  {
     name: "no_pretraining",
     label: "control: random masking, no pre-training",
     config: "compare_50x_no_align",
@@ -63,10 +92,14 @@ export const controls: ReadonlyArray<GridRow> = [
 ]
 
 /**
- * Rows 5 to 7 with a part taken out, or with what the seed's code did in its place: asked for with --ablations. docs/ldlm.md, docs/vfm.md and docs/cola.md say
- * what each is about.
+ * Rows with a part taken out, or with what the seed's code did in its place: asked for with --ablations. docs/trajectories.md, docs/ldlm.md, docs/vfm.md and docs/cola.md
+ * say what each is about.
  */
 export const ablations: ReadonlyArray<GridRow> = [
+  ...switched("with_trajectory", "trajectories", settings => settings, {
+    entropy: ["entropy of right predictions, weight 1", { trajectory_entropy_weight: 1 }],
+    blocks: ["in blocks of 16 to 32 tokens", { trajectory_use_blockwise: true }]
+  }),
   ...switched("ldlm", "LDLM", settings => ({ ldlm: settings }), {
     whole_warmup: ["warm-up scales the whole loss", { warmup_scales: "loss" }],
     batch_times: ["times learn from the batch's mean", { adaptive_losses: "batch" }],

@@ -18,7 +18,10 @@ export const referenceTexts = Stage.make("reference-texts", {
   parameters: Schema.Struct({
     ...judgingFields,
     /** How the teacher's tokens are drawn */
-    decoding: setting(Sampling, sampled)
+    decoding: setting(
+      Schema.Struct({ ...Sampling.fields, temperature: setting(Sampling.fields.temperature, 0) }),
+      sampled
+    )
   }),
   outputs: { texts: ReferenceTexts },
   engine: true,

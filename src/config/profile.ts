@@ -48,7 +48,13 @@ export const Measurements = Schema.Struct({
   row: Schema.optionalKey(Schema.Record(Schema.String, Sizes)),
   ...stages,
   /** Laid on all of this for a first look: less of everything. */
-  quick: Schema.optionalKey(Schema.Struct({ rows: Sizes, ...stages }))
+  quick: Schema.optionalKey(
+    Schema.Struct({
+      rows: Sizes,
+      data: Schema.optionalKey(Schema.Struct({ examples: Parameters })),
+      ...stages
+    })
+  )
 })
 export type Measurements = typeof Measurements.Type
 
@@ -56,8 +62,11 @@ export const ProfileConfig = Schema.Struct({
   data: Schema.Struct({
     /** What all rows are evaluated on; disjoint from what they are trained on. */
     heldOut: Corpus,
-    /** What all rows are trained on beside the documents: problems of the tasks with their responses, say. What is written in a teacher's own words are these alone, where there are some. */
-    examples: Schema.optionalKey(Corpus),
+    /**
+     * What all rows are trained on beside the documents: prompts with their responses, from a source or made by `make-problems`. Where there are some, a teacher's own responses
+     * are to these prompts alone
+     */
+    examples: Schema.optionalKey(Schema.Union([Corpus, Schema.Struct({ problems: Parameters })])),
     /** The problems of each task that all rows are asked: rows as the task reads them. */
     tasks: Schema.optionalKey(Schema.Record(Schema.String, Source)),
     tokenizer: Source
