@@ -86,8 +86,40 @@ export const computeColumn: Column = {
   })
 }
 
+/** The first x at which straight lines between points of ascending x come down to y; undefined where they never do. */
+export const reaches = (points: ReadonlyArray<readonly [x: number, y: number]>, y: number): number | undefined => {
+  const at = points.findIndex(([, value]) => value <= y)
+  const there = points[at]
+  const before = points[at - 1]
+  if (there === undefined || before === undefined) return there?.[0]
+  return before[0] + ((before[1] - y) / (before[1] - there[1])) * (there[0] - before[0])
+}
+
+/** The held-out bound of a run on its way, by tokens that were read. */
+const boundByTokens = (run: Run): ReadonlyArray<readonly [tokens: number, bound: number]> =>
+  spent(run).flatMap(({ bound, tokens }) => (bound === undefined ? [] : [[tokens, bound] as const]))
+
+/** How many times fewer tokens a run reads until its bound is as low as the baseline's in the end, run by run. */
+const speedupColumn = (baseline: GridRow): Column => ({
+  id: "speedup",
+  group: "equal compute",
+  label: `× fewer tokens to the end of ${baseline.label}`,
+  format: fixed(2),
+  figure: row => {
+    const why = whyNoBound(row)
+    if (why !== undefined) return absent(why)
+    return ofRuns(run => {
+      const other = boundByTokens(baseline.runs[row.runs.indexOf(run)] ?? baseline.runs[0]!).at(-1)
+      const tokens = other === undefined ? undefined : reaches(boundByTokens(run), other[1])
+      return other === undefined || tokens === undefined
+        ? absent(`its bound never came down to that of ${baseline.label}`)
+        : { value: other[0] / tokens }
+    })(row)
+  }
+})
+
 /** Where trainings stood at the budget. */
-export const equalComputeColumns = (budget: Budget | undefined): ReadonlyArray<Column> => {
+export const equalComputeColumns = (budget: Budget | undefined, baseline: GridRow): ReadonlyArray<Column> => {
   if (budget === undefined) return []
   const at = budget.teraflops
   const boundOf =
@@ -153,7 +185,8 @@ export const equalComputeColumns = (budget: Budget | undefined): ReadonlyArray<C
       "bound at the end",
       fixed(3),
       boundOf(measured => ({ value: measured.at(-1)![1] }))
-    )
+    ),
+    speedupColumn(baseline)
   ]
 }
 

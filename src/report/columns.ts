@@ -23,7 +23,7 @@ export const gridColumns = (rows: ReadonlyArray<GridRow>, settings: ColumnSettin
   ...training(settings.baseline),
   computeColumn,
   ...heldOut(rows, settings.resampler),
-  ...equalComputeColumns(settings.budget),
+  ...equalComputeColumns(settings.budget, settings.baseline),
   ...generated(rows, settings),
   ...decoding(settings.steps)
 ]

@@ -32,7 +32,11 @@ const planned = (
   return new Map(plan.nodes.map(node => [node.label, node]))
 }
 
-const measurements = ["evaluate-likelihood", "evaluate-texts", "evaluate-equations", "benchmark"]
+const measurements = ["evaluate-likelihood", "evaluate-texts", "evaluate-sort", "benchmark"]
+
+/** The trainings of rows; that of a row's own teacher stands before it. */
+const trainingsOf = (...names: ReadonlyArray<string>): ReadonlyArray<string> =>
+  names.flatMap(name => (name === "own_trajectories" ? [`train/${name}-teacher`, `train/${name}`] : [`train/${name}`]))
 
 const textOf = (nodes: ReturnType<typeof planned>) =>
   Object.fromEntries([...nodes].map(([label, { parametersText }]) => [label, parametersText]))
@@ -55,7 +59,7 @@ describe("compare-50x", () => {
       "report-grid"
     ])
     assert.deepStrictEqual(changed(textOf(planned({ set: ["train.lr=2e-4"] }))), [
-      ...rows.map(({ name }) => `train/${name}`),
+      ...trainingsOf(...rows.map(({ name }) => name)),
       "report-grid"
     ])
   })
@@ -92,9 +96,8 @@ describe("compare-50x", () => {
     const before = textOf(planned())
     const after = textOf(planned({ set: ["train.cola_beta=0.002", "train.panel_every_steps=7"] }))
     const changed = Object.keys(before).filter(label => before[label] !== after[label])
-    const rowsOf = (...names: ReadonlyArray<string>) => names.map(name => `train/${name}`)
-    const masked = rowsOf("no_align", "with_align", "with_align_all_layers", "with_trajectory")
-    assert.deepStrictEqual(changed, [...masked, "train/cola", "report-grid"])
+    const masked = ["no_align", "with_align", "with_align_all_layers", "with_trajectory", "own_trajectories"]
+    assert.deepStrictEqual(changed, [...trainingsOf(...masked), "train/cola", "report-grid"])
     // Of one method, and set in rows of it alone.
     assert.match(
       rendered(() => planned({ set: ["train/with_align.repr_align_wt=1", "train.colabeta=1"] })),
@@ -114,7 +117,7 @@ describe("compare-50x", () => {
       return Object.keys(before).filter(label => before[label] !== after[label] && label !== "report-grid")
     }
     const others = rows.map(({ name }) => name).filter(name => name !== "ldlm")
-    for (const set of ["evaluate-likelihood.draws=5", "evaluate-equations.decoding.alg=origin"])
+    for (const set of ["evaluate-likelihood.draws=5", "evaluate-sort.decoding.alg=origin"])
       assert.deepStrictEqual(
         changed(set),
         others.map(name => `${set.split(".")[0]}/${name}`)
@@ -289,9 +292,9 @@ describe("compare-50x", () => {
     const refused = (set: string) => rendered(() => planned({ set: [set] }))
     assert.match(
       refused("evaluate.draws=5"),
-      /has no stage evaluate\b[^]*did you mean evaluate-likelihood, evaluate-texts or evaluate-equations\?/
+      /has no stage evaluate\b[^]*did you mean evaluate-likelihood, evaluate-texts, evaluate-sort/
     )
-    assert.match(refused("evaluate/vfm.draws=5"), /did you mean evaluate-likelihood\/vfm, evaluate-texts\/vfm or /)
+    assert.match(refused("evaluate/vfm.draws=5"), /did you mean evaluate-likelihood\/vfm, evaluate-texts\/vfm, /)
     assert.match(refused("benchmrk.steps=[8]"), /did you mean benchmark\?/)
     assert.match(refused("train/no_algn.lr=1"), /did you mean train\/no_align\?/)
     const only = { profile: undefined, set: [], only: ["evaluate/vfm"] }
@@ -314,11 +317,18 @@ describe("the rows", () => {
 
   it("differ in their methods alone: the profile maps sizes", () => {
     const methods = /^(method|repr|align|subgoal|replay|trajectory|shuffle|pretrained|attention|cola)/
-    const shared = ["lr", "epochs", "seed", "weightDecay", "maxGradNorm", "evalEvery", "evalDraws"]
+    const shared = ["lr", "labelledTokens", "seed", "weightDecay", "maxGradNorm", "evalEvery", "evalDraws"]
+    // LDLM supervises every token, and is trained for a number of epochs of its own.
+    const ofLdlm = shared.filter(field => field !== "labelledTokens" && field !== "evalDraws")
     const [first, ...others] = [...rows, ...controls].map(row => decoded(row).train as { [field: string]: unknown })
     for (const other of others)
       for (const field of Object.keys(other)) {
-        const compared = /^(ldlm|vfm)$/.test(String(other["method"])) ? shared.includes(field) : !methods.test(field)
+        const compared =
+          other["method"] === "ldlm"
+            ? ofLdlm.includes(field)
+            : other["method"] === "vfm"
+              ? shared.includes(field)
+              : !methods.test(field)
         if (compared) assert.deepStrictEqual(other[field], first![field], field)
       }
     for (const field of shared) assert.isDefined(first![field], field)
@@ -326,11 +336,12 @@ describe("the rows", () => {
     for (const field of Object.keys(profile.rows.train ?? {})) assert.notMatch(field.replaceAll("_", ""), methods)
   })
 
-  it("read as many tokens in a step, and all tokens as often", () => {
+  it("read as many tokens in a step, and are trained on as many labels", () => {
     for (const { data, train } of [...rows, ...controls, ...ablations].map(row => decoded(row))) {
       const length = train.method === "ldlm" ? train.ldlm!.seqLen : data.maxSeqLen
       assert.strictEqual(train.globalBatchSize * length, 4 * 256)
-      assert.strictEqual(train.epochs, decoded(rows[0]).train.epochs)
+      if (train.method === "ldlm") assert.isDefined(train.epochs)
+      else assert.strictEqual(train.labelledTokens, decoded(rows[0]).train.labelledTokens)
     }
   })
 
@@ -375,7 +386,7 @@ describe("the rows", () => {
     // Another seed for all moves all of them.
     const moved = planned({ variant: { seeds: 2 }, set: ["train.seed=7"] })
     assert.notStrictEqual(moved.get("train/cola")!.parametersText, moved.get("train/cola-2")!.parametersText)
-    assert.deepStrictEqual(reported[6]!.runs, ["cola", "cola-2", "cola-3"])
+    assert.deepStrictEqual(reported.at(-1)!.runs, ["cola", "cola-2", "cola-3"])
   })
 
   it("have a first look, marked as one, where the profile knows less of everything", () => {

@@ -46,6 +46,7 @@ describe("convert", () => {
       "download-tokenizer",
       "evaluate-likelihood/my_model",
       "evaluate-texts/my_model",
+      "reference-texts",
       "report-grid",
       "tokenize/corpus",
       "tokenize/held-out",

@@ -119,8 +119,9 @@ const otherCode = (text: string): string => {
   )
 }
 
-const maskedRows = ["no_align", "with_align", "with_align_all_layers", "with_trajectory"]
-const evaluations = ["evaluate-likelihood", "evaluate-texts", "evaluate-equations"]
+const maskedRows = ["no_align", "with_align", "with_align_all_layers", "with_trajectory", "own_trajectories"]
+const tasks = ["evaluate-sort", "evaluate-order", "evaluate-sudoku"]
+const evaluations = ["evaluate-likelihood", "evaluate-texts", ...tasks]
 const measured = [...evaluations, "benchmark"]
 const all = ["train", ...measured]
 
@@ -130,7 +131,10 @@ const changesOf = (files: Reached, names: ReadonlyArray<string>) =>
   Object.fromEntries(
     all.flatMap(stage => {
       const own = files.filter(([, stages]) => stages.includes(stage)).map(([file]) => file)
-      return own.length === 0 ? [] : names.map(name => [`${stage}/${name}`, own] as const)
+      const trained = names.flatMap(name =>
+        stage === "train" && name === "own_trajectories" ? [`${name}-teacher`, name] : [name]
+      )
+      return own.length === 0 ? [] : trained.map(name => [`${stage}/${name}`, own] as const)
     })
   )
 const edited = (files: Reached) => Object.fromEntries(files.map(([file]) => [file, otherCode] as const))
@@ -201,8 +205,7 @@ describe("the code of a measurement", () => {
   const everyRow = rows.map(({ name }) => name)
   it.each([
     ["evaluate-likelihood", ["stages/evaluate-likelihood.ts", "src/evaluation/bytes.ts"]],
-    ["evaluate-texts", ["stages/evaluate-texts.ts", "src/evaluation/ngram.ts", "src/evaluation/diversity.ts"]],
-    ["evaluate-equations", ["stages/evaluate-equations.ts", "src/evaluation/tasks/equations.ts"]]
+    ["evaluate-texts", ["stages/evaluate-texts.ts"]]
   ] as const)("%s changes it alone, in all rows: a bound, a judge, a task", async (stage, files) => {
     const reached: Reached = files.map(file => [file, [stage]])
     assert.deepStrictEqual(await changedBy(edited(reached)), changesOf(reached, everyRow))
@@ -222,7 +225,7 @@ describe("the code of a measurement", () => {
       writeFileSync(join(other, file), text.replace(found, by))
     }
     const table = join("pipelines", "tasks.ts")
-    edit(table, "equations: evaluateEquations", "equations: evaluateEquations, sums: evaluateSums")
+    edit(table, "sort: evaluateSort", "sort: evaluateSort, sums: evaluateSums")
     writeFileSync(
       join(other, table),
       `import { evaluateSums } from "../stages/evaluate-sums.ts"\n${readFileSync(join(other, table), "utf8")}`

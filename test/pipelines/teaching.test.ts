@@ -79,15 +79,24 @@ describe("the responses of a row", () => {
   it("are the teacher's own, with the order in which it decoded them; all rows are measured on the same data", () => {
     const plan = planned([ofRow("trajectory_response", "own"), ofRow("trajectory_mode", "decoded")])
     const wires = plan.wires(`train/${row}`)
-    assert.strictEqual(wires["sequences"], "decode-responses/base.sequences")
+    assert.strictEqual(wires["sequences"], "concatenate/own-base.sequences")
+    // The documents stay as they are: only the examples have prompts to be answered.
+    assert.deepStrictEqual(plan.wires("concatenate/own-base"), {
+      "parts/corpus": "tokenize/corpus.sequences",
+      "parts/examples": "decode-responses/base.sequences"
+    })
     assert.strictEqual(wires["trajectories"], "decode-responses/base.trajectories")
     assert.strictEqual(wires["heldOut"], "tokenize/held-out.sequences")
-    assert.strictEqual(plan.wires(wires["anchors"]!.split(".")[0]!)["sequences"], "decode-responses/base.sequences")
+    assert.strictEqual(plan.wires(wires["anchors"]!.split(".")[0]!)["sequences"], "concatenate/own-base.sequences")
     assert.deepInclude(plan.wires("decode-responses/base"), {
       teacher: "download-model.model",
-      sequences: "tokenize/corpus.sequences"
+      sequences: "tokenize/examples.sequences"
     })
-    assert.strictEqual(plan.wires("train/with_align")["sequences"], "tokenize/corpus.sequences")
+    assert.strictEqual(plan.wires("train/with_align")["sequences"], "concatenate/data.sequences")
+    assert.deepStrictEqual(plan.wires("concatenate/data"), {
+      "parts/corpus": "tokenize/corpus.sequences",
+      "parts/examples": "tokenize/examples.sequences"
+    })
     assert.strictEqual(
       plan.wires("train/with_align")["anchors"],
       withoutTrajectories.wires("train/with_align")["anchors"]
@@ -105,18 +114,38 @@ describe("the responses of a row", () => {
         text => `train/${row}.${text}`
       )
     )
-    assert.strictEqual(plan.wires(`train/${row}`)["sequences"], `decode-responses/${row}.sequences`)
+    assert.strictEqual(plan.wires(`train/${row}`)["sequences"], `concatenate/own-${row}.sequences`)
+    assert.strictEqual(plan.wires(`concatenate/own-${row}`)["parts/examples"], `decode-responses/${row}.sequences`)
     assert.strictEqual(plan.wires(`decode-responses/${row}`)["teacher"], `train/${row}-teacher.model`)
-    assert.strictEqual(plan.wires(`train/${row}-teacher`)["sequences"], "tokenize/corpus.sequences")
+    assert.strictEqual(plan.wires(`train/${row}-teacher`)["sequences"], "concatenate/data.sequences")
+  })
+
+  it("are learnt by a row of the grid, whose teacher is the row that learns by random masks", () => {
+    assert.strictEqual(
+      withoutTrajectories.parameters("train/own_trajectories-teacher"),
+      withoutTrajectories.parameters("train/no_align")
+    )
+    const { trajectory_mode: mode, ...settings } = JSON.parse(
+      withoutTrajectories.parameters("train/own_trajectories")
+    ) as { readonly [field: string]: unknown }
+    assert.strictEqual(mode, "decoded")
+    const controls = planned([], { controls: true })
+    const other = JSON.parse(controls.parameters("train/own_responses")) as { readonly [field: string]: unknown }
+    assert.deepStrictEqual({ ...other, trajectory_mode: "none" }, { ...settings, trajectory_mode: "none" })
+    // The control learns the same responses: those of one teacher.
+    assert.strictEqual(
+      controls.parameters("decode-responses/own_responses"),
+      controls.parameters("decode-responses/own_trajectories")
+    )
   })
 
   it("may be masked by chance, or along any other order: the controls", () => {
     const plain = planned([ofRow("trajectory_response", "own"), ofRow("trajectory_mode", "none")])
-    assert.strictEqual(plain.wires(`train/${row}`)["sequences"], "decode-responses/base.sequences")
+    assert.strictEqual(plain.wires(`train/${row}`)["sequences"], "concatenate/own-base.sequences")
     assert.notProperty(plain.wires(`train/${row}`), "trajectories")
     const random = planned([ofRow("trajectory_response", "own"), ofRow("trajectory_mode", "random")])
     assert.strictEqual(random.wires(`train/${row}`)["trajectories"], "trajectories/random-own.trajectories")
-    assert.strictEqual(random.wires("trajectories/random-own")["sequences"], "decode-responses/base.sequences")
+    assert.strictEqual(random.wires("trajectories/random-own")["sequences"], "concatenate/own-base.sequences")
   })
 })
 

@@ -6,6 +6,7 @@ import {
   computeColumn,
   equalComputeColumns,
   interpolate,
+  reaches,
   spent
 } from "../../src/report/budgets.ts"
 import { budgetFigures } from "../../src/report/figures.ts"
@@ -26,7 +27,7 @@ const changed = (row: ReturnType<typeof rowOf>, changes: object): GridRow => ({
 })
 
 const columns = (rows: ReadonlyArray<GridRow>) =>
-  Object.fromEntries([computeColumn, ...equalComputeColumns(budgetOf(rows))].map(({ figure, id }) => [id, figure]))
+  Object.fromEntries([computeColumn, ...equalComputeColumns(budgetOf(rows), base)].map(({ figure, id }) => [id, figure]))
 const figure = (rows: ReadonlyArray<GridRow>, column: string, row: GridRow) => columns(rows)[column]!(row)
 const valueOf = (...given: Parameters<typeof figure>) => {
   const found = figure(...given)
@@ -48,6 +49,35 @@ describe("a straight line between points", () => {
     assert.strictEqual(interpolate(points, 0.9), undefined)
     assert.strictEqual(interpolate(points, 4.1), undefined)
     assert.strictEqual(interpolate([], 1), undefined)
+  })
+})
+
+describe("the way down to a value", () => {
+  it("ends where straight lines first reach it, and nowhere where they never do", () => {
+    const points = [
+      [10, 5],
+      [20, 3],
+      [30, 4],
+      [40, 1]
+    ] as const
+    assert.deepStrictEqual(
+      [6, 5, 4, 3, 2, 0.5].map(y => reaches(points, y)),
+      [10, 10, 15, 20, 30 + (2 / 3) * 10, undefined]
+    )
+  })
+
+  it("is shorter by what a row learns faster: tokens of the baseline, over its own", () => {
+    const fast = rowOf("fast", { floor: 1 })
+    const rows = [base, fast, dear]
+    // The baseline ends at 2 + 3 exp(-199 / 40), which lies between the evaluations of the other after 50 and 100 steps.
+    const [end, at50, at100] = [2 + 3 * Math.exp(-199 / 40), 1 + 3 * Math.exp(-49 / 40), 1 + 3 * Math.exp(-99 / 40)]
+    const tokens = 2000 * (50 + (50 * (at50 - end)) / (at50 - at100))
+    assert.isTrue(at50 > end && end > at100)
+    assert.closeTo(valueOf(rows, "speedup", fast), 400_000 / tokens, 1e-9)
+    assert.strictEqual(valueOf(rows, "speedup", base), 1)
+    assert.deepStrictEqual(figure(rows, "speedup", dear), {
+      absent: "its bound never came down to that of row base"
+    })
   })
 })
 
@@ -117,7 +147,7 @@ describe("equal compute", () => {
   it("is not shown where logs say nothing of it", () => {
     const mute = changed(base, { log: undefined })
     assert.strictEqual(budgetOf([mute, dear]), undefined)
-    assert.deepStrictEqual(equalComputeColumns(undefined), [])
+    assert.deepStrictEqual(equalComputeColumns(undefined, base), [])
     assert.deepStrictEqual(computeColumn.figure(mute), { absent: "the training's log does not say what was computed" })
     assert.deepStrictEqual(spent(mute.runs[0]!), [])
     assert.deepStrictEqual(budgetFigures([mute]), [])
