@@ -67,10 +67,10 @@ describe("the way down to a value", () => {
   })
 
   it("is shorter by what a row learns faster: tokens of the baseline, over its own", () => {
-    const fast = rowOf("fast", { floor: 1 })
+    const fast = rowOf("fast", { floor: 1.5 })
     const rows = [base, fast, dear]
     // The baseline ends at 2 + 3 exp(-199 / 40), which lies between the evaluations of the other after 50 and 100 steps.
-    const [end, at50, at100] = [2 + 3 * Math.exp(-199 / 40), 1 + 3 * Math.exp(-49 / 40), 1 + 3 * Math.exp(-99 / 40)]
+    const [end, at50, at100] = [2 + 3 * Math.exp(-199 / 40), 1.5 + 3 * Math.exp(-49 / 40), 1.5 + 3 * Math.exp(-99 / 40)]
     const tokens = 2000 * (50 + (50 * (at50 - end)) / (at50 - at100))
     assert.isTrue(at50 > end && end > at100)
     assert.closeTo(valueOf(rows, "speedup", fast), 400_000 / tokens, 1e-9)
