@@ -10,6 +10,7 @@ import { trainNgram } from "../src/evaluation/ngram.ts"
 import { type Generation, TextsResult } from "../src/evaluation/results.ts"
 import { judgeSequences, promptSequences } from "../src/evaluation/selection.ts"
 import { type Judges, textQuality } from "../src/evaluation/texts.ts"
+import { greatest } from "../src/pipeline/lists.ts"
 import { filesOf, loadModel } from "../src/models/artifact.ts"
 import * as Stage from "../src/pipeline/Stage.ts"
 import { asStageError, permanent } from "../src/pipeline/StageError.ts"
@@ -106,7 +107,7 @@ export const evaluateTexts = Stage.make("evaluate-texts", {
           prompt: tokenizer.decode(first.subarray(0, promptTokens)),
           text: tokenizer.decode(first.subarray(promptTokens))
         }
-        generations.push({ steps, forwards: texts.forwards, newTokens, ...quality, sample })
+        generations.push({ steps, forwards: greatest(texts.forwards), newTokens, ...quality, sample })
         yield* metric(`generation/teacher_perplexity/steps_${steps}`, quality.teacherPerplexity)
         yield* metric(`generation/ngram_perplexity/steps_${steps}`, quality.ngramPerplexity)
         yield* metric(`generation/distinct_2/steps_${steps}`, quality.distinct2)
