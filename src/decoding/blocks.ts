@@ -129,6 +129,12 @@ export const decodeBlocks = <E, E2 = never, R = never>(
       return yield* Effect.die(
         new RangeError(`prompts and new tokens must fit into ${length} tokens, and none be empty`)
       )
+    /** Whether a score is what thresholds are compared with, already. */
+    const isProbability =
+      settings.alg === "maskgit_plus" &&
+      (settings.temperature === 0 || settings.temperature === 1) &&
+      (settings.topP ?? 1) === 1 &&
+      settings.topK === undefined
     const count = Math.min(most, prompts.length)
     const canvas = new Int32Array(count * length)
     const texts: Array<BlockText> = []
@@ -159,7 +165,8 @@ export const decodeBlocks = <E, E2 = never, R = never>(
         const uniform = uniformAt(key, row.forwards * newTokens + (place - row.start))
         const each = judge(decoding, { place, logits: found, uniform, there: undefined })
         // No token of several has probability 1, though rounding says so.
-        const likely = threshold < 1 && probabilityOf(found, unfiltered, each.token) >= threshold
+        const likely =
+          threshold < 1 && (isProbability ? each.score : probabilityOf(found, unfiltered, each.token)) >= threshold
         return { ...each, likely }
       })
       row.reveal(judged)

@@ -133,6 +133,48 @@ describe("decodeBlocks", () => {
     )
   })
 
+  it("compares a threshold with the model's own probability, though a filter leaves one token, which it makes sure", () => {
+    fc.assert(
+      fc.property(byThreshold, fc.constantFrom({ topK: 1 }, { topP: 0.1 }), fc.nat(), (decoding, filter, seed) => {
+        const { blockSize, threshold } = decoding
+        const settings = settingsOf({ ...decoding, stepsPerBlock: blockSize, temperature: 0, ...filter })
+        /** How many tokens each step must reveal: those that are likely enough, and the first, as the filter makes all equally sure. */
+        const expected: Array<number> = []
+        const model = chance(13, seed)
+        const watching: Denoiser<never> = {
+          ...model,
+          logits: (canvas, pads, places, texts) =>
+            Effect.map(model.logits(canvas, pads, places, texts), logits => {
+              const likely = places.filter((_, i) => {
+                const weights = Array.from(logits.subarray(i * vocabSize, i * vocabSize + mask), Math.exp)
+                return Math.max(...weights) / weights.reduce((sum, x) => sum + x, 0) >= threshold
+              })
+              expected.push(new Set([places[0], ...likely]).size)
+              return logits
+            })
+        }
+        const revealed: Array<number> = []
+        let masks = 11
+        Effect.runSync(
+          decodeBlocks(watching, [promptOf(2, 11)], {
+            rows: 1,
+            eos,
+            mask,
+            pad,
+            settings,
+            onStep: (_number, _step, tokens) =>
+              Effect.sync(() => {
+                const left = tokens.filter(id => id === mask).length
+                revealed.push(masks - left)
+                masks = left
+              })
+          })
+        )
+        assert.deepStrictEqual(revealed, expected)
+      })
+    )
+  })
+
   it("with threshold 1 writes what a step for each token writes", () => {
     fc.assert(
       fc.property(asked, fc.integer({ min: 1, max: 11 }), fc.nat(), (asks, blockSize, seed) => {
