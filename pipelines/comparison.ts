@@ -5,7 +5,6 @@ import { ProfileConfig } from "../src/config/profile.ts"
 import { ConfigError } from "../src/pipeline/ConfigError.ts"
 import * as Origin from "../src/pipeline/Origin.ts"
 import * as Pipeline from "../src/pipeline/Pipeline.ts"
-import { Sampling } from "../src/decoding/sampling.ts"
 import { quantisationFields } from "../src/config/quantisation.ts"
 import { snakeCase } from "../src/config/snakeKeys.ts"
 import { refusing } from "../src/config/refusing.ts"
@@ -19,7 +18,7 @@ import { taskMethods } from "../stages/evaluate/asking.ts"
 import { evaluateLikelihood, likelihoodMethods } from "../stages/evaluate-likelihood.ts"
 import { evaluateTexts, textsMethods } from "../stages/evaluate-texts.ts"
 import { examine, isExamined } from "../stages/examine.ts"
-import { referenceTexts } from "../stages/reference-texts.ts"
+import { referenceTexts, settingsBeside } from "../stages/reference-texts.ts"
 import { exportPeft } from "../stages/export-peft.ts"
 import { quantize } from "../stages/quantize.ts"
 import { reportGrid } from "../stages/report-grid.ts"
@@ -226,7 +225,9 @@ export const compared =
         texts: named(({ texts }) => texts),
         tasks: Object.fromEntries(all.flatMap(({ scores }) => scores)),
         teacher: Object.fromEntries(answered),
-        references: referenceTexts(Origin.overlay(beside(profile.evaluate?.texts), { teacher, heldOut, corpus })),
+        references: referenceTexts(
+          Origin.overlay(settingsBeside(profile.evaluate?.texts), { teacher, heldOut, corpus })
+        ),
         benchmarks: named(({ speed }) => speed),
         models: named(({ student }) => student),
         logs: named(({ log }) => log),
@@ -238,15 +239,6 @@ export const compared =
   }
 const firstLook =
   "A first look (--quick): shorter trainings on less data, and fewer measurements. It shows that everything works and what a report looks like; its numbers compare nothing."
-
-/** Of what is said of models' texts what bears on those that they are read beside: not how masks are revealed. */
-const beside = (texts: Settings = {}): Settings => {
-  const { decoding } = texts as { readonly decoding?: Settings }
-  const judging = Origin.without(texts, ["decoding", "steps"])
-  if (decoding === undefined) return judging
-  const ofMasks = Object.keys(decoding).filter(field => !Object.hasOwn(Sampling.fields, field))
-  return Origin.overlay(judging, { decoding: Origin.without(decoding, ofMasks) })
-}
 
 /** A stage that measures a model of some method. */
 interface Measuring {

@@ -75,11 +75,16 @@ export const benchmark = Stage.make("benchmark", {
       const call = (steps: number) =>
         Effect.gen(function* () {
           const start = performance.now()
-          const { flops, forwardMs, forwards, sequences } = yield* generator.generate({ prompts, steps, seed })
+          const { sequences, ...spent } = yield* generator.generate({ prompts, steps, seed })
           const ms = performance.now() - start
           const useful = sequences.map(ids => untilEnd(ids.subarray(prompt.length), model.tokenizer.eosId).length)
-          const usefulTokens = useful.reduce((sum, length) => sum + length, 0)
-          return { ms, forwardMs, forwards, flops, usefulTokens } satisfies TimedCall as TimedCall
+          const { flops, forwardMs, passes } = spent
+          const [tokens, forwards, usefulTokens] = [spent.tokens, spent.forwards, useful].map(sum) as [
+            number,
+            number,
+            number
+          ]
+          return { ms, forwardMs, passes, flops, tokens, forwards, usefulTokens } satisfies TimedCall as TimedCall
         })
       const before = yield* matmulPeak(engine)
       const fewest = least(parameters.steps)
@@ -109,7 +114,7 @@ export const benchmark = Stage.make("benchmark", {
         repeats,
         peakMiB: process.resourceUsage().maxRSS / 1024,
         matmulPeak: peak,
-        results: parameters.steps.map((steps, i) => timingOf(timed[i]!, { steps, newTokens, batch, peak }))
+        results: parameters.steps.map((steps, i) => timingOf(timed[i]!, { steps, newTokens, peak }))
       }
       for (const { msPerForward, steps, tokensPerSecond } of result.results) {
         yield* metric(`inference/steps_${steps}/tok_per_sec`, tokensPerSecond)
@@ -123,3 +128,5 @@ export const benchmark = Stage.make("benchmark", {
     Effect.mapError(asStageError)
   )
 })
+
+const sum = (values: ReadonlyArray<number>): number => values.reduce((total, value) => total + value, 0)

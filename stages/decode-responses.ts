@@ -5,7 +5,8 @@
 import { Effect, Schema } from "effect"
 import { ModelFiles, TokenSequences, Trajectories } from "../src/artifacts/kinds.ts"
 import { PositiveInt, setting, Share } from "../src/config/setting.ts"
-import { BlockDecoding, type BlockText, decodeBlocks } from "../src/decoding/blocks.ts"
+import type { BlockText } from "../src/decoding/blockRow.ts"
+import { BlockDecoding, decodeBlocks } from "../src/decoding/blocks.ts"
 import { makeEngine } from "../src/engines/make.ts"
 import { AnswerPattern, hasAnswerOf } from "../src/methods/shared/trajectories/answer.ts"
 import { batchesOf } from "../src/methods/shared/trajectories/batches.ts"
@@ -113,17 +114,22 @@ export const decodeResponses = Stage.make("decode-responses", {
             Effect.gen(function* () {
               const places = rows * Math.min(blockSize, length)
               const denoiser = yield* makeDenoiser(engine, config, views, { rows, length, places, tokenShift })
-              for (const batch of batches) {
-                const texts = yield* decodeBlocks(
-                  denoiser,
-                  batch.map(i => {
-                    const ids = promptOf(given[i]!)
-                    return { ids, newTokens: roomOf(given[i]!), key: keyOfIds(seed, "own response", ids) }
-                  }),
-                  { mask: tokenizer.maskId, pad: tokenizer.padId, eos: tokenizer.eosId, settings: parameters }
-                )
-                for (const [n, i] of batch.entries()) yield* keep(i, texts[n]!)
-              }
+              const asked = batches.flat()
+              yield* decodeBlocks(
+                denoiser,
+                asked.map(i => {
+                  const ids = promptOf(given[i]!)
+                  return { ids, newTokens: roomOf(given[i]!), key: keyOfIds(seed, "own response", ids) }
+                }),
+                {
+                  rows,
+                  mask: tokenizer.maskId,
+                  pad: tokenizer.padId,
+                  eos: tokenizer.eosId,
+                  settings: parameters,
+                  onText: (n, text) => keep(asked[n]!, text)
+                }
+              )
             })
           )
       }

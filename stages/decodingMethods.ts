@@ -1,5 +1,5 @@
 /** Stages that decode with a model of any method are fingerprinted by its method: another method's code is not in their keys. */
-import { Effect, Schema } from "effect"
+import { Effect, Schema, type SchemaAST } from "effect"
 import type { NamedFile } from "../src/formats/tensorFiles.ts"
 import { decodes, loadWhole, type MethodName, methodNames, methodOf, modulesOf } from "../src/methods/Method.ts"
 import type { Engine } from "../src/engines/Engine.ts"
@@ -14,20 +14,23 @@ export const decodingMethods = modulesOf(name => [`../src/methods/${name}/method
 
 /**
  * Parameters by method: what is asked of all, and what of those that decode by masks and those that draw latents; and the field `method`, which says by which one the model
- * was made, as its `config.json` does.
+ * was made, as its `config.json` does. `agree`: what the fields of those that decode by masks must hold together.
  */
 export const parametersOf = <Common extends Fields, Masks extends Fields, Latents extends Fields>(
   common: Common,
   byMasks: () => Masks,
-  byLatents: () => Latents
+  byLatents: () => Latents,
+  agree?: SchemaAST.Check<never>
 ) => {
   const own = { masks: byMasks, latents: byLatents }
-  const ofMethod = (name: MethodName) => () =>
-    Schema.Struct({
+  const ofMethod = (name: MethodName) => () => {
+    const fields = Schema.Struct({
       method: name === methodNames[0] ? setting(Schema.Literal(name), name) : Schema.Literal(name),
       ...common,
       ...own[decodes[name]]()
     })
+    return agree === undefined || decodes[name] === "latents" ? fields : fields.check(agree as never)
+  }
   return Object.fromEntries(methodNames.map(name => [name, ofMethod(name)])) as unknown as {
     readonly [name in MethodName]: () => Schema.Struct<
       { readonly method: NameOf<name> } & Common &

@@ -7,6 +7,7 @@ import { makeEngine } from "../src/engines/make.ts"
 import { type Generation, TextsResult } from "../src/evaluation/results.ts"
 import { textQuality } from "../src/evaluation/textQuality.ts"
 import { filesOf } from "../src/models/artifact.ts"
+import { greatest } from "../src/pipeline/lists.ts"
 import * as Stage from "../src/pipeline/Stage.ts"
 import { asStageError } from "../src/pipeline/StageError.ts"
 import * as latents from "./decoding/byLatents.ts"
@@ -56,7 +57,12 @@ export const evaluateTexts = Stage.make("evaluate-texts", {
         const counting = writer.stepsThatCount(steps)
         if (!made.has(counting)) {
           const { forwards, sequences } = yield* writer.generate({ prompts, steps: counting, seed })
-          made.set(counting, { forwards, newTokens, ...(yield* score(sequences)), sample: sampleOf(sequences) })
+          made.set(counting, {
+            forwards: greatest(forwards),
+            newTokens,
+            ...(yield* score(sequences)),
+            sample: sampleOf(sequences)
+          })
         }
         const generation = { steps, ...made.get(counting)! }
         generations.push(generation)

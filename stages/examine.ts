@@ -47,7 +47,7 @@ export const examine = Stage.make("examine", {
       if (!Arr.isReadonlyArrayNonEmpty(problems))
         return yield* permanent(`there are no problems of the task ${task.name}`)
       const { seed } = parameters
-      const asked = { task, problems, tokenizer: model.tokenizer, steps: [newTokens] as const, seed }
+      const asked = { task, problems, tokenizer: model.tokenizer, points: [{ steps: newTokens }] as const, seed }
       const result: TaskResult = {
         weights: inputs.model.digest,
         ...(yield* exactMatch(asked, shape => causalGenerator(engine, model, { ...shape, newTokens }, greedy)))

@@ -6,6 +6,7 @@ import { Sampling } from "../src/decoding/sampling.ts"
 import { makeEngine } from "../src/engines/make.ts"
 import { ReferenceTexts as Result } from "../src/evaluation/results.ts"
 import { textQuality } from "../src/evaluation/textQuality.ts"
+import * as Origin from "../src/pipeline/Origin.ts"
 import * as Stage from "../src/pipeline/Stage.ts"
 import { asStageError } from "../src/pipeline/StageError.ts"
 import { causalGenerator } from "../src/sessions/autoregressive.ts"
@@ -61,3 +62,14 @@ export const referenceTexts = Stage.make("reference-texts", {
     Effect.mapError(asStageError)
   )
 })
+
+/** Of what is said of models' texts what bears on those that they are read beside: not how masks are revealed. */
+export const settingsBeside = (texts: Settings = {}): Settings => {
+  const { decoding } = texts as { readonly decoding?: Settings }
+  const judging = Origin.without(texts, ["decoding", "steps"])
+  if (decoding === undefined) return judging
+  const ofMasks = Object.keys(decoding).filter(field => !Object.hasOwn(Sampling.fields, field))
+  return Origin.overlay(judging, { decoding: Origin.without(decoding, ofMasks) })
+}
+
+type Settings = { readonly [field: string]: unknown }

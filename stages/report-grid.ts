@@ -118,6 +118,8 @@ export const reportGrid = Stage.make("report-grid", {
       yield* metric(`${row.name}/bound_difference`, difference.value)
       yield* metric(`${row.name}/p_corrected`, difference.adjusted)
     }
+    for (const { aup, row } of found.parallelism?.rows ?? [])
+      if (row !== undefined && aup !== undefined) yield* metric(`${row.name}/aup`, aup.value)
     yield* metric("broken_ties", found.ties.filter(({ broken }) => broken).length)
     // The library of the charts is loaded when it is needed, not by everyone who plans.
     const { gridHtml } = yield* Effect.promise(() => import("../src/report/gridPage.ts"))

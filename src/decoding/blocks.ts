@@ -1,12 +1,16 @@
 /**
  * Decoding by masked diffusion block by block (LLaDA; Nie et al. 2025, arXiv:2502.09992): the tokens of a block are revealed over some steps, all later ones in sight as masks, before the next block
- * begins. What stands behind the first end of text is no part of a text.
+ * begins. With a threshold a step reveals all tokens of the block that are likely enough (Fast-dLLM; Wu et al. 2025, arXiv:2505.22618). What stands behind the first end of text is no part of a text.
  */
 import { Effect, Schema } from "effect"
 import { NonNegative, PositiveInt, setting } from "../config/setting.ts"
 import { type RandomKey, uniformAt } from "../tensor/random.ts"
-import { chosenPerStep, type Denoiser, type DiffusionDecoding, judge, surest } from "./diffusion.ts"
-import { Sampling } from "./sampling.ts"
+import { BlockRow, type BlockText } from "./blockRow.ts"
+import { type Denoiser, type DiffusionDecoding, judge } from "./diffusion.ts"
+import { probabilityOf, Sampling } from "./sampling.ts"
+
+/** A probability that reveals a token. */
+export const Threshold = Schema.Finite.check(Schema.isGreaterThan(0), Schema.isLessThanOrEqualTo(1))
 
 export const BlockDecoding = Schema.Struct({
   /** Tokens of a block; a text's last block may be shorter */
@@ -19,26 +23,49 @@ export const BlockDecoding = Schema.Struct({
   /** What is revealed first, as in diffusion: by negative entropy (`entropy`), the token's probability (`maskgit_plus`), or its lead over the second (`topk_margin`) */
   alg: setting(Schema.Literals(["entropy", "maskgit_plus", "topk_margin"]), "entropy")
 })
-export type BlockDecoding = typeof BlockDecoding.Type
+export type BlockDecoding = typeof BlockDecoding.Type & { readonly threshold?: number }
 
 /** What a diffusion's settings say beside that, where it goes block by block. */
 export const inBlocks = {
   fields: {
     /** Tokens of a block: one after the other is revealed, each in its share of the steps, and none behind the end of text. Where there are fewer steps than blocks, blocks are larger. By default all tokens are one */
-    blockLength: Schema.optionalKey(PositiveInt)
+    blockLength: Schema.optionalKey(PositiveInt),
+    /**
+     * A step also reveals every token of the block that the model gives at least this probability, at temperature 1 and without filters; `steps` are then the most that it takes. With as many steps as
+     * tokens that is Fast-dLLM's rule: all that reach the threshold, at least the surest one. 1 is reached by none. Goes with the alg `maskgit_plus`
+     */
+    threshold: Schema.optionalKey(Threshold)
   },
-  check: Schema.makeFilter((settings: Pick<MaskDecoding, "alg" | "algTemp" | "blockLength" | "schedule">) => {
-    const { alg, algTemp, blockLength, schedule } = settings
-    if (blockLength === undefined) return undefined
-    if (alg === "origin" || alg === "p2")
-      return { path: ["alg"], issue: `${alg} does not go block by block, as blockLength asks` }
-    if (algTemp > 0) return { path: ["algTemp"], issue: "does not go with blockLength" }
-    return schedule === "quota" ? undefined : { path: ["schedule"], issue: "must be quota where blockLength is given" }
+  check: Schema.makeFilter((settings: BlockSettings) => {
+    const fault = blockFault(settings)
+    return fault === undefined ? undefined : { path: [fault.field], issue: fault.why }
   })
 } as const
 
+type BlockSettings = Pick<MaskDecoding, "alg" | "algTemp" | "blockLength" | "schedule" | "threshold">
+
+interface Fault {
+  readonly field: "alg" | "algTemp" | "schedule"
+  readonly why: string
+}
+
+/** Why settings that ask for blocks, or for a threshold, cannot go block by block. */
+export const blockFault = ({ alg, algTemp, blockLength, schedule, threshold }: BlockSettings): Fault | undefined => {
+  if (blockLength === undefined && threshold === undefined) return undefined
+  const by = threshold === undefined ? "blockLength" : "threshold"
+  if (threshold !== undefined && alg !== "maskgit_plus")
+    return { field: "alg", why: `${alg} does not go with threshold, which is one of what maskgit_plus reveals by` }
+  if (alg === "origin" || alg === "p2")
+    return { field: "alg", why: `${alg} does not go block by block, as blockLength asks` }
+  if (algTemp > 0) return { field: "algTemp", why: `does not go with ${by}` }
+  return schedule === "quota" ? undefined : { field: "schedule", why: `must be quota where ${by} is given` }
+}
+
 /** The settings of what decodes by masks, whole or in blocks. */
-export type MaskDecoding = Omit<DiffusionDecoding, "steps"> & { readonly blockLength?: number }
+export type MaskDecoding = Omit<DiffusionDecoding, "steps"> & {
+  readonly blockLength?: number
+  readonly threshold?: number
+}
 
 /** How `newTokens` are decoded in some steps, one at least for each block. */
 export const blocksOf = (
@@ -46,7 +73,8 @@ export const blocksOf = (
   { newTokens, steps }: { readonly newTokens: number; readonly steps: number }
 ): BlockDecoding => {
   const blockSize = Math.min(newTokens, Math.max(wanted, Math.ceil(newTokens / steps)))
-  const stepsPerBlock = Math.floor(steps / Math.ceil(newTokens / blockSize))
+  // The last block may be shorter: where there is a step for each token, it leaves its rest to nobody.
+  const stepsPerBlock = steps >= newTokens ? blockSize : Math.floor(steps / Math.ceil(newTokens / blockSize))
   return { ...sampling, alg: alg as BlockDecoding["alg"], blockSize, stepsPerBlock }
 }
 
@@ -59,28 +87,35 @@ export interface BlockPrompt {
   readonly key: RandomKey
 }
 
-export interface BlockText {
-  /** What was written behind the prompt, with the end of text where there is one. */
-  readonly tokens: Int32Array
-  /** For each token the step that revealed it, from 1. Steps that revealed nothing of the text do not count. */
-  readonly revealedAt: ReadonlyArray<number>
-  /** Forward passes that the text took. */
-  readonly forwards: number
-}
-
-export interface BlockOptions {
+export interface BlockOptions<E, R> {
+  /** Texts that are written side by side, at most: as many as the denoiser has rows. */
+  readonly rows: number
   readonly mask: number
   readonly pad: number
   readonly eos: number
   readonly settings: BlockDecoding
+  /** Told of a text's new tokens after each of its steps. */
+  readonly onStep?: (number: number, step: number, tokens: Int32Array) => Effect.Effect<void, E, R>
+  /** Told of each text when it is done. */
+  readonly onText?: (number: number, text: BlockText) => Effect.Effect<void, E, R>
 }
 
-/** Answers prompts, as many as the denoiser has rows. Each stands at the right end of its row with its new tokens. */
-export const decodeBlocks = <E>(
+export interface BlockTexts {
+  /** In the order of the prompts. */
+  readonly texts: ReadonlyArray<BlockText>
+  /** Forward passes of the denoiser, each of as many texts as were open. */
+  readonly passes: number
+}
+
+/**
+ * Answers prompts. Each stands at the right end of a row with its new tokens; the row of a text that is done goes to the next prompt, so that short texts wait for none (continuous batching; Yu et al.
+ * 2022, Orca).
+ */
+export const decodeBlocks = <E, E2 = never, R = never>(
   denoiser: Denoiser<E>,
   prompts: ReadonlyArray<BlockPrompt>,
-  { eos, mask, pad, settings }: BlockOptions
-): Effect.Effect<ReadonlyArray<BlockText>, E> =>
+  { eos, mask, onStep, onText, pad, rows: most, settings }: BlockOptions<E2, R>
+): Effect.Effect<BlockTexts, E | E2, R> =>
   Effect.gen(function* () {
     const { length, vocabSize } = denoiser
     const decoding: DiffusionDecoding = {
@@ -90,98 +125,86 @@ export const decodeBlocks = <E>(
       algTemp: 0,
       eps: 1e-3
     }
-    const canvas = new Int32Array(prompts.length * length).fill(pad)
-    const pads = prompts.map(({ ids, newTokens }) => length - ids.length - newTokens)
-    if (pads.some(columns => columns < 0) || prompts.some(({ ids }) => ids.length === 0))
+    if (prompts.some(({ ids, newTokens }) => ids.length === 0 || ids.length + newTokens > length))
       return yield* Effect.die(
         new RangeError(`prompts and new tokens must fit into ${length} tokens, and none be empty`)
       )
-    const rows = prompts.map(({ ids, newTokens }, r) => {
-      const end = (r + 1) * length
-      canvas.set(Array.from(ids), r * length + pads[r]!)
-      canvas.fill(mask, end - newTokens, end)
-      return new Row(canvas, { start: end - newTokens, end }, decoding, settings.blockSize)
-    })
+    /** Whether a score is what thresholds are compared with, already. */
+    const isProbability =
+      settings.alg === "maskgit_plus" &&
+      (settings.temperature === 0 || settings.temperature === 1) &&
+      (settings.topP ?? 1) === 1 &&
+      settings.topK === undefined
+    const count = Math.min(most, prompts.length)
+    const canvas = new Int32Array(count * length)
+    const texts: Array<BlockText> = []
+    let passes = 0
+
+    const waiting = prompts.entries()
+    /** The next prompt in a row; undefined when there is none. */
+    const begin = (slot: number) => {
+      const { done, value } = waiting.next()
+      if (done === true) return undefined
+      const [number, { ids, key, newTokens }] = value
+      const end = (slot + 1) * length
+      const start = end - newTokens
+      canvas.fill(pad, slot * length, start)
+      canvas.set(Array.from(ids), start - ids.length)
+      canvas.fill(mask, start, end)
+      const row = new BlockRow(canvas, { start, end }, { decoding, blockSize: settings.blockSize, mask, eos })
+      return { number, key, newTokens, padding: length - newTokens - ids.length, row }
+    }
+    type Writing = NonNullable<ReturnType<typeof begin>>
+
+    /** Reveals what a step reveals of a text, by the logits of its masks. */
+    const reveal = ({ key, newTokens, row }: Writing, places: ReadonlyArray<number>, logits: Float32Array) => {
+      const { threshold = 1 } = settings
+      const judged = places.map((place, i) => {
+        const found = logits.subarray(i * vocabSize, (i + 1) * vocabSize)
+        found[mask] = -Infinity
+        const uniform = uniformAt(key, row.forwards * newTokens + (place - row.start))
+        const each = judge(decoding, { place, logits: found, uniform, there: undefined })
+        // No token of several has probability 1, though rounding says so.
+        const likely =
+          threshold < 1 && (isProbability ? each.score : probabilityOf(found, unfiltered, each.token)) >= threshold
+        return { ...each, likely }
+      })
+      row.reveal(judged)
+    }
+
+    const slots = Array.from({ length: count }, (_, slot) => begin(slot)!)
     for (;;) {
-      const masked = rows.map(row => row.masked(mask, eos))
+      for (const slot of slots.keys())
+        for (
+          let { number, row } = slots[slot]!;
+          row.done && texts[number] === undefined;
+          { number, row } = slots[slot]!
+        ) {
+          const text = row.text()
+          texts[number] = text
+          if (onText !== undefined) yield* onText(number, text)
+          slots[slot] = begin(slot) ?? slots[slot]!
+        }
+      const masked = slots.map(({ row }) => row.masked())
       const places = masked.flat()
       if (places.length === 0) break
-      const logits = yield* denoiser.logits(canvas, pads, places)
+      const logits = yield* denoiser.logits(
+        canvas,
+        slots.map(({ padding }) => padding),
+        places,
+        slots.map(({ number, row }) => ({ number, pass: row.forwards }))
+      )
+      passes++
       let from = 0
-      for (const [r, own] of masked.entries()) {
+      for (const [slot, own] of masked.entries()) {
         if (own.length === 0) continue
-        const row = rows[r]!
-        const { key, newTokens } = prompts[r]!
-        const judged = own.map(place => {
-          const found = logits.subarray(from, (from += vocabSize))
-          found[mask] = -Infinity
-          const uniform = uniformAt(key, row.forwards * newTokens + (place - row.start))
-          return judge(decoding, { place, logits: found, uniform, there: undefined })
-        })
-        row.reveal(surest(judged, row.wanted))
+        const { number, row } = slots[slot]!
+        reveal(slots[slot]!, own, logits.subarray(from * vocabSize, (from += own.length) * vocabSize))
+        if (onStep !== undefined) yield* onStep(number, row.forwards, row.tokens)
       }
     }
-    return rows.map(row => row.text(eos))
+    return { texts, passes }
   })
 
-/** One row of the canvas, and how far it is. */
-class Row {
-  readonly start: number
-  forwards = 0
-  readonly #canvas: Int32Array
-  readonly #end: number
-  readonly #decoding: DiffusionDecoding
-  readonly #blockSize: number
-  readonly #revealedAt = new Map<number, number>()
-  #block: { readonly start: number; readonly end: number }
-  /** Tokens that each step of the block reveals, without those that are over. */
-  #quotas: ReadonlyArray<number> = []
-
-  constructor(
-    canvas: Int32Array,
-    { end, start }: { readonly start: number; readonly end: number },
-    decoding: DiffusionDecoding,
-    blockSize: number
-  ) {
-    this.start = start
-    this.#canvas = canvas
-    this.#end = end
-    this.#decoding = decoding
-    this.#blockSize = blockSize
-    this.#block = { start, end: start }
-  }
-
-  /** Places of the block that are still masked; when there are none, those of the next block, until one holds the end of text. */
-  masked(mask: number, eos: number): ReadonlyArray<number> {
-    const { end, start } = this.#block
-    const left = Array.from({ length: end - start }, (_, i) => start + i).filter(place => this.#canvas[place] === mask)
-    if (left.length > 0) return left
-    if (end === this.#end || this.#canvas.subarray(start, end).includes(eos)) return []
-    this.#block = { start: end, end: Math.min(this.#end, end + this.#blockSize) }
-    this.#quotas = chosenPerStep(this.#decoding, this.#block.end - end)
-    return this.masked(mask, eos)
-  }
-
-  /** Tokens that the step reveals. */
-  get wanted(): number {
-    return this.#quotas[0]!
-  }
-
-  reveal(chosen: ReadonlyArray<{ readonly place: number; readonly token: number }>): void {
-    this.forwards++
-    this.#quotas = this.#quotas.slice(1)
-    for (const { place, token } of chosen) {
-      this.#canvas[place] = token
-      this.#revealedAt.set(place, this.forwards)
-    }
-  }
-
-  text(eos: number): BlockText {
-    const written = this.#canvas.slice(this.start, this.#block.end)
-    const end = written.indexOf(eos)
-    const tokens = end < 0 ? written : written.subarray(0, end + 1)
-    const at = Array.from(tokens, (_, i) => this.#revealedAt.get(this.start + i)!)
-    const steps = [...new Set(at)].sort((a, b) => a - b)
-    return { tokens, revealedAt: at.map(step => 1 + steps.indexOf(step)), forwards: this.forwards }
-  }
-}
+/** What a threshold is compared with. */
+const unfiltered: Sampling = { temperature: 0 }

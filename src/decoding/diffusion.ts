@@ -47,6 +47,12 @@ export const mdmDefaults = {
   schedule: "kappa"
 } as const
 
+/** Whose text stands in a row of the canvas: its number among all, and the passes that it took before. */
+export interface TextAt {
+  readonly number: number
+  readonly pass: number
+}
+
 /** A model that predicts the tokens of a canvas. */
 export interface Denoiser<E> {
   readonly vocabSize: number
@@ -54,12 +60,13 @@ export interface Denoiser<E> {
   readonly length: number
   /**
    * Logits [n, V] of the tokens at places of the canvas (row x length + column). `pads`: how many columns at the beginning of each row
-   * are padding.
+   * are padding. `texts`: of each row; a model that draws numbers of its own draws them by the text, wherever it stands.
    */
   readonly logits: (
     canvas: Int32Array,
     pads: ReadonlyArray<number>,
-    places: ReadonlyArray<number>
+    places: ReadonlyArray<number>,
+    texts?: ReadonlyArray<TextAt>
   ) => Effect.Effect<Float32Array, E>
 }
 
@@ -201,7 +208,8 @@ export const diffusionGenerate = <E>(
       // `p2` looks at all rows that are not done, revealed tokens included.
       const open = alg === "p2" ? variable.map((places, row) => (masked[row]!.length > 0 ? places : [])) : masked
       const places = open.flat()
-      const logits = yield* denoiser.logits(canvas, pads, places)
+      const texts = prompts.map((_, row) => ({ number: firstRow + row, pass: j }))
+      const logits = yield* denoiser.logits(canvas, pads, places, texts)
       forwards++
       const rowOf = new Map(places.map((place, i) => [place, logits.subarray(i * vocabSize, (i + 1) * vocabSize)]))
       for (const row of rowOf.values()) row[mask] = -Infinity

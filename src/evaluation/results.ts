@@ -1,6 +1,7 @@
 /** What the stages that measure a model write, as reports read it: `likelihood.json`, `texts.json`, `score.json` and `benchmark.json`. */
 import { Schema } from "effect"
 import { Count } from "../config/setting.ts"
+import { Threshold } from "../decoding/blocks.ts"
 
 const Finite = Schema.Finite
 
@@ -100,45 +101,61 @@ export type ReferenceTexts = typeof ReferenceTexts.Type
 export const Outcome = Schema.Literals(["right", "wrong", "missing"])
 export type Outcome = typeof Outcome.Type
 
-/** Answers to the problems of a task, made in some number of steps. */
+/** How fast answers were decoded: in so many steps, or by revealing in each step what reaches a threshold. */
+export const OperatingPoint = Schema.Union([Schema.Struct({ steps: Count }), Schema.Struct({ threshold: Threshold })])
+export type OperatingPoint = typeof OperatingPoint.Type
+
+/** Answers to the problems of a task, made at one operating point. */
 export const Answers = Schema.Struct({
-  /** Steps that were allowed, and forward passes that an answer took. */
-  steps: Count,
-  forwards: Count,
-  /** Of all answers up to their end of text. */
-  tokens: Count,
+  point: OperatingPoint,
   /** In the order of the problems. */
-  outcomes: Schema.NonEmptyArray(Outcome),
+  responses: Schema.NonEmptyArray(
+    Schema.Struct({
+      outcome: Outcome,
+      /** Until the end of text, which is one of them, and the forward passes that they took. */
+      tokens: Count,
+      forwards: Count
+    })
+  ),
   /** The first problem. */
   sample: Schema.Struct({ prompt: Schema.String, text: Schema.String, answer: Schema.String })
 })
 export type Answers = typeof Answers.Type
 
-/** Problems of a task, answered in each of some numbers of steps. */
+/** Problems of a task, answered at some operating points. */
 export const TaskResult = Schema.Struct({
   weights,
   task: Schema.String,
   problems: Count,
+  /** Tokens that an answer had room for. */
+  answerTokens: Count,
   answers: Schema.NonEmptyArray(Answers)
 })
 export type TaskResult = typeof TaskResult.Type
 
 /** How many of the answers are right. */
-export const rightOf = ({ outcomes }: Answers): number => outcomes.filter(outcome => outcome === "right").length
+export const rightOf = ({ responses }: Answers): number => responses.filter(({ outcome }) => outcome === "right").length
 
-/** Those made in the most steps. */
+const sumOf = (all: ReadonlyArray<Answers>, field: "tokens" | "forwards"): number =>
+  all.reduce((sum, { responses }) => responses.reduce((found, response) => found + response[field], sum), 0)
+
+/** Those that took the most forward passes. */
 export const slowest = ({ answers }: TaskResult): Answers =>
-  answers.reduce((most, each) => (each.steps > most.steps ? each : most))
+  answers.reduce((most, each) => (sumOf([each], "forwards") > sumOf([most], "forwards") ? each : most))
 
-/** Tokens of an answer for each forward pass that it took. */
-export const tokensPerForward = ({ forwards, outcomes, tokens }: Answers): number =>
-  tokens / (forwards * outcomes.length)
+/** Tokens of answers, of several runs together, for each forward pass that they took. */
+export const tokensPerForward = (...runs: ReadonlyArray<Answers>): number =>
+  sumOf(runs, "tokens") / sumOf(runs, "forwards")
+
+/** An operating point in words. */
+export const pointText = (point: OperatingPoint): string =>
+  "steps" in point ? `${point.steps} ${point.steps === 1 ? "step" : "steps"}` : `threshold ${point.threshold}`
 
 /** One number of denoising steps. Times in milliseconds. */
 export const Timing = Schema.Struct({
   steps: Count,
   newTokens: Count,
-  /** Of one call. */
+  /** Passes of the model in a call. */
   forwards: Count,
   /** Of each timed call, ascending. */
   milliseconds: Schema.Array(Finite),
@@ -146,7 +163,7 @@ export const Timing = Schema.Struct({
   p10: Finite,
   p90: Finite,
   msPerForward: Finite,
-  /** All new tokens, and those before the first end-of-text token alone. */
+  /** All tokens that were decoded, and those before the first end-of-text token alone. */
   tokensPerSecond: Finite,
   usefulTokensPerSecond: Finite,
   tokensPerForward: Finite,

@@ -6,9 +6,12 @@ export interface TimedCall {
   /** Of the whole call, and of its forward passes alone. */
   readonly ms: number
   readonly forwardMs: number
-  readonly forwards: number
-  /** Operations of these. */
+  /** Forward passes of the model, and their operations. */
+  readonly passes: number
   readonly flops: number
+  /** Tokens that were decoded, and passes that were for them: sums over texts. */
+  readonly tokens: number
+  readonly forwards: number
   /** Tokens before the first end of text, of all texts. */
   readonly usefulTokens: number
 }
@@ -17,8 +20,6 @@ export interface Timed {
   readonly steps: number
   /** Of each text. */
   readonly newTokens: number
-  /** Texts per call. */
-  readonly batch: number
   /** Operations that the machine could do in a second. */
   readonly peak: number
 }
@@ -33,10 +34,11 @@ export const quantile = (ascending: ReadonlyArray<number>, share: number): numbe
 
 const mean = (values: ReadonlyArray<number>): number => values.reduce((sum, value) => sum + value, 0) / values.length
 
-export const timingOf = (calls: ReadonlyArray<TimedCall>, { batch, newTokens, peak, steps }: Timed): Timing => {
+export const timingOf = (calls: ReadonlyArray<TimedCall>, { newTokens, peak, steps }: Timed): Timing => {
   const milliseconds = calls.map(({ ms }) => ms).toSorted((a, b) => a - b)
   const median = quantile(milliseconds, 0.5)
-  const forwards = greatest(calls.map(each => each.forwards))
+  const forwards = greatest(calls.map(({ passes }) => passes))
+  const tokens = mean(calls.map(each => each.tokens))
   const forwardSeconds = mean(calls.map(({ forwardMs }) => forwardMs)) / 1000
   return {
     steps,
@@ -47,9 +49,9 @@ export const timingOf = (calls: ReadonlyArray<TimedCall>, { batch, newTokens, pe
     p10: quantile(milliseconds, 0.1),
     p90: quantile(milliseconds, 0.9),
     msPerForward: median / forwards,
-    tokensPerSecond: (batch * newTokens * 1000) / median,
+    tokensPerSecond: (1000 * tokens) / median,
     usefulTokensPerSecond: (mean(calls.map(({ usefulTokens }) => usefulTokens)) * 1000) / median,
-    tokensPerForward: newTokens / forwards,
+    tokensPerForward: tokens / mean(calls.map(each => each.forwards)),
     shareOfPeak: mean(calls.map(({ flops }) => flops)) / forwardSeconds / peak
   }
 }

@@ -1,67 +1,105 @@
-/** Right answers to tasks by how many tokens a forward pass gives: what diffusion models are for. */
-import { count } from "../pipeline/units.ts"
-import { type Answers, rightOf, type TaskResult, tokensPerForward } from "../evaluation/results.ts"
-import { interval, percent, significant } from "./format.ts"
-import { greatest, least } from "../pipeline/lists.ts"
-import { everyNumber, type Given, type GridRow, type Run, taskNames } from "./rows.ts"
-import { wilson } from "./statistics.ts"
+/** Right answers to tasks by how many tokens a forward pass gives, as tables: what diffusion models are for. */
+import { pointText } from "../evaluation/results.ts"
+import { fixed, interval, percent, pValue, signed, significant } from "./format.ts"
+import { keyOf, type Share } from "./operatingPoints.ts"
+import type { Parallelism, RowFigures } from "./parallelism.ts"
+import type { GridRow, TeacherScores } from "./rows.ts"
+import type { Estimate, Interval } from "./statistics.ts"
 
-/** What an autoregressive teacher answers, token by token. */
-export type TeacherScores = ReadonlyArray<Given<TaskResult>>
-
-export const answersOf = (run: Pick<Run, "tasks">, task: string): ReadonlyArray<Answers> =>
-  run.tasks.find(({ content }) => content.task === task)?.content.answers ?? []
-
-export const shareOf = (answers: Answers): number => rightOf(answers) / answers.outcomes.length
-
-/** Whether there is more to say of answers than a column of the grid can: several numbers of steps, or a teacher. */
+/** Whether there is more to say of answers than a column of the grid can: several operating points, or a teacher. */
 export const haveATable = (rows: ReadonlyArray<GridRow>, teacher: TeacherScores): boolean =>
   teacher.length > 0 ||
   rows.some(({ runs }) => runs.some(({ tasks }) => tasks.some(({ content }) => content.answers.length > 1)))
 
-/** A line for each task and number of steps. */
-export const answersTable = (
-  rows: ReadonlyArray<GridRow>,
-  teacher: TeacherScores
-): { readonly columns: ReadonlyArray<string>; readonly lines: ReadonlyArray<ReadonlyArray<string>> } => {
-  const lines = taskNames(rows).flatMap(task => {
-    const causal = answersOf({ tasks: teacher }, task)
-    const steps = everyNumber(rows, run => answersOf(run, task).map(each => each.steps))
-    return [
-      ...(causal.length === 0 ? [] : [[task, "token by token", "1", pooled(causal), ...rows.map(() => "")]]),
-      ...steps.map(allowed => {
-        const ofRows = rows.map(({ runs }) =>
-          runs.flatMap(run => answersOf(run, task).filter(each => each.steps === allowed))
-        )
-        const given = ofRows.flat().map(tokensPerForward)
-        const [fewest, most] = [least(given), greatest(given)].map(significant)
-        return [
-          task,
-          count(allowed),
-          fewest === most ? fewest! : `${fewest} to ${most}`,
-          ...(teacher.length === 0 ? [] : [""]),
-          ...ofRows.map(pooled)
-        ]
-      })
-    ]
-  })
-  return {
-    columns: [
-      "task",
-      "denoising steps",
-      "tokens per forward",
-      ...(teacher.length === 0 ? [] : ["the teacher"]),
-      ...rows.map(({ label }) => label)
-    ],
-    lines: haveATable(rows, teacher) ? lines : []
-  }
+export interface Table {
+  readonly columns: ReadonlyArray<string>
+  readonly lines: ReadonlyArray<ReadonlyArray<string>>
 }
 
-/** Of several runs all answers together, with Wilson's interval. */
-const pooled = (all: ReadonlyArray<Answers>): string => {
-  if (all.length === 0) return "n/a"
-  const right = all.reduce((sum, each) => sum + rightOf(each), 0)
-  const asked = all.reduce((sum, { outcomes }) => sum + outcomes.length, 0)
-  const { high, low } = wilson(right, asked)
-  return `${percent(right / asked)} ${interval(percent, low, high)}`
+export const teacherLabel = "the teacher, token by token"
+const labelOf = ({ row }: RowFigures): string => row?.label ?? teacherLabel
+
+type Value = Interval & { readonly value: number }
+const withInterval = (format: (value: number) => string, found: Value | undefined): string =>
+  found === undefined ? "n/a" : `${format(found.value)} ${interval(format, found.low, found.high)}`
+
+const aupText = fixed(1)
+
+/** A line for each row and the teacher: AUP by task, and the mean over tasks. */
+export const aupTable = ({ rows, tasks }: Parallelism): Table => ({
+  columns: ["AUP", ...tasks, ...(tasks.length > 1 ? ["all tasks"] : [])],
+  lines: rows.map(row => [
+    labelOf(row),
+    ...row.tasks.map(own => withInterval(aupText, own?.aup)),
+    ...(tasks.length > 1 ? [withInterval(aupText, row.aup)] : [])
+  ])
+})
+
+/** What a share is called; and of how many tasks it is, if not of all. */
+const shareLabel = ({ of, points }: Share, tasks: number): string => {
+  const what =
+    "threshold" in of
+      ? `threshold ${of.threshold}`
+      : `${of.tokensPerStep} ${of.tokensPerStep === 1 ? "token" : "tokens"} a step`
+  return points.size === tasks ? what : `${what}, ${points.size} of ${tasks} tasks`
 }
+
+/** A line for each row and the teacher: right answers, means over tasks, at tokens a step; and at thresholds, with the tokens per forward pass that these give. */
+export const sharesTable = ({ rows, shares, tasks }: Parallelism): Table => ({
+  columns: [
+    tasks.length > 1 ? "right answers, mean over tasks" : "right answers",
+    ...shares.flatMap(share => [
+      shareLabel(share, tasks.length),
+      ...("threshold" in share.of ? ["tokens per forward"] : [])
+    ])
+  ],
+  lines: rows.map(row => [
+    labelOf(row),
+    ...row.shares.flatMap((found, s) => [
+      withInterval(percent, found?.right),
+      ...("threshold" in shares[s]!.of ? [withInterval(significant, found?.rate)] : [])
+    ])
+  ])
+})
+
+/** Differences of AUP from the row beside; on each task, too, where `byTask`. */
+export const aupDifferencesTable = ({ differences, tasks }: Parallelism, byTask: boolean): Table => ({
+  columns: ["row", "beside", "task", "Δ AUP", "95 % interval", "p", "p, corrected"],
+  lines: differences.flatMap(({ aup, beside, row, tasks: own }) => {
+    const line = (task: string, found: (Estimate & { readonly adjusted: number }) | undefined) => [
+      row.label,
+      beside.label,
+      task,
+      ...(found === undefined
+        ? ["n/a", "n/a", "n/a", "n/a"]
+        : [
+            signed(1)(found.value),
+            interval(signed(1), found.low, found.high),
+            pValue(found.p, found.smallest),
+            pValue(found.adjusted, found.smallest)
+          ])
+    ]
+    const each = tasks.map((task, t) => line(task, own[t]))
+    return tasks.length === 1 ? each : [line("all", aup), ...(byTask ? each : [])]
+  })
+})
+
+/** A line for each task and operating point: right answers, and the tokens per forward pass at which they were given. */
+export const answersTable = ({ rows, tasks }: Parallelism): Table => ({
+  columns: ["task", "operating point", ...rows.map(labelOf)],
+  lines: tasks.flatMap((task, t) => {
+    const points = new Map(
+      rows.flatMap(({ tasks: own }) => (own[t]?.points ?? []).map(({ point }) => [keyOf(point), point] as const))
+    )
+    return [...points].map(([key, point]) => [
+      task,
+      pointText(point),
+      ...rows.map(({ tasks: own }) => {
+        const found = own[t]?.points.find(each => keyOf(each.point) === key)
+        return found === undefined
+          ? ""
+          : `${withInterval(percent, found.share)} at ${withInterval(significant, found.rate)}`
+      })
+    ])
+  })
+})

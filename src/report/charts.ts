@@ -16,6 +16,8 @@ export interface Series {
   readonly spread?: ReadonlyArray<readonly [x: number, low: number, high: number]>
   /** Marks on the points; for few of them. */
   readonly marks?: boolean
+  /** A line of dots, where a row has two. */
+  readonly dotted?: boolean
 }
 
 /** How many different colours the page has. */
@@ -62,7 +64,7 @@ export const lineChart = (
       grid,
       xAxis: { ...axis(x), ...named(x.label), ...(x.end === undefined ? {} : { min: 0, max: x.end }) },
       yAxis: axis(y),
-      series: series.flatMap(({ band, marks, points, row, spread }) => {
+      series: series.flatMap(({ band, dotted, marks, points, row, spread }) => {
         const colour = row === "reference" ? "var(--text)" : rowColour(row)
         return [
           ...(band === undefined ? [] : [area(colour, band)]),
@@ -75,7 +77,8 @@ export const lineChart = (
             lineStyle: {
               color: colour,
               width: 1.8,
-              type: row === "reference" ? ("dashed" as const) : ("solid" as const)
+              type:
+                row === "reference" ? ("dashed" as const) : dotted === true ? ("dotted" as const) : ("solid" as const)
             },
             showSymbol: marks === true,
             symbol: row === "reference" ? "none" : symbolOf(row),

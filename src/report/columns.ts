@@ -1,11 +1,11 @@
 /** The columns of the grid. */
 import { count } from "../pipeline/units.ts"
 import { type Answers, type LikelihoodResult, rightOf, slowest, type Timing } from "../evaluation/results.ts"
-import { haveATable, type TeacherScores } from "./answers.ts"
+import { haveATable } from "./answers.ts"
 import { type Budget, computeColumn, equalComputeColumns, hasOtherLabels } from "./budgets.ts"
 import { absent, type Column, type Figure, type Group, noBound, noLikelihood, ofRuns, whyNoBound } from "./column.ts"
 import { fixed, percent, significant } from "./format.ts"
-import { everyNumber, generationAt, type GridRow, type Run, taskNames, timingAt } from "./rows.ts"
+import { everyNumber, generationAt, type GridRow, type Run, taskNames, type TeacherScores, timingAt } from "./rows.ts"
 import { bootstrap, type Resampler, wilson } from "./statistics.ts"
 import { qualities, qualityFigure } from "./textColumns.ts"
 
@@ -135,7 +135,7 @@ const heldOut = (rows: ReadonlyArray<GridRow>, resampler: Resampler): ReadonlyAr
 /** The share of answers that are right, with Wilson's interval. */
 const shareFigure = (answers: Answers): Figure => {
   const right = rightOf(answers)
-  const { length } = answers.outcomes
+  const { length } = answers.responses
   return { value: right / length, ...wilson(right, length) }
 }
 

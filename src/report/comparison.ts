@@ -1,7 +1,7 @@
 /** Each row beside the baseline: paired differences of the likelihood bound, document by document, and what they support. */
 import { noLikelihood, whyNoBound } from "./column.ts"
 import { fixed, pValue } from "./format.ts"
-import type { GridRow } from "./rows.ts"
+import { besideOf, type GridRow } from "./rows.ts"
 import { bootstrap, type Estimate, holm, level, type Part, type Resampler } from "./statistics.ts"
 
 /** Row minus baseline, nats per token: below 0 is better. */
@@ -30,12 +30,10 @@ export const compare = (
   baseline: GridRow,
   resampler: Resampler
 ): ReadonlyArray<Comparison> => {
-  const paired = rows
-    .filter(row => row !== baseline)
-    .map(row => {
-      const beside = rows.find(({ name }) => name === row.against) ?? baseline
-      return { row, beside, pairs: pair(row, beside) }
-    })
+  const paired = rows.flatMap(row => {
+    const beside = besideOf(row, rows, baseline)
+    return beside === undefined ? [] : [{ row, beside, pairs: pair(row, beside) }]
+  })
   const measured = paired.flatMap(({ pairs, row }) => {
     if (typeof pairs === "string") return []
     const [documents, runs] = [pairs[0]!.length, pairs.length]

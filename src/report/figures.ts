@@ -1,11 +1,11 @@
 /** The charts of the grid: training, texts and speed, a line for each row. */
-import { type Answers, type ReferenceTexts, tokensPerForward } from "../evaluation/results.ts"
+import type { ReferenceTexts } from "../evaluation/results.ts"
 import { textQuality } from "../evaluation/textQuality.ts"
-import { answersOf, shareOf, type TeacherScores } from "./answers.ts"
 import { lineChart, type Series } from "./charts.ts"
 import { spent } from "./budgets.ts"
 import { linesOf, thinned } from "./lines.ts"
-import { everyNumber, type GridRow, type Run, taskNames } from "./rows.ts"
+import type { Parallelism } from "./parallelism.ts"
+import { everyNumber, type GridRow, type Run } from "./rows.ts"
 import { greatest, least } from "../pipeline/lists.ts"
 
 export interface Chart {
@@ -18,7 +18,7 @@ export interface Chart {
 const chart = (name: string, caption: string, drawn: Parameters<typeof lineChart>[2], title = caption): Chart => ({
   caption,
   svg: lineChart(name, title, drawn),
-  rows: drawn.series.flatMap(({ row }) => (row === "reference" ? [] : [row]))
+  rows: [...new Set(drawn.series.flatMap(({ row }) => (row === "reference" ? [] : [row])))]
 })
 
 /** Points of a curve; more are averaged. */
@@ -124,23 +124,35 @@ export const textFigures = (rows: ReadonlyArray<GridRow>, references?: Reference
     ]
   })
 
-/** A chart for each task that was answered in several numbers of steps; dashed: the teacher, which gives one token a pass. */
-export const answersFigures = (rows: ReadonlyArray<GridRow>, teacher: TeacherScores): ReadonlyArray<Chart> =>
-  taskNames(rows).flatMap(task => {
-    const share = (answers: Answers) => 100 * shareOf(answers)
-    const series = linesOf(
-      rows,
-      run => answersOf(run, task).map(each => [each.steps, share(each), tokensPerForward(each)] as const),
-      () => ({ marks: true })
-    )
-    if (!series.some(({ points }) => points.length > 1)) return []
+/** A chart for each task that was answered at several operating points, by what was measured at each; dashed: the teacher, which gives one token a pass. */
+export const answersFigures = ({ rows, tasks }: Parallelism): ReadonlyArray<Chart> =>
+  tasks.flatMap((task, t) => {
+    const series = rows.flatMap(({ row, tasks: own }, i): ReadonlyArray<Series> => {
+      const points = (own[t]?.points ?? []).toSorted((a, b) => a.rate.value - b.rate.value)
+      if (row === undefined) return []
+      return (["steps", "threshold"] as const).flatMap(kind => {
+        const shown = points.filter(({ point }) => kind in point)
+        if (shown.length === 0) return []
+        return [
+          {
+            row: i,
+            points: shown.map(({ rate, share }) => [rate.value, 100 * share.value] as const),
+            spread: shown.map(({ rate, share }) => [rate.value, 100 * share.low, 100 * share.high] as const),
+            marks: true,
+            dotted: kind === "threshold"
+          }
+        ]
+      })
+    })
+    if (series.flatMap(({ points }) => points).length <= new Set(series.map(({ row }) => row)).size) return []
     const xs = [1, ...series.flatMap(({ points }) => points.map(([x]) => x))]
-    const level = answersOf({ tasks: teacher }, task).map((answers): Series => ({
-      row: "reference",
-      points: [least(xs), greatest(xs)].map(x => [x, share(answers)] as const)
-    }))
+    const level = rows.flatMap(({ row, tasks: own }): ReadonlyArray<Series> => {
+      const [answered] = own[t]?.points ?? []
+      if (row !== undefined || answered === undefined) return []
+      return [{ row: "reference", points: [1, greatest(xs)].map(x => [x, 100 * answered.share.value] as const) }]
+    })
     const drawn = { x: { label: "tokens per forward pass", doublings: true }, series: [...level, ...series] }
-    return [chart(`answers-${task}`, `${task}: right answers, per cent`, drawn)]
+    return [chart(`answers-${t}`, `${task}: right answers, per cent`, drawn)]
   })
 
 /** Speed by denoising steps. */

@@ -1,6 +1,6 @@
 /** The report on a grid as Markdown: what the terminal shows at the end of a run. */
 import { count } from "../pipeline/units.ts"
-import { answersTable } from "./answers.ts"
+import { aupDifferencesTable, aupTable, sharesTable } from "./answers.ts"
 import type { Group } from "./column.ts"
 import { interval, pValue, significant, signed } from "./format.ts"
 import { type Cell, groupOf, groupsOf, mark } from "./grid.ts"
@@ -51,7 +51,6 @@ export const gridMarkdown = (report: GridReport): string => {
   const { comparisons, grid, rows, settings } = report
   const notes = rows.flatMap(({ label, note }) => (note === undefined ? [] : [`- **${plain(label)}**: ${plain(note)}`]))
   const differences = differencesTable(report)
-  const answers = answersTable(rows, report.teacher)
   const blocks = [
     `# ${plain(settings.title)}`,
     ...settings.remarks.map(remark => `> **${plain(remark)}**`),
@@ -61,9 +60,7 @@ export const gridMarkdown = (report: GridReport): string => {
       return markdownTable([groupTitle(group, report), ...part.columns.map(({ label }) => label)], lines)
     }),
     grid.footnotes.map((text, i) => `${mark(i + 1)} ${plain(text)}`).join("\n"),
-    ...(answers.lines.length === 0
-      ? []
-      : ["## Right answers by tokens per forward pass", markdownTable(answers.columns, answers.lines)]),
+    ...answers(report),
     ...(comparisons.length === 0 ? [notes.join("\n")] : []),
     ...(comparisons.length === 0
       ? []
@@ -77,6 +74,16 @@ export const gridMarkdown = (report: GridReport): string => {
     ...method(report).map(plain)
   ]
   return `${blocks.filter(block => block !== "").join("\n\n")}\n`
+}
+
+/** What is left of right answers as tokens are decoded more at a time, in short. */
+const answers = ({ parallelism }: GridReport): ReadonlyArray<string> => {
+  if (parallelism === undefined) return []
+  const tables = [aupTable(parallelism), sharesTable(parallelism), aupDifferencesTable(parallelism, false)]
+  return [
+    "## Right answers by tokens per forward pass",
+    ...tables.flatMap(({ columns, lines }) => (lines.length === 0 ? [] : [markdownTable(columns, lines)]))
+  ]
 }
 
 /** Sizes of what was cached, in words. */

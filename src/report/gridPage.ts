@@ -1,7 +1,7 @@
 /** The report on a grid as a self-contained page. */
 import { short } from "../pipeline/Digest.ts"
 import { bytes, count } from "../pipeline/units.ts"
-import { answersTable } from "./answers.ts"
+import { answersTable, aupDifferencesTable, aupTable, sharesTable, type Table, teacherLabel } from "./answers.ts"
 import { intervalChart, rowColour, rowMark } from "./charts.ts"
 import type { Group } from "./column.ts"
 import { answersFigures, budgetFigures, type Chart, speedFigures, textFigures, trainingFigures } from "./figures.ts"
@@ -118,12 +118,25 @@ const equal = (report: GridReport): string =>
     figures(report.rows, budgetFigures(report.rows))
   ].join("\n")
 
-const answers = ({ rows, teacher }: GridReport): string => {
-  const table = answersTable(rows, teacher)
-  const token = teacher.length === 0 ? "" : "<li>┄ the teacher, token by token</li>"
-  return table.lines.length === 0
-    ? ""
-    : `${figures(rows, answersFigures(rows, teacher), token)}\n${htmlTable(table.columns, table.lines)}`
+const answers = ({ parallelism, rows, teacher }: GridReport): string => {
+  if (parallelism === undefined) return ""
+  const key = [
+    ...(teacher.length === 0 ? [] : [`┄ ${teacherLabel}`]),
+    "─ in numbers of steps",
+    ...(parallelism.shares.some(({ of }) => "threshold" in of) ? ["┈ by thresholds"] : [])
+  ]
+  const table = ({ columns, lines }: Table) => (lines.length === 0 ? "" : htmlTable(columns, lines))
+  const details = [
+    answersTable(parallelism),
+    ...(parallelism.tasks.length > 1 ? [aupDifferencesTable(parallelism, true)] : [])
+  ]
+  return [
+    table(aupTable(parallelism)),
+    table(sharesTable(parallelism)),
+    table(aupDifferencesTable(parallelism, false)),
+    figures(rows, answersFigures(parallelism), key.map(each => `<li>${escape(each)}</li>`).join("")),
+    `<details><summary>Each task and operating point</summary>${details.map(table).join("\n")}</details>`
+  ].join("\n")
 }
 
 const truth = "<li>┄ the held-out text itself</li>"

@@ -1,13 +1,14 @@
 /** The report on a grid of methods: everything that it says, before it is written as Markdown, as a page or as JSON. */
 import type { BenchmarkResult, ReferenceTexts } from "../evaluation/results.ts"
 import { count } from "../pipeline/units.ts"
-import type { TeacherScores } from "./answers.ts"
+import { haveATable } from "./answers.ts"
 import { type Budget, budgetOf, budgetTexts } from "./budgets.ts"
 import type { Reference } from "./column.ts"
 import { gridColumns } from "./columns.ts"
 import { compare, type Comparison } from "./comparison.ts"
 import { type Grid, makeGrid } from "./grid.ts"
-import { type Cached, everyNumber, type GridRow } from "./rows.ts"
+import { type Parallelism, parallelismOf } from "./parallelism.ts"
+import { besideOf, type Cached, everyNumber, type GridRow, type TeacherScores } from "./rows.ts"
 import { level, makeResampler, resampleCount } from "./statistics.ts"
 import { type Tie, ties, tieText } from "./ties.ts"
 import { greatest } from "../pipeline/lists.ts"
@@ -39,6 +40,8 @@ export interface GridReport {
   readonly ties: ReadonlyArray<Tie>
   readonly cached: ReadonlyArray<Cached>
   readonly teacher: TeacherScores
+  /** Left out where no task was answered at several operating points. */
+  readonly parallelism?: Parallelism
 }
 
 export const makeGridReport = (
@@ -66,7 +69,17 @@ export const makeGridReport = (
     comparisons: settings.compare ? compare(rows, baseline, resampler) : [],
     ties: ties(rows),
     cached,
-    teacher
+    teacher,
+    ...(haveATable(rows, teacher)
+      ? {
+          parallelism: parallelismOf(
+            rows,
+            teacher,
+            row => (settings.compare ? besideOf(row, rows, baseline) : undefined),
+            resampler
+          )
+        }
+      : {})
   }
 }
 
@@ -92,7 +105,7 @@ const nearest = (asked: number, measured: ReadonlyArray<number>): number =>
   measured.findLast(steps => steps <= asked) ?? measured[0] ?? asked
 
 /** How the numbers were made, in sentences. */
-export const method = ({ baseline, comparisons, settings }: GridReport): ReadonlyArray<string> => {
+export const method = ({ baseline, comparisons, parallelism, settings }: GridReport): ReadonlyArray<string> => {
   const { benchmark, likelihood } = baseline.runs[0]!
   const bound = likelihood?.content.bound
   const runs = greatest(
@@ -104,6 +117,11 @@ export const method = ({ baseline, comparisons, settings }: GridReport): Readonl
       ? []
       : [
           `Estimate of the bound: ${bound.estimator}. ${comparisons.length === 0 ? "" : "Differences are paired: the bound of each held-out document under a row minus that under the row beside it. "}Intervals of bounds${comparisons.length === 0 ? "" : " and differences"}: 95 %, percentile bootstrap over documents${runs > 1 ? " and runs" : ""}, ${count(resampleCount)} resamples, seed ${settings.seed}${comparisons.length === 0 ? "" : `; p-values by inversion, corrected over the rows by Holm's method; a difference is called one below ${level}`}. Exact match has Wilson's 95 % interval.`
+        ]),
+    ...(parallelism === undefined
+      ? []
+      : [
+          `AUP is the area under right answers, per cent, by tokens per forward pass, weighted by how far they are below the best of all rows and the teacher, without points more than 5 below the slowest (d3LLM; alpha 3); one token a pass alone gives it the per cent that are right. Tokens count until the end of an answer, passes until all of them are there. Intervals of AUP, of means over tasks and of tokens per forward: 95 %, percentile bootstrap over the problems of each task${runs > 1 ? " and runs" : ""}, the same in all rows, ${count(resampleCount)} resamples${comparisons.length === 0 ? "" : "; differences are paired, p-values corrected as above"}. Right answers on one task have Wilson's 95 % interval.`
         ]),
     ...(benchmark === undefined ? [] : [timingText(benchmark.content)]),
     runs > 1
@@ -163,6 +181,7 @@ export const gridJson = (report: GridReport): string => {
     ),
     references: report.references,
     teacher: report.teacher.map(task => ({ digest: task.digest, ...task.content })),
+    ...(report.parallelism === undefined ? {} : { parallelism: parallelismJson(report.parallelism) }),
     comparisons: comparisons.map(({ beside, difference, row, verdict }) => ({
       row: row.name,
       beside: beside.name,
@@ -173,4 +192,23 @@ export const gridJson = (report: GridReport): string => {
     cached
   }
   return `${JSON.stringify(json, null, 2)}\n`
+}
+
+/** Figures by the names of tasks and rows. */
+const parallelismJson = ({ differences, rows, shares, tasks }: Parallelism) => {
+  const byTask = <A>(all: ReadonlyArray<A | undefined>) => Object.fromEntries(tasks.map((task, t) => [task, all[t]]))
+  return {
+    shares: shares.map(({ of, points }) => ({ ...of, points: Object.fromEntries(points) })),
+    rows: rows.map(({ row, tasks: own, ...figures }) => ({
+      row: row === undefined ? "the teacher" : row.name,
+      ...figures,
+      tasks: byTask(own)
+    })),
+    differences: differences.map(({ aup, beside, row, tasks: own }) => ({
+      row: row.name,
+      beside: beside.name,
+      aup,
+      tasks: byTask(own)
+    }))
+  }
 }

@@ -1,4 +1,5 @@
 /** Samples of text and panels of trainings, as they stand on the page. */
+import { pointText } from "../evaluation/results.ts"
 import { count } from "../pipeline/units.ts"
 import { escape } from "./html.ts"
 import { latestPanels, type Panel } from "./drawnPanels.ts"
@@ -24,9 +25,9 @@ const samplesOf = ({ tasks, texts }: Run, textSteps: number): string => {
       .filter(generation => generation !== shown)
       .map(({ sample, steps }) => folded(`in ${count(steps)} steps`, written(sample))),
     ...tasks.flatMap(({ content: { answers, task } }) =>
-      answers.map(({ sample, steps }) =>
+      answers.map(({ point, sample }) =>
         folded(
-          `a problem of the task ${task}, in ${count(steps)} steps`,
+          `a problem of the task ${task}, ${pointText(point)}`,
           `${written(sample)}<p class="small">Right: ${escape(sample.answer)}</p>`
         )
       )

@@ -1,5 +1,5 @@
 /** The card of an adapter that is handed on, `README.md` as the hub shows it: what it is, where it comes from, what was measured, and how it is loaded. */
-import { type LikelihoodResult, rightOf, type TaskResult } from "../evaluation/results.ts"
+import { type LikelihoodResult, pointText, rightOf, type TaskResult } from "../evaluation/results.ts"
 
 export interface Card {
   /** What PEFT loads the base by. */
@@ -62,7 +62,10 @@ export const modelCard = ({
     ...tasks.flatMap(({ answers, problems, task }) =>
       answers.map(each => {
         const right = rightOf(each)
-        return [`${task}, ${each.steps} steps`, `${right} of ${problems} right (${percent(right / problems)})`] as const
+        return [
+          `${task}, ${pointText(each.point)}`,
+          `${right} of ${problems} right (${percent(right / problems)})`
+        ] as const
       })
     )
   ]

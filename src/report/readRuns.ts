@@ -8,8 +8,7 @@ import { permanent, type StageError } from "../pipeline/StageError.ts"
 import { metricsFile, readLines } from "../training/log.ts"
 import { decodePanels, panelsFile } from "../training/panelFile.ts"
 import { recordFile, TrainingRecord } from "../training/record.ts"
-import type { TeacherScores } from "./answers.ts"
-import type { Cached, Run } from "./rows.ts"
+import type { Cached, Run, TeacherScores } from "./rows.ts"
 
 type Named = { readonly [name: string]: ArtifactReader<unknown> }
 

@@ -1,5 +1,6 @@
 /** The rows of the grid: what was given for each, as values. */
 import type {
+  Answers,
   BenchmarkResult,
   Generation,
   LikelihoodResult,
@@ -45,6 +46,10 @@ export interface GridRow {
   readonly runs: ReadonlyArray<Run>
 }
 
+/** The row that a row is compared with; the baseline is with none. */
+export const besideOf = (row: GridRow, rows: ReadonlyArray<GridRow>, baseline: GridRow): GridRow | undefined =>
+  row === baseline ? undefined : (rows.find(({ name }) => name === row.against) ?? baseline)
+
 /** What was cached for the rows: a chunk set. */
 export interface Cached {
   readonly name: string
@@ -67,6 +72,12 @@ export const everyNumber = (
   rows: ReadonlyArray<GridRow>,
   of: (run: Run) => ReadonlyArray<number>
 ): ReadonlyArray<number> => [...new Set(rows.flatMap(({ runs }) => runs.flatMap(run => of(run))))].sort((a, b) => a - b)
+
+/** What an autoregressive teacher answers, token by token. */
+export type TeacherScores = ReadonlyArray<Given<TaskResult>>
+
+export const answersOf = (run: Pick<Run, "tasks">, task: string): ReadonlyArray<Answers> =>
+  run.tasks.find(({ content }) => content.task === task)?.content.answers ?? []
 
 /** The tasks that any row was asked. */
 export const taskNames = (rows: ReadonlyArray<GridRow>): ReadonlyArray<string> =>

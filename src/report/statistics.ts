@@ -25,7 +25,7 @@ export const ratio = (parts: ReadonlyArray<Part>): number => {
 /** 95 % intervals; tests at 5 %. */
 export const level = 0.05
 
-/** Draws with replacement, the same for all that is measured on the same documents. */
+/** Draws with replacement, the same for all that is measured on the same documents, or on the same problems. */
 export interface Resamples {
   /** Numbers of documents, [resamples x documents]. */
   readonly documents: Int32Array
@@ -37,8 +37,15 @@ export interface Resamples {
 /** 9,999 puts the ends of a 95 % interval on the 250th and the 9,750th value. */
 export const resampleCount = 9999
 
+/** `of`: what the documents are, where there are several kinds of them: each is drawn by itself, but runs are the same ones. */
+interface Shape {
+  readonly documents: number
+  readonly runs: number
+  readonly of?: string
+}
+
 export const drawResamples = (
-  { documents, runs }: { readonly documents: number; readonly runs: number },
+  { documents, of = "documents", runs }: Shape,
   seed: number,
   count = resampleCount
 ): Resamples => {
@@ -46,16 +53,16 @@ export const drawResamples = (
     const key = randomKey(seed, `report: resampled ${purpose}`)
     return Int32Array.from({ length: count * n }, (_, i) => Math.floor(uniformAt(key, i) * n))
   }
-  return { documents: draws("documents", documents), runs: draws("runs", runs), count }
+  return { documents: draws(of, documents), runs: draws("runs", runs), count }
 }
 
-export type Resampler = (shape: { readonly documents: number; readonly runs: number }) => Resamples
+export type Resampler = (shape: Shape) => Resamples
 
 /** Draws once for each shape. */
 export const makeResampler = (seed: number): Resampler => {
   const drawn = new Map<string, Resamples>()
   return shape => {
-    const key = `${shape.documents} ${shape.runs}`
+    const key = JSON.stringify([shape.of, shape.documents, shape.runs])
     const found = drawn.get(key) ?? drawResamples(shape, seed)
     drawn.set(key, found)
     return found
@@ -80,7 +87,6 @@ export const bootstrap = (parts: ReadonlyArray<ReadonlyArray<Part>>, resamples: 
   const documents = parts[0]!.length
   const { count } = resamples
   const values = new Float64Array(count)
-  let [below, above] = [0, 0]
   for (let b = 0; b < count; b++) {
     let [sum, weight] = [0, 0]
     for (let r = 0; r < runs; r++) {
@@ -91,14 +97,22 @@ export const bootstrap = (parts: ReadonlyArray<ReadonlyArray<Part>>, resamples: 
         weight += part.weight
       }
     }
-    const value = sum / weight
-    values[b] = value
-    if (value <= 0) below++
-    if (value >= 0) above++
+    values[b] = sum / weight
   }
-  values.sort()
+  return estimate(ratio(parts.flat()), values)
+}
+
+/** A number with the percentile interval and the p-value of what it is in each resample. */
+export const estimate = (value: number, resampled: Float64Array): Estimate => {
+  const count = resampled.length
+  const values = resampled.toSorted()
+  let [below, above] = [0, 0]
+  for (const each of values) {
+    if (each <= 0) below++
+    if (each >= 0) above++
+  }
   return {
-    value: ratio(parts.flat()),
+    value,
     low: values[rank(count, level / 2)]!,
     high: values[rank(count, 1 - level / 2)]!,
     p: Math.min(1, (2 * (Math.min(below, above) + 1)) / (count + 1)),

@@ -149,7 +149,8 @@ export const causalGenerator = (
       generate: ({ prompts, seed }) =>
         Effect.gen(function* () {
           const begun = performance.now()
-          let [forwards, flops] = [0, 0]
+          const forwards: Array<number> = []
+          let flops = 0
           const sequences = yield* Effect.forEach(prompts, (prompt, number) =>
             Effect.map(
               Stream.runCollect(
@@ -159,13 +160,15 @@ export const causalGenerator = (
                 const ids = new Int32Array(prompt.length + newTokens).fill(tokenizer.eosId)
                 ids.set(prompt)
                 ids.set(made, prompt.length)
-                forwards = Math.max(forwards, made.length)
+                // The end of text is one more token that was found.
+                forwards.push(Math.min(newTokens, made.length + 1))
                 flops += flopsOf(prompt.length + made.length)
                 return ids
               }
             )
           )
-          return { sequences, forwards, forwardMs: performance.now() - begun, flops }
+          const passes = forwards.reduce((sum, own) => sum + own, 0)
+          return { sequences, tokens: forwards, forwards, passes, forwardMs: performance.now() - begun, flops }
         })
     }
   })

@@ -7,29 +7,32 @@ import type { Engine, EngineError } from "../engines/Engine.ts"
 import type { LoadedModel } from "../models/artifact.ts"
 import { trainingFlops } from "../models/flops.ts"
 import { type DenoiserExtension, makeDenoiser } from "./query.ts"
-import { type Denoiser, diffusionGenerate, type DiffusionRequest, stepsThatCount } from "../decoding/diffusion.ts"
-import { type BatchRequest, type BatchResult, isResident, makeResidentDecoder } from "./resident.ts"
-import { blocksOf, decodeBlocks, type MaskDecoding } from "../decoding/blocks.ts"
-import { randomKey } from "../tensor/random.ts"
+import { stepsThatCount } from "../decoding/diffusion.ts"
+import { isResident, makeResidentDecoder } from "./resident.ts"
+import type { MaskDecoding } from "../decoding/blocks.ts"
+import { blockDecoder, inBatches, type MaskOptions, wholeDecoder } from "./maskDecoders.ts"
 import type { CanvasShape } from "../decoding/canvas.ts"
-import { append, greatest } from "../pipeline/lists.ts"
 
 export interface GenerationRequest {
   readonly prompts: ReadonlyArray<ArrayLike<number>>
   /** Denoising steps that are allowed. */
   readonly steps: number
+  /** In place of the one that the decoding has, where it goes block by block. */
+  readonly threshold?: number
   /** The same prompts and seed give the same texts. */
   readonly seed: number
-  /** Told of some rows, prompt and new tokens with the masks that are left, after a step; `first` is the number of their first prompt. */
-  readonly onStep?: (step: number, rows: ReadonlyArray<Int32Array>, first: number) => Effect.Effect<void>
+  /** Told of a text by its number, prompt and new tokens with the masks that are left, after a step. */
+  readonly onStep?: (number: number, step: number, text: Int32Array) => Effect.Effect<void>
 }
 
 export interface GeneratedTexts {
   /** Prompts and new tokens. No mask is left. */
   readonly sequences: ReadonlyArray<Int32Array>
-  /** Forward passes that a text took. */
-  readonly forwards: number
-  /** Of all forward passes together: time, ms, and floating-point operations by formula. */
+  /** Of each text the tokens that were decoded, all new ones, or those until the end of text where decoding ends with it; and the forward passes that they took. */
+  readonly tokens: ReadonlyArray<number>
+  readonly forwards: ReadonlyArray<number>
+  /** Of all forward passes, each of as many texts as the model takes at once: how many, their time, ms, and floating-point operations by formula. */
+  readonly passes: number
   readonly forwardMs: number
   readonly flops: number
 }
@@ -58,6 +61,9 @@ const bytesOfLogit = 4
 export const rowsThatFit = (vocabSize: number, { newTokens, prompts }: GeneratorShape): number =>
   Math.max(1, Math.min(prompts, Math.floor(logitBytes / (newTokens * vocabSize * bytesOfLogit))))
 
+/** Texts that are decoded block by block side by side, at most: with more, rows wait for the last text without work; with fewer, a pass of a small model is mostly overhead. */
+const blockRows = 16
+
 /** Prompts that are decoded together. */
 export interface Batch {
   readonly prompts: ReadonlyArray<ArrayLike<number>>
@@ -69,8 +75,10 @@ export interface Batch {
 /** What a method adds to decoding by masked diffusion. */
 export interface Extended {
   readonly extension: DenoiserExtension
-  /** Called before the first pass of a batch; returns forward passes, time and operations of its own. */
-  readonly begin: (batch: Batch) => Effect.Effect<Omit<GeneratedTexts, "sequences">, EngineError>
+  /** Called before the first pass of prompts, of as many at once as there are rows; returns forward passes, time and operations of its own. */
+  readonly begin: (
+    batch: Batch
+  ) => Effect.Effect<Pick<GeneratedTexts, "forwardMs" | "flops"> & { readonly forwards: number }, EngineError>
   /** Operations that it adds to a forward pass. */
   readonly flops: number
 }
@@ -90,119 +98,64 @@ export const maskedGenerator = (
 ): Effect.Effect<Generator<EngineError>, EngineError, Scope.Scope> =>
   Effect.gen(function* () {
     const { newTokens, promptTokens } = shape
-    const rows = rowsThatFit(config.vocabSize, shape)
+    const inBlocks = decoding.blockLength !== undefined || decoding.threshold !== undefined
+    const rows = Math.min(rowsThatFit(config.vocabSize, shape), inBlocks ? blockRows : Infinity)
     const canvas = { rows, length: promptTokens + newTokens, newTokens }
-    const mask = tokenizer.maskId
+    const { eosId: eos, maskId: mask, padId: pad } = tokenizer
+    const options: MaskOptions = { rows, newTokens, mask, pad, eos, decoding }
     const extended = extend === undefined ? undefined : yield* extend(canvas)
-    const { blockLength } = decoding
-    const decode =
-      extended === undefined && isResident(decoding)
-        ? yield* makeResidentDecoder(engine, config, parameters, { ...canvas, mask, tokenShift, decoding })
-        : (blockLength === undefined ? hostDecoder : blockDecoder)(
-            yield* makeDenoiser(engine, config, parameters, {
-              ...canvas,
-              places: rows * newTokens,
-              tokenShift,
-              ...(extended === undefined ? {} : { extension: extended.extension })
-            }),
-            { mask, eos: tokenizer.eosId, maxNewTokens: newTokens, decoding }
-          )
+    const onHost = makeDenoiser(engine, config, parameters, {
+      ...canvas,
+      places: rows * newTokens,
+      tokenShift,
+      ...(extended === undefined ? {} : { extension: extended.extension })
+    })
+    const decode = inBlocks
+      ? blockDecoder(yield* onHost, options)
+      : inBatches(
+          extended === undefined && isResident(decoding)
+            ? yield* makeResidentDecoder(engine, config, parameters, { ...canvas, mask, tokenShift, decoding })
+            : wholeDecoder(yield* onHost, options),
+          options
+        )
     // Forward is a third of forward and backward.
     const ofModel = trainingFlops(config, Array<number>(rows).fill(canvas.length), { causal: false }) / 3
     const flopsPerForward = ofModel + (extended?.flops ?? 0)
     return {
       newTokens,
       stepsThatCount: steps => stepsThatCount({ ...decoding, steps }, newTokens),
-      generate: ({ onStep, prompts, seed, steps }) =>
+      generate: request =>
         Effect.gen(function* () {
-          const sequences: Array<Int32Array> = []
-          let [forwards, flops, forwardMs] = [0, 0, 0]
-          for (let first = 0; first < prompts.length; first += rows) {
+          const { prompts, seed, threshold } = request
+          if (threshold !== undefined && !inBlocks)
+            return yield* Effect.die(new TypeError("a threshold goes with decoding block by block"))
+          const before: Array<number> = []
+          let [flops, forwardMs, passes] = [0, 0, 0]
+          const batches = extended === undefined ? 0 : Math.ceil(prompts.length / rows)
+          for (let batch = 0; batch < batches; batch++) {
+            const first = batch * rows
             const some = prompts.slice(first, first + rows)
-            const begun = yield* extended?.begin({ prompts: some, seed, first }) ?? Effect.succeed(nothingYet)
-            const made = yield* decode({
-              prompts: some,
-              pad: tokenizer.padId,
-              seed,
-              firstRow: first,
-              steps,
-              ...(onStep === undefined ? {} : { onStep: (step, texts) => onStep(step, texts, first) })
-            })
-            append(sequences, made.sequences)
-            forwards = Math.max(forwards, begun.forwards + made.forwards)
-            flops += begun.flops + made.forwards * flopsPerForward
-            forwardMs += begun.forwardMs + made.forwardMs
+            const begun = yield* extended!.begin({ prompts: some, seed, first })
+            for (const _ of some) before.push(begun.forwards)
+            passes += begun.forwards
+            flops += begun.flops
+            forwardMs += begun.forwardMs
           }
-          return { sequences, forwards, forwardMs, flops }
+          const made = yield* decode(request)
+          return {
+            sequences: made.sequences,
+            tokens: made.tokens,
+            forwards: made.forwards.map((own, i) => own + (before[i] ?? 0)),
+            passes: passes + made.passes,
+            forwardMs: forwardMs + made.forwardMs,
+            flops: flops + made.passes * flopsPerForward
+          }
         })
     }
   })
-
-const nothingYet: Omit<GeneratedTexts, "sequences"> = { forwards: 0, forwardMs: 0, flops: 0 }
 
 /** The tokens before the first end of text. */
 export const untilEnd = (tokens: Int32Array, eos: number): Int32Array => {
   const end = tokens.indexOf(eos)
   return end < 0 ? tokens : tokens.subarray(0, end)
 }
-
-/** A decoder where logits come to the host: what is common to all that it is asked for. */
-interface HostOptions extends Pick<DiffusionRequest, "mask" | "maxNewTokens"> {
-  readonly eos: number
-  readonly decoding: MaskDecoding
-}
-
-/** Decodes all new tokens at once. */
-const hostDecoder =
-  <E>(denoiser: Denoiser<E>, { decoding, mask, maxNewTokens }: HostOptions) =>
-  ({ steps, ...request }: BatchRequest): Effect.Effect<BatchResult, E> =>
-    timed(denoiser, asked =>
-      diffusionGenerate(asked, { ...request, mask, maxNewTokens, settings: { ...decoding, steps } })
-    )
-
-/** Decodes block by block. */
-const blockDecoder =
-  <E>(denoiser: Denoiser<E>, { decoding, eos, mask, maxNewTokens: newTokens }: HostOptions) =>
-  ({ firstRow = 0, pad, prompts, seed, steps }: BatchRequest): Effect.Effect<BatchResult, E> =>
-    timed(denoiser, asked =>
-      Effect.map(
-        decodeBlocks(
-          asked,
-          prompts.map((ids, row) => ({ ids, newTokens, key: randomKey(seed, "block tokens", firstRow + row) })),
-          { mask, pad, eos, settings: blocksOf(decoding, { newTokens, steps }) }
-        ),
-        texts => ({
-          sequences: texts.map(({ tokens }, row) => {
-            const ids = Int32Array.from(prompts[row]!)
-            const whole = new Int32Array(ids.length + newTokens).fill(eos)
-            whole.set(ids)
-            whole.set(tokens, ids.length)
-            return whole
-          }),
-          forwards: greatest(
-            texts.map(({ forwards }) => forwards),
-            0
-          )
-        })
-      )
-    )
-
-/** Tells how long the model took. */
-const timed = <E>(
-  denoiser: Denoiser<E>,
-  decode: (denoiser: Denoiser<E>) => Effect.Effect<Omit<BatchResult, "forwardMs">, E>
-): Effect.Effect<BatchResult, E> =>
-  Effect.suspend(() => {
-    let forwardMs = 0
-    const watched: Denoiser<E> = {
-      ...denoiser,
-      logits: (...given) =>
-        Effect.suspend(() => {
-          const begun = performance.now()
-          return Effect.tap(denoiser.logits(...given), () =>
-            Effect.sync(() => void (forwardMs += performance.now() - begun))
-          )
-        })
-    }
-    return Effect.map(decode(watched), made => ({ ...made, forwardMs }))
-  })

@@ -1,7 +1,7 @@
 /** A bidirectional model on an engine that is asked about places of a canvas: what is common to all that decodes with masks. */
 import { Effect, type Scope } from "effect"
 import { canvasArrays } from "../decoding/canvas.ts"
-import type { Denoiser } from "../decoding/diffusion.ts"
+import type { Denoiser, TextAt } from "../decoding/diffusion.ts"
 import type { Buffers, Engine, EngineError } from "../engines/Engine.ts"
 import type { ModelConfig } from "../models/config.ts"
 import { forward, type Forward, type ForwardOptions, logits, type ModelWeights, weightsOf } from "../models/decoder.ts"
@@ -28,8 +28,8 @@ export interface DenoiserExtension {
     /** What the head reads, [rows, length, d], instead of the hidden states after the final norm. */
     readonly final?: (passed: Forward) => Tensor
   }
-  /** The data that it reads, for rows of ids [rows, length] as they are before a pass. */
-  readonly data: (ids: Int32Array) => Data
+  /** The data that it reads, for rows of ids [rows, length] as they are before a pass, and the texts of the first rows. */
+  readonly data: (ids: Int32Array, texts: ReadonlyArray<TextAt>) => Data
 }
 
 /** `rows`: at most; a canvas may have fewer. */
@@ -43,12 +43,13 @@ export interface QueryOptions extends BatchShape {
 
 /**
  * Answers about the tokens at places of the canvas (row x length + column), one after the other. `pads`: how many columns at the beginning of each row are
- * padding.
+ * padding. `texts`: of each row, for an extension.
  */
 export type Query<E> = (
   canvas: Int32Array,
   pads: ReadonlyArray<number>,
-  places: ReadonlyArray<number>
+  places: ReadonlyArray<number>,
+  texts?: ReadonlyArray<TextAt>
 ) => Effect.Effect<Float32Array, E>
 
 /** Prepares a model whose parameters lie in buffers. `answer`: from the hidden states that predict the tokens, [places, d], to f32 [places, …]. */
@@ -69,7 +70,7 @@ export const makeQuery = (
     const columns = input("columns", "i32", [most])
     const answers = answer(gather(reshape(final(passed), [rows * length, config.hiddenSize]), columns), weights)
     const { run } = yield* makeSession(engine, { answers }, parameters)
-    return (ids, pads, places) =>
+    return (ids, pads, places, texts = []) =>
       Effect.gen(function* () {
         if (ids.length !== pads.length * length || pads.length > rows || places.length > most)
           return yield* Effect.die(
@@ -78,7 +79,7 @@ export const makeQuery = (
         const arrays = canvasArrays({ ids, pads }, { rows, length })
         const asked = new Int32Array(most)
         for (const [i, place] of places.entries()) asked[i] = tokenShift ? place - 1 : place
-        const found = yield* run({ ...arrays, columns: asked, ...extension?.data(arrays.ids) })
+        const found = yield* run({ ...arrays, columns: asked, ...extension?.data(arrays.ids, texts) })
         return found.answers.subarray(0, places.length * (answers.size / most))
       })
   })

@@ -56,8 +56,12 @@ export interface ResidentOptions extends CanvasShape {
  * Whether a decoding can be had here. Drawing at random adds up a vocabulary's probabilities until a random number is reached, as does `topP`: there f32 would be in doubt at nearly every token.
  * The noise of `algTemp` is the host's as well.
  */
-export const isResident = ({ alg, algTemp, blockLength, temperature, topP = 1 }: MaskDecoding): boolean =>
-  blockLength === undefined && temperature === 0 && topP === 1 && (algTemp === 0 || alg === "origin")
+export const isResident = ({ alg, algTemp, blockLength, temperature, threshold, topP = 1 }: MaskDecoding): boolean =>
+  blockLength === undefined &&
+  threshold === undefined &&
+  temperature === 0 &&
+  topP === 1 &&
+  (algTemp === 0 || alg === "origin")
 
 /** Steps that are run before the host asks whether one was in doubt, at most. */
 const stepsAtOnce = 8

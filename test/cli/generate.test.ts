@@ -125,6 +125,39 @@ describe("pipeline generate", () => {
     assert.strictEqual(stderr.match(/^ {3}\d #\d /gm)?.length, 12)
   })
 
+  it("reveals with a threshold whatever is likely enough, a block at a time, and shows the steps", () => {
+    const asked = ["--mode", "diffusion", "-m", "tiny", "-n", "6", "-t", "0", "--json", "The people", "In"]
+    const of = (...words: ReadonlyArray<string>) => {
+      const { code, stderr, stdout } = call(...words, ...asked)
+      assert.strictEqual(code, 0, stderr)
+      return JSON.parse(stdout) as Generated
+    }
+    // An untrained model is sure of nothing, and of everything by a low enough standard.
+    const careful = of("--threshold", "1")
+    assert.strictEqual(careful.forwards, 6)
+    assert.deepStrictEqual(of("--alg", "maskgit_plus", "--alg-temp", "0").texts, careful.texts)
+    assert.strictEqual(of("--threshold", "0.0001").forwards, 1)
+    const file = join(directory.path, "blocks.jsonl")
+    const blocks = of("--threshold", "0.0001", "--block-length", "2", "--history-out", file)
+    assert.strictEqual(blocks.forwards, 3)
+    const steps = readFileSync(file, "utf8")
+      .trim()
+      .split("\n")
+      .map(line => JSON.parse(line) as { readonly step: number; readonly prompt: number; readonly ids: Array<number> })
+    for (const { ids, step } of steps) assert.strictEqual(ids.filter(id => id === 2047).length, 6 - 2 * step)
+    const refused = (expected: RegExp, ...words: ReadonlyArray<string>) => {
+      const { code, stderr } = call(...words, ...asked)
+      assert.strictEqual(code, 2, stderr)
+      assert.match(stderr, expected)
+    }
+    refused(/--alg: entropy does not go with threshold/, "--threshold", "0.9", "--alg", "entropy")
+    refused(/--alg: p2 does not go block by block/, "--block-length", "2", "--alg", "p2")
+    refused(/--alg-temp: does not go with threshold/, "--threshold", "0.9", "--alg-temp", "0.5")
+    refused(/--schedule: must be quota where threshold/, "--threshold", "0.9", "--schedule", "kappa")
+    refused(/--threshold: must be a number above 0/, "--threshold", "0")
+    refused(/--block-length: must be a whole number from 1/, "--block-length", "0")
+  })
+
   it("counts forward passes", () => {
     for (const [steps, told] of [
       ["1", "1 forward pass,"],

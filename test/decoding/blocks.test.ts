@@ -3,7 +3,7 @@ import { Effect, Schema } from "effect"
 import * as fc from "fast-check"
 import { assert, describe, it } from "vitest"
 import { BlockDecoding, type BlockPrompt, decodeBlocks } from "../../src/decoding/blocks.ts"
-import type { Denoiser } from "../../src/decoding/diffusion.ts"
+import type { Denoiser, TextAt } from "../../src/decoding/diffusion.ts"
 import { makeReference } from "../../src/engines/reference/reference.ts"
 import { parameterSpecs } from "../../src/models/config.ts"
 import { allocateParameters, initialise, initialValues } from "../../src/models/parameters.ts"
@@ -14,16 +14,24 @@ import { modelConfig } from "../support/tinyModel.ts"
 import { decodePlainly } from "../support/plainBlocks.ts"
 
 const [vocabSize, eos, pad, mask] = [13, 10, 11, 12]
-const settingsOf = (settings: Partial<BlockDecoding>) => Schema.decodeUnknownSync(BlockDecoding)(settings)
+type Settings = Partial<BlockDecoding>
+const settingsOf = ({ threshold, ...settings }: Settings): BlockDecoding => ({
+  ...Schema.decodeUnknownSync(BlockDecoding)(settings),
+  ...(threshold === undefined ? {} : { threshold })
+})
 const key = randomKey(1, "prompt")
 
 /** A model that says of each place what chance says of it and of the ids of its row. */
-const chance = (length: number, seed: number, onCanvas?: (canvas: Int32Array) => void): Denoiser<never> => ({
+const chance = (
+  length: number,
+  seed: number,
+  onCanvas?: (canvas: Int32Array, texts: ReadonlyArray<TextAt>, places: ReadonlyArray<number>) => void
+): Denoiser<never> => ({
   vocabSize,
   length,
-  logits: (canvas, _pads, places) =>
+  logits: (canvas, _pads, places, texts = []) =>
     Effect.sync(() => {
-      onCanvas?.(canvas.slice())
+      onCanvas?.(canvas.slice(), texts, places)
       return Float32Array.from(
         places.flatMap(place => {
           const row = canvas.subarray(place - (place % length), place - (place % length) + length)
@@ -41,32 +49,50 @@ const promptOf = (size: number, newTokens: number): BlockPrompt => ({
 })
 const asked = fc.array(fc.tuple(fc.integer({ min: 1, max: 4 }), fc.integer({ min: 1, max: 11 })), {
   minLength: 1,
-  maxLength: 3
+  maxLength: 6
 })
-const blocks = fc.record({
+const bySteps = fc.record({
   blockSize: fc.integer({ min: 1, max: 6 }),
   stepsPerBlock: fc.integer({ min: 1, max: 6 }),
   temperature: fc.constantFrom(0, 1),
   alg: fc.constantFrom("entropy" as const, "maskgit_plus" as const, "topk_margin" as const)
 })
+/** Likeliest tokens of these logits have probabilities about 0.25. */
+const byThreshold = fc.record({
+  blockSize: fc.integer({ min: 1, max: 11 }),
+  stepsPerBlock: fc.integer({ min: 1, max: 11 }),
+  temperature: fc.constantFrom(0, 1),
+  alg: fc.constant("maskgit_plus" as const),
+  threshold: fc.double({ min: 0.1, max: 0.5, noNaN: true })
+})
+const blocks: fc.Arbitrary<Settings & { readonly blockSize: number }> = fc.oneof(bySteps, byThreshold)
+const rows = fc.integer({ min: 1, max: 4 })
+
+const isDone = (tokens: ReadonlyArray<number>): boolean => {
+  const end = tokens.indexOf(eos)
+  return !(end < 0 ? tokens : tokens.slice(0, end)).includes(mask)
+}
 
 describe("decodeBlocks", () => {
-  it("writes what a plain decoder writes for each prompt by itself, in the same order", async () => {
+  it.each([
+    ["by steps", { blockSize: 4, stepsPerBlock: 3 }],
+    ["by a threshold", { blockSize: 4, stepsPerBlock: 4, alg: "maskgit_plus", threshold: 0.08 }]
+  ] as const)("writes %s what a plain decoder writes for each prompt by itself", async (_name, decoding) => {
     const config = modelConfig({ vocabSize })
     const weights = new Map(parameterSpecs(config).map(spec => [spec.name, initialValues(spec, 5)]))
-    const decoding = { blockSize: 4, stepsPerBlock: 3 }
-    const prompts = [promptOf(3, 10), promptOf(5, 7), promptOf(1, 4)]
-    const texts = await Effect.runPromise(
+    const prompts = [promptOf(3, 10), promptOf(5, 7), promptOf(1, 4), promptOf(2, 9), promptOf(4, 3)]
+    const { texts } = await Effect.runPromise(
       Effect.scoped(
         Effect.gen(function* () {
           const engine = makeReference()
           const parameters = yield* allocateParameters(engine, parameterSpecs(config))
           yield* initialise(engine, parameters, 5)
-          const denoiser = yield* makeDenoiser(engine, config, parameters.views, { rows: 3, length: 13, places: 12 })
-          return yield* decodeBlocks(denoiser, prompts, { eos, mask, pad, settings: settingsOf(decoding) })
+          const denoiser = yield* makeDenoiser(engine, config, parameters.views, { rows: 2, length: 13, places: 8 })
+          return yield* decodeBlocks(denoiser, prompts, { rows: 2, eos, mask, pad, settings: settingsOf(decoding) })
         })
       )
     )
+    let atOnce = false
     for (const [r, { ids, newTokens }] of prompts.entries()) {
       const plain = decodePlainly(
         canvas => bruteForward(config, name => weights.get(name)!, canvas, false).logits,
@@ -75,57 +101,166 @@ describe("decodeBlocks", () => {
       )
       const { forwards, revealedAt, tokens } = texts[r]!
       assert.deepStrictEqual({ forwards, revealedAt, tokens: [...tokens] }, plain, `prompt ${r}`)
+      atOnce ||= forwards < tokens.length
     }
+    assert.isTrue(atOnce)
+  })
+
+  it("writes what a plain decoder writes, whatever the model says, and passes that it does not need are none", () => {
+    const decodings = fc.oneof(
+      fc.record({ blockSize: fc.integer({ min: 1, max: 11 }), stepsPerBlock: fc.integer({ min: 1, max: 11 }) }),
+      byThreshold.map(decoding => ({ ...decoding, temperature: 0 }))
+    )
+    fc.assert(
+      fc.property(fc.integer({ min: 1, max: 11 }), decodings, fc.nat(), (newTokens, decoding, seed) => {
+        const prompt = promptOf(2, newTokens)
+        const model = chance(2 + newTokens, seed)
+        const plain = decodePlainly(
+          ids => {
+            const places = ids.map((_, i) => i).slice(1)
+            const found = Effect.runSync(model.logits(Int32Array.from(ids), [0], places))
+            return places.map((_, i) => [...found.subarray(i * vocabSize, (i + 1) * vocabSize)])
+          },
+          Array.from(prompt.ids),
+          { ...decoding, newTokens, mask, eos }
+        )
+        const settings = settingsOf(decoding)
+        const { passes, texts } = Effect.runSync(decodeBlocks(model, [prompt], { rows: 1, eos, mask, pad, settings }))
+        const { forwards, revealedAt, tokens } = texts[0]!
+        assert.deepStrictEqual({ forwards, revealedAt, tokens: [...tokens] }, plain)
+        assert.strictEqual(passes, forwards)
+      })
+    )
+  })
+
+  it("compares a threshold with the model's own probability, though a filter leaves one token, which it makes sure", () => {
+    fc.assert(
+      fc.property(byThreshold, fc.constantFrom({ topK: 1 }, { topP: 0.1 }), fc.nat(), (decoding, filter, seed) => {
+        const { blockSize, threshold } = decoding
+        const settings = settingsOf({ ...decoding, stepsPerBlock: blockSize, temperature: 0, ...filter })
+        /** How many tokens each step must reveal: those that are likely enough, and the first, as the filter makes all equally sure. */
+        const expected: Array<number> = []
+        const model = chance(13, seed)
+        const watching: Denoiser<never> = {
+          ...model,
+          logits: (canvas, pads, places, texts) =>
+            Effect.map(model.logits(canvas, pads, places, texts), logits => {
+              const likely = places.filter((_, i) => {
+                const weights = Array.from(logits.subarray(i * vocabSize, i * vocabSize + mask), Math.exp)
+                return Math.max(...weights) / weights.reduce((sum, x) => sum + x, 0) >= threshold
+              })
+              expected.push(new Set([places[0], ...likely]).size)
+              return logits
+            })
+        }
+        const revealed: Array<number> = []
+        let masks = 11
+        Effect.runSync(
+          decodeBlocks(watching, [promptOf(2, 11)], {
+            rows: 1,
+            eos,
+            mask,
+            pad,
+            settings,
+            onStep: (_number, _step, tokens) =>
+              Effect.sync(() => {
+                const left = tokens.filter(id => id === mask).length
+                revealed.push(masks - left)
+                masks = left
+              })
+          })
+        )
+        assert.deepStrictEqual(revealed, expected)
+      })
+    )
+  })
+
+  it("with threshold 1 writes what a step for each token writes", () => {
+    fc.assert(
+      fc.property(asked, fc.integer({ min: 1, max: 11 }), fc.nat(), (asks, blockSize, seed) => {
+        const prompts = asks.map(([size, newTokens]) => promptOf(size, newTokens))
+        const decode = (settings: Settings) =>
+          Effect.runSync(
+            decodeBlocks(chance(15, seed), prompts, {
+              rows: 3,
+              eos,
+              mask,
+              pad,
+              settings: settingsOf({ alg: "maskgit_plus", blockSize, stepsPerBlock: blockSize, ...settings })
+            })
+          )
+        const one = decode({ threshold: 1 })
+        assert.deepStrictEqual(one, decode({}))
+        for (const { revealedAt, tokens } of one.texts) assert.strictEqual(new Set(revealedAt).size, tokens.length)
+      })
+    )
   })
 
   it("never changes a token, reveals a block before it begins the next, and ends with the first end of text", () => {
     fc.assert(
-      fc.property(asked, blocks, fc.nat(), (asks, decoding, seed) => {
+      fc.property(asked, blocks, rows, fc.nat(), (asks, decoding, most, seed) => {
         const prompts = asks.map(([size, newTokens]) => promptOf(size, newTokens))
         const length = Math.max(...asks.map(([size, newTokens]) => size + newTokens))
-        const seen: Array<Int32Array> = []
-        const texts = Effect.runSync(
+        /** Of each text what was there before each of its passes. */
+        const seen = prompts.map((): Array<ReadonlyArray<number>> => [])
+        const shown = prompts.map((): Array<ReadonlyArray<number>> => [])
+        const { texts } = Effect.runSync(
           decodeBlocks(
-            chance(length, seed, canvas => seen.push(canvas)),
+            chance(length, seed, (canvas, at, places) => {
+              assert.isAtMost(at.length, most)
+              for (const [r, { number, pass }] of at.entries())
+                // What is done stays where it is, if there is no other prompt, but is not asked about.
+                if (places.some(place => Math.floor(place / length) === r))
+                  assert.strictEqual(seen[number]!.push([...canvas.subarray(r * length, (r + 1) * length)]), pass + 1)
+            }),
             prompts,
-            { eos, mask, pad, settings: settingsOf(decoding) }
+            {
+              rows: most,
+              eos,
+              mask,
+              pad,
+              settings: settingsOf(decoding),
+              onStep: (number, step, tokens) =>
+                Effect.sync(() => {
+                  assert.strictEqual(shown[number]!.push([...tokens]), step)
+                })
+            }
           )
         )
+        assert.lengthOf(texts, prompts.length)
         for (const [r, { forwards, revealedAt, tokens }] of texts.entries()) {
           const [size, newTokens] = asks[r]!
-          const states = seen.map(canvas => canvas.slice((r + 1) * length - newTokens, (r + 1) * length))
+          const canvases = seen[r]!
+          const before = canvases.map(row => row.slice(length - newTokens))
+          const states = [before[0]!, ...shown[r]!]
+          assert.lengthOf(canvases, forwards)
+          assert.deepStrictEqual(before, states.slice(0, -1))
+          for (const state of before) assert.isFalse(isDone(state))
+          assert.isTrue(isDone(states.at(-1)!))
           for (const [s, state] of states.entries())
             for (const [i, id] of state.entries()) {
-              const before = states[s - 1]?.[i] ?? mask
-              if (before !== mask) assert.strictEqual(id, before)
+              const earlier = states[s - 1]?.[i] ?? mask
+              if (earlier !== mask) assert.strictEqual(id, earlier)
               // All that comes before its block is there.
               const block = Math.floor(i / decoding.blockSize) * decoding.blockSize
-              if (id !== mask) assert.isFalse(state.subarray(0, block).includes(mask))
+              if (id !== mask) assert.isFalse(state.slice(0, block).includes(mask))
             }
           assert.isFalse(tokens.includes(mask))
           const end = tokens.indexOf(eos)
           if (end >= 0) assert.strictEqual(end, tokens.length - 1)
           else assert.strictEqual(tokens.length, newTokens)
           // The prompt stays, behind its padding.
-          const row = seen.at(-1)!.subarray(r * length, (r + 1) * length)
-          assert.deepStrictEqual(
-            [...row.subarray(0, length - newTokens)],
-            [...Array<number>(length - newTokens - size).fill(pad), ...Array.from(prompts[r]!.ids)]
-          )
+          for (const row of canvases)
+            assert.deepStrictEqual(row.slice(0, length - newTokens), [
+              ...Array<number>(length - newTokens - size).fill(pad),
+              ...Array.from(prompts[r]!.ids)
+            ])
           // Steps are numbered from 1 on without gaps, from block to block.
           assert.strictEqual(revealedAt.length, tokens.length)
           const steps = [...new Set(revealedAt)].sort((a, b) => a - b)
           assert.deepStrictEqual(
             steps,
             steps.map((_, i) => i + 1)
-          )
-          // No block is begun behind the one with the end of text.
-          const sizes = Array.from({ length: Math.ceil(tokens.length / decoding.blockSize) }, (_, block) =>
-            Math.min(decoding.blockSize, newTokens - block * decoding.blockSize)
-          )
-          assert.strictEqual(
-            forwards,
-            sizes.reduce((sum, tokensOf) => sum + Math.min(tokensOf, decoding.stepsPerBlock), 0)
           )
           for (let start = decoding.blockSize; start < tokens.length; start += decoding.blockSize)
             assert.isBelow(
@@ -137,16 +272,26 @@ describe("decodeBlocks", () => {
     )
   })
 
-  it("writes the same for a prompt in any company", () => {
+  it("writes the same for a prompt in any place and company, and gives its row to the next when it is done", () => {
     fc.assert(
-      fc.property(asked, blocks, fc.nat(), (sizes, decoding, seed) => {
+      fc.property(asked, blocks, rows, fc.nat(), (sizes, decoding, most, seed) => {
         const prompts = sizes.map(([size, newTokens]) => promptOf(size, newTokens))
         const decode = (some: ReadonlyArray<BlockPrompt>) =>
-          Effect.runSync(decodeBlocks(chance(15, seed), some, { eos, mask, pad, settings: settingsOf(decoding) }))
+          Effect.runSync(
+            decodeBlocks(chance(15, seed), some, { rows: most, eos, mask, pad, settings: settingsOf(decoding) })
+          )
+        const { passes, texts } = decode(prompts)
         assert.deepStrictEqual(
-          decode(prompts),
-          prompts.flatMap(prompt => decode([prompt]))
+          texts,
+          prompts.flatMap(prompt => decode([prompt]).texts)
         )
+        // Each prompt goes to the row that is free first: a queue with so many servers.
+        const free = Array.from({ length: Math.min(most, prompts.length) }, () => 0)
+        for (const { forwards } of texts) {
+          const soonest = free.indexOf(Math.min(...free))
+          free[soonest]! += forwards
+        }
+        assert.strictEqual(passes, Math.max(...free))
       })
     )
   })

@@ -10,14 +10,14 @@ describe("figures of timed calls", () => {
   })
 
   it("come from the calls: times per forward pass, tokens per second with and without what follows an end of text", () => {
-    const call = { forwardMs: 50, forwards: 4, flops: 2e9, usefulTokens: 12 }
+    const call = { forwardMs: 50, passes: 4, flops: 2e9, tokens: 32, forwards: 8, usefulTokens: 12 }
     const timing = timingOf(
       [
         { ...call, ms: 120 },
         { ...call, ms: 80, usefulTokens: 4 },
         { ...call, ms: 100 }
       ],
-      { steps: 4, newTokens: 16, batch: 2, peak: 1e11 }
+      { steps: 4, newTokens: 16, peak: 1e11 }
     )
     expect(timing).toMatchObject({ milliseconds: [80, 100, 120], median: 100, msPerForward: 25, tokensPerForward: 4 })
     expect(timing.tokensPerSecond).toBeCloseTo(320, 9)

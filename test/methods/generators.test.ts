@@ -1,10 +1,13 @@
 /** Decoding with each latent method: what a training learnt by heart comes out again; requests, rows and masks are kept apart. */
 import { describe, expect, it } from "@effect/vitest"
-import { Effect, Schema } from "effect"
+import { Effect, Schema, type Scope } from "effect"
 import { makeEpochs } from "../../src/tokens/epochs.ts"
 import { windowsOf } from "../../src/tokens/windows.ts"
+import type { MaskDecoding } from "../../src/decoding/blocks.ts"
+import type { EngineError } from "../../src/engines/Engine.ts"
+import type { Sampling } from "../../src/decoding/sampling.ts"
 import { DiffusionDecoding } from "../../src/decoding/diffusion.ts"
-import type { Generator } from "../../src/sessions/generator.ts"
+import { type Generator, untilEnd } from "../../src/sessions/generator.ts"
 import { decodings, type MethodName } from "../../src/methods/Method.ts"
 import { drawnTogether } from "../../src/methods/cola/decode.ts"
 import { randomMasking } from "../../src/methods/shared/masks/corruption.ts"
@@ -27,7 +30,8 @@ import { modelConfig } from "../support/tinyModel.ts"
 
 const config = modelConfig({ hiddenSize: 16, headDim: 8, layers: 3, vocabSize: 20, initializerRange: 0.5 })
 const base = parameterSpecs(config)
-const [mask, pad] = [19, 0]
+/** One text ends with its last token, the other with the first behind its prompt. */
+const [mask, pad, eosId] = [19, 0, 8]
 /** Two texts that begin differently. */
 const texts = [
   [3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8],
@@ -52,18 +56,18 @@ const generatorFor = (
   engine: Engine,
   latent: { readonly method: MethodName; readonly architecture: object } | undefined,
   { parameters }: Fitted,
-  { newTokens = 8, prompts: rows = 2 } = {}
+  { newTokens = 8, prompts: rows = 2, settings = {} as Partial<MaskDecoding> } = {}
 ) => {
   const model = {
     config,
     latent,
     parameters,
     tokenShift: true,
-    tokenizer: { maskId: mask, padId: pad }
+    tokenizer: { maskId: mask, padId: pad, eosId }
   } as unknown as LoadedModel
   const shape = { prompts: rows, promptTokens: 12 - newTokens, newTokens }
   return Effect.flatMap(Effect.promise(decodings[latent?.method ?? "masked"]), ({ generator }) =>
-    generator(engine, model, shape, decoding)
+    generator(engine, model, shape, { ...decoding, ...settings } as Sampling)
   )
 }
 const prompts = texts.map(ids => ids.subarray(0, 4))
@@ -72,6 +76,20 @@ const texted = (generator: Generator<unknown>, steps: number, seed = 1) =>
     forwards,
     texts: sequences.map(ids => [...ids])
   }))
+/** In blocks, rows that are done go to other texts: each text is that of a decoder whose rows all take the same passes. */
+const sameInBlocks = (generator: (given: object) => Effect.Effect<Generator<EngineError>, EngineError, Scope.Scope>) =>
+  Effect.gen(function* () {
+    const many = Array.from({ length: 40 }, (_, i) => prompts[i % 3 === 0 ? 0 : 1]!)
+    const made = (settings: Partial<MaskDecoding>) =>
+      Effect.flatMap(generator({ prompts: many.length, settings }), ({ generate }) =>
+        generate({ prompts: many, steps: 4, seed: 5 })
+      )
+    const [whole, blocks] = [yield* made({}), yield* made({ blockLength: 8 })]
+    const until = ({ sequences }: typeof whole) => sequences.map(ids => [...untilEnd(ids.subarray(4), eosId)])
+    expect(until(blocks)).toEqual(until(whole))
+    expect(Math.min(...blocks.forwards)).toBeLessThan(Math.max(...blocks.forwards))
+    expect(Math.max(...blocks.forwards)).toBeLessThanOrEqual(Math.max(...whole.forwards))
+  })
 const expected = texts.map(ids => [...ids])
 /** Of the 16 tokens behind the prompts. */
 const rightTokens = (found: ReadonlyArray<ReadonlyArray<number>>): number =>
@@ -113,7 +131,7 @@ describe("LDLM", () => {
         const generator = yield* generatorFor(engine, latent, fitted)
         for (const seed of [1, 2]) {
           const found = yield* texted(generator, 6, seed)
-          expect(found).toEqual({ texts: expected, forwards: 12 })
+          expect(found).toEqual({ texts: expected, forwards: [12, 12] })
         }
         // A row has the same text in any company, and as many tokens as were asked for.
         const alone = yield* generatorFor(engine, latent, fitted, { prompts: 1, newTokens: 6 })
@@ -147,7 +165,8 @@ describe("the noise adapter", () => {
         })
         const generator = yield* generatorFor(engine, { method: "vfm", architecture: settings }, fitted)
         for (const steps of [1, 4])
-          expect(yield* texted(generator, steps)).toEqual({ texts: expected, forwards: steps })
+          expect(yield* texted(generator, steps)).toEqual({ texts: expected, forwards: [steps, steps] })
+        yield* sameInBlocks(given => generatorFor(engine, { method: "vfm", architecture: settings }, fitted, given))
       })
     )
   )
@@ -179,9 +198,10 @@ describe("Cola", () => {
         const told = yield* texted(generator, 8)
         // One pass reads the prompt for the latents.
         // 8 of the tokens, one that reads the prompt, and 16 each for the globals and two blocks.
-        expect(told.forwards).toBe(8 + 1 + 3 * 16)
+        expect(told.forwards).toEqual([8 + 1 + 3 * 16, 8 + 1 + 3 * 16])
         expect(rightTokens(told.texts)).toBeGreaterThanOrEqual(13)
         expect(yield* texted(generator, 8)).toEqual(told)
+        yield* sameInBlocks(given => generatorFor(engine, { method: "cola", architecture: settings }, fitted, given))
         // Where the decoder adds nothing, it is masked diffusion.
         const silent = { ...fitted.parameters }
         for (const name of ["cola.decoder.output.weight", "cola.decoder.output.bias"])

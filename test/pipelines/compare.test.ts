@@ -319,13 +319,13 @@ describe("the rows", () => {
     const methods = /^(method|repr|align|subgoal|replay|trajectory|shuffle|pretrained|attention|cola)/
     const shared = ["lr", "labelledTokens", "seed", "weightDecay", "maxGradNorm", "evalEvery", "evalDraws"]
     // LDLM supervises every token, and is trained for a number of epochs of its own.
-    const ofLdlm = shared.filter(field => field !== "labelledTokens" && field !== "evalDraws")
+    const ofLdlm = new Set(shared).difference(new Set(["labelledTokens", "evalDraws"]))
     const [first, ...others] = [...rows, ...controls].map(row => decoded(row).train as { [field: string]: unknown })
     for (const other of others)
       for (const field of Object.keys(other)) {
         const compared =
           other["method"] === "ldlm"
-            ? ofLdlm.includes(field)
+            ? ofLdlm.has(field)
             : other["method"] === "vfm"
               ? shared.includes(field)
               : !methods.test(field)

@@ -27,7 +27,9 @@ const changed = (row: ReturnType<typeof rowOf>, changes: object): GridRow => ({
 })
 
 const columns = (rows: ReadonlyArray<GridRow>) =>
-  Object.fromEntries([computeColumn, ...equalComputeColumns(budgetOf(rows), base)].map(({ figure, id }) => [id, figure]))
+  Object.fromEntries(
+    [computeColumn, ...equalComputeColumns(budgetOf(rows), base)].map(({ figure, id }) => [id, figure])
+  )
 const figure = (rows: ReadonlyArray<GridRow>, column: string, row: GridRow) => columns(rows)[column]!(row)
 const valueOf = (...given: Parameters<typeof figure>) => {
   const found = figure(...given)

@@ -1,7 +1,7 @@
 /** The grid's report: what stands in its tables, what it concludes, and what it does not let through. */
 import { Array as Arr } from "effect"
 import { assert, describe, it } from "vitest"
-import { answersTable } from "../../src/report/answers.ts"
+import { answersTable, aupDifferencesTable, aupTable, sharesTable } from "../../src/report/answers.ts"
 import { answersFigures } from "../../src/report/figures.ts"
 import { lineChart } from "../../src/report/charts.ts"
 import { compare } from "../../src/report/comparison.ts"
@@ -217,33 +217,103 @@ describe("answers", () => {
   }
   const rows = [
     answering("a", [answersWith(8, 10), answersWith(32, 40)]),
-    answering("b", [answersWith(8, 20), answersWith(16, 30), answersWith(32, 41)])
+    answering("b", [answersWith(8, 20), answersWith(16, 30), answersWith(32, 41), answersWith(4, 37, 0.9)])
   ]
   const teacher = [{ digest: "", content: { ...taskResult("t"), answers: [answersWith(10, 41)] as const } }]
-
-  it("are a table by steps, the teacher's above them, and a chart by tokens per forward pass", () => {
-    const { columns, lines } = answersTable(rows, teacher)
-    assert.deepStrictEqual(columns, ["task", "denoising steps", "tokens per forward", "the teacher", "row a", "row b"])
-    const shares = lines.map(line => line.map(cell => cell.replace(/ %.*/, "")))
-    assert.deepStrictEqual(shares, [
-      ["equations", "token by token", "1", "82.0", "", ""],
-      ["equations", "8", "1.25", "", "20.0", "40.0"],
-      ["equations", "16", "0.625", "", "n/a", "60.0"],
-      ["equations", "32", "0.313", "", "80.0", "82.0"]
+  const report = makeGridReport(rows, rows[0]!, [], settings, { teacher })
+  const parallelism = report.parallelism!
+  /** Values without their intervals, which are there. */
+  const values = ({ lines }: { readonly lines: ReadonlyArray<ReadonlyArray<string>> }) =>
+    lines.map(([label, ...cells]) => [
+      label,
+      ...cells.map(cell => {
+        if (/^\d+\.\d/.test(cell)) assert.match(cell, /\[[^\]]+, [^\]]+\]$/)
+        return cell.replaceAll(/(?: %)? \[[^\]]*\]/g, "")
+      })
     ])
-    assert.match(lines[1]![4]!, /^20\.0 % \[1\d\.\d %, 3\d\.\d %\]$/)
-    const [chart, ...others] = answersFigures(rows, teacher)
-    assert.lengthOf(others, 0)
-    assert.deepStrictEqual(chart!.rows, [0, 1])
-    const report = makeGridReport(rows, rows[0]!, [], settings, { teacher })
-    assert.include(gridMarkdown(report), "| equations |")
-    assert.include(gridHtml(report), "the teacher, token by token")
+
+  it("are tables of AUP and of shares by tokens a step and threshold, a line for each row and the teacher", () => {
+    const table = aupTable(parallelism)
+    assert.deepStrictEqual(table.columns, ["AUP", "equations"])
+    // The best is 82 %: of the teacher, and of the second row.
+    const weight = (share: number) => share * Math.exp(-3 * (1 - share / 82))
+    const second =
+      82 * (10 / 32) +
+      // 60 % and 40 % are too far below 82 %; with the threshold 74 % as well.
+      0
+    assert.deepStrictEqual(values(table), [
+      ["row a", (80 * (10 / 32)).toFixed(1)],
+      ["row b", second.toFixed(1)],
+      ["the teacher, token by token", "82.0"]
+    ])
+    const near = [answering("c", [answersWith(32, 41), answersWith(8, 40)])]
+    assert.deepStrictEqual(values(aupTable(makeGridReport(near, near[0]!, [], settings).parallelism!)), [
+      ["row c", (82 * (10 / 32) + ((10 / 8 - 10 / 32) * (weight(80) + 82)) / 2).toFixed(1)]
+    ])
+
+    const shares = sharesTable(parallelism)
+    assert.deepStrictEqual(shares.columns, [
+      "right answers",
+      "1 token a step",
+      "2 tokens a step",
+      "4 tokens a step",
+      "threshold 0.9",
+      "tokens per forward"
+    ])
+    assert.deepStrictEqual(values(shares), [
+      ["row a", "80.0", "n/a", "20.0", "n/a", "n/a"],
+      ["row b", "82.0", "60.0", "40.0", "74.0", "2.50"],
+      // Ten steps of 32 tokens are not one a step, though the teacher took one for each.
+      ["the teacher, token by token", "n/a", "n/a", "n/a", "n/a", "n/a"]
+    ])
   })
 
-  it("in one number of steps stand in the grid alone", () => {
+  it("are told for each task and operating point, with tokens per forward pass, and drawn by these", () => {
+    const { columns, lines } = answersTable(parallelism)
+    assert.deepStrictEqual(columns, ["task", "operating point", "row a", "row b", "the teacher, token by token"])
+    assert.deepStrictEqual(values({ lines }), [
+      ["equations", "8 steps", "20.0 at 1.25", "40.0 at 1.25", ""],
+      ["equations", "32 steps", "80.0 at 0.313", "82.0 at 0.313", ""],
+      ["equations", "16 steps", "", "60.0 at 0.625", ""],
+      ["equations", "threshold 0.9", "", "74.0 at 2.50", ""],
+      ["equations", "10 steps", "", "", "82.0 at 1.00"]
+    ])
+    // Wilson's interval of 10 right of 50.
+    assert.match(lines[0]![2]!, /^20\.0 % \[11\.2 %, 33\.0 %\] at 1\.25 \[1\.25, 1\.25\]$/)
+    const [chart, ...others] = answersFigures(parallelism)
+    assert.lengthOf(others, 0)
+    assert.deepStrictEqual(chart!.rows, [0, 1])
+    // The teacher's share is a dashed line; what a threshold gave is a line of its own.
+    assert.include(chart!.svg, "stroke-dasharray")
+    const html = gridHtml(report)
+    for (const text of ["the teacher, token by token", "by thresholds", "Each task and operating point"])
+      assert.include(html, text)
+    const markdown = gridMarkdown(report)
+    assert.include(markdown, "| AUP ")
+    assert.notMatch(markdown + html, /NaN|undefined|Infinity/)
+  })
+
+  it("have paired differences of AUP, where rows are compared", () => {
+    const difference = 82 * (10 / 32) - 80 * (10 / 32)
+    const [line, ...others] = aupDifferencesTable(parallelism, false).lines
+    assert.lengthOf(others, 0)
+    assert.deepStrictEqual(line!.slice(0, 4), ["row b", "row a", "equations", `+${difference.toFixed(1)}`])
+    assert.include(gridMarkdown(report), "Δ AUP")
+    const silent = makeGridReport(rows, rows[0]!, [], { ...settings, compare: false }, { teacher })
+    assert.lengthOf(silent.parallelism!.differences, 0)
+    assert.notInclude(gridMarkdown(silent), "Δ AUP")
+    const { parallelism: json } = JSON.parse(gridJson(report)) as {
+      readonly parallelism: { readonly differences: ReadonlyArray<{ readonly aup: { readonly value: number } }> }
+    }
+    assert.closeTo(json.differences[0]!.aup.value, difference, 1e-9)
+  })
+
+  it("at one operating point stand in the grid alone", () => {
     const row = answering("a", [answersWith(8, 10)])
-    assert.lengthOf(answersTable([row], []).lines, 0)
-    assert.lengthOf(answersFigures([row], []), 0)
+    const alone = makeGridReport([row], row, [], settings)
+    assert.isUndefined(alone.parallelism)
+    assert.include(gridMarkdown(alone), "exact match, equations")
+    assert.notInclude(gridMarkdown(alone), "AUP")
   })
 })
 

@@ -34,7 +34,7 @@ describe("a generator in blocks", () => {
         for (const alg of ["entropy", "maskgit_plus", "topk_margin"] as const) {
           const whole = yield* generated({ alg, topP: 0.95 }, 4)
           const one = yield* generated({ alg, topP: 0.95, blockLength: 20 }, 4)
-          expect(one.forwards).toBe(4)
+          expect(Math.max(...one.forwards)).toBe(4)
           for (const [i, sequence] of whole.sequences.entries()) {
             const text = untilEnd(sequence.subarray(prompts[i]!.length), eosId)
             const own = one.sequences[i]!
@@ -43,10 +43,59 @@ describe("a generator in blocks", () => {
             expect(own.subarray(prompts[i]!.length + text.length).every(id => id === eosId)).toBe(true)
           }
           const leftToRight = yield* generated({ alg, blockLength: 1 }, newTokens)
-          expect(leftToRight.forwards).toBeLessThanOrEqual(newTokens)
+          expect(Math.max(...leftToRight.forwards)).toBeLessThanOrEqual(newTokens)
           expect(leftToRight.sequences.flatMap(ids => [...ids])).not.toContain(maskId)
           expect(leftToRight.sequences).not.toEqual(one.sequences)
         }
+      })
+    )
+  )
+
+  it.live("gives the rows of texts that are done to the next prompts, and counts the passes of each", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const engine = yield* makeOrt()
+        // Surer than most of what is drawn.
+        const config = modelConfig({ vocabSize: 29, initializerRange: 0.5 })
+        const parameters = yield* allocateParameters(engine, parameterSpecs(config))
+        yield* initialise(engine, parameters, 5)
+        const model = { config, parameters: parameters.views, tokenShift: true, tokenizer: { eosId, maskId, padId } }
+        // More than are decoded side by side.
+        const many = Array.from({ length: 40 }, (_, i) => [1 + (i % 25), 1 + ((i * 7) % 23), 3].slice(0, 1 + (i % 3)))
+        const settings = { alg: "maskgit_plus", blockLength: newTokens } as const
+        const shape = { prompts: many.length, promptTokens: 4, newTokens }
+        const { generate } = yield* maskedGenerator(engine, model, shape, decoded(settings))
+        const request = { steps: newTokens, seed: 3 }
+        const alone = (threshold: number) =>
+          Effect.forEach(many, prompt => generate({ ...request, threshold, prompts: [prompt] }))
+        for (const threshold of [0.3, 0.6, 1]) {
+          const steps = new Map<number, number>()
+          const together = yield* generate({
+            ...request,
+            threshold,
+            prompts: many,
+            onStep: (number, step) => Effect.sync(() => void steps.set(number, step))
+          })
+          const each = yield* alone(threshold)
+          expect(together.sequences).toEqual(each.flatMap(({ sequences }) => sequences))
+          expect(together.forwards).toEqual(each.flatMap(({ forwards }) => forwards))
+          expect(together.forwards).toEqual(many.map((_, number) => steps.get(number)))
+          const spent = together.forwards.reduce((sum, own) => sum + own, 0)
+          expect(together.passes).toBeGreaterThanOrEqual(spent / 16)
+          // A row is idle behind its last text alone.
+          expect(together.passes).toBeLessThan(spent / 16 + Math.max(...together.forwards))
+          expect(new Set(together.forwards).size).toBeGreaterThan(1)
+        }
+        // The setting is what a request says, and threshold 1 what a step for each token says.
+        const ofSettings = yield* maskedGenerator(engine, model, shape, decoded({ ...settings, threshold: 0.6 }))
+        expect((yield* ofSettings.generate({ ...request, prompts: many })).sequences).toEqual(
+          (yield* alone(0.6)).flatMap(({ sequences }) => sequences)
+        )
+        const { passes: _passes, ...one } = yield* generate({ ...request, prompts: many })
+        expect(one).toMatchObject({
+          sequences: (yield* alone(1)).flatMap(({ sequences }) => sequences),
+          forwards: (yield* alone(1)).flatMap(({ forwards }) => forwards)
+        })
       })
     )
   )
@@ -57,7 +106,13 @@ describe("a generator in blocks", () => {
       fc.property(size, size, size, (blockLength, tokens, steps) => {
         const { blockSize, stepsPerBlock } = blocksOf(decoded({ blockLength }), { newTokens: tokens, steps })
         expect(stepsPerBlock).toBeGreaterThanOrEqual(1)
-        expect(stepsPerBlock * Math.ceil(tokens / blockSize)).toBeLessThanOrEqual(steps)
+        const sizes = Array.from({ length: Math.ceil(tokens / blockSize) }, (_, b) =>
+          Math.min(blockSize, tokens - b * blockSize)
+        )
+        const taken = sizes.reduce((sum, tokensOf) => sum + Math.min(tokensOf, stepsPerBlock), 0)
+        expect(taken).toBeLessThanOrEqual(steps)
+        // Where each token may have a step, it has.
+        if (steps >= tokens) expect(taken).toBe(tokens)
         if (steps * blockLength >= tokens) expect(blockSize).toBe(Math.min(blockLength, tokens))
       })
     )
@@ -69,5 +124,18 @@ describe("a generator in blocks", () => {
     [{ schedule: "kappa" }, /must be quota/]
   ] as const)("refuses %j", (settings, message) => {
     expect(() => decoded({ ...settings, blockLength: 4 })).toThrow(message)
+  })
+
+  it.each([
+    ...(["origin", "p2", "entropy", "topk_margin"] as const).map(
+      alg => [{ alg }, new RegExp(`${alg} does not go with threshold`)] as const
+    ),
+    [{}, /entropy does not go with threshold/],
+    [{ alg: "maskgit_plus", algTemp: 0.5 }, /does not go with threshold/],
+    [{ alg: "maskgit_plus", schedule: "floor" }, /must be quota where threshold/],
+    [{ alg: "maskgit_plus", threshold: 0 }, /greater than 0/],
+    [{ alg: "maskgit_plus", threshold: 1.1 }, /less than or equal to 1/]
+  ] as const)("with a threshold refuses %j", (settings, message) => {
+    expect(() => decoded({ threshold: 0.9, ...settings })).toThrow(message)
   })
 })

@@ -84,7 +84,9 @@ const run = (
           dataset: downloadDocuments({ source: "embedded:reason500", dataType: "fields" }),
           problems: 3,
           answerTokens: 8,
-          answerSteps: [2, 8]
+          answerSteps: [2, 8],
+          thresholds: [0.99],
+          decoding: { alg: "maskgit_plus" }
         }),
         sums: evaluateSums({
           model,
@@ -155,16 +157,21 @@ describe("the stages that evaluate", () => {
     const score = decoded(ran, "evaluate-equations", "score.json", TaskResult)
     assert.include(score, { task: "equations", problems: 3 })
     assert.deepStrictEqual(
-      score.answers.map(({ forwards, steps }) => [steps, forwards]),
+      score.answers.map(({ point, responses }) => [point, ...responses.map(({ forwards }) => forwards)]),
       [
-        [2, 2],
-        [8, 8]
+        [{ steps: 2 }, 2, 2, 2],
+        [{ steps: 8 }, 8, 8, 8],
+        // The model knows nothing: one token at a time is surer than 99 %.
+        [{ threshold: 0.99 }, 8, 8, 8]
       ]
     )
-    for (const { outcomes, sample, tokens } of score.answers) {
-      assert.lengthOf(outcomes, 3)
-      assert.notInclude(outcomes, "right")
-      assert.isAtMost(tokens, 3 * 8)
+    assert.deepStrictEqual(score.answers[2]!.responses, score.answers[1]!.responses)
+    for (const { responses, sample } of score.answers) {
+      assert.lengthOf(responses, 3)
+      for (const { outcome, tokens } of responses) {
+        assert.notStrictEqual(outcome, "right")
+        assert.isAtMost(tokens, 8)
+      }
       assert.match(sample.prompt, /^Solve for [a-z]: /)
       assert.match(sample.answer, /^Answer: [a-z] = /)
     }

@@ -105,15 +105,18 @@ export const taskResult = (weights: string): TaskResult => ({
   weights,
   task: "equations",
   problems: 50,
+  answerTokens: 32,
   answers: [answersWith(32, 3)]
 })
 
-/** Answers of 10 tokens to 50 problems. */
-export const answersWith = (steps: number, right: number): Answers => ({
-  steps,
-  forwards: steps,
-  tokens: 500,
-  outcomes: Arr.makeBy(50, i => (i < right ? "right" : i < 41 ? "wrong" : "missing")),
+/** Answers of 10 tokens to 50 problems, in so many steps, or with a threshold in so many passes. */
+export const answersWith = (forwards: number, right: number, threshold?: number): Answers => ({
+  point: threshold === undefined ? { steps: forwards } : { threshold },
+  responses: Arr.makeBy(50, i => ({
+    outcome: i < right ? "right" : i < 41 ? "wrong" : "missing",
+    tokens: 10,
+    forwards
+  })),
   sample: { prompt: "2x = 6", text: " x = <3>", answer: "x = 3" }
 })
 

@@ -81,9 +81,27 @@ export const command = verb("generate", {
       .pipe(Flag.optional),
     steps: flags.whole("steps", "N", "diffusion: denoising steps (default: as many as new tokens)").pipe(Flag.optional),
     eps: number("eps", "diffusion: last value of the time, for origin and the schedule floor (default: 0.001)"),
-    alg: flags.optionalChoice("alg", algorithms, "diffusion: which masks are revealed first (default: p2)"),
-    algTemp: number("alg-temp", "diffusion: above 0, positions are drawn at random by their confidence (default: 0.5)"),
+    alg: flags.optionalChoice(
+      "alg",
+      algorithms,
+      "diffusion: which masks are revealed first (default: p2, in blocks and with a threshold maskgit_plus)"
+    ),
+    algTemp: number(
+      "alg-temp",
+      "diffusion: above 0, positions are drawn at random by their confidence (default: 0.5, in blocks and with a threshold 0)"
+    ),
     schedule: flags.optionalChoice("schedule", schedules, "diffusion: how many masks a step reveals (default: quota)"),
+    blockLength: flags
+      .whole(
+        "block-length",
+        "N",
+        "diffusion: tokens of a block; one block is revealed after the other (default: all tokens)"
+      )
+      .pipe(Flag.optional),
+    threshold: number(
+      "threshold",
+      "diffusion: a step reveals every token of at least this probability, and the surest one at least (default: none)"
+    ),
     verbose: flags.toggle(
       "verbose",
       "diffusion: print the text after every step on stderr, also where it is no terminal"

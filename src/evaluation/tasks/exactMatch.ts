@@ -1,8 +1,8 @@
 /** Exact match on the problems of a task. */
 import { Array as Arr, Effect } from "effect"
 import type { Tokenizer } from "../../tokens/tokenizer.ts"
-import { type Generator, type GeneratorShape, untilEnd } from "../../sessions/generator.ts"
-import type { Answers, TaskResult } from "../results.ts"
+import { type GeneratedTexts, type Generator, type GeneratorShape, untilEnd } from "../../sessions/generator.ts"
+import type { Answers, OperatingPoint, TaskResult } from "../results.ts"
 import type { Task } from "./Task.ts"
 import { greatest } from "../../pipeline/lists.ts"
 
@@ -10,14 +10,14 @@ export interface Exam<Problem> {
   readonly task: Task<Problem>
   readonly problems: Arr.NonEmptyReadonlyArray<Problem>
   readonly tokenizer: Tokenizer
-  /** Numbers of steps, each of which the problems are answered in. */
-  readonly steps: Arr.NonEmptyReadonlyArray<number>
+  /** At each of which the problems are answered. */
+  readonly points: Arr.NonEmptyReadonlyArray<OperatingPoint>
   readonly seed: number
 }
 
 /** Lets a model answer problems, and tells which answers are right. `makeGenerator` is told how much room they need. */
 export const exactMatch = <P, E, E2, R>(
-  { problems, seed, steps, task, tokenizer }: Exam<P>,
+  { points, problems, seed, task, tokenizer }: Exam<P>,
   makeGenerator: (shape: Omit<GeneratorShape, "newTokens">) => Effect.Effect<Generator<E>, E2, R>
 ): Effect.Effect<Omit<TaskResult, "weights">, E | E2, R> =>
   Effect.gen(function* () {
@@ -26,19 +26,34 @@ export const exactMatch = <P, E, E2, R>(
       prompts: prompts.length,
       promptTokens: greatest(prompts.map(({ length }) => length))
     })
-    const answers = yield* Effect.forEach(steps, allowed =>
-      Effect.map(generator.generate({ prompts, steps: allowed, seed }), ({ forwards, sequences }): Answers => {
+    const { newTokens } = generator
+    const made = new Map<string, GeneratedTexts>()
+    /** Texts at a point. Threshold 1 reveals a token a step, as as many steps as tokens do. */
+    const textsAt = (point: OperatingPoint) =>
+      Effect.gen(function* () {
+        const threshold = "threshold" in point && point.threshold < 1 ? { threshold: point.threshold } : {}
+        const steps = generator.stepsThatCount("steps" in point ? point.steps : newTokens)
+        const key = JSON.stringify([steps, threshold])
+        const texts = made.get(key) ?? (yield* generator.generate({ prompts, steps, seed, ...threshold }))
+        made.set(key, texts)
+        return texts
+      })
+    const [first] = problems
+    const answers = yield* Effect.forEach(points, point =>
+      Effect.map(textsAt(point), ({ forwards, sequences }): Answers => {
         const ids = sequences.map((sequence, i) => untilEnd(sequence.subarray(prompts[i]!.length), tokenizer.eosId))
-        const responses = ids.map(own => tokenizer.decode(own, { skipSpecialTokens: true }))
-        const [first] = problems
+        const texts = ids.map(own => tokenizer.decode(own, { skipSpecialTokens: true }))
         return {
-          steps: allowed,
-          forwards,
-          tokens: ids.reduce((sum, { length }) => sum + length, 0),
-          outcomes: Arr.map(problems, (problem, i) => task.check(problem, responses[i]!)),
-          sample: { prompt: task.prompt(first), text: responses[0]!, answer: task.answers(first)[0] }
+          point,
+          responses: Arr.map(problems, (problem, i) => ({
+            outcome: task.check(problem, texts[i]!),
+            // The end of text is a token that was found, too.
+            tokens: Math.min(newTokens, ids[i]!.length + 1),
+            forwards: forwards[i]!
+          })),
+          sample: { prompt: task.prompt(first), text: texts[0]!, answer: task.answers(first)[0] }
         }
       })
     )
-    return { task: task.name, problems: problems.length, answers }
+    return { task: task.name, problems: problems.length, answerTokens: newTokens, answers }
   })

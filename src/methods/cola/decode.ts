@@ -68,7 +68,9 @@ const withLatents = (
       parameters
     )
     const groups = drawnTogether(architecture, diffusion)
-    let z = new Float32Array(rows * latents * width)
+    const size = latents * width
+    /** Of each text, by its number. */
+    const drawnFor = new Map<number, Float32Array>()
 
     const draw = (start: Float32Array, condition: Data) =>
       Effect.gen(function* () {
@@ -110,7 +112,11 @@ const withLatents = (
             final: ({ hiddenStates: all }) => finalNorm(config).make(weight)(decoder.decode(all.at(-1)!, drawn))
           }
         },
-        data: () => ({ latents: z })
+        data: (_ids, texts) => {
+          const z = new Float32Array(rows * size)
+          for (const [r, { number }] of texts.entries()) z.set(drawnFor.get(number)!, r * size)
+          return { latents: z }
+        }
       },
       begin: ({ first, prompts, seed }) =>
         Effect.gen(function* () {
@@ -120,10 +126,11 @@ const withLatents = (
             length
           })
           const { states: condition } = yield* read.run(arrays)
-          const start = new Float32Array(rows * latents * width)
-          for (let r = 0; r < rows; r++)
-            start.set(normals(randomKey(seed, "cola generation", first + r), latents * width), r * latents * width)
-          z = Float32Array.from(yield* draw(start, { states: condition, segmentIds: arrays.segmentIds }))
+          const start = new Float32Array(rows * size)
+          for (const r of prompts.keys())
+            start.set(normals(randomKey(seed, "cola generation", first + r), size), r * size)
+          const z = yield* draw(start, { states: condition, segmentIds: arrays.segmentIds })
+          for (const r of prompts.keys()) drawnFor.set(first + r, z.slice(r * size, (r + 1) * size))
           return {
             // One of the student, and those of the latents' diffusion.
             forwards: 1 + groups.length * latentSteps,

@@ -110,7 +110,7 @@ export const ldlmGenerator = (
         Effect.gen(function* () {
           const sequences: Array<Int32Array> = []
           const begun = performance.now()
-          let flops = 0
+          let [flops, passes] = [0, 0]
           for (let first = 0; first < prompts.length; first += rows) {
             const some = prompts.slice(first, first + rows)
             const lengths = some.map(text => text.length + newTokens)
@@ -118,19 +118,28 @@ export const ldlmGenerator = (
             for (let number = 0; number < pieces; number++) {
               texts = [...(yield* extend(texts, steps, number, first, seed))]
               flops += (read?.flops ?? 0) + steps * denoise.flops + decode.flops
-              const shown = texts.map((text, r) => {
+              passes += steps
+              for (const [r, text] of texts.entries()) {
+                if (onStep === undefined) continue
                 const row = new Int32Array(lengths[r]!).fill(maskId)
                 row.set(text.subarray(0, lengths[r]))
-                return row
-              })
-              if (onStep !== undefined) yield* onStep((number + 1) * steps, shown, first)
+                yield* onStep(first + r, (number + 1) * steps, row)
+              }
             }
             append(
               sequences,
               texts.map((text, r) => text.slice(0, lengths[r]))
             )
           }
-          return { sequences, forwards: pieces * steps, forwardMs: performance.now() - begun, flops }
+          const forwards = prompts.map(() => pieces * steps)
+          return {
+            sequences,
+            tokens: prompts.map(() => newTokens),
+            forwards,
+            passes,
+            forwardMs: performance.now() - begun,
+            flops
+          }
         })
     }
   })

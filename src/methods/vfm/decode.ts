@@ -26,7 +26,7 @@ const withAdapter = (
   { length, rows }: CanvasShape
 ): Extended => {
   const d = config.hiddenSize
-  let [seed, first, pass] = [0, 0, 0]
+  let seed = 0
   return {
     extension: {
       trace: (parameter, { segmentIds, positions }) => {
@@ -41,18 +41,18 @@ const withAdapter = (
           }
         }
       },
-      data: ids => {
+      data: (ids, texts) => {
         const noise = new Float32Array(rows * length * d)
-        for (let r = 0; r < rows; r++)
-          noise.set(normals(randomKey(seed, "vfm generation", first + r, pass), length * d), r * length * d)
-        pass++
+        for (const [r, { number, pass }] of texts.entries())
+          noise.set(normals(randomKey(seed, "vfm generation", number, pass), length * d), r * length * d)
         return { noise, observed: Float32Array.from(ids, id => (id === maskId ? 0 : 1)) }
       }
     },
-    begin: batch => {
-      ;[seed, first, pass] = [batch.seed, batch.first, 0]
-      return Effect.succeed({ forwards: 0, forwardMs: 0, flops: 0 })
-    },
+    begin: batch =>
+      Effect.sync(() => {
+        seed = batch.seed
+        return { forwards: 0, forwardMs: 0, flops: 0 }
+      }),
     // Two for each weight that a token meets.
     flops: 2 * (countElements(vfmSpecs(architecture, config)) - architecture.maxSeqLen * d) * rows * length
   }

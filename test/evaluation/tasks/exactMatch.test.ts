@@ -14,6 +14,10 @@ const problems = [
   { question: "0 + 0", answers: ["0"] }
 ] as const
 
+/** Tokens of an answer: the longest below has as many, and no end. */
+const room = 3
+const points = [{ steps: 2 }, { steps: 1 }, { steps: 9 }, { threshold: 0.9 }, { threshold: 1 }] as const
+
 describe("exact match", () => {
   it("counts any of the right answers, up to the end of the text, and those that are in the expected form", async () => {
     const tokenizer = loadFrom(shippedDirectory)
@@ -22,39 +26,59 @@ describe("exact match", () => {
     const after = tokenizer.encode("23")
     const shapes: Array<object> = []
     const result = await Effect.runPromise(
-      exactMatch({ task: sums, problems, tokenizer, steps: [3, 1], seed: 7 }, shape => {
+      exactMatch({ task: sums, problems, tokenizer, points, seed: 7 }, shape => {
         shapes.push(shape)
         return Effect.succeed({
-          newTokens: 20,
-          stepsThatCount: (steps: number) => steps,
+          newTokens: room,
+          stepsThatCount: (steps: number) => Math.min(room, steps),
           generate: (request: GenerationRequest) => {
             asked.push(request)
             const sequences = request.prompts.map((prompt, i) =>
               Int32Array.from([...Array.from(prompt), ...written[i]!, tokenizer.eosId, ...after])
             )
-            return Effect.succeed({ sequences, forwards: request.steps, forwardMs: 1, flops: 1 })
+            const forwards = request.prompts.map((_, i) => request.steps + i)
+            return Effect.succeed({ sequences, tokens: forwards, forwards, passes: 1, forwardMs: 1, flops: 1 })
           }
         })
       })
     )
     const prompts = problems.map(({ question }) => tokenizer.encode(`${question} = `))
     assert.deepStrictEqual(shapes, [{ prompts: 4, promptTokens: Math.max(...prompts.map(({ length }) => length)) }])
-    assert.deepInclude(asked[0]!, { prompts, steps: 3, seed: 7 })
-    const tokens = written.reduce((sum, { length }) => sum + length, 0)
+    // More steps than tokens, and a threshold that nothing reaches, are a step for each token: these texts are made once.
+    assert.deepStrictEqual(
+      asked.map(({ steps, threshold }) => [steps, threshold]),
+      [
+        [2, undefined],
+        [1, undefined],
+        [room, undefined],
+        [room, 0.9]
+      ]
+    )
+    for (const request of asked) assert.deepInclude(request, { prompts, seed: 7 })
+    const outcomes = ["right", "wrong", "missing", "right"] as const
+    // The end of text is a token that was found.
+    const tokens = written.map(({ length }) => Math.min(room, length + 1))
+    assert.include(
+      written.map(({ length }) => length),
+      room
+    )
+    assert.include(tokens, 1)
+    const allowed = [2, 1, room, room, room]
     assert.deepStrictEqual(result, {
       task: "sums",
       problems: 4,
-      answers: Arr.map([3, 1] as const, steps => ({
-        steps,
-        forwards: steps,
-        tokens,
-        outcomes: ["right", "wrong", "missing", "right"] as const,
+      answerTokens: room,
+      answers: Arr.map(points, (point, p) => ({
+        point,
+        responses: Arr.map(outcomes, (outcome, i) => ({ outcome, tokens: tokens[i]!, forwards: allowed[p]! + i })),
         sample: { prompt: "2 + 2 = ", text: "four", answer: "4" }
       }))
     })
     const [, fast] = result.answers
     assert.strictEqual(rightOf(fast!), 2)
-    assert.strictEqual(slowest({ weights: "", ...result }).steps, 3)
-    assert.strictEqual(tokensPerForward(fast!), tokens / 4)
+    assert.deepStrictEqual(slowest({ weights: "", ...result }).point, { steps: 9 })
+    const sum = tokens.reduce((all, each) => all + each, 0)
+    assert.strictEqual(tokensPerForward(fast!), sum / (1 + 2 + 3 + 4))
+    assert.strictEqual(tokensPerForward(fast!, result.answers[0]), (2 * sum) / (1 + 2 + 3 + 4 + 2 + 3 + 4 + 5))
   })
 })

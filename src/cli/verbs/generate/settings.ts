@@ -1,12 +1,15 @@
 /** What the flags of `pipeline generate` mean together. */
 import { Effect, Option } from "effect"
-import type { algorithms, DiffusionDecoding, schedules } from "../../../decoding/diffusion.ts"
+import { blockFault, type MaskDecoding } from "../../../decoding/blocks.ts"
+import type { algorithms, schedules } from "../../../decoding/diffusion.ts"
 import type { Sampling } from "../../../decoding/sampling.ts"
 import { ConfigError } from "../../../pipeline/ConfigError.ts"
 
 export const defaultSampling = { ar: { temperature: 0.8, topP: 0.95 }, diffusion: { temperature: 0.5, topK: 200 } }
 /** The settings of Open-dLLM's sample script. */
 export const defaultDiffusion = { eps: 1e-3, alg: "p2", algTemp: 0.5, schedule: "quota" } as const
+/** What goes block by block reveals nothing again, and in an order that is not drawn. */
+const defaultInBlocks = { ...defaultDiffusion, alg: "maskgit_plus", algTemp: 0 } as const
 /** Where neither the user nor the model's configuration sets a limit. */
 export const defaultNewTokens = 128
 const defaultPositions = 2048
@@ -22,7 +25,11 @@ export interface DecodingFlags {
   readonly alg: Option.Option<(typeof algorithms)[number]>
   readonly algTemp: Option.Option<number>
   readonly schedule: Option.Option<(typeof schedules)[number]>
+  readonly blockLength: Option.Option<number>
+  readonly threshold: Option.Option<number>
 }
+
+const flagOf = { alg: "--alg", algTemp: "--alg-temp", schedule: "--schedule" } as const
 
 const wrong = (flag: string, expected: string) =>
   Effect.fail(new ConfigError({ at: `--${flag}`, message: `must be ${expected}` }))
@@ -44,23 +51,39 @@ export const samplingOf = (flags: DecodingFlags, mode: Mode): Effect.Effect<Samp
   })
 }
 
-export const diffusionOf = (flags: DecodingFlags, newTokens: number): Effect.Effect<DiffusionDecoding, ConfigError> =>
+export const diffusionOf = (
+  flags: DecodingFlags,
+  newTokens: number
+): Effect.Effect<MaskDecoding & { readonly steps: number }, ConfigError> =>
   Effect.gen(function* () {
     const sampling = yield* samplingOf(flags, "diffusion")
     const steps = Option.getOrElse(flags.steps, () => newTokens)
-    const eps = Option.getOrElse(flags.eps, () => defaultDiffusion.eps)
-    const algTemp = Option.getOrElse(flags.algTemp, () => defaultDiffusion.algTemp)
+    const { blockLength, threshold } = {
+      blockLength: Option.getOrUndefined(flags.blockLength),
+      threshold: Option.getOrUndefined(flags.threshold)
+    }
+    const defaults = blockLength === undefined && threshold === undefined ? defaultDiffusion : defaultInBlocks
+    const eps = Option.getOrElse(flags.eps, () => defaults.eps)
+    const algTemp = Option.getOrElse(flags.algTemp, () => defaults.algTemp)
     if (steps < 1) return yield* wrong("steps", "a whole number from 1 on")
     if (!(eps > 0 && eps < 1)) return yield* wrong("eps", "a number between 0 and 1")
     if (!(algTemp >= 0)) return yield* wrong("alg-temp", "a number from 0 on")
-    return {
+    if (blockLength !== undefined && blockLength < 1) return yield* wrong("block-length", "a whole number from 1 on")
+    if (threshold !== undefined && !(threshold > 0 && threshold <= 1))
+      return yield* wrong("threshold", "a number above 0, and at most 1")
+    const settings = {
       ...sampling,
       steps,
       eps,
       algTemp,
-      alg: Option.getOrElse(flags.alg, () => defaultDiffusion.alg),
-      schedule: Option.getOrElse(flags.schedule, () => defaultDiffusion.schedule)
+      alg: Option.getOrElse(flags.alg, () => defaults.alg),
+      schedule: Option.getOrElse(flags.schedule, () => defaults.schedule),
+      ...(blockLength === undefined ? {} : { blockLength }),
+      ...(threshold === undefined ? {} : { threshold })
     }
+    const fault = blockFault(settings)
+    if (fault !== undefined) return yield* new ConfigError({ at: flagOf[fault.field], message: fault.why })
+    return settings
   })
 
 /** How many tokens to make behind a prompt, for a model that knows so many positions. */

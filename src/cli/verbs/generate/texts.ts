@@ -1,7 +1,7 @@
 /** The two ways in which `pipeline generate` makes texts. */
 import { Effect, Stream } from "effect"
 import { continuationOf, makeDecoder } from "../../../sessions/autoregressive.ts"
-import type { DiffusionDecoding } from "../../../decoding/diffusion.ts"
+import type { MaskDecoding } from "../../../decoding/blocks.ts"
 import { untilEnd } from "../../../sessions/generator.ts"
 import type { Decoding } from "../../../methods/Method.ts"
 import type { Sampling } from "../../../decoding/sampling.ts"
@@ -59,7 +59,7 @@ export const autoregressive = Effect.fn("autoregressive")(function* (
 /** By masked diffusion, all texts at once. */
 export const diffusion = Effect.fn("diffusion")(function* (
   { engine, method, model, newTokens, prompts, seed }: Task,
-  { steps, ...decoding }: DiffusionDecoding,
+  { steps, ...decoding }: MaskDecoding & { readonly steps: number },
   watchers: ReadonlyArray<Steps>
 ) {
   const { tokenizer } = model
@@ -70,10 +70,9 @@ export const diffusion = Effect.fn("diffusion")(function* (
     prompts,
     steps,
     seed,
-    onStep: (step, rows, first) =>
+    onStep: (number, step, text) =>
       Effect.sync(() => {
-        for (const [i, row] of rows.entries())
-          for (const { show } of watchers) show(step, first + i, row.subarray(prompts[first + i]!.length))
+        for (const { show } of watchers) show(step, number, text.subarray(prompts[number]!.length))
       })
   })
   for (const { end } of watchers) end()
@@ -85,5 +84,5 @@ export const diffusion = Effect.fn("diffusion")(function* (
       stopped: tokens.length < newTokens ? "end of text" : "length"
     }
   })
-  return { texts, forwards }
+  return { texts, forwards: greatest(forwards) }
 })
