@@ -22,7 +22,7 @@ import { referenceTexts, settingsBeside } from "../stages/reference-texts.ts"
 import { exportPeft } from "../stages/export-peft.ts"
 import { quantize } from "../stages/quantize.ts"
 import { reportGrid } from "../stages/report-grid.ts"
-import { config } from "./config.ts"
+import { config, readRow } from "./config.ts"
 import { dataOf } from "./data.ts"
 import { follows } from "./follows.ts"
 import { given } from "./given.ts"
@@ -40,12 +40,20 @@ import {
   trainingOf
 } from "./grid.ts"
 
+/** A profile with all that a file says laid on it. */
+const laidOn = (profile: ProfileConfig, name: string) => Origin.overlay(profile, readRow(name)) as ProfileConfig
+
 /** The profiles of every comparison. */
 export const profiles: Pipeline.PipelineOptions<ProfileConfig>["profiles"] = {
   embedded: {
     description: "a teacher of 3.6 M parameters, 50 public-domain documents; all that ships with the program",
     needs: "nothing; about 6 minutes on two cores",
     make: () => config(ProfileConfig, "embedded")
+  },
+  "embedded-long": {
+    description: "the same at ten times the budget, three trainings of each row, all tasks",
+    needs: "nothing; about an hour and a half on two cores",
+    make: () => laidOn(config(ProfileConfig, "embedded"), "embedded-long")
   },
   "qwen3-1.7b": {
     description: "Qwen3-1.7B and 50 documents of FineWeb",
@@ -127,7 +135,7 @@ export const compared =
     })
 
     const trained = Arr.map(configured, ([row, { train: settings }]) => {
-      const runs = Arr.map(runsOf(row.name, variant.seeds), ({ name, over }) => {
+      const runs = Arr.map(runsOf(row.name, variant.seeds ?? profile.seeds), ({ name, over }) => {
         const own = Origin.overlay(
           qlora?.adapter === undefined ? settings : Origin.overlay({ adapter: qlora.adapter }, settings),
           { name, ...over }

@@ -46,6 +46,8 @@ export const Measurements = Schema.Struct({
   rows: Sizes,
   /** Laid on that of single rows, by the row's name. */
   row: Schema.optionalKey(Schema.Record(Schema.String, Sizes)),
+  /** How often each row is trained, with seeds of its own, where `--seeds` does not say it. */
+  seeds: Schema.optionalKey(PositiveInt),
   ...stages,
   /** Laid on all of this for a first look: less of everything. */
   quick: Schema.optionalKey(
