@@ -175,15 +175,11 @@ export const decodeBlocks = <E, E2 = never, R = never>(
     const slots = Array.from({ length: count }, (_, slot) => begin(slot)!)
     for (;;) {
       for (const slot of slots.keys())
-        for (
-          let { number, row } = slots[slot]!;
-          row.done && texts[number] === undefined;
-          { number, row } = slots[slot]!
-        ) {
-          const text = row.text()
-          texts[number] = text
-          if (onText !== undefined) yield* onText(number, text)
-          slots[slot] = begin(slot) ?? slots[slot]!
+        for (let each = slots[slot]!; each.row.done && texts[each.number] === undefined; each = slots[slot]!) {
+          const text = each.row.text()
+          texts[each.number] = text
+          if (onText !== undefined) yield* onText(each.number, text)
+          slots[slot] = begin(slot) ?? each
         }
       const masked = slots.map(({ row }) => row.masked())
       const places = masked.flat()

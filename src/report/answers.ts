@@ -2,9 +2,8 @@
 import { pointText } from "../evaluation/results.ts"
 import { fixed, interval, percent, pValue, signed, significant } from "./format.ts"
 import { keyOf, type Share } from "./operatingPoints.ts"
-import type { Parallelism, RowFigures } from "./parallelism.ts"
+import type { Corrected, Measured, Parallelism, RowFigures } from "./parallelism.ts"
 import type { GridRow, TeacherScores } from "./rows.ts"
-import type { Estimate, Interval } from "./statistics.ts"
 
 /** Whether there is more to say of answers than a column of the grid can: several operating points, or a teacher. */
 export const haveATable = (rows: ReadonlyArray<GridRow>, teacher: TeacherScores): boolean =>
@@ -19,8 +18,7 @@ export interface Table {
 export const teacherLabel = "the teacher, token by token"
 const labelOf = ({ row }: RowFigures): string => row?.label ?? teacherLabel
 
-type Value = Interval & { readonly value: number }
-const withInterval = (format: (value: number) => string, found: Value | undefined): string =>
+const withInterval = (format: (value: number) => string, found: Measured | undefined): string =>
   found === undefined ? "n/a" : `${format(found.value)} ${interval(format, found.low, found.high)}`
 
 const aupText = fixed(1)
@@ -66,7 +64,7 @@ export const sharesTable = ({ rows, shares, tasks }: Parallelism): Table => ({
 export const aupDifferencesTable = ({ differences, tasks }: Parallelism, byTask: boolean): Table => ({
   columns: ["row", "beside", "task", "Δ AUP", "95 % interval", "p", "p, corrected"],
   lines: differences.flatMap(({ aup, beside, row, tasks: own }) => {
-    const line = (task: string, found: (Estimate & { readonly adjusted: number }) | undefined) => [
+    const line = (task: string, found: Corrected | undefined) => [
       row.label,
       beside.label,
       task,

@@ -8,17 +8,22 @@ import { type AnsweredPoint, type Drawn, onTask } from "./resampledAnswers.ts"
 import { answersOf, type GridRow, type Run, taskNames, type TeacherScores } from "./rows.ts"
 import { type Estimate, estimate, holm, type Interval, type Resampler, wilson } from "./statistics.ts"
 
+/** A number with its interval. */
+export interface Measured extends Interval {
+  readonly value: number
+}
+
 export interface PointFigures {
   readonly point: OperatingPoint
   /** Right answers of all, with Wilson's interval. */
-  readonly share: Interval & { readonly value: number }
+  readonly share: Measured
   /** Tokens per forward pass. */
-  readonly rate: Estimate
+  readonly rate: Measured
 }
 
 /** A row, or the teacher, on a task. */
 export interface TaskFigures {
-  readonly aup: Estimate
+  readonly aup: Measured
   readonly points: ReadonlyArray<PointFigures>
 }
 
@@ -29,9 +34,9 @@ export interface RowFigures {
   /** In the order of the tasks. */
   readonly tasks: ReadonlyArray<TaskFigures | undefined>
   /** Mean over the tasks. */
-  readonly aup: Estimate | undefined
+  readonly aup: Measured | undefined
   /** At each of the shares, means over its tasks of what is right, and of tokens per forward pass. */
-  readonly shares: ReadonlyArray<{ readonly right: Estimate; readonly rate: Estimate } | undefined>
+  readonly shares: ReadonlyArray<{ readonly right: Measured; readonly rate: Measured } | undefined>
 }
 
 /** A difference, with its p-value after Holm's correction over those that it stands beside. */
@@ -92,15 +97,15 @@ export const parallelismOf = (
       ...(row === undefined ? {} : { row }),
       tasks: found.map(task => {
         const own = task[i]
-        return own === undefined ? undefined : { points: own.points, aup: estimated(own.aup) }
+        return own === undefined ? undefined : { points: own.points, aup: measured(own.aup) }
       }),
-      aup: mapped(meanOf(aups[i]!), estimated),
+      aup: mapped(meanOf(aups[i]!), measured),
       shares: shares.map(({ points }, s) => {
         const { rate, right } = sums[i]![s]!
         const [ofRight, ofRate] = [right.mean(points.size), rate.mean(points.size)]
         return ofRight === undefined || ofRate === undefined
           ? undefined
-          : { right: estimated(ofRight), rate: estimated(ofRate) }
+          : { right: measured(ofRight), rate: measured(ofRate) }
       })
     })),
     differences: differencesOf(rows, aups, besideOf)
@@ -110,7 +115,7 @@ export const parallelismOf = (
 const pointFigures = ({ asked, point, rate, right }: AnsweredPoint): PointFigures => ({
   point,
   share: { value: right.value, ...wilson(Math.round(right.value * asked), asked) },
-  rate: estimated(rate)
+  rate: measured(rate)
 })
 
 /** `aups`: of each row, by task. */
@@ -145,7 +150,10 @@ const corrected = (all: ReadonlyArray<Estimate | undefined>): ReadonlyArray<Corr
 const mapped = <A, B>(value: A | undefined, f: (value: A) => B): B | undefined =>
   value === undefined ? undefined : f(value)
 
-const estimated = ({ draws, value }: Drawn): Estimate => estimate(value, draws)
+const measured = ({ draws, value }: Drawn): Measured => {
+  const { high, low } = estimate(value, draws)
+  return { value, low, high }
+}
 
 const minus = (a: Drawn | undefined, b: Drawn | undefined): Estimate | undefined =>
   a === undefined || b === undefined
