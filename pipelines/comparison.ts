@@ -16,6 +16,7 @@ import { downloadAdapter } from "../stages/download-adapter.ts"
 import { downloadDocuments, downloadModel, downloadTokenizer } from "../stages/download.ts"
 import { taskMethods } from "../stages/evaluate/asking.ts"
 import { evaluateLikelihood, likelihoodMethods } from "../stages/evaluate-likelihood.ts"
+import { evaluateReferences } from "../stages/evaluate-references.ts"
 import { evaluateTexts, textsMethods } from "../stages/evaluate-texts.ts"
 import { examine, isExamined } from "../stages/examine.ts"
 import { exportPeft } from "../stages/export-peft.ts"
@@ -187,16 +188,18 @@ export const compared =
         const { evaluate = {} } = profile
         const ofLikelihood = measuring(evaluateLikelihood, likelihoodMethods, evaluate.likelihood)
         const ofTexts = measuring(evaluateTexts, textsMethods, evaluate.texts)
-        const likelihood = evaluateLikelihood(Origin.overlay(ofLikelihood, { model: student, heldOut }))
+        const likelihood = evaluateLikelihood(Origin.overlay(ofLikelihood, { model: student, teacher, heldOut }))
         const texts = evaluateTexts(Origin.overlay(ofTexts, { model: student, teacher, heldOut, corpus: sequences }))
         const scores = asked.map(({ ask, dataset, name: task }) => {
           const ofTask = measuring(ask, taskMethods(), evaluate.tasks?.[task])
           return [task, ask(Origin.overlay(ofTask, { model: student, dataset }))] as const
         })
+        const { documents, rows: ofPass, sequencesPerDocument } = evaluateLikelihood.settings(ofLikelihood)
         return {
           name,
           student,
           log,
+          measured: { documents, rows: ofPass, sequencesPerDocument },
           likelihood,
           texts,
           scores: scores.map(([task, score]) => [`${name}/${task}`, score] as const),
@@ -249,6 +252,8 @@ export const compared =
         })),
         baseline: rows[0].name,
         likelihoods: named(({ likelihood }) => likelihood),
+        // On the text of the first row, also where --set says which.
+        references: evaluateReferences({ ...trained[0].runs[0].measured, teacher, corpus: sequences, heldOut }),
         texts: named(({ texts }) => texts),
         tasks: Object.fromEntries(all.flatMap(({ scores }) => scores)),
         teacher: Object.fromEntries(answered),

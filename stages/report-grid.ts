@@ -6,7 +6,7 @@ import * as Stage from "../src/pipeline/Stage.ts"
 import { permanent } from "../src/pipeline/StageError.ts"
 import { gridMarkdown } from "../src/report/gridMarkdown.ts"
 import { gridJson, makeGridReport } from "../src/report/gridReport.ts"
-import { readCached, readRun, readScores, runOf } from "../src/report/readRuns.ts"
+import { readCached, readReferences, readRun, readScores, runOf } from "../src/report/readRuns.ts"
 import type { Cached, GridRow } from "../src/report/rows.ts"
 import {
   Anchors,
@@ -14,6 +14,7 @@ import {
   JudgedTexts,
   Likelihood,
   ModelFiles,
+  References,
   Report,
   TaskScore,
   TokenSequences,
@@ -43,6 +44,8 @@ export const reportGrid = Stage.make("report-grid", {
     tasks: Artifact.named(TaskScore),
     /** What the teacher answers, token by token. */
     teacher: Artifact.named(TaskScore),
+    /** The held-out text under models that the rows are compared with. */
+    references: Artifact.optional(References),
     benchmarks: Artifact.named(Benchmark),
     models: Artifact.named(ModelFiles),
     logs: Artifact.named(TrainingLog),
@@ -73,7 +76,7 @@ export const reportGrid = Stage.make("report-grid", {
   resources: { cpus: 1, memoryMiB: 512 },
   run: Effect.fn("report-grid")(function* ({ inputs, metric, outputs, parameters }) {
     const { baseline: baselineName, rows: declared, ...settings } = parameters
-    const { anchors, sequences, teacher, trajectories, ...sources } = inputs
+    const { anchors, references, sequences, teacher, trajectories, ...sources } = inputs
     const names = new Set(declared.flatMap(({ name, runs }) => runs ?? [name]))
     for (const [port, given] of Object.entries(sources)) {
       const unnamed = Object.keys(given).filter(name => !names.has(runOf(name)))
@@ -105,7 +108,14 @@ export const reportGrid = Stage.make("report-grid", {
       ...(yield* Effect.forEach(Object.entries(anchors), ([name, set]) => readCached(name, Anchors, set))),
       ...(yield* Effect.forEach(Object.entries(trajectories), ([name, set]) => readCached(name, Trajectories, set)))
     ]
-    const found = makeGridReport(rows, baseline, cached, settings, yield* readScores(teacher))
+    const found = makeGridReport(
+      rows,
+      baseline,
+      cached,
+      settings,
+      yield* readScores(teacher),
+      references === undefined ? [] : yield* readReferences(references)
+    )
     const columns = found.grid.columns.map(({ id }) => id)
     for (const { name, notApplicable } of rows)
       for (const id of Object.keys(notApplicable))
@@ -115,6 +125,7 @@ export const reportGrid = Stage.make("report-grid", {
       if (difference === undefined) continue
       yield* metric(`${row.name}/bound_difference`, difference.value)
       yield* metric(`${row.name}/p_corrected`, difference.adjusted)
+      yield* metric(`${row.name}/detectable_difference`, difference.detectable)
     }
     yield* metric("broken_ties", found.ties.filter(({ broken }) => broken).length)
     // The library of the charts is loaded when it is needed, not by everyone who plans.

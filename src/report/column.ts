@@ -1,5 +1,5 @@
 /** What a column of the grid is: how it is measured on a row, and how it is written. */
-import type { TextQuality } from "../evaluation/results.ts"
+import type { Reference, TextQuality } from "../evaluation/results.ts"
 import { mean } from "./lines.ts"
 import type { GridRow, Run } from "./rows.ts"
 import { greatest, least } from "../pipeline/lists.ts"
@@ -18,8 +18,12 @@ export interface Column {
   readonly label: string
   readonly format: (value: number) => string
   readonly figure: (row: GridRow) => Figure
+  /** What the number means, where its label cannot say it. */
+  readonly note?: string
   /** The same of the held-out text's true continuations. */
   readonly reference?: (reference: TextQuality) => number
+  /** The same of a model that the rows are compared with. */
+  readonly ofReference?: (reference: Reference) => Figure | undefined
 }
 
 export const absent = (why: string): Figure => ({ absent: why })

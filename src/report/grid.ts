@@ -1,5 +1,5 @@
 /** The grid as a table: the text of each cell, and footnotes for what does not exist and what must be known. */
-import type { TextQuality } from "../evaluation/results.ts"
+import type { Reference, TextQuality } from "../evaluation/results.ts"
 import { type Column, type Figure, type Group, groups } from "./column.ts"
 import { interval } from "./format.ts"
 import type { GridRow } from "./rows.ts"
@@ -14,21 +14,32 @@ export interface Cell {
 }
 
 export interface Grid {
-  readonly columns: ReadonlyArray<Column>
+  readonly columns: ReadonlyArray<
+    Column & {
+      /** Number of the footnote that says what it means. */
+      readonly footnote?: number
+    }
+  >
   readonly lines: ReadonlyArray<{
     readonly label: string
-    /** Left out of the line of the held-out text itself. */
+    /** Left out of lines of what the rows are compared with. */
     readonly row?: GridRow
     readonly cells: ReadonlyArray<Cell>
   }>
   readonly footnotes: ReadonlyArray<string>
 }
 
-/** `reference`: the held-out texts' true continuations under the same judges; they get a line of their own. */
+const referenceLabels: { readonly [model in Reference["model"]]: string } = {
+  teacher: "the teacher, token by token",
+  unigram: "unigram model of the corpus"
+}
+
+/** `reference`: the held-out texts' true continuations under the same judges; `references`: the held-out text under other models. They get lines of their own. */
 export const makeGrid = (
   rows: ReadonlyArray<GridRow>,
-  columns: ReadonlyArray<Column>,
-  reference?: TextQuality
+  given: ReadonlyArray<Column>,
+  reference?: TextQuality,
+  references: ReadonlyArray<Reference> = []
 ): Grid => {
   const footnotes: Array<string> = []
   const footnote = (text: string): number => {
@@ -45,19 +56,28 @@ export const makeGrid = (
       ...(note === undefined ? {} : { footnote: footnote(note) })
     }
   }
-  const lines = rows.map(row => ({
+  const lines: Array<Grid["lines"][number]> = rows.map(row => ({
     label: row.label,
     row,
-    cells: columns.map(column => {
+    cells: given.map(column => {
       const why = row.notApplicable[column.id]
       return cell(column, why === undefined ? column.figure(row) : { absent: why })
     })
   }))
-  if (reference === undefined) return { columns, lines, footnotes }
-  const truth = columns.map((column): Cell =>
-    column.reference === undefined ? { text: "" } : cell(column, { value: column.reference(reference) })
+  const line = (label: string, figureOf: (column: Column) => Figure | undefined): void => {
+    const cells = given.map((column): Cell => {
+      const figure = figureOf(column)
+      return figure === undefined ? { text: "" } : cell(column, figure)
+    })
+    lines.push({ label, cells })
+  }
+  for (const each of references) line(referenceLabels[each.model], ({ ofReference }) => ofReference?.(each))
+  if (reference !== undefined)
+    line("the held-out text itself", column => column.reference && { value: column.reference(reference) })
+  const columns = given.map(column =>
+    column.note === undefined ? column : { ...column, footnote: footnote(column.note) }
   )
-  return { columns, lines: [...lines, { label: "the held-out text itself", cells: truth }], footnotes }
+  return { columns, lines, footnotes }
 }
 
 /** The columns of a group, with their places, and the lines that have something in it. */

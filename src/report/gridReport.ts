@@ -1,5 +1,5 @@
 /** The report on a grid of methods: everything that it says, before it is written as Markdown, as a page or as JSON. */
-import type { BenchmarkResult, TextQuality } from "../evaluation/results.ts"
+import type { BenchmarkResult, Reference, TextQuality } from "../evaluation/results.ts"
 import { count } from "../pipeline/units.ts"
 import type { TeacherScores } from "./answers.ts"
 import { type Budget, budgetOf, budgetTexts } from "./budgets.ts"
@@ -9,7 +9,8 @@ import { type Grid, makeGrid } from "./grid.ts"
 import { type Cached, everyNumber, type GridRow } from "./rows.ts"
 import { level, makeResampler, resampleCount } from "./statistics.ts"
 import { type Tie, ties, tieText } from "./ties.ts"
-import { greatest } from "../pipeline/lists.ts"
+import { greatest, least } from "../pipeline/lists.ts"
+import { fixed } from "./format.ts"
 
 export interface ReportSettings {
   readonly title: string
@@ -37,6 +38,8 @@ export interface GridReport {
   readonly ties: ReadonlyArray<Tie>
   readonly cached: ReadonlyArray<Cached>
   readonly teacher: TeacherScores
+  /** The held-out text under other models. */
+  readonly references: ReadonlyArray<Reference>
 }
 
 export const makeGridReport = (
@@ -44,7 +47,8 @@ export const makeGridReport = (
   baseline: GridRow,
   cached: ReadonlyArray<Cached>,
   settings: ReportSettings,
-  teacher: TeacherScores = []
+  teacher: TeacherScores = [],
+  references: ReadonlyArray<Reference> = []
 ): GridReport => {
   const resampler = makeResampler(settings.seed)
   const reference = baseline.runs[0]!.texts?.content.reference
@@ -67,12 +71,13 @@ export const makeGridReport = (
     rows,
     baseline,
     ...(reference === undefined ? {} : { reference }),
-    grid: makeGrid(rows, columns, reference),
+    grid: makeGrid(rows, columns, reference, references),
     ...known,
     comparisons: settings.compare ? compare(rows, baseline, resampler) : [],
     ties: ties(rows),
     cached,
-    teacher
+    teacher,
+    references
   }
 }
 
@@ -95,12 +100,25 @@ export const method = ({ baseline, comparisons, settings }: GridReport): Readonl
     ...(bound === undefined
       ? []
       : [
-          `Estimate of the bound: ${bound.estimator}. ${comparisons.length === 0 ? "" : "Differences are paired: the bound of each held-out document under a row minus that under the row beside it. "}Intervals of bounds${comparisons.length === 0 ? "" : " and differences"}: 95 %, percentile bootstrap over documents${runs > 1 ? " and runs" : ""}, ${count(resampleCount)} resamples, seed ${settings.seed}${comparisons.length === 0 ? "" : `; p-values by inversion, corrected over the rows by Holm's method; a difference is called one below ${level}`}. Exact match has Wilson's 95 % interval.`
+          `Estimate of the bound: ${bound.estimator}. ${comparisons.length === 0 ? "" : "Differences are paired: the bound of each held-out document under a row minus that under the row beside it. "}Intervals of held-out text${comparisons.length === 0 ? "" : " and differences"}: 95 %, percentile bootstrap over documents${runs > 1 ? " and runs" : ""}, ${count(resampleCount)} resamples, seed ${settings.seed}${comparisons.length === 0 ? "" : `; p-values by inversion, corrected over the rows by Holm's method; a difference is called one below ${level}`}. Exact match has Wilson's 95 % interval.`,
+          ...powerText(comparisons)
         ]),
     ...(benchmark === undefined ? [] : [timingText(benchmark.content)]),
     runs > 1
-      ? `Each row was trained ${runs} times, with seeds that the rows share. Other numbers are means over these runs, with the least and the largest.`
+      ? `Each row was trained ${runs} times, with seeds that the rows share. Numbers of other tables are means over these runs, with the least and the largest.`
       : "Each row was trained once: an interval says what other documents might have shown, not what another seed of the training might."
+  ]
+}
+
+/** What differences would be found. */
+const powerText = (comparisons: ReadonlyArray<Comparison>): ReadonlyArray<string> => {
+  const found = comparisons.flatMap(({ difference }) =>
+    difference === undefined || difference.standardError === 0 ? [] : [difference.detectable]
+  )
+  if (found.length === 0) return []
+  const [from, to] = [least(found), greatest(found)].map(fixed(4))
+  return [
+    `This design finds a true difference of ${from === to ? from : `${from} to ${to}, depending on the row,`} nats per token with 90 %, in a two-sided test at the 5 % level before correction: 1.96 + 1.28 standard errors of the paired difference.`
   ]
 }
 
@@ -153,7 +171,9 @@ export const gridJson = (report: GridReport): string => {
             }
           ]
     ),
+    columns: Object.fromEntries(grid.columns.flatMap(({ id, note }) => (note === undefined ? [] : [[id, note]]))),
     reference: report.reference,
+    references: report.references,
     teacher: report.teacher.map(task => ({ digest: task.digest, ...task.content })),
     comparisons: comparisons.map(({ beside, difference, row, verdict }) => ({
       row: row.name,

@@ -1,6 +1,6 @@
 /** Reads what was given for the rows of a grid, and holds every measurement to the weights that it names. */
 import { Effect, Schema, Stream } from "effect"
-import { BenchmarkResult, LikelihoodResult, TaskResult, TextsResult } from "../evaluation/results.ts"
+import { BenchmarkResult, LikelihoodResult, ReferencesResult, TaskResult, TextsResult } from "../evaluation/results.ts"
 import type { Kind } from "../pipeline/Artifact.ts"
 import { canonical, short } from "../pipeline/Digest.ts"
 import type { ArtifactReader, ChunkReader } from "../pipeline/StageContext.ts"
@@ -87,6 +87,10 @@ export const readScores = (scores: Named): Effect.Effect<TeacherScores, StageErr
   Effect.forEach(Object.values(scores), score =>
     Effect.map(readScore(score), content => ({ digest: score.digest, content }))
   )
+
+/** The held-out text under models that rows are compared with. */
+export const readReferences = (artifact: ArtifactReader<unknown>) =>
+  Effect.map(readResult(artifact, "references.json", ReferencesResult), ({ references }) => references)
 
 const readModel = (artifact: ArtifactReader<unknown>) =>
   Effect.gen(function* () {

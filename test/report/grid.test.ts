@@ -274,8 +274,13 @@ describe("the comparison", () => {
     const latent = withLikelihood(other, {
       bound: undefined,
       documents: [],
-      lossAtRatio: {},
-      reconstruction: { loss: 1.25, accuracy: 0.625, tokens: 64 }
+      lossAtRatio: [],
+      teacherDistance: undefined,
+      reconstruction: {
+        loss: { value: 1.25, documents: [80, 0].map(sum => ({ sum, weight: 32 })) },
+        accuracy: { value: 0.625, documents: [20, 20].map(sum => ({ sum, weight: 32 })) },
+        tokens: 64
+      }
     })
     const found = reportOf([base, latent])
     const why = "the method has no bound of the likelihood of tokens"
@@ -284,7 +289,12 @@ describe("the comparison", () => {
     const [first, second] = (JSON.parse(gridJson(found)) as Json).rows
     for (const id of ["bound", "bitsPerByte", "lossAtRatio.0.5"])
       assert.deepStrictEqual(second!.cells[id], { absent: why })
-    assert.deepStrictEqual(second!.cells["reconstruction.accuracy"], { value: 0.625 })
+    assert.deepStrictEqual(second!.cells["reconstruction.accuracy"], { value: 0.625, low: 0.625, high: 0.625 })
+    // Two documents of 2.5 and 0 nats per token: a resample has both, or one of them twice.
+    assert.deepStrictEqual(second!.cells["reconstruction.loss"], { value: 1.25, low: 0, high: 2.5 })
+    assert.deepStrictEqual(second!.cells["teacherDistance"], {
+      absent: "the method does not read masks with the language model"
+    })
     assert.property(first!.cells["reconstruction.accuracy"], "absent")
     assert.include(gridMarkdown(found), "62.5 %")
     // Where no row has latents there are no such columns.
@@ -342,18 +352,29 @@ describe("the comparison", () => {
       ...fixtureRow({ name }),
       runs: shifts.map(shift => fixtureRow({ name, shift }).runs[0])
     })
+    const computing = [0.01, 0.02, 0.06].map(teraflops => fixtureRow({ name: "base", log: { teraflops } }).runs[0].log)
     // The seeds differ by far more than the rows do.
-    const [first, second] = [runsOf("base", [0, 1, 2]), runsOf("other", [-0.1, 0.9, 1.9])]
+    const [rowOfThree, second] = [runsOf("base", [0, 1, 2]), runsOf("other", [-0.1, 0.9, 1.9])]
+    const first = { ...rowOfThree, runs: rowOfThree.runs.map((run, i) => ({ ...run, log: computing[i]! })) }
     const found = makeGridReport([first, second], first, [], settings)
     const { difference } = found.comparisons[0]!
     for (const value of [difference!.value, difference!.low, difference!.high]) assert.closeTo(value, -0.1, 1e-9)
     for (const text of [gridMarkdown(found), gridHtml(found)])
       assert.match(text, /percentile bootstrap over documents and runs.*corrected over the rows by Holm/)
     const { cells } = (JSON.parse(gridJson(found)) as Json).rows[0]!
-    const bits = cells["bitsPerByte"] as { readonly value: number; readonly low: number; readonly high: number }
-    const each = first.runs.map(run => run.likelihood!.content.bound!.bitsPerByte)
-    assert.closeTo(bits.value, (each[0]! + each[1]! + each[2]!) / 3, 1e-12)
-    assert.deepStrictEqual([bits.low, bits.high], [each[0], each[2]])
+    const of = (id: string) => cells[id] as { readonly value: number; readonly low: number; readonly high: number }
+    // 200 steps each: the mean, the least and the largest.
+    for (const [end, expected] of [
+      [of("compute").value, 6],
+      [of("compute").low, 2],
+      [of("compute").high, 12]
+    ] as const)
+      assert.closeTo(end, expected, 1e-9)
+    // Held-out text has intervals over documents and runs: by three bytes a token, those of the bound.
+    const [bits, bound] = [of("bitsPerByte"), of("bound")]
+    for (const end of ["value", "low", "high"] as const) assert.closeTo(bits[end], bound[end] / Math.LN2 / 3, 1e-9)
+    // That of one run alone cannot hold what runs differ by.
+    assert.isAbove(bound.high - bound.low, 1)
     assert.include(gridMarkdown(found), "trained 3 times")
   })
 })

@@ -1,6 +1,7 @@
 import * as fc from "fast-check"
 import { assert, describe, it } from "vitest"
-import { bootstrap, drawResamples, holm, type Part, wilson } from "../../src/report/statistics.ts"
+import type { Part } from "../../src/evaluation/parts.ts"
+import { bootstrap, drawResamples, holm, wilson } from "../../src/report/statistics.ts"
 import { normals, randomKey } from "../../src/tensor/random.ts"
 
 const plain = (values: Iterable<number>): ReadonlyArray<Part> => Array.from(values, sum => ({ sum, weight: 1 }))
@@ -60,7 +61,7 @@ describe("the bootstrap", () => {
   it("finds nothing where nothing differs, and depends on its seed alone", () => {
     const resamples = drawResamples({ documents: 7, runs: 1 }, 4)
     const { smallest: _smallest, ...nothing } = bootstrap([plain([0, 0, 0, 0, 0, 0, 0])], resamples)
-    assert.deepStrictEqual(nothing, { value: 0, low: 0, high: 0, p: 1 })
+    assert.deepStrictEqual(nothing, { value: 0, low: 0, high: 0, p: 1, standardError: 0 })
     assert.deepStrictEqual(drawResamples({ documents: 7, runs: 1 }, 4), resamples)
     assert.notDeepEqual(drawResamples({ documents: 7, runs: 1 }, 5), resamples)
   })

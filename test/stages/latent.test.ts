@@ -64,7 +64,7 @@ const run = async (settings: Settings, measuredAs = settings.method ?? "masked")
       } as Parameters<typeof train>[0])
       const measured = { method: measuredAs, model, heldOut: sequences, documents: 5 } as const
       return {
-        likelihood: evaluateLikelihood({ ...measured, ...(measuredAs === "ldlm" ? {} : { draws: 2, ratios: [0.5] }) }),
+        likelihood: evaluateLikelihood({ ...measured, ...(measuredAs === "ldlm" ? {} : { draws: 2 }) }),
         texts: evaluateTexts({
           ...measured,
           teacher: base,

@@ -1,7 +1,8 @@
 /** A noise adapter, trained beside a base that stays as it is, or with it. */
 import { Effect } from "effect"
 import { randomMasking } from "../shared/masks/corruption.ts"
-import { vfmTokenLosses } from "./tokenLosses.ts"
+import { makeMaskedLosses } from "../../sessions/maskedLosses.ts"
+import { vfmReading } from "./reading.ts"
 import { vfmFormat, vfmSpecs } from "./networks.ts"
 import { untrained } from "../../models/parameters.ts"
 import type { ModelTraining } from "../../training/model.ts"
@@ -37,8 +38,13 @@ export const training: Training<SettingsOf<"vfm">>["training"] = Effect.fn("trai
     settings,
     objective: batch => vfmObjective(config, vfm, { ...data, ...batch }),
     evaluation: (engine, trained, rows) =>
-      Effect.map(vfmTokenLosses(engine, config, trained, vfm, { rows, length, mask, seed: 0 }), losses =>
-        heldOutBound(base, losses, { draws: settings.evalDraws, rows })
+      Effect.map(
+        makeMaskedLosses(engine, config, trained, {
+          rows,
+          length,
+          ...vfmReading(config, vfm, { rows, length, mask, seed: 0 })
+        }),
+        losses => heldOutBound(base, losses, { draws: settings.evalDraws, rows })
       )
   } satisfies ModelTraining
 })
