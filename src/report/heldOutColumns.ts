@@ -33,9 +33,9 @@ const figureOf = (runs: ReadonlyArray<Parts>, resampler: Resampler): Figure => {
 const exact = "exact, token by token: no bound"
 const otherDocuments = "measured on other documents than the rows"
 
-const share = (value: number): string => fixed(2)(value).replace(/0$/, "")
-
-const band = ({ from, to }: LossAtRatio): string => `${share(from)} to ${share(to)}`
+/** What the loss at a share of masks is; one footnote for bands of one width. */
+const atRatio = ({ from, to }: LossAtRatio): string =>
+  `mean loss of masked tokens, nats, of the bound's own draws that mask a share within ${Number(((to - from) / 2).toFixed(3))} of t; such bands cover all shares, and the mean over them is the bound`
 
 export const heldOutColumns = (
   rows: ReadonlyArray<GridRow>,
@@ -101,10 +101,8 @@ export const heldOutColumns = (
           `CE t=${each.ratio}`,
           ({ lossAtRatio }) =>
             lossAtRatio.find(({ ratio }) => ratio === each.ratio)?.documents ??
-            `the loss at a share of ${band(each)} masks was not measured`,
-          {
-            note: `mean loss of masked tokens where a share t of ${band(each)} of the sequence is masked, nats: the mean over t, of the same draws as the bound`
-          }
+            `the loss at a share of ${each.ratio} masks was not measured`,
+          { note: atRatio(each) }
         )
       ),
     column("autoregressiveLoss", "CE causal", ({ autoregressiveLoss }) => autoregressiveLoss.documents, {
