@@ -43,6 +43,7 @@ describe("compare-50x", () => {
     for (const { name } of rows)
       for (const stage of ["train", ...measurements]) assert.include(labels, `${stage}/${name}`)
     assert.include(labels, "report-grid")
+    assert.include(labels, "evaluate-references")
     assert.notInclude(labels, `train/${controls[0]!.name}`)
     assert.include([...planned({ variant: { controls: true } }).keys()], `train/${controls[0]!.name}`)
   })
@@ -58,6 +59,20 @@ describe("compare-50x", () => {
       ...rows.map(({ name }) => `train/${name}`),
       "report-grid"
     ])
+  })
+
+  it("measures what the rows are compared with on the text of the rows, and each row beside the teacher", () => {
+    const set = ["evaluate-likelihood.documents=7", "evaluate-likelihood.sequencesPerDocument=2"]
+    const nodes = planned({ set })
+    const of = (label: string) => nodes.get(label)!
+    assert.include(of("evaluate-references").parameters as object, { documents: 7, sequencesPerDocument: 2 })
+    const from = (label: string, port: string) => of(label).wires.find(wire => wire.port === port)!.node
+    for (const { name } of rows) {
+      assert.strictEqual(from(`evaluate-likelihood/${name}`, "teacher"), from(`train/${name}`, "base"))
+      assert.strictEqual(from(`evaluate-likelihood/${name}`, "teacher"), from("evaluate-references", "teacher"))
+      assert.strictEqual(from(`train/${name}`, "sequences"), from("evaluate-references", "corpus"))
+      assert.strictEqual(from(`evaluate-likelihood/${name}`, "heldOut"), from("evaluate-references", "heldOut"))
+    }
   })
 
   it("knows of a parameter in which file it stands: the row's, or the profile's", () => {
@@ -289,7 +304,7 @@ describe("compare-50x", () => {
     const refused = (set: string) => rendered(() => planned({ set: [set] }))
     assert.match(
       refused("evaluate.draws=5"),
-      /has no stage evaluate\b[^]*did you mean evaluate-likelihood, evaluate-texts or evaluate-equations\?/
+      /has no stage evaluate\b[^]*did you mean evaluate-likelihood, evaluate-texts, evaluate-equations or evaluate-references\?/
     )
     assert.match(refused("evaluate/vfm.draws=5"), /did you mean evaluate-likelihood\/vfm, evaluate-texts\/vfm or /)
     assert.match(refused("benchmrk.steps=[8]"), /did you mean benchmark\?/)

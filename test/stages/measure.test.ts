@@ -5,12 +5,19 @@ import { fileURLToPath } from "node:url"
 import { Schema } from "effect"
 import { afterEach, assert, beforeEach, describe, it } from "vitest"
 import { numericClass } from "../../src/engines/names.ts"
-import { BenchmarkResult, LikelihoodResult, TaskResult, TextsResult } from "../../src/evaluation/results.ts"
+import {
+  BenchmarkResult,
+  LikelihoodResult,
+  ReferencesResult,
+  TaskResult,
+  TextsResult
+} from "../../src/evaluation/results.ts"
 import * as Pipeline from "../../src/pipeline/Pipeline.ts"
 import { benchmark } from "../../stages/benchmark.ts"
 import { downloadDocuments, downloadModel } from "../../stages/download.ts"
 import { evaluateEquations } from "../../stages/evaluate-equations.ts"
 import { evaluateLikelihood } from "../../stages/evaluate-likelihood.ts"
+import { evaluateReferences } from "../../stages/evaluate-references.ts"
 import { evaluateTexts } from "../../stages/evaluate-texts.ts"
 import { type Ran, runPipeline, temporaryDirectory } from "../support/inProcess.ts"
 import { evaluateSums } from "../support/sumsTask.ts"
@@ -52,6 +59,7 @@ const run = (
       const heldOut = tokenizedTexts(corpus, 24)
       return {
         likelihood: evaluateLikelihood({ model, heldOut, teacher: model, draws: 3, bands: 1 }),
+        references: evaluateReferences({ teacher: model, corpus: heldOut, heldOut }),
         texts: evaluateTexts({
           model,
           teacher: model,
@@ -119,6 +127,26 @@ describe("the stages that evaluate", () => {
     assert.isAbove(bytes, 0.85 * textBytes)
     assert.closeTo(bytes, Math.round(bytes), 1e-6)
 
+    // The model is its own teacher: what is left is that it reads masks, and to the right.
+    const { teacherDistance } = measured
+    assert.isAbove(teacherDistance!.value, 0)
+    assert.isBelow(teacherDistance!.value, 2)
+    assert.strictEqual(ran.metric("evaluate-likelihood", "eval/teacher_distance"), teacherDistance!.value)
+    // Of the first sequence of each document about a half: of 23 tokens that may be masked.
+    for (const { weight } of teacherDistance!.documents) assert.closeTo(weight, 23 / 2, 4)
+
+    const [teacher, unigram] = decoded(ran, "evaluate-references", "references.json", ReferencesResult).references
+    assert.strictEqual(teacher!.model, "teacher")
+    assert.closeTo(teacher!.nats, measured.autoregressiveLoss.value, 1e-9)
+    for (const reference of [teacher!, unigram!]) {
+      const counts = (of: typeof measured.documents) => of.map(document => [document.tokens, document.bytes])
+      assert.deepStrictEqual(counts(reference.documents), counts(measured.documents))
+      assert.closeTo(reference.bitsPerByte * bytes * Math.LN2, reference.nats * bound.tokens, 1e-6)
+    }
+    // The documents are the corpus, of few words.
+    assert.isBelow(unigram!.nats, 3.5)
+    assert.isAbove(unigram!.nats, 1)
+
     const texts = decoded(ran, "evaluate-texts", "texts.json", TextsResult)
     assert.deepStrictEqual(
       texts.generations.map(({ forwards, newTokens, steps }) => [steps, forwards, newTokens]),
@@ -153,7 +181,7 @@ describe("the stages that evaluate", () => {
     assert.include(sums, { task: "sums", problems: 2 })
     assert.deepInclude(sums.answers[0].sample, { prompt: "2 + 2 = ", answer: "4" })
     const again = await run("again")
-    for (const stage of ["evaluate-likelihood", "evaluate-texts", "evaluate-equations"])
+    for (const stage of ["evaluate-likelihood", "evaluate-references", "evaluate-texts", "evaluate-equations"])
       assert.deepStrictEqual(again.manifest(stage), ran.manifest(stage))
   })
 })
