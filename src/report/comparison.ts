@@ -4,7 +4,7 @@ import type { LikelihoodResult } from "../evaluation/results.ts"
 import { noLikelihood, whyNoBound } from "./column.ts"
 import { fixed, pValue } from "./format.ts"
 import type { GridRow } from "./rows.ts"
-import { bootstrap, detectable, type Estimate, holm, level, type Resampler } from "./statistics.ts"
+import { bootstrap, detectable, type Estimate, holm, level, type Resampler, saysOfOthers } from "./statistics.ts"
 
 /** Row minus baseline, nats per token: below 0 is better. */
 export interface Difference extends Estimate {
@@ -89,7 +89,9 @@ const ratiosOf = (
       const [of, other] = [run, theirs[r]!].map(all => all.find(each => each.ratio === ratio)?.documents ?? [])
       const same =
         of!.length > 0 && of!.length === other!.length && of!.every(({ weight }, d) => weight === other![d]!.weight)
-      return same ? of!.map(({ sum, weight }, d) => ({ sum: sum - other![d]!.sum, weight })) : undefined
+      return same && saysOfOthers(of!)
+        ? of!.map(({ sum, weight }, d) => ({ sum: sum - other![d]!.sum, weight }))
+        : undefined
     })
     const found = pairs.filter(parts => parts !== undefined)
     return found.length === own.length ? [[ratio, found] as const] : []

@@ -4,7 +4,7 @@ import type { Part } from "../evaluation/parts.ts"
 import { absent, type Column, type Figure, noBound, noLikelihood, whyNoBound } from "./column.ts"
 import { fixed, percent } from "./format.ts"
 import type { GridRow } from "./rows.ts"
-import { bootstrap, type Resampler } from "./statistics.ts"
+import { bootstrap, type Resampler, saysOfOthers } from "./statistics.ts"
 
 /** What documents add to a mean; or why there is none. */
 type Parts = ReadonlyArray<Part> | string
@@ -26,7 +26,7 @@ const figureOf = (runs: ReadonlyArray<Parts>, resampler: Resampler): Figure => {
   if (documents === 0 || parts.some(run => run.length !== documents))
     return absent("it is not known document by document")
   const { high, low, value } = bootstrap(parts, resampler({ documents, runs: parts.length }))
-  return { value, low, high }
+  return saysOfOthers(parts[0]!) ? { value, low, high } : { value }
 }
 
 /** Footnotes of references. */

@@ -95,6 +95,10 @@ export const bootstrap = (parts: ReadonlyArray<ReadonlyArray<Part>>, resamples: 
   }
 }
 
+/** Whether parts say what other documents might have shown: one document alone does not. */
+export const saysOfOthers = (documents: ReadonlyArray<Part>): boolean =>
+  documents.filter(({ weight }) => weight > 0).length > 1
+
 const deviation = (values: Float64Array): number => {
   const mean = values.reduce((sum, value) => sum + value, 0) / values.length
   return Math.sqrt(values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / Math.max(1, values.length - 1))

@@ -464,6 +464,19 @@ describe("held-out text", () => {
     assert.deepStrictEqual(makeGridReport([base, other], base, [], settings).comparisons[0]!.difference!.byRatio, [])
   })
 
+  it("gives no interval where one document alone has a part", () => {
+    const { lossAtRatio } = row.runs[0].likelihood.content
+    const sparse = withLikelihood(row, {
+      lossAtRatio: lossAtRatio.map(band => ({
+        ...band,
+        documents: band.documents.map((part, d) => (d === 3 ? part : { sum: 0, weight: 0 }))
+      }))
+    })
+    const { cells } = (JSON.parse(gridJson(reportOf([sparse, sparse]))) as Json).rows[0]!
+    const { sum, weight } = lossAtRatio[0]!.documents[3]!
+    assert.deepStrictEqual(cells["lossAtRatio.0.1"], { value: sum / weight })
+  })
+
   it("says which difference the design finds", () => {
     const { detectable, standardError } = report.comparisons[0]!.difference!
     assert.closeTo(detectable, (1.96 + 1.2816) * standardError, 1e-4 * standardError)
