@@ -43,8 +43,8 @@ const nothing = () => Effect.void
 export const boundEstimator = (draws: number): string =>
   `k-subset Monte Carlo, ${draws} draws per sequence, one in each of ${draws} strata of the share of masks; the first token of a sequence is given`
 
-/** The band of a share of masks in (0, 1]: band i holds those above i / bands, up to (i + 1) / bands. */
-export const bandOf = (share: number, bands: number): number => Math.ceil(share * bands) - 1
+/** The band of k masks of n tokens: band i holds shares above i / bands, up to (i + 1) / bands. */
+export const bandOf = (k: number, n: number, bands: number): number => Math.ceil((k * bands) / n) - 1
 
 /**
  * Monte-Carlo estimate of the bound (the k-subset form of the 1/t integral; Nie et al. 2025, LLaDA): of a sequence of n maskable tokens, each of `draws` random subsets of k tokens is
@@ -86,7 +86,7 @@ export const likelihoodBound = Effect.fn("likelihoodBound")(function* (
       const n = drawn[sequence]!.maskable
       const estimate = (n / places.length) * sum
       estimates[sequence]![draw] = estimate
-      const band = parts[sequence]![bandOf(places.length / n, bands)]!
+      const band = parts[sequence]![bandOf(places.length, n, bands)]!
       band.sum += estimate
       band.weight += n
     }

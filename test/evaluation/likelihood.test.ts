@@ -180,8 +180,17 @@ describe("the loss by the share of masks", () => {
   )
 
   it("puts a share at an edge into the band below it", () => {
-    expect([0.01, 0.2, 0.21, 0.999, 1].map(share => bandOf(share, 5))).toEqual([0, 0, 1, 4, 4])
-    for (let k = 1; k <= 255; k++) expect(bandOf(k / 255, 1)).toBe(0)
+    expect([1, 20, 21, 99, 100].map(k => bandOf(k, 100, 5))).toEqual([0, 0, 1, 4, 4])
+    for (let bands = 1; bands <= 12; bands++)
+      for (let n = 1; n <= 60; n++)
+        for (let band = 0; band < bands; band++) {
+          const inside = Array.from({ length: n }, (_, i) => i + 1).filter(k => bandOf(k, n, bands) === band)
+          // In whole numbers: band n < k bands <= (band + 1) n.
+          const expected = Array.from({ length: n }, (_, i) => i + 1).filter(
+            k => k * bands > band * n && k * bands <= (band + 1) * n
+          )
+          expect(inside).toEqual(expected)
+        }
   })
 })
 

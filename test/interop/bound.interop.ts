@@ -47,7 +47,7 @@ const summary = (draws: Draws) => {
     const parts = draws.flatMap((each, s) =>
       each.map(([masks, estimate]) => {
         const n = sequences[s]!.length - 1
-        return bandOf(masks / n, bands) === band ? ([estimate, n] as const) : ([0, 0] as const)
+        return bandOf(masks, n, bands) === band ? ([estimate, n] as const) : ([0, 0] as const)
       })
     )
     const weight = parts.reduce((total, [, n]) => total + n, 0)
