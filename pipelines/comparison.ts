@@ -16,6 +16,7 @@ import { downloadAdapter } from "../stages/download-adapter.ts"
 import { downloadModel } from "../stages/download.ts"
 import { taskMethods } from "../stages/evaluate/asking.ts"
 import { evaluateLikelihood, likelihoodMethods } from "../stages/evaluate-likelihood.ts"
+import { evaluateReferences } from "../stages/evaluate-references.ts"
 import { evaluateTexts, textsMethods } from "../stages/evaluate-texts.ts"
 import { examine, isExamined } from "../stages/examine.ts"
 import { referenceTexts, settingsBeside } from "../stages/reference-texts.ts"
@@ -168,16 +169,18 @@ export const compared =
         const { evaluate = {} } = profile
         const ofLikelihood = measuring(evaluateLikelihood, likelihoodMethods, evaluate.likelihood)
         const ofTexts = measuring(evaluateTexts, textsMethods, evaluate.texts)
-        const likelihood = evaluateLikelihood(Origin.overlay(ofLikelihood, { model: student, heldOut }))
+        const likelihood = evaluateLikelihood(Origin.overlay(ofLikelihood, { model: student, teacher, heldOut }))
         const texts = evaluateTexts(Origin.overlay(ofTexts, { model: student, teacher, heldOut, corpus }))
         const scores = asked.map(({ ask, dataset, name: task }) => {
           const ofTask = measuring(ask, taskMethods(), evaluate.tasks?.[task])
           return [task, ask(Origin.overlay(ofTask, { model: student, dataset }))] as const
         })
+        const { documents, rows: ofPass, sequencesPerDocument } = evaluateLikelihood.settings(ofLikelihood)
         return {
           name,
           student,
           log,
+          measured: { documents, rows: ofPass, sequencesPerDocument },
           likelihood,
           texts,
           scores: scores.map(([task, score]) => [`${name}/${task}`, score] as const),
@@ -230,10 +233,12 @@ export const compared =
         })),
         baseline: rows[0].name,
         likelihoods: named(({ likelihood }) => likelihood),
+        // On the text of the first row, also where --set says which.
+        references: evaluateReferences({ ...trained[0].runs[0].measured, teacher, corpus, heldOut }),
         texts: named(({ texts }) => texts),
         tasks: Object.fromEntries(all.flatMap(({ scores }) => scores)),
         teacher: Object.fromEntries(answered),
-        references: referenceTexts(
+        referenceTexts: referenceTexts(
           Origin.overlay(settingsBeside(profile.evaluate?.texts), { teacher, heldOut, corpus })
         ),
         benchmarks: named(({ speed }) => speed),

@@ -6,7 +6,7 @@ import * as Stage from "../src/pipeline/Stage.ts"
 import { permanent } from "../src/pipeline/StageError.ts"
 import { gridMarkdown } from "../src/report/gridMarkdown.ts"
 import { gridJson, makeGridReport } from "../src/report/gridReport.ts"
-import { readCached, readReferences, readRun, readScores, runOf } from "../src/report/readRuns.ts"
+import { readCached, readReferences, readReferenceTexts, readRun, readScores, runOf } from "../src/report/readRuns.ts"
 import type { Cached, GridRow } from "../src/report/rows.ts"
 import {
   Anchors,
@@ -14,6 +14,7 @@ import {
   JudgedTexts,
   Likelihood,
   ModelFiles,
+  References,
   ReferenceTexts,
   Report,
   TaskScore,
@@ -44,8 +45,10 @@ export const reportGrid = Stage.make("report-grid", {
     tasks: Artifact.named(TaskScore),
     /** What the teacher answers, token by token. */
     teacher: Artifact.named(TaskScore),
+    /** The held-out text under models that the rows are compared with. */
+    references: Artifact.optional(References),
     /** What texts are read beside. */
-    references: Artifact.optional(ReferenceTexts),
+    referenceTexts: Artifact.optional(ReferenceTexts),
     benchmarks: Artifact.named(Benchmark),
     models: Artifact.named(ModelFiles),
     logs: Artifact.named(TrainingLog),
@@ -74,7 +77,7 @@ export const reportGrid = Stage.make("report-grid", {
   resources: { cpus: 1, memoryMiB: 512 },
   run: Effect.fn("report-grid")(function* ({ inputs, metric, outputs, parameters }) {
     const { baseline: baselineName, rows: declared, ...settings } = parameters
-    const { anchors, references, sequences, teacher, trajectories, ...sources } = inputs
+    const { anchors, references, referenceTexts: texts, sequences, teacher, trajectories, ...sources } = inputs
     const names = new Set(declared.flatMap(({ name, runs }) => runs ?? [name]))
     for (const [port, given] of Object.entries(sources)) {
       const unnamed = Object.keys(given).filter(name => !names.has(runOf(name)))
@@ -106,8 +109,11 @@ export const reportGrid = Stage.make("report-grid", {
       ...(yield* Effect.forEach(Object.entries(anchors), ([name, set]) => readCached(name, Anchors, set))),
       ...(yield* Effect.forEach(Object.entries(trajectories), ([name, set]) => readCached(name, Trajectories, set)))
     ]
-    const beside = references === undefined ? {} : { references: yield* readReferences(references) }
-    const found = makeGridReport(rows, baseline, cached, settings, { ...beside, teacher: yield* readScores(teacher) })
+    const found = makeGridReport(rows, baseline, cached, settings, {
+      teacher: yield* readScores(teacher),
+      ...(references === undefined ? {} : { references: yield* readReferences(references) }),
+      ...(texts === undefined ? {} : { referenceTexts: yield* readReferenceTexts(texts) })
+    })
     const columns = found.grid.columns.map(({ id }) => id)
     for (const { name, notApplicable } of rows)
       for (const id of Object.keys(notApplicable))
@@ -117,6 +123,7 @@ export const reportGrid = Stage.make("report-grid", {
       if (difference === undefined) continue
       yield* metric(`${row.name}/bound_difference`, difference.value)
       yield* metric(`${row.name}/p_corrected`, difference.adjusted)
+      yield* metric(`${row.name}/detectable_difference`, difference.detectable)
     }
     for (const { aup, row } of found.parallelism?.rows ?? [])
       if (row !== undefined && aup !== undefined) yield* metric(`${row.name}/aup`, aup.value)

@@ -104,6 +104,11 @@ export const Likelihood = Artifact.kind("likelihood", {
   })
 })
 
+/** `references.json`: what held-out text is worth under models that diffusion models are compared with. */
+export const References = Artifact.kind("references", {
+  metadata: Schema.Struct({ documents: Count, tokens: Count })
+})
+
 /** `texts.json`: what a diffusion model wrote, and what judges say of it. */
 export const JudgedTexts = Artifact.kind("judged-texts", {
   metadata: Schema.Struct({

@@ -19,11 +19,19 @@ export const perplexity = ({ nats, tokens }: Likelihood): number => Math.exp(nat
 /** Comparable between tokenizers. `bytes`: of the text of the predicted tokens. */
 export const bitsPerByte = ({ nats }: Likelihood, bytes: number): number => nats / Math.LN2 / bytes
 
+/** A sequence of which all tokens but the first count, or those that may be masked: 1 for each. */
+export interface Counted {
+  readonly ids: ArrayLike<number>
+  readonly maskable?: ArrayLike<number>
+}
+
 export interface CausalEvaluator {
-  readonly measure: (
-    sequences: ReadonlyArray<ArrayLike<number>>,
+  readonly measure: (sequences: ReadonlyArray<ArrayLike<number>>) => Effect.Effect<Likelihood, EngineError>
+  /** Of each sequence. */
+  readonly each: (
+    sequences: ReadonlyArray<Counted>,
     onRows?: (done: number, total: number) => Effect.Effect<void>
-  ) => Effect.Effect<Likelihood, EngineError>
+  ) => Effect.Effect<ReadonlyArray<Likelihood>, EngineError>
 }
 
 /** Prepares a model whose parameters lie in buffers, by name. Sequences are cut at `length` tokens. */
@@ -33,15 +41,30 @@ export const makeCausalEvaluator = (
   parameters: Buffers,
   { pad, ...shape }: BatchShape & { readonly pad: number }
 ): Effect.Effect<CausalEvaluator, EngineError, Scope.Scope> =>
-  Effect.map(makeTokenLosses(engine, config, parameters, { ...shape, causal: true }), losses => ({
-    measure: (sequences, onRows) =>
+  Effect.map(makeTokenLosses(engine, config, parameters, { ...shape, causal: true }), losses => {
+    const each: CausalEvaluator["each"] = (sequences, onRows) =>
       Effect.gen(function* () {
-        let [nats, tokens] = [0, 0]
-        const visit = (values: Float32Array) => {
-          for (const value of values) nats += value
-          tokens += values.length
+        const ids = sequences.map(sequence => sequence.ids)
+        const found = sequences.map(() => ({ nats: 0, tokens: 0 }))
+        const visit = (values: Float32Array, sequence: number) => {
+          const sums = found[sequence]!
+          for (const [i, value] of values.entries()) {
+            if (sequences[sequence]!.maskable?.[i + 1] === 0) continue
+            sums.nats += value
+            sums.tokens++
+          }
         }
-        yield* sequenceLosses({ ...shape, losses, pad }, sequences, packed(sequences, shape), visit, { onRows })
-        return { nats, tokens }
+        yield* sequenceLosses({ ...shape, losses, pad }, ids, packed(ids, shape), visit, onRows)
+        return found
       })
-  }))
+    return {
+      each,
+      measure: sequences =>
+        Effect.map(each(sequences.map(ids => ({ ids }))), found =>
+          found.reduce((sum, { nats, tokens }) => ({ nats: sum.nats + nats, tokens: sum.tokens + tokens }), {
+            nats: 0,
+            tokens: 0
+          })
+        )
+    }
+  })

@@ -1,7 +1,8 @@
-/** What the stages that measure a model write, as reports read it: `likelihood.json`, `texts.json`, `score.json` and `benchmark.json`. */
+/** What the stages that measure a model write, as reports read it: `likelihood.json`, `references.json`, `texts.json`, `score.json` and `benchmark.json`. */
 import { Schema } from "effect"
 import { Count } from "../config/setting.ts"
 import { Threshold } from "../decoding/blocks.ts"
+import { Mean } from "./parts.ts"
 
 const Finite = Schema.Finite
 
@@ -56,8 +57,22 @@ export const Bound = Schema.Struct({
   estimator: Schema.String
 })
 
-/** Text through an auto-encoder's latents and back, without noise: mean cross-entropy, nats per token, and share of tokens that come back. */
-export const Reconstruction = Schema.Struct({ loss: Finite, accuracy: Finite, tokens: Count })
+/** Text through an auto-encoder's latents and back, without noise: cross-entropy, nats per token, and share of tokens that come back. */
+export const Reconstruction = Schema.Struct({ loss: Mean, accuracy: Mean, tokens: Count })
+
+/** Losses of masked tokens by the share of masks, over the draws whose share lies above `from` and up to `to`. */
+export const LossAtRatio = Schema.Struct({
+  /** The middle of the band, which names it. */
+  ratio: Finite,
+  from: Finite,
+  to: Finite,
+  ...Mean.fields
+})
+export type LossAtRatio = typeof LossAtRatio.Type
+
+/** A held-out document under a model: nats of the tokens that may be masked, these tokens, and the bytes of text that they stand for. */
+export const DocumentNats = Schema.Struct({ nats: Finite, tokens: Count, bytes: Count })
+export type DocumentNats = typeof DocumentNats.Type
 
 /** Digest of the model that was measured. */
 const weights = Schema.String
@@ -66,16 +81,32 @@ export const LikelihoodResult = Schema.Struct({
   weights,
   /** Left out where the method has no bound. */
   bound: Schema.optionalKey(Bound),
-  /** The bound's parts, one per held-out document in their order: sum of nats, and tokens. What paired comparisons of models work on. */
-  documents: Schema.Array(Schema.Struct({ nats: Finite, tokens: Count })),
-  /** Mean loss of masked tokens at fixed shares of masks, nats, by share. */
-  lossAtRatio: Schema.Record(Schema.String, Finite),
+  /** The bound's parts, one per held-out document in their order. */
+  documents: Schema.Array(DocumentNats),
+  /** Nats, by bands of equal width; their mean is an estimate of the bound, by the same draws. */
+  lossAtRatio: Schema.Array(LossAtRatio),
+  /** 1 minus the cosine of the model's hidden states under masks and the teacher's on clean text. Left out where no teacher is known. */
+  teacherDistance: Schema.optionalKey(Mean),
   /** Of the held-out text. Left out where there is no auto-encoder. */
   reconstruction: Schema.optionalKey(Reconstruction),
   /** Of the same weights with a causal mask on clean text, nats per token. */
-  autoregressiveLoss: Finite
+  autoregressiveLoss: Mean
 })
 export type LikelihoodResult = typeof LikelihoodResult.Type
+
+/** A model that says how likely held-out text is, token by token: its negative log-likelihood is no bound. */
+export const Reference = Schema.Struct({
+  model: Schema.Literals(["teacher", "unigram"]),
+  /** Nats per token. */
+  nats: Finite,
+  bitsPerByte: Finite,
+  documents: Schema.Array(DocumentNats)
+})
+export type Reference = typeof Reference.Type
+
+/** The same held-out text as of the rows of a grid, under models to compare them with. */
+export const ReferencesResult = Schema.Struct({ references: Schema.Array(Reference) })
+export type ReferencesResult = typeof ReferencesResult.Type
 
 export const TextsResult = Schema.Struct({
   weights,

@@ -20,26 +20,18 @@ export const packed = (sequences: ReadonlyArray<ArrayLike<number>>, { length }: 
 
 /**
  * Hands over the losses of each sequence's tokens but its first, nats, in the order of `all` rows; of a sequence that is longer than a row, those of its beginning.
- * `read` is what the model sees in their places, by default they themselves.
  */
 export const sequenceLosses = Effect.fn("sequenceLosses")(function* <E = never>(
   { length, losses, pad, rows }: RowLosses,
   sequences: ReadonlyArray<ArrayLike<number>>,
   all: Rows,
   visit: (losses: Float32Array, sequence: number) => void,
-  {
-    onRows,
-    read = sequences
-  }: {
-    readonly read?: ReadonlyArray<ArrayLike<number>>
-    readonly onRows?: ((done: number, total: number) => Effect.Effect<void, E>) | undefined
-  } = {}
+  onRows?: (done: number, total: number) => Effect.Effect<void, E>
 ) {
   for (let start = 0; start < all.length; start += rows) {
     const filled = Array.from({ length: rows }, (_, r) => all[start + r] ?? [])
-    const arrays = (of: ReadonlyArray<ArrayLike<number>>) =>
-      nextTokenLossData(packedArrays(of, filled, { capacity: length, pad }), { rows, length })
-    const values = yield* losses({ ...arrays(read), targets: arrays(sequences).targets })
+    const arrays = packedArrays(sequences, filled, { capacity: length, pad })
+    const values = yield* losses(nextTokenLossData(arrays, { rows, length }))
     for (const [r, row] of filled.entries()) {
       let at = r * (length - 1)
       for (const sequence of row) {

@@ -13,7 +13,7 @@
 import { asStageError, type StageError } from "../pipeline/StageError.ts"
 import { Effect, type Scope } from "effect"
 import type { Engine, EngineError } from "../engines/Engine.ts"
-import type { TokenLosses } from "../sessions/tokenLosses.ts"
+import type { MaskedReading } from "../sessions/query.ts"
 import { loadParameters, type LoadedModel, type OpenModel } from "../models/artifact.ts"
 import type { BatchShape } from "../models/nextTokenLoss.ts"
 import type { Generator, GeneratorShape } from "../sessions/generator.ts"
@@ -52,12 +52,8 @@ export interface Decoding {
     shape: GeneratorShape,
     decoding: Sampling
   ): Effect.Effect<Generator<EngineError>, EngineError, Scope.Scope>
-  /** Losses of masked tokens, from which a bound of the likelihood follows. Left out where a method has no such bound. */
-  readonly tokenLosses?: (
-    engine: Engine,
-    model: LoadedModel,
-    shape: BatchShape & { readonly seed: number }
-  ) => Effect.Effect<TokenLosses, EngineError, Scope.Scope>
+  /** How tokens with masks are read, which a bound of the likelihood follows from. Left out where a method has no such bound. `seed`: of what is drawn beside the masks. */
+  readonly maskedReading?: (model: LoadedModel, shape: BatchShape & { readonly seed: number }) => MaskedReading
   /** How much of sequences survives in latents. Left out where a model has none that text is read from, too. */
   readonly reconstruction?: (
     engine: Engine,

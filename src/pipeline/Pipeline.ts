@@ -47,7 +47,8 @@ export const stagesAdvice = (
   asked: string
 ): string => {
   const stages = [...new Set(nodes.map(({ stage }) => stage.name))]
-  const known = [...stages, ...nodes.map(({ label }) => label)]
+  // A stage that is used once is labelled by its own name.
+  const known = [...new Set([...stages, ...nodes.map(({ label }) => label)])]
   const [stage, ...use] = asked.split("/")
   const parts = known.filter(
     name => name.startsWith(`${stage}-`) && name.split("/").slice(1).join("/") === use.join("/")

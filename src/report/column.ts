@@ -1,5 +1,5 @@
 /** What a column of the grid is: how it is measured on a row, and how it is written. */
-import type { ScoredTexts } from "../evaluation/results.ts"
+import type { Reference, ScoredTexts } from "../evaluation/results.ts"
 import { mean } from "./lines.ts"
 import type { GridRow, Run } from "./rows.ts"
 import { greatest, least } from "../pipeline/lists.ts"
@@ -18,13 +18,16 @@ export interface Column {
   readonly label: string
   readonly format: (value: number) => string
   readonly figure: (row: GridRow) => Figure
+  /** What the number means, where its label cannot say it. */
+  readonly note?: string
   /** The same of what the rows are read beside; undefined: nothing stands there. */
-  readonly reference?: (reference: Reference) => Figure | undefined
+  readonly reference?: (line: ReferenceLine) => Figure | undefined
 }
 
-/** What the rows are read beside, a line of its own. */
-export interface Reference {
+/** What the rows are read beside: the held-out text under another model, and texts that no row wrote. */
+export interface ReferenceLine {
   readonly label: string
+  readonly likelihood?: Reference
   readonly texts?: ScoredTexts
 }
 

@@ -1,12 +1,13 @@
 /** The columns of the grid. */
 import { count } from "../pipeline/units.ts"
-import { type Answers, type LikelihoodResult, rightOf, slowest, type Timing } from "../evaluation/results.ts"
+import { type Answers, rightOf, slowest, type Timing } from "../evaluation/results.ts"
 import { haveATable } from "./answers.ts"
 import { type Budget, computeColumn, equalComputeColumns, hasOtherLabels } from "./budgets.ts"
-import { absent, type Column, type Figure, type Group, noBound, noLikelihood, ofRuns, whyNoBound } from "./column.ts"
-import { fixed, percent, significant } from "./format.ts"
-import { everyNumber, generationAt, type GridRow, type Run, taskNames, type TeacherScores, timingAt } from "./rows.ts"
-import { bootstrap, type Resampler, wilson } from "./statistics.ts"
+import { absent, type Column, type Figure, type Group, ofRuns } from "./column.ts"
+import { percent, significant } from "./format.ts"
+import { heldOutColumns } from "./heldOutColumns.ts"
+import { generationAt, type GridRow, type Run, taskNames, type TeacherScores, timingAt } from "./rows.ts"
+import { type Resampler, wilson } from "./statistics.ts"
 import { qualities, qualityFigure } from "./textColumns.ts"
 
 export interface ColumnSettings {
@@ -22,7 +23,7 @@ export interface ColumnSettings {
 export const gridColumns = (rows: ReadonlyArray<GridRow>, settings: ColumnSettings): ReadonlyArray<Column> => [
   ...training(settings.baseline),
   computeColumn,
-  ...heldOut(rows, settings.resampler),
+  ...heldOutColumns(rows, settings),
   ...equalComputeColumns(settings.budget, settings.baseline),
   ...generated(rows, settings),
   ...decoding(settings.steps)
@@ -64,71 +65,6 @@ const training = (baseline: GridRow): ReadonlyArray<Column> => {
             }
       }
     }
-  ]
-}
-
-const measured =
-  (value: (likelihood: LikelihoodResult) => Figure) =>
-  (run: Run): Figure =>
-    run.likelihood === undefined ? absent(noLikelihood) : value(run.likelihood.content)
-
-const heldOutColumn = columnsOf("held-out text")
-
-/** Shown where a row has an auto-encoder. */
-const reconstructed = (rows: ReadonlyArray<GridRow>): ReadonlyArray<Column> => {
-  if (!rows.some(({ runs }) => runs.some(run => run.likelihood?.content.reconstruction !== undefined))) return []
-  const kept = (id: "loss" | "accuracy") =>
-    measured(({ reconstruction }) =>
-      reconstruction === undefined ? absent("nothing is encoded and read back") : { value: reconstruction[id] }
-    )
-  return [
-    heldOutColumn("reconstruction.loss", "reconstruction CE", fixed(3), kept("loss")),
-    heldOutColumn("reconstruction.accuracy", "reconstructed", percent, kept("accuracy"))
-  ]
-}
-
-/** The bound, and what the choice of documents and runs leaves open. */
-const boundFigure =
-  (resampler: Resampler) =>
-  (row: GridRow): Figure => {
-    const { runs } = row
-    const parts = runs.flatMap(({ likelihood }) =>
-      likelihood === undefined
-        ? []
-        : [likelihood.content.documents.map(({ nats, tokens }) => ({ sum: nats, weight: tokens }))]
-    )
-    if (parts.length < runs.length) return absent(noLikelihood)
-    const documents = parts[0]!.length
-    const why = whyNoBound(row)
-    if (why !== undefined) return absent(why)
-    if (documents === 0 || parts.some(run => run.length !== documents))
-      return absent("the bound is not known document by document")
-    const { high, low, value } = bootstrap(parts, resampler({ documents, runs: runs.length }))
-    return { value, low, high }
-  }
-
-const heldOut = (rows: ReadonlyArray<GridRow>, resampler: Resampler): ReadonlyArray<Column> => {
-  const ratios = everyNumber(rows, run => Object.keys(run.likelihood?.content.lossAtRatio ?? {}).map(Number))
-  const lossAt = (ratio: number) =>
-    measured(({ bound, lossAtRatio }) => {
-      if (bound === undefined) return absent(noBound)
-      const value = lossAtRatio[String(ratio)]
-      return value === undefined ? absent(`the loss at a share of ${ratio} masks was not measured`) : { value }
-    })
-  const perByte = measured(({ bound }) => (bound === undefined ? absent(noBound) : { value: bound.bitsPerByte }))
-  const causal = measured(({ autoregressiveLoss }) => ({ value: autoregressiveLoss }))
-  return [
-    {
-      id: "bound",
-      group: "held-out text",
-      label: "bound, nats/token",
-      format: fixed(3),
-      figure: boundFigure(resampler)
-    },
-    heldOutColumn("bitsPerByte", "bits/byte", fixed(3), perByte),
-    ...ratios.map(ratio => heldOutColumn(`lossAtRatio.${ratio}`, `CE t=${ratio}`, fixed(3), lossAt(ratio))),
-    heldOutColumn("autoregressiveLoss", "CE causal", fixed(3), causal),
-    ...reconstructed(rows)
   ]
 }
 

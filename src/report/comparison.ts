@@ -1,8 +1,10 @@
 /** Each row beside the baseline: paired differences of the likelihood bound, document by document, and what they support. */
+import type { Part } from "../evaluation/parts.ts"
+import type { LikelihoodResult } from "../evaluation/results.ts"
 import { noLikelihood, whyNoBound } from "./column.ts"
 import { fixed, pValue } from "./format.ts"
 import { besideOf, type GridRow } from "./rows.ts"
-import { bootstrap, type Estimate, holm, level, type Part, type Resampler } from "./statistics.ts"
+import { bootstrap, detectable, type Estimate, holm, level, type Resampler, saysOfOthers } from "./statistics.ts"
 
 /** Row minus baseline, nats per token: below 0 is better. */
 export interface Difference extends Estimate {
@@ -13,6 +15,10 @@ export interface Difference extends Estimate {
   readonly worse: number
   readonly documents: number
   readonly runs: number
+  /** The true difference that is found with a chance of 90 %, at 5 % and without the correction, nats per token. */
+  readonly detectable: number
+  /** The same difference of the loss by the share of masks, not corrected for how many these are. */
+  readonly byRatio: ReadonlyArray<Estimate & { readonly ratio: number }>
 }
 
 export interface Comparison {
@@ -34,14 +40,18 @@ export const compare = (
     const beside = besideOf(row, rows, baseline)
     return beside === undefined ? [] : [{ row, beside, pairs: pair(row, beside) }]
   })
-  const measured = paired.flatMap(({ pairs, row }) => {
+  const measured = paired.flatMap(({ beside, pairs, row }) => {
     if (typeof pairs === "string") return []
     const [documents, runs] = [pairs[0]!.length, pairs.length]
     const means = Array.from({ length: documents }, (_, d) => pairs.reduce((sum, run) => sum + run[d]!.sum, 0))
+    const resamples = resampler({ documents, runs })
+    const estimate = bootstrap(pairs, resamples)
     return [
       {
         row,
-        ...bootstrap(pairs, resampler({ documents, runs })),
+        ...estimate,
+        detectable: detectable(estimate),
+        byRatio: ratiosOf(row, beside).map(([ratio, parts]) => ({ ratio, ...bootstrap(parts, resamples) })),
         better: means.filter(mean => mean < 0).length,
         worse: means.filter(mean => mean > 0).length,
         documents,
@@ -61,6 +71,28 @@ export const compare = (
       difference,
       verdict: verdict(difference, { baseline: beside, comparisons: measured.length })
     }
+  })
+}
+
+/** What both measured by the share of masks, of the same draws: [runs][documents], how many nats more the row needs. */
+const ratiosOf = (
+  row: GridRow,
+  beside: GridRow
+): ReadonlyArray<readonly [ratio: number, parts: ReadonlyArray<ReadonlyArray<Part>>]> => {
+  const losses = ({ runs }: GridRow): ReadonlyArray<LikelihoodResult["lossAtRatio"]> =>
+    runs.map(({ likelihood }) => likelihood?.content.lossAtRatio ?? [])
+  const [own, theirs] = [losses(row), losses(beside)]
+  return own[0]!.flatMap(({ ratio }) => {
+    const pairs = own.map((run, r) => {
+      const [of, other] = [run, theirs[r]!].map(all => all.find(each => each.ratio === ratio)?.documents ?? [])
+      const same =
+        of!.length > 0 && of!.length === other!.length && of!.every(({ weight }, d) => weight === other![d]!.weight)
+      return same && saysOfOthers(of!)
+        ? of!.map(({ sum, weight }, d) => ({ sum: sum - other![d]!.sum, weight }))
+        : undefined
+    })
+    const found = pairs.filter(parts => parts !== undefined)
+    return found.length === own.length ? [[ratio, found] as const] : []
   })
 }
 

@@ -1,5 +1,5 @@
 /** The grid as a table: the text of each cell, and footnotes for what does not exist and what must be known. */
-import { type Column, type Figure, type Group, groups, type Reference } from "./column.ts"
+import { type Column, type Figure, type Group, groups, type ReferenceLine } from "./column.ts"
 import { interval } from "./format.ts"
 import type { GridRow } from "./rows.ts"
 
@@ -13,7 +13,12 @@ export interface Cell {
 }
 
 export interface Grid {
-  readonly columns: ReadonlyArray<Column>
+  readonly columns: ReadonlyArray<
+    Column & {
+      /** Number of the footnote that says what it means. */
+      readonly footnote?: number
+    }
+  >
   readonly lines: ReadonlyArray<{
     readonly label: string
     /** Left out of the lines of references. */
@@ -26,8 +31,8 @@ export interface Grid {
 /** `references` stand below the rows. */
 export const makeGrid = (
   rows: ReadonlyArray<GridRow>,
-  columns: ReadonlyArray<Column>,
-  references: ReadonlyArray<Reference> = []
+  given: ReadonlyArray<Column>,
+  references: ReadonlyArray<ReferenceLine> = []
 ): Grid => {
   const footnotes: Array<string> = []
   const footnote = (text: string): number => {
@@ -44,21 +49,24 @@ export const makeGrid = (
       ...(note === undefined ? {} : { footnote: footnote(note) })
     }
   }
-  const lines = rows.map(row => ({
+  const lines: Array<Grid["lines"][number]> = rows.map(row => ({
     label: row.label,
     row,
-    cells: columns.map(column => {
+    cells: given.map(column => {
       const why = row.notApplicable[column.id]
       return cell(column, why === undefined ? column.figure(row) : { absent: why })
     })
   }))
-  const below = references.map(reference => ({
-    label: reference.label,
-    cells: columns.map((column): Cell => {
-      const figure = column.reference?.(reference)
+  const below = references.map(line => ({
+    label: line.label,
+    cells: given.map((column): Cell => {
+      const figure = column.reference?.(line)
       return figure === undefined ? { text: "" } : cell(column, figure)
     })
   }))
+  const columns = given.map(column =>
+    column.note === undefined ? column : { ...column, footnote: footnote(column.note) }
+  )
   return { columns, lines: [...lines, ...below], footnotes }
 }
 

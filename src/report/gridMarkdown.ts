@@ -2,7 +2,7 @@
 import { count } from "../pipeline/units.ts"
 import { aupDifferencesTable, aupTable, sharesTable } from "./answers.ts"
 import type { Group } from "./column.ts"
-import { interval, pValue, significant, signed } from "./format.ts"
+import { fixed, interval, pValue, significant, signed } from "./format.ts"
 import { type Cell, groupOf, groupsOf, mark } from "./grid.ts"
 import { budgets, type GridReport, method } from "./gridReport.ts"
 import { markdownTable, plain } from "./markdown.ts"
@@ -27,21 +27,51 @@ const cellText = ({ footnote, interval: around, text }: Cell): string =>
 
 /** Columns and lines of the table of differences, baseline left out. */
 export const differencesTable = ({ comparisons }: GridReport) => ({
-  columns: ["row", "beside", "Δ bound, nats/token", "95 % interval", "better in", "p", "p, corrected"],
+  columns: [
+    "row",
+    "beside",
+    "Δ bound, nats/token",
+    "95 % interval",
+    "finds with 90 %",
+    "better in",
+    "p",
+    "p, corrected"
+  ],
   lines: comparisons.map(({ beside, difference, row }) =>
     difference === undefined
-      ? [row.label, beside.label, "n/a", "n/a", "n/a", "n/a", "n/a"]
+      ? [row.label, beside.label, "n/a", "n/a", "n/a", "n/a", "n/a", "n/a"]
       : [
           row.label,
           beside.label,
           signed(4)(difference.value),
           interval(signed(4), difference.low, difference.high),
+          fixed(4)(difference.detectable),
           `${difference.better} of ${difference.documents}`,
           pValue(difference.p, difference.smallest),
           pValue(difference.adjusted, difference.smallest)
         ]
   )
 })
+
+/** Differences of the loss by the share of masks; undefined where none was measured. */
+export const ratiosTable = ({ comparisons }: GridReport) => {
+  const found = comparisons.flatMap(({ beside, difference, row }) =>
+    difference === undefined ? [] : [{ row, beside, byRatio: difference.byRatio }]
+  )
+  const ratios = [...new Set(found.flatMap(({ byRatio }) => byRatio.map(({ ratio }) => ratio)))].sort((a, b) => a - b)
+  if (ratios.length === 0) return undefined
+  return {
+    columns: ["row", "beside", ...ratios.map(ratio => `Δ CE t=${ratio}`)],
+    lines: found.map(({ beside, byRatio, row }) => [
+      row.label,
+      beside.label,
+      ...ratios.map(ratio => {
+        const own = byRatio.find(each => each.ratio === ratio)
+        return own === undefined ? "n/a" : `${signed(3)(own.value)} ${interval(signed(3), own.low, own.high)}`
+      })
+    ])
+  }
+}
 
 /** What must be known to read the numbers of a row stands beside what they support. */
 export const verdictText = ({ row: { note }, verdict }: GridReport["comparisons"][number]): string =>
@@ -51,13 +81,15 @@ export const gridMarkdown = (report: GridReport): string => {
   const { comparisons, grid, rows, settings } = report
   const notes = rows.flatMap(({ label, note }) => (note === undefined ? [] : [`- **${plain(label)}**: ${plain(note)}`]))
   const differences = differencesTable(report)
+  const byRatio = ratiosTable(report)
   const blocks = [
     `# ${plain(settings.title)}`,
     ...settings.remarks.map(remark => `> **${plain(remark)}**`),
     ...groupsOf(grid).map(group => {
       const part = groupOf(grid, group)
       const lines = part.lines.map(({ cells, label }) => [label, ...cells.map(cellText)])
-      return markdownTable([groupTitle(group, report), ...part.columns.map(({ label }) => label)], lines)
+      const heads = part.columns.map(({ footnote, label }) => (footnote === undefined ? label : label + mark(footnote)))
+      return markdownTable([groupTitle(group, report), ...heads], lines)
     }),
     grid.footnotes.map((text, i) => `${mark(i + 1)} ${plain(text)}`).join("\n"),
     ...answers(report),
@@ -67,6 +99,7 @@ export const gridMarkdown = (report: GridReport): string => {
       : [
           "## What the data support",
           markdownTable(differences.columns, differences.lines),
+          ...(byRatio === undefined ? [] : [markdownTable(byRatio.columns, byRatio.lines)]),
           comparisons.map(each => `- **${plain(each.row.label)}**: ${plain(verdictText(each))}`).join("\n"),
           report.ties.map(tie => `- ${plain(tieText(tie))}`).join("\n")
         ]),

@@ -6,7 +6,7 @@ import { intervalChart, rowColour, rowMark } from "./charts.ts"
 import type { Group } from "./column.ts"
 import { answersFigures, budgetFigures, type Chart, speedFigures, textFigures, trainingFigures } from "./figures.ts"
 import { type Cell, groupOf, groupsOf } from "./grid.ts"
-import { countsText, differencesTable, groupTitle, verdictText } from "./gridMarkdown.ts"
+import { countsText, differencesTable, groupTitle, ratiosTable, verdictText } from "./gridMarkdown.ts"
 import { budgets, type GridReport, method } from "./gridReport.ts"
 import { escape, htmlPage, htmlTable } from "./html.ts"
 import { panelsSection, samplesSection } from "./gridTexts.ts"
@@ -36,7 +36,7 @@ export const gridHtml = (report: GridReport): string => {
     ["The grid", grid(report)],
     ["At equal labels and at equal compute", equal(report)],
     ["Training", figures(rows, trainingFigures(rows))],
-    ["Texts by number of denoising steps", figures(rows, textFigures(rows, report.references), truth)],
+    ["Texts by number of denoising steps", figures(rows, textFigures(rows, report.referenceTexts), truth)],
     ["Right answers by tokens per forward pass", answers(report)],
     ["Speed by number of denoising steps", figures(rows, speedFigures(rows))],
     ["Panels", panelsSection(rows)],
@@ -65,13 +65,15 @@ const verdicts = (report: GridReport): string => {
   )
   const label = "difference of the held-out bound from that of the row beside, nats per token"
   const table = differencesTable(report)
+  const byRatio = ratiosTable(report)
   return [
     `<ul class="plain">${comparisons.map(each => `<li><strong>${keyed(rows, each.row)}</strong>: ${escape(verdictText(each))}</li>`).join("\n")}</ul>`,
     ...(entries.length === 0
       ? []
       : [
           `<figure>${intervalChart("differences", label, { label: "Δ bound, nats/token: left of 0 is better", entries })}</figure>`,
-          htmlTable(table.columns, table.lines)
+          htmlTable(table.columns, table.lines),
+          ...(byRatio === undefined ? [] : [htmlTable(byRatio.columns, byRatio.lines)])
         ]),
     report.ties.length === 0
       ? ""
@@ -96,7 +98,7 @@ const groupTable = (report: GridReport, group: Group): string => {
   const id = (footnote: number) => `${group.replaceAll(" ", "-")}-${footnote}`
   const note = (footnote: number | undefined) =>
     footnote === undefined ? "" : `<sup><a href="#${id(footnote)}">${footnote}</a></sup>`
-  const used = new Set(lines.flatMap(({ cells }) => cells.flatMap(({ footnote }) => footnote ?? [])))
+  const used = new Set([...columns, ...lines.flatMap(({ cells }) => cells)].flatMap(({ footnote }) => footnote ?? []))
   const cell = ({ footnote, interval, text }: Cell) =>
     `<td>${escape(text)}${note(footnote)}${interval === undefined ? "" : ` <span class="interval">${escape(interval)}</span>`}</td>`
   const body = lines.map(({ cells, label, row }) => {
@@ -105,7 +107,7 @@ const groupTable = (report: GridReport, group: Group): string => {
   })
   return [
     `<div class="wide group"><table>`,
-    `<thead><tr><th>${escape(groupTitle(group, report))}</th>${columns.map(({ label }) => `<th>${escape(label)}</th>`).join("")}</tr></thead>`,
+    `<thead><tr><th>${escape(groupTitle(group, report))}</th>${columns.map(({ footnote, label }) => `<th>${escape(label)}${note(footnote)}</th>`).join("")}</tr></thead>`,
     `<tbody>\n${body.join("\n")}\n</tbody></table></div>`,
     ...[...used].sort((a, b) => a - b).map(n => `<p class="small" id="${id(n)}">${n} ${escape(footnotes[n - 1]!)}</p>`)
   ].join("\n")

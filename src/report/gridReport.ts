@@ -1,9 +1,10 @@
 /** The report on a grid of methods: everything that it says, before it is written as Markdown, as a page or as JSON. */
-import type { BenchmarkResult, ReferenceTexts } from "../evaluation/results.ts"
+import type { BenchmarkResult, Reference, ReferenceTexts } from "../evaluation/results.ts"
+import { textQuality } from "../evaluation/textQuality.ts"
 import { count } from "../pipeline/units.ts"
 import { haveATable } from "./answers.ts"
 import { type Budget, budgetOf, budgetTexts } from "./budgets.ts"
-import type { Reference } from "./column.ts"
+import type { ReferenceLine } from "./column.ts"
 import { gridColumns } from "./columns.ts"
 import { compare, type Comparison } from "./comparison.ts"
 import { type Grid, makeGrid } from "./grid.ts"
@@ -11,7 +12,8 @@ import { type Parallelism, parallelismOf } from "./parallelism.ts"
 import { besideOf, type Cached, everyNumber, type GridRow, type TeacherScores } from "./rows.ts"
 import { level, makeResampler, resampleCount } from "./statistics.ts"
 import { type Tie, ties, tieText } from "./ties.ts"
-import { greatest } from "../pipeline/lists.ts"
+import { greatest, least } from "../pipeline/lists.ts"
+import { fixed } from "./format.ts"
 
 export interface ReportSettings {
   readonly title: string
@@ -31,8 +33,9 @@ export interface GridReport {
   readonly settings: ReportSettings
   readonly rows: ReadonlyArray<GridRow>
   readonly baseline: GridRow
-  /** What texts are read beside. */
-  readonly references?: ReferenceTexts
+  /** The held-out text under other models, and texts that no row wrote. */
+  readonly references: ReadonlyArray<Reference>
+  readonly referenceTexts?: ReferenceTexts
   readonly grid: Grid
   /** Left out where rows cannot be compared at equal compute. */
   readonly budget?: Budget
@@ -44,12 +47,19 @@ export interface GridReport {
   readonly parallelism?: Parallelism
 }
 
+/** What the rows are read beside: likelihoods of the held-out text, texts, and right answers. */
+interface References {
+  readonly references?: ReadonlyArray<Reference>
+  readonly referenceTexts?: ReferenceTexts
+  readonly teacher?: TeacherScores
+}
+
 export const makeGridReport = (
   rows: ReadonlyArray<GridRow>,
   baseline: GridRow,
   cached: ReadonlyArray<Cached>,
   settings: ReportSettings,
-  { references, teacher = [] }: { readonly references?: ReferenceTexts; readonly teacher?: TeacherScores } = {}
+  { referenceTexts: texts, references = [], teacher = [] }: References = {}
 ): GridReport => {
   const resampler = makeResampler(settings.seed)
   const budget = budgetOf(rows)
@@ -63,8 +73,9 @@ export const makeGridReport = (
     settings: shown,
     rows,
     baseline,
-    ...(references === undefined ? {} : { references }),
-    grid: makeGrid(rows, columns, references === undefined ? [] : linesOf(references)),
+    references,
+    ...(texts === undefined ? {} : { referenceTexts: texts }),
+    grid: makeGrid(rows, columns, referenceLines(references, texts)),
     ...known,
     comparisons: settings.compare ? compare(rows, baseline, resampler) : [],
     ties: ties(rows),
@@ -91,11 +102,24 @@ const stepsOfTables = (rows: ReadonlyArray<GridRow>): ReadonlyArray<number> => {
   return both.length > 0 ? both : [...judged, ...timed].toSorted((a, b) => a - b)
 }
 
-const linesOf = ({ heldOut, teacher, unigram }: ReferenceTexts): ReadonlyArray<Reference> => [
-  { label: "the teacher, token by token", texts: teacher },
-  { label: "the held-out text itself", texts: heldOut },
-  { label: "unigram", texts: unigram }
-]
+const referenceLines = (
+  references: ReadonlyArray<Reference>,
+  texts: ReferenceTexts | undefined
+): ReadonlyArray<ReferenceLine> => {
+  const under = (model: Reference["model"]) => {
+    const likelihood = references.find(reference => reference.model === model)
+    return likelihood === undefined ? {} : { likelihood }
+  }
+  return [
+    {
+      label: "the teacher, token by token",
+      ...under("teacher"),
+      ...(texts === undefined ? {} : { texts: texts.teacher })
+    },
+    ...(texts === undefined ? [] : [{ label: "the held-out text itself", texts: texts.heldOut }]),
+    { label: "unigram model of the corpus", ...under("unigram"), ...(texts === undefined ? {} : { texts: texts.unigram }) }
+  ].filter(line => "likelihood" in line || "texts" in line)
+}
 
 const stepsOf = (all: ReadonlyArray<{ readonly steps: number }> = []): ReadonlyArray<number> =>
   all.map(({ steps }) => steps)
@@ -116,7 +140,8 @@ export const method = ({ baseline, comparisons, parallelism, settings }: GridRep
     ...(bound === undefined
       ? []
       : [
-          `Estimate of the bound: ${bound.estimator}. ${comparisons.length === 0 ? "" : "Differences are paired: the bound of each held-out document under a row minus that under the row beside it. "}Intervals of bounds${comparisons.length === 0 ? "" : " and differences"}: 95 %, percentile bootstrap over documents${runs > 1 ? " and runs" : ""}, ${count(resampleCount)} resamples, seed ${settings.seed}${comparisons.length === 0 ? "" : `; p-values by inversion, corrected over the rows by Holm's method; a difference is called one below ${level}`}. Exact match has Wilson's 95 % interval.`
+          `Estimate of the bound: ${bound.estimator}. ${comparisons.length === 0 ? "" : "Differences are paired: the bound of each held-out document under a row minus that under the row beside it. "}Intervals of held-out text${comparisons.length === 0 ? "" : " and differences"}: 95 %, percentile bootstrap over documents${runs > 1 ? " and runs" : ""}, ${count(resampleCount)} resamples, seed ${settings.seed}${comparisons.length === 0 ? "" : `; p-values by inversion, corrected over the rows by Holm's method; a difference is called one below ${level}`}. Exact match has Wilson's 95 % interval.`,
+          ...powerText(comparisons)
         ]),
     ...(parallelism === undefined
       ? []
@@ -125,8 +150,20 @@ export const method = ({ baseline, comparisons, parallelism, settings }: GridRep
         ]),
     ...(benchmark === undefined ? [] : [timingText(benchmark.content)]),
     runs > 1
-      ? `Each row was trained ${runs} times, with seeds that the rows share. Other numbers are means over these runs, with the least and the largest.`
+      ? `Each row was trained ${runs} times, with seeds that the rows share. Numbers of other tables are means over these runs, with the least and the largest.`
       : "Each row was trained once: an interval says what other documents might have shown, not what another seed of the training might."
+  ]
+}
+
+/** What differences would be found. */
+const powerText = (comparisons: ReadonlyArray<Comparison>): ReadonlyArray<string> => {
+  const found = comparisons.flatMap(({ difference }) =>
+    difference === undefined || difference.standardError === 0 ? [] : [difference.detectable]
+  )
+  if (found.length === 0) return []
+  const [from, to] = [least(found), greatest(found)].map(fixed(4))
+  return [
+    `This design finds a true difference of ${from === to ? from : `${from} to ${to}, depending on the row,`} nats per token with 90 %, in a two-sided test at the 5 % level before correction: 1.96 + 1.28 standard errors of the paired difference.`
   ]
 }
 
@@ -173,13 +210,22 @@ export const gridJson = (report: GridReport): string => {
                 log: digest(log),
                 bound: likelihood?.content.bound,
                 reconstruction: likelihood?.content.reconstruction,
-                generations: texts?.content.generations,
+                generations: texts?.content.generations.map(generation => {
+                  const { forwards, newTokens, sample, steps } = generation
+                  return { steps, forwards, newTokens, ...textQuality(generation), sample }
+                }),
                 timings: benchmark?.content.results
               }))
             }
           ]
     ),
+    columns: Object.fromEntries(grid.columns.flatMap(({ id, note }) => (note === undefined ? [] : [[id, note]]))),
     references: report.references,
+    referenceTexts: report.referenceTexts && {
+      heldOut: textQuality(report.referenceTexts.heldOut),
+      teacher: textQuality(report.referenceTexts.teacher),
+      unigram: textQuality(report.referenceTexts.unigram)
+    },
     teacher: report.teacher.map(task => ({ digest: task.digest, ...task.content })),
     ...(report.parallelism === undefined ? {} : { parallelism: parallelismJson(report.parallelism) }),
     comparisons: comparisons.map(({ beside, difference, row, verdict }) => ({

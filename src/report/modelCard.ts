@@ -57,7 +57,7 @@ export const modelCard = ({
             "bound of held-out text",
             `${bound.nats.toFixed(3)} ± ${bound.standardError.toFixed(3)} nats per token`
           ] as const,
-          ["the same weights from left to right", `${autoregressiveLoss!.toFixed(3)} nats per token`] as const
+          ["the same weights from left to right", `${autoregressiveLoss!.value.toFixed(3)} nats per token`] as const
         ]),
     ...tasks.flatMap(({ answers, problems, task }) =>
       answers.map(each => {

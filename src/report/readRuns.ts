@@ -1,6 +1,13 @@
 /** Reads what was given for the rows of a grid, and holds every measurement to the weights that it names. */
 import { Effect, Schema, Stream } from "effect"
-import { BenchmarkResult, LikelihoodResult, ReferenceTexts, TaskResult, TextsResult } from "../evaluation/results.ts"
+import {
+  BenchmarkResult,
+  LikelihoodResult,
+  ReferencesResult,
+  ReferenceTexts,
+  TaskResult,
+  TextsResult
+} from "../evaluation/results.ts"
 import type { Kind } from "../pipeline/Artifact.ts"
 import { canonical, short } from "../pipeline/Digest.ts"
 import type { ArtifactReader, ChunkReader } from "../pipeline/StageContext.ts"
@@ -82,13 +89,17 @@ const json =
 const readScore = json("score.json", TaskResult)
 
 /** What texts are read beside. */
-export const readReferences = json("references.json", ReferenceTexts)
+export const readReferenceTexts = json("references.json", ReferenceTexts)
 
 /** Scores of a teacher, by task. */
 export const readScores = (scores: Named): Effect.Effect<TeacherScores, StageError> =>
   Effect.forEach(Object.values(scores), score =>
     Effect.map(readScore(score), content => ({ digest: score.digest, content }))
   )
+
+/** The held-out text under models that rows are compared with. */
+export const readReferences = (artifact: ArtifactReader<unknown>) =>
+  Effect.map(readResult(artifact, "references.json", ReferencesResult), ({ references }) => references)
 
 const readModel = (artifact: ArtifactReader<unknown>) =>
   Effect.gen(function* () {

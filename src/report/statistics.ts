@@ -1,25 +1,10 @@
 /** The statistics of a comparison: bootstrap intervals, Holm's correction, Wilson's interval of a share. docs/report.md says what each is used for. */
+import { type Part, ratio } from "../evaluation/parts.ts"
 import { randomKey, uniformAt } from "../tensor/random.ts"
 
 export interface Interval {
   readonly low: number
   readonly high: number
-}
-
-/** One document's part of a mean: a sum (of nats, say), and over how much (tokens). */
-export interface Part {
-  readonly sum: number
-  readonly weight: number
-}
-
-/** Of all parts together: their sums over their weights. */
-export const ratio = (parts: ReadonlyArray<Part>): number => {
-  let [sum, weight] = [0, 0]
-  for (const part of parts) {
-    sum += part.sum
-    weight += part.weight
-  }
-  return sum / weight
 }
 
 /** 95 % intervals; tests at 5 %. */
@@ -75,6 +60,8 @@ export interface Estimate extends Interval {
   readonly p: number
   /** Whether it is the smallest that so many resamples can give. */
   readonly smallest: boolean
+  /** Spread of the resamples. */
+  readonly standardError: number
 }
 
 /**
@@ -85,9 +72,9 @@ export interface Estimate extends Interval {
 export const bootstrap = (parts: ReadonlyArray<ReadonlyArray<Part>>, resamples: Resamples): Estimate => {
   const runs = parts.length
   const documents = parts[0]!.length
-  const { count } = resamples
-  const values = new Float64Array(count)
-  for (let b = 0; b < count; b++) {
+  const values = new Float64Array(resamples.count)
+  let drawn = 0
+  for (let b = 0; b < resamples.count; b++) {
     let [sum, weight] = [0, 0]
     for (let r = 0; r < runs; r++) {
       const run = parts[resamples.runs[b * runs + r]!]!
@@ -97,9 +84,10 @@ export const bootstrap = (parts: ReadonlyArray<ReadonlyArray<Part>>, resamples: 
         weight += part.weight
       }
     }
-    values[b] = sum / weight
+    // Where few documents have a part, none of them may be drawn.
+    if (weight > 0) values[drawn++] = sum / weight
   }
-  return estimate(ratio(parts.flat()), values)
+  return estimate(ratio(parts.flat()), values.subarray(0, drawn))
 }
 
 /** A number with the percentile interval and the p-value of what it is in each resample. */
@@ -116,8 +104,18 @@ export const estimate = (value: number, resampled: Float64Array): Estimate => {
     low: values[rank(count, level / 2)]!,
     high: values[rank(count, 1 - level / 2)]!,
     p: Math.min(1, (2 * (Math.min(below, above) + 1)) / (count + 1)),
-    smallest: Math.min(below, above) === 0
+    smallest: Math.min(below, above) === 0,
+    standardError: deviation(values)
   }
+}
+
+/** Whether parts say what other documents might have shown: one document alone does not. */
+export const saysOfOthers = (documents: ReadonlyArray<Part>): boolean =>
+  documents.filter(({ weight }) => weight > 0).length > 1
+
+const deviation = (values: Float64Array): number => {
+  const mean = values.reduce((sum, value) => sum + value, 0) / values.length
+  return Math.sqrt(values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / Math.max(1, values.length - 1))
 }
 
 /** Place of a quantile among n ascending values, from 0: the (n + 1) q-th. */
@@ -135,8 +133,12 @@ export const holm = (ps: ReadonlyArray<number>): ReadonlyArray<number> => {
   return adjusted
 }
 
-/** The normal distribution's quantile of 97.5 %. */
+/** The normal distribution's quantiles of 97.5 % and 90 %. */
 const z = 1.959963984540054
+const z90 = 1.2815515655446004
+
+/** The true difference that a two-sided test at 5 % finds with a chance of 90 %, given the standard error of its estimate. */
+export const detectable = ({ standardError }: Pick<Estimate, "standardError">): number => (z + z90) * standardError
 
 /** 95 % interval of a share of `n` of which `k` hold (Wilson 1927). */
 export const wilson = (k: number, n: number): Interval => {

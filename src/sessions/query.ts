@@ -32,13 +32,30 @@ export interface DenoiserExtension {
   readonly data: (ids: Int32Array, texts: ReadonlyArray<TextAt>) => Data
 }
 
-/** `rows`: at most; a canvas may have fewer. */
-export interface QueryOptions extends BatchShape {
-  /** Places that are asked for at once, at most. */
-  readonly places: number
+/** How a model reads tokens with masks. */
+export interface MaskedReading {
   /** Whether the token at a place is predicted from the state before it, as in an autoregressive model, or from that at the place itself. Default true. */
   readonly tokenShift?: boolean
   readonly extension?: DenoiserExtension
+}
+
+/** `rows`: at most; a canvas may have fewer. */
+export interface QueryOptions extends BatchShape, MaskedReading {
+  /** Places that are asked for at once, at most. */
+  readonly places: number
+}
+
+/** A bidirectional pass over rows of tokens with masks, with what a method adds to it. `read`: what the head reads, [rows x length, d]. */
+export const maskedForward = (
+  config: ModelConfig,
+  parameter: (name: string) => Tensor,
+  canvas: RowTensors,
+  extension?: DenoiserExtension
+): { readonly passed: Forward; readonly read: Tensor; readonly weights: ModelWeights } => {
+  const weights = weightsOf(config, parameter)
+  const { final = (passed: Forward) => passed.final, ...embedding } = extension?.trace(parameter, canvas) ?? {}
+  const passed = forward(config, weights, canvas.ids, { causal: false, ...canvas, ...embedding })
+  return { passed, read: reshape(final(passed), [-1, config.hiddenSize]), weights }
 }
 
 /**
@@ -61,14 +78,10 @@ export const makeQuery = (
   answer: (hiddenStates: Tensor, weights: ModelWeights) => Tensor
 ): Effect.Effect<Query<EngineError>, EngineError, Scope.Scope> =>
   Effect.gen(function* () {
-    const parameter = inputsOf(parameters)
-    const weights = weightsOf(config, parameter)
     const canvas = rowTensors({ rows, length })
-    const { final = (passed: Forward) => passed.final, ...embedding } = extension?.trace(parameter, canvas) ?? {}
-    const passed = forward(config, weights, canvas.ids, { causal: false, ...canvas, ...embedding })
+    const { read, weights } = maskedForward(config, inputsOf(parameters), canvas, extension)
     // The head is the larger half of a small model: it reads only the columns that are asked for.
-    const columns = input("columns", "i32", [most])
-    const answers = answer(gather(reshape(final(passed), [rows * length, config.hiddenSize]), columns), weights)
+    const answers = answer(gather(read, input("columns", "i32", [most])), weights)
     const { run } = yield* makeSession(engine, { answers }, parameters)
     return (ids, pads, places, texts = []) =>
       Effect.gen(function* () {

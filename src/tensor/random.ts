@@ -47,14 +47,15 @@ export const uniformAt = (key: RandomKey, index: number): number => unit(word(ke
 export const uniforms = (key: RandomKey, n: number): Float32Array<ArrayBuffer> =>
   Float32Array.from({ length: n }, (_, index) => uniformAt(key, index))
 
-/** `n` standard normal numbers, by Box and Muller's transform of two uniforms each. */
-export const normals = (key: RandomKey, n: number): Float32Array<ArrayBuffer> =>
-  Float32Array.from({ length: n }, (_, i) => {
+/** `n` standard normal numbers of a key, from number `first` on, by Box and Muller's transform of two uniforms each. */
+export const normals = (key: RandomKey, n: number, first = 0): Float32Array<ArrayBuffer> =>
+  Float32Array.from({ length: n }, (_, at) => {
     // One counter gives both: numbers 2 i and 2 i + 1 of the key's stream of uniform numbers.
-    const [first, second] = threefry(key, [i >>> 0, Math.floor(i / 2 ** 32)])
+    const i = first + at
+    const [forRadius, forAngle] = threefry(key, [i >>> 0, Math.floor(i / 2 ** 32)])
     // 1 - u lies in (0, 1], so that the logarithm is finite.
-    const radius = Math.sqrt(-2 * Math.log(1 - unit(first)))
-    return radius * Math.cos(2 * Math.PI * unit(second))
+    const radius = Math.sqrt(-2 * Math.log(1 - unit(forRadius)))
+    return radius * Math.cos(2 * Math.PI * unit(forAngle))
   })
 
 /** The numbers 0 to n - 1 in a random order (Fisher and Yates). */

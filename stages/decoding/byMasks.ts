@@ -2,6 +2,7 @@
 import { Schema } from "effect"
 import { inBlocks } from "../../src/decoding/blocks.ts"
 import { PositiveInt, setting } from "../../src/config/setting.ts"
+import { HowMany } from "../evaluate/heldOut.ts"
 import { DiffusionDecoding } from "../../src/decoding/diffusion.ts"
 
 const Decoding = Schema.Struct({
@@ -13,12 +14,12 @@ const Decoding = Schema.Struct({
 /** Decoding, by default with these settings. */
 export const decoding = (settings: (typeof Decoding)["Encoded"]) => setting(Decoding, settings)
 
-/** How the bound and the losses are measured. */
+/** How the bound and what follows from its passes are measured. */
 export const boundFields = {
-  /** Draws of masks per sequence for the bound. One would have no error */
-  draws: setting(Schema.Int.check(Schema.isGreaterThanOrEqualTo(2)), 3),
-  /** Shares of masks at which the loss is measured */
-  ratios: setting(Schema.Array(Schema.Finite), [0.1, 0.3, 0.5, 0.7, 0.9]),
-  /** Sequences that it is measured on, at even distances among those of the bound */
-  ratioSequences: setting(PositiveInt, 12)
+  /** Draws of masks per sequence, one in each of as many strata of the share of masks. One would have no error */
+  draws: setting(Schema.Int.check(Schema.isGreaterThanOrEqualTo(2)), 8),
+  /** Bands of equal width of the share of masks, for each of which the loss is shown */
+  bands: setting(PositiveInt, 5),
+  /** How many sequences of each held-out document the distance from the teacher is measured on, from its beginning on, or `all` */
+  distanceSequences: setting(HowMany, 1)
 } as const

@@ -47,6 +47,7 @@ describe("compare-50x", () => {
     for (const { name } of rows)
       for (const stage of ["train", ...measurements]) assert.include(labels, `${stage}/${name}`)
     assert.include(labels, "report-grid")
+    assert.include(labels, "evaluate-references")
     assert.notInclude(labels, `train/${controls[0]!.name}`)
     assert.include([...planned({ variant: { controls: true } }).keys()], `train/${controls[0]!.name}`)
   })
@@ -62,6 +63,20 @@ describe("compare-50x", () => {
       ...trainingsOf(...rows.map(({ name }) => name)),
       "report-grid"
     ])
+  })
+
+  it("measures what the rows are compared with on the text of the rows, and each row beside the teacher", () => {
+    const set = ["evaluate-likelihood.documents=7", "evaluate-likelihood.sequencesPerDocument=2"]
+    const nodes = planned({ set })
+    const of = (label: string) => nodes.get(label)!
+    assert.include(of("evaluate-references").parameters as object, { documents: 7, sequencesPerDocument: 2 })
+    const from = (label: string, port: string) => of(label).wires.find(wire => wire.port === port)!.node
+    for (const { name } of rows) {
+      assert.strictEqual(from(`evaluate-likelihood/${name}`, "teacher"), from(`train/${name}`, "base"))
+      assert.strictEqual(from(`evaluate-likelihood/${name}`, "teacher"), from("evaluate-references", "teacher"))
+      assert.strictEqual(from(`train/${name}`, "sequences"), from("evaluate-references", "corpus"))
+      assert.strictEqual(from(`evaluate-likelihood/${name}`, "heldOut"), from("evaluate-references", "heldOut"))
+    }
   })
 
   it("knows of a parameter in which file it stands: the row's, or the profile's", () => {

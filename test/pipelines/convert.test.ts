@@ -45,6 +45,7 @@ describe("convert", () => {
       "download-model",
       "download-tokenizer",
       "evaluate-likelihood/my_model",
+      "evaluate-references",
       "evaluate-texts/my_model",
       "reference-texts",
       "report-grid",

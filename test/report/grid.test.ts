@@ -9,7 +9,7 @@ import { linesOf, thinned } from "../../src/report/lines.ts"
 import { gridMarkdown } from "../../src/report/gridMarkdown.ts"
 import { gridHtml } from "../../src/report/gridPage.ts"
 import { gridJson, makeGridReport, type ReportSettings } from "../../src/report/gridReport.ts"
-import type { TaskResult } from "../../src/evaluation/results.ts"
+import type { Reference, TaskResult } from "../../src/evaluation/results.ts"
 import type { GridRow, Run } from "../../src/report/rows.ts"
 import { makeResampler } from "../../src/report/statistics.ts"
 import { ties, tieText } from "../../src/report/ties.ts"
@@ -24,8 +24,8 @@ const settings: ReportSettings = {
   seed: 0
 }
 
-const references = referenceTexts("teacher")
-const reportOf = (rows: ReadonlyArray<GridRow>) => makeGridReport(rows, rows[0]!, [], settings, { references })
+const beside = { referenceTexts: referenceTexts("teacher") }
+const reportOf = (rows: ReadonlyArray<GridRow>) => makeGridReport(rows, rows[0]!, [], settings, beside)
 
 /** A row without some of what was measured. */
 const without = (row: GridRow, ...parts: ReadonlyArray<keyof Run>): GridRow => ({
@@ -344,8 +344,13 @@ describe("the comparison", () => {
     const latent = withLikelihood(other, {
       bound: undefined,
       documents: [],
-      lossAtRatio: {},
-      reconstruction: { loss: 1.25, accuracy: 0.625, tokens: 64 }
+      lossAtRatio: [],
+      teacherDistance: undefined,
+      reconstruction: {
+        loss: { value: 1.25, documents: [80, 0].map(sum => ({ sum, weight: 32 })) },
+        accuracy: { value: 0.625, documents: [20, 20].map(sum => ({ sum, weight: 32 })) },
+        tokens: 64
+      }
     })
     const found = reportOf([base, latent])
     const why = "the method has no bound of the likelihood of tokens"
@@ -354,7 +359,12 @@ describe("the comparison", () => {
     const [first, second] = (JSON.parse(gridJson(found)) as Json).rows
     for (const id of ["bound", "bitsPerByte", "lossAtRatio.0.5"])
       assert.deepStrictEqual(second!.cells[id], { absent: why })
-    assert.deepStrictEqual(second!.cells["reconstruction.accuracy"], { value: 0.625 })
+    assert.deepStrictEqual(second!.cells["reconstruction.accuracy"], { value: 0.625, low: 0.625, high: 0.625 })
+    // Two documents of 2.5 and 0 nats per token: a resample has both, or one of them twice.
+    assert.deepStrictEqual(second!.cells["reconstruction.loss"], { value: 1.25, low: 0, high: 2.5 })
+    assert.deepStrictEqual(second!.cells["teacherDistance"], {
+      absent: "the method does not read masks with the language model"
+    })
     assert.property(first!.cells["reconstruction.accuracy"], "absent")
     assert.include(gridMarkdown(found), "62.5 %")
     // Where no row has latents there are no such columns.
@@ -412,19 +422,141 @@ describe("the comparison", () => {
       ...fixtureRow({ name }),
       runs: shifts.map(shift => fixtureRow({ name, shift }).runs[0])
     })
+    const computing = [0.01, 0.02, 0.06].map(teraflops => fixtureRow({ name: "base", log: { teraflops } }).runs[0].log)
     // The seeds differ by far more than the rows do.
-    const [first, second] = [runsOf("base", [0, 1, 2]), runsOf("other", [-0.1, 0.9, 1.9])]
+    const [rowOfThree, second] = [runsOf("base", [0, 1, 2]), runsOf("other", [-0.1, 0.9, 1.9])]
+    const first = { ...rowOfThree, runs: rowOfThree.runs.map((run, i) => ({ ...run, log: computing[i]! })) }
     const found = makeGridReport([first, second], first, [], settings)
     const { difference } = found.comparisons[0]!
     for (const value of [difference!.value, difference!.low, difference!.high]) assert.closeTo(value, -0.1, 1e-9)
     for (const text of [gridMarkdown(found), gridHtml(found)])
       assert.match(text, /percentile bootstrap over documents and runs.*corrected over the rows by Holm/)
     const { cells } = (JSON.parse(gridJson(found)) as Json).rows[0]!
-    const bits = cells["bitsPerByte"] as { readonly value: number; readonly low: number; readonly high: number }
-    const each = first.runs.map(run => run.likelihood!.content.bound!.bitsPerByte)
-    assert.closeTo(bits.value, (each[0]! + each[1]! + each[2]!) / 3, 1e-12)
-    assert.deepStrictEqual([bits.low, bits.high], [each[0], each[2]])
+    const of = (id: string) => cells[id] as { readonly value: number; readonly low: number; readonly high: number }
+    // 200 steps each: the mean, the least and the largest.
+    for (const [end, expected] of [
+      [of("compute").value, 6],
+      [of("compute").low, 2],
+      [of("compute").high, 12]
+    ] as const)
+      assert.closeTo(end, expected, 1e-9)
+    // Held-out text has intervals over documents and runs: by three bytes a token, those of the bound.
+    const [bits, bound] = [of("bitsPerByte"), of("bound")]
+    for (const end of ["value", "low", "high"] as const) assert.closeTo(bits[end], bound[end] / Math.LN2 / 3, 1e-9)
+    // That of one run alone cannot hold what runs differ by.
+    assert.isAbove(bound.high - bound.low, 1)
     assert.include(gridMarkdown(found), "trained 3 times")
+  })
+})
+
+describe("held-out text", () => {
+  const [base, row] = [fixtureRow({ name: "base" }), fixtureRow({ name: "a", shift: -0.1, spread: 0.1 })]
+  const { documents } = base.runs[0].likelihood.content
+  const references: ReadonlyArray<Reference> = [
+    {
+      model: "teacher",
+      nats: 3,
+      bitsPerByte: 3 / Math.LN2 / 3,
+      documents: documents.map(each => ({ ...each, nats: 3 * each.tokens }))
+    },
+    {
+      model: "unigram",
+      nats: 7,
+      bitsPerByte: 7 / Math.LN2 / 3,
+      documents: documents.slice(1).map(each => ({ ...each, nats: 7 * each.tokens }))
+    }
+  ]
+  const report = makeGridReport([base, row], base, [], settings, { references })
+  const [markdown, html] = [gridMarkdown(report), gridHtml(report)]
+  const json = JSON.parse(gridJson(report)) as Json
+
+  it("has an interval on every number", () => {
+    const columns = report.grid.columns.filter(({ group }) => group === "held-out text").map(({ id }) => id)
+    assert.includeMembers(columns, ["bound", "bitsPerByte", "lossAtRatio.0.5", "autoregressiveLoss", "teacherDistance"])
+    for (const { cells } of json.rows)
+      for (const id of columns) {
+        const { high, low, value } = cells[id] as {
+          readonly value: number
+          readonly low: number
+          readonly high: number
+        }
+        assert.isAtMost(low, value, id)
+        assert.isAtLeast(high, value, id)
+      }
+  })
+
+  it("says below the table what a loss at a share of masks is, and the distance from the teacher", () => {
+    const footnotes = report.grid.columns.flatMap(({ footnote, id }) =>
+      footnote === undefined ? [] : [[id, report.grid.footnotes[footnote - 1]!] as const]
+    )
+    const of = new Map(footnotes)
+    assert.strictEqual(of.size, 4)
+    assert.match(of.get("lossAtRatio.0.5")!, /the bound's own draws that mask a share within 0\.1 of t/)
+    assert.strictEqual(of.get("lossAtRatio.0.1"), of.get("lossAtRatio.0.9"))
+    assert.match(of.get("teacherDistance")!, /^1 − cosine/)
+    for (const text of of.values()) for (const shown of [markdown, html]) assert.include(shown, text.slice(0, 20))
+    assert.match(markdown, /\| +CE t=0\.5[²³⁴⁵] \|/)
+  })
+
+  it("has lines of models that it is compared with, exact, and says where they were measured on other documents", () => {
+    for (const text of [markdown, html])
+      for (const label of ["the teacher, token by token", "unigram model of the corpus"]) assert.include(text, label)
+    const [teacher, unigram] = report.grid.lines.filter(line => line.row === undefined).map(({ cells }) => cells)
+    const cell = (cells: typeof teacher, id: string) =>
+      cells![report.grid.columns.findIndex(column => column.id === id)]!
+    assert.strictEqual(cell(teacher, "bound").text, "3.000")
+    assert.strictEqual(cell(teacher, "bound").interval, "[3.000, 3.000]")
+    assert.strictEqual(cell(teacher, "autoregressiveLoss").text, "3.000")
+    assert.strictEqual(cell(unigram, "autoregressiveLoss").text, "")
+    const note = (cells: typeof teacher) => report.grid.footnotes[cell(cells, "bound").footnote! - 1]
+    assert.strictEqual(note(teacher), "exact, token by token: no bound")
+    assert.strictEqual(note(unigram), "exact, token by token: no bound; measured on other documents than the rows")
+  })
+
+  it("has paired differences by the share of masks: those of the table, narrower than its intervals", () => {
+    const { byRatio } = report.comparisons[0]!.difference!
+    assert.deepStrictEqual(
+      byRatio.map(({ ratio }) => ratio),
+      [0.1, 0.5, 0.9]
+    )
+    for (const { high, low, ratio, value } of byRatio) {
+      const [first, second] = json.rows.map(
+        ({ cells }) =>
+          cells[`lossAtRatio.${ratio}`] as { readonly value: number; readonly low: number; readonly high: number }
+      )
+      assert.closeTo(value, second!.value - first!.value, 1e-9)
+      assert.isBelow(high - low, (second!.high - second!.low) / 2)
+    }
+    assert.include(markdown, "Δ CE t=0.5")
+    assert.include(html, "<th>Δ CE t=0.5</th>")
+    // Rows that were measured by other draws have none.
+    const other = withLikelihood(fixtureRow({ name: "b" }), { lossAtRatio: [] })
+    assert.deepStrictEqual(makeGridReport([base, other], base, [], settings).comparisons[0]!.difference!.byRatio, [])
+  })
+
+  it("gives no interval where one document alone has a part", () => {
+    const { lossAtRatio } = row.runs[0].likelihood.content
+    const sparse = withLikelihood(row, {
+      lossAtRatio: lossAtRatio.map(band => ({
+        ...band,
+        documents: band.documents.map((part, d) => (d === 3 ? part : { sum: 0, weight: 0 }))
+      }))
+    })
+    const { cells } = (JSON.parse(gridJson(reportOf([sparse, sparse]))) as Json).rows[0]!
+    const { sum, weight } = lossAtRatio[0]!.documents[3]!
+    assert.deepStrictEqual(cells["lossAtRatio.0.1"], { value: sum / weight })
+  })
+
+  it("says which difference the design finds", () => {
+    const { detectable, standardError } = report.comparisons[0]!.difference!
+    assert.closeTo(detectable, (1.96 + 1.2816) * standardError, 1e-4 * standardError)
+    const text = detectable.toFixed(4)
+    for (const shown of [markdown, html])
+      assert.include(shown, `This design finds a true difference of ${text} nats per token with 90 %`)
+    assert.include(cellsOf(markdown, "row a"), text)
+    // Rows that are the same have no spread, and promise nothing.
+    const same = makeGridReport([base, fixtureRow({ name: "c" })], base, [], settings)
+    assert.notInclude(gridMarkdown(same), "This design finds")
   })
 })
 

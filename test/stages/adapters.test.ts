@@ -196,7 +196,7 @@ describe("a training of adapters over NF4", () => {
     assert.isBelow(adapted.bound!.nats, Math.log(tinyConfig.vocabSize) - 0.5)
     // The merge is dense in the base's f32. Its tied head has the mask's new row, too: one logit of 2,048 is another.
     assert.closeTo(merged.bound!.nats, adapted.bound!.nats, 1e-3)
-    assert.closeTo(merged.autoregressiveLoss, adapted.autoregressiveLoss, 1e-3)
+    assert.closeTo(merged.autoregressiveLoss.value, adapted.autoregressiveLoss.value, 1e-3)
     const config = json(ran, "merge", "config.json")
     assert.notProperty(config, "quantization_config")
     assert.strictEqual(config["mask_token_id"], tinyConfig.vocabSize - 1)

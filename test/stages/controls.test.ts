@@ -71,7 +71,7 @@ const run = (rows: { readonly [name: string]: Settings }, evaluated: ReadonlyArr
             .filter(([name]) => evaluated.includes(name))
             .map(([name, model]) => [
               `${name}-quality`,
-              evaluateLikelihood({ name, model, heldOut: sequences, draws: 2, ratios: [0.5] })
+              evaluateLikelihood({ name, model, heldOut: sequences, draws: 2 })
             ])
         )
       }

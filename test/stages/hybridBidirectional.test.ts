@@ -53,7 +53,7 @@ const run = (rows: { readonly [name: string]: Row }) => {
             save_format: "F32",
             ...settings
           } as Parameters<typeof train>[0])
-          return [name, evaluateLikelihood({ name, model, heldOut: sequences, draws: 2, ratios: [0.5] })]
+          return [name, evaluateLikelihood({ name, model, heldOut: sequences, draws: 2 })]
         })
       )
     }

@@ -64,7 +64,7 @@ const run = async (settings: Settings, measuredAs = settings.method ?? "masked")
       } as Parameters<typeof train>[0])
       const measured = { method: measuredAs, model, heldOut: sequences, documents: 5 } as const
       return {
-        likelihood: evaluateLikelihood({ ...measured, ...(measuredAs === "ldlm" ? {} : { draws: 2, ratios: [0.5] }) }),
+        likelihood: evaluateLikelihood({ ...measured, teacher: base, ...(measuredAs === "ldlm" ? {} : { draws: 2 }) }),
         texts: evaluateTexts({
           ...measured,
           teacher: base,
@@ -162,8 +162,22 @@ describe("the stage train", () => {
     assert.notInclude([...made.sequences[0]!], model.tokenizer.maskId)
     assert.isAbove(made.flops, 0)
 
-    const { bound, documents, reconstruction } = likelihood(ran)
+    const { bound, documents, reconstruction, teacherDistance } = likelihood(ran)
     assert.strictEqual(bound === undefined, method === "ldlm")
+    // What decodes by masks reads them with the language model, which has a teacher.
+    assert.strictEqual(teacherDistance === undefined, method === "ldlm")
+    for (const { sum, weight } of teacherDistance?.documents ?? []) {
+      assert.isAbove(sum / weight, 0)
+      assert.isBelow(sum / weight, 2)
+    }
+    for (const { documents: parts, value } of reconstruction === undefined
+      ? []
+      : [reconstruction.loss, reconstruction.accuracy]) {
+      const [sum, weight] = (["sum", "weight"] as const).map(of => parts.reduce((total, part) => total + part[of], 0))
+      assert.lengthOf(parts, 5)
+      assert.closeTo(value, sum! / weight!, 1e-9)
+      assert.strictEqual(weight, reconstruction!.tokens)
+    }
     assert.lengthOf(documents, method === "ldlm" ? 0 : 5)
     assert.strictEqual(reconstruction === undefined, method === "vfm")
     const { generations } = Schema.decodeUnknownSync(Schema.fromJsonString(TextsResult))(

@@ -8,6 +8,7 @@ import { numericClass } from "../../src/engines/names.ts"
 import {
   BenchmarkResult,
   LikelihoodResult,
+  ReferencesResult,
   ReferenceTexts,
   type ScoredTexts,
   TaskResult,
@@ -19,6 +20,7 @@ import { benchmark } from "../../stages/benchmark.ts"
 import { downloadDocuments, downloadModel } from "../../stages/download.ts"
 import { evaluateEquations } from "../../stages/evaluate-equations.ts"
 import { evaluateLikelihood } from "../../stages/evaluate-likelihood.ts"
+import { evaluateReferences } from "../../stages/evaluate-references.ts"
 import { evaluateTexts } from "../../stages/evaluate-texts.ts"
 import { referenceTexts } from "../../stages/reference-texts.ts"
 import { type Ran, runPipeline, temporaryDirectory } from "../support/inProcess.ts"
@@ -60,7 +62,8 @@ const run = (
       const model = downloadModel({ source: `file:${join(directory.path, "tiny")}` })
       const heldOut = tokenizedTexts(corpus, 24)
       return {
-        likelihood: evaluateLikelihood({ model, heldOut, draws: 3, ratios: [0.5], sequencesPerDocument: "all" }),
+        likelihood: evaluateLikelihood({ model, heldOut, teacher: model, draws: 3, bands: 1 }),
+        references: evaluateReferences({ teacher: model, corpus: heldOut, heldOut }),
         texts: evaluateTexts({
           model,
           teacher: model,
@@ -71,7 +74,7 @@ const run = (
           newTokens: 8,
           steps: [2, 8, 16]
         }),
-        references: referenceTexts({
+        referenceTexts: referenceTexts({
           teacher: model,
           heldOut,
           corpus: heldOut,
@@ -114,7 +117,12 @@ describe("the stages that evaluate", () => {
     // An untrained model knows nothing of 2,048 tokens.
     assert.closeTo(bound.nats, Math.log(2048), 1.5)
     assert.isAbove(bound.standardError, 0)
-    assert.closeTo(measured.lossAtRatio["0.5"]!, Math.log(2048), 1.5)
+    // One band holds all draws, of the same passes.
+    assert.deepStrictEqual(
+      measured.lossAtRatio.map(({ from, ratio, to }) => [ratio, from, to]),
+      [[0.5, 0, 1]]
+    )
+    assert.closeTo(measured.lossAtRatio[0]!.value, bound.nats, 1e-9)
 
     // Documents become several sequences; together they are the bound.
     assert.strictEqual(measured.documents.length, 5)
@@ -132,6 +140,26 @@ describe("the stages that evaluate", () => {
     assert.isBelow(bytes, textBytes)
     assert.isAbove(bytes, 0.85 * textBytes)
     assert.closeTo(bytes, Math.round(bytes), 1e-6)
+
+    // The model is its own teacher: what is left is that it reads masks, and to the right.
+    const { teacherDistance } = measured
+    assert.isAbove(teacherDistance!.value, 0)
+    assert.isBelow(teacherDistance!.value, 2)
+    assert.strictEqual(ran.metric("evaluate-likelihood", "eval/teacher_distance"), teacherDistance!.value)
+    // Of the first sequence of each document about a half: of 23 tokens that may be masked.
+    for (const { weight } of teacherDistance!.documents) assert.closeTo(weight, 23 / 2, 4)
+
+    const [teacher, unigram] = decoded(ran, "evaluate-references", "references.json", ReferencesResult).references
+    assert.strictEqual(teacher!.model, "teacher")
+    assert.closeTo(teacher!.nats, measured.autoregressiveLoss.value, 1e-9)
+    for (const reference of [teacher!, unigram!]) {
+      const counts = (of: typeof measured.documents) => of.map(document => [document.tokens, document.bytes])
+      assert.deepStrictEqual(counts(reference.documents), counts(measured.documents))
+      assert.closeTo(reference.bitsPerByte * bytes * Math.LN2, reference.nats * bound.tokens, 1e-6)
+    }
+    // The documents are the corpus, of few words.
+    assert.isBelow(unigram!.nats, 3.5)
+    assert.isAbove(unigram!.nats, 1)
 
     const result = decoded(ran, "evaluate-texts", "texts.json", TextsResult)
     assert.deepStrictEqual(
@@ -183,7 +211,7 @@ describe("the stages that evaluate", () => {
     assert.include(sums, { task: "sums", problems: 2 })
     assert.deepInclude(sums.answers[0].sample, { prompt: "2 + 2 = ", answer: "4" })
     const again = await run("again")
-    for (const stage of ["evaluate-likelihood", "evaluate-texts", "evaluate-equations"])
+    for (const stage of ["evaluate-likelihood", "evaluate-references", "evaluate-texts", "evaluate-equations"])
       assert.deepStrictEqual(again.manifest(stage), ran.manifest(stage))
   })
 })

@@ -11,6 +11,7 @@ import type {
   TextsResult,
   Timing
 } from "../../src/evaluation/results.ts"
+import { type Mean, ratio } from "../../src/evaluation/parts.ts"
 import type { GridRow, Run } from "../../src/report/rows.ts"
 import * as Stage from "../../src/pipeline/Stage.ts"
 import { sha256 } from "../../src/pipeline/Digest.ts"
@@ -33,7 +34,7 @@ export const documentsWith = (shift: number, spread: number, seed = 1): Likeliho
   const own = normals(randomKey(seed, "own"), 50)
   return Array.from(hardness, (hard, i) => {
     const tokens = 100 + 37 * i
-    return { nats: tokens * (4 + 0.3 * hard + shift + spread * own[i]!), tokens }
+    return { nats: tokens * (4 + 0.3 * hard + shift + spread * own[i]!), tokens, bytes: 3 * tokens }
   })
 }
 
@@ -55,6 +56,11 @@ export const scoredTexts = (
     entropy: 3.5 + 0.05 * varied + (i % 2 === 0 ? 0.1 : -0.1)
   }))
 })
+
+const meanWith = (documents: LikelihoodResult["documents"], sumOf: (nats: number, tokens: number) => number): Mean => {
+  const parts = documents.map(({ nats, tokens }) => ({ sum: sumOf(nats, tokens), weight: tokens }))
+  return { value: ratio(parts), documents: parts }
+}
 
 const generation = (steps: number): Generation => ({
   steps,
@@ -78,11 +84,17 @@ export const likelihoodResult = (
       standardError: 0.01,
       tokens,
       estimator: "k-subset form, 16 draws",
-      bitsPerByte: nats / tokens / 2.4
+      bitsPerByte: nats / Math.LN2 / (3 * tokens)
     },
     documents,
-    lossAtRatio: { "0.1": 2.1, "0.5": 3.4, "0.9": 5.1 },
-    autoregressiveLoss: 4.4
+    lossAtRatio: [0.1, 0.5, 0.9].map(ratio => ({
+      ratio,
+      from: Math.max(0, ratio - 0.1),
+      to: ratio + 0.1,
+      ...meanWith(documents, nats => nats * (0.5 + ratio))
+    })),
+    teacherDistance: meanWith(documents, (_, tokens) => 0.3 * tokens + shift),
+    autoregressiveLoss: meanWith(documents, nats => 1.1 * nats)
   }
 }
 

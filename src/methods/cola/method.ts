@@ -6,7 +6,7 @@ import { colaReconstruction } from "./reconstruction.ts"
 import type { MaskDecoding } from "../../decoding/blocks.ts"
 import type { Decoding } from "../Method.ts"
 
-export { tokenLosses } from "../masked/method.ts"
+export { maskedReading } from "../masked/method.ts"
 
 export const latent = colaFormat
 

@@ -47,12 +47,12 @@ export const colaReconstruction = (
           const filled = Array.from({ length: rows }, (_, r) => some[r] ?? some[0]!)
           const windows = filled.map((text, sequence) => ({ sequence, start: 0, size: Math.min(length, text.length) }))
           const { losses, right } = yield* run({ ...windowArrays(filled, windows, { prompt: 0, length, pad }) })
-          const counts = Float32Array.from({ length: columns }, (_, i) => {
-            const row = Math.floor(i / (length - 1))
-            return row < some.length && (i % (length - 1)) + 1 < windows[row]!.size ? 1 : 0
-          })
-          results.push({ losses, right, counts })
+          const sequenceOf = (place: number): number | undefined => {
+            const row = Math.floor(place / (length - 1))
+            return row < some.length && (place % (length - 1)) + 1 < windows[row]!.size ? start + row : undefined
+          }
+          results.push({ losses, right, sequenceOf })
         }
-        return total(results)
+        return total(results, sequences.length)
       })
   })

@@ -50,11 +50,12 @@ export const ldlmReconstruction = (
           const filled = Array.from({ length: rows }, (_, r) => some[r] ?? some[0]!)
           const arrays = windowArrays(sequences, filled, { prompt, length, pad })
           const { losses, right } = yield* run({ ...arrays, statistics: Float32Array.from(statistics) })
-          const counts = Float32Array.from({ length: rows * length }, (_, i) =>
-            Math.floor(i / length) < some.length && i % length < filled[Math.floor(i / length)]!.size ? 1 : 0
-          )
-          results.push({ losses, right, counts })
+          const sequenceOf = (place: number): number | undefined => {
+            const window = some[Math.floor(place / length)]
+            return window !== undefined && place % length < window.size ? window.sequence : undefined
+          }
+          results.push({ losses, right, sequenceOf })
         }
-        return total(results)
+        return total(results, sequences.length)
       })
   })

@@ -3,7 +3,7 @@ import { Effect } from "effect"
 import { allSequences } from "../../artifacts/sequences.ts"
 import { tokenizerFiles } from "../../artifacts/tokenizer.ts"
 import { likelihoodBound } from "../../evaluation/likelihood.ts"
-import type { TokenLosses } from "../../sessions/tokenLosses.ts"
+import type { MaskedLosses } from "../../sessions/maskedLosses.ts"
 import { evenly } from "../../evaluation/selection.ts"
 import { fillMaskRow, maskRow } from "./masks/maskRow.ts"
 import type { Engine } from "../../engines/Engine.ts"
@@ -137,10 +137,10 @@ export const attempt = <A>(at: string, run: () => A): Effect.Effect<A, StageErro
 /** What a training says of held-out text: the likelihood bound by a model's losses of masked tokens. The same masks in every evaluation. */
 export const heldOutBound = (
   { heldOut, length, mask, tokenizer }: Base,
-  losses: TokenLosses,
+  losses: MaskedLosses,
   { draws, rows }: { readonly draws: number; readonly rows: number }
 ) =>
   Effect.map(
-    likelihoodBound({ losses, rows, length, pad: tokenizer.padId, mask, seed: 0 }, heldOut, draws),
+    likelihoodBound({ losses, rows, length, pad: tokenizer.padId, mask, seed: 0, draws }, heldOut),
     ({ nats }) => ({ nll_bound: nats, perplexity: Math.exp(nats) })
   )

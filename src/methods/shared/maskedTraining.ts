@@ -6,7 +6,7 @@ import { countLabelled } from "./masks/corruptedRows.ts"
 import { shuffledStates } from "./alignment/shuffledStates.ts"
 import { readTrajectories } from "./trajectories/trajectories.ts"
 import { type Trajectory, trajectoryMasking } from "./trajectories/trajectory.ts"
-import { makeTokenLosses } from "../../sessions/tokenLosses.ts"
+import { makeMaskedLosses } from "../../sessions/maskedLosses.ts"
 import type { ModelConfig } from "../../models/config.ts"
 import { asStageError, permanent, type StageError } from "../../pipeline/StageError.ts"
 import { vocabularyDigest } from "../../tokens/vocabulary.ts"
@@ -71,7 +71,7 @@ export const maskedTraining = Effect.fn("train masked diffusion")(function* (
       return step => countLabelled(epochs.rows(step), step, data, settings.trajectoryComplementary)
     },
     evaluation: (engine, trained, rows) =>
-      Effect.map(makeTokenLosses(engine, config, trained, { rows, length, causal: false }), losses =>
+      Effect.map(makeMaskedLosses(engine, config, trained, { rows, length }), losses =>
         heldOutBound(base, losses, { draws: settings.evalDraws, rows })
       ),
     observers: ({ engine, epochs, steps }) =>

@@ -3,9 +3,8 @@ import { Effect, type Scope } from "effect"
 import type { Engine, EngineError } from "../../engines/Engine.ts"
 import type { LoadedModel } from "../../models/artifact.ts"
 import { countElements } from "../../models/parameters.ts"
-import { vfm, type VfmArchitecture, vfmSpecs } from "./networks.ts"
-import { zeros } from "../../tensor/composites.ts"
-import { input } from "../../tensor/ops.ts"
+import { type VfmArchitecture, vfmSpecs } from "./networks.ts"
+import { withNoise } from "./reading.ts"
 import { normals, randomKey } from "../../tensor/random.ts"
 import type { MaskDecoding } from "../../decoding/blocks.ts"
 import type { CanvasShape } from "../../decoding/canvas.ts"
@@ -29,18 +28,7 @@ const withAdapter = (
   let seed = 0
   return {
     extension: {
-      trace: (parameter, { segmentIds, positions }) => {
-        const networks = vfm(architecture, config, parameter)
-        const observed = input("observed", "f32", [rows, length])
-        return {
-          embedded: embeddings => {
-            const gaussian = networks.adapter(embeddings, { observed, segmentIds, positions })
-            const noise = input("noise", "f32", [rows, length, d])
-            const z = networks.draw(gaussian, { noise, pure: zeros("f32", [rows, length]) })
-            return networks.inputs(embeddings, observed, z)
-          }
-        }
-      },
+      trace: withNoise(config, architecture, { rows, length }),
       data: (ids, texts) => {
         const noise = new Float32Array(rows * length * d)
         for (const [r, { number, pass }] of texts.entries())

@@ -2,7 +2,8 @@
 import { Effect } from "effect"
 import { randomMasking } from "../shared/masks/corruption.ts"
 import { countLabelled } from "../shared/masks/corruptedRows.ts"
-import { vfmTokenLosses } from "./tokenLosses.ts"
+import { makeMaskedLosses } from "../../sessions/maskedLosses.ts"
+import { vfmReading } from "./reading.ts"
 import { vfmFormat, vfmSpecs } from "./networks.ts"
 import { untrained } from "../../models/parameters.ts"
 import type { ModelTraining } from "../../training/model.ts"
@@ -42,8 +43,13 @@ export const training: Training<SettingsOf<"vfm">>["training"] = Effect.fn("trai
       step =>
         countLabelled(epochs.rows(step), step, data),
     evaluation: (engine, trained, rows) =>
-      Effect.map(vfmTokenLosses(engine, config, trained, vfm, { rows, length, mask, seed: 0 }), losses =>
-        heldOutBound(base, losses, { draws: settings.evalDraws, rows })
+      Effect.map(
+        makeMaskedLosses(engine, config, trained, {
+          rows,
+          length,
+          ...vfmReading(config, vfm, { rows, length, mask, seed: 0 })
+        }),
+        losses => heldOutBound(base, losses, { draws: settings.evalDraws, rows })
       )
   } satisfies ModelTraining
 })

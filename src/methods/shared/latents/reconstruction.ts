@@ -10,6 +10,8 @@ export interface Reconstruction {
   /** Share of tokens of which the likeliest is the right one. */
   readonly accuracy: number
   readonly tokens: number
+  /** Of each sequence: nats, tokens that come back, and tokens. */
+  readonly sequences: ReadonlyArray<{ readonly nats: number; readonly right: number; readonly tokens: number }>
 }
 
 /** Cross-entropy of each row of hidden states, and 1 where the likeliest token is the target. */
@@ -21,23 +23,27 @@ export const judged = (hidden: Tensor, head: Tensor, targets: Tensor, bias?: Ten
   return { losses: losses!, right: right! }
 }
 
-/** Sums over the places that count. */
+/** Sums over the places that count: those of a sequence, by its number. */
 export const total = (
   results: ReadonlyArray<{
     readonly losses: Float32Array
     readonly right: Float32Array
-    readonly counts: ArrayLike<number>
-  }>
+    readonly sequenceOf: (place: number) => number | undefined
+  }>,
+  sequences: number
 ): Reconstruction => {
-  let [loss, right, tokens] = [0, 0, 0]
-  for (const each of results)
-    for (let i = 0; i < each.losses.length; i++) {
-      if (each.counts[i] !== 1) continue
-      loss += each.losses[i]!
-      right += each.right[i]!
-      tokens++
+  const each = Array.from({ length: sequences }, () => ({ nats: 0, right: 0, tokens: 0 }))
+  for (const { losses, right, sequenceOf } of results)
+    for (const [place, loss] of losses.entries()) {
+      const own = each[sequenceOf(place) ?? -1]
+      if (own === undefined) continue
+      own.nats += loss
+      own.right += right[place]!
+      own.tokens++
     }
-  return { loss: loss / tokens, accuracy: right / tokens, tokens }
+  const sum = (of: keyof (typeof each)[number]) => each.reduce((all, sequence) => all + sequence[of], 0)
+  const tokens = sum("tokens")
+  return { loss: sum("nats") / tokens, accuracy: sum("right") / tokens, tokens, sequences: each }
 }
 
 export interface ReconstructionShape {
