@@ -1,14 +1,12 @@
 /** The tasks that a profile may name in `data.tasks`, and the stages that ask them. */
 import type { TaskStage } from "../stages/evaluate/asking.ts"
 import { evaluateEquations } from "../stages/evaluate-equations.ts"
-import {
-  evaluateChain,
-  evaluateFill,
-  evaluateOrder,
-  evaluateSolve,
-  evaluateSort,
-  evaluateSudoku
-} from "../stages/evaluate-problems.ts"
+import { evaluateChain } from "../stages/evaluate-chain.ts"
+import { evaluateFill } from "../stages/evaluate-fill.ts"
+import { evaluateOrder } from "../stages/evaluate-order.ts"
+import { evaluateSolve } from "../stages/evaluate-solve.ts"
+import { evaluateSort } from "../stages/evaluate-sort.ts"
+import { evaluateSudoku } from "../stages/evaluate-sudoku.ts"
 
 export const tasks: { readonly [name: string]: TaskStage } = {
   equations: evaluateEquations,

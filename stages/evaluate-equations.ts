@@ -32,8 +32,4 @@ export const equations: Task<typeof Problem.Type> = {
   answerTokens: 96
 }
 
-export const evaluateEquations = Stage.make("evaluate-equations", {
-  ...asking(equations),
-  // Rows of a grid are measured side by side.
-  resources: { cpus: 1, memoryMiB: 2048 }
-})
+export const evaluateEquations = Stage.make("evaluate-equations", asking(equations))

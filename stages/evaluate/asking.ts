@@ -99,6 +99,8 @@ export const asking = <P>(task: Task<P>) => {
     outputs,
     methods: { ...decodingMethods, dispatch: [...decodingMethods.dispatch, "./evaluate/asking.ts"] as const },
     engine: true,
+    // Rows of a grid are measured side by side.
+    resources: { cpus: 1, memoryMiB: 2048 },
     run: Effect.fn("asking")(
       function* (context: StageContext<typeof inputs, (typeof parameters)["Type"], typeof outputs>) {
         const { engine: numericClass, metric, slots } = context

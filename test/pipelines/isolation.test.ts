@@ -206,14 +206,24 @@ describe("the code of a measurement", () => {
   const everyRow = rows.map(({ name }) => name)
   it.each([
     ["evaluate-likelihood", ["stages/evaluate-likelihood.ts", "src/evaluation/bytes.ts"]],
-    ["evaluate-texts", ["stages/evaluate-texts.ts"]]
+    ["evaluate-texts", ["stages/evaluate-texts.ts", "src/evaluation/ngram.ts", "src/evaluation/diversity.ts"]],
+    ["evaluate-sudoku", ["src/evaluation/tasks/sudoku.ts"]]
   ] as const)("%s changes it alone, in all rows: a bound, a judge, a task", async (stage, files) => {
     const reached: Reached = files.map(file => [file, [stage]])
-    // What the rows are compared with is measured once, by bytes and an n-gram model as well.
-    const shared = files.filter(file => /\/(bytes|ngram)\.ts$/.test(file))
+    // What the rows are read beside is measured once, by the same: bytes, an n-gram model, a task.
+    const beside = {
+      "evaluate-references": /\/(bytes|ngram)\.ts$/,
+      "reference-texts": /\/(ngram|diversity)\.ts$/,
+      // One stage asks the teacher all tasks.
+      ...Object.fromEntries(tasks.map(stage => [stage.replace("evaluate-", "examine/teacher-"), /\/tasks\//]))
+    }
+    const shared = Object.entries(beside).flatMap(([label, measures]) => {
+      const own = files.filter(file => measures.test(file))
+      return own.length === 0 ? [] : [[label, own] as const]
+    })
     assert.deepStrictEqual(await changedBy(edited(reached)), {
       ...changesOf(reached, everyRow),
-      ...(shared.length === 0 ? {} : { "evaluate-references": shared })
+      ...Object.fromEntries(shared)
     })
   })
 
@@ -309,7 +319,7 @@ describe("the settings of a method", () => {
   const common = ["shared", "seed_offset"]
   const masked = [...common, "masked", "trajectory_progressive_block_sizes.0"]
   const fields: { readonly [row: string]: ReadonlyArray<string> } = {
-    ...Object.fromEntries(maskedRows.map(row => [row, masked])),
+    ...Object.fromEntries([...maskedRows, "own_trajectories-teacher"].map(row => [row, masked])),
     // Its file says what the blocks are.
     with_trajectory: [...common, "masked"],
     cola: [...masked, "cola", "cola_condition_dropout"],
@@ -345,7 +355,8 @@ describe("the settings of a method", () => {
       const before = actions[n]!
       assert.strictEqual(label, before.label)
       const [stage, row] = label.split("/") as [string, string | undefined]
-      const reveals = measured.includes(stage) && stage !== "evaluate-likelihood" && row !== "ldlm"
+      const reveals =
+        measured.includes(stage) && stage !== "evaluate-likelihood" && !tasks.includes(stage) && row !== "ldlm"
       assert.sameMembers(
         [...differing(JSON.parse(before.parameters) as object, JSON.parse(parameters) as object)],
         stage === "train" ? [...fields[row!]!] : reveals ? ["decoding.alg"] : [],

@@ -1,7 +1,7 @@
 /** Operating points of a task, as its stage is asked for them: what goes together, and what is refused by name. */
 import { Schema } from "effect"
 import { assert, describe, it } from "vitest"
-import { evaluateSort } from "../../stages/evaluate-problems.ts"
+import { evaluateSort } from "../../stages/evaluate-sort.ts"
 
 const settingsOf = (fields: object) => Schema.decodeUnknownSync(evaluateSort.parameters)({ ...fields })
 const surest = { decoding: { alg: "maskgit_plus" } }

@@ -18,7 +18,7 @@ export const sums: Task<typeof Problem.Type> = {
   answerTokens: 4
 }
 
-// In `stages/` this is `{ ...asking(sums), resources }`: the modules of methods are named from there. Without them the key covers all methods.
+// In `stages/` this is `asking(sums)`: the modules of methods are named from there. Without them the key covers all methods.
 const { methods: _methods, ...options } = asking(sums)
 
-export const evaluateSums = Stage.make("evaluate-sums", { ...options, resources: { cpus: 1, memoryMiB: 2048 } })
+export const evaluateSums = Stage.make("evaluate-sums", options)
