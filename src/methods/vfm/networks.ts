@@ -55,7 +55,8 @@ const adapterLayer = (width: number) =>
 /** Parameters: 12 d^2 a layer, d^2 for each of mean, deviation and input map, and d a position. */
 export const vfmSpecs = (
   { adapterLayers, maxSeqLen, noiseInput }: VfmArchitecture,
-  { hiddenSize: d }: ModelConfig
+  { hiddenSize: d }: ModelConfig,
+  startScale = 1
 ): ReadonlyArray<ParameterSpec> =>
   under(vfmPrefix, [
     table("positions", maxSeqLen, d),
@@ -64,7 +65,7 @@ export const vfmSpecs = (
     ...linearSpecs("mu_head", { from: d, to: d }),
     ...linearSpecs("log_sigma_head", { from: d, to: d }),
     ...(noiseInput === "added"
-      ? linearSpecs("input_proj", { from: d, to: d, initial: { normal: 0.02 } })
+      ? linearSpecs("input_proj", { from: d, to: d, initial: { normal: startScale * d ** -0.5 } })
       : [...normSpecs("input_norm", d), ...linearSpecs("input_proj", { from: d, to: d, initial: "zeros" })])
   ])
 

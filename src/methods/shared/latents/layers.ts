@@ -3,6 +3,7 @@ import { gelu, layerNorm } from "../../../tensor/composites.ts"
 import { add, broadcastTo, concat, constant, matmul, reshape, sliceAxis } from "../../../tensor/ops.ts"
 import type { Shape, Tensor } from "../../../tensor/Tensor.ts"
 import { attend, type AttentionMask, scoreMask } from "../../../models/layers/attention.ts"
+import type { AttentionStart } from "./alignedStart.ts"
 import type { Initial, ParameterSpec } from "../../../models/parameters.ts"
 
 /** The tensor of a parameter, by its name. */
@@ -64,14 +65,23 @@ export interface AttentionShape {
   readonly width: number
   /** Whether the projections to queries, keys and values have biases; the one back always does. */
   readonly projectionBias: boolean
-  /** Of the projection back. */
-  readonly initial?: Initial
+  /** By default all is drawn. */
+  readonly start?: Partial<AttentionStart>
 }
 
 /** `qkv` holds the projections to queries, keys and values one below the other. */
-export const attentionSpecs = ({ initial, projectionBias, width }: AttentionShape): ReadonlyArray<ParameterSpec> => [
-  ...linearSpecs("qkv", { from: width, to: 3 * width, bias: projectionBias }),
-  ...linearSpecs("out", { from: width, to: width, ...(initial === undefined ? {} : { initial }) })
+export const attentionSpecs = ({
+  projectionBias,
+  start: { back, read } = {},
+  width
+}: AttentionShape): ReadonlyArray<ParameterSpec> => [
+  ...linearSpecs("qkv", {
+    from: width,
+    to: 3 * width,
+    bias: projectionBias,
+    ...(read === undefined ? {} : { initial: read })
+  }),
+  ...linearSpecs("out", { from: width, to: width, ...(back === undefined ? {} : { initial: back }) })
 ]
 
 export interface AttentionOptions {
@@ -111,6 +121,8 @@ export interface LayerShape {
   readonly selfAttention: boolean
   readonly crossAttention: boolean
   readonly projectionBias: boolean
+  /** What cross-attention begins as. By default all is drawn. */
+  readonly crossStart?: AttentionStart
 }
 
 /** The inner width of a layer's perceptron, in widths. */
@@ -118,14 +130,15 @@ const expansion = 4
 
 /** Parameters of a pre-norm layer: 4 d^2 for each attention, 8 d^2 for the perceptron, and vectors. */
 export const layerSpecs = (shape: LayerShape): ReadonlyArray<ParameterSpec> => {
-  const { crossAttention, selfAttention, width } = shape
+  const { crossAttention, crossStart, projectionBias, selfAttention, width } = shape
+  const attending = { width, projectionBias }
   const part = (name: string, specs: ReadonlyArray<ParameterSpec>) => [
     ...normSpecs(`${name}.norm`, width),
     ...under(name, specs)
   ]
   return [
-    ...(selfAttention ? part("self_attention", attentionSpecs(shape)) : []),
-    ...(crossAttention ? part("cross_attention", attentionSpecs(shape)) : []),
+    ...(selfAttention ? part("self_attention", attentionSpecs(attending)) : []),
+    ...(crossAttention ? part("cross_attention", attentionSpecs({ ...attending, ...(crossStart === undefined ? {} : { start: crossStart }) })) : []),
     ...part("mlp", [
       ...linearSpecs("up", { from: width, to: expansion * width }),
       ...linearSpecs("down", { from: expansion * width, to: width })

@@ -3,6 +3,7 @@ import { add, broadcastTo, gather, reshape, sliceAxis } from "../../../tensor/op
 import type { Tensor } from "../../../tensor/Tensor.ts"
 import { scoreMask } from "../../../models/layers/attention.ts"
 import type { ParameterSpec } from "../../../models/parameters.ts"
+import { alignedQueries, lookUp } from "./alignedStart.ts"
 import { layer, layerSpecs, linear, linearSpecs, placeTable, table, under, type Weights, within } from "./layers.ts"
 
 export interface PerceiverShape {
@@ -18,16 +19,33 @@ export interface PerceiverShape {
   readonly positions?: number | undefined
 }
 
+/** How it begins: all drawn; or its vectors as the positions that they stand for, as latents of a text or as a text of latents. */
+export type PerceiverStart = "random" | { readonly vectorsAre: "latents" | "positions" }
+
 const layerShape = (width: number) =>
   ({ width, selfAttention: true, crossAttention: true, projectionBias: false }) as const
 
-export const perceiverSpecs = (shape: PerceiverShape): ReadonlyArray<ParameterSpec> => {
-  const { contextWidth, depth, latents, positions, width } = shape
+/** Throws RangeError for a start by positions where there are none. */
+export const perceiverSpecs = (
+  shape: PerceiverShape,
+  start: PerceiverStart = "random"
+): ReadonlyArray<ParameterSpec> => {
+  const { contextWidth, depth, heads, latents, positions, width } = shape
+  const places = () => {
+    if (start === "random") return undefined
+    if (positions === undefined) throw new RangeError("an aligned start needs learned positions")
+    const counts =
+      start.vectorsAre === "latents" ? { latents, positions } : { latents: positions, positions: latents }
+    return { ...counts, queries: start.vectorsAre, heads, width }
+  }
+  const aligned = places()
   return [
-    table("latents", latents, width),
+    aligned === undefined
+      ? table("latents", latents, width)
+      : alignedQueries("latents", { ...aligned, of: "positions" }),
     ...(positions === undefined ? [] : [placeTable("positions", positions, width)]),
     ...(contextWidth === width ? [] : linearSpecs("context", { from: contextWidth, to: width })),
-    ...Array.from({ length: depth }, (_, i) => under(`layers.${i}`, layerSpecs(layerShape(width)))).flat()
+    ...Array.from({ length: depth }, (_, i) => under(`layers.${i}`, layerSpecs({ ...layerShape(width), ...(aligned === undefined ? {} : { crossStart: lookUp(aligned) }) }))).flat()
   ]
 }
 
