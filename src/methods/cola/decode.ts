@@ -107,7 +107,8 @@ const withLatents = (
           const decoder = cola(architecture, config, weight, length)
           const drawn = input("latents", "f32", [rows, latents, width])
           return {
-            final: ({ hiddenStates: all }) => finalNorm(config).make(weight)(decoder.decode(all.at(-1)!, drawn, positions))
+            final: ({ hiddenStates: all }) =>
+              finalNorm(config).make(weight)(decoder.decode(all.at(-1)!, drawn, positions))
           }
         },
         data: () => ({ latents: z })

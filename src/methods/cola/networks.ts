@@ -10,13 +10,13 @@ import { Count, PositiveInt, setting } from "../../config/setting.ts"
 import { snakeKeys } from "../../config/snakeKeys.ts"
 import { bounded, type Gaussian } from "../shared/latents/gaussian.ts"
 import { layerNorm, mean, square } from "../../tensor/composites.ts"
-import { add, broadcastTo, concat, gather, mul, sqrt } from "../../tensor/ops.ts"
+import { add, broadcastTo, concat, gather, mul, reshape, sqrt } from "../../tensor/ops.ts"
 import type { Tensor } from "../../tensor/Tensor.ts"
 import type { ModelConfig } from "../../models/config.ts"
 import type { ParameterSpec } from "../../models/parameters.ts"
 import { blockCausal, type BlockCausalShape, blockCausalSpecs } from "./blockCausal.ts"
 import type { Prompt } from "../shared/latents/diffusionHead.ts"
-import { alignedQueries, firstOf, identities, lookUp, type LatentStart } from "../shared/latents/alignedStart.ts"
+import { alignedPlaces, firstOf, identity, partsOfLatents, type LatentStart } from "../shared/latents/alignedStart.ts"
 import { latentFormat } from "../shared/latents/latentFormat.ts"
 import {
   layer,
@@ -143,6 +143,7 @@ export const colaSpecs = (
   const shape = colaShape(architecture, config, 0)
   const { d, diffusion, global, latents, local, width } = shape
   const places = decoderPlaces(architecture, shape)
+  const crossStart = partsOfLatents(places)
   const { colaDecoderLayers, colaMaxLength, colaPositions, colaVae } = architecture
   const logSigma = Math.log(colaStartSigma)
   return under(colaPrefix, [
@@ -158,7 +159,7 @@ export const colaSpecs = (
           ...linearSpecs("encoder.mu_head", {
             from: width,
             to: width,
-            ...(start === "random" ? {} : { initial: identities(width, [1]) })
+            ...(start === "random" ? {} : { initial: identity(width) })
           }),
           { name: "encoder.log_sigma_head.weight", shape: [width, width], initial: "zeros" } as const,
           {
@@ -170,7 +171,7 @@ export const colaSpecs = (
             ? under("decoder", [
                 start === "random"
                   ? placeTable("positions", colaMaxLength, width)
-                  : alignedQueries("positions", { ...places, of: "latent_positions", ahead: 1 }),
+                  : alignedPlaces("positions", { ...places, of: "latent_positions", ahead: 1 }),
                 placeTable("latent_positions", latents, width)
               ])
             : []),
@@ -180,7 +181,7 @@ export const colaSpecs = (
               `decoder.layers.${i}`,
               layerSpecs({
                 ...decoderLayer(width),
-                ...(start === "random" ? {} : { crossStart: lookUp(places) })
+                ...(start === "random" || crossStart === undefined ? {} : { crossStart })
               })
             )
           ).flat(),
@@ -215,14 +216,19 @@ export const cola = (architecture: ColaArchitecture, config: ModelConfig, weight
     /** The student's last states [B, L, d], before its norm, at positions i32 [B, L], with what latents [B, n, width] tell them. Begins as the identity. */
     decode: (states: Tensor, latents: Tensor, at: Tensor): Tensor => {
       const decoder = within(own, "decoder")
-      const placed = architecture.colaPositions ? add(latents, decoder("latent_positions")) : latents
+      const places = architecture.colaPositions
+        ? {
+            queries: gather(decoder("positions"), at),
+            keys: reshape(decoder("latent_positions"), [1, shape.latents, width])
+          }
+        : undefined
       let x = linear(decoder, "input", layerNorm(states))
-      if (architecture.colaPositions) x = add(x, gather(decoder("positions"), at))
       for (let i = 0; i < architecture.colaDecoderLayers; i++)
         x = layer(within(decoder, `layers.${i}`), x, {
           heads: architecture.colaHeads,
           shape: decoderLayer(width),
-          context: placed
+          context: latents,
+          places
         })
       // In units of their own size: of a language model's last states it may be anything, and what is added would otherwise have to grow to it first.
       const size = sqrt(mean(square(states), -1, { keepDims: true }))

@@ -12,7 +12,15 @@ import { warmUpGamma } from "./warmUp.ts"
 import type { ModelConfig } from "../../models/config.ts"
 import { cleanStates, rowInputs } from "../shared/latents/cleanStates.ts"
 import { ldlm, ldlmShape } from "./networks.ts"
-import { faded, merged, mergedStatistics, normalised, type Scales, type Statistics, statisticsOf } from "./statistics.ts"
+import {
+  faded,
+  merged,
+  mergedStatistics,
+  normalised,
+  type Scales,
+  type Statistics,
+  statisticsOf
+} from "./statistics.ts"
 import { chunkedCrossEntropy } from "../../models/decoder.ts"
 import { mean, square, zeros } from "../../tensor/composites.ts"
 import {
@@ -171,13 +179,10 @@ export const ldlmObjective = (config: ModelConfig, settings: LdlmSettings, data:
         const of = (name: string) =>
           observations.map(({ [name]: found }): Statistics => [found![0]!, found![1]!, found![2]!])
         const due = (step + 1) % settings.adaptiveRefresh === 0
-        return stateOf(
-          due ? refreshed(bins) : bins,
-          {
-            states: mergedStatistics([before.states, ...of("stateStatistics")]),
-            latents: mergedStatistics([faded(before.latents, latentsDecay), ...of("latentStatistics")])
-          }
-        )
+        return stateOf(due ? refreshed(bins) : bins, {
+          states: mergedStatistics([before.states, ...of("stateStatistics")]),
+          latents: mergedStatistics([faded(before.latents, latentsDecay), ...of("latentStatistics")])
+        })
       }
     },
     microBatches: (step, state) =>
@@ -226,7 +231,10 @@ export const ldlmObjective = (config: ModelConfig, settings: LdlmSettings, data:
               signal: Float32Array.from(shares, Math.sqrt),
               spread: Float32Array.from(shares, share => Math.sqrt(1 - share)),
               noise: noise("ldlm noise", 1),
-              decoderNoise: noise("ldlm decoder noise", settings.decoderNoiseStd * ramp(step, settings.decoderNoiseWarmupSteps)),
+              decoderNoise: noise(
+                "ldlm decoder noise",
+                settings.decoderNoiseStd * ramp(step, settings.decoderNoiseWarmupSteps)
+              ),
               gamma: Float32Array.of(warmUpGamma(step, settings.warmupSteps, settings.warmupGammaMin)),
               selfCondition: flags("ldlm self-conditioning", settings.selfConditionProb),
               promptSeen: flags("ldlm prompt", 1 - settings.promptDropout)

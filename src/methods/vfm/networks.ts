@@ -55,8 +55,7 @@ const adapterLayer = (width: number) =>
 /** Parameters: 12 d^2 a layer, d^2 for each of mean, deviation and input map, and d a position. */
 export const vfmSpecs = (
   { adapterLayers, maxSeqLen, noiseInput }: VfmArchitecture,
-  { hiddenSize: d }: ModelConfig,
-  startScale = 1
+  { hiddenSize: d }: ModelConfig
 ): ReadonlyArray<ParameterSpec> =>
   under(vfmPrefix, [
     table("positions", maxSeqLen, d),
@@ -65,7 +64,7 @@ export const vfmSpecs = (
     ...linearSpecs("mu_head", { from: d, to: d }),
     ...linearSpecs("log_sigma_head", { from: d, to: d }),
     ...(noiseInput === "added"
-      ? linearSpecs("input_proj", { from: d, to: d, initial: { normal: startScale * d ** -0.5 } })
+      ? linearSpecs("input_proj", { from: d, to: d, initial: { normal: 0.02 } })
       : [...normSpecs("input_norm", d), ...linearSpecs("input_proj", { from: d, to: d, initial: "zeros" })])
   ])
 

@@ -16,8 +16,6 @@ export const VfmSettings = Schema.Struct({
   sigma: setting(Positive, 1),
   /** Share of the documents whose noise is the adapter's; of the others it is pure */
   alpha: setting(Share, 0.5),
-  /** Standard deviation of what the noise adds to the embedding of a mask in the first step; about that of the embeddings or less, for more hides the mask */
-  startScale: setting(Positive, 0.02),
   /** The language model is not trained */
   freezeBase: setting(Schema.Boolean, true),
   /** Dropout in the adapter */

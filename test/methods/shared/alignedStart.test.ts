@@ -5,9 +5,9 @@ import { evaluateTensors } from "../../../src/engines/reference/evaluate.ts"
 import { cola, ColaArchitecture, colaSpecs } from "../../../src/methods/cola/networks.ts"
 import { ldlm, LdlmArchitecture, ldlmSpecs } from "../../../src/methods/ldlm/networks.ts"
 import {
-  alignedQueries,
+  alignedPlaces,
   type LatentStart,
-  lookUp,
+  partsOfLatents,
   type Places,
   standsFor
 } from "../../../src/methods/shared/latents/alignedStart.ts"
@@ -51,13 +51,14 @@ describe("who stands for what", () => {
   })
 })
 
-describe("aligned queries", () => {
+describe("places of queries", () => {
   const places = { latents: 3, heads: 2, positions: 12 }
   const width = 4
-  const tokenOf = "ahead"
+  /** 2 ln keys, over the root of a head's size. */
+  const gain = (keys: number): number => (2 * Math.log(keys)) / Math.sqrt(2)
 
-  it("of latents are the sums of the positions' vectors that each head stands for, with their deviation", () => {
-    const spec = alignedQueries("x.latents", { ...places, queries: "latents", of: "positions", width })
+  it("of latents are the sums of the positions' vectors that each head stands for, for a score of twice the logarithm of their number", () => {
+    const spec = alignedPlaces("x.places", { ...places, queries: "latents", of: "positions", width })
     const [vectors, queries] = [
       normals(randomKey(seed, "initial value of x.positions"), 12 * width),
       initialValues(spec, seed)
@@ -67,15 +68,15 @@ describe("aligned queries", () => {
         // Two positions for each of two heads, of two elements each.
         const first = latent * 4 + (i < 2 ? 0 : 2)
         const sum = vectors[first * width + i]! + vectors[(first + 1) * width + i]!
-        expect(queries[latent * width + i]).toBeCloseTo(sum / Math.SQRT2, 6)
+        expect(queries[latent * width + i]).toBeCloseTo((gain(12) * sum) / Math.SQRT2, 5)
       }
   })
 
-  it(`of positions are the vector of the latent's head that stands for the token ${tokenOf}, and 0 in its other heads`, () => {
-    const given = { ...places, queries: "positions", of: "latents", unplaced: 5, ahead: 1, width } as const
-    const spec = alignedQueries("x.positions", given)
+  it("of positions are the vector of the latent's head that stands for the token ahead, and 0 in its other heads", () => {
+    const given = { ...places, queries: "positions", of: "latent_positions", unplaced: 5, ahead: 1, width } as const
+    const spec = alignedPlaces("x.positions", given)
     const [vectors, queries] = [
-      normals(randomKey(seed, "initial value of x.latents"), 8 * width),
+      normals(randomKey(seed, "initial value of x.latent_positions"), 8 * width),
       initialValues(spec, seed)
     ]
     expect(spec.shape).toEqual([12, width])
@@ -83,41 +84,33 @@ describe("aligned queries", () => {
       for (let i = 0; i < width; i++) {
         const token = position + 1
         const [latent, head] = [Math.floor(token / 4), Math.floor((token % 4) / 2)]
-        const found = token < 12 && Math.floor(i / 2) === head ? vectors[(5 + latent) * width + i]! : 0
-        expect(queries[position * width + i]).toBeCloseTo(found, 6)
+        const found = token < 12 && Math.floor(i / 2) === head ? gain(8) * vectors[(5 + latent) * width + i]! : 0
+        expect(queries[position * width + i]).toBeCloseTo(found, 5)
       }
   })
+})
 
-  it("meet their keys with a score of twice the logarithm of the keys' number", () => {
-    const [width, heads] = [8, 2]
-    const of = (initial: Initial, rows: number) => initialValues({ name: "a.weight", shape: [rows, 8], initial }, seed)
-    for (const queries of ["latents", "positions"] as const)
-      for (const positions of [5, 50]) {
-        const { read } = lookUp({ width, heads, latents: 5, positions, unplaced: 20, queries })
-        const values = of(read, 24)
-        // A head's part of a vector of deviation 1 against itself: size of the head times the gain, over the root of that size.
-        const keys = queries === "latents" ? positions : 25
-        expect((4 * values[0]! * values[8 * 8]!) / Math.sqrt(4)).toBeCloseTo(Math.max(2, 2 * Math.log(keys)), 5)
-      }
-    // As many latents as positions: values are those of a random start.
-    const drawn = of({ normal: 24 ** -0.5 }, 24)
-    const plain = lookUp({ width, heads, latents: 5, positions: 5, queries: "latents" })
-    expect(of(plain.read, 24).subarray(128)).toEqual(drawn.subarray(128))
-    expect(plain.back).toBeUndefined()
-  })
+describe("latents for several positions", () => {
+  const places = { width: 8, heads: 2, latents: 5, positions: 10 }
+  const of = (initial: Initial, rows: number) => initialValues({ name: "a.weight", shape: [rows, 8], initial }, seed)
+  const drawn = of({ normal: 24 ** -0.5 }, 24)
+  const identity = Float32Array.from({ length: 64 }, (_, i) => (i % 9 === 0 ? 1 : 0))
 
-  it("of latents for several positions go into a part for each head and out again as they are, by maps that all heads share", () => {
-    const places = { width: 8, heads: 2, latents: 5, positions: 10 }
-    const of = (initial: Initial, rows: number) => initialValues({ name: "a.weight", shape: [rows, 8], initial }, seed)
-    const identity = Float32Array.from({ length: 64 }, (_, i) => (i % 9 === 0 ? 1 : 0))
-    const writing = lookUp({ ...places, queries: "latents" })
-    const values = of(writing.read, 24).subarray(128)
+  it("are written and read part by part as they are, by maps between parts and tokens that all heads share", () => {
+    const writing = partsOfLatents({ ...places, queries: "latents" })!
+    const values = of(writing.read!, 24).subarray(128)
     expect(values.subarray(0, 32)).toEqual(values.subarray(32))
     expect(of(writing.back!, 8)).toEqual(identity)
-    const reading = lookUp({ ...places, queries: "positions" })
-    expect(of(reading.read, 24).subarray(128)).toEqual(identity)
+    const reading = partsOfLatents({ ...places, queries: "positions" })!
+    expect(of(reading.read!, 24).subarray(128)).toEqual(identity)
     const back = of(reading.back!, 8)
     for (const [i, value] of back.entries()) if (i % 8 < 4) expect(back[i + 4]).toBe(value)
+    // Queries and keys are compared by maps that are drawn as always.
+    for (const { read } of [writing, reading]) expect(of(read!, 24).subarray(0, 128)).toEqual(drawn.subarray(0, 128))
+  })
+
+  it("have no parts where each stands for one", () => {
+    expect(partsOfLatents({ ...places, positions: 5, queries: "latents" })).toBeUndefined()
   })
 })
 

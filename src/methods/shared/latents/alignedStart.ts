@@ -1,6 +1,6 @@
 /**
- * A start from which attention goes by place: each latent begins as the positions that it stands for, and cross-attention compares them as they are. From a random start latents first
- * have to find out which of them stands for what, and until then they are all the same mean of a text.
+ * A start from which attention goes by place: the vector of a latent's place begins as those of the positions that the latent stands for. From a random start latents first have to find
+ * out which of them stands for what, and until then they are all the same mean of a text.
  */
 import type { Initial, ParameterSpec } from "../../../models/parameters.ts"
 
@@ -28,21 +28,21 @@ export const standsFor = (
 }
 
 /** Pairs of a latent and a position of which a head of the one stands for the other. */
-const pairs = (places: Places): ReadonlyArray<{ readonly latent: number; readonly head: number; readonly at: number }> =>
+const pairs = (
+  places: Places
+): ReadonlyArray<{ readonly latent: number; readonly head: number; readonly at: number }> =>
   Array.from({ length: places.latents * places.heads }, (_, part) => {
     const [latent, head] = [Math.floor(part / places.heads), part % places.heads]
     const [from, to] = standsFor(places, latent, head)
     return Array.from({ length: to - from }, (_, i) => ({ latent, head, at: from + i }))
   }).flat()
 
-/**
- * Queries [rows, width] that begin as the keys of what they are to find. The part of a head is the sum of its keys' parts, with a deviation of 1, or 0 where there is nothing to find.
- */
-export interface AlignedQueries extends Places {
+/** Places of queries, [rows, width], that begin as those of the keys that they are to find. */
+export interface AlignedPlaces extends Places {
   readonly width: number
   /** Whether the queries are latents and find positions, or the other way round. */
   readonly queries: "latents" | "positions"
-  /** The parameter beside them that holds the keys' learned vectors, [keys, width], which begin as standard normal numbers. */
+  /** The parameter beside them with the places of the keys, [keys, width], which begin as standard normal numbers. */
   readonly of: string
   /** Keys before those of the first latent, which stand for no place. */
   readonly unplaced?: number
@@ -50,13 +50,18 @@ export interface AlignedQueries extends Places {
   readonly ahead?: number
 }
 
-export const alignedQueries = (
+/**
+ * The part of a head is the sum of its keys' parts, divided by its deviation, and times a number by which the score of a match is twice the logarithm of the number of keys, so that all others
+ * together weigh little; 0 where there is nothing to find.
+ */
+export const alignedPlaces = (
   name: string,
-  { ahead = 0, of, queries, unplaced = 0, width, ...places }: AlignedQueries
+  { ahead = 0, of, queries, unplaced = 0, width, ...places }: AlignedPlaces
 ): ParameterSpec => {
   const { heads, latents, positions } = places
   const [rows, keys] = queries === "latents" ? [latents, positions] : [positions, unplaced + latents]
   const size = width / heads
+  const gain = Math.max(1, (2 * Math.log(keys)) / Math.sqrt(size))
   return {
     name,
     shape: [rows, width],
@@ -73,7 +78,7 @@ export const alignedQueries = (
         }
         return values.map((value, i) => {
           const count = found[Math.floor(i / width) * heads + Math.floor((i % width) / size)]!
-          return count === 0 ? 0 : value / Math.sqrt(count)
+          return count === 0 ? 0 : (gain * value) / Math.sqrt(count)
         })
       }
     }
@@ -82,33 +87,41 @@ export const alignedQueries = (
 
 /** What the projections of an attention begin as: to queries, keys and values, one below the other, and back. */
 export interface AttentionStart {
-  readonly read: Initial
+  readonly read?: Initial
   readonly back?: Initial
 }
 
-export interface LookUp extends Places {
-  readonly width: number
-  /** Whose queries they are. Latents write down what they find, and positions read it. */
-  readonly queries: "latents" | "positions"
-  /** Keys that stand for no place. */
-  readonly unplaced?: number
-}
-
 /**
- * Cross-attention that begins as a look-up: queries and keys are compared as they are, times a number by which the score of a match is twice the logarithm of the number of keys, so that
- * all others together weigh little. Where a latent stands for several positions, each head has a part of the latent to itself, which keeps them apart; what is done with a token is drawn for one head and
- * the same in all, so that what is learnt of it holds wherever the token is. Otherwise values, and the way back, are drawn as always.
+ * Cross-attention between latents and more positions than those. Each head has a part of a latent to itself, by which the latent keeps several tokens apart: what latents find is brought there as
+ * it is, and positions take it from there as it is. What is done with a token on either way is drawn for one head and the same in all, so that what is learnt of it holds wherever the token
+ * is. Undefined where no latent stands for several positions: there all is drawn.
  */
-export const lookUp = ({ heads, latents, positions, queries, unplaced = 0, width }: LookUp): AttentionStart => {
+export const partsOfLatents = ({
+  heads,
+  latents,
+  positions,
+  queries,
+  width
+}: Places & Pick<AlignedPlaces, "queries" | "width">): AttentionStart | undefined => {
+  if (positions <= latents) return undefined
   const size = width / heads
-  const keys = queries === "latents" ? positions : unplaced + latents
-  const gain = Math.max(1, (2 * Math.log(keys)) / Math.sqrt(size))
-  const compared = identities(width, [gain, 1])
-  if (positions <= latents) return { read: below(compared, width, 3 * width, (3 * width) ** -0.5) }
+  const values = (third: (normal: Normal) => Float32Array): Initial => ({
+    made: normal => {
+      const all = normal("weight", 3 * width * width).map(x => x * (3 * width) ** -0.5)
+      all.set(third(normal), 2 * width * width)
+      return Float32Array.from(all)
+    }
+  })
   return queries === "latents"
-    ? { read: below(compared, width, size, width ** -0.5), back: identities(width, [1]) }
+    ? {
+        read: values(normal => {
+          const drawn = normal("weight", size * width)
+          return Float32Array.from({ length: width * width }, (_, i) => drawn[i % drawn.length]! * width ** -0.5)
+        }),
+        back: identity(width)
+      }
     : {
-        read: identities(width, [gain, 1, 1]),
+        read: values(identity(width).made),
         back: {
           made: normal => {
             const drawn = normal("weight", width * size)
@@ -119,28 +132,10 @@ export const lookUp = ({ heads, latents, positions, queries, unplaced = 0, width
       }
 }
 
-/** Below two maps of a width a third, whose rows are the last of so many that are drawn, over and over. */
-const below = (maps: Made, width: number, rows: number, deviation: number): Made => ({
-  made: normal => {
-    const drawn = normal("weight", rows * width).subarray(Math.max(0, rows - width) * width)
-    const values = new Float32Array(3 * width * width)
-    values.set(maps.made(normal))
-    for (let i = 0; i < width * width; i++) values[2 * width * width + i] = drawn[i % drawn.length]! * deviation
-    return values
-  }
-})
-
 type Made = Extract<Initial, { readonly made: unknown }>
+type Normal = Parameters<Made["made"]>[0]
 
-/** Identities, each times a number, one below the other. */
-export const identities = (width: number, factors: ReadonlyArray<number>): Made => ({
-  made: () => {
-    const values = new Float32Array(factors.length * width * width)
-    for (const [part, factor] of factors.entries())
-      for (let i = 0; i < width; i++) values[(part * width + i) * width + i] = factor
-    return values
-  }
-})
+export const identity = (width: number): Made => firstOf(width, width)
 
 /** A map [to, from] to the first `to` of what it reads. */
 export const firstOf = (to: number, from: number): Made => ({

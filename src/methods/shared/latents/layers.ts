@@ -88,6 +88,13 @@ export interface AttentionOptions {
   readonly heads: number
   readonly projectionBias: boolean
   readonly mask?: AttentionMask | undefined
+  readonly places?: Places | undefined
+}
+
+/** Learned vectors of the places of queries [B or 1, Q, width] and of keys [B or 1, K, width]: attention goes by them, and what it finds does not hold them. */
+export interface Places {
+  readonly queries: Tensor
+  readonly keys: Tensor
 }
 
 /** Multi-head attention of x [B, Q, width] to context [B, K, width], by default itself -> [B, Q, width]. */
@@ -95,7 +102,7 @@ export const attention = (
   w: Weights,
   x: Tensor,
   context: Tensor | undefined,
-  { heads, mask, projectionBias }: AttentionOptions
+  { heads, mask, places, projectionBias }: AttentionOptions
 ): Tensor => {
   const width = x.shape[2]!
   const split = (y: Tensor): Tensor => reshape(y, [y.shape[0]!, y.shape[1]!, heads, width / heads])
@@ -112,7 +119,8 @@ export const attention = (
     const pair = project(context, 1, 3) // [B, K, 2 width]
     return [split(project(x, 0, 1)), part(pair, 0), part(pair, 1)]
   }
-  const [q, k, v] = projected()
+  const [q0, k0, v] = projected()
+  const [q, k] = places === undefined ? [q0, k0] : [add(q0, split(places.queries)), add(k0, split(places.keys))]
   return linear(w, "out", attend(q, k, v, mask))
 }
 
@@ -138,7 +146,12 @@ export const layerSpecs = (shape: LayerShape): ReadonlyArray<ParameterSpec> => {
   ]
   return [
     ...(selfAttention ? part("self_attention", attentionSpecs(attending)) : []),
-    ...(crossAttention ? part("cross_attention", attentionSpecs({ ...attending, ...(crossStart === undefined ? {} : { start: crossStart }) })) : []),
+    ...(crossAttention
+      ? part(
+          "cross_attention",
+          attentionSpecs({ ...attending, ...(crossStart === undefined ? {} : { start: crossStart }) })
+        )
+      : []),
     ...part("mlp", [
       ...linearSpecs("up", { from: width, to: expansion * width }),
       ...linearSpecs("down", { from: expansion * width, to: width })
@@ -154,6 +167,8 @@ export interface LayerOptions {
   /** What cross-attention reads, [B, K, width], not normalised. */
   readonly context?: Tensor | undefined
   readonly contextMask?: AttentionMask | undefined
+  /** Of cross-attention. */
+  readonly places?: Places | undefined
   /** Applied to what each part adds. */
   readonly dropout?: (x: Tensor) => Tensor
 }
@@ -162,7 +177,7 @@ export interface LayerOptions {
 export const layer = (
   w: Weights,
   x: Tensor,
-  { context, contextMask, dropout = y => y, heads, mask, shape }: LayerOptions
+  { context, contextMask, dropout = y => y, heads, mask, places, shape }: LayerOptions
 ): Tensor => {
   const { crossAttention, projectionBias, selfAttention } = shape
   let h = x
@@ -172,7 +187,7 @@ export const layer = (
   }
   if (crossAttention) {
     const own = within(w, "cross_attention")
-    const seen = { heads, mask: contextMask, projectionBias }
+    const seen = { heads, mask: contextMask, places, projectionBias }
     h = add(h, dropout(attention(own, norm(own, "norm", h), context, seen)))
   }
   const own = within(w, "mlp")
