@@ -97,6 +97,7 @@ export const ablations: ReadonlyArray<GridRow> = [
     no_condition: ["diffusion knows no text", { cola_condition: false }],
     no_positions: ["no positions", { cola_positions: false, cola_latent_start: "random" }],
     random_start: ["latents and attention begin at random", { cola_latent_start: "random" }],
+    slow_latents: ["latents learn as fast as the student", { cola_lr_factor: 1 }],
     sudden_divergence: ["full divergence from the first step", { cola_beta_warmup_steps: 0 }],
     block_causal: ["block_causal", { cola_variant: "block_causal" }],
     fast_block: ["fast_block", { cola_variant: "fast_block" }],

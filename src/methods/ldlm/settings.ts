@@ -1,7 +1,7 @@
 /** The settings of LDLM: the networks, how latents are learnt, and the ways of the seed beside those of the paper. */
 import { Schema } from "effect"
 import { consistent } from "../../config/consistent.ts"
-import { Count, NonNegative, PositiveInt, setting, Share } from "../../config/setting.ts"
+import { Count, NonNegative, Positive, PositiveInt, setting, Share } from "../../config/setting.ts"
 import { snakeKeys } from "../../config/snakeKeys.ts"
 import { latentStarts } from "../shared/latents/alignedStart.ts"
 import { LdlmArchitecture } from "./networks.ts"
@@ -10,6 +10,8 @@ import { needs, unboundFields } from "../shared/settings.ts"
 
 export const LdlmSettings = Schema.Struct({
   ...LdlmArchitecture.fields,
+  /** Learning rate of the networks, in those of the training, which is meant for a language model that has learnt before */
+  lrFactor: setting(Positive, 1),
   /** Latents begin as the positions that they stand for, and cross-attention compares them as they are; or all is drawn, and has to find out first which latent stands for what */
   latentStart: setting(Schema.Literals(latentStarts), "aligned"),
   /** Standard deviation of the noise on latents that are decoded in training: it keeps the latents large */

@@ -31,7 +31,10 @@ export const training: Training<SettingsOf<"ldlm">>["training"] = Effect.fn("tra
   const measured = evenly(windowed(heldOut), measuredPieces)
   return {
     ...start,
-    parameters: [...ldlmSpecs(ldlm, config, ldlm.latentStart), ...untrained(start.parameters)],
+    parameters: [
+      ...ldlmSpecs(ldlm, config, ldlm.latentStart).map(spec => ({ ...spec, rateFactor: ldlm.lrFactor })),
+      ...untrained(start.parameters)
+    ],
     settings,
     lengths: windows.map(() => ldlm.seqLen),
     rowLength: ldlm.seqLen,
