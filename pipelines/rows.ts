@@ -71,6 +71,7 @@ export const ablations: ReadonlyArray<GridRow> = [
     whole_warmup: ["warm-up scales the whole loss", { warmup_scales: "loss" }],
     batch_times: ["times learn from the batch's mean", { adaptive_losses: "batch" }],
     no_positions: ["no positions", { latent_positions: false, latent_start: "random" }],
+    slow: ["networks learn as fast as a language model", { lr_factor: 1 }],
     random_start: ["latents and attention begin at random", { latent_start: "random" }],
     sudden_noise: ["full noise on decoded latents from the first step", { decoder_noise_warmup_steps: 0 }],
     unscaled: ["diffusion of latents as large as they are", { scaled_latents: false }],
@@ -87,6 +88,9 @@ export const ablations: ReadonlyArray<GridRow> = [
     masked_targets: ["distances to the embeddings of masks", { data_loss: "embedding", targets: "masked" }],
     prefix: ["a beginning counts as visible", { observed: "prefix" }],
     no_shift: ["no token shift", { token_shift: false }],
+    slow_adapter: ["the adapter learns as fast as a language model", { lr_factor: 1 }],
+    pure_noise: ["pure noise in half of the documents", { alpha: 0.5 }],
+    full_divergence: ["full divergence from the first step", { beta: 1 }],
     summed_kl: ["divergence summed over the width", { kl_scale: "sum" }]
   }),
   ...switched("cola", "Cola DLM", settings => settings, {
