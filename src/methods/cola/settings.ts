@@ -27,7 +27,7 @@ export const ColaSettings = Schema.Struct({
   colaStartSigma: setting(Positive, 0.1),
   /** Weight of the latents' divergence from the standard normal distribution */
   colaBeta: setting(NonNegative, 1e-3),
-  /** Steps over which this weight rises from 0 along a line: in full from the first step on it empties the latents before the decoder has learnt to read them */
+  /** Steps over which this weight rises from 0 along a line */
   colaBetaWarmupSteps: setting(Count, 0),
   /** card with a coupled tail: share of it that is noised */
   colaLambdaTail: setting(Share, 0.6),
