@@ -103,7 +103,11 @@ export const ablations: ReadonlyArray<GridRow> = [
   ...switched("ldlm", "LDLM", settings => ({ ldlm: settings }), {
     whole_warmup: ["warm-up scales the whole loss", { warmup_scales: "loss" }],
     batch_times: ["times learn from the batch's mean", { adaptive_losses: "batch" }],
-    no_positions: ["no positions", { latent_positions: false }],
+    no_positions: ["no positions", { latent_positions: false, latent_start: "random" }],
+    slow: ["networks learn as fast as a language model", { lr_factor: 1 }],
+    random_start: ["latents and attention begin at random", { latent_start: "random" }],
+    sudden_noise: ["full noise on decoded latents from the first step", { decoder_noise_warmup_steps: 0 }],
+    unscaled: ["diffusion of latents as large as they are", { scaled_latents: false }],
     no_prompt: ["no prompt", { prompt_length: 0 }],
     tangent: ["tangent schedule", { noise_schedule: "tangent" }],
     no_self_conditioning: ["no self-conditioning", { self_conditioning: false }],
@@ -117,6 +121,9 @@ export const ablations: ReadonlyArray<GridRow> = [
     masked_targets: ["distances to the embeddings of masks", { data_loss: "embedding", targets: "masked" }],
     prefix: ["a beginning counts as visible", { observed: "prefix" }],
     no_shift: ["no token shift", { token_shift: false }],
+    slow_adapter: ["the adapter learns as fast as a language model", { lr_factor: 1 }],
+    pure_noise: ["pure noise in half of the documents", { alpha: 0.5 }],
+    full_divergence: ["full divergence from the first step", { beta: 1 }],
     summed_kl: ["divergence summed over the width", { kl_scale: "sum" }]
   }),
   ...switched("cola", "Cola DLM", settings => settings, {
@@ -125,7 +132,10 @@ export const ablations: ReadonlyArray<GridRow> = [
     flowing: ["diffusion reaches the encoder", { cola_stop_gradient: false }],
     coupled_tail: ["tail follows the noise", { cola_tail: "coupled" }],
     no_condition: ["diffusion knows no text", { cola_condition: false }],
-    no_positions: ["no positions", { cola_positions: false }],
+    no_positions: ["no positions", { cola_positions: false, cola_latent_start: "random" }],
+    random_start: ["latents and attention begin at random", { cola_latent_start: "random" }],
+    slow_latents: ["latents learn as fast as the student", { cola_lr_factor: 1 }],
+    sudden_divergence: ["full divergence from the first step", { cola_beta_warmup_steps: 0 }],
     block_causal: ["block_causal", { cola_variant: "block_causal" }],
     fast_block: ["fast_block", { cola_variant: "fast_block" }],
     x0: ["predicts clean latents", { cola_prediction: "x0" }]

@@ -7,13 +7,17 @@ import { input } from "../tensor/ops.ts"
 import { normals, randomKey, uniforms } from "../tensor/random.ts"
 import { elements, type Shape, type Tensor } from "../tensor/Tensor.ts"
 
-/** Fresh values: all 0, all 1, normal with mean 0 and this standard deviation, uniform from minus to plus this number, or logarithms of uniform numbers between two. */
+/**
+ * Fresh values: all 0, all 1, normal with mean 0 and this standard deviation, uniform from minus to plus this number, logarithms of uniform numbers between two; or made of
+ * standard normal numbers, each list of which belongs to the name of a parameter that stands beside this one, so that two of them may begin as the same.
+ */
 export type Initial =
   | "zeros"
   | "ones"
   | { readonly normal: number }
   | { readonly uniform: number }
   | { readonly logUniform: { readonly low: number; readonly high: number } }
+  | { readonly made: (normal: (sibling: string, n: number) => Float32Array) => Float32Array<ArrayBuffer> }
 
 export interface ParameterSpec {
   /** Key in the checkpoint. */
@@ -27,6 +31,8 @@ export interface ParameterSpec {
   readonly storage?: DType | "nf4" | Nf4Layout
   /** False: never trained. Left out, or true: a training decides. True stays so in a model of which all else is never trained. */
   readonly trained?: boolean
+  /** Multiplies the learning rate. Left out: 1. */
+  readonly rateFactor?: number
 }
 
 /** How a parameter lies in NF4; undefined where it does not. */
@@ -139,7 +145,12 @@ export const initialValues = ({ initial, name, shape }: ParameterSpec, seed: num
   const n = elements(shape)
   if (initial === "zeros") return new Float32Array(n)
   if (initial === "ones") return new Float32Array(n).fill(1)
-  const key = randomKey(seed, `initial value of ${name}`)
+  const keyOf = (parameter: string) => randomKey(seed, `initial value of ${parameter}`)
+  if ("made" in initial) {
+    const above = name.slice(0, name.lastIndexOf(".") + 1)
+    return initial.made((sibling, count) => normals(keyOf(`${above}${sibling}`), count))
+  }
+  const key = keyOf(name)
   if ("normal" in initial) return normals(key, n).map(x => x * initial.normal)
   if ("uniform" in initial) return uniforms(key, n).map(x => (2 * x - 1) * initial.uniform)
   const { high, low } = initial.logUniform

@@ -5,7 +5,7 @@ import type { Group } from "./column.ts"
 import { fixed, interval, pValue, significant, signed } from "./format.ts"
 import { type Cell, groupOf, groupsOf, mark } from "./grid.ts"
 import { budgets, type GridReport, method } from "./gridReport.ts"
-import { markdownTable, plain } from "./markdown.ts"
+import { inline, markdownTable, plain } from "./markdown.ts"
 import { tieText } from "./ties.ts"
 
 /** Under what a group's numbers were measured. */
@@ -79,7 +79,9 @@ export const verdictText = ({ row: { note }, verdict }: GridReport["comparisons"
 
 export const gridMarkdown = (report: GridReport): string => {
   const { comparisons, grid, rows, settings } = report
-  const notes = rows.flatMap(({ label, note }) => (note === undefined ? [] : [`- **${plain(label)}**: ${plain(note)}`]))
+  const notes = rows.flatMap(({ label, note }) =>
+    note === undefined ? [] : [`- **${inline(label)}**: ${inline(note)}`]
+  )
   const differences = differencesTable(report)
   const byRatio = ratiosTable(report)
   const blocks = [
@@ -100,7 +102,7 @@ export const gridMarkdown = (report: GridReport): string => {
           "## What the data support",
           markdownTable(differences.columns, differences.lines),
           ...(byRatio === undefined ? [] : [markdownTable(byRatio.columns, byRatio.lines)]),
-          comparisons.map(each => `- **${plain(each.row.label)}**: ${plain(verdictText(each))}`).join("\n"),
+          comparisons.map(each => `- **${inline(each.row.label)}**: ${inline(verdictText(each))}`).join("\n"),
           report.ties.map(tie => `- ${plain(tieText(tie))}`).join("\n")
         ]),
     ...budgets(report).map(plain),

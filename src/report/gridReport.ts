@@ -117,7 +117,11 @@ const referenceLines = (
       ...(texts === undefined ? {} : { texts: texts.teacher })
     },
     ...(texts === undefined ? [] : [{ label: "the held-out text itself", texts: texts.heldOut }]),
-    { label: "unigram model of the corpus", ...under("unigram"), ...(texts === undefined ? {} : { texts: texts.unigram }) }
+    {
+      label: "unigram model of the corpus",
+      ...under("unigram"),
+      ...(texts === undefined ? {} : { texts: texts.unigram })
+    }
   ].filter(line => "likelihood" in line || "texts" in line)
 }
 

@@ -11,15 +11,17 @@ const entity = /&(?=#?\w+;)/g
 const block = /^(?:(?=>)|(?=[#+=-]+(?:\s|$))|\d+(?=[.)](?:\s|$)))/
 
 /** Text from outside on one line, as it is: without anything that a terminal, Markdown or HTML would obey. */
-export const plain = (text: string): string =>
+export const plain = (text: string): string => inline(text).replace(block, found => `${found}\\`)
+
+/** The same within a line, where no block begins. */
+export const inline = (text: string): string =>
   visible(text.replaceAll(/\s+/g, " ").trim())
     .replaceAll(entity, "&amp;")
     .replaceAll(tag, "&lt;")
     .replaceAll(markup, found => `\\${found}`)
-    .replace(block, found => `${found}\\`)
 
 /** A cell of a table. */
-export const markdownCell = (cell: string): string => plain(cell).replaceAll("|", "\\|")
+export const markdownCell = (cell: string): string => inline(cell).replaceAll("|", "\\|")
 
 /** The first column to the left, the others to the right. */
 export const markdownTable = (columns: ReadonlyArray<string>, lines: ReadonlyArray<ReadonlyArray<string>>): string => {

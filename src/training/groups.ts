@@ -85,7 +85,7 @@ export const groupParameters = (
     { readonly rateFactor: number; readonly decays: boolean; specs: Array<ParameterSpec> }
   >()
   for (const spec of specs) {
-    const rateFactor = layerwiseFactor(layerwiseDecay, depthOf(spec.name), layers)
+    const rateFactor = layerwiseFactor(layerwiseDecay, depthOf(spec.name), layers) * (spec.rateFactor ?? 1)
     const decays = !(noDecayNorms && spec.shape.length < 2)
     const key = `${rateFactor} ${decays}`
     const group = byKey.get(key) ?? { rateFactor, decays, specs: [] }

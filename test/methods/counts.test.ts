@@ -23,11 +23,11 @@ describe.each([8, 24, 2048])("at a width of %i, parameters of", d => {
     )
   })
 
-  it("a resampler are its layers and its latents; a narrower one reads through a projection, and has positions", () => {
+  it("a resampler are its layers and its latents; a narrower one reads through a projection, and with positions it has vectors of places", () => {
     const plain = { width: d, contextWidth: d, latents: 5, depth: 3, heads: 8 }
     expect(countElements(perceiverSpecs(plain))).toBe(3 * (16 * d * d + 13 * d) + 5 * d)
     expect(countElements(perceiverSpecs({ ...plain, contextWidth: 3, positions: 7 }))).toBe(
-      3 * (16 * d * d + 13 * d) + 5 * d + 3 * d + d + 7 * d
+      3 * (16 * d * d + 13 * d) + 5 * d + 3 * d + d + (5 + 7) * d
     )
   })
 

@@ -21,7 +21,7 @@ import { vfmSpecs } from "../../src/methods/vfm/networks.ts"
 import { colaObjective } from "../../src/methods/cola/objective.ts"
 import { ColaSettings } from "../../src/methods/cola/settings.ts"
 import { DiffusionSettings } from "../../src/methods/shared/masks/objective.ts"
-import { ldlmObjective, statisticsIn } from "../../src/methods/ldlm/objective.ts"
+import { ldlmObjective, scalesIn } from "../../src/methods/ldlm/objective.ts"
 import { LdlmSettings } from "../../src/methods/ldlm/settings.ts"
 import { vfmObjective } from "../../src/methods/vfm/objective.ts"
 import { VfmSettings } from "../../src/methods/vfm/settings.ts"
@@ -127,7 +127,7 @@ describe("LDLM", () => {
         })
         const specs = { trained: ldlmSpecs(settings, config), fixed: base }
         const fitted = yield* fit(engine, objective, specs, { steps: 800, lr: 0.005, fresh: true })
-        const latent = { method: "ldlm", architecture: settings, statistics: statisticsIn(fitted.memory) } as const
+        const latent = { method: "ldlm", architecture: settings, statistics: scalesIn(fitted.memory) } as const
         const generator = yield* generatorFor(engine, latent, fitted)
         for (const seed of [1, 2]) {
           const found = yield* texted(generator, 6, seed)

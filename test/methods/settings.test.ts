@@ -40,6 +40,8 @@ describe("settings", () => {
     [{ method: "ldlm", ldlm: {}, pretrained: false }, ["method", "pretrained"]],
     [{ method: "ldlm", ldlm: {}, attention_block_size: 4 }, ["attention_block_size", "method"]],
     [{ method: "ldlm", ldlm: {}, hybrid_bidirectional: "none" }, ["hybrid_bidirectional", "method"]],
+    [{ method: "ldlm", ldlm: { latent_positions: false } }, ["ldlm.latent_positions", "ldlm.latent_start"]],
+    [{ method: "cola", cola_wt: 1, cola_positions: false }, ["cola_latent_start", "cola_positions"]],
     [{ hybrid_bidirectional: "both" }, ["hybrid_bidirectional"]],
     [{ method: "vfm", vfm: {}, pretrained: false }, ["pretrained", "vfm.freeze_base"]],
     [
@@ -57,6 +59,8 @@ describe("settings", () => {
     { trajectory_progressive_block_sizes: [] },
     { shuffle_teacher: true, subgoal_align_wt: 1 },
     { replay_buffer_capacity: 50 },
+    { method: "ldlm", ldlm: { latent_positions: false, latent_start: "random" } },
+    { method: "cola", cola_wt: 1, cola_positions: false, cola_latent_start: "random" },
     { method: "vfm", vfm: { freeze_base: false }, pretrained: false }
   ])("%o do", fields => assert.deepStrictEqual(refused(fields), []))
 })

@@ -46,4 +46,15 @@ describe("groups", () => {
     ])
     expect(names(grouped.specs.slice(0, 2))).toEqual(["model.embed_tokens.weight", "model.layers.0.mlp.weight"])
   })
+  it("multiply the rates that parameters have of their own", () => {
+    const faster = specs.map((each, i) => (i === 3 ? { ...each, rateFactor: 3 } : each))
+    const plain = groupParameters(faster, { layerwiseDecay: 0, noDecayNorms: false }).groups
+    expect(plain).toEqual([
+      { offset: 0, size: 20, rateFactor: 1, decays: true },
+      { offset: 20, size: 4, rateFactor: 3, decays: true }
+    ])
+    const byLayer = groupParameters(faster, { layerwiseDecay: 0.5, noDecayNorms: false }).groups
+    expect(byLayer.find(({ rateFactor }) => rateFactor === 3)?.size).toBe(4)
+    expect(byLayer.map(({ rateFactor }) => rateFactor)).toEqual([0.5, 3, 1])
+  })
 })

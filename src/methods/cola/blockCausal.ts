@@ -80,7 +80,7 @@ export const blockCausalSpecs = (shape: BlockCausalShape): ReadonlyArray<Paramet
           ? []
           : [
               ...normSpecs("cross_attention.norm", width),
-              ...under("cross_attention", attentionSpecs({ width, projectionBias: false, initial: "zeros" }))
+              ...under("cross_attention", attentionSpecs({ width, projectionBias: false, start: { back: "zeros" } }))
             ]),
         ...modulation("mlp.modulation", 3),
         ...linearSpecs("mlp.up", { from: width, to: expansion * width }),

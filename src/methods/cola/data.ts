@@ -2,6 +2,7 @@
 import { allNoised, complementary, coupledTail, drawnTail, type LatentNoising } from "./latentNoising.ts"
 import type { ModelConfig } from "../../models/config.ts"
 import { colaShape } from "./networks.ts"
+import { ramp } from "../shared/latents/ramp.ts"
 import { normals, randomKey, uniformAt } from "../../tensor/random.ts"
 import type { MicroBatch } from "../../training/objective.ts"
 import type { ColaSettings } from "./settings.ts"
@@ -103,6 +104,7 @@ export const colaData =
           flowNoise: noise("cola noise", copies),
           noised,
           flowWeights,
+          beta: Float32Array.of(settings.colaBeta * ramp(step, settings.colaBetaWarmupSteps)),
           posteriorNoise: noise("cola posterior", rows),
           rowWeights: new Float32Array(rows).fill(1 / all.length),
           tokenWeights: supervised.map(bit => bit / supervisedInAll)

@@ -105,11 +105,12 @@ const withLatents = (
 
     return {
       extension: {
-        trace: (weight, _canvas) => {
+        trace: (weight, { positions }) => {
           const decoder = cola(architecture, config, weight, length)
           const drawn = input("latents", "f32", [rows, latents, width])
           return {
-            final: ({ hiddenStates: all }) => finalNorm(config).make(weight)(decoder.decode(all.at(-1)!, drawn))
+            final: ({ hiddenStates: all }) =>
+              finalNorm(config).make(weight)(decoder.decode(all.at(-1)!, drawn, positions))
           }
         },
         data: (_ids, texts) => {
@@ -138,10 +139,12 @@ const withLatents = (
             flops: read.flops + groups.length * latentSteps * diffuse.flops
           }
         }),
-      // Two for each weight of the decoder that a token meets; its attention to so few latents is left out.
+      // Two for each weight of the decoder that a token meets; its attention to so few latents is left out, and vectors of places are added.
       flops:
         2 *
-        countElements(colaSpecs(architecture, config).filter(({ name }) => name.startsWith("cola.decoder."))) *
+        countElements(
+          colaSpecs(architecture, config).filter(({ name }) => /^cola\.decoder\.(?!.*positions$)/.test(name))
+        ) *
         rows *
         length
     }

@@ -9,19 +9,21 @@ import { Schema } from "effect"
 import { Count, PositiveInt, setting } from "../../config/setting.ts"
 import { snakeKeys } from "../../config/snakeKeys.ts"
 import { bounded, type Gaussian } from "../shared/latents/gaussian.ts"
-import { layerNorm, mean } from "../../tensor/composites.ts"
-import { add, broadcastTo, concat } from "../../tensor/ops.ts"
+import { layerNorm, mean, square } from "../../tensor/composites.ts"
+import { add, broadcastTo, concat, gather, mul, reshape, sqrt } from "../../tensor/ops.ts"
 import type { Tensor } from "../../tensor/Tensor.ts"
 import type { ModelConfig } from "../../models/config.ts"
 import type { ParameterSpec } from "../../models/parameters.ts"
 import { blockCausal, type BlockCausalShape, blockCausalSpecs } from "./blockCausal.ts"
 import type { Prompt } from "../shared/latents/diffusionHead.ts"
+import { alignedPlaces, firstOf, identity, partsOfLatents, type LatentStart } from "../shared/latents/alignedStart.ts"
 import { latentFormat } from "../shared/latents/latentFormat.ts"
 import {
   layer,
   layerSpecs,
   linear,
   linearSpecs,
+  placeTable,
   stateIndex,
   under,
   type Weights,
@@ -119,20 +121,69 @@ export const colaShape = (
 const decoderLayer = (width: number) =>
   ({ width, selfAttention: false, crossAttention: true, projectionBias: false }) as const
 
-export const colaSpecs = (architecture: ColaArchitecture, config: ModelConfig): ReadonlyArray<ParameterSpec> => {
-  const { d, diffusion, global, local, width } = colaShape(architecture, config, 0)
-  const { colaDecoderLayers, colaVae } = architecture
+/** How the networks begin, of which a trained model knows nothing. */
+export interface ColaStart {
+  readonly colaLatentStart: LatentStart
+  readonly colaStartSigma: number
+}
+const anyStart: ColaStart = { colaLatentStart: "random", colaStartSigma: 1 }
+
+/** The decoder's positions, which find the locals that stand for the token behind each: tokens are predicted from the state before them. */
+const decoderPlaces = (
+  { colaHeads: heads, colaMaxLength }: ColaArchitecture,
+  { diffusion: { globals, locals }, width }: ColaShape
+) => ({ queries: "positions", latents: locals, positions: colaMaxLength, unplaced: globals, heads, width }) as const
+
+/** Throws RangeError for an aligned start without positions. */
+export const colaSpecs = (
+  architecture: ColaArchitecture,
+  config: ModelConfig,
+  { colaLatentStart: start, colaStartSigma }: ColaStart = anyStart
+): ReadonlyArray<ParameterSpec> => {
+  const shape = colaShape(architecture, config, 0)
+  const { d, diffusion, global, latents, local, width } = shape
+  const places = decoderPlaces(architecture, shape)
+  const crossStart = partsOfLatents(places)
+  const { colaDecoderLayers, colaMaxLength, colaPositions, colaVae } = architecture
+  const logSigma = Math.log(colaStartSigma)
   return under(colaPrefix, [
     ...under("encoder.global", perceiverSpecs(global)),
-    ...under("encoder.local", perceiverSpecs(local)),
-    ...linearSpecs("encoder.fusion", { from: 2 * width, to: width }),
+    ...under("encoder.local", perceiverSpecs(local, start === "random" ? start : { vectorsAre: "latents" })),
+    ...linearSpecs("encoder.fusion", {
+      from: 2 * width,
+      to: width,
+      ...(start === "random" ? {} : { initial: firstOf(width, 2 * width) })
+    }),
     ...(colaVae
       ? [
-          ...linearSpecs("encoder.mu_head", { from: width, to: width }),
-          ...linearSpecs("encoder.log_sigma_head", { from: width, to: width }),
+          ...linearSpecs("encoder.mu_head", {
+            from: width,
+            to: width,
+            ...(start === "random" ? {} : { initial: identity(width) })
+          }),
+          { name: "encoder.log_sigma_head.weight", shape: [width, width], initial: "zeros" } as const,
+          {
+            name: "encoder.log_sigma_head.bias",
+            shape: [width],
+            initial: { made: () => new Float32Array(width).fill(logSigma) }
+          },
+          ...(colaPositions
+            ? under("decoder", [
+                start === "random"
+                  ? placeTable("positions", colaMaxLength, width)
+                  : alignedPlaces("positions", { ...places, of: "latent_positions", ahead: 1 }),
+                placeTable("latent_positions", latents, width)
+              ])
+            : []),
           ...linearSpecs("decoder.input", { from: d, to: width }),
           ...Array.from({ length: colaDecoderLayers }, (_, i) =>
-            under(`decoder.layers.${i}`, layerSpecs(decoderLayer(width)))
+            under(
+              `decoder.layers.${i}`,
+              layerSpecs({
+                ...decoderLayer(width),
+                ...(start === "random" || crossStart === undefined ? {} : { crossStart })
+              })
+            )
           ).flat(),
           ...linearSpecs("decoder.output", { from: width, to: d, initial: "zeros" })
         ]
@@ -162,16 +213,26 @@ export const cola = (architecture: ColaArchitecture, config: ModelConfig, weight
       mean: linear(own, "encoder.mu_head", encoded),
       logSigma: bounded(linear(own, "encoder.log_sigma_head", encoded))
     }),
-    /** The student's last states [B, L, d], before its norm, with what latents [B, n, width] tell them. Begins as the identity. */
-    decode: (states: Tensor, latents: Tensor): Tensor => {
-      let x = linear(own, "decoder.input", layerNorm(states))
+    /** The student's last states [B, L, d], before its norm, at positions i32 [B, L], with what latents [B, n, width] tell them. Begins as the identity. */
+    decode: (states: Tensor, latents: Tensor, at: Tensor): Tensor => {
+      const decoder = within(own, "decoder")
+      const places = architecture.colaPositions
+        ? {
+            queries: gather(decoder("positions"), at),
+            keys: reshape(decoder("latent_positions"), [1, shape.latents, width])
+          }
+        : undefined
+      let x = linear(decoder, "input", layerNorm(states))
       for (let i = 0; i < architecture.colaDecoderLayers; i++)
-        x = layer(within(own, `decoder.layers.${i}`), x, {
+        x = layer(within(decoder, `layers.${i}`), x, {
           heads: architecture.colaHeads,
           shape: decoderLayer(width),
-          context: latents
+          context: latents,
+          places
         })
-      return add(states, linear(own, "decoder.output", x))
+      // In units of their own size: of a language model's last states it may be anything, and what is added would otherwise have to grow to it first.
+      const size = sqrt(mean(square(states), -1, { keepDims: true }))
+      return add(states, mul(linear(decoder, "output", x), size))
     },
     diffuse: (noised: Tensor, time: Tensor, prompt: Prompt | undefined): Tensor =>
       blockCausal(

@@ -54,6 +54,7 @@ export const colaObjective = (
       flowWeights: { dtype: "f32", shape: [copies, latents] },
       ...(settings.colaVae
         ? ({
+            beta: { dtype: "f32", shape: [] },
             posteriorNoise: { dtype: "f32", shape: [rows, latents, width] },
             rowWeights: { dtype: "f32", shape: [rows] },
             tokenWeights: { dtype: "f32", shape: [predictionCount(shape)] }
@@ -103,12 +104,12 @@ export const colaObjective = (
         return { ...main, loss: add(main.loss, mul(flow, settings.colaWt)), cola_flow: flow }
 
       const kl = sum(mul(mean(sum(klPerElement(distribution), 2), 1), input("rowWeights")))
-      const last = networks.decode(masked.at(-1)!, z)
+      const last = networks.decode(masked.at(-1)!, z, input("positions"))
       const final = finalNorm(config).make(name => detached(parameter(name)))(last)
       const before = reshape(sliceAxis(final, 1, 0, length - 1), [predictionCount(shape), config.hiddenSize])
       const losses = chunkedCrossEntropy(before, detached(weights.head), input("targets"))
       const tokens = sum(mul(losses, input("tokenWeights")))
-      const total = add(add(flow, mul(kl, settings.colaBeta)), tokens)
+      const total = add(add(flow, mul(kl, input("beta"))), tokens)
       return {
         ...main,
         loss: add(main.loss, mul(total, settings.colaWt)),

@@ -33,7 +33,7 @@ export const colaReconstruction = (
     // The first token stays, and all others are masks.
     const first = equal(positions, 0)
     const ids = select(first, given, constant(mask, "i32"))
-    const last = networks.decode(forward(config, weights, ids, context).hiddenStates.at(-1)!, mean)
+    const last = networks.decode(forward(config, weights, ids, context).hiddenStates.at(-1)!, mean, positions)
     const final = weights.finalNorm(last)
     const columns = rows * (length - 1)
     const before = reshape(sliceAxis(final, 1, 0, length - 1), [columns, config.hiddenSize])

@@ -27,7 +27,10 @@ export const training: Training<SettingsOf<"cola">>["training"] = Effect.fn("tra
     )
     return {
       ...masked,
-      parameters: [...masked.parameters, ...colaSpecs(settings, config)],
+      parameters: [
+        ...masked.parameters,
+        ...colaSpecs(settings, config, settings).map(spec => ({ ...spec, rateFactor: settings.colaLrFactor }))
+      ],
       fields: { ...masked.fields, ...colaFormat.encode({ architecture: settings }) },
       evaluation: (engine, trained, rows) =>
         Effect.gen(function* () {

@@ -11,7 +11,7 @@ import { canvasArrays, makeCanvas } from "../../decoding/canvas.ts"
 import type { LoadedModel } from "../../models/artifact.ts"
 import { cleanStates, rowInputs } from "../shared/latents/cleanStates.ts"
 import { ldlm, type LdlmArchitecture } from "./networks.ts"
-import { normalised, type Statistics } from "./statistics.ts"
+import { denormalised, normalised, type Scales } from "./statistics.ts"
 import { logits } from "../../models/decoder.ts"
 import { constant, input, lessEqual } from "../../tensor/ops.ts"
 import { normals, randomKey, uniformAt } from "../../tensor/random.ts"
@@ -22,7 +22,7 @@ import { append } from "../../pipeline/lists.ts"
 export const ldlmGenerator = (
   engine: Engine,
   { config, parameters, tokenizer: { maskId, padId } }: LoadedModel,
-  { architecture, statistics }: { readonly architecture: LdlmArchitecture; readonly statistics: Statistics },
+  { architecture, statistics }: { readonly architecture: LdlmArchitecture; readonly statistics: Scales },
   shape: GeneratorShape,
   sampling: Sampling
 ): Effect.Effect<Generator<EngineError>, EngineError, Scope.Scope> =>
@@ -38,9 +38,9 @@ export const ldlmGenerator = (
 
     const row = inputsOf(rowInputs([rows, length]))
     const states = cleanStates(config, parameter, row, { causal: true, layer: stateLayer })
-    const scale = constant(Float32Array.from(statistics), "f32", [3])
+    const scale = (of: keyof Scales) => constant(Float32Array.from(statistics[of]), "f32", [3])
     const read =
-      length === 0 ? undefined : yield* makeSession(engine, { states: normalised(states, scale) }, parameters)
+      length === 0 ? undefined : yield* makeSession(engine, { states: normalised(states, scale("states")) }, parameters)
     const prompt =
       length === 0
         ? undefined
@@ -56,7 +56,10 @@ export const ldlmGenerator = (
     )
     const denoise = yield* makeSession(engine, { predicted }, parameters)
     const { bias, weight } = networks.head()
-    const hidden = networks.tokens(networks.decode(input("latents", "f32", latentShape)))
+    const drawn = input("latents", "f32", latentShape)
+    const hidden = networks.tokens(
+      networks.decode(architecture.scaledLatents ? denormalised(drawn, scale("latents")) : drawn)
+    )
     const decode = yield* makeSession(engine, { logits: logits(hidden, { head: weight }, bias) }, parameters)
 
     /** Adds a piece to each text. */

@@ -19,6 +19,6 @@ export const reconstruction: NonNullable<Decoding["reconstruction"]> = (engine, 
   )
   return Effect.flatMap(
     ldlmReconstruction(engine, model.config, model.parameters, architecture, { rows, pad: model.tokenizer.padId }),
-    reconstruct => reconstruct(sequences, windows, statistics)
+    reconstruct => reconstruct(sequences, windows, statistics.states)
   )
 }

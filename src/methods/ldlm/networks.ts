@@ -15,6 +15,7 @@ import { attentionMask } from "../../models/layers/attention.ts"
 import { embeddingKey, finalNorm, headKey, type ModelConfig } from "../../models/config.ts"
 import type { ParameterSpec } from "../../models/parameters.ts"
 import { denoise, type DiffusionHeadShape, diffusionHeadSpecs, type Prompt } from "../shared/latents/diffusionHead.ts"
+import type { LatentStart } from "../shared/latents/alignedStart.ts"
 import { latentFormat } from "../shared/latents/latentFormat.ts"
 import {
   layer,
@@ -52,6 +53,8 @@ export const LdlmArchitecture = Schema.Struct({
   latentPositions: setting(Schema.Boolean, true),
   /** Tokens of a prompt that the denoiser attends to; 0 as in the seed, which knows no prompts */
   promptLength: setting(Count, 64),
+  /** The diffusion sees latents with mean 0 and deviation 1, by the statistics of the last steps; or, as in the seed, as large as the noise on decoded latents makes them, which is beyond what the denoiser's last norm can say */
+  scaledLatents: setting(Schema.Boolean, true),
   /** The denoiser reads its own earlier prediction */
   selfConditioning: setting(Schema.Boolean, true),
   /** Share of the signal at time t: power, 1 - t^d, as in the seed; tangent, 1 / (1 + d^2 tan^2(pi t / 2)) */
@@ -114,13 +117,18 @@ const tokenLayer = (width: number) =>
   ({ width, selfAttention: true, crossAttention: true, projectionBias: true }) as const
 
 /** The parameters of the networks. */
-export const ldlmSpecs = (architecture: LdlmArchitecture, config: ModelConfig): ReadonlyArray<ParameterSpec> => {
+export const ldlmSpecs = (
+  architecture: LdlmArchitecture,
+  config: ModelConfig,
+  latentStart: LatentStart = "random"
+): ReadonlyArray<ParameterSpec> => {
   const { d, decoder, denoiser, encoder, width } = ldlmShape(architecture, config)
   const resized = d !== width
   const { decoderNumLayers, tieLmHead } = architecture
+  const aligned = (vectorsAre: "latents" | "positions") => (latentStart === "random" ? "random" : { vectorsAre })
   return under(ldlmPrefix, [
-    ...under("latent_encoder", perceiverSpecs(encoder)),
-    ...under("latent_decoder", perceiverSpecs(decoder)),
+    ...under("latent_encoder", perceiverSpecs(encoder, aligned("latents"))),
+    ...under("latent_decoder", perceiverSpecs(decoder, aligned("positions"))),
     ...(resized ? linearSpecs("latent_decoder.output", { from: width, to: d }) : []),
     ...(resized ? linearSpecs("token_decoder.input", { from: d, to: width }) : []),
     ...Array.from({ length: decoderNumLayers }, (_, i) =>
@@ -179,15 +187,25 @@ export const ldlm = (architecture: LdlmArchitecture, config: ModelConfig, weight
   }
 }
 
-/** In `config.json`. The networks read states on the scale that they had in training. */
+const Statistics = Schema.Tuple([Schema.Finite, Schema.Finite, Schema.Finite])
+
+/** In `config.json`. The networks read states, and the denoiser latents, on the scale that they had in training. */
 const Field = Schema.Struct({
   networks: snakeKeys(LdlmArchitecture),
-  state_statistics: Schema.Tuple([Schema.Finite, Schema.Finite, Schema.Finite])
+  state_statistics: Statistics,
+  latent_statistics: Statistics
 })
 
 export const ldlmFormat = latentFormat(ldlmPrefix, Field, {
-  read: ({ networks, state_statistics: statistics }) => ({ architecture: networks, statistics }),
-  write: ({ architecture, statistics }) => ({ networks: architecture, state_statistics: statistics }),
+  read: ({ networks, state_statistics, latent_statistics }) => ({
+    architecture: networks,
+    statistics: { states: state_statistics, latents: latent_statistics }
+  }),
+  write: ({ architecture, statistics: { latents, states } }) => ({
+    networks: architecture,
+    state_statistics: states,
+    latent_statistics: latents
+  }),
   check: ({ architecture }, config) => void ldlmShape(architecture, config),
   specs: ({ architecture }, config) => ldlmSpecs(architecture, config)
 })

@@ -7,11 +7,20 @@ import type { Epochs } from "../../tokens/epochs.ts"
 import { learntIn, type Window, windowArrays } from "../../tokens/windows.ts"
 import { emptyBins, observed, refreshed, type TimeBins, timeAt } from "./adaptiveTimes.ts"
 import { alphaBar } from "./noiseSchedule.ts"
+import { ramp } from "../shared/latents/ramp.ts"
 import { warmUpGamma } from "./warmUp.ts"
 import type { ModelConfig } from "../../models/config.ts"
 import { cleanStates, rowInputs } from "../shared/latents/cleanStates.ts"
 import { ldlm, ldlmShape } from "./networks.ts"
-import { merged, mergedStatistics, normalised, type Statistics, statisticsOf } from "./statistics.ts"
+import {
+  faded,
+  merged,
+  mergedStatistics,
+  normalised,
+  type Scales,
+  type Statistics,
+  statisticsOf
+} from "./statistics.ts"
 import { chunkedCrossEntropy } from "../../models/decoder.ts"
 import { mean, square, zeros } from "../../tensor/composites.ts"
 import {
@@ -43,12 +52,18 @@ export interface LdlmData {
 }
 
 const names = { sums: "times/sums", weights: "times/weights", probabilities: "times/probabilities" } as const
-const statisticsName = "states/statistics"
+const statisticsNames = { states: "states/statistics", latents: "latents/statistics" } as const
 
-/** The running statistics of the states: what the trained networks need to know of them. */
-export const statisticsIn = (state: ObjectiveState): Statistics => {
-  const [tokens, average, meanSquare] = state[statisticsName] ?? [0, 0, 0]
-  return [tokens!, average!, meanSquare!]
+/** How much of the latents' statistics stays when a step comes in: they grow, and just their scale of late is of use. */
+const latentsDecay = 0.9
+
+/** The running statistics of states and latents: what the trained networks need to know of them. */
+export const scalesIn = (state: ObjectiveState): Scales => {
+  const of = (name: string): Statistics => {
+    const [tokens, average, meanSquare] = state[name] ?? [0, 0, 0]
+    return [tokens!, average!, meanSquare!]
+  }
+  return { states: of(statisticsNames.states), latents: of(statisticsNames.latents) }
 }
 
 const binsIn = (state: ObjectiveState): TimeBins => ({
@@ -56,11 +71,12 @@ const binsIn = (state: ObjectiveState): TimeBins => ({
   weights: state[names.weights]!,
   probabilities: state[names.probabilities]!
 })
-const stateOf = (bins: TimeBins, statistics: Statistics): ObjectiveState => ({
+const stateOf = (bins: TimeBins, { latents, states }: Scales): ObjectiveState => ({
   [names.sums]: bins.sums,
   [names.weights]: bins.weights,
   [names.probabilities]: bins.probabilities,
-  [statisticsName]: statistics
+  [statisticsNames.states]: states,
+  [statisticsNames.latents]: latents
 })
 
 export const ldlmObjective = (config: ModelConfig, settings: LdlmSettings, data: LdlmData): Objective<never> => {
@@ -80,8 +96,9 @@ export const ldlmObjective = (config: ModelConfig, settings: LdlmSettings, data:
       /** Share of each token of the pieces in the means of the step; 0 for padding. */
       weights: { dtype: "f32", shape: [rows, length] },
       rowWeights: { dtype: "f32", shape: [rows] },
-      /** Of the running statistics of the states, before the step. */
-      statistics: { dtype: "f32", shape: [3] },
+      /** The running statistics of states and latents, before the step. */
+      stateStatistics: { dtype: "f32", shape: [3] },
+      ...(settings.scaledLatents ? { latentStatistics: { dtype: "f32", shape: [3] } as const } : {}),
       time: { dtype: "f32", shape: [rows] },
       /** Standard deviations of signal and noise. */
       signal: { dtype: "f32", shape: [rows] },
@@ -97,7 +114,7 @@ export const ldlmObjective = (config: ModelConfig, settings: LdlmSettings, data:
       const states = cleanStates(config, parameter, input, { causal: true, layer: stateLayer })
       const there = lessEqual(constant(0, "i32"), input("segmentIds")) // [B, P + L]
       const own = statisticsOf(states, cast(there, "f32"))
-      const scaled = stopGradient(normalised(states, merged(input("statistics"), own)))
+      const scaled = stopGradient(normalised(states, merged(input("stateStatistics"), own)))
       const target = sliceAxis(scaled, 1, prompt, prompt + length) // [B, L, d]
       const seen = sliceAxis(there, 1, prompt, prompt + length)
       const perRow = (x: Tensor): Tensor => reshape(x, [rows, 1, 1])
@@ -113,7 +130,11 @@ export const ldlmObjective = (config: ModelConfig, settings: LdlmSettings, data:
         settings.warmupScales === "encoder"
           ? add(mul(clean, input("gamma")), mul(stopGradient(clean), sub(1, input("gamma"))))
           : clean
-      const noised = add(mul(reached, perRow(input("signal"))), mul(input("noise"), perRow(input("spread"))))
+      const ofLatents = statisticsOf(stopGradient(clean), constant(1, "f32", [rows, latents]))
+      const diffused = settings.scaledLatents
+        ? normalised(reached, merged(input("latentStatistics"), ofLatents))
+        : reached
+      const noised = add(mul(diffused, perRow(input("signal"))), mul(input("noise"), perRow(input("spread"))))
       const asked =
         prompt === 0
           ? undefined
@@ -129,7 +150,7 @@ export const ldlmObjective = (config: ModelConfig, settings: LdlmSettings, data:
       const predicted = settings.selfConditioning
         ? predict(mul(stopGradient(predict(nothing)), perRow(input("selfCondition"))))
         : predict(nothing)
-      const perSample = mean(square(sub(predicted, reached)), [1, 2]) // [B]
+      const perSample = mean(square(sub(predicted, diffused)), [1, 2]) // [B]
       const plain = sum(mul(perSample, input("rowWeights")))
       const diffusion = settings.warmupScales === "loss" ? mul(plain, input("gamma")) : plain
       const stateError = sum(mul(states2, input("weights")))
@@ -140,11 +161,12 @@ export const ldlmObjective = (config: ModelConfig, settings: LdlmSettings, data:
         ldlm_h: stateError,
         ldlm_w: crossEntropy,
         perSample,
-        statistics: own
+        stateStatistics: own,
+        latentStatistics: ofLatents
       }
     },
     objectiveState: {
-      initial: stateOf(emptyBins(settings.adaptiveBins), [0, 0, 0]),
+      initial: stateOf(emptyBins(settings.adaptiveBins), scalesIn({})),
       next: (state, step, observations) => {
         const losses = observations.flatMap(({ perSample }) => [...perSample!])
         const average = losses.reduce((total, loss) => total + loss, 0) / losses.length
@@ -153,14 +175,14 @@ export const ldlmObjective = (config: ModelConfig, settings: LdlmSettings, data:
           loss: settings.adaptiveLosses === "sample" ? losses[i]! : average
         }))
         const bins = observed(binsIn(state), told, settings.adaptiveDecay)
+        const before = scalesIn(state)
+        const of = (name: string) =>
+          observations.map(({ [name]: found }): Statistics => [found![0]!, found![1]!, found![2]!])
         const due = (step + 1) % settings.adaptiveRefresh === 0
-        return stateOf(
-          due ? refreshed(bins) : bins,
-          mergedStatistics([
-            statisticsIn(state),
-            ...observations.map(({ statistics }): Statistics => [statistics![0]!, statistics![1]!, statistics![2]!])
-          ])
-        )
+        return stateOf(due ? refreshed(bins) : bins, {
+          states: mergedStatistics([before.states, ...of("stateStatistics")]),
+          latents: mergedStatistics([faded(before.latents, latentsDecay), ...of("latentStatistics")])
+        })
       }
     },
     microBatches: (step, state) =>
@@ -203,12 +225,16 @@ export const ldlmObjective = (config: ModelConfig, settings: LdlmSettings, data:
                 weight => weight / total
               ),
               rowWeights: new Float32Array(rows).fill(1 / all.length),
-              statistics: Float32Array.from(statisticsIn(state)),
+              stateStatistics: Float32Array.from(scalesIn(state).states),
+              latentStatistics: Float32Array.from(scalesIn(state).latents),
               time: Float32Array.from(at),
               signal: Float32Array.from(shares, Math.sqrt),
               spread: Float32Array.from(shares, share => Math.sqrt(1 - share)),
               noise: noise("ldlm noise", 1),
-              decoderNoise: noise("ldlm decoder noise", settings.decoderNoiseStd),
+              decoderNoise: noise(
+                "ldlm decoder noise",
+                settings.decoderNoiseStd * ramp(step, settings.decoderNoiseWarmupSteps)
+              ),
               gamma: Float32Array.of(warmUpGamma(step, settings.warmupSteps, settings.warmupGammaMin)),
               selfCondition: flags("ldlm self-conditioning", settings.selfConditionProb),
               promptSeen: flags("ldlm prompt", 1 - settings.promptDropout)

@@ -1,16 +1,23 @@
 /** The settings of LDLM: the networks, how latents are learnt, and the ways of the seed beside those of the paper. */
 import { Schema } from "effect"
 import { consistent } from "../../config/consistent.ts"
-import { NonNegative, PositiveInt, setting, Share } from "../../config/setting.ts"
+import { Count, NonNegative, Positive, PositiveInt, setting, Share } from "../../config/setting.ts"
 import { snakeKeys } from "../../config/snakeKeys.ts"
+import { latentStarts } from "../shared/latents/alignedStart.ts"
 import { LdlmArchitecture } from "./networks.ts"
 import { oneLength, trainNames, wholeMicroBatches } from "../../training/model.ts"
 import { needs, unboundFields } from "../shared/settings.ts"
 
 export const LdlmSettings = Schema.Struct({
   ...LdlmArchitecture.fields,
+  /** Learning rate of the networks, in those of the training, which is meant for a language model that has learnt before */
+  lrFactor: setting(Positive, 1),
+  /** Latents begin as the positions that they stand for, and cross-attention compares them as they are; or all is drawn, and has to find out first which latent stands for what */
+  latentStart: setting(Schema.Literals(latentStarts), "aligned"),
   /** Standard deviation of the noise on latents that are decoded in training: it keeps the latents large */
   decoderNoiseStd: setting(NonNegative, 3),
+  /** Steps over which it rises from 0 along a line */
+  decoderNoiseWarmupSteps: setting(Count, 0),
   /** Steps after which the diffusion loss reaches the encoder in full */
   warmupSteps: setting(PositiveInt, 50_000),
   /** Share of it that reaches the encoder in the first step */
@@ -46,6 +53,10 @@ export const LdlmParameters = snakeKeys(
     needs("ldlm", ({ ldlm }) => (ldlm === undefined ? "its group: `ldlm: {}` takes all defaults" : undefined)),
     wholeMicroBatches,
     oneLength,
+    ({ ldlm }) =>
+      ldlm === undefined || ldlm.latentPositions || ldlm.latentStart === "random"
+        ? undefined
+        : { fields: ["ldlm.latent_positions", "ldlm.latent_start"], why: "an aligned start needs learned positions" },
     ({ pretrained }) =>
       pretrained
         ? undefined

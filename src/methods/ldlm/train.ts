@@ -6,7 +6,7 @@ import { evenly } from "../../evaluation/selection.ts"
 import { ldlmFormat, ldlmShape, ldlmSpecs } from "./networks.ts"
 import { untrained } from "../../models/parameters.ts"
 import type { ModelTraining } from "../../training/model.ts"
-import { ldlmObjective, statisticsIn } from "./objective.ts"
+import { ldlmObjective, scalesIn } from "./objective.ts"
 import type { Training } from "../Method.ts"
 import type { SettingsOf } from "../settings.ts"
 import { attempt } from "../shared/base.ts"
@@ -31,7 +31,10 @@ export const training: Training<SettingsOf<"ldlm">>["training"] = Effect.fn("tra
   const measured = evenly(windowed(heldOut), measuredPieces)
   return {
     ...start,
-    parameters: [...ldlmSpecs(ldlm, config), ...untrained(start.parameters)],
+    parameters: [
+      ...ldlmSpecs(ldlm, config, ldlm.latentStart).map(spec => ({ ...spec, rateFactor: ldlm.lrFactor })),
+      ...untrained(start.parameters)
+    ],
     settings,
     lengths: windows.map(() => ldlm.seqLen),
     rowLength: ldlm.seqLen,
@@ -51,12 +54,12 @@ export const training: Training<SettingsOf<"ldlm">>["training"] = Effect.fn("tra
     evaluation: (engine, trained, rows, state) =>
       Effect.map(ldlmReconstruction(engine, config, trained, ldlm, { rows, pad: tokenizer.padId }), reconstruct =>
         Effect.suspend(() =>
-          Effect.map(reconstruct(heldOut, measured, statisticsIn(state())), ({ accuracy, loss }) => ({
+          Effect.map(reconstruct(heldOut, measured, scalesIn(state()).states), ({ accuracy, loss }) => ({
             reconstruction_accuracy: accuracy,
             reconstruction_loss: loss
           }))
         )
       ),
-    finalFields: state => ldlmFormat.encode({ architecture: ldlm, statistics: statisticsIn(state) })
+    finalFields: state => ldlmFormat.encode({ architecture: ldlm, statistics: scalesIn(state) })
   } satisfies ModelTraining
 })

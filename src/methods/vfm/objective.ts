@@ -3,6 +3,7 @@
  * L_data / tau^2 + L_obs / (2 sigma^2) + beta KL. Beside it stand the ways of the seed, as settings.
  */
 import { Effect } from "effect"
+import { ramp } from "../shared/latents/ramp.ts"
 import { klPerElement, withFreeBits } from "../shared/latents/gaussian.ts"
 import { embeddingKey, type ModelConfig } from "../../models/config.ts"
 import { vfm } from "./networks.ts"
@@ -125,9 +126,7 @@ export const vfmObjective = (
             tokenWeights: shares(part.there, counts.tokens),
             noise: part.noise,
             pure: part.pure,
-            beta: Float32Array.of(
-              settings.beta * (settings.klWarmupSteps === 0 ? 1 : Math.min(1, step / settings.klWarmupSteps))
-            ),
+            beta: Float32Array.of(settings.beta * ramp(step, settings.klWarmupSteps)),
             dropoutKeys: BigInt64Array.from({ length: 2 * uses }, (_, i) =>
               BigInt(randomKey(seed, "vfm dropout", step, m, i >> 1)[i & 1]!)
             )

@@ -16,6 +16,8 @@ export const VfmSettings = Schema.Struct({
   sigma: setting(Positive, 1),
   /** Share of the documents whose noise is the adapter's; of the others it is pure */
   alpha: setting(Share, 0.5),
+  /** Learning rate of the adapter, in those of the training, which is meant for a language model that has learnt before */
+  lrFactor: setting(Positive, 1),
   /** The language model is not trained */
   freezeBase: setting(Schema.Boolean, true),
   /** Dropout in the adapter */

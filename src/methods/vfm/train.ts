@@ -31,7 +31,7 @@ export const training: Training<SettingsOf<"vfm">>["training"] = Effect.fn("trai
   yield* attempt("vfm", () =>
     vfmObjective(config, vfm, { ...data, epochs: { rows: () => [], steps: () => 0 }, microBatchRows: 1 })
   )
-  const adapter = vfmSpecs(vfm, config)
+  const adapter = vfmSpecs(vfm, config).map(spec => ({ ...spec, rateFactor: vfm.lrFactor }))
   return {
     ...start,
     fields: { ...start.fields, token_shift: vfm.tokenShift, ...vfmFormat.encode({ architecture: vfm }) },

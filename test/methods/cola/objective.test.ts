@@ -3,9 +3,13 @@ import { describe, expect, it } from "@effect/vitest"
 import { Effect, Schema } from "effect"
 import { makeEpochs } from "../../../src/tokens/epochs.ts"
 import { randomMasking } from "../../../src/methods/shared/masks/corruption.ts"
+import { evaluateTensors } from "../../../src/engines/reference/evaluate.ts"
 import { makeOrt } from "../../../src/engines/ort/ort.ts"
 import { parameterSpecs } from "../../../src/models/config.ts"
-import { colaSpecs } from "../../../src/methods/cola/networks.ts"
+import { initialValues } from "../../../src/models/parameters.ts"
+import { input, sub } from "../../../src/tensor/ops.ts"
+import { normals, randomKey } from "../../../src/tensor/random.ts"
+import { cola, colaSpecs } from "../../../src/methods/cola/networks.ts"
 import { colaObjective } from "../../../src/methods/cola/objective.ts"
 import { ColaSettings } from "../../../src/methods/cola/settings.ts"
 import { diffusionObjective, DiffusionSettings } from "../../../src/methods/shared/masks/objective.ts"
@@ -175,6 +179,57 @@ describe("the data", () => {
       }
     })
   )
+})
+
+describe("the divergence", () => {
+  it.effect("weighs more along a line, and in full from the end of its warm-up on", () =>
+    Effect.gen(function* () {
+      const objective = colaObjective(config, settings({ colaBeta: 0.5, colaBetaWarmupSteps: 4 }), data)
+      const betas: Array<number> = []
+      for (let step = 0; step < 6; step++) {
+        const [batch] = yield* objective.microBatches(step)
+        betas.push((batch!.inputs["beta"] as Float32Array)[0]!)
+      }
+      expect(betas).toEqual([0, 0.125, 0.25, 0.375, 0.5, 0.5])
+    })
+  )
+
+  it.effect("begins at the deviation given, as its closed form", () =>
+    Effect.gen(function* () {
+      const specs = [...base, ...colaSpecs(settings(), config, { colaLatentStart: "aligned", colaStartSigma: 0.2 })]
+      // Without a mean the divergence is that of the deviation alone, of each of the 8 elements of a latent.
+      const still = specs.map(spec =>
+        spec.name.startsWith("cola.encoder.mu_head") ? { ...spec, initial: "zeros" as const } : spec
+      )
+      const { losses } = yield* gradientsOf(colaObjective(config, settings(), data), still, "cola_kl")
+      const logSigma = Math.fround(Math.log(0.2))
+      expect(losses["cola_kl"]![0]).toBeCloseTo(8 * ((Math.exp(2 * logSigma) - 1) / 2 - logSigma), 6)
+    })
+  )
+})
+
+describe("the decoder", () => {
+  it("adds to states in units of their size: of states that are so many times as large it says as much", () => {
+    const specs = colaSpecs(settings(), config).map(spec =>
+      spec.initial === "zeros" ? { ...spec, initial: { normal: 0.3 } } : spec
+    )
+    const weights = new Map(specs.map(({ name, shape }) => [name, input(name, "f32", shape)]))
+    const networks = cola(settings(), config, name => weights.get(name)!, length)
+    const states = input("states", "f32", [1, length, 8])
+    const at = input("at", "i32", [1, length])
+    const added = sub(networks.decode(states, input("z", "f32", [1, 6, 8]), at), states)
+    const values = Object.fromEntries(specs.map(spec => [spec.name, initialValues(spec, 3)]))
+    const x = normals(randomKey(1, "states"), length * 8)
+    const z = normals(randomKey(2, "latents"), 6 * 8)
+    const positions = Array.from({ length }, (_, i) => i)
+    const answer = (factor: number) =>
+      evaluateTensors({ added }, { ...values, states: x.map(v => v * factor), z, at: positions }, { exact: true })[
+        "added"
+      ]!
+    const [once, often] = [answer(1), answer(1000)]
+    for (const [i, value] of once.entries()) expect(often[i]! / 1000).toBeCloseTo(value, 3)
+    expect(Math.hypot(...once)).toBeGreaterThan(1)
+  })
 })
 
 describe("a batch", () => {

@@ -92,8 +92,8 @@ describe("gradients", () => {
   it.effect("are central differences of the loss, with prompts", () =>
     Effect.gen(function* () {
       const objective = objectiveOf(given)
-      // Without self-conditioning, whose first pass is a constant to differentiation.
-      const plain = { gamma: [1], selfCondition: [0, 0, 0] }
+      // Without self-conditioning, whose first pass is a constant to differentiation, and with so many latents behind that the scale is one, too.
+      const plain = { gamma: [1], selfCondition: [0, 0, 0], latentStatistics: [1e12, 0, 2] }
       const found = yield* gradientsOf(objective, all, "ldlm_diff", plain)
       const h = 1e-4
       for (const name of ["ldlm.diffusion_head.prompt.weight", "ldlm.latent_encoder.positions", encoder]) {
@@ -129,12 +129,12 @@ describe("the data", () => {
         elements.push(...bruteForward(config, name => values[name]!, own, true).states[2]!.flat())
       }
       const n = elements.length / 8
-      const [tokens, mean, square] = losses["statistics"]!
+      const [tokens, mean, square] = losses["stateStatistics"]!
       expect(tokens).toBe(n)
       expect(mean).toBeCloseTo(elements.reduce((sum, x) => sum + x, 0) / elements.length, 6)
       expect(square).toBeCloseTo(elements.reduce((sum, x) => sum + x * x, 0) / elements.length, 6)
       const memory = objective.objectiveState!.next(objective.objectiveState!.initial, 0, [
-        { perSample: Float32Array.from(losses["perSample"]!), statistics: Float32Array.from(losses["statistics"]!) }
+        Object.fromEntries(Object.entries(losses).map(([name, values]) => [name, Float32Array.from(values)]))
       ])
       expect(memory["states/statistics"]![0]).toBe(n)
     })
@@ -148,7 +148,9 @@ describe("the data", () => {
         Effect.gen(function* () {
           const objective = objectiveOf(settings({ adaptiveLosses, adaptiveBins: bins }), 6)
           const { initial, next } = objective.objectiveState!
-          const memory = next(initial, 0, [{ perSample: losses, statistics: Float32Array.of(1, 0, 1) }])
+          const memory = next(initial, 0, [
+            { perSample: losses, stateStatistics: Float32Array.of(1, 0, 1), latentStatistics: Float32Array.of(1, 0, 1) }
+          ])
           const [batch] = yield* objective.microBatches(0, initial)
           const own = [...(batch!.inputs["time"] as Float32Array)].map(time =>
             Math.min(bins - 1, Math.floor(time * bins))
@@ -158,6 +160,67 @@ describe("the data", () => {
         })
       for (const [i, mean] of (yield* told("sample")).entries()) expect(mean).toBeCloseTo(losses[i]!, 10)
       for (const mean of yield* told("batch")) expect(mean).toBeCloseTo(3.5, 10)
+    })
+  )
+})
+
+describe("the diffusion's latents", () => {
+  it.effect("have mean 0 and deviation 1 whatever their size: a larger encoder has the same loss", () =>
+    Effect.gen(function* () {
+      const loss = (scaledLatents: boolean, factor: number) =>
+        Effect.gen(function* () {
+          const given = settings({ scaledLatents })
+          const specs = [...base, ...ldlmSpecs(given, config)]
+          const all = yield* gradientsOf(objectiveOf(given), specs, "ldlm_diff")
+          // All that the last layer's stream is made of, so that the latents are so many times as large.
+          const changed = Object.fromEntries(
+            ["latents", "self_attention.out", "cross_attention.out", "mlp.down"].flatMap(part =>
+              Object.entries(all.values)
+                .filter(([name]) => name.startsWith("ldlm.latent_encoder") && name.includes(part))
+                .map(([name, values]) => [name, Array.from(values, x => x * factor)])
+            )
+          )
+          const { losses } = yield* gradientsOf(objectiveOf(given), specs, "ldlm_diff", {}, changed)
+          return losses["ldlm_diff"]![0]!
+        })
+      // Norms within the layers add a little to the variance, by which they divide.
+      expect((yield* loss(true, 100)) / (yield* loss(true, 1000))).toBeCloseTo(1, 3)
+      expect((yield* loss(false, 1000)) / (yield* loss(false, 100))).toBeGreaterThan(10)
+    })
+  )
+
+  it.effect("are scaled by those of the last steps, each of which counts a tenth less than the one behind it", () =>
+    Effect.sync(() => {
+      const { initial, next } = objectiveOf(settings()).objectiveState!
+      const seen = (mean: number) => [
+        {
+          perSample: Float32Array.of(1, 1, 1, 1, 1, 1),
+          stateStatistics: Float32Array.of(4, mean, 1),
+          latentStatistics: Float32Array.of(4, mean, 1)
+        }
+      ]
+      const state = next(next(next(initial, 0, seen(1)), 1, seen(2)), 2, seen(4))
+      expect(state["states/statistics"]![1]).toBeCloseTo((1 + 2 + 4) / 3, 10)
+      expect(state["latents/statistics"]![1]).toBeCloseTo((0.81 * 1 + 0.9 * 2 + 4) / 2.71, 10)
+    })
+  )
+})
+
+describe("noise on decoded latents", () => {
+  it.effect("rises along a line from none to its deviation, and stays there", () =>
+    Effect.gen(function* () {
+      const objective = objectiveOf(settings({ decoderNoiseStd: 2, decoderNoiseWarmupSteps: 4 }))
+      const deviations: Array<number> = []
+      for (let step = 0; step < 7; step++) {
+        const [batch] = yield* objective.microBatches(step, objective.objectiveState!.initial)
+        const [still] = yield* objectiveOf(settings({ decoderNoiseStd: 1 })).microBatches(
+          step,
+          objective.objectiveState!.initial
+        )
+        const [now, unit] = [batch!, still!].map(({ inputs }) => inputs["decoderNoise"] as Float32Array)
+        deviations.push(Math.hypot(...now!) / Math.hypot(...unit!))
+      }
+      for (const [step, wanted] of [0, 0.5, 1, 1.5, 2, 2, 2].entries()) expect(deviations[step]).toBeCloseTo(wanted, 5)
     })
   )
 })

@@ -3,6 +3,7 @@ import { gelu, layerNorm } from "../../../tensor/composites.ts"
 import { add, broadcastTo, concat, constant, matmul, reshape, sliceAxis } from "../../../tensor/ops.ts"
 import type { Shape, Tensor } from "../../../tensor/Tensor.ts"
 import { attend, type AttentionMask, scoreMask } from "../../../models/layers/attention.ts"
+import type { AttentionStart } from "./alignedStart.ts"
 import type { Initial, ParameterSpec } from "../../../models/parameters.ts"
 
 /** The tensor of a parameter, by its name. */
@@ -64,20 +65,36 @@ export interface AttentionShape {
   readonly width: number
   /** Whether the projections to queries, keys and values have biases; the one back always does. */
   readonly projectionBias: boolean
-  /** Of the projection back. */
-  readonly initial?: Initial
+  /** By default all is drawn. */
+  readonly start?: Partial<AttentionStart>
 }
 
 /** `qkv` holds the projections to queries, keys and values one below the other. */
-export const attentionSpecs = ({ initial, projectionBias, width }: AttentionShape): ReadonlyArray<ParameterSpec> => [
-  ...linearSpecs("qkv", { from: width, to: 3 * width, bias: projectionBias }),
-  ...linearSpecs("out", { from: width, to: width, ...(initial === undefined ? {} : { initial }) })
+export const attentionSpecs = ({
+  projectionBias,
+  start: { back, read } = {},
+  width
+}: AttentionShape): ReadonlyArray<ParameterSpec> => [
+  ...linearSpecs("qkv", {
+    from: width,
+    to: 3 * width,
+    bias: projectionBias,
+    ...(read === undefined ? {} : { initial: read })
+  }),
+  ...linearSpecs("out", { from: width, to: width, ...(back === undefined ? {} : { initial: back }) })
 ]
 
 export interface AttentionOptions {
   readonly heads: number
   readonly projectionBias: boolean
   readonly mask?: AttentionMask | undefined
+  readonly places?: Places | undefined
+}
+
+/** Learned vectors of the places of queries [B or 1, Q, width] and of keys [B or 1, K, width]: attention goes by them, and what it finds does not hold them. */
+export interface Places {
+  readonly queries: Tensor
+  readonly keys: Tensor
 }
 
 /** Multi-head attention of x [B, Q, width] to context [B, K, width], by default itself -> [B, Q, width]. */
@@ -85,7 +102,7 @@ export const attention = (
   w: Weights,
   x: Tensor,
   context: Tensor | undefined,
-  { heads, mask, projectionBias }: AttentionOptions
+  { heads, mask, places, projectionBias }: AttentionOptions
 ): Tensor => {
   const width = x.shape[2]!
   const split = (y: Tensor): Tensor => reshape(y, [y.shape[0]!, y.shape[1]!, heads, width / heads])
@@ -102,7 +119,8 @@ export const attention = (
     const pair = project(context, 1, 3) // [B, K, 2 width]
     return [split(project(x, 0, 1)), part(pair, 0), part(pair, 1)]
   }
-  const [q, k, v] = projected()
+  const [q0, k0, v] = projected()
+  const [q, k] = places === undefined ? [q0, k0] : [add(q0, split(places.queries)), add(k0, split(places.keys))]
   return linear(w, "out", attend(q, k, v, mask))
 }
 
@@ -111,6 +129,8 @@ export interface LayerShape {
   readonly selfAttention: boolean
   readonly crossAttention: boolean
   readonly projectionBias: boolean
+  /** What cross-attention begins as. By default all is drawn. */
+  readonly crossStart?: AttentionStart
 }
 
 /** The inner width of a layer's perceptron, in widths. */
@@ -118,14 +138,20 @@ const expansion = 4
 
 /** Parameters of a pre-norm layer: 4 d^2 for each attention, 8 d^2 for the perceptron, and vectors. */
 export const layerSpecs = (shape: LayerShape): ReadonlyArray<ParameterSpec> => {
-  const { crossAttention, selfAttention, width } = shape
+  const { crossAttention, crossStart, projectionBias, selfAttention, width } = shape
+  const attending = { width, projectionBias }
   const part = (name: string, specs: ReadonlyArray<ParameterSpec>) => [
     ...normSpecs(`${name}.norm`, width),
     ...under(name, specs)
   ]
   return [
-    ...(selfAttention ? part("self_attention", attentionSpecs(shape)) : []),
-    ...(crossAttention ? part("cross_attention", attentionSpecs(shape)) : []),
+    ...(selfAttention ? part("self_attention", attentionSpecs(attending)) : []),
+    ...(crossAttention
+      ? part(
+          "cross_attention",
+          attentionSpecs({ ...attending, ...(crossStart === undefined ? {} : { start: crossStart }) })
+        )
+      : []),
     ...part("mlp", [
       ...linearSpecs("up", { from: width, to: expansion * width }),
       ...linearSpecs("down", { from: expansion * width, to: width })
@@ -141,6 +167,8 @@ export interface LayerOptions {
   /** What cross-attention reads, [B, K, width], not normalised. */
   readonly context?: Tensor | undefined
   readonly contextMask?: AttentionMask | undefined
+  /** Of cross-attention. */
+  readonly places?: Places | undefined
   /** Applied to what each part adds. */
   readonly dropout?: (x: Tensor) => Tensor
 }
@@ -149,7 +177,7 @@ export interface LayerOptions {
 export const layer = (
   w: Weights,
   x: Tensor,
-  { context, contextMask, dropout = y => y, heads, mask, shape }: LayerOptions
+  { context, contextMask, dropout = y => y, heads, mask, places, shape }: LayerOptions
 ): Tensor => {
   const { crossAttention, projectionBias, selfAttention } = shape
   let h = x
@@ -159,7 +187,7 @@ export const layer = (
   }
   if (crossAttention) {
     const own = within(w, "cross_attention")
-    const seen = { heads, mask: contextMask, projectionBias }
+    const seen = { heads, mask: contextMask, places, projectionBias }
     h = add(h, dropout(attention(own, norm(own, "norm", h), context, seen)))
   }
   const own = within(w, "mlp")
