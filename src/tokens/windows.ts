@@ -14,15 +14,21 @@ export interface WindowShape {
   readonly length: number
 }
 
-/** The pieces of all sequences, one after the other; the last of a sequence may be shorter. */
-export const windowsOf = (lengths: ReadonlyArray<number>, { length }: WindowShape): ReadonlyArray<Window> =>
-  lengths.flatMap((tokens, sequence) =>
-    Array.from({ length: Math.ceil(tokens / length) }, (_, i) => ({
+/** The pieces of all sequences, one after the other; the last of a sequence may be shorter. `begins`: where the first piece of each begins, by default with the first token. */
+export const windowsOf = (
+  lengths: ReadonlyArray<number>,
+  { length }: WindowShape,
+  begins: ReadonlyArray<number> = []
+): ReadonlyArray<Window> =>
+  lengths.flatMap((whole, sequence) => {
+    const begin = begins[sequence] ?? 0
+    const tokens = whole - begin
+    return Array.from({ length: Math.ceil(tokens / length) }, (_, i) => ({
       sequence,
-      start: i * length,
+      start: begin + i * length,
       size: Math.min(length, tokens - i * length)
     }))
-  )
+  })
 
 /** Tokens of a piece that are learnt. */
 export const learntIn = (

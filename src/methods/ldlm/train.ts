@@ -21,12 +21,17 @@ export const training: Training<SettingsOf<"ldlm">>["training"] = Effect.fn("tra
   const { config, examples, sequences, start, tokenizer } = base
   const ldlm = settings.ldlm!
   yield* attempt("ldlm", () => ldlmShape(ldlm, config))
-  const windowed = (texts: ReadonlyArray<Int32Array>) =>
+  const windowed = (texts: ReadonlyArray<Int32Array>, begins?: ReadonlyArray<number>) =>
     windowsOf(
       texts.map(ids => ids.length),
-      { prompt: ldlm.promptLength, length: ldlm.seqLen }
+      { prompt: ldlm.promptLength, length: ldlm.seqLen },
+      begins
     )
-  const windows = windowed(sequences)
+  // A response is made behind its prompt, and learnt so.
+  const windows = windowed(
+    sequences,
+    examples.map(({ lossMask }) => Math.max(0, lossMask.indexOf(1)))
+  )
   const heldOut = base.heldOut.map(({ ids }) => ids)
   const measured = evenly(windowed(heldOut), measuredPieces)
   return {
