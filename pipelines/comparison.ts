@@ -212,7 +212,13 @@ export const compared =
         ? [
             [
               task,
-              examine(Origin.overlay(examined!, { name: `teacher-${task}`, task, model: teacher, dataset }))
+              examine(
+                Origin.overlay(
+                  // The problems that the rows are asked.
+                  Origin.overlay(given({ problems: profile.evaluate?.tasks?.[task]?.["problems"] }), examined!),
+                  { name: `teacher-${task}`, task, model: teacher, dataset }
+                )
+              )
             ] as const
           ]
         : []

@@ -56,7 +56,7 @@ export const evaluateTexts = Stage.make("evaluate-texts", {
         yield* progress({ done: generations.length, total: parameters.steps.length, unit: "step counts" })
         const counting = writer.stepsThatCount(steps)
         if (!made.has(counting)) {
-          const { forwards, sequences } = yield* writer.generate({ prompts, steps: counting, seed })
+          const { forwards, sequences } = yield* writer.generate({ prompts, steps: counting, seed, reuse: true })
           made.set(counting, {
             forwards: greatest(forwards),
             newTokens,

@@ -21,6 +21,8 @@ export interface GenerationRequest {
   readonly threshold?: number
   /** The same prompts and seed give the same texts. */
   readonly seed: number
+  /** Whether what a method makes of the prompts before the first step may be that of an earlier request with the same prompts and seed: it is counted again, but takes no time. */
+  readonly reuse?: boolean
   /** Told of a text by its number, prompt and new tokens with the masks that are left, after a step. */
   readonly onStep?: (number: number, step: number, text: Int32Array) => Effect.Effect<void>
 }
@@ -70,6 +72,8 @@ export interface Batch {
   readonly seed: number
   /** Number of the first prompt. */
   readonly first: number
+  /** As in a request. */
+  readonly reuse: boolean
 }
 
 /** What a method adds to decoding by masked diffusion. */
@@ -126,7 +130,7 @@ export const maskedGenerator = (
       stepsThatCount: steps => stepsThatCount({ ...decoding, steps }, newTokens),
       generate: request =>
         Effect.gen(function* () {
-          const { prompts, seed, threshold } = request
+          const { prompts, reuse = false, seed, threshold } = request
           if (threshold !== undefined && !inBlocks)
             return yield* Effect.die(new TypeError("a threshold goes with decoding block by block"))
           const before: Array<number> = []
@@ -135,7 +139,7 @@ export const maskedGenerator = (
           for (let batch = 0; batch < batches; batch++) {
             const first = batch * rows
             const some = prompts.slice(first, first + rows)
-            const begun = yield* extended!.begin({ prompts: some, seed, first })
+            const begun = yield* extended!.begin({ prompts: some, seed, first, reuse })
             for (const _ of some) before.push(begun.forwards)
             passes += begun.forwards
             flops += begun.flops

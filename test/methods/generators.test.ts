@@ -201,6 +201,20 @@ describe("Cola", () => {
         expect(told.forwards).toEqual([8 + 1 + 3 * 16, 8 + 1 + 3 * 16])
         expect(rightTokens(told.texts)).toBeGreaterThanOrEqual(13)
         expect(yield* texted(generator, 8)).toEqual(told)
+        // Latents may be kept from one number of steps to the next, but not from one seed, or prompt, to another.
+        for (const [steps, seed, asked] of [
+          [2, 1, prompts],
+          [2, 7, prompts],
+          [4, 7, prompts],
+          [4, 7, prompts.toReversed()]
+        ] as const) {
+          const made = (reuse: boolean) =>
+            Effect.map(generator.generate({ prompts: asked, steps, seed, reuse }), ({ forwards, sequences }) => ({
+              forwards,
+              texts: sequences.map(ids => [...ids])
+            }))
+          expect(yield* made(true)).toEqual(yield* made(false))
+        }
         yield* sameInBlocks(given => generatorFor(engine, { method: "cola", architecture: settings }, fitted, given))
         // Where the decoder adds nothing, it is masked diffusion.
         const silent = { ...fitted.parameters }

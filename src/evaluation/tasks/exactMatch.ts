@@ -34,7 +34,7 @@ export const exactMatch = <P, E, E2, R>(
         const threshold = "threshold" in point && point.threshold < 1 ? { threshold: point.threshold } : {}
         const steps = generator.stepsThatCount("steps" in point ? point.steps : newTokens)
         const key = JSON.stringify([steps, threshold])
-        const texts = made.get(key) ?? (yield* generator.generate({ prompts, steps, seed, ...threshold }))
+        const texts = made.get(key) ?? (yield* generator.generate({ prompts, steps, seed, reuse: true, ...threshold }))
         made.set(key, texts)
         return texts
       })

@@ -69,8 +69,8 @@ const withLatents = (
     )
     const groups = drawnTogether(architecture, diffusion)
     const size = latents * width
-    /** Of each text, by its number. */
-    const drawnFor = new Map<number, Float32Array>()
+    /** Of each text, by its number, and what they were drawn for. */
+    const drawnFor = new Map<number, { readonly asked: string; readonly latents: Float32Array }>()
 
     const draw = (start: Float32Array, condition: Data) =>
       Effect.gen(function* () {
@@ -115,13 +115,21 @@ const withLatents = (
         },
         data: (_ids, texts) => {
           const z = new Float32Array(rows * size)
-          for (const [r, { number }] of texts.entries()) z.set(drawnFor.get(number)!, r * size)
+          for (const [r, { number }] of texts.entries()) z.set(drawnFor.get(number)!.latents, r * size)
           return { latents: z }
         }
       },
-      begin: ({ first, prompts, seed }) =>
+      begin: ({ first, prompts, reuse, seed }) =>
         Effect.gen(function* () {
           const begun = performance.now()
+          const spent = () => ({
+            // One of the student, and those of the latents' diffusion.
+            forwards: 1 + groups.length * latentSteps,
+            forwardMs: performance.now() - begun,
+            flops: read.flops + groups.length * latentSteps * diffuse.flops
+          })
+          const asked = prompts.map(prompt => `${seed} ${Array.from(prompt).join(" ")}`)
+          if (reuse && asked.every((each, r) => drawnFor.get(first + r)?.asked === each)) return spent()
           const arrays = canvasArrays(makeCanvas(prompts, { length, newTokens, mask: maskId, pad: padId }), {
             rows,
             length
@@ -131,13 +139,9 @@ const withLatents = (
           for (const r of prompts.keys())
             start.set(normals(randomKey(seed, "cola generation", first + r), size), r * size)
           const z = yield* draw(start, { states: condition, segmentIds: arrays.segmentIds })
-          for (const r of prompts.keys()) drawnFor.set(first + r, z.slice(r * size, (r + 1) * size))
-          return {
-            // One of the student, and those of the latents' diffusion.
-            forwards: 1 + groups.length * latentSteps,
-            forwardMs: performance.now() - begun,
-            flops: read.flops + groups.length * latentSteps * diffuse.flops
-          }
+          for (const [r, each] of asked.entries())
+            drawnFor.set(first + r, { asked: each, latents: z.slice(r * size, (r + 1) * size) })
+          return spent()
         }),
       // Two for each weight of the decoder that a token meets; its attention to so few latents is left out, and vectors of places are added.
       flops:
