@@ -26,7 +26,7 @@ const cellText = ({ footnote, interval: around, text }: Cell): string =>
   `${text}${around === undefined ? "" : ` ${around}`}${footnote === undefined ? "" : mark(footnote)}`
 
 /** Columns and lines of the table of differences, baseline left out. */
-export const differencesTable = ({ comparisons }: GridReport) => ({
+const differencesTable = ({ comparisons }: GridReport) => ({
   columns: [
     "row",
     "beside",
@@ -54,7 +54,7 @@ export const differencesTable = ({ comparisons }: GridReport) => ({
 })
 
 /** Differences of the loss by the share of masks; undefined where none was measured. */
-export const ratiosTable = ({ comparisons }: GridReport) => {
+const ratiosTable = ({ comparisons }: GridReport) => {
   const found = comparisons.flatMap(({ beside, difference, row }) =>
     difference === undefined ? [] : [{ row, beside, byRatio: difference.byRatio }]
   )
@@ -73,6 +73,32 @@ export const ratiosTable = ({ comparisons }: GridReport) => {
   }
 }
 
+/** Texts beside those of the row that each is compared with. */
+const textsTable = ({ settings: { steps }, textDifferences }: GridReport) => {
+  if (textDifferences.length === 0) return undefined
+  const shown = [
+    ["teacherPerplexity", "× perplexity: teacher", fixed(2)],
+    ["ngramPerplexity", "× n-gram", fixed(2)],
+    ["repetition", "Δ repetition", signed(3)],
+    ["entropy", "Δ entropy, nats", signed(2)]
+  ] as const
+  return {
+    columns: [`texts, ${count(steps)} steps`, "beside", ...shown.map(([, label]) => label)],
+    lines: textDifferences.map(({ beside, of, row }) => [
+      row.label,
+      beside.label,
+      ...shown.map(([id, , format]) => {
+        const { high, low, value } = of[id]!
+        return `${format(value)} ${interval(format, low, high)}`
+      })
+    ])
+  }
+}
+
+/** Each row beside that which it is compared with: bounds, losses by the share of masks, texts. */
+export const comparisonTables = (report: GridReport) =>
+  [differencesTable(report), ratiosTable(report), textsTable(report)].filter(table => table !== undefined)
+
 /** What must be known to read the numbers of a row stands beside what they support. */
 export const verdictText = ({ row: { note }, verdict }: GridReport["comparisons"][number]): string =>
   note === undefined ? verdict : `${verdict} (${note.charAt(0).toUpperCase()}${note.slice(1)}.)`
@@ -82,8 +108,6 @@ export const gridMarkdown = (report: GridReport): string => {
   const notes = rows.flatMap(({ label, note }) =>
     note === undefined ? [] : [`- **${inline(label)}**: ${inline(note)}`]
   )
-  const differences = differencesTable(report)
-  const byRatio = ratiosTable(report)
   const blocks = [
     `# ${plain(settings.title)}`,
     ...settings.remarks.map(remark => `> **${plain(remark)}**`),
@@ -100,8 +124,7 @@ export const gridMarkdown = (report: GridReport): string => {
       ? []
       : [
           "## What the data support",
-          markdownTable(differences.columns, differences.lines),
-          ...(byRatio === undefined ? [] : [markdownTable(byRatio.columns, byRatio.lines)]),
+          ...comparisonTables(report).map(({ columns, lines }) => markdownTable(columns, lines)),
           comparisons.map(each => `- **${inline(each.row.label)}**: ${inline(verdictText(each))}`).join("\n"),
           report.ties.map(tie => `- ${plain(tieText(tie))}`).join("\n")
         ]),

@@ -6,7 +6,7 @@ import { intervalChart, rowColour, rowMark } from "./charts.ts"
 import type { Group } from "./column.ts"
 import { answersFigures, budgetFigures, type Chart, speedFigures, textFigures, trainingFigures } from "./figures.ts"
 import { type Cell, groupOf, groupsOf } from "./grid.ts"
-import { countsText, differencesTable, groupTitle, ratiosTable, verdictText } from "./gridMarkdown.ts"
+import { comparisonTables, countsText, groupTitle, verdictText } from "./gridMarkdown.ts"
 import { budgets, type GridReport, method } from "./gridReport.ts"
 import { escape, htmlPage, htmlTable } from "./html.ts"
 import { panelsSection, samplesSection } from "./gridTexts.ts"
@@ -64,17 +64,14 @@ const verdicts = (report: GridReport): string => {
     difference === undefined ? [] : [{ ...difference, name: row.label, row: rows.indexOf(row) }]
   )
   const label = "difference of the held-out bound from that of the row beside, nats per token"
-  const table = differencesTable(report)
-  const byRatio = ratiosTable(report)
   return [
     `<ul class="plain">${comparisons.map(each => `<li><strong>${keyed(rows, each.row)}</strong>: ${escape(verdictText(each))}</li>`).join("\n")}</ul>`,
     ...(entries.length === 0
       ? []
       : [
-          `<figure>${intervalChart("differences", label, { label: "Δ bound, nats/token: left of 0 is better", entries })}</figure>`,
-          htmlTable(table.columns, table.lines),
-          ...(byRatio === undefined ? [] : [htmlTable(byRatio.columns, byRatio.lines)])
+          `<figure>${intervalChart("differences", label, { label: "Δ bound, nats/token: left of 0 is better", entries })}</figure>`
         ]),
+    ...comparisonTables(report).map(({ columns, lines }) => htmlTable(columns, lines)),
     report.ties.length === 0
       ? ""
       : `<ul class="plain">${report.ties.map(tie => `<li class="${tie.broken ? "broken" : "small"}">${escape(tieText(tie))}</li>`).join("\n")}</ul>`

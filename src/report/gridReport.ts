@@ -11,6 +11,7 @@ import { type Grid, makeGrid } from "./grid.ts"
 import { type Parallelism, parallelismOf } from "./parallelism.ts"
 import { besideOf, type Cached, everyNumber, type GridRow, type TeacherScores } from "./rows.ts"
 import { level, makeResampler, resampleCount } from "./statistics.ts"
+import { type TextDifference, textDifferences } from "./textDifferences.ts"
 import { type Tie, ties, tieText } from "./ties.ts"
 import { greatest, least } from "../pipeline/lists.ts"
 import { fixed } from "./format.ts"
@@ -40,6 +41,7 @@ export interface GridReport {
   /** Left out where rows cannot be compared at equal compute. */
   readonly budget?: Budget
   readonly comparisons: ReadonlyArray<Comparison>
+  readonly textDifferences: ReadonlyArray<TextDifference>
   readonly ties: ReadonlyArray<Tie>
   readonly cached: ReadonlyArray<Cached>
   readonly teacher: TeacherScores
@@ -77,6 +79,7 @@ export const makeGridReport = (
     ...(texts === undefined ? {} : { referenceTexts: texts }),
     grid: makeGrid(rows, columns, referenceLines(references, texts)),
     ...known,
+    textDifferences: settings.compare ? textDifferences(rows, baseline, { steps: shown.steps, resampler }) : [],
     comparisons: settings.compare ? compare(rows, baseline, resampler) : [],
     ties: ties(rows),
     cached,
@@ -237,6 +240,11 @@ export const gridJson = (report: GridReport): string => {
       beside: beside.name,
       difference,
       verdict
+    })),
+    textDifferences: report.textDifferences.map(({ beside, of, row }) => ({
+      row: row.name,
+      beside: beside.name,
+      of
     })),
     ties: report.ties.map(tie => ({ ...tie, row: tie.row.name, like: tie.like.name, text: tieText(tie) })),
     cached

@@ -69,11 +69,25 @@ export interface Estimate extends Interval {
  * replacement (Owen 2007, the pigeonhole bootstrap), so that one run is a bootstrap over documents alone. The p-value inverts the interval: twice
  * the smaller share of resamples on one side of 0, counting the observed value as one of them (Davison and Hinkley 1997, section 4.2).
  */
-export const bootstrap = (parts: ReadonlyArray<ReadonlyArray<Part>>, resamples: Resamples): Estimate => {
+export const bootstrap = (parts: ReadonlyArray<ReadonlyArray<Part>>, resamples: Resamples): Estimate =>
+  estimate(ratio(parts.flat()), resampledRatios(parts, resamples))
+
+/** The same of what one ratio has more than another: of the same documents, but over weights of its own. */
+export const bootstrapDifference = (
+  parts: ReadonlyArray<ReadonlyArray<Part>>,
+  others: ReadonlyArray<ReadonlyArray<Part>>,
+  resamples: Resamples
+): Estimate => {
+  const beside = resampledRatios(others, resamples)
+  const differences = resampledRatios(parts, resamples).map((value, b) => value - beside[b]!)
+  return estimate(ratio(parts.flat()) - ratio(others.flat()), differences)
+}
+
+/** The ratio in each resample; NaN where few documents have a part, and none of them was drawn. */
+const resampledRatios = (parts: ReadonlyArray<ReadonlyArray<Part>>, resamples: Resamples): Float64Array => {
   const runs = parts.length
   const documents = parts[0]!.length
-  const values = new Float64Array(resamples.count)
-  let drawn = 0
+  const values = new Float64Array(resamples.count).fill(NaN)
   for (let b = 0; b < resamples.count; b++) {
     let [sum, weight] = [0, 0]
     for (let r = 0; r < runs; r++) {
@@ -84,16 +98,15 @@ export const bootstrap = (parts: ReadonlyArray<ReadonlyArray<Part>>, resamples: 
         weight += part.weight
       }
     }
-    // Where few documents have a part, none of them may be drawn.
-    if (weight > 0) values[drawn++] = sum / weight
+    if (weight > 0) values[b] = sum / weight
   }
-  return estimate(ratio(parts.flat()), values.subarray(0, drawn))
+  return values
 }
 
-/** A number with the percentile interval and the p-value of what it is in each resample. */
+/** A number with the percentile interval and the p-value of what it is in each resample, those left out in which it is none. */
 export const estimate = (value: number, resampled: Float64Array): Estimate => {
-  const count = resampled.length
-  const values = resampled.toSorted()
+  const values = resampled.filter(each => !Number.isNaN(each)).sort()
+  const count = values.length
   let [below, above] = [0, 0]
   for (const each of values) {
     if (each <= 0) below++

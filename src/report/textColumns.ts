@@ -1,5 +1,6 @@
 /** What stands in the grid of generated texts: judges' perplexities, and how varied the texts are, each with an interval. */
 import type { ScoredText, ScoredTexts } from "../evaluation/results.ts"
+import type { Part } from "../evaluation/parts.ts"
 import { type TextQuality, textQuality } from "../evaluation/textQuality.ts"
 import type { Figure } from "./column.ts"
 import { fixed, significant } from "./format.ts"
@@ -42,6 +43,10 @@ export const qualities: ReadonlyArray<Quality> = [
   { id: "entropy", label: "entropy, nats", format: fixed(2), mean: perText("entropy") }
 ]
 
+/** What each text adds to a mean. */
+export const partsOf = ({ texts }: ScoredTexts, { over, sum }: Mean): ReadonlyArray<Part> =>
+  texts.map(text => ({ sum: sum(text), weight: over(text) }))
+
 /** A quality of each run's texts, all behind the same prompts: what other prompts, and other runs, might have shown is its interval. */
 export const qualityFigure = (
   { id, mean: known }: Quality,
@@ -51,8 +56,8 @@ export const qualityFigure = (
   const values = runs.map(texts => textQuality(texts)[id])
   const documents = runs[0]!.texts.length
   if (known !== undefined && runs.every(({ texts }) => texts.length === documents)) {
-    const { over, shown, sum } = known
-    const parts = runs.map(({ texts }) => texts.map(text => ({ sum: sum(text), weight: over(text) })))
+    const { shown } = known
+    const parts = runs.map(texts => partsOf(texts, known))
     const { high, low, value } = bootstrap(parts, resampler({ documents, runs: runs.length }))
     return { value: shown(value), low: shown(low), high: shown(high) }
   }

@@ -1,7 +1,15 @@
 import * as fc from "fast-check"
 import { assert, describe, it } from "vitest"
 import type { Part } from "../../src/evaluation/parts.ts"
-import { bootstrap, detectable, drawResamples, holm, level, wilson } from "../../src/report/statistics.ts"
+import {
+  bootstrap,
+  bootstrapDifference,
+  detectable,
+  drawResamples,
+  holm,
+  level,
+  wilson
+} from "../../src/report/statistics.ts"
 import { normals, randomKey, uniformAt } from "../../src/tensor/random.ts"
 
 const plain = (values: Iterable<number>): ReadonlyArray<Part> => Array.from(values, sum => ({ sum, weight: 1 }))
@@ -49,6 +57,25 @@ describe("the bootstrap", () => {
     const parts = [3, 10, 200].map(weight => ({ sum: 0.25 * weight, weight }))
     const { high, low, value } = bootstrap([parts], drawResamples({ documents: 3, runs: 1 }, 1))
     for (const number of [value, low, high]) assert.closeTo(number, 0.25, 1e-12)
+  })
+
+  it("of a difference is that of paired differences, where all have the same weight, and nothing else where not", () => {
+    const [a, b] = [Array.from(normals(randomKey(1, "a"), 30)), Array.from(normals(randomKey(2, "b"), 30))]
+    const resamples = drawResamples({ documents: 30, runs: 1 }, 1)
+    const paired = bootstrap([plain(a.map((x, i) => x - b[i]!))], resamples)
+    const found = bootstrapDifference([plain(a)], [plain(b)], resamples)
+    for (const of of ["value", "low", "high", "p", "standardError"] as const)
+      assert.closeTo(found[of], paired[of], 1e-9, of)
+    // Ratios that do not vary differ by what they differ, whatever their documents weigh.
+    const ratio = (share: number, weights: ReadonlyArray<number>) => [
+      weights.map(weight => ({ sum: share * weight, weight }))
+    ]
+    const other = bootstrapDifference(
+      ratio(0.5, [1, 20, 3]),
+      ratio(0.2, [9, 1, 4]),
+      drawResamples({ documents: 3, runs: 1 }, 1)
+    )
+    for (const number of [other.value, other.low, other.high]) assert.closeTo(number, 0.3, 1e-12)
   })
 
   it("of several runs draws runs, too", () => {

@@ -5,9 +5,11 @@ import { diversity } from "../../src/evaluation/diversity.ts"
 import type { ScoredTexts } from "../../src/evaluation/results.ts"
 import { textQuality } from "../../src/evaluation/textQuality.ts"
 import { jackknife, makeResampler } from "../../src/report/statistics.ts"
+import type { GridRow } from "../../src/report/rows.ts"
 import { qualities, qualityFigure } from "../../src/report/textColumns.ts"
+import { textDifferences } from "../../src/report/textDifferences.ts"
 import { normals, randomKey, uniformAt } from "../../src/tensor/random.ts"
-import { referenceTexts, scoredTexts } from "../support/gridFixtures.ts"
+import { fixtureRow, referenceTexts, scoredTexts } from "../support/gridFixtures.ts"
 
 const figureOf = (id: (typeof qualities)[number]["id"], ...runs: ReadonlyArray<ScoredTexts>) => {
   const figure = qualityFigure(
@@ -53,6 +55,39 @@ describe("a quality of texts", () => {
     )
     assert.isBelow(distinct.low, distinct.value)
     assert.isAbove(distinct.high, distinct.value)
+  })
+})
+
+describe("texts beside those of another row", () => {
+  const [base, like] = [fixtureRow({ name: "base" }), fixtureRow({ name: "like" })]
+  const [run] = like.runs
+  const generations = run.texts.content.generations.map(generation => ({
+    ...generation,
+    texts: Arr.map(generation.texts, text => ({ ...text, teacherNats: text.teacherNats + 64 * Math.log(2) }))
+  }))
+  const worse: GridRow = {
+    ...like,
+    name: "worse",
+    runs: [{ ...run, texts: { ...run.texts, content: { ...run.texts.content, generations } } }]
+  }
+  const settings = { steps: 8, resampler: makeResampler(0) }
+
+  it("are as many times less likely as each is, and nothing else differs", () => {
+    const [same, other] = textDifferences([base, like, worse], base, settings)
+    for (const number of Object.values(same!.of.teacherPerplexity!)) assert.closeTo(number, 1, 1e-12)
+    for (const number of Object.values(other!.of.teacherPerplexity!)) assert.closeTo(number, 2, 1e-9)
+    for (const number of Object.values(other!.of.ngramPerplexity!)) assert.closeTo(number, 1, 1e-12)
+    for (const number of Object.values(other!.of.entropy!)) assert.closeTo(number, 0, 1e-12)
+  })
+
+  it("are not compared where they were not made, or behind other prompts", () => {
+    assert.lengthOf(textDifferences([base, like], base, { ...settings, steps: 7 }), 0)
+    const fewer = generations.map(generation => ({ ...generation, texts: Arr.take(generation.texts, 5) as never }))
+    const other = {
+      ...worse,
+      runs: [{ ...run, texts: { ...run.texts, content: { ...run.texts.content, generations: fewer } } }]
+    }
+    assert.lengthOf(textDifferences([base, other], base, settings), 0)
   })
 })
 
