@@ -24,19 +24,30 @@ const cellsOf = (line: string): ReadonlyArray<string> =>
     .map(cell => cell.trim())
 
 const tableNamed = (report: string, name: string, columns: ReadonlyArray<string>): string => {
-  const table = report
+  const named = report
     .split("\n\n")
-    .find(part => part.startsWith("|") && cellsOf(part.split("\n")[0]!)[0]!.startsWith(name))
-  if (table === undefined) throw new Error(`no table begins with "${name}"`)
-  const lines = table.trimEnd().split("\n").map(cellsOf)
-  const wanted = columns.map(column => {
-    const found = lines[0]!.findIndex(cell => cell.startsWith(column))
-    if (found < 0)
-      throw new Error(`the table "${name}" has no column "${column}", but ${lines[0]!.slice(1).join(", ")}`)
-    return found
-  })
-  const shown = columns.length === 0 ? lines : lines.map(cells => [0, ...wanted].map(column => cells[column]!))
-  return shown.map(cells => `| ${cells.join(" | ")} |`).join("\n")
+    .filter(part => part.startsWith("|"))
+    .map(part => part.trimEnd().split("\n").map(cellsOf))
+    .filter(([head]) => head![0]!.startsWith(name))
+  if (named.length === 0) throw new Error(`no table begins with "${name}"`)
+  // Of several tables the first that has the columns.
+  const places = named.map(([head]) => columns.map(column => head!.findIndex(cell => cell.startsWith(column))))
+  const found = places.findIndex(all => !all.includes(-1))
+  if (found < 0) {
+    const missing = columns[places[0]!.indexOf(-1)]!
+    throw new Error(`the table "${name}" has no column "${missing}", but ${named[0]![0]!.slice(1).join(", ")}`)
+  }
+  const lines = named[found]!
+  const shown = columns.length === 0 ? lines : lines.map(cells => [0, ...places[found]!].map(column => cells[column]!))
+  const table = shown.map(cells => `| ${cells.join(" | ")} |`).join("\n")
+  return [table, ...footnotesOf(report, table)].join("\n\n")
+}
+
+/** The footnotes that a table of the report names, in one paragraph. */
+const footnotesOf = (report: string, table: string): ReadonlyArray<string> => {
+  const marks = new Set(table.match(/[⁰¹²³⁴⁵⁶⁷⁸⁹]+/g))
+  const own = report.split("\n").filter(line => marks.has(/^[⁰¹²³⁴⁵⁶⁷⁸⁹]+(?= )/.exec(line)?.[0] ?? ""))
+  return own.length === 0 ? [] : [own.join("; ")]
 }
 
 const sectionNamed = (report: string, name: string): string => {

@@ -85,7 +85,7 @@ const variant = {
   quick: toggle("quick", "A first look, in little time (pipelines that have one)"),
   controls: toggle("controls", "With the rows that serve as controls"),
   ablations: toggle("ablations", "With the rows that have a single part changed"),
-  seeds: optionalWhole("seeds", "N", "Every training so many times, each with a seed of its own (default: 1)", 1),
+  seeds: optionalWhole("seeds", "N", "Every training so many times, each with a seed of its own (default: as the profile says)", 1),
   family: optionalChoice(
     "family",
     modelFamilies,
@@ -101,7 +101,7 @@ export const variantOf = (args: VariantArgs): Variant => ({
   ...(args.quick ? { quick: true } : {}),
   ...(args.controls ? { controls: true } : {}),
   ...(args.ablations ? { ablations: true } : {}),
-  ...(Option.isSome(args.seeds) && args.seeds.value > 1 ? { seeds: args.seeds.value } : {}),
+  ...(Option.isSome(args.seeds) ? { seeds: args.seeds.value } : {}),
   ...(Option.isSome(args.family) ? { family: args.family.value } : {}),
   ...(Option.isSome(args.config) ? { config: args.config.value } : {})
 })

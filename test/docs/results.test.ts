@@ -7,7 +7,10 @@ const report = `# compare
 
 | held-out text | bound, nats/token | bits/byte |
 | --- | ---: | ---: |
-| a \\| b | 4.8 [4.6, 5.0] | 2.3 |
+| a \\| b | 4.8 [4.6, 5.0]¹ | 2.3 |
+
+¹ exact
+² of nothing here
 
 ## What the data support
 
@@ -31,7 +34,10 @@ const within = (what: string) => {
 
 describe("figures of a page", () => {
   it("are a table of the report, whole or some of its columns", () => {
-    assert.strictEqual(within('table "held-out text"').split("\n").length, 3)
+    const whole = within('table "held-out text"').split("\n")
+    assert.strictEqual(whole.length, 5)
+    // With the footnotes that it names.
+    assert.strictEqual(whole[4], "¹ exact")
     assert.strictEqual(
       within('table "held-out", columns "bits"'),
       "| held-out text | bits/byte |\n| --- | ---: |\n| a \\| b | 2.3 |"
