@@ -32,7 +32,13 @@ export default Pipeline.make("say", { description: "", profiles: { p: { descript
 
 interface World {
   readonly folder: string
-  readonly start: (script: string, texts?: ReadonlyArray<string>, env?: NodeJS.ProcessEnv) => ChildProcess
+  /** In a session of its own unless said otherwise: whoever runs these tests may ignore that hang-ups come (nohup). */
+  readonly start: (
+    script: string,
+    texts?: ReadonlyArray<string>,
+    env?: NodeJS.ProcessEnv,
+    session?: { readonly ownSession?: boolean }
+  ) => ChildProcess
   /** Runs a script of the shell, in which \`$P\` is the program. */
   readonly shell: (
     script: string,
@@ -62,12 +68,11 @@ const setUp = ({ onTestFinished }: Pick<TestContext, "onTestFinished">): World =
   onTestFinished(() => rmSync(folder, { recursive: true, force: true, maxRetries: 5 }))
   writeFileSync(join(folder, "say.ts"), pipeline)
   const note = join(folder, "started")
-  const start: World["start"] = (script, texts = ["a", "b"], env = {}) => {
+  const start: World["start"] = (script, texts = ["a", "b"], env = {}, { ownSession = true } = {}) => {
     const { FORCE_COLOR: _, _: _command, ...inherited } = process.env
     const child = spawn("bash", ["-c", script], {
       cwd: folder,
-      // A session of its own: whoever runs these tests may ignore that hang-ups come (nohup).
-      detached: true,
+      detached: ownSession,
       stdio: ["ignore", "pipe", "pipe"],
       env: {
         ...inherited,
@@ -202,7 +207,8 @@ describe.skipIf(process.platform !== "linux")("a signal", () => {
     `exec sh -c 'trap "" HUP; exec env PATH=${dirname(olderNode() ?? process.execPath)}:$PATH $BIN'`
   ])("that hangs up does nothing where it is ignored: %s", async (script, context) => {
     const { folder, runs, start, started } = setUp(context)
-    const child = start(script, ["slow"], { SLEEP: "600" })
+    // `setsid` would fork a process that leads a session.
+    const child = start(script, ["slow"], { SLEEP: "600" }, { ownSession: false })
     await until(started)
     const [program, passedOn] = readFileSync(join(folder, "started"), "utf8").split(" ")
     process.kill(script.startsWith("exec") ? child.pid! : Number(program), "SIGHUP")
