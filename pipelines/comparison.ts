@@ -53,7 +53,7 @@ export const profiles: Pipeline.PipelineOptions<ProfileConfig>["profiles"] = {
   },
   "embedded-long": {
     description: "the same at ten times the budget, three trainings of each row, all tasks",
-    needs: "nothing; about an hour and a half on two cores",
+    needs: "nothing; about two hours on two cores",
     make: () => laidOn(config(ProfileConfig, "embedded"), "embedded-long")
   },
   "qwen3-1.7b": {

@@ -1,5 +1,5 @@
 /** A model's files come from outside: sizes that no model has are refused by name before memory is asked for, and nothing in them ends the program. */
-import { Effect, Result } from "effect"
+import { Effect, Result, Schema } from "effect"
 import { mkdtempSync, rmSync, truncateSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
@@ -9,6 +9,8 @@ import { parseTokenizer } from "../../src/tokens/tokenizer.ts"
 import type { ModelConfig } from "../../src/models/config.ts"
 import { decodeModelConfig } from "../../src/models/families.ts"
 import { ldlmFormat } from "../../src/methods/ldlm/networks.ts"
+import { LdlmSettings } from "../../src/methods/ldlm/settings.ts"
+import type { Statistics } from "../../src/methods/ldlm/statistics.ts"
 import { vfmFormat } from "../../src/methods/vfm/networks.ts"
 
 const base = {
@@ -74,6 +76,14 @@ describe("config.json", () => {
       for (const value of [1e15, 2 ** 30, 2 ** 21])
         expect(problem(vfmFormat.decode({ vfm: { ...vfm, [field]: value } }, config))).toContain(field)
     expect(problem(ldlmFormat.decode({ ldlm: deep(100_000) }, config))).not.toBe("accepted")
+    // What was counted is no size: a training may see as many tokens as it likes.
+    const counted: Statistics = [2 ** 40, 0.1, 1.1]
+    const networks = Schema.decodeUnknownSync(LdlmSettings)({ seqLen: 8, heads: 4, depth: 1 })
+    const long = ldlmFormat.encode({ architecture: networks, statistics: { states: counted, latents: counted } })
+    expect(problem(ldlmFormat.decode(long, config))).toBe("accepted")
+    const { ldlm } = long as { readonly ldlm: { readonly networks: object } }
+    const huge = { ldlm: { ...ldlm, networks: { ...ldlm.networks, seqLen: 2 ** 40 } } }
+    expect(problem(ldlmFormat.decode(huge, config))).toMatch(/networks\.\w+ is 1099511627776; at most 1048576/)
   })
 
   it("values nested without end are shown by their beginning", () => {

@@ -27,9 +27,9 @@ export class LatentModelError extends Schema.TaggedError<LatentModelError>()("La
 const largestSize = 2 ** 20
 const mostLayers = 1000
 
-/** Throws where a number of the field could not be a size, and names it. */
+/** Throws where a number of the field could not be a size, and names it. Lists hold what a training has counted and measured. */
 const checkSizes = (value: unknown, path: ReadonlyArray<string> = []): void => {
-  if (typeof value === "object" && value !== null)
+  if (typeof value === "object" && value !== null && !Array.isArray(value))
     for (const [name, below] of Object.entries(value)) checkSizes(below, [...path, name])
   const largest = path.some(name => /layers/.test(name)) ? mostLayers : largestSize
   if (Number.isInteger(value) && Math.abs(Number(value)) > largest)
