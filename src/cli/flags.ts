@@ -85,7 +85,12 @@ const variant = {
   quick: toggle("quick", "A first look, in little time (pipelines that have one)"),
   controls: toggle("controls", "With the rows that serve as controls"),
   ablations: toggle("ablations", "With the rows that have a single part changed"),
-  seeds: optionalWhole("seeds", "N", "Every training so many times, each with a seed of its own (default: as the profile says)", 1),
+  seeds: optionalWhole(
+    "seeds",
+    "N",
+    "Every training so many times, each with a seed of its own (default: as the profile says)",
+    1
+  ),
   family: optionalChoice(
     "family",
     modelFamilies,

@@ -150,14 +150,14 @@ const levelOf = (grams: Float64Array, counts: Float64Array, base: number): Level
   }
 }
 
-/** Chen & Goodman's estimates from the counts of counts; halves where a corpus is too small to have them. */
+/** Chen & Goodman's estimates from the counts of counts; a half where a corpus is too small, or too even, to have one above 0: taking nothing would leave nothing to tokens that were not seen. */
 const discountsOf = (counts: Float64Array): readonly [number, number, number] => {
   const n = [0, 0, 0, 0, 0]
   for (const count of counts) if (count <= 4) n[count]! += 1
   const [, n1 = 0, n2 = 0, n3 = 0, n4 = 0] = n
   if (n1 === 0 || n2 === 0 || n3 === 0 || n4 === 0) return [0.5, 0.5, 0.5]
   const y = n1 / (n1 + 2 * n2)
-  const bounded = (discount: number, most: number): number => Math.min(most, Math.max(0, discount))
+  const bounded = (discount: number, most: number): number => (discount > 0 ? Math.min(most, discount) : 0.5)
   return [bounded(1 - (2 * y * n2) / n1, 1), bounded(2 - (3 * y * n3) / n2, 2), bounded(3 - (4 * y * n4) / n3, 3)]
 }
 

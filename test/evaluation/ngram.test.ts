@@ -24,7 +24,8 @@ const bruteForce = (sequences: ReadonlyArray<ReadonlyArray<number>>, order: numb
     const n = (count: number) => [...level.values()].filter(value => value === count).length
     if ([1, 2, 3, 4].some(count => n(count) === 0)) return [0.5, 0.5, 0.5]
     const y = n(1) / (n(1) + 2 * n(2))
-    return [1, 2, 3].map(k => Math.min(k, Math.max(0, k - ((k + 1) * y * n(k + 1)) / n(k))))
+    // An estimate that is not above 0 is none.
+    return [1, 2, 3].map(k => k - ((k + 1) * y * n(k + 1)) / n(k)).map((d, i) => (d > 0 ? Math.min(i + 1, d) : 0.5))
   })
   const p = (context: ReadonlyArray<number>, token: number): number => {
     const n = context.length + 1
@@ -95,5 +96,22 @@ describe("n-gram model", () => {
 
   it("refuses tokens outside of the vocabulary", () => {
     expect(() => trainNgram([[5]], { order: 2, vocabSize })).toThrow("token 5 is outside of the vocabulary of 5")
+  })
+})
+
+describe("an n-gram model of text from few moulds", () => {
+  // Many pairs occur four times and few three times, so that the estimate of what to take from those is below 0.
+  const repeated = (times: number, first: number, n: number) =>
+    Array.from({ length: times }, () => Array.from({ length: n }, (_, i) => [first + 2 * i, first + 2 * i + 1])).flat()
+  const sequences = [...repeated(1, 0, 4), ...repeated(2, 8, 3), ...repeated(3, 14, 1), ...repeated(4, 16, 12)]
+  const vocabSize = 50
+  const model = trainNgram(sequences, { order: 2, vocabSize })
+
+  it("gives every token some probability behind every other, and all together 1", () => {
+    for (let before = 0; before < vocabSize; before++) {
+      const all = Array.from({ length: vocabSize }, (_, token) => Math.exp(model.logProbability([before], token)))
+      expect(Math.min(...all)).toBeGreaterThan(0)
+      expect(all.reduce((sum, p) => sum + p, 0)).toBeCloseTo(1, 10)
+    }
   })
 })
