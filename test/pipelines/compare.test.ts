@@ -2,7 +2,7 @@
 import { readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { pathToFileURL } from "node:url"
-import { Effect, Schema } from "effect"
+import { Array as Arr, Effect, Option, Schema } from "effect"
 import { assert, describe, it } from "vitest"
 import compare from "../../pipelines/compare-50x.ts"
 import { comparison } from "../../pipelines/comparison.ts"
@@ -10,6 +10,7 @@ import pretrain from "../../pipelines/pretrain-teacher.ts"
 import { config } from "../../pipelines/config.ts"
 import { configOf, inCommon } from "../../pipelines/grid.ts"
 import { ablations, controls, rows } from "../../pipelines/rows.ts"
+import { variantOf } from "../../src/cli/flags.ts"
 import { planOf } from "../../src/cli/pipelines.ts"
 import { decodeConfig } from "../../src/config/configFile.ts"
 import { parseOverride } from "../../src/config/overrides.ts"
@@ -403,6 +404,18 @@ describe("the rows", () => {
     const moved = planned({ variant: { seeds: 2 }, set: ["train.seed=7"] })
     assert.notStrictEqual(moved.get("train/cola")!.parametersText, moved.get("train/cola-2")!.parametersText)
     assert.deepStrictEqual(reported.at(-1)!.runs, ["cola", "cola-2", "cola-3"])
+  })
+
+  it("are trained as often as the profile says, where the command does not say it", () => {
+    const trainings = (...seeds: ReadonlyArray<string>) => {
+      const given = Option.map(Arr.head(seeds), Number)
+      const none = { quick: false, controls: false, ablations: false, family: Option.none(), config: Option.none() }
+      const variant = variantOf({ ...none, seeds: given })
+      return [...planned({ profile: "embedded-long", variant }).keys()].filter(label => /^train\/cola/.test(label))
+    }
+    assert.deepStrictEqual(trainings(), ["train/cola", "train/cola-2", "train/cola-3"])
+    assert.deepStrictEqual(trainings("1"), ["train/cola"])
+    assert.deepStrictEqual(trainings("2"), ["train/cola", "train/cola-2"])
   })
 
   it("have a first look, marked as one, where the profile knows less of everything", () => {
