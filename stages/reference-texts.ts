@@ -63,6 +63,8 @@ export const referenceTexts = Stage.make("reference-texts", {
   )
 })
 
+type Settings = { readonly [field: string]: unknown }
+
 /** Of what is said of models' texts what bears on those that they are read beside: not how masks are revealed. */
 export const settingsBeside = (texts: Settings = {}): Settings => {
   const { decoding } = texts as { readonly decoding?: Settings }
@@ -71,5 +73,3 @@ export const settingsBeside = (texts: Settings = {}): Settings => {
   const ofMasks = Object.keys(decoding).filter(field => !Object.hasOwn(Sampling.fields, field))
   return Origin.overlay(judging, { decoding: Origin.without(decoding, ofMasks) })
 }
-
-type Settings = { readonly [field: string]: unknown }

@@ -1,5 +1,5 @@
 /** What a schema found wrong with configuration, in the words of configuration. */
-import { SchemaIssue } from "effect"
+import { SchemaAST, SchemaIssue } from "effect"
 import * as Origin from "./Origin.ts"
 import { describe, formatPath, type Problem } from "./Problem.ts"
 import { closest } from "./Suggestion.ts"
@@ -132,9 +132,10 @@ const fieldNames = (ast: Enclosing): ReadonlyArray<string> =>
 
 const fieldType = (ast: Enclosing, name: PropertyKey | undefined): string | undefined => {
   const field = ast?._tag === "Objects" ? ast.propertySignatures.find(field => field.name === name) : undefined
-  return field === undefined
-    ? undefined
-    : expectedOr(new SchemaIssue.InvalidType(field.type), expectation(field.type)).expected
+  if (field === undefined) return undefined
+  // A transformation to a type that says nothing is described by what people write for it.
+  const type = field.type._tag === "Unknown" ? SchemaAST.toEncoded(field.type) : field.type
+  return expectedOr(new SchemaIssue.InvalidType(type), expectation(type)).expected
 }
 
 const toProblem = (

@@ -5,6 +5,7 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { afterAll, assert, beforeAll, describe, it } from "vitest"
 import { decodeConfig, loadConfig, parseYaml } from "../../src/config/configFile.ts"
+import { refusing } from "../../src/config/refusing.ts"
 import * as Origin from "../../src/pipeline/Origin.ts"
 import { configError, lines, rendered } from "../support/configErrors.ts"
 
@@ -275,6 +276,14 @@ describe("problems of a schema", () => {
     assert.strictEqual(missing.at, "configs/a.yaml:2:1")
     assert.match(missing.message, /^train\.lr is missing; it must be a number greater than 0\n/)
     assert.match(configError(() => decode("defaults: 1")).message, /^train is missing; it must be a mapping\n/)
+  })
+
+  it("a missing key whose schema is reached through a transformation is told what to write", () => {
+    const config = Schema.Struct({ train: refusing(Train, { fp8: "not implemented" }) })
+    assert.match(
+      configError(() => decodeConfig(config, "{}", "configs/a.yaml")).message,
+      /^train is missing; it must be a mapping(?:\n|$)/
+    )
   })
 
   it("a quoted number is a text and an error, also through a merge key; both places are shown", () => {
