@@ -6,7 +6,8 @@ import { Effect, Schema } from "effect"
 import { ModelFiles, TokenSequences, Trajectories } from "../src/artifacts/kinds.ts"
 import { PositiveInt, setting, Share } from "../src/config/setting.ts"
 import type { BlockText } from "../src/decoding/blockRow.ts"
-import { BlockDecoding, decodeBlocks } from "../src/decoding/blocks.ts"
+import { BlockDecoding } from "../src/decoding/blockSettings.ts"
+import { decodeBlocks } from "../src/decoding/blocks.ts"
 import { makeEngine } from "../src/engines/make.ts"
 import { AnswerPattern, hasAnswerOf } from "../src/methods/shared/trajectories/answer.ts"
 import { batchesOf } from "../src/methods/shared/trajectories/batches.ts"
@@ -16,7 +17,7 @@ import { encodeTrajectory } from "../src/methods/shared/trajectories/trajectorie
 import * as Stage from "../src/pipeline/Stage.ts"
 import { asStageError, permanent } from "../src/pipeline/StageError.ts"
 import { rowsThatFit } from "../src/sessions/generator.ts"
-import { makeDenoiser } from "../src/sessions/query.ts"
+import { makeTextReader } from "../src/sessions/textReader.ts"
 import { encodeSequences } from "../src/tokens/sequenceCodec.ts"
 
 /** Note beside a sequence. */
@@ -112,19 +113,19 @@ export const decodeResponses = Stage.make("decode-responses", {
         for (const { batches, length, rows } of batchesOf([...missing.values()], tokensOf, most))
           yield* Effect.scoped(
             Effect.gen(function* () {
-              const places = rows * Math.min(blockSize, length)
-              const denoiser = yield* makeDenoiser(engine, config, views, { rows, length, places, tokenShift })
+              const reader = yield* makeTextReader(engine, config, views, { rows, length, tokenShift, blockSize })
               const asked = batches.flat()
               yield* decodeBlocks(
-                denoiser,
+                reader,
                 asked.map(i => {
                   const ids = promptOf(given[i]!)
                   return { ids, newTokens: roomOf(given[i]!), key: keyOfIds(seed, "own response", ids) }
                 }),
                 {
                   rows,
+                  tokenShift,
+                  attentionBlockSize: config.attentionBlockSize,
                   mask: tokenizer.maskId,
-                  pad: tokenizer.padId,
                   eos: tokenizer.eosId,
                   settings: parameters,
                   onText: (n, text) => keep(asked[n]!, text)

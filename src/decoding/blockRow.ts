@@ -1,5 +1,8 @@
-/** One text that is decoded block by block in a row of the canvas, and how far it is. */
-import { chosenPerStep, type DiffusionDecoding, type Judged, surest } from "./diffusion.ts"
+/** A text that is decoded block by block: which blocks have begun, what is revealed of them, and what the next pass over the text reads. */
+import { accepted, type Measured } from "./accepting.ts"
+import type { BlockDecoding } from "./blockSettings.ts"
+import { chosenPerStep, type DiffusionDecoding, surest } from "./diffusion.ts"
+import type { TextPass } from "./textPass.ts"
 
 export interface BlockText {
   /** What was written behind the prompt, with the end of text where there is one. */
@@ -10,41 +13,64 @@ export interface BlockText {
   readonly forwards: number
 }
 
-export interface BlockRowOptions {
-  /** `steps` are those of a block. */
-  readonly decoding: DiffusionDecoding
-  readonly blockSize: number
+/** How the model reads texts. */
+export interface BlockReading {
+  /** Tokens of a block, where a token sees its own block and earlier ones alone, blocks counted from the text's first token. */
+  readonly attentionBlockSize?: number | undefined
+  /** Whether the token at a place is predicted from the state before it. */
+  readonly tokenShift: boolean
+}
+
+export interface BlockRowOptions extends BlockReading {
+  readonly settings: BlockDecoding
   readonly mask: number
   readonly eos: number
 }
 
-export class BlockRow {
-  /** Places of the new tokens on the canvas. */
+/** Idle until it begins, then active while it has masks, decoded, and cached. Before the first one, what the prompt has of whole blocks. */
+interface Block {
   readonly start: number
-  readonly #end: number
-  forwards = 0
-  readonly #canvas: Int32Array
-  readonly #options: BlockRowOptions
-  readonly #revealedAt = new Map<number, number>()
-  #block: { readonly start: number; readonly end: number }
-  /** Tokens that each step of the block reveals at least, without those that are over. */
-  #quotas: ReadonlyArray<number> = []
+  readonly end: number
+  /** Masks that it began with. */
+  readonly masks: number
+  /** Tokens that each step reveals at least, without those that are over. */
+  quotas: ReadonlyArray<number>
+  /** Passes over all of the text since it was decoded. */
+  seen: number
+}
 
-  constructor(
-    canvas: Int32Array,
-    { end, start }: { readonly start: number; readonly end: number },
-    options: BlockRowOptions
-  ) {
-    this.start = start
-    this.#end = end
-    this.#canvas = canvas
+export class BlockRow {
+  /** Prompt and new tokens, masks where nothing is revealed yet. */
+  readonly ids: Int32Array
+  /** Tokens of the prompt. */
+  readonly start: number
+  forwards = 0
+  readonly #options: BlockRowOptions
+  readonly #decoding: DiffusionDecoding
+  readonly #delay: number
+  readonly #revealedAt = new Map<number, number>()
+  /** Those that have begun. */
+  readonly #blocks: Array<Block>
+  /** Places before it are in the caches. */
+  #cached = 0
+  #filled = false
+
+  constructor(prompt: ArrayLike<number>, newTokens: number, options: BlockRowOptions) {
+    const { attentionBlockSize, mask, settings } = options
+    this.start = prompt.length
+    this.ids = new Int32Array(this.start + newTokens).fill(mask)
+    this.ids.set(Array.from(prompt))
     this.#options = options
-    this.#block = { start, end: start }
+    this.#delay = settings.cacheDelayIter ?? 1
+    this.#decoding = { ...settings, steps: settings.stepsPerBlock, schedule: "quota", algTemp: 0, eps: 1e-3 }
+    // Where attention goes by blocks, what of the prompt shares one with new tokens is read with them.
+    const end = attentionBlockSize === undefined ? this.start : this.start - (this.start % settings.blockSize)
+    this.#blocks = [{ start: 0, end, masks: 0, quotas: [], seen: 0 }]
   }
 
-  /** All of them, masks where nothing is revealed yet. */
+  /** The new tokens, masks where nothing is revealed yet. */
   get tokens(): Int32Array {
-    return this.#canvas.slice(this.start, this.#end)
+    return this.ids.slice(this.start)
   }
 
   /** Whether nothing is missing before the first end of text: what is revealed later cannot change the text. */
@@ -55,32 +81,100 @@ export class BlockRow {
     return missing < 0 || (end >= 0 && end < missing)
   }
 
-  /** Places of the block that are still masked, or of the next block when there are none; nothing when the text is done. */
-  masked(): ReadonlyArray<number> {
-    if (this.done) return []
-    const { end, start } = this.#block
-    const left = Array.from({ length: end - start }, (_, i) => start + i).filter(
-      place => this.#canvas[place] === this.#options.mask
-    )
-    if (left.length > 0) return left
-    this.#block = { start: end, end: Math.min(this.#end, end + this.#options.blockSize) }
-    this.#quotas = chosenPerStep(this.#options.decoding, this.#block.end - end)
-    return this.masked()
+  #masked({ end, start }: Pick<Block, "start" | "end">): ReadonlyArray<number> {
+    const places: Array<number> = []
+    for (let place = start; place < end; place++) if (this.ids[place] === this.#options.mask) places.push(place)
+    return places
   }
 
-  /** Reveals as many as the step must of what was judged, the surest, and all that are likely enough besides. */
-  reveal(judged: ReadonlyArray<Judged & { readonly likely: boolean }>): void {
+  /** The share of a block that is revealed. */
+  #progress(block: Block): number {
+    return block.masks === 0 ? 1 : 1 - this.#masked(block).length / block.masks
+  }
+
+  /** Begins the next block, if the last one is far enough. */
+  #begin(): void {
+    const { attentionBlockSize, settings } = this.#options
+    const last = this.#blocks.at(-1)!
+    if (last.end === this.ids.length || this.#progress(last) < (settings.blockAddThreshold ?? 1)) return
+    const block = { start: last.end, end: Math.min(this.ids.length, last.end + settings.blockSize) }
+    const masks = this.#masked(block).length
+    // Of a block that has tokens of the prompt, as many steps fewer.
+    const share = attentionBlockSize === undefined ? 1 : masks / (block.end - block.start)
+    const steps = Math.ceil(this.#decoding.steps * share)
+    this.#blocks.push({ ...block, masks, quotas: chosenPerStep({ ...this.#decoding, steps }, masks), seen: 0 })
+  }
+
+  /** What the next pass over the text reads; nothing when the text is done. */
+  next(): Omit<TextPass, "row" | "text"> | undefined {
+    if (this.done) return undefined
+    this.#begin()
+    const places = this.#blocks.flatMap(block => this.#masked(block))
+    return { ids: this.ids, places, ...this.#window() }
+  }
+
+  /** Where a window begins whose first block begins at `place`: the state before it says what stands there. */
+  #from(place: number): number {
+    return Math.max(0, place - (this.#options.tokenShift ? 1 : 0))
+  }
+
+  #window(): Pick<TextPass, "from" | "to" | "until" | "keeps"> {
+    const { attentionBlockSize, settings } = this.#options
+    const { length } = this.ids
+    const end = this.#blocks.at(-1)!.end
+    const cache = settings.cache ?? (attentionBlockSize === undefined ? "none" : "prefix")
+    if (cache === "none") return { from: 0, to: length, until: length }
+    const from = this.#from(this.#cached)
+    if (attentionBlockSize !== undefined) {
+      const decoded = this.#decoded(() => true)
+      const keeps = { from: this.#cached, to: decoded, states: this.#from(decoded) }
+      this.#cached = decoded
+      return { from, to: end, until: end, ...(keeps.to > keeps.from ? { keeps } : {}) }
+    }
+    const refresh = settings.refreshInterval !== undefined && this.forwards % settings.refreshInterval === 0
+    const waiting = this.#blocks.some(block => this.#masked(block).length === 0 && block.seen < this.#delay)
+    if (this.#filled && !refresh && !waiting) {
+      const to = cache === "dual" ? end : length
+      return { from, to, until: length }
+    }
+    for (const block of this.#blocks) if (this.#masked(block).length === 0) block.seen++
+    this.#cached = this.#decoded(({ seen }) => seen >= this.#delay)
+    this.#filled = true
+    return {
+      from: 0,
+      to: length,
+      until: length,
+      keeps: { from: 0, to: length, states: this.#from(this.#cached) }
+    }
+  }
+
+  /** Where the first block begins that has masks, or of which something does not hold. */
+  #decoded(holds: (block: Block) => boolean): number {
+    const first = this.#blocks.find(block => this.#masked(block).length > 0 || !holds(block))
+    return first?.start ?? this.#blocks.at(-1)!.end
+  }
+
+  /** Reveals what the step must of what was proposed, the surest, and all that the model is sure enough of besides. */
+  reveal(proposed: ReadonlyArray<Measured>): void {
+    const { settings } = this.#options
     this.forwards++
-    const [quota = 0, ...later] = this.#quotas
-    this.#quotas = later
-    for (const { place, token } of [...surest(judged, quota), ...judged.filter(({ likely }) => likely)]) {
-      this.#canvas[place] = token
-      this.#revealedAt.set(place, this.forwards)
+    const far = settings.decodedTokenThreshold ?? 1
+    const own = this.#blocks.map(({ end, start }) => proposed.filter(({ place }) => start <= place && place < end))
+    // What is revealed of one block does not tell another that it may be forced in the same step.
+    const forced = this.#blocks.map((_, b) => b <= 1 || this.#progress(this.#blocks[b - 1]!) >= far)
+    for (const [b, block] of this.#blocks.entries()) {
+      if (own[b]!.length === 0) continue
+      const [quota = 0, ...later] = forced[b]! ? block.quotas : []
+      if (forced[b]!) block.quotas = later
+      for (const { place, token } of [...surest(own[b]!, quota), ...accepted(settings, own[b]!)]) {
+        this.ids[place] = token
+        this.#revealedAt.set(place, this.forwards)
+      }
     }
   }
 
   text(): BlockText {
-    const written = this.#canvas.slice(this.start, this.#block.end)
+    const written = this.ids.slice(this.start, this.#blocks.at(-1)!.end)
     const end = written.indexOf(this.#options.eos)
     const tokens = end < 0 ? written : written.subarray(0, end + 1)
     const at = Array.from(tokens, (_, i) => this.#revealedAt.get(this.start + i)!)

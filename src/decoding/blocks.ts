@@ -1,82 +1,15 @@
 /**
  * Decoding by masked diffusion block by block (LLaDA; Nie et al. 2025, arXiv:2502.09992): the tokens of a block are revealed over some steps, all later ones in sight as masks, before the next block
- * begins. With a threshold a step reveals all tokens of the block that are likely enough (Fast-dLLM; Wu et al. 2025, arXiv:2505.22618). What stands behind the first end of text is no part of a text.
+ * begins, or while it is being revealed (d3LLM). What a step reveals beside what it must is said by a rule (accepting.ts). What stands behind the first end of text is no part of a text.
  */
-import { Effect, Schema } from "effect"
-import { NonNegative, PositiveInt, setting } from "../config/setting.ts"
+import { Effect } from "effect"
 import { type RandomKey, uniformAt } from "../tensor/random.ts"
-import { BlockRow, type BlockText } from "./blockRow.ts"
-import { type Denoiser, type DiffusionDecoding, judge } from "./diffusion.ts"
-import { probabilityOf, Sampling } from "./sampling.ts"
-
-/** A probability that reveals a token. */
-export const Threshold = Schema.Finite.check(Schema.isGreaterThan(0), Schema.isLessThanOrEqualTo(1))
-
-export const BlockDecoding = Schema.Struct({
-  /** Tokens of a block; a text's last block may be shorter */
-  blockSize: setting(PositiveInt, 32),
-  /** Steps in which a block is revealed: as many tokens in each, those left over in the first ones; at most one step a token */
-  stepsPerBlock: setting(PositiveInt, 32),
-  ...Sampling.fields,
-  /** Logits are divided by it before a token is drawn; 0 takes the likeliest */
-  temperature: setting(NonNegative, 0),
-  /** What is revealed first, as in diffusion: by negative entropy (`entropy`), the token's probability (`maskgit_plus`), or its lead over the second (`topk_margin`) */
-  alg: setting(Schema.Literals(["entropy", "maskgit_plus", "topk_margin"]), "entropy")
-})
-export type BlockDecoding = typeof BlockDecoding.Type & { readonly threshold?: number }
-
-/** What a diffusion's settings say beside that, where it goes block by block. */
-export const inBlocks = {
-  fields: {
-    /** Tokens of a block: one after the other is revealed, each in its share of the steps, and none behind the end of text. Where there are fewer steps than blocks, blocks are larger. By default all tokens are one */
-    blockLength: Schema.optionalKey(PositiveInt),
-    /**
-     * A step also reveals every token of the block that the model gives at least this probability, at temperature 1 and without filters; `steps` are then the most that it takes. With as many steps as
-     * tokens that is Fast-dLLM's rule: all that reach the threshold, at least the surest one. 1 is reached by none. Goes with the alg `maskgit_plus`
-     */
-    threshold: Schema.optionalKey(Threshold)
-  },
-  check: Schema.makeFilter((settings: BlockSettings) => {
-    const fault = blockFault(settings)
-    return fault === undefined ? undefined : { path: [fault.field], issue: fault.why }
-  })
-} as const
-
-type BlockSettings = Pick<MaskDecoding, "alg" | "algTemp" | "blockLength" | "schedule" | "threshold">
-
-interface Fault {
-  readonly field: "alg" | "algTemp" | "schedule"
-  readonly why: string
-}
-
-/** Why settings that ask for blocks, or for a threshold, cannot go block by block. */
-export const blockFault = ({ alg, algTemp, blockLength, schedule, threshold }: BlockSettings): Fault | undefined => {
-  if (blockLength === undefined && threshold === undefined) return undefined
-  const by = threshold === undefined ? "blockLength" : "threshold"
-  if (threshold !== undefined && alg !== "maskgit_plus")
-    return { field: "alg", why: `${alg} does not go with threshold, which is one of what maskgit_plus reveals by` }
-  if (alg === "origin" || alg === "p2")
-    return { field: "alg", why: `${alg} does not go block by block, as blockLength asks` }
-  if (algTemp > 0) return { field: "algTemp", why: `does not go with ${by}` }
-  return schedule === "quota" ? undefined : { field: "schedule", why: `must be quota where ${by} is given` }
-}
-
-/** The settings of what decodes by masks, whole or in blocks. */
-export type MaskDecoding = Omit<DiffusionDecoding, "steps"> & {
-  readonly blockLength?: number
-  readonly threshold?: number
-}
-
-/** How `newTokens` are decoded in some steps, one at least for each block. */
-export const blocksOf = (
-  { alg, blockLength: wanted = Infinity, ...sampling }: MaskDecoding,
-  { newTokens, steps }: { readonly newTokens: number; readonly steps: number }
-): BlockDecoding => {
-  const blockSize = Math.min(newTokens, Math.max(wanted, Math.ceil(newTokens / steps)))
-  // The last block may be shorter: where there is a step for each token, it leaves its rest to nobody.
-  const stepsPerBlock = steps >= newTokens ? blockSize : Math.floor(steps / Math.ceil(newTokens / blockSize))
-  return { ...sampling, alg: alg as BlockDecoding["alg"], blockSize, stepsPerBlock }
-}
+import { measureOf, type Measured, ruleOf } from "./accepting.ts"
+import { BlockRow, type BlockReading, type BlockText } from "./blockRow.ts"
+import type { BlockDecoding } from "./blockSettings.ts"
+import { type DiffusionDecoding, judge } from "./diffusion.ts"
+import { probabilityOf, sampleToken, type Sampling } from "./sampling.ts"
+import type { TextPass, TextReader } from "./textPass.ts"
 
 export interface BlockPrompt {
   /** At least one token: what would predict the first new one? */
@@ -87,11 +20,10 @@ export interface BlockPrompt {
   readonly key: RandomKey
 }
 
-export interface BlockOptions<E, R> {
-  /** Texts that are written side by side, at most: as many as the denoiser has rows. */
+export interface BlockOptions<E, R> extends BlockReading {
+  /** Texts that are written side by side, at most: as many as the reader has rows. */
   readonly rows: number
   readonly mask: number
-  readonly pad: number
   readonly eos: number
   readonly settings: BlockDecoding
   /** Told of a text's new tokens after each of its steps. */
@@ -103,104 +35,106 @@ export interface BlockOptions<E, R> {
 export interface BlockTexts {
   /** In the order of the prompts. */
   readonly texts: ReadonlyArray<BlockText>
-  /** Forward passes of the denoiser, each of as many texts as were open. */
+  /** Forward passes, each of as many texts as were open. */
   readonly passes: number
 }
 
+/** A text that is being written, in a row. */
+interface Writing {
+  readonly number: number
+  readonly prompt: BlockPrompt
+  readonly row: BlockRow
+}
+
 /**
- * Answers prompts. Each stands at the right end of a row with its new tokens; the row of a text that is done goes to the next prompt, so that short texts wait for none (continuous batching; Yu et al.
- * 2022, Orca).
+ * Answers prompts. The row of a text that is done goes to the next prompt, so that short texts wait for none (continuous batching; Yu et al. 2022, Orca).
  */
 export const decodeBlocks = <E, E2 = never, R = never>(
-  denoiser: Denoiser<E>,
+  reader: TextReader<E>,
   prompts: ReadonlyArray<BlockPrompt>,
-  { eos, mask, onStep, onText, pad, rows: most, settings }: BlockOptions<E2, R>
+  { onStep, onText, rows: most, ...options }: BlockOptions<E2, R>
 ): Effect.Effect<BlockTexts, E | E2, R> =>
   Effect.gen(function* () {
-    const { length, vocabSize } = denoiser
-    const decoding: DiffusionDecoding = {
-      ...settings,
-      steps: settings.stepsPerBlock,
-      schedule: "quota",
-      algTemp: 0,
-      eps: 1e-3
-    }
+    const { length, vocabSize } = reader
     if (prompts.some(({ ids, newTokens }) => ids.length === 0 || ids.length + newTokens > length))
       return yield* Effect.die(
         new RangeError(`prompts and new tokens must fit into ${length} tokens, and none be empty`)
       )
-    /** Whether a score is what thresholds are compared with, already. */
-    const isProbability =
-      settings.alg === "maskgit_plus" &&
-      (settings.temperature === 0 || settings.temperature === 1) &&
-      (settings.topP ?? 1) === 1 &&
-      settings.topK === undefined
-    const count = Math.min(most, prompts.length)
-    const canvas = new Int32Array(count * length)
+    const propose = proposing(options)
     const texts: Array<BlockText> = []
     let passes = 0
-
     const waiting = prompts.entries()
-    /** The next prompt in a row; undefined when there is none. */
-    const begin = (slot: number) => {
+    const begin = (): Writing | undefined => {
       const { done, value } = waiting.next()
       if (done === true) return undefined
-      const [number, { ids, key, newTokens }] = value
-      const end = (slot + 1) * length
-      const start = end - newTokens
-      canvas.fill(pad, slot * length, start)
-      canvas.set(Array.from(ids), start - ids.length)
-      canvas.fill(mask, start, end)
-      const row = new BlockRow(canvas, { start, end }, { decoding, blockSize: settings.blockSize, mask, eos })
-      return { number, key, newTokens, padding: length - newTokens - ids.length, row }
+      const [number, prompt] = value
+      return { number, prompt, row: new BlockRow(prompt.ids, prompt.newTokens, options) }
     }
-    type Writing = NonNullable<ReturnType<typeof begin>>
-
-    /** Reveals what a step reveals of a text, by the logits of its masks. */
-    const reveal = ({ key, newTokens, row }: Writing, places: ReadonlyArray<number>, logits: Float32Array) => {
-      const { threshold = 1 } = settings
-      const judged = places.map((place, i) => {
-        const found = logits.subarray(i * vocabSize, (i + 1) * vocabSize)
-        found[mask] = -Infinity
-        const uniform = uniformAt(key, row.forwards * newTokens + (place - row.start))
-        const each = judge(decoding, { place, logits: found, uniform, there: undefined })
-        // No token of several has probability 1, though rounding says so.
-        const likely =
-          threshold < 1 && (isProbability ? each.score : probabilityOf(found, unfiltered, each.token)) >= threshold
-        return { ...each, likely }
-      })
-      row.reveal(judged)
-    }
-
-    const slots = Array.from({ length: count }, (_, slot) => begin(slot)!)
+    const slots = Array.from({ length: Math.min(most, prompts.length) }, begin)
     for (;;) {
       for (const slot of slots.keys())
-        for (let each = slots[slot]!; each.row.done && texts[each.number] === undefined; each = slots[slot]!) {
+        for (let each = slots[slot]; each !== undefined && each.row.done; each = slots[slot]) {
           const text = each.row.text()
           texts[each.number] = text
           if (onText !== undefined) yield* onText(each.number, text)
-          slots[slot] = begin(slot) ?? each
+          slots[slot] = begin()
         }
-      const masked = slots.map(({ row }) => row.masked())
-      const places = masked.flat()
-      if (places.length === 0) break
-      const logits = yield* denoiser.logits(
-        canvas,
-        slots.map(({ padding }) => padding),
-        places,
-        slots.map(({ number, row }) => ({ number, pass: row.forwards }))
-      )
+      const open = slots.flatMap((each, row): ReadonlyArray<Writing & { readonly pass: TextPass }> => {
+        const pass = each?.row.next()
+        return each === undefined || pass === undefined
+          ? []
+          : [{ ...each, pass: { ...pass, row, text: { number: each.number, pass: each.row.forwards } } }]
+      })
+      if (open.length === 0) break
+      const logits = yield* reader.read(open.map(({ pass }) => pass))
       passes++
       let from = 0
-      for (const [slot, own] of masked.entries()) {
-        if (own.length === 0) continue
-        const { number, row } = slots[slot]!
-        reveal(slots[slot]!, own, logits.subarray(from * vocabSize, (from += own.length) * vocabSize))
+      for (const { number, pass, prompt, row } of open) {
+        const own = pass.places.map((place, i): readonly [number, Float32Array] => [
+          place,
+          logits.subarray((from + i) * vocabSize, (from + i + 1) * vocabSize)
+        ])
+        from += own.length
+        const first = row.forwards * prompt.newTokens - row.start
+        row.reveal(own.map(([place, found]) => propose(place, found, uniformAt(prompt.key, first + place))))
         if (onStep !== undefined) yield* onStep(number, row.forwards, row.tokens)
       }
     }
     return { texts, passes }
   })
 
-/** What a threshold is compared with. */
+/** Proposes a token for a mask by its logits [V], which it changes. */
+const proposing = ({ mask, settings }: Pick<BlockOptions<never, never>, "mask" | "settings">) => {
+  const decoding: DiffusionDecoding = {
+    ...settings,
+    steps: settings.stepsPerBlock,
+    schedule: "quota",
+    algTemp: 0,
+    eps: 1e-3
+  }
+  const rule = ruleOf(settings)
+  const measured = rule === undefined ? undefined : measureOf[rule]
+  /** Whether what is drawn is drawn from the distribution that rules look at. */
+  const isPlain =
+    (settings.temperature === 0 || settings.temperature === 1) &&
+    (settings.topP ?? 1) === 1 &&
+    settings.topK === undefined
+  const measure = (logits: Float32Array, { score, token }: Pick<Measured, "score" | "token">): number => {
+    switch (measured) {
+      case undefined:
+        return 0
+      case "probability":
+        return isPlain && settings.alg === "maskgit_plus" ? score : probabilityOf(logits, unfiltered, token)
+      case "entropy":
+        return -(isPlain && settings.alg === "entropy" ? score : sampleToken(logits, unfiltered, 0).negativeEntropy)
+    }
+  }
+  return (place: number, logits: Float32Array, uniform: number): Measured => {
+    logits[mask] = -Infinity
+    const judged = judge(decoding, { place, logits, uniform, there: undefined })
+    return { ...judged, measure: measure(logits, judged) }
+  }
+}
+
+/** What rules look at. */
 const unfiltered: Sampling = { temperature: 0 }

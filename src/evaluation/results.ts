@@ -1,7 +1,7 @@
 /** What the stages that measure a model write, as reports read it: `likelihood.json`, `references.json`, `texts.json`, `score.json` and `benchmark.json`. */
 import { Schema } from "effect"
 import { Count } from "../config/setting.ts"
-import { Threshold } from "../decoding/blocks.ts"
+import { Threshold } from "../decoding/accepting.ts"
 import { Mean } from "./parts.ts"
 
 const Finite = Schema.Finite

@@ -59,6 +59,8 @@ export interface ForwardOptions extends AttentionContext {
   readonly mask?: AttentionMask
   /** The cache of each layer, where the pass goes on from earlier ones (cache.ts). */
   readonly cache?: (layer: number) => LayerCache
+  /** Instead of `segmentIds`, for layers that go from right to left. */
+  readonly documentsBackwards?: Tensor
 }
 
 export interface Forward {
@@ -75,15 +77,16 @@ export const layerContext = (
   config: ModelConfig,
   length: number,
   dtype: DType,
-  { mask, ...given }: AttentionContext & Pick<ForwardOptions, "mask">
+  { documentsBackwards, mask, ...given }: AttentionContext & Pick<ForwardOptions, "mask" | "documentsBackwards">
 ): LayerContext => {
   const { attentionBlockSize: blockSize, hybridBidirectional } = config
   const attention = { ...given, causal: given.causal || hybridBidirectional === "none" }
+  const backwards = documentsBackwards === undefined ? {} : { segmentIds: documentsBackwards }
   const rotations = new Map<string, Rotation>()
   return {
     ...attention,
     ...(goesBothWays(config, attention.causal)
-      ? { bothWays: { segmentIds: blocksOfDocuments({ ...attention, blockSize }, length) } }
+      ? { bothWays: { segmentIds: blocksOfDocuments({ ...attention, ...backwards, blockSize }, length) } }
       : {}),
     mask: mask ?? attentionMask({ ...attention, blockSize }, length, dtype),
     rotation: (headDim, theta) => {

@@ -16,18 +16,20 @@ import { inputsOf, makeSession } from "./session.ts"
 const promptChunk = 32
 
 /**
- * Reads `length` tokens from position `start` on. Inputs: tokens i32 [1, length], start i32 [], last i32 [] (which of the tokens is asked for
+ * Reads `length` tokens from position `start` on. Inputs: tokens i32 [1, length], start i32 [1], last i32 [1] (which of the tokens is asked for
  * its successor), the caches. Outputs: logits f32 [V], the caches with the tokens' own.
  */
 const readTokens = (config: ModelConfig, parameters: Buffers, length: number, capacity: number) => {
   const weights = weightsOf(config, inputsOf(parameters))
-  const last = reshape(input("last", "i32", []), [1])
+  const last = input("last", "i32", [1])
   const { inPlace, options, outputs } = cachedPass(config, {
     rows: 1,
     capacity,
     length,
-    start: input("start", "i32", []),
-    count: add(last, 1)
+    start: input("start", "i32", [1]),
+    count: add(last, 1),
+    sees: "before",
+    keeps: "all"
   })
   const { final } = forward(config, weights, input("tokens", "i32", [1, length]), options)
   const predicting = gather(reshape(final, [length, config.hiddenSize]), last)

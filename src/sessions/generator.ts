@@ -2,15 +2,18 @@
  * What makes texts behind prompts in some number of steps: all that evaluation, benchmarks and `pipeline generate` know of how a model decodes. A model
  * that decodes in a way of its own is one more function that returns a `Generator`.
  */
-import { Effect, type Scope } from "effect"
+import { Effect, Schema, type Scope } from "effect"
 import type { Engine, EngineError } from "../engines/Engine.ts"
 import type { LoadedModel } from "../models/artifact.ts"
 import { trainingFlops } from "../models/flops.ts"
 import { type DenoiserExtension, makeDenoiser } from "./query.ts"
 import { stepsThatCount } from "../decoding/diffusion.ts"
 import { isResident, makeResidentDecoder } from "./resident.ts"
-import type { MaskDecoding } from "../decoding/blocks.ts"
-import { blockDecoder, inBatches, type MaskOptions, wholeDecoder } from "./maskDecoders.ts"
+import { goesInBlocks, type MaskDecoding } from "../decoding/blockSettings.ts"
+import { wholeReader } from "../decoding/textPass.ts"
+import { goesBothWays, type ModelConfig } from "../models/config.ts"
+import { makeTextReader } from "./textReader.ts"
+import { blockDecoder, type Decode, inBatches, type MaskOptions, wholeDecoder } from "./maskDecoders.ts"
 import type { CanvasShape } from "../decoding/canvas.ts"
 
 export interface GenerationRequest {
@@ -92,6 +95,21 @@ export type DecodedModel = Pick<LoadedModel, "config" | "parameters" | "tokenShi
   readonly tokenizer: Pick<LoadedModel["tokenizer"], "maskId" | "padId" | "eosId">
 }
 
+/** A decoding that a model cannot follow. */
+export class DecodingError extends Schema.TaggedError<DecodingError>()("DecodingError", {
+  class: Schema.tag("permanent"),
+  message: Schema.String
+}) {}
+
+/** Why a model cannot be read with the cache that a decoding asks for. */
+const cacheFault = (config: ModelConfig, { cache = "none" }: MaskDecoding, extended: boolean): string | undefined => {
+  if (cache === "none") return undefined
+  if (extended) return `cache ${cache} does not go with a method that puts anything beside the language model`
+  return cache === "dual" && goesBothWays(config, false)
+    ? "cache dual does not go with hybrid_bidirectional two_scan: layers from right to left begin at the text's end; set cache to prefix"
+    : undefined
+}
+
 /** Decodes by masked diffusion: where the model computes, if the settings allow that, or else on the host. */
 export const maskedGenerator = (
   engine: Engine,
@@ -102,7 +120,9 @@ export const maskedGenerator = (
 ): Effect.Effect<Generator<EngineError>, EngineError, Scope.Scope> =>
   Effect.gen(function* () {
     const { newTokens, promptTokens } = shape
-    const inBlocks = decoding.blockLength !== undefined || decoding.threshold !== undefined
+    const fault = cacheFault(config, decoding, extend !== undefined)
+    if (fault !== undefined) return yield* Effect.die(new DecodingError({ message: fault }))
+    const inBlocks = goesInBlocks(decoding)
     const rows = Math.min(rowsThatFit(config.vocabSize, shape), inBlocks ? blockRows : Infinity)
     const canvas = { rows, length: promptTokens + newTokens, newTokens }
     const { eosId: eos, maskId: mask, padId: pad } = tokenizer
@@ -114,17 +134,44 @@ export const maskedGenerator = (
       tokenShift,
       ...(extended === undefined ? {} : { extension: extended.extension })
     })
-    const decode = inBlocks
-      ? blockDecoder(yield* onHost, options)
-      : inBatches(
+    const blockSize = Math.min(decoding.blockLength ?? newTokens, newTokens)
+    const { attentionBlockSize } = config
+    const reading = { tokenShift, attentionBlockSize }
+    // Forward is a third of forward and backward.
+    const ofModel = trainingFlops(config, Array<number>(rows).fill(canvas.length), { causal: false }) / 3
+    const flopsPerPass = ofModel + (extended?.flops ?? 0)
+    /** What is decoded, with the operations of its passes. */
+    const counted =
+      <E>(decode: Decode<E>, flopsSoFar?: () => number) =>
+      (request: GenerationRequest): Effect.Effect<GeneratedTexts, E> =>
+        Effect.suspend(() => {
+          const before = flopsSoFar?.() ?? 0
+          return Effect.map(decode(request), made => ({
+            ...made,
+            flops: flopsSoFar === undefined ? made.passes * flopsPerPass : flopsSoFar() - before
+          }))
+        })
+    const prepare = Effect.gen(function* () {
+      if (inBlocks && extended === undefined) {
+        const reader = yield* makeTextReader(engine, config, parameters, {
+          rows,
+          length: canvas.length,
+          tokenShift,
+          blockSize
+        })
+        return counted(blockDecoder(reader, { ...options, ...reading }), reader.flops)
+      }
+      if (inBlocks) return counted(blockDecoder(wholeReader(yield* onHost, pad), { ...options, ...reading }))
+      return counted(
+        inBatches(
           extended === undefined && isResident(decoding)
             ? yield* makeResidentDecoder(engine, config, parameters, { ...canvas, mask, tokenShift, decoding })
             : wholeDecoder(yield* onHost, options),
           options
         )
-    // Forward is a third of forward and backward.
-    const ofModel = trainingFlops(config, Array<number>(rows).fill(canvas.length), { causal: false }) / 3
-    const flopsPerForward = ofModel + (extended?.flops ?? 0)
+      )
+    })
+    const decode = yield* prepare
     return {
       newTokens,
       stepsThatCount: steps => stepsThatCount({ ...decoding, steps }, newTokens),
@@ -152,7 +199,7 @@ export const maskedGenerator = (
             forwards: made.forwards.map((own, i) => own + (before[i] ?? 0)),
             passes: passes + made.passes,
             forwardMs: forwardMs + made.forwardMs,
-            flops: flops + made.passes * flopsPerForward
+            flops: flops + made.flops
           }
         })
     }

@@ -1,6 +1,9 @@
 /** Decoders of prompts by masks where logits come to the host: of all new tokens at once, batch after batch, and block by block. */
 import { Effect } from "effect"
-import { blocksOf, decodeBlocks, type MaskDecoding } from "../decoding/blocks.ts"
+import { blocksOf, type MaskDecoding } from "../decoding/blockSettings.ts"
+import type { BlockReading } from "../decoding/blockRow.ts"
+import { decodeBlocks } from "../decoding/blocks.ts"
+import type { TextReader } from "../decoding/textPass.ts"
 import { type Denoiser, diffusionGenerate } from "../decoding/diffusion.ts"
 import { append } from "../pipeline/lists.ts"
 import { randomKey } from "../tensor/random.ts"
@@ -56,15 +59,18 @@ export const inBatches =
 export const wholeDecoder =
   <E>(denoiser: Denoiser<E>, { decoding, mask, newTokens }: MaskOptions) =>
   ({ steps, ...request }: BatchRequest): Effect.Effect<BatchResult, E> =>
-    timed(denoiser, asked =>
+    timed(denoiser, "logits", asked =>
       diffusionGenerate(asked, { ...request, mask, maxNewTokens: newTokens, settings: { ...decoding, steps } })
     )
 
 /** Decodes block by block; behind the first end of text stand more of them. */
 export const blockDecoder =
-  <E>(denoiser: Denoiser<E>, { decoding, eos, mask, newTokens, pad, rows }: MaskOptions): Decode<E> =>
+  <E>(
+    reader: TextReader<E>,
+    { attentionBlockSize: align, decoding, eos, mask, newTokens, rows, tokenShift }: MaskOptions & BlockReading
+  ): Decode<E> =>
   ({ onStep, prompts, seed, steps, threshold }) =>
-    timed(denoiser, asked =>
+    timed(reader, "read", asked =>
       Effect.map(
         decodeBlocks(
           asked,
@@ -72,9 +78,14 @@ export const blockDecoder =
           {
             rows,
             mask,
-            pad,
             eos,
-            settings: blocksOf(threshold === undefined ? decoding : { ...decoding, threshold }, { newTokens, steps }),
+            tokenShift,
+            attentionBlockSize: align,
+            settings: blocksOf(threshold === undefined ? decoding : { ...decoding, threshold }, {
+              newTokens,
+              steps,
+              ...(align === undefined ? {} : { align })
+            }),
             ...(onStep === undefined
               ? {}
               : { onStep: (number, step, tokens) => onStep(number, step, behind(prompts[number]!, tokens)) })
@@ -96,22 +107,20 @@ export const blockDecoder =
 const behind = (prompt: ArrayLike<number>, tokens: Int32Array): Int32Array =>
   Int32Array.from([...Array.from(prompt), ...tokens])
 
-/** Tells how long the model took. */
-const timed = <E, A>(
-  denoiser: Denoiser<E>,
-  decode: (denoiser: Denoiser<E>) => Effect.Effect<A, E>
+/** Tells how long the model took, of which `asking` is asked. */
+const timed = <Model, Asking extends keyof Model, E, A>(
+  model: Model & { readonly [asking in Asking]: (...given: never) => Effect.Effect<Float32Array, E> },
+  asking: Asking,
+  decode: (model: Model) => Effect.Effect<A, E>
 ): Effect.Effect<A & { readonly forwardMs: number }, E> =>
   Effect.suspend(() => {
     let forwardMs = 0
-    const watched: Denoiser<E> = {
-      ...denoiser,
-      logits: (...given) =>
-        Effect.suspend(() => {
-          const begun = performance.now()
-          return Effect.tap(denoiser.logits(...given), () =>
-            Effect.sync(() => void (forwardMs += performance.now() - begun))
-          )
-        })
-    }
-    return Effect.map(decode(watched), made => ({ ...made, forwardMs }))
+    const ask = (...given: never): Effect.Effect<Float32Array, E> =>
+      Effect.suspend(() => {
+        const begun = performance.now()
+        return Effect.tap(model[asking](...given), () =>
+          Effect.sync(() => void (forwardMs += performance.now() - begun))
+        )
+      })
+    return Effect.map(decode({ ...model, [asking]: ask }), made => ({ ...made, forwardMs }))
   })

@@ -14,7 +14,7 @@ import {
   originSteps,
   surest
 } from "../decoding/diffusion.ts"
-import type { MaskDecoding } from "../decoding/blocks.ts"
+import { goesInBlocks, type MaskDecoding } from "../decoding/blockSettings.ts"
 import type { Buffers, Engine, EngineError } from "../engines/Engine.ts"
 import type { ModelConfig } from "../models/config.ts"
 import { forward, logits, weightsOf } from "../models/decoder.ts"
@@ -56,12 +56,10 @@ export interface ResidentOptions extends CanvasShape {
  * Whether a decoding can be had here. Drawing at random adds up a vocabulary's probabilities until a random number is reached, as does `topP`: there f32 would be in doubt at nearly every token.
  * The noise of `algTemp` is the host's as well.
  */
-export const isResident = ({ alg, algTemp, blockLength, temperature, threshold, topP = 1 }: MaskDecoding): boolean =>
-  blockLength === undefined &&
-  threshold === undefined &&
-  temperature === 0 &&
-  topP === 1 &&
-  (algTemp === 0 || alg === "origin")
+export const isResident = (decoding: MaskDecoding): boolean => {
+  const { alg, algTemp, temperature, topP = 1 } = decoding
+  return !goesInBlocks(decoding) && temperature === 0 && topP === 1 && (algTemp === 0 || alg === "origin")
+}
 
 /** Steps that are run before the host asks whether one was in doubt, at most. */
 const stepsAtOnce = 8

@@ -12,6 +12,7 @@ import {
   div,
   erf,
   exp,
+  gather,
   gatherAlong,
   log,
   logSoftmax,
@@ -183,4 +184,14 @@ export const softmaxCrossEntropy = (logits: Tensor, targets: Tensor): Tensor => 
     const g = reshape(gradient, [rows, 1])
     return [scatterAddAlong(mul(exp(logP!), g), at!, neg(g), 1)]
   })
+}
+
+/** x [rows, length, …] at places i32 [rows, n] of each row, which lie in it: [rows, n, …]. */
+export const gatherInRows = (x: Tensor, places: Tensor): Tensor => {
+  const [rows, length, ...rest] = x.shape as [number, number, ...ReadonlyArray<number>]
+  const n = places.shape[1]!
+  if (rows === 1) return gather(x, reshape(places, [n]), 1)
+  const first = mul(iota("i32", [rows, 1], 0), constant(length, "i32"))
+  const flat = reshape(add(first, places), [rows * n])
+  return reshape(gather(reshape(x, [rows * length, ...rest]), flat), [rows, n, ...rest])
 }

@@ -1,6 +1,6 @@
 /** What is asked of methods that decode by masks, beside what is asked of all: how masks are revealed, and the bound of the likelihood. */
 import { Schema } from "effect"
-import { inBlocks } from "../../src/decoding/blocks.ts"
+import { inBlocks } from "../../src/decoding/blockSettings.ts"
 import { PositiveInt, setting } from "../../src/config/setting.ts"
 import { HowMany } from "../evaluate/heldOut.ts"
 import { DiffusionDecoding } from "../../src/decoding/diffusion.ts"

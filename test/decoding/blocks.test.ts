@@ -2,8 +2,10 @@
 import { Effect, Schema } from "effect"
 import * as fc from "fast-check"
 import { assert, describe, it } from "vitest"
-import { BlockDecoding, type BlockPrompt, decodeBlocks } from "../../src/decoding/blocks.ts"
+import { BlockDecoding } from "../../src/decoding/blockSettings.ts"
+import { type BlockPrompt, decodeBlocks } from "../../src/decoding/blocks.ts"
 import type { Denoiser, TextAt } from "../../src/decoding/diffusion.ts"
+import { wholeReader } from "../../src/decoding/textPass.ts"
 import { makeReference } from "../../src/engines/reference/reference.ts"
 import { parameterSpecs } from "../../src/models/config.ts"
 import { allocateParameters, initialise, initialValues } from "../../src/models/parameters.ts"
@@ -19,6 +21,7 @@ const settingsOf = ({ threshold, ...settings }: Settings): BlockDecoding => ({
   ...Schema.decodeUnknownSync(BlockDecoding)(settings),
   ...(threshold === undefined ? {} : { threshold })
 })
+const reading = { eos, mask, tokenShift: true } as const
 const key = randomKey(1, "prompt")
 
 /** A model that says of each place what chance says of it and of the ids of its row. */
@@ -88,7 +91,11 @@ describe("decodeBlocks", () => {
           const parameters = yield* allocateParameters(engine, parameterSpecs(config))
           yield* initialise(engine, parameters, 5)
           const denoiser = yield* makeDenoiser(engine, config, parameters.views, { rows: 2, length: 13, places: 8 })
-          return yield* decodeBlocks(denoiser, prompts, { rows: 2, eos, mask, pad, settings: settingsOf(decoding) })
+          return yield* decodeBlocks(wholeReader(denoiser, pad), prompts, {
+            ...reading,
+            rows: 2,
+            settings: settingsOf(decoding)
+          })
         })
       )
     )
@@ -125,7 +132,9 @@ describe("decodeBlocks", () => {
           { ...decoding, newTokens, mask, eos }
         )
         const settings = settingsOf(decoding)
-        const { passes, texts } = Effect.runSync(decodeBlocks(model, [prompt], { rows: 1, eos, mask, pad, settings }))
+        const { passes, texts } = Effect.runSync(
+          decodeBlocks(wholeReader(model, pad), [prompt], { ...reading, rows: 1, settings })
+        )
         const { forwards, revealedAt, tokens } = texts[0]!
         assert.deepStrictEqual({ forwards, revealedAt, tokens: [...tokens] }, plain)
         assert.strictEqual(passes, forwards)
@@ -156,11 +165,9 @@ describe("decodeBlocks", () => {
         const revealed: Array<number> = []
         let masks = 11
         Effect.runSync(
-          decodeBlocks(watching, [promptOf(2, 11)], {
+          decodeBlocks(wholeReader(watching, pad), [promptOf(2, 11)], {
+            ...reading,
             rows: 1,
-            eos,
-            mask,
-            pad,
             settings,
             onStep: (_number, _step, tokens) =>
               Effect.sync(() => {
@@ -181,11 +188,9 @@ describe("decodeBlocks", () => {
         const prompts = asks.map(([size, newTokens]) => promptOf(size, newTokens))
         const decode = (settings: Settings) =>
           Effect.runSync(
-            decodeBlocks(chance(15, seed), prompts, {
+            decodeBlocks(wholeReader(chance(15, seed), pad), prompts, {
+              ...reading,
               rows: 3,
-              eos,
-              mask,
-              pad,
               settings: settingsOf({ alg: "maskgit_plus", blockSize, stepsPerBlock: blockSize, ...settings })
             })
           )
@@ -206,19 +211,20 @@ describe("decodeBlocks", () => {
         const shown = prompts.map((): Array<ReadonlyArray<number>> => [])
         const { texts } = Effect.runSync(
           decodeBlocks(
-            chance(length, seed, (canvas, at, places) => {
-              assert.isAtMost(at.length, most)
-              for (const [r, { number, pass }] of at.entries())
-                // What is done stays where it is, if there is no other prompt, but is not asked about.
-                if (places.some(place => Math.floor(place / length) === r))
-                  assert.strictEqual(seen[number]!.push([...canvas.subarray(r * length, (r + 1) * length)]), pass + 1)
-            }),
+            wholeReader(
+              chance(length, seed, (canvas, at, places) => {
+                assert.isAtMost(at.length, most)
+                for (const [r, { number, pass }] of at.entries())
+                  // What is done stays where it is, if there is no other prompt, but is not asked about.
+                  if (places.some(place => Math.floor(place / length) === r))
+                    assert.strictEqual(seen[number]!.push([...canvas.subarray(r * length, (r + 1) * length)]), pass + 1)
+              }),
+              pad
+            ),
             prompts,
             {
+              ...reading,
               rows: most,
-              eos,
-              mask,
-              pad,
               settings: settingsOf(decoding),
               onStep: (number, step, tokens) =>
                 Effect.sync(() => {
@@ -278,7 +284,11 @@ describe("decodeBlocks", () => {
         const prompts = sizes.map(([size, newTokens]) => promptOf(size, newTokens))
         const decode = (some: ReadonlyArray<BlockPrompt>) =>
           Effect.runSync(
-            decodeBlocks(chance(15, seed), some, { rows: most, eos, mask, pad, settings: settingsOf(decoding) })
+            decodeBlocks(wholeReader(chance(15, seed), pad), some, {
+              ...reading,
+              rows: most,
+              settings: settingsOf(decoding)
+            })
           )
         const { passes, texts } = decode(prompts)
         assert.deepStrictEqual(

@@ -169,12 +169,20 @@ const experts = (
   }).reduce((sum, y, n) => sum.map((value, c) => value + (chosen[n]! / total) * y[c]!), shared)
 }
 
+/** A pass that computes some places: the others have what entered each layer at them in an earlier pass. */
+export interface Partly {
+  readonly states: ReadonlyArray<Matrix>
+  readonly from: number
+  readonly to: number
+}
+
 /** Hidden states (embeddings, then each layer's output) and logits of every position. */
 export const bruteForward = (
   config: ModelConfig,
   weight: Weight,
   tokens: ReadonlyArray<number>,
-  causal: boolean
+  causal: boolean,
+  partly?: Partly
 ): { readonly states: ReadonlyArray<Matrix>; readonly logits: Matrix } => {
   const { hiddenSize: d } = config
   const embedding = rows(weight("model.embed_tokens.weight"), d)
@@ -195,18 +203,27 @@ export const bruteForward = (
     )
     return ahead.map((row, i) => row.map((value, c) => (value + back[i]![c]!) / 2))
   }
-  let x: Matrix = tokens.map(token => embedding[token]!)
+  /** What enters layer l, given what was computed of it. */
+  const entering = (l: number, computed: Matrix): Matrix =>
+    partly === undefined
+      ? computed
+      : computed.map((row, i) => (partly.from <= i && i < partly.to ? row : partly.states[l]![i]!))
+  let x: Matrix = entering(
+    0,
+    tokens.map(token => embedding[token]!)
+  )
   const states = [x]
   for (const [l, { feedForward, mixer, norm: kind }] of config.layers.entries()) {
     const w = (name: string): ArrayLike<number> => weight(`model.layers.${l}.${name}`)
     const normed = x.map(row => norm(row, w("input_layernorm.weight"), kind))
     const mixed = mixer.kind === "attention" ? attention(mixer, normed, w, sees) : scanned(mixer, normed, w)
     const attended = x.map((row, i) => row.map((value, c) => value + mixed[i]![c]!))
-    x = attended.map(row => {
-      const entering = norm(row, w("post_attention_layernorm.weight"), kind)
-      const fed = feedForward.kind === "moe" ? experts(feedForward, entering, w) : ofModule(entering, w, "mlp")
+    const fed = attended.map(row => {
+      const inside = norm(row, w("post_attention_layernorm.weight"), kind)
+      const fed = feedForward.kind === "moe" ? experts(feedForward, inside, w) : ofModule(inside, w, "mlp")
       return row.map((value, c) => value + fed[c]!)
     })
+    x = entering(l + 1, fed)
     states.push(x)
   }
   const head = config.tiedHead ? embedding : rows(weight("lm_head.weight"), d)

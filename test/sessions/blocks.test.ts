@@ -2,7 +2,7 @@
 import { describe, expect, it } from "@effect/vitest"
 import { Effect, Schema } from "effect"
 import * as fc from "fast-check"
-import { blocksOf, inBlocks, type MaskDecoding } from "../../src/decoding/blocks.ts"
+import { blocksOf, inBlocks, type MaskDecoding } from "../../src/decoding/blockSettings.ts"
 import { DiffusionDecoding } from "../../src/decoding/diffusion.ts"
 import { makeOrt } from "../../src/engines/ort/ort.ts"
 import { parameterSpecs } from "../../src/models/config.ts"

@@ -4,6 +4,7 @@ import { Effect, Option, Stream } from "effect"
 import { Argument, Flag } from "effect/cli"
 import { verb } from "../verb.ts"
 import { algorithms, schedules } from "../../decoding/diffusion.ts"
+import { caches } from "../../decoding/accepting.ts"
 import { makeEngine } from "../../engines/make.ts"
 import { loadWhole } from "../../methods/Method.ts"
 import { openModel } from "../../models/artifact.ts"
@@ -102,6 +103,34 @@ export const command = verb("generate", {
       "threshold",
       "diffusion: a step reveals every token of at least this probability, and the surest one at least (default: none)"
     ),
+    factor: number("factor", "diffusion: instead of --threshold, Fast-dLLM's factor: more at once the surer all are"),
+    entropyThreshold: number(
+      "entropy-threshold",
+      "diffusion: instead of --threshold, a step reveals every token whose distribution has less entropy than this, nats"
+    ),
+    entropyBound: number(
+      "entropy-bound",
+      "diffusion: instead of --threshold, a step reveals tokens until their entropies add up to this, nats"
+    ),
+    blockAddThreshold: number(
+      "block-add-threshold",
+      "diffusion: the next block begins when this share of the last one is revealed (default: 1)"
+    ),
+    decodedTokenThreshold: number(
+      "decoded-token-threshold",
+      "diffusion: with several blocks, one must advance in every step when this share of the one before it is revealed (default: 1)"
+    ),
+    kvCache: flags.optionalChoice(
+      "kv-cache",
+      caches,
+      "diffusion: what passes do not read again: prefix, the blocks that are done; dual, also those that have not begun (default: none)"
+    ),
+    cacheDelayIter: flags
+      .whole("cache-delay-iter", "N", "diffusion: with a cache, whole passes over a block that is done (default: 1)")
+      .pipe(Flag.optional),
+    refreshInterval: flags
+      .whole("refresh-interval", "N", "diffusion: with a cache, every so many passes one reads all (default: never)")
+      .pipe(Flag.optional),
     verbose: flags.toggle(
       "verbose",
       "diffusion: print the text after every step on stderr, also where it is no terminal"

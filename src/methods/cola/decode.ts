@@ -12,7 +12,7 @@ import { forward, weightsOf } from "../../models/decoder.ts"
 import { input, lessEqual, constant } from "../../tensor/ops.ts"
 import { normals, randomKey } from "../../tensor/random.ts"
 import { canvasArrays, type CanvasShape, makeCanvas } from "../../decoding/canvas.ts"
-import type { MaskDecoding } from "../../decoding/blocks.ts"
+import type { MaskDecoding } from "../../decoding/blockSettings.ts"
 import { type Extended, type Generator, type GeneratorShape, maskedGenerator } from "../../sessions/generator.ts"
 
 /** Steps of the latents' diffusion, whatever the steps of the tokens'. */

@@ -3,7 +3,7 @@ import { Effect } from "effect"
 import { colaFormat } from "./networks.ts"
 import { colaGenerator } from "./decode.ts"
 import { colaReconstruction } from "./reconstruction.ts"
-import type { MaskDecoding } from "../../decoding/blocks.ts"
+import type { MaskDecoding } from "../../decoding/blockSettings.ts"
 import type { Decoding } from "../Method.ts"
 
 export { maskedReading } from "../masked/method.ts"

@@ -1,6 +1,6 @@
 /** Masked diffusion and nothing beside it. */
 import { maskedGenerator } from "../../sessions/generator.ts"
-import type { MaskDecoding } from "../../decoding/blocks.ts"
+import type { MaskDecoding } from "../../decoding/blockSettings.ts"
 import type { Decoding } from "../Method.ts"
 
 export const generator: Decoding["generator"] = (engine, model, shape, decoding: MaskDecoding) =>

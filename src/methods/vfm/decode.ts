@@ -6,7 +6,7 @@ import { countElements } from "../../models/parameters.ts"
 import { type VfmArchitecture, vfmSpecs } from "./networks.ts"
 import { withNoise } from "./reading.ts"
 import { normals, randomKey } from "../../tensor/random.ts"
-import type { MaskDecoding } from "../../decoding/blocks.ts"
+import type { MaskDecoding } from "../../decoding/blockSettings.ts"
 import type { CanvasShape } from "../../decoding/canvas.ts"
 import { type Extended, type Generator, type GeneratorShape, maskedGenerator } from "../../sessions/generator.ts"
 

@@ -2,7 +2,7 @@
 import { vfmFormat } from "./networks.ts"
 import { vfmReading } from "./reading.ts"
 import { vfmGenerator } from "./decode.ts"
-import type { MaskDecoding } from "../../decoding/blocks.ts"
+import type { MaskDecoding } from "../../decoding/blockSettings.ts"
 import type { Decoding } from "../Method.ts"
 
 export const latent = vfmFormat

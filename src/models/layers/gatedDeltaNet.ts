@@ -1,5 +1,5 @@
 /** Gated DeltaNet (Yang et al. 2024), as a layer's mixer: linear attention, which keeps a state of one size however many tokens it has read. */
-import { silu, slices, softplus } from "../../tensor/composites.ts"
+import { gatherInRows, silu, slices, softplus } from "../../tensor/composites.ts"
 import {
   add,
   cast,
@@ -9,6 +9,7 @@ import {
   gather,
   iota,
   less,
+  maximum,
   mul,
   neg,
   reshape,
@@ -21,7 +22,7 @@ import type { LinearKind } from "../linear/linear.ts"
 import { type Initial, type Part, together } from "../parameters.ts"
 import { causalConvolution } from "./causalConvolution.ts"
 import { chunkedDeltaRule } from "./chunkedDeltaRule.ts"
-import { recurrentDeltaRule } from "./deltaRule.ts"
+import { type DeltaOutputs, recurrentDeltaRule } from "./deltaRule.ts"
 import type { LayerCache, Mixer } from "./mixer.ts"
 import { type Norm, norm } from "./norm.ts"
 
@@ -82,17 +83,19 @@ const scan = (
     const brought = { queries: ofLength(ofQueries, keyDim ** -0.5), keys: ofLength(ofKeys, 1), values }
     if (cache === undefined || before === undefined) return rules.many({ ...brought, logDecay, beta }).outputs
 
-    // A token of padding neither fades the state nor writes to it.
-    const counted = reshape(less(iota("i32", [length], 0), cache.count), [1, length, 1])
-    const { outputs, state } = (length === 1 ? rules.one : rules.many)({
-      ...brought,
-      logDecay: select(counted, logDecay, 0),
-      beta: select(counted, beta, 0),
-      state: cache.read("state")
-    })
-    const last = add(iota("i32", [kernelSize - 1], 0), cache.count)
-    cache.write("convolution", gather(concat([before, qkv], 1), last, 1))
-    cache.write("state", state)
+    const state = cache.read("state")
+    const rule = length === 1 ? rules.one : rules.many
+    const all = (): DeltaOutputs => rule({ ...brought, logDecay, beta, state })
+    if (cache.keeps === undefined) return all().outputs
+    const { count, last, write } = cache.keeps
+    const rows = count.shape[0]!
+    // A token that does not count neither fades the state nor writes to it.
+    const counted = reshape(less(iota("i32", [1, length], 1), reshape(count, [rows, 1])), [rows, length, 1])
+    const kept = rule({ ...brought, logDecay: select(counted, logDecay, 0), beta: select(counted, beta, 0), state })
+    const tail = add(iota("i32", [1, kernelSize - 1], 1), reshape(maximum(count, 0), [rows, 1]))
+    write("convolution", gatherInRows(concat([before, qkv], 1), tail))
+    write("state", kept.state)
+    const { outputs } = last ? kept : all()
     return outputs
   }
 }

@@ -17,16 +17,23 @@ export interface CacheShape {
   readonly capacity: number
 }
 
-/** A layer's cache in one pass, which reads `length` tokens behind those that earlier passes read. */
+/** A layer's cache in one pass, which reads some tokens of texts whose other tokens earlier passes read. */
 export interface LayerCache {
-  /** i32 [1]: of the pass's tokens so many count, the others are padding. What sums up all tokens so far goes on past these alone. */
-  readonly count: Tensor
-  /** What earlier passes left; zeros in the first. */
+  /** What earlier passes left for those that begin where this one does; zeros where a text begins. */
   readonly read: (name: string) => Tensor
-  /** What later passes will read, once. */
-  readonly write: (name: string, value: Tensor) => void
   /** For a cache with a place for each token, [rows, capacity, …]: puts there what this pass's tokens leave, [rows, length, …], and gives all of it. */
   readonly append: (name: string, fresh: Tensor) => Tensor
+  /** For what sums up all tokens so far. Left out: nothing is kept of it. */
+  readonly keeps?: StateKeeping
+}
+
+export interface StateKeeping {
+  /** i32 [rows]: what is kept goes on past so many of the pass's tokens. Where it is below 0, what is written does not matter. */
+  readonly count: Tensor
+  /** Whether nothing is asked of later tokens. */
+  readonly last: boolean
+  /** What later passes will read, once. */
+  readonly write: (name: string, value: Tensor) => void
 }
 
 /** What a layer knows of the pass that it is in. */

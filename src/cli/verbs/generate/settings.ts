@@ -1,6 +1,13 @@
 /** What the flags of `pipeline generate` mean together. */
 import { Effect, Option } from "effect"
-import { blockFault, type MaskDecoding } from "../../../decoding/blocks.ts"
+import type { caches } from "../../../decoding/accepting.ts"
+import {
+  algorithmFor,
+  blockFault,
+  type BlockFields,
+  goesInBlocks,
+  type MaskDecoding
+} from "../../../decoding/blockSettings.ts"
 import type { algorithms, schedules } from "../../../decoding/diffusion.ts"
 import type { Sampling } from "../../../decoding/sampling.ts"
 import { ConfigError } from "../../../pipeline/ConfigError.ts"
@@ -27,9 +34,49 @@ export interface DecodingFlags {
   readonly schedule: Option.Option<(typeof schedules)[number]>
   readonly blockLength: Option.Option<number>
   readonly threshold: Option.Option<number>
+  readonly factor: Option.Option<number>
+  readonly entropyThreshold: Option.Option<number>
+  readonly entropyBound: Option.Option<number>
+  readonly blockAddThreshold: Option.Option<number>
+  readonly decodedTokenThreshold: Option.Option<number>
+  readonly kvCache: Option.Option<(typeof caches)[number]>
+  readonly cacheDelayIter: Option.Option<number>
+  readonly refreshInterval: Option.Option<number>
 }
 
-const flagOf = { alg: "--alg", algTemp: "--alg-temp", schedule: "--schedule" } as const
+/** The flag of a setting. */
+const flagOf = (field: string): string =>
+  field === "cache" ? "kv-cache" : field.replaceAll(/[A-Z]/g, letter => `-${letter.toLowerCase()}`)
+
+const share = { holds: (n: number) => n > 0 && n <= 1, expected: "a number above 0, and at most 1" }
+const positive = { holds: (n: number) => n > 0 && Number.isFinite(n), expected: "a number above 0" }
+const count = { holds: (n: number) => n >= 1, expected: "a whole number from 1 on" }
+
+/** What the flags of decoding block by block must be. */
+const blockNumbers = {
+  blockLength: count,
+  threshold: share,
+  factor: positive,
+  entropyThreshold: positive,
+  entropyBound: positive,
+  blockAddThreshold: share,
+  decodedTokenThreshold: share,
+  cacheDelayIter: count,
+  refreshInterval: count
+} as const
+
+const blockSettingsOf = (flags: DecodingFlags): Effect.Effect<BlockFields, ConfigError> =>
+  Effect.gen(function* () {
+    const given: { -readonly [name in keyof typeof blockNumbers]?: number } = {}
+    for (const name of Object.keys(blockNumbers) as ReadonlyArray<keyof typeof blockNumbers>) {
+      const value = Option.getOrUndefined(flags[name])
+      if (value === undefined) continue
+      const { expected, holds } = blockNumbers[name]
+      if (!holds(value)) return yield* wrong(flagOf(name), expected)
+      given[name] = value
+    }
+    return Option.isNone(flags.kvCache) ? given : { ...given, cache: flags.kvCache.value }
+  })
 
 const wrong = (flag: string, expected: string) =>
   Effect.fail(new ConfigError({ at: `--${flag}`, message: `must be ${expected}` }))
@@ -58,19 +105,15 @@ export const diffusionOf = (
   Effect.gen(function* () {
     const sampling = yield* samplingOf(flags, "diffusion")
     const steps = Option.getOrElse(flags.steps, () => newTokens)
-    const { blockLength, threshold } = {
-      blockLength: Option.getOrUndefined(flags.blockLength),
-      threshold: Option.getOrUndefined(flags.threshold)
-    }
-    const defaults = blockLength === undefined && threshold === undefined ? defaultDiffusion : defaultInBlocks
+    const blocks = yield* blockSettingsOf(flags)
+    const defaults = goesInBlocks(blocks)
+      ? { ...defaultInBlocks, alg: algorithmFor(blocks) ?? defaultInBlocks.alg }
+      : defaultDiffusion
     const eps = Option.getOrElse(flags.eps, () => defaults.eps)
     const algTemp = Option.getOrElse(flags.algTemp, () => defaults.algTemp)
     if (steps < 1) return yield* wrong("steps", "a whole number from 1 on")
     if (!(eps > 0 && eps < 1)) return yield* wrong("eps", "a number between 0 and 1")
     if (!(algTemp >= 0)) return yield* wrong("alg-temp", "a number from 0 on")
-    if (blockLength !== undefined && blockLength < 1) return yield* wrong("block-length", "a whole number from 1 on")
-    if (threshold !== undefined && !(threshold > 0 && threshold <= 1))
-      return yield* wrong("threshold", "a number above 0, and at most 1")
     const settings = {
       ...sampling,
       steps,
@@ -78,11 +121,10 @@ export const diffusionOf = (
       algTemp,
       alg: Option.getOrElse(flags.alg, () => defaults.alg),
       schedule: Option.getOrElse(flags.schedule, () => defaults.schedule),
-      ...(blockLength === undefined ? {} : { blockLength }),
-      ...(threshold === undefined ? {} : { threshold })
+      ...blocks
     }
     const fault = blockFault(settings)
-    if (fault !== undefined) return yield* new ConfigError({ at: flagOf[fault.field], message: fault.why })
+    if (fault !== undefined) return yield* new ConfigError({ at: `--${flagOf(fault.field)}`, message: fault.why })
     return settings
   })
 

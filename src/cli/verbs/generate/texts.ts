@@ -1,7 +1,7 @@
 /** The two ways in which `pipeline generate` makes texts. */
 import { Effect, Stream } from "effect"
 import { continuationOf, makeDecoder } from "../../../sessions/autoregressive.ts"
-import type { MaskDecoding } from "../../../decoding/blocks.ts"
+import type { MaskDecoding } from "../../../decoding/blockSettings.ts"
 import { untilEnd } from "../../../sessions/generator.ts"
 import type { Decoding } from "../../../methods/Method.ts"
 import type { Sampling } from "../../../decoding/sampling.ts"

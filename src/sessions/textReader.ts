@@ -1,0 +1,209 @@
+/** A bidirectional model on an engine that reads texts with masks: all of each, or parts, with caches of what it read of the rest. */
+import { Effect, Scope } from "effect"
+import type { TextPass, TextReader } from "../decoding/textPass.ts"
+import type { Buffers, Engine, EngineError } from "../engines/Engine.ts"
+import { allocateCache, cachedPass } from "../models/cache.ts"
+import type { ModelConfig } from "../models/config.ts"
+import { forward, type ForwardOptions, logits, weightsOf } from "../models/decoder.ts"
+import { constant, gather, input, iota, less, reshape, select } from "../tensor/ops.ts"
+import type { Tensor } from "../tensor/Tensor.ts"
+import { inputsOf, makeSession } from "./session.ts"
+
+export interface TextReaderOptions {
+  /** Texts that have a row in the caches, and tokens of each, at most. */
+  readonly rows: number
+  readonly length: number
+  readonly tokenShift: boolean
+  /** Tokens of a block: programs are made for some numbers of them. */
+  readonly blockSize: number
+}
+
+export interface EngineReader extends TextReader<EngineError> {
+  /** Floating-point operations of the matrix products of all that was read so far. */
+  readonly flops: () => number
+}
+
+/** The size of a program: texts that are read together, tokens of each that are read, and of these that are asked for. */
+interface ProgramShape {
+  readonly rows: number
+  readonly length: number
+  readonly places: number
+  /** Whether all of each text is read, so that there is nothing in a cache to be seen; whether any is shorter than the program has room for; whether anything is kept. */
+  readonly whole: boolean
+  readonly padded: boolean
+  readonly keeps: boolean
+}
+
+/** The least of 1, 2, 3, 4, 6, 8, 12, … units that is not below n, at most `most`: a third more than is needed, and few programs. */
+export const roundUp = (n: number, unit: number, most: number): number => {
+  let power = 1
+  while (2 * power * unit <= n) power *= 2
+  const found = [power, (3 * power) / 2, 2 * power].filter(Number.isInteger).find(count => count * unit >= n)!
+  return Math.min(found * unit, most)
+}
+
+/** Texts that a program reads together, where the caches have `all` rows. */
+const rowsOf = (count: number, all: number): number => [1, 4].find(rows => count <= rows && rows < all) ?? all
+
+const tracePass = (
+  config: ModelConfig,
+  parameters: Buffers,
+  shape: ProgramShape,
+  caches: Pick<TextReaderOptions, "rows" | "length">
+) => {
+  const { length, places, rows } = shape
+  const pass = shape.whole && !shape.keeps ? wholePass(shape) : partialPass(config, shape, caches)
+  const weights = weightsOf(config, inputsOf(parameters))
+  const { final } = forward(config, weights, input("ids", "i32", [rows, length]), pass.options)
+  const asked = gather(reshape(final, [rows * length, config.hiddenSize]), input("columns", "i32", [rows * places]))
+  return { outputs: { logits: logits(asked, weights), ...pass.outputs }, inPlace: pass.inPlace }
+}
+
+interface Traced {
+  readonly options: ForwardOptions
+  readonly outputs: { readonly [name: string]: Tensor }
+  readonly inPlace: { readonly [output: string]: string }
+}
+
+/** Without caches. Nothing is masked where no text is shorter than another, which attention has faster ways for. */
+const wholePass = ({ length, padded, rows }: ProgramShape): Traced => {
+  const counted = (): Tensor => less(iota("i32", [rows, length], 1), reshape(input("count", "i32", [rows]), [rows, 1]))
+  return {
+    options: { causal: false, ...(padded ? { segmentIds: select(counted(), constant(0, "i32"), -1) } : {}) },
+    outputs: {},
+    inPlace: {}
+  }
+}
+
+const partialPass = (
+  config: ModelConfig,
+  { keeps, length, rows }: ProgramShape,
+  caches: Pick<TextReaderOptions, "rows" | "length">
+): Traced => {
+  const ofRows = (name: string) => input(name, "i32", [rows])
+  return cachedPass(config, {
+    rows,
+    length,
+    capacity: caches.length,
+    start: ofRows("start"),
+    count: ofRows("count"),
+    sees: { until: ofRows("until") },
+    ...(rows === caches.rows
+      ? {}
+      : { choice: { of: caches.rows, slots: ofRows("slots"), sources: input("sources", "i32", [caches.rows]) } }),
+    ...(keeps ? { keeps: { from: ofRows("keepFrom"), to: ofRows("keepTo"), states: ofRows("keepStates") } } : {})
+  })
+}
+
+/** Prepares a model whose parameters lie in buffers. Programs are made when they are first needed. */
+export const makeTextReader = (
+  engine: Engine,
+  config: ModelConfig,
+  parameters: Buffers,
+  options: TextReaderOptions
+): Effect.Effect<EngineReader, EngineError, Scope.Scope> =>
+  Effect.gen(function* () {
+    const { blockSize, length: capacity, rows: all, tokenShift } = options
+    const scope = yield* Effect.scope
+    /** With the caches, from the first pass that asks for one on. */
+    const held = yield* Effect.cached(
+      Effect.map(
+        Effect.provideService(allocateCache(engine, config, { rows: all, capacity }), Scope.Scope, scope),
+        caches => ({ ...parameters, ...caches })
+      )
+    )
+    const shift = tokenShift ? 1 : 0
+    let flops = 0
+
+    const prepare = (shape: ProgramShape) =>
+      Effect.gen(function* () {
+        const { inPlace, outputs } = tracePass(config, parameters, shape, options)
+        const given = shape.whole && !shape.keeps ? parameters : yield* held
+        return { shape, session: yield* makeSession(engine, outputs, given, inPlace) }
+      })
+    const made = new Map<string, Effect.Success<ReturnType<typeof prepare>>>()
+    const programOf = (shape: ProgramShape) =>
+      Effect.gen(function* () {
+        const name = JSON.stringify(shape)
+        const found = made.get(name) ?? (yield* Effect.provideService(prepare(shape), Scope.Scope, scope))
+        made.set(name, found)
+        return found
+      })
+
+    /** Sizes that the program of a pass has. */
+    const sizesOf = ({ from, ids, keeps, places, to, until }: TextPass) => {
+      const whole = from === 0 && to === ids.length && to === until
+      const length = whole ? capacity : Math.min(capacity, roundUp(to - from - shift, blockSize, capacity) + shift)
+      return { length, places: roundUp(places.length, blockSize, length), whole, keeps: keeps !== undefined }
+    }
+
+    /** Logits of the places of each of the passes, which are of one size. */
+    const readTogether = (passes: ReadonlyArray<TextPass>) =>
+      Effect.gen(function* () {
+        const rows = rowsOf(passes.length, all)
+        const padded = passes.length < rows || passes.some(({ ids }) => ids.length < capacity)
+        const { session, shape } = yield* programOf({ ...sizesOf(passes[0]!), rows, padded })
+        const { length, places } = shape
+        const zeros = (n: number) => new Int32Array(n)
+        const data = {
+          ids: zeros(rows * length),
+          start: zeros(rows),
+          count: zeros(rows),
+          until: zeros(rows),
+          keepFrom: zeros(rows),
+          keepTo: zeros(rows),
+          keepStates: zeros(rows).fill(-1),
+          slots: zeros(rows),
+          sources: zeros(all).fill(-1),
+          columns: zeros(rows * places)
+        }
+        /** Which row of the program reads a text: its own, where there are as many as texts. */
+        const rowOf = (pass: TextPass, i: number): number => (rows === all ? pass.row : i)
+        for (const [i, pass] of passes.entries()) {
+          const { from, ids, keeps, to, until } = pass
+          const row = rowOf(pass, i)
+          data.ids.set(ids.subarray(from, to), row * length)
+          data.start[row] = from
+          data.count[row] = to - from
+          data.until[row] = until
+          data.slots[row] = pass.row
+          data.sources[pass.row] = row
+          if (keeps !== undefined) {
+            data.keepFrom[row] = keeps.from
+            data.keepTo[row] = keeps.to
+            data.keepStates[row] = keeps.states
+          }
+          for (const [p, place] of pass.places.entries())
+            data.columns[row * places + p] = row * length + place - shift - from
+        }
+        const found = (yield* session.run(data)).logits
+        flops += session.flops
+        const { vocabSize } = config
+        return passes.map((pass, i) => {
+          const first = rowOf(pass, i) * places
+          return found.subarray(first * vocabSize, (first + pass.places.length) * vocabSize)
+        })
+      })
+
+    return {
+      vocabSize: config.vocabSize,
+      length: capacity,
+      flops: () => flops,
+      read: passes =>
+        Effect.gen(function* () {
+          const groups = Map.groupBy(passes, pass => JSON.stringify(sizesOf(pass)))
+          const found = new Map<TextPass, Float32Array>()
+          for (const group of groups.values()) {
+            const each = yield* readTogether(group)
+            for (const [i, pass] of group.entries()) found.set(pass, each[i]!)
+          }
+          const answer = new Float32Array(passes.reduce((sum, { places }) => sum + places.length, 0) * config.vocabSize)
+          let at = 0
+          for (const pass of passes) {
+            answer.set(found.get(pass)!, at)
+            at += found.get(pass)!.length
+          }
+          return answer
+        })
+    }
+  })
