@@ -9,7 +9,7 @@ import { BlockRow, type BlockReading, type BlockText } from "./blockRow.ts"
 import type { BlockDecoding } from "./blockSettings.ts"
 import { type DiffusionDecoding, judge } from "./diffusion.ts"
 import { probabilityOf, sampleToken, type Sampling } from "./sampling.ts"
-import type { TextPass, TextReader } from "./textPass.ts"
+import { misfit, type TextPass, type TextReader } from "./textPass.ts"
 
 export interface BlockPrompt {
   /** At least one token: what would predict the first new one? */
@@ -55,11 +55,9 @@ export const decodeBlocks = <E, E2 = never, R = never>(
   { onStep, onText, rows: most, ...options }: BlockOptions<E2, R>
 ): Effect.Effect<BlockTexts, E | E2, R> =>
   Effect.gen(function* () {
-    const { length, vocabSize } = reader
-    if (prompts.some(({ ids, newTokens }) => ids.length === 0 || ids.length + newTokens > length))
-      return yield* Effect.die(
-        new RangeError(`prompts and new tokens must fit into ${length} tokens, and none be empty`)
-      )
+    const { vocabSize } = reader
+    const fault = misfit(reader, prompts)
+    if (fault !== undefined) return yield* Effect.die(fault)
     const propose = proposing(options)
     const texts: Array<BlockText> = []
     let passes = 0

@@ -29,6 +29,16 @@ export interface TextReader<E> {
   readonly read: (passes: ReadonlyArray<TextPass>) => Effect.Effect<Float32Array, E>
 }
 
+/** Why a prompt cannot be read and gone on from. */
+export const misfit = (
+  { length }: Pick<TextReader<never>, "length">,
+  prompts: ReadonlyArray<{ readonly ids: ArrayLike<number>; readonly newTokens: number }>
+): RangeError | undefined => {
+  if (prompts.some(({ ids }) => ids.length === 0)) return new RangeError("a prompt needs at least one token")
+  const long = prompts.find(({ ids, newTokens }) => ids.length + newTokens > length)
+  return long && new RangeError(`${long.ids.length} + ${long.newTokens} tokens do not fit into ${length}`)
+}
+
 /** Reads all of each text, whatever a pass says, at the right end of a row of a canvas. */
 export const wholeReader = <E>(denoiser: Denoiser<E>, pad: number): TextReader<E> => {
   const { length } = denoiser

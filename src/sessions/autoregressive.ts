@@ -1,40 +1,16 @@
 /** Decoding token by token from a causal model, with caches of what was read. */
-import { Effect, Stream, type Scope } from "effect"
+import { Effect, Queue, type Scope, Stream } from "effect"
+import { decodeCausally } from "../decoding/causal.ts"
+import type { Sampling } from "../decoding/sampling.ts"
 import type { Buffers, Engine, EngineError } from "../engines/Engine.ts"
-import { allocateCache, cachedPass } from "../models/cache.ts"
-import type { ModelConfig } from "../models/config.ts"
-import { forward, logits, weightsOf } from "../models/decoder.ts"
-import { add, gather, input, reshape } from "../tensor/ops.ts"
-import { randomKey, uniformAt } from "../tensor/random.ts"
-import { type Sampling, sampleToken } from "../decoding/sampling.ts"
 import type { LoadedModel } from "../models/artifact.ts"
-import { trainingFlops } from "../models/flops.ts"
-import type { Generator, GeneratorShape } from "./generator.ts"
-import { inputsOf, makeSession } from "./session.ts"
+import { isHybrid, type ModelConfig } from "../models/config.ts"
+import { randomKey } from "../tensor/random.ts"
+import { blockRows, type DecodedModel, type Generator, type GeneratorShape } from "./generator.ts"
+import { makeTextReader } from "./textReader.ts"
 
-/** Tokens of a prompt that are read at once. */
+/** Programs that read prompts are made for some multiples of so many tokens. */
 const promptChunk = 32
-
-/**
- * Reads `length` tokens from position `start` on. Inputs: tokens i32 [1, length], start i32 [1], last i32 [1] (which of the tokens is asked for
- * its successor), the caches. Outputs: logits f32 [V], the caches with the tokens' own.
- */
-const readTokens = (config: ModelConfig, parameters: Buffers, length: number, capacity: number) => {
-  const weights = weightsOf(config, inputsOf(parameters))
-  const last = input("last", "i32", [1])
-  const { inPlace, options, outputs } = cachedPass(config, {
-    rows: 1,
-    capacity,
-    length,
-    start: input("start", "i32", [1]),
-    count: add(last, 1),
-    sees: "before",
-    keeps: "all"
-  })
-  const { final } = forward(config, weights, input("tokens", "i32", [1, length]), options)
-  const predicting = gather(reshape(final, [length, config.hiddenSize]), last)
-  return { outputs: { logits: reshape(logits(predicting, weights), [config.vocabSize]), ...outputs }, inPlace }
-}
 
 export interface GenerateOptions {
   readonly prompt: ArrayLike<number>
@@ -53,12 +29,8 @@ export interface Decoder {
   readonly generate: (options: GenerateOptions) => Stream.Stream<number, EngineError>
 }
 
-/** Where a generation is. */
-interface Made {
-  /** Logits of the next token. */
-  readonly row: Float32Array
-  readonly made: number
-}
+/** As the texts of a batch are numbered, and drawn. */
+const keyOf = (seed: number) => randomKey(seed, "autoregressive sampling")
 
 /**
  * Prepares a model whose parameters lie in buffers for texts of at most `most` tokens, prompts included. One text at a time. Of the parameters, those of
@@ -70,61 +42,28 @@ export const makeDecoder = (
   parameters: Buffers,
   most: number
 ): Effect.Effect<Decoder, EngineError, Scope.Scope> =>
-  Effect.gen(function* () {
-    const capacity = Math.ceil(most / promptChunk) * promptChunk
-    const given = { ...parameters, ...(yield* allocateCache(engine, config, { rows: 1, capacity })) }
-    const reader = (length: number) => {
-      const { inPlace, outputs } = readTokens(config, parameters, length, capacity)
-      return Effect.map(makeSession(engine, outputs, given, inPlace), ({ run }) =>
-        /** Logits of the token after the last of `ids`, which come at `from`. */
-        (ids: ReadonlyArray<number>, from: number) => {
-          const tokens = new Int32Array(length)
-          tokens.set(ids)
-          const data = { tokens, start: Int32Array.of(from), last: Int32Array.of(ids.length - 1) }
-          return Effect.map(run(data), found => found.logits)
-        }
-      )
-    }
-    const readChunk = yield* reader(promptChunk)
-    const readOne = yield* reader(1)
-
-    return {
-      generate: ({ maxNewTokens, prompt, sampling, seed, stop, suppressed }) => {
-        const ids = Array.from(prompt)
-        const key = randomKey(seed, "autoregressive sampling")
-        const readPrompt = Effect.gen(function* () {
-          if (ids.length === 0) return yield* Effect.die(new RangeError("a prompt needs at least one token"))
-          if (ids.length + maxNewTokens > capacity)
-            return yield* Effect.die(
-              new RangeError(`${ids.length} + ${maxNewTokens} tokens do not fit into ${capacity}`)
-            )
-          let row: Float32Array = new Float32Array(0)
-          for (let from = 0; from < ids.length; from += promptChunk)
-            row = yield* readChunk(ids.slice(from, from + promptChunk), from)
-          return row
+  Effect.map(causalReader(engine, config, parameters, { rows: 1, length: most }), reader => ({
+    generate: ({ maxNewTokens, prompt, sampling, seed, stop, suppressed }) =>
+      Stream.callback<number, EngineError>(queue =>
+        Effect.gen(function* () {
+          yield* decodeCausally(reader, [{ ids: prompt, newTokens: maxNewTokens, key: keyOf(seed) }], {
+            rows: 1,
+            sampling,
+            stop,
+            suppressed,
+            onTokens: (_number, tokens) => Queue.offerAll(queue, tokens)
+          })
+          yield* Queue.end(queue)
         })
-        const draw = (row: Float32Array, made: number): number => {
-          for (const token of suppressed) row[token] = -Infinity
-          return sampleToken(row, sampling, uniformAt(key, made)).token
-        }
-        return Stream.unwrap(
-          Effect.map(readPrompt, first =>
-            Stream.unfold({ row: first, made: 0 } as Made, ({ made, row }) =>
-              Effect.gen(function* () {
-                if (made >= maxNewTokens) return undefined
-                const token = draw(row, made)
-                if (token === stop) return undefined
-                // The last token needs no successor.
-                const isLast = made + 1 === maxNewTokens
-                const following = isLast ? row : yield* readOne([token], ids.length + made)
-                return [token, { row: following, made: made + 1 }] as const
-              })
-            )
-          )
-        )
-      }
-    }
-  })
+      )
+  }))
+
+const causalReader = (
+  engine: Engine,
+  config: ModelConfig,
+  parameters: Buffers,
+  shape: { readonly rows: number; readonly length: number }
+) => makeTextReader(engine, config, parameters, { ...shape, causal: true, tokenShift: true, blockSize: promptChunk })
 
 /** The continuation of prompt `number` of several, with a seed of its own, until the model ends it; no mask is drawn. */
 export const continuationOf = (
@@ -134,43 +73,68 @@ export const continuationOf = (
 ): Stream.Stream<number, EngineError> =>
   decoder.generate({ ...asked, seed: seed + number, stop: eosId, suppressed: [maskId] })
 
-/** Answers prompts token by token, one after the other; each text ends where the model ends it, and is filled with ends of text. */
+export interface Speculation {
+  /** Drafts tokens that the other model verifies: a diffusion model of the same tokenizer, or the same model. */
+  readonly drafter: DecodedModel
+  /** Tokens that are drafted at once. */
+  readonly draftTokens: number
+}
+
+/**
+ * Answers prompts token by token, some side by side; each text ends where the model ends it, and is filled with ends of text. With `speculation` the texts are the same, and another model's drafts save
+ * passes.
+ */
 export const causalGenerator = (
   engine: Engine,
   { config, parameters, tokenizer }: Pick<LoadedModel, "config" | "parameters" | "tokenizer">,
-  { newTokens, promptTokens }: GeneratorShape,
-  sampling: Sampling
+  shape: GeneratorShape,
+  sampling: Sampling,
+  speculation?: Speculation
 ): Effect.Effect<Generator<EngineError>, EngineError, Scope.Scope> =>
   Effect.gen(function* () {
-    const decoder = yield* makeDecoder(engine, config, parameters, promptTokens + newTokens)
-    // Forward is a third of forward and backward.
-    const flopsOf = (tokens: number) => trainingFlops(config, [tokens], { causal: true }) / 3
+    const { newTokens, promptTokens, prompts: expected } = shape
+    const { eosId: stop, maskId: mask } = tokenizer
+    const size = { rows: Math.min(blockRows, expected), length: promptTokens + newTokens }
+    const reader = yield* causalReader(engine, config, parameters, size)
+    const drafting = speculation && {
+      ...speculation,
+      drafter: yield* makeTextReader(engine, speculation.drafter.config, speculation.drafter.parameters, {
+        ...size,
+        tokenShift: speculation.drafter.tokenShift,
+        blockSize: speculation.draftTokens
+      }),
+      mask,
+      tokenShift: speculation.drafter.tokenShift,
+      recurrent: isHybrid(config)
+    }
+    const flopsSoFar = () => reader.flops() + (drafting?.drafter.flops() ?? 0)
     return {
       newTokens,
       stepsThatCount: () => newTokens,
       generate: ({ prompts, seed }) =>
         Effect.gen(function* () {
-          const begun = performance.now()
-          const forwards: Array<number> = []
-          let flops = 0
-          const sequences = yield* Effect.forEach(prompts, (prompt, number) =>
-            Effect.map(
-              Stream.runCollect(
-                continuationOf(decoder, tokenizer, { prompt, number, maxNewTokens: newTokens, sampling, seed })
-              ),
-              made => {
-                const ids = new Int32Array(prompt.length + newTokens).fill(tokenizer.eosId)
-                ids.set(prompt)
-                ids.set(made, prompt.length)
-                // The end of text is one more token that was found.
-                forwards.push(Math.min(newTokens, made.length + 1))
-                flops += flopsOf(prompt.length + made.length)
-                return ids
-              }
-            )
+          const [begun, flops] = [performance.now(), flopsSoFar()]
+          const { passes, texts } = yield* decodeCausally(
+            reader,
+            prompts.map((ids, number) => ({ ids, newTokens, key: keyOf(seed + number) })),
+            { rows: size.rows, sampling, stop, suppressed: [mask] },
+            drafting
           )
-          const passes = forwards.reduce((sum, own) => sum + own, 0)
-          return { sequences, tokens: forwards, forwards, passes, forwardMs: performance.now() - begun, flops }
+          return {
+            sequences: texts.map(({ tokens }, number) => {
+              const prompt = prompts[number]!
+              const ids = new Int32Array(prompt.length + newTokens).fill(stop)
+              ids.set(Array.from(prompt))
+              ids.set(tokens, prompt.length)
+              return ids
+            }),
+            // The end of text is one more token that was found.
+            tokens: texts.map(({ ended, tokens }) => tokens.length + (ended ? 1 : 0)),
+            forwards: texts.map(({ forwards }) => forwards),
+            passes,
+            forwardMs: performance.now() - begun,
+            flops: flopsSoFar() - flops
+          }
         })
     }
   })

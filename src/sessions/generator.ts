@@ -67,7 +67,7 @@ export const rowsThatFit = (vocabSize: number, { newTokens, prompts }: Generator
   Math.max(1, Math.min(prompts, Math.floor(logitBytes / (newTokens * vocabSize * bytesOfLogit))))
 
 /** Texts that are decoded block by block side by side, at most: with more, rows wait for the last text without work; with fewer, a pass of a small model is mostly overhead. */
-const blockRows = 16
+export const blockRows = 16
 
 /** Prompts that are decoded together. */
 export interface Batch {

@@ -1,4 +1,4 @@
-/** A bidirectional model on an engine that reads texts with masks: all of each, or parts, with caches of what it read of the rest. */
+/** A model on an engine that reads texts: all of each, or parts, with caches of what it read of the rest. */
 import { Effect, Scope } from "effect"
 import type { TextPass, TextReader } from "../decoding/textPass.ts"
 import type { Buffers, Engine, EngineError } from "../engines/Engine.ts"
@@ -16,6 +16,8 @@ export interface TextReaderOptions {
   readonly tokenShift: boolean
   /** Tokens of a block: programs are made for some numbers of them. */
   readonly blockSize: number
+  /** Whether a token sees those before it alone. Default false. */
+  readonly causal?: boolean
 }
 
 export interface EngineReader extends TextReader<EngineError> {
@@ -31,11 +33,12 @@ interface ProgramShape {
   /** Whether all of each text is read, so that there is nothing in a cache to be seen; whether any is shorter than the program has room for; whether anything is kept. */
   readonly whole: boolean
   readonly padded: boolean
-  readonly keeps: boolean
+  readonly keeps: "none" | "some" | "all"
 }
 
 /** The least of 1, 2, 3, 4, 6, 8, 12, … units that is not below n, at most `most`: a third more than is needed, and few programs. */
 export const roundUp = (n: number, unit: number, most: number): number => {
+  if (n === 0) return 0
   let power = 1
   while (2 * power * unit <= n) power *= 2
   const found = [power, (3 * power) / 2, 2 * power].filter(Number.isInteger).find(count => count * unit >= n)!
@@ -45,19 +48,17 @@ export const roundUp = (n: number, unit: number, most: number): number => {
 /** Texts that a program reads together, where the caches have `all` rows. */
 const rowsOf = (count: number, all: number): number => [1, 4].find(rows => count <= rows && rows < all) ?? all
 
-const tracePass = (
-  config: ModelConfig,
-  parameters: Buffers,
-  shape: ProgramShape,
-  caches: Pick<TextReaderOptions, "rows" | "length">
-) => {
+const tracePass = (config: ModelConfig, parameters: Buffers, shape: ProgramShape, caches: TextReaderOptions) => {
   const { length, places, rows } = shape
-  const pass = shape.whole && !shape.keeps ? wholePass(shape) : partialPass(config, shape, caches)
+  const pass = isAlone(shape) ? wholePass(shape, caches) : partialPass(config, shape, caches)
   const weights = weightsOf(config, inputsOf(parameters))
   const { final } = forward(config, weights, input("ids", "i32", [rows, length]), pass.options)
   const asked = gather(reshape(final, [rows * length, config.hiddenSize]), input("columns", "i32", [rows * places]))
   return { outputs: { logits: logits(asked, weights), ...pass.outputs }, inPlace: pass.inPlace }
 }
+
+/** Whether a pass has nothing to do with caches. */
+const isAlone = ({ keeps, whole }: ProgramShape): boolean => whole && keeps === "none"
 
 interface Traced {
   readonly options: ForwardOptions
@@ -66,20 +67,16 @@ interface Traced {
 }
 
 /** Without caches. Nothing is masked where no text is shorter than another, which attention has faster ways for. */
-const wholePass = ({ length, padded, rows }: ProgramShape): Traced => {
+const wholePass = ({ length, padded, rows }: ProgramShape, { causal = false }: TextReaderOptions): Traced => {
   const counted = (): Tensor => less(iota("i32", [rows, length], 1), reshape(input("count", "i32", [rows]), [rows, 1]))
   return {
-    options: { causal: false, ...(padded ? { segmentIds: select(counted(), constant(0, "i32"), -1) } : {}) },
+    options: { causal, ...(padded ? { segmentIds: select(counted(), constant(0, "i32"), -1) } : {}) },
     outputs: {},
     inPlace: {}
   }
 }
 
-const partialPass = (
-  config: ModelConfig,
-  { keeps, length, rows }: ProgramShape,
-  caches: Pick<TextReaderOptions, "rows" | "length">
-): Traced => {
+const partialPass = (config: ModelConfig, { keeps, length, rows }: ProgramShape, caches: TextReaderOptions): Traced => {
   const ofRows = (name: string) => input(name, "i32", [rows])
   return cachedPass(config, {
     rows,
@@ -87,11 +84,16 @@ const partialPass = (
     capacity: caches.length,
     start: ofRows("start"),
     count: ofRows("count"),
-    sees: { until: ofRows("until") },
+    sees: caches.causal === true ? "before" : { until: ofRows("until") },
     ...(rows === caches.rows
       ? {}
       : { choice: { of: caches.rows, slots: ofRows("slots"), sources: input("sources", "i32", [caches.rows]) } }),
-    ...(keeps ? { keeps: { from: ofRows("keepFrom"), to: ofRows("keepTo"), states: ofRows("keepStates") } } : {})
+    ...(keeps === "none"
+      ? {}
+      : {
+          keeps:
+            keeps === "all" ? keeps : { from: ofRows("keepFrom"), to: ofRows("keepTo"), states: ofRows("keepStates") }
+        })
   })
 }
 
@@ -118,7 +120,7 @@ export const makeTextReader = (
     const prepare = (shape: ProgramShape) =>
       Effect.gen(function* () {
         const { inPlace, outputs } = tracePass(config, parameters, shape, options)
-        const given = shape.whole && !shape.keeps ? parameters : yield* held
+        const given = isAlone(shape) ? parameters : yield* held
         return { shape, session: yield* makeSession(engine, outputs, given, inPlace) }
       })
     const made = new Map<string, Effect.Success<ReturnType<typeof prepare>>>()
@@ -134,7 +136,14 @@ export const makeTextReader = (
     const sizesOf = ({ from, ids, keeps, places, to, until }: TextPass) => {
       const whole = from === 0 && to === ids.length && to === until
       const length = whole ? capacity : Math.min(capacity, roundUp(to - from - shift, blockSize, capacity) + shift)
-      return { length, places: roundUp(places.length, blockSize, length), whole, keeps: keeps !== undefined }
+      const kept =
+        keeps === undefined ? "none" : keeps.from === from && Math.min(keeps.to, keeps.states) === to ? "all" : "some"
+      return {
+        length,
+        places: places.length === 1 ? 1 : roundUp(places.length, blockSize, length),
+        whole,
+        keeps: kept
+      } as const
     }
 
     /** Logits of the places of each of the passes, which are of one size. */
@@ -147,7 +156,8 @@ export const makeTextReader = (
         const zeros = (n: number) => new Int32Array(n)
         const data = {
           ids: zeros(rows * length),
-          start: zeros(rows),
+          // A row that reads nothing keeps what it has, as if it went on there.
+          start: zeros(rows).fill(1),
           count: zeros(rows),
           until: zeros(rows),
           keepFrom: zeros(rows),

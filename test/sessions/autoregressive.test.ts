@@ -115,7 +115,7 @@ describe.each(Object.entries(configs))("decoding token by token: %s", (_name, co
       Effect.gen(function* () {
         const exits = [yield* Effect.exit(generate([], 1, 0, 0)), yield* Effect.exit(generate([1, 2], 95, 0, 0))]
         expect(String(exits[0])).toMatch(/a prompt needs at least one token/)
-        expect(String(exits[1])).toMatch(/2 \+ 95 tokens do not fit into 96/)
+        expect(String(exits[1])).toMatch(/2 \+ 95 tokens do not fit into 80/)
       })
     )
   )
