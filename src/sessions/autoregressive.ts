@@ -1,6 +1,6 @@
 /** Decoding token by token from a causal model, with caches of what was read. */
 import { Effect, Queue, type Scope, Stream } from "effect"
-import { decodeCausally } from "../decoding/causal.ts"
+import { type CausalTexts, decodeCausally } from "../decoding/causal.ts"
 import type { Sampling } from "../decoding/sampling.ts"
 import type { Buffers, Engine, EngineError } from "../engines/Engine.ts"
 import type { LoadedModel } from "../models/artifact.ts"
@@ -29,8 +29,70 @@ export interface Decoder {
   readonly generate: (options: GenerateOptions) => Stream.Stream<number, EngineError>
 }
 
-/** As the texts of a batch are numbered, and drawn. */
+export interface Speculation {
+  /** Drafts tokens that the other model verifies: a diffusion model of the same tokenizer, or the same model. */
+  readonly drafter: DecodedModel
+  /** Tokens that are drafted at once. */
+  readonly draftTokens: number
+}
+
+export interface CausalRequest<E> {
+  readonly prompts: ReadonlyArray<ArrayLike<number>>
+  readonly newTokens: number
+  readonly sampling: Sampling
+  /** Text number i is drawn as the first one of seed + i. */
+  readonly seed: number
+  /** Told of a text's new tokens as they come. */
+  readonly onTokens?: (number: number, tokens: ReadonlyArray<number>) => Effect.Effect<void, E>
+}
+
+export interface CausalWriter {
+  readonly write: <E = never>(request: CausalRequest<E>) => Effect.Effect<CausalTexts, EngineError | E>
+  /** Floating-point operations of the matrix products of all passes so far. */
+  readonly flops: () => number
+}
+
 const keyOf = (seed: number) => randomKey(seed, "autoregressive sampling")
+
+/** Prepares a model for some texts at a time, of at most `length` tokens, prompts included. With `speculation` the texts are the same, and drafts save passes. */
+export const makeCausalWriter = (
+  engine: Engine,
+  { config, parameters, tokenizer }: Pick<DecodedModel, "config" | "parameters" | "tokenizer">,
+  shape: { readonly rows: number; readonly length: number },
+  speculation?: Speculation
+): Effect.Effect<CausalWriter, EngineError, Scope.Scope> =>
+  Effect.gen(function* () {
+    const { eosId: stop, maskId: mask } = tokenizer
+    const reader = yield* causalReader(engine, config, parameters, shape)
+    const drafting = speculation && {
+      draftTokens: speculation.draftTokens,
+      drafter: yield* makeTextReader(engine, speculation.drafter.config, speculation.drafter.parameters, {
+        ...shape,
+        tokenShift: speculation.drafter.tokenShift,
+        blockSize: speculation.draftTokens
+      }),
+      mask,
+      tokenShift: speculation.drafter.tokenShift,
+      recurrent: isHybrid(config)
+    }
+    return {
+      flops: () => reader.flops() + (drafting?.drafter.flops() ?? 0),
+      write: ({ newTokens, onTokens, prompts, sampling, seed }) =>
+        decodeCausally(
+          reader,
+          prompts.map((ids, number) => ({ ids, newTokens, key: keyOf(seed + number) })),
+          { rows: shape.rows, sampling, stop, suppressed: [mask], ...(onTokens === undefined ? {} : { onTokens }) },
+          drafting
+        )
+    }
+  })
+
+const causalReader = (
+  engine: Engine,
+  config: ModelConfig,
+  parameters: Buffers,
+  shape: { readonly rows: number; readonly length: number }
+) => makeTextReader(engine, config, parameters, { ...shape, causal: true, tokenShift: true, blockSize: promptChunk })
 
 /**
  * Prepares a model whose parameters lie in buffers for texts of at most `most` tokens, prompts included. One text at a time. Of the parameters, those of
@@ -58,13 +120,6 @@ export const makeDecoder = (
       )
   }))
 
-const causalReader = (
-  engine: Engine,
-  config: ModelConfig,
-  parameters: Buffers,
-  shape: { readonly rows: number; readonly length: number }
-) => makeTextReader(engine, config, parameters, { ...shape, causal: true, tokenShift: true, blockSize: promptChunk })
-
 /** The continuation of prompt `number` of several, with a seed of its own, until the model ends it; no mask is drawn. */
 export const continuationOf = (
   decoder: Decoder,
@@ -73,57 +128,32 @@ export const continuationOf = (
 ): Stream.Stream<number, EngineError> =>
   decoder.generate({ ...asked, seed: seed + number, stop: eosId, suppressed: [maskId] })
 
-export interface Speculation {
-  /** Drafts tokens that the other model verifies: a diffusion model of the same tokenizer, or the same model. */
-  readonly drafter: DecodedModel
-  /** Tokens that are drafted at once. */
-  readonly draftTokens: number
-}
-
-/**
- * Answers prompts token by token, some side by side; each text ends where the model ends it, and is filled with ends of text. With `speculation` the texts are the same, and another model's drafts save
- * passes.
- */
+/** Answers prompts token by token, some side by side; each text ends where the model ends it, and is filled with ends of text. */
 export const causalGenerator = (
   engine: Engine,
-  { config, parameters, tokenizer }: Pick<LoadedModel, "config" | "parameters" | "tokenizer">,
-  shape: GeneratorShape,
+  model: Pick<DecodedModel, "config" | "parameters" | "tokenizer">,
+  { newTokens, promptTokens, prompts: expected }: GeneratorShape,
   sampling: Sampling,
   speculation?: Speculation
 ): Effect.Effect<Generator<EngineError>, EngineError, Scope.Scope> =>
-  Effect.gen(function* () {
-    const { newTokens, promptTokens, prompts: expected } = shape
-    const { eosId: stop, maskId: mask } = tokenizer
-    const size = { rows: Math.min(blockRows, expected), length: promptTokens + newTokens }
-    const reader = yield* causalReader(engine, config, parameters, size)
-    const drafting = speculation && {
-      ...speculation,
-      drafter: yield* makeTextReader(engine, speculation.drafter.config, speculation.drafter.parameters, {
-        ...size,
-        tokenShift: speculation.drafter.tokenShift,
-        blockSize: speculation.draftTokens
-      }),
-      mask,
-      tokenShift: speculation.drafter.tokenShift,
-      recurrent: isHybrid(config)
-    }
-    const flopsSoFar = () => reader.flops() + (drafting?.drafter.flops() ?? 0)
-    return {
+  Effect.map(
+    makeCausalWriter(
+      engine,
+      model,
+      { rows: Math.min(blockRows, expected), length: promptTokens + newTokens },
+      speculation
+    ),
+    ({ flops, write }) => ({
       newTokens,
       stepsThatCount: () => newTokens,
       generate: ({ prompts, seed }) =>
         Effect.gen(function* () {
-          const [begun, flops] = [performance.now(), flopsSoFar()]
-          const { passes, texts } = yield* decodeCausally(
-            reader,
-            prompts.map((ids, number) => ({ ids, newTokens, key: keyOf(seed + number) })),
-            { rows: size.rows, sampling, stop, suppressed: [mask] },
-            drafting
-          )
+          const [begun, before] = [performance.now(), flops()]
+          const { passes, texts } = yield* write({ prompts, newTokens, sampling, seed })
           return {
             sequences: texts.map(({ tokens }, number) => {
               const prompt = prompts[number]!
-              const ids = new Int32Array(prompt.length + newTokens).fill(stop)
+              const ids = new Int32Array(prompt.length + newTokens).fill(model.tokenizer.eosId)
               ids.set(Array.from(prompt))
               ids.set(tokens, prompt.length)
               return ids
@@ -133,8 +163,8 @@ export const causalGenerator = (
             forwards: texts.map(({ forwards }) => forwards),
             passes,
             forwardMs: performance.now() - begun,
-            flops: flopsSoFar() - flops
+            flops: flops() - before
           }
         })
-    }
-  })
+    })
+  )

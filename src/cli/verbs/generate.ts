@@ -13,6 +13,7 @@ import { ConfigError, render } from "../../pipeline/ConfigError.ts"
 import * as flags from "../flags.ts"
 import { promptLines, standardInput } from "./generate/prompts.ts"
 import { defaultNewTokens, diffusionOf, roomFor, samplingOf } from "./generate/settings.ts"
+import { speculationOf } from "./generate/speculation.ts"
 import { history, listed, redrawn } from "./generate/steps.ts"
 import { autoregressive, diffusion, type Task } from "./generate/texts.ts"
 import { findModel } from "../modelSource.ts"
@@ -37,6 +38,8 @@ export const command = verb("generate", {
     "pipeline generate -m ./Qwen3-0.6B - < prompt.txt": "From a directory in Hugging Face layout; the prompt is a file",
     'pipeline generate -m ./adapter --base ./Qwen3-0.6B "The people of the"':
       "An adapter as PEFT keeps it, over the model that it was trained for",
+    'pipeline generate --drafter compare-50x/train/no_align --draft-tokens 4 "The people of the"':
+      "The teacher's own text, drafted by a diffusion model that a run made of it",
     "pipeline generate -m pretrain-teacher/pretrain": "Asks for prompts, until exit"
   },
   takes: {
@@ -131,6 +134,18 @@ export const command = verb("generate", {
     refreshInterval: flags
       .whole("refresh-interval", "N", "diffusion: with a cache, every so many passes one reads all (default: never)")
       .pipe(Flag.optional),
+    draftTokens: flags
+      .whole(
+        "draft-tokens",
+        "N",
+        "ar: so many tokens are drafted at once by diffusion and verified; the text is the same (default: none)"
+      )
+      .pipe(Flag.optional),
+    drafter: flags.optionalText(
+      "drafter",
+      "REF",
+      "ar: the model that drafts, named as --model (default: the model itself)"
+    ),
     verbose: flags.toggle(
       "verbose",
       "diffusion: print the text after every step on stderr, also where it is no terminal"
@@ -184,8 +199,9 @@ export const command = verb("generate", {
         const task: Task = { engine, method, model, prompts, newTokens, seed: args.seed }
         const begun = performance.now()
         const made = yield* mode === "ar"
-          ? autoregressive(task, yield* samplingOf(args, mode), piece => {
-              if (!args.json) printData(piece)
+          ? autoregressive(task, yield* samplingOf(args, mode), {
+              speculation: yield* speculationOf(args, { engine, model, newTokens }),
+              ...(args.json ? {} : { print: printData })
             })
           : diffusion(task, yield* diffusionOf(args, newTokens), [
               ...(redraws(process.stderr) && !args.json && !args.verbose ? [redrawn(tokenizer, process.stderr)] : []),

@@ -1,6 +1,6 @@
 /** The two ways in which `pipeline generate` makes texts. */
-import { Effect, Stream } from "effect"
-import { continuationOf, makeDecoder } from "../../../sessions/autoregressive.ts"
+import { Effect } from "effect"
+import { makeCausalWriter, type Speculation } from "../../../sessions/autoregressive.ts"
 import type { MaskDecoding } from "../../../decoding/blockSettings.ts"
 import { untilEnd } from "../../../sessions/generator.ts"
 import type { Decoding } from "../../../methods/Method.ts"
@@ -26,34 +26,60 @@ export interface Made {
   readonly stopped: "end of text" | "length"
 }
 
-/** Token by token, one text after the other, each with a seed of its own; `print` gets the pieces of a text as they come. */
+/** What writes token by token: the texts one after the other where each is shown as it comes, else side by side. */
+interface Pieces {
+  /** Gets the pieces of a text as they come. */
+  readonly print?: (piece: string) => void
+  readonly speculation?: Speculation | undefined
+}
+
+/** Texts of `rows` prompts are written side by side, at most. */
+const rows = 16
+
+/** Token by token, each text with a seed of its own. */
 export const autoregressive = Effect.fn("autoregressive")(function* (
   { engine, model, newTokens, prompts, seed }: Task,
   sampling: Sampling,
-  print: (piece: string) => void
+  { print, speculation }: Pieces
 ) {
-  const { config, parameters, tokenizer } = model
+  const { tokenizer } = model
   const longest = greatest(prompts.map(({ length }) => length))
-  const decoder = yield* makeDecoder(engine, config, parameters, longest + newTokens)
-  const texts: Array<Made> = []
-  for (const [number, prompt] of prompts.entries()) {
-    const tokens: Array<number> = []
-    let text = ""
-    yield* Stream.runForEach(
-      continuationOf(decoder, tokenizer, { prompt, number, maxNewTokens: newTokens, sampling, seed }),
-      id =>
-        Effect.sync(() => {
-          tokens.push(id)
-          // A character may need several tokens; until then it decodes to U+FFFD.
-          const whole = tokenizer.decode(tokens).replace(/\uFFFD+$/, "")
-          print(whole.slice(text.length))
-          text = whole
+  const shape = { rows: print === undefined ? Math.min(rows, prompts.length) : 1, length: longest + newTokens }
+  const { write } = yield* makeCausalWriter(engine, model, shape, speculation)
+  /** Of the text that is written, and what of it was printed. */
+  let [current, shown] = [0, ""]
+  const written: Array<number> = []
+  const { passes, texts } = yield* write({
+    prompts,
+    newTokens,
+    sampling,
+    seed,
+    ...(print === undefined
+      ? {}
+      : {
+          onTokens: (number: number, tokens: ReadonlyArray<number>) =>
+            Effect.sync(() => {
+              if (number !== current) {
+                print("\n")
+                written.length = 0
+                shown = ""
+                current = number
+              }
+              written.push(...tokens)
+              // A character may need several tokens; until then it decodes to U+FFFD.
+              const whole = tokenizer.decode(written).replace(/\uFFFD+$/, "")
+              print(whole.slice(shown.length))
+              shown = whole
+            })
         })
-    )
-    print("\n")
-    texts.push({ text, tokens, stopped: tokens.length < newTokens ? "end of text" : "length" })
-  }
-  return { texts, forwards: undefined }
+  })
+  print?.("\n")
+  const made = texts.map(({ ended, tokens }): Made => ({
+    text: tokenizer.decode(tokens),
+    tokens: [...tokens],
+    stopped: ended ? "end of text" : "length"
+  }))
+  return { texts: made, forwards: speculation === undefined ? undefined : passes }
 })
 
 /** By masked diffusion, all texts at once. */
