@@ -124,3 +124,44 @@ export const writeGenerated = (config: ModelConfig, directory: string) => {
     { format: "BF16", maxFileBytes: 1e9 }
   )
 }
+
+/** Fields that small models of measurements share. */
+export const base = { model_type: "qwen3", vocab_size: 2048, tie_word_embeddings: true }
+/** From the size of the shipped teacher on. */
+export const smallModels: { readonly [name: string]: ModelConfig } = {
+  // The teacher of the embedded profile.
+  "3.6M": modelOf({
+    ...base,
+    hidden_size: 192,
+    intermediate_size: 512,
+    num_hidden_layers: 8,
+    num_attention_heads: 4,
+    num_key_value_heads: 2,
+    head_dim: 48
+  }),
+  "29M": modelOf({
+    ...base,
+    hidden_size: 512,
+    intermediate_size: 1536,
+    num_hidden_layers: 9,
+    num_attention_heads: 8,
+    num_key_value_heads: 4,
+    head_dim: 64
+  }),
+  // As the first, of Gated DeltaNets and attention, three to one.
+  "3.9M hybrid": modelOf({
+    ...base,
+    model_type: "qwen3_5_text",
+    hidden_size: 192,
+    intermediate_size: 512,
+    num_hidden_layers: 8,
+    num_attention_heads: 4,
+    num_key_value_heads: 2,
+    head_dim: 48,
+    linear_num_key_heads: 2,
+    linear_num_value_heads: 4,
+    linear_key_head_dim: 48,
+    linear_value_head_dim: 48,
+    rope_parameters: { rope_type: "default", partial_rotary_factor: 0.25 }
+  })
+}

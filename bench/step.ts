@@ -6,11 +6,9 @@
  * PyTorch is that of the environment that `npm run test:interop` makes; `INTEROP_PYTHON` names another. `--compiled` adds torch.compile,
  * which takes a minute to warm up. `--recompute`: both compute each layer again in the backward pass.
  */
-import { spawn } from "node:child_process"
-import { existsSync, mkdirSync, writeFileSync } from "node:fs"
+import { mkdirSync, writeFileSync } from "node:fs"
 import { cpus } from "node:os"
 import { join } from "node:path"
-import { createInterface } from "node:readline"
 import { parseArgs } from "node:util"
 import { Effect } from "effect"
 import { table } from "../src/cli/terminal/style.ts"
@@ -18,55 +16,18 @@ import { makeEpochs } from "../src/tokens/epochs.ts"
 import { makeOrt } from "../src/engines/ort/ort.ts"
 import { countParameters, type ModelConfig, parameterSpecs } from "../src/models/config.ts"
 import { encodeModelConfig } from "../src/models/families.ts"
-import { modelOf } from "./models.ts"
+import { base, smallModels } from "./models.ts"
+import { startPython } from "./python.ts"
 import { initialise } from "../src/models/parameters.ts"
 import { causalObjective } from "../src/methods/causal/objective.ts"
 import { allocateTraining, makeTrainer } from "../src/training/trainer.ts"
 
-const base = { model_type: "qwen3", vocab_size: 2048, tie_word_embeddings: true }
-const models: { readonly [name: string]: ModelConfig } = {
-  // The teacher of the embedded profile.
-  "3.6M": modelOf({
-    ...base,
-    hidden_size: 192,
-    intermediate_size: 512,
-    num_hidden_layers: 8,
-    num_attention_heads: 4,
-    num_key_value_heads: 2,
-    head_dim: 48
-  }),
-  "29M": modelOf({
-    ...base,
-    hidden_size: 512,
-    intermediate_size: 1536,
-    num_hidden_layers: 9,
-    num_attention_heads: 8,
-    num_key_value_heads: 4,
-    head_dim: 64
-  }),
-  // As the first, of Gated DeltaNets and attention, three to one.
-  "3.9M hybrid": modelOf({
-    ...base,
-    model_type: "qwen3_5_text",
-    hidden_size: 192,
-    intermediate_size: 512,
-    num_hidden_layers: 8,
-    num_attention_heads: 4,
-    num_key_value_heads: 2,
-    head_dim: 48,
-    linear_num_key_heads: 2,
-    linear_num_value_heads: 4,
-    linear_key_head_dim: 48,
-    linear_value_head_dim: 48,
-    rope_parameters: { rope_type: "default", partial_rotary_factor: 0.25 }
-  })
-}
 const [rows, length] = [4, 256]
 
 const { values: flags } = parseArgs({
   options: {
     rounds: { type: "string", default: "6" },
-    models: { type: "string", default: Object.keys(models).join(",") },
+    models: { type: "string", default: Object.keys(smallModels).join(",") },
     threads: { type: "string", default: "1,2" },
     compiled: { type: "boolean", default: false },
     recompute: { type: "boolean", default: false }
@@ -77,9 +38,6 @@ const rounds = Number(flags.rounds)
 const stepsPerTurn = 8
 const warmUp = 3
 
-const root = join(import.meta.dirname, "..")
-const interpreter = process.env["INTEROP_PYTHON"] ?? join(root, ".venv", "bin", "python")
-
 interface Contender {
   readonly name: string
   /** Milliseconds of some steps. */
@@ -87,24 +45,16 @@ interface Contender {
 }
 
 const startTorch = async (config: ModelConfig, threads: number, compiled: boolean) => {
-  const child = spawn(interpreter, [join(import.meta.dirname, "step.py")], { stdio: ["pipe", "pipe", "inherit"] })
-  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]()
-  const next = async <A>(): Promise<A> => {
-    const { done, value } = await lines.next()
-    if (done === true) throw new Error("PyTorch ended; see above")
-    return JSON.parse(value) as A
-  }
-  child.stdin.write(
-    `${JSON.stringify({ config: encodeModelConfig(config), rows, length, threads, compiled, recompute: flags.recompute })}\n`
-  )
+  const { end, next, send } = startPython("step.py")
+  send({ config: encodeModelConfig(config), rows, length, threads, compiled, recompute: flags.recompute })
   const { parameters, torch } = await next<{ readonly torch: string; readonly parameters: number }>()
   if (parameters !== countParameters(config))
     throw new Error(`PyTorch's model has ${parameters} parameters, ours ${countParameters(config)}`)
   const turn = async (steps: number) => {
-    child.stdin.write(`${steps}\n`)
+    send(steps)
     return (await next<{ readonly milliseconds: ReadonlyArray<number> }>()).milliseconds
   }
-  return { name: `PyTorch ${torch}${compiled ? ", compiled" : ""}`, turn, end: () => child.stdin.end() }
+  return { name: `PyTorch ${torch}${compiled ? ", compiled" : ""}`, turn, end }
 }
 
 const compare = (model: string, config: ModelConfig, threads: number) =>
@@ -174,11 +124,10 @@ const compare = (model: string, config: ModelConfig, threads: number) =>
 const quantile = (values: ReadonlyArray<number>, q: number): number =>
   values.toSorted((a, b) => a - b)[Math.min(values.length - 1, Math.floor(values.length * q))]!
 
-if (!existsSync(interpreter)) throw new Error(`${interpreter} is not there; npm run test:interop makes it`)
 const results: Array<Effect.Success<ReturnType<typeof compare>>[number]> = []
 for (const model of flags.models.split(",")) {
-  const config = models[model]
-  if (config === undefined) throw new Error(`there is no ${model}; there are ${Object.keys(models).join(", ")}`)
+  const config = smallModels[model]
+  if (config === undefined) throw new Error(`there is no ${model}; there are ${Object.keys(smallModels).join(", ")}`)
   for (const threads of flags.threads.split(",").map(Number))
     results.push(...(await Effect.runPromise(compare(model, config, threads))))
 }
