@@ -95,7 +95,7 @@ export const command = verb("generate", {
       .whole(
         "block-length",
         "N",
-        "diffusion: tokens of a block; one block is revealed after the other (default: all tokens)"
+        "diffusion: tokens of a block; one block is revealed after the other (default: all tokens, with bd3lm the blocks of its training)"
       )
       .pipe(Flag.optional),
     threshold: number(
@@ -158,7 +158,7 @@ export const command = verb("generate", {
           ? autoregressive(task, yield* samplingOf(args, mode), piece => {
               if (!args.json) printData(piece)
             })
-          : diffusion(task, yield* diffusionOf(args, newTokens), [
+          : diffusion(task, yield* diffusionOf(args, newTokens, method.blockLength?.(model)), [
               ...(redraws(process.stderr) && !args.json && !args.verbose ? [redrawn(tokenizer, process.stderr)] : []),
               ...(args.verbose ? [listed(tokenizer, process.stderr, prompts.length)] : []),
               ...kept

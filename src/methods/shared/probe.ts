@@ -6,9 +6,11 @@ import type { FileError } from "../../formats/fileError.ts"
 import type { Tokenizer } from "../../tokens/tokenizer.ts"
 import { makeDecoder } from "../../sessions/autoregressive.ts"
 import { makeDenoiser } from "../../sessions/query.ts"
+import { blocksOf, decodeBlocks } from "../../decoding/blocks.ts"
 import { DiffusionDecoding, diffusionGenerate, mdmDefaults } from "../../decoding/diffusion.ts"
 import type { Engine, EngineError } from "../../engines/Engine.ts"
 import type { ModelConfig } from "../../models/config.ts"
+import { randomKey } from "../../tensor/random.ts"
 import { lineFile } from "../../training/log.ts"
 import type { Observer } from "../../training/loop.ts"
 
@@ -24,6 +26,13 @@ export const ProbeSettings = Schema.Struct({
 })
 export type ProbeSettings = typeof ProbeSettings.Type
 
+export interface ProbeData {
+  readonly seed: number
+  readonly tokenizer: Tokenizer
+  /** Tokens of the blocks in which texts are written from masks. Left out: all are one. */
+  readonly blockSize?: number | undefined
+}
+
 /** One line for each prompt and look. */
 export const generationsFile = "generations.jsonl"
 
@@ -33,7 +42,7 @@ export const generationProbe = (
   engine: Engine,
   config: ModelConfig,
   settings: ProbeSettings,
-  { seed, tokenizer }: { readonly seed: number; readonly tokenizer: Tokenizer }
+  { blockSize, seed, tokenizer }: ProbeData
 ): Observer<EngineError | FileError> => ({
   every: settings.genSampleEverySteps,
   prepare: ({ frozen, parameters }, directory) =>
@@ -59,22 +68,37 @@ export const generationProbe = (
             suppressed: [maskId]
           })
         )
-      const fromMasks = (prompt: Int32Array) =>
+      const shared = { mask: maskId, pad: padId }
+      const whole = (prompt: Int32Array) =>
         Effect.map(
           diffusionGenerate(denoiser, {
+            ...shared,
             prompts: [prompt],
             maxNewTokens: newTokens,
-            mask: maskId,
-            pad: padId,
             seed,
             settings: { ...decoding, steps }
           }),
-          ({ sequences }) => {
-            const made = [...sequences[0]!.subarray(prompt.length)]
-            const end = made.indexOf(eosId)
-            return end < 0 ? made : made.slice(0, end)
-          }
+          ({ sequences }) => sequences[0]!.subarray(prompt.length)
         )
+      const inBlocks = (prompt: Int32Array, blockLength: number) =>
+        Effect.map(
+          decodeBlocks(denoiser, [{ ids: prompt, newTokens, key: randomKey(seed, "block tokens", 0) }], {
+            ...shared,
+            rows: 1,
+            eos: eosId,
+            // At least a step for each block: fewer would make blocks larger.
+            settings: blocksOf(
+              { ...decoding, blockLength },
+              { newTokens, steps: Math.max(steps, Math.ceil(newTokens / blockLength)) }
+            )
+          }),
+          ({ texts }) => texts[0]!.tokens
+        )
+      const fromMasks = (prompt: Int32Array) =>
+        Effect.map(blockSize === undefined ? whole(prompt) : inBlocks(prompt, blockSize), made => {
+          const end = made.indexOf(eosId)
+          return [...(end < 0 ? made : made.subarray(0, end))]
+        })
       return (step: number) =>
         Effect.gen(function* () {
           const lines: Array<{ readonly step: number; readonly [field: string]: unknown }> = []

@@ -51,15 +51,17 @@ export const samplingOf = (flags: DecodingFlags, mode: Mode): Effect.Effect<Samp
   })
 }
 
+/** `ofModel`: the blocks that a model decodes in where no others are asked for. */
 export const diffusionOf = (
   flags: DecodingFlags,
-  newTokens: number
+  newTokens: number,
+  ofModel?: number
 ): Effect.Effect<MaskDecoding & { readonly steps: number }, ConfigError> =>
   Effect.gen(function* () {
     const sampling = yield* samplingOf(flags, "diffusion")
     const steps = Option.getOrElse(flags.steps, () => newTokens)
     const { blockLength, threshold } = {
-      blockLength: Option.getOrUndefined(flags.blockLength),
+      blockLength: Option.getOrElse(flags.blockLength, () => ofModel),
       threshold: Option.getOrUndefined(flags.threshold)
     }
     const defaults = blockLength === undefined && threshold === undefined ? defaultDiffusion : defaultInBlocks
