@@ -26,7 +26,7 @@ interface Settings {
   readonly [field: string]: unknown
 }
 
-/** Trains each row for some steps; `measured`: those that are evaluated, too, with what is said of their texts. */
+/** Trains each row for some steps, from the model of the row that it says it is `on`, or from the base; `measured`: those that are evaluated, too, with what is said of their texts. */
 const run = async (
   rows: { readonly [row: string]: Settings },
   measured: { readonly [row: string]: Settings } = {},
@@ -45,10 +45,11 @@ const run = async (
       const sequences = tokenizedTexts(corpus, 32)
       const teacher = downloadModel({ source: `file:${tiny}` })
       const outputs: { [label: string]: ReturnType<typeof evaluateTexts> | ReturnType<typeof train> } = {}
-      for (const [name, settings] of Object.entries(rows)) {
+      const models: { [row: string]: ReturnType<typeof train>["model"] } = {}
+      for (const [name, { on, ...settings }] of Object.entries(rows)) {
         const trained = train({
           name,
-          base: teacher,
+          base: models[String(on)] ?? teacher,
           sequences,
           heldOut: sequences,
           method: "bd3lm",
@@ -63,6 +64,7 @@ const run = async (
         } as unknown as Parameters<typeof train>[0])
         outputs[`train/${name}`] = trained
         const { model } = trained
+        models[name] = model
         const decoding = measured[name]
         if (decoding === undefined) continue
         const given = { name, method: settings["method"] ?? "bd3lm", model, heldOut: sequences, documents: 5 } as const
@@ -145,6 +147,18 @@ describe("block diffusion", () => {
       const [blocks, plain] = ["blocks", "plain"].map(row => ran.metric(`${stage}/${row}`, "eval/nll_bound")!)
       assert.closeTo(blocks!, plain!, 2e-4)
     }
+  })
+
+  it("may be where another method begins, whose model is then one of that method", async () => {
+    const ran = await run(
+      { row: { attention_block_size: 4, max_steps: 2 }, next: { method: "masked", max_steps: 2, on: "row" } },
+      { next: {} }
+    )
+    assert.deepStrictEqual(ran.failures, [])
+    assert.property(json(ran, "train/row", "config.json"), "bd3lm")
+    assert.notProperty(json(ran, "train/next", "config.json"), "bd3lm")
+    // Who sees whom is the model's, until a training says otherwise.
+    assert.strictEqual(json(ran, "train/next", "config.json")["attention_block_size"], 4)
   })
 
   it("may be aligned with the teacher", async () => {
