@@ -12,6 +12,7 @@ import { loadWeights } from "../../src/models/weights.ts"
 import { inputsOf, makeSession } from "../../src/sessions/session.ts"
 import { gradients } from "../../src/tensor/autodiff.ts"
 import { add, input, mul, sum } from "../../src/tensor/ops.ts"
+import type { Tensor } from "../../src/tensor/Tensor.ts"
 import { packedArrays } from "../../src/tokens/packing.ts"
 import { python } from "./python.ts"
 import { denseModel, opened, qwen2, qwen3 } from "./smallModels.ts"
@@ -52,66 +53,65 @@ const columns = rows.flatMap((row, r) => {
   })
 })
 
+const blockSizes = [1, 4, 7, 32]
+
 describe("block diffusion", () => {
-  it.live("has PyTorch's losses and gradients, by one dense pass and block by block, in any packing", () =>
-    Effect.scoped(
-      Effect.gen(function* () {
-        const engine = yield* makeOrt({ threads: 2 })
-        for (const [name, json] of Object.entries({ qwen3, qwen2 }))
-          for (const blockSize of [1, 4, 7, 32]) {
-            const path = yield* denseModel(join(directory, `${name}-${blockSize}`), { ...json, initializer_range: 0.2 })
-            const { config: read, tensors } = yield* opened(path)
-            const config = { ...read, attentionBlockSize: blockSize }
-            const buffers = yield* allocateParameters(engine, parameterSpecs(config))
-            yield* loadWeights(engine, buffers, tensors, parameterAliases(config))
+  it.live.each(Object.entries({ qwen3, qwen2 }))(
+    "of %s has PyTorch's losses and gradients, by one dense pass and block by block, in any packing",
+    ([name, json]) =>
+      Effect.scoped(
+        Effect.gen(function* () {
+          const path = yield* denseModel(join(directory, name), { ...json, initializer_range: 0.2 })
+          const clean = nextTokenLossData(packed("ids"), shape)
+          const hidden = packed("masked").ids
+          const ids = clean.ids.map((id, i) => (hidden[i] === 1 ? mask : id))
+          const weights = new Float32Array(clean.targets.length)
+          for (const [i, column] of columns.entries()) weights[column] = 0.2 + (i % 3)
+          const output = join(directory, `${name}.safetensors`)
+          python("block_diffusion.py", {
+            directory: path,
+            documents,
+            mask,
+            blockSizes,
+            weights: columns.map(column => weights[column]!),
+            output
+          })
+          const theirs = yield* tensorsOf(output)
 
-            const clean = nextTokenLossData(packed("ids"), shape)
-            const hidden = packed("masked").ids
-            const ids = clean.ids.map((id, i) => (hidden[i] === 1 ? mask : id))
-            const weights = new Float32Array(clean.targets.length)
-            for (const [i, column] of columns.entries()) weights[column] = 0.2 + (i % 3)
-
+          const engine = yield* makeOrt({ threads: 2 })
+          const { config, tensors } = yield* opened(path)
+          const specs = parameterSpecs(config)
+          const buffers = yield* allocateParameters(engine, specs)
+          yield* loadWeights(engine, buffers, tensors, parameterAliases(config))
+          for (const attentionBlockSize of blockSizes) {
             const parameter = inputsOf(buffers.views)
-            const { losses } = nextTokenLosses(config, parameter, inputsOf(nextTokenLossInputs(shape)), {
-              causal: false,
-              checkpointLayers: false,
-              clean: input("clean", "i32", [shape.rows, shape.length])
-            })
-            const specs = parameterSpecs(config)
+            const { losses } = nextTokenLosses(
+              { ...config, attentionBlockSize },
+              parameter,
+              inputsOf(nextTokenLossInputs(shape)),
+              { causal: false, checkpointLayers: false, clean: input("clean", "i32", [shape.rows, shape.length]) }
+            )
             const found = gradients(
               sum(mul(losses, input("weights", "f32", [weights.length]))),
               specs.map(spec => parameter(spec.name))
             )
-            const session = yield* makeSession(
-              engine,
-              {
-                losses,
-                ...Object.fromEntries(specs.map((spec, i) => [`gradient/${spec.name}`, add(found[i]!, 0)]))
-              } as { readonly [output: string]: typeof losses },
-              buffers.views
-            )
+            const outputs: { readonly [output: string]: Tensor } = {
+              losses,
+              ...Object.fromEntries(specs.map((spec, i) => [`gradient/${spec.name}`, add(found[i]!, 0)]))
+            }
+            const session = yield* makeSession(engine, outputs, buffers.views)
             const ours = yield* session.run({ ...clean, ids, clean: clean.ids, weights })
-
-            const output = join(directory, `${name}-${blockSize}.safetensors`)
-            python("block_diffusion.py", {
-              directory: path,
-              documents,
-              mask,
-              blockSize,
-              weights: columns.map(column => weights[column]!),
-              output
-            })
-            const theirs = yield* tensorsOf(output)
+            const their = (tensor: string) => all(theirs, `${attentionBlockSize}/${tensor}`)
             const own = Float32Array.from(columns, column => ours["losses"]![column]!)
-            expect(difference(own, yield* all(theirs, "whole")), `${name}, ${blockSize}`).toBeLessThan(1e-5)
-            expect(difference(own, yield* all(theirs, "blocks")), `${name}, ${blockSize}`).toBeLessThan(1e-5)
+            for (const way of ["whole", "blocks"])
+              expect(difference(own, yield* their(way)), `${way}, ${attentionBlockSize}`).toBeLessThan(1e-5)
             for (const spec of specs)
               expect(
-                difference(ours[`gradient/${spec.name}`]!, yield* all(theirs, `gradient/${spec.name}`)),
-                `${name}, ${blockSize}: ${spec.name}`
+                difference(ours[`gradient/${spec.name}`]!, yield* their(`gradient/${spec.name}`)),
+                `${attentionBlockSize}: ${spec.name}`
               ).toBeLessThan(1e-4)
           }
-      })
-    )
+        })
+      )
   )
 })
