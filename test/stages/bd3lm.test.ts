@@ -4,9 +4,10 @@ import { fileURLToPath } from "node:url"
 import { Schema } from "effect"
 import { afterEach, assert, beforeEach, describe, expect, it } from "vitest"
 import { numericClass } from "../../src/engines/names.ts"
-import { LikelihoodResult, TextsResult } from "../../src/evaluation/results.ts"
+import { LikelihoodResult, TaskResult, TextsResult } from "../../src/evaluation/results.ts"
 import * as Pipeline from "../../src/pipeline/Pipeline.ts"
-import { downloadModel } from "../../stages/download.ts"
+import { downloadDocuments, downloadModel } from "../../stages/download.ts"
+import { evaluateEquations } from "../../stages/evaluate-equations.ts"
 import { evaluateLikelihood } from "../../stages/evaluate-likelihood.ts"
 import { evaluateTexts } from "../../stages/evaluate-texts.ts"
 import { train } from "../../stages/train.ts"
@@ -68,7 +69,17 @@ const run = async (
         const decoding = measured[name]
         if (decoding === undefined) continue
         const given = { name, method: settings["method"] ?? "bd3lm", model, heldOut: sequences, documents: 5 } as const
+        // Problems whose answers are no whole number of blocks, by steps and by a threshold.
+        const equations = {
+          dataset: downloadDocuments({ name, source: "embedded:reason500", dataType: "fields" }),
+          problems: 2,
+          answerTokens: 6,
+          answerSteps: [1, 6],
+          thresholds: [0.99],
+          decoding: { alg: "maskgit_plus" }
+        } as const
         Object.assign(outputs, {
+          [`equations/${name}`]: evaluateEquations({ name, method: given.method, model, ...equations } as never),
           [`likelihood/${name}`]: evaluateLikelihood({ ...given, teacher, draws: 4 } as never),
           [`texts/${name}`]: evaluateTexts({
             ...given,
@@ -120,6 +131,15 @@ describe("block diffusion", () => {
     const { generations } = Schema.decodeUnknownSync(Schema.fromJsonString(TextsResult))(
       ran.text("evaluate-texts/row", "texts.json")
     )
+    const answers = Schema.decodeUnknownSync(Schema.fromJsonString(TaskResult))(
+      ran.text("evaluate-equations/row", "score.json")
+    )
+    assert.lengthOf(answers.answers, 3)
+    for (const { responses } of answers.answers)
+      for (const { forwards } of responses) {
+        assert.isAtLeast(forwards, 1)
+        assert.isAtMost(forwards, 6)
+      }
     // Two blocks of four tokens: a step each at least.
     assert.deepStrictEqual(
       generations.map(({ forwards, steps }) => ({ forwards, steps })),
