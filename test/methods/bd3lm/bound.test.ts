@@ -4,10 +4,11 @@ import { Effect } from "effect"
 import { makeOrt } from "../../../src/engines/ort/ort.ts"
 import { makeCausalEvaluator } from "../../../src/evaluation/causal.ts"
 import { likelihoodBound } from "../../../src/evaluation/likelihood.ts"
-import { drawMasks } from "../../../src/evaluation/maskDraws.ts"
+import { drawMasks, maskedRows } from "../../../src/evaluation/maskDraws.ts"
 import { type ModelConfig, parameterSpecs } from "../../../src/models/config.ts"
 import { allocateParameters, initialise, initialValues } from "../../../src/models/parameters.ts"
 import { makeMaskedLosses, type MaskedLosses } from "../../../src/sessions/maskedLosses.ts"
+import { makeDenoiser } from "../../../src/sessions/query.ts"
 import { bruteForward } from "../../models/bruteForce.ts"
 import { modelConfig } from "../../support/tinyModel.ts"
 
@@ -154,6 +155,37 @@ describe("the bound of block diffusion", () => {
         expect(Math.abs(nats - exact / 8)).toBeLessThan(4 * standardError)
       })
     )
+  )
+})
+
+describe("what decoding asks", () => {
+  it.live(
+    "is what was trained: of a block behind a finished prefix, its first token among them, whatever comes later",
+    () =>
+      Effect.scoped(
+        Effect.gen(function* () {
+          const { engine, parameters } = yield* onEngine
+          const [size, config] = [4, withBlocks(4)]
+          const ids = Int32Array.of(8, 9, 7, 9, 3, 2, 3, 8, 4, 6, 2, 5)
+          const row = { rows: 1, length: ids.length }
+          const losses = yield* makeMaskedLosses(engine, config, parameters, { ...row, halves: true })
+          const denoiser = yield* makeDenoiser(engine, config, parameters, { ...row, places: size })
+          for (const masked of [[0, 1, 2, 3], [0, 2], [1, 2], [0]])
+            for (const block of [1, 2]) {
+              const places = Int32Array.from(masked, i => block * size + i)
+              const { asked, read } = maskedRows([{ ids, places }], [[0]], { ...row, mask, pad: 0 })
+              const expected = yield* losses(read, asked)
+              // The canvas of a decoding: masks in all blocks that are not reached yet.
+              const canvas = read.ids.map((id, i) => (i >= (block + 1) * size ? mask : id))
+              const logits = yield* denoiser.logits(canvas, [0], [...places])
+              for (const [i, place] of places.entries()) {
+                const z = logits.subarray(i * config.vocabSize, (i + 1) * config.vocabSize)
+                const loss = Math.log(z.reduce((sum, x) => sum + Math.exp(x), 0)) - z[ids[place]!]!
+                expect(loss).toBeCloseTo(expected[i]!, 4)
+              }
+            }
+        })
+      )
   )
 })
 
