@@ -68,7 +68,7 @@ export const corruptBlocks = (
     const masked = bernoulli(maskable, i => ratios[i]!, tokens, from + 1)
     return { ...independent(maskable, masked, mean), each: { ratios, weights } }
   }
-  return mdmLoss === "elbo" || !hasPredictable(maskable) ? draw(0) : untilLearnt(draw)
+  return mdmLoss === "elbo" || !hasPredictable(maskable) ? draw(0) : untilLearnt(most, draw)
 }
 
 /** How the examples of a training are masked. */

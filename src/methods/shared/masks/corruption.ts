@@ -81,13 +81,13 @@ export const bernoulli = (
 /** Whether a token behind the first is marked: only those can be predicted. */
 export const hasPredictable = (marked: ArrayLike<number>): boolean => Array.from(marked).indexOf(1, 1) > 0
 
-/** Calls with the number of the draw, until a token is masked that can be predicted. */
-export const untilLearnt = (draw: (draw: number) => Corruption): Corruption => {
+/** Calls with the number of the draw, until a token is masked that can be predicted. `most`: the largest share of masks that is drawn, for the error. */
+export const untilLearnt = (most: number, draw: (draw: number) => Corruption): Corruption => {
   for (let i = 0; i < mostDraws; i++) {
     const drawn = draw(i)
     if (hasPredictable(drawn.masked)) return drawn
   }
-  throw new RangeError(`no token was masked in ${mostDraws} draws`)
+  throw new RangeError(`no token was masked in ${mostDraws} draws with a share of at most ${most}`)
 }
 
 export const independent = (
@@ -105,7 +105,7 @@ export const independent = (
 export const corrupt = (maskable: ArrayLike<number>, limits: RatioLimits, key: RandomKey): Corruption => {
   const n = maskable.length
   if (!hasPredictable(maskable)) return independent(maskable, new Uint8Array(n), limits.low)
-  return untilLearnt(draw => {
+  return untilLearnt(limits.high, draw => {
     const start = draw * (n + 1)
     const ratio = Math.min(limits.high, Math.max(limits.low, uniformAt(key, start)))
     return independent(
