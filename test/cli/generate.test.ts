@@ -158,26 +158,6 @@ describe("pipeline generate", () => {
     refused(/--block-length: must be a whole number from 1/, "--block-length", "0")
   })
 
-  it("decodes in the blocks of a model that was trained by bd3lm, and in no larger ones", async () => {
-    const path = join(directory.path, "blocks")
-    await writeTinyModel(path, { ...tinyConfig, attentionBlockSize: 2 })
-    const file = join(path, "config.json")
-    const fields = JSON.parse(readFileSync(file, "utf8")) as object
-    const own = { bd3lm: { sampling_eps_min: 0.001, sampling_eps_max: 1 }, token_shift: true }
-    writeFileSync(file, JSON.stringify({ ...fields, ...own }))
-    // A prompt of eight tokens ends with a block.
-    const asked = ["-m", "blocks", "-n", "6", "--steps", "6", "-t", "0", "--json", "The meaning of life is"]
-    const of = (...words: ReadonlyArray<string>) => JSON.parse(call(...words, ...asked).stdout) as Generated
-    const found = of()
-    assert.strictEqual(found.mode, "diffusion")
-    assert.deepStrictEqual(found.texts, of("--block-length", "2").texts)
-    assert.strictEqual(of("--threshold", "0.0001").forwards, 3)
-    const { code, stderr } = call("--block-length", "4", ...asked)
-    assert.strictEqual(code, 1)
-    assert.match(stderr, /blockLength is 4, but the model was trained to write blocks of 2 tokens/)
-    assert.match(call("--alg", "p2", ...asked).stderr, /--alg: p2 does not go block by block/)
-  })
-
   it("counts forward passes", () => {
     for (const [steps, told] of [
       ["1", "1 forward pass,"],
