@@ -88,6 +88,14 @@ export const controls: ReadonlyArray<GridRow> = [
     config: "compare_50x_no_align",
     note: "a token sees its own block of 32 tokens and earlier ones, in training and decoding alike",
     over: { train: { attention_block_size: 32 } }
+  },
+  {
+    name: "bd3lm",
+    label: "BD3-LM, blocks of 32 tokens",
+    config: "compare_50x_no_align",
+    against: "block_causal",
+    note: "each block is learnt behind clean blocks, in a pass of both; the bound is that of the blocks behind clean ones",
+    over: { train: { method: "bd3lm", attention_block_size: 32 } }
   }
 ]
 

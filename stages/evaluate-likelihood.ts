@@ -71,8 +71,9 @@ export const evaluateLikelihood = Stage.make("evaluate-likelihood", {
         const mask = tokenizer.maskId
         const reading = maskedReading(model, { ...shape, seed })
         const losses = yield* makeMaskedLosses(engine, config, weights, { ...shape, ...reading })
+        const drawing = { draws, seed, blockSize: reading.halves === true ? config.attentionBlockSize : undefined }
         const { sequences: found, ...bound } = yield* likelihoodBound(
-          { ...shape, losses, pad, mask, draws, seed, bands },
+          { ...shape, ...drawing, losses, pad, mask, bands },
           sequences,
           onRows("bound")
         )
@@ -95,13 +96,13 @@ export const evaluateLikelihood = Stage.make("evaluate-likelihood", {
         const places = documents.flatMap(each => each.map((_, i) => i < most))
         const masked = sequences.flatMap((sequence, i) => {
           if (!places[i]) return []
-          const drawn = drawMasks(sequence, i, { draws, seed })
+          const drawn = drawMasks(sequence, i, drawing)
           return [{ ids: sequence.ids, places: drawn.places(nearestHalf(drawn)) }]
         })
         return {
           bound: {
             ...bound,
-            estimator: boundEstimator(draws),
+            estimator: boundEstimator(drawing),
             bitsPerByte: bitsPerByte({ nats: nats * tokens, tokens }, bytes)
           },
           documents: parts,

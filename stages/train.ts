@@ -1,7 +1,7 @@
 /** Trains a diffusion model from an autoregressive one, by one of several methods. */
 import { Effect } from "effect"
 import { byMethod } from "../src/config/byMethod.ts"
-import { modulesOf, type Training, trainings } from "../src/methods/Method.ts"
+import { methodNames, modulesOf, type Training, trainings } from "../src/methods/Method.ts"
 import { settings } from "../src/methods/settings.ts"
 import { trainInputs, trainOutputs } from "../src/methods/shared/context.ts"
 import { trainBy } from "../src/methods/shared/trainBy.ts"
@@ -21,6 +21,10 @@ export const train = Stage.make("train", {
     // The settings are those of the method that they name.
     const load = trainings[parameters.method] as () => Promise<Training<typeof parameters>>
     const { training } = yield* Effect.promise(load)
-    yield* trainBy(context, training)
+    yield* trainBy(
+      context,
+      training,
+      methodNames.filter(name => name !== parameters.method)
+    )
   })
 })

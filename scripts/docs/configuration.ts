@@ -13,6 +13,7 @@ import { trainNames } from "../../src/training/model.ts"
 import { DiffusionSettings } from "../../src/methods/shared/masks/objective.ts"
 import { ObserverSettings } from "../../src/methods/shared/observers.ts"
 import { settings } from "../../src/methods/settings.ts"
+import { BlockCorruptionSettings } from "../../src/methods/bd3lm/corruption.ts"
 import { ColaSettings } from "../../src/methods/cola/settings.ts"
 import { boundFields } from "../../src/methods/shared/settings.ts"
 import { LdlmSettings } from "../../src/methods/ldlm/settings.ts"
@@ -52,6 +53,10 @@ const trainSections: { readonly [title: string]: Section } = {
   "Representation alignment": {
     fields: alignmentFields,
     modules: ["methods/shared/alignment/replay", "methods/shared/alignment/settings", "methods/masked/settings"]
+  },
+  "Block diffusion": {
+    fields: BlockCorruptionSettings.fields,
+    modules: ["methods/bd3lm/corruption"]
   },
   Cola: { fields: ColaSettings.fields, modules: ["methods/cola/networks", "methods/cola/settings"] },
   Trajectories: {

@@ -40,8 +40,8 @@ export interface Bound {
 const nothing = () => Effect.void
 
 /** How results name the estimate that `likelihoodBound` makes. */
-export const boundEstimator = (draws: number): string =>
-  `k-subset Monte Carlo, ${draws} draws per sequence, one in each of ${draws} strata of the share of masks; the first token of a sequence is given`
+export const boundEstimator = ({ blockSize, draws }: Pick<Drawing, "blockSize" | "draws">): string =>
+  `k-subset Monte Carlo, ${draws} draws per ${blockSize === undefined ? "sequence" : `block of ${blockSize} tokens behind the clean blocks before it`}, one in each of ${draws} strata of the share of masks; the first token of a sequence is given`
 
 /** The band of k masks of n tokens: band i holds shares above i / bands, up to (i + 1) / bands. */
 export const bandOf = (k: number, n: number, bands: number): number => Math.ceil((k * bands) / n) - 1
@@ -49,10 +49,11 @@ export const bandOf = (k: number, n: number, bands: number): number => Math.ceil
 /**
  * Monte-Carlo estimate of the bound (the k-subset form of the 1/t integral; Nie et al. 2025, LLaDA): of a sequence of n maskable tokens, each of `draws` random subsets of k tokens is
  * masked, k by strata (`drawMasks`), and (n/k) times the sum of its losses estimates the sequence's negative log-likelihood from above. The mean loss of the
- * same draws by their share of masks k/n: over bands of equal width, it averages to the bound.
+ * same draws by their share of masks k/n: over bands of equal width, it averages to the bound. With `blockSize` each block is estimated so by itself, and a sequence's estimate is the sum of its blocks': the
+ * bound of block diffusion, where the losses read each block behind clean ones (Arriola et al. 2025, BD3-LM).
  */
 export const likelihoodBound = Effect.fn("likelihoodBound")(function* (
-  { bands = 1, draws, losses, mask, pad, seed, ...shape }: DiffusionEvaluation,
+  { bands = 1, blockSize, draws, losses, mask, pad, seed, ...shape }: DiffusionEvaluation,
   given: ReadonlyArray<Evaluated>,
   onRows: (done: number, total: number) => Effect.Effect<void> = nothing
 ) {
@@ -62,7 +63,7 @@ export const likelihoodBound = Effect.fn("likelihoodBound")(function* (
     sequences.map(({ ids }) => ids),
     shape
   )
-  const drawn = sequences.map((sequence, i) => drawMasks(sequence, i, { draws, seed }))
+  const drawn = sequences.map((sequence, i) => drawMasks(sequence, i, { blockSize, draws, seed }))
   const estimates = sequences.map(() => new Float64Array(draws))
   const parts = sequences.map(() => Array.from({ length: bands }, () => ({ sum: 0, weight: 0 })))
   // Every draw packs the sequences alike; a pass goes on where the one before it ended.
@@ -80,16 +81,17 @@ export const likelihoodBound = Effect.fn("likelihoodBound")(function* (
     const { asked, read } = maskedRows(masked, filled, { ...shape, mask, pad })
     const found = yield* losses(read, asked)
     let at = 0
-    for (const { draw, places, sequence } of masked) {
-      let sum = 0
-      for (const loss of found.subarray(at, (at += places.length))) sum += loss
-      const n = drawn[sequence]!.maskable
-      const estimate = (n / places.length) * sum
-      estimates[sequence]![draw] = estimate
-      const band = parts[sequence]![bandOf(places.length, n, bands)]!
-      band.sum += estimate
-      band.weight += n
-    }
+    for (const { draw, sequence } of masked)
+      for (const { maskable: n, sizes } of drawn[sequence]!.parts) {
+        const k = sizes[draw]!
+        let sum = 0
+        for (const loss of found.subarray(at, (at += k))) sum += loss
+        const estimate = (n / k) * sum
+        estimates[sequence]![draw]! += estimate
+        const band = parts[sequence]![bandOf(k, n, bands)]!
+        band.sum += estimate
+        band.weight += n
+      }
     yield* onRows(Math.min(start + shape.rows, total), total)
   }
   let [nats, tokens, variance] = [0, 0, 0]

@@ -25,7 +25,7 @@ import type { SettingsOf } from "./settings.ts"
 import type { Reconstruction } from "./shared/latents/reconstruction.ts"
 
 /** The methods, in the order of lists, and how a model of each writes text: it reveals masks, or decodes latents at once. The first is that of models and settings which name none. */
-export const decodes = { masked: "masks", ldlm: "latents", vfm: "masks", cola: "masks" } as const
+export const decodes = { masked: "masks", ldlm: "latents", vfm: "masks", cola: "masks", bd3lm: "masks" } as const
 export type MethodName = keyof typeof decodes
 export const methodNames = Object.keys(decodes) as ReadonlyArray<MethodName>
 
@@ -38,7 +38,8 @@ export const trainings: { readonly [name in MethodName]: () => Promise<Training<
   masked: () => import("./masked/train.ts"),
   ldlm: () => import("./ldlm/train.ts"),
   vfm: () => import("./vfm/train.ts"),
-  cola: () => import("./cola/train.ts")
+  cola: () => import("./cola/train.ts"),
+  bd3lm: () => import("./bd3lm/train.ts")
 }
 
 /** What a method's models are to those who decode and measure. */
@@ -51,9 +52,11 @@ export interface Decoding {
     model: LoadedModel,
     shape: GeneratorShape,
     decoding: Sampling
-  ): Effect.Effect<Generator<EngineError>, EngineError, Scope.Scope>
+  ): Effect.Effect<Generator<EngineError>, EngineError | StageError, Scope.Scope>
   /** How tokens with masks are read, which a bound of the likelihood follows from. Left out where a method has no such bound. `seed`: of what is drawn beside the masks. */
   readonly maskedReading?: (model: LoadedModel, shape: BatchShape & { readonly seed: number }) => MaskedReading
+  /** Tokens of the blocks that texts are decoded in, one after the other, where nothing else is asked for. Left out, or undefined: all new tokens at once. */
+  readonly blockLength?: (model: Pick<LoadedModel, "config">) => number | undefined
   /** How much of sequences survives in latents. Left out where a model has none that text is read from, too. */
   readonly reconstruction?: (
     engine: Engine,
@@ -67,7 +70,8 @@ export const decodings: { readonly [name in MethodName]: () => Promise<Decoding>
   masked: () => import("./masked/method.ts"),
   ldlm: () => import("./ldlm/method.ts"),
   vfm: () => import("./vfm/method.ts"),
-  cola: () => import("./cola/method.ts")
+  cola: () => import("./cola/method.ts"),
+  bd3lm: () => import("./bd3lm/method.ts")
 }
 
 /** For `methods` of `Stage.make`, in a stage that chooses by its parameter `method`: the modules of each method that it reaches. */

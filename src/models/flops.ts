@@ -1,16 +1,22 @@
 /** Floating-point operations of a training step, by formula: what throughput is compared with. */
 import { countParameters, goesBothWays, layerOf, type ModelConfig } from "./config.ts"
 
-/** Whether the pass is causal: then no layer goes both ways. */
 interface Pass {
+  /** Whether the pass is causal: then no layer goes both ways. */
   readonly causal: boolean
+  /** Whether it reads every token twice, with masks and without (blockDiffusion.ts). The head reads one state of each token all the same. */
+  readonly halves?: boolean
 }
 
 /**
  * Forward and backward of some documents, recomputation left out: 6 for each weight that multiplies a token (the embedding is looked up, the head
  * counts once, of experts those that a token is sent to), and what each layer's mixer takes beyond (layers/), whether a document is masked or not.
  */
-export const trainingFlops = (config: ModelConfig, documentLengths: Iterable<number>, { causal }: Pass): number => {
+export const trainingFlops = (
+  config: ModelConfig,
+  documentLengths: Iterable<number>,
+  { causal, halves = false }: Pass
+): number => {
   const { hiddenSize, layers, tiedHead, vocabSize } = config
   const embedding = vocabSize * hiddenSize
   const mixers = layers.map((_, layer) => layerOf(config, layer))
@@ -19,8 +25,13 @@ export const trainingFlops = (config: ModelConfig, documentLengths: Iterable<num
   // An untied head is a parameter beside the embedding; a tied one is the embedding itself.
   const dense = countParameters(config) - (tiedHead ? 0 : embedding) - idle
   let total = 0
-  for (const length of documentLengths)
-    total += mixers.reduce((sum, { flops }) => sum + flops(length, bothWays), 6 * dense * length)
+  for (const length of documentLengths) {
+    const read = halves ? 2 * length : length
+    total += mixers.reduce(
+      (sum, { flops }) => sum + flops(read, bothWays),
+      6 * (dense * read - embedding * (read - length))
+    )
+  }
   return total
 }
 

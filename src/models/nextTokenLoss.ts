@@ -8,6 +8,7 @@ import { cast, constant, lessEqual, mul, reshape, sliceAxis } from "../tensor/op
 import type { Tensor } from "../tensor/Tensor.ts"
 import type { ModelConfig } from "./config.ts"
 import { softmaxCrossEntropy } from "../tensor/composites.ts"
+import { halvesForward, twice } from "./blockDiffusion.ts"
 import { chunkedOfLogits, forward, type Forward, type ForwardOptions, type OfLogits, weightsOf } from "./decoder.ts"
 import { feedForwardOf } from "./layers/layer.ts"
 import { loadBalancingLoss } from "./loadBalancing.ts"
@@ -40,6 +41,8 @@ export interface NextTokenLossOptions extends Pick<ForwardOptions, "embedded"> {
   readonly tokenShift?: boolean
   /** What else is computed of each prediction's logits, and how many predictions behind it that sees. */
   readonly further?: { readonly of: OfLogits; readonly ahead: number }
+  /** i32 [B, L], the rows without masks: given where each block is read behind clean ones (blockDiffusion.ts). Goes without `causal` and `embedded`. */
+  readonly clean?: Tensor | undefined
 }
 
 export interface NextTokenLosses extends Forward {
@@ -66,16 +69,16 @@ export const nextTokenLosses = (
   config: ModelConfig,
   parameter: (name: string) => Tensor,
   data: (name: keyof ReturnType<typeof nextTokenLossInputs>) => Tensor,
-  { dropoutKey, further, tokenShift = true, ...options }: NextTokenLossOptions
+  { clean, dropoutKey, further, tokenShift = true, ...options }: NextTokenLossOptions
 ): NextTokenLosses => {
   const ids = data("ids")
   const [rows, length] = ids.shape as [number, number]
   const weights = weightsOf(config, parameter, dropoutKey)
-  const passed = forward(config, weights, ids, {
-    segmentIds: data("segmentIds"),
-    positions: data("positions"),
-    ...options
-  })
+  const places = { segmentIds: data("segmentIds"), positions: data("positions") }
+  const passed =
+    clean === undefined
+      ? forward(config, weights, ids, { ...places, ...options })
+      : halvesForward(config, weights, { noisy: ids, clean }, { ...places, ...options, tokenShift })
   const first = tokenShift ? 0 : 1
   const columns = [predictionCount({ rows, length }), config.hiddenSize]
   const predicting = reshape(sliceAxis(passed.final, 1, first, first + length - 1), columns)
@@ -89,7 +92,8 @@ export const nextTokenLosses = (
     ],
     { ahead: further?.ahead ?? 0 }
   )
-  return { ...passed, losses: losses!, further: others, ...routerLossOf(config, passed, data("segmentIds")) }
+  const routed = clean === undefined ? places.segmentIds : twice(places.segmentIds)
+  return { ...passed, losses: losses!, further: others, ...routerLossOf(config, passed, routed) }
 }
 
 /** The token of each prediction: all of a row but its first. */

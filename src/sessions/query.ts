@@ -4,6 +4,7 @@ import { canvasArrays } from "../decoding/canvas.ts"
 import type { Denoiser, TextAt } from "../decoding/diffusion.ts"
 import type { Buffers, Engine, EngineError } from "../engines/Engine.ts"
 import type { ModelConfig } from "../models/config.ts"
+import { halvesForward } from "../models/blockDiffusion.ts"
 import { forward, type Forward, type ForwardOptions, logits, type ModelWeights, weightsOf } from "../models/decoder.ts"
 import type { BatchShape } from "../models/nextTokenLoss.ts"
 import { gather, input, reshape } from "../tensor/ops.ts"
@@ -37,6 +38,8 @@ export interface MaskedReading {
   /** Whether the token at a place is predicted from the state before it, as in an autoregressive model, or from that at the place itself. Default true. */
   readonly tokenShift?: boolean
   readonly extension?: DenoiserExtension
+  /** Whether each block with masks is read behind blocks without (models/blockDiffusion.ts), where rows hold masks in several blocks. Decoding, which ends one block before the next, reads so by itself. */
+  readonly halves?: boolean
 }
 
 /** `rows`: at most; a canvas may have fewer. */
@@ -45,14 +48,26 @@ export interface QueryOptions extends BatchShape, MaskedReading {
   readonly places: number
 }
 
-/** A bidirectional pass over rows of tokens with masks, with what a method adds to it. `read`: what the head reads, [rows x length, d]. */
+/** The rows without masks, for passes that read them as well: an input of the name `clean`. */
+export const cleanTensor = ({ length, rows }: BatchShape): Tensor => input("clean", "i32", [rows, length])
+
+/**
+ * A bidirectional pass over rows of tokens with masks, with what a method adds to it. `clean`: where each block is read behind clean ones, which goes without an extension. `read`: what the head reads,
+ * [rows x length, d].
+ */
 export const maskedForward = (
   config: ModelConfig,
   parameter: (name: string) => Tensor,
   canvas: RowTensors,
-  extension?: DenoiserExtension
+  { clean, extension, tokenShift }: Omit<MaskedReading, "halves"> & { readonly clean?: Tensor | undefined } = {}
 ): { readonly passed: Forward; readonly read: Tensor; readonly weights: ModelWeights } => {
   const weights = weightsOf(config, parameter)
+  if (clean !== undefined) {
+    const { ids: noisy, ...places } = canvas
+    const shifted = tokenShift === undefined ? {} : { tokenShift }
+    const passed = halvesForward(config, weights, { noisy, clean }, { ...places, ...shifted })
+    return { passed, read: reshape(passed.final, [-1, config.hiddenSize]), weights }
+  }
   const { final = (passed: Forward) => passed.final, ...embedding } = extension?.trace(parameter, canvas) ?? {}
   const passed = forward(config, weights, canvas.ids, { causal: false, ...canvas, ...embedding })
   return { passed, read: reshape(final(passed), [-1, config.hiddenSize]), weights }
@@ -79,7 +94,7 @@ export const makeQuery = (
 ): Effect.Effect<Query<EngineError>, EngineError, Scope.Scope> =>
   Effect.gen(function* () {
     const canvas = rowTensors({ rows, length })
-    const { read, weights } = maskedForward(config, inputsOf(parameters), canvas, extension)
+    const { read, weights } = maskedForward(config, inputsOf(parameters), canvas, extension && { extension })
     // The head is the larger half of a small model: it reads only the columns that are asked for.
     const answers = answer(gather(read, input("columns", "i32", [most])), weights)
     const { run } = yield* makeSession(engine, { answers }, parameters)

@@ -119,7 +119,12 @@ export const asking = <P>(task: Task<P>) => {
         const result: TaskResult = {
           weights: files.digest,
           ...(yield* exactMatch({ task, problems, tokenizer, points, seed }, shape =>
-            own.generator(engine, model, { ...shape, newTokens: answerTokens }, decodingOf(context.parameters))
+            own.generator(
+              engine,
+              model,
+              { ...shape, newTokens: answerTokens },
+              decodingOf(context.parameters, own.blockLength?.(model))
+            )
           ))
         }
         yield* writeScore(context.outputs.score, result, metric)
@@ -142,9 +147,11 @@ const pointsOf = ({ answerSteps, thresholds = [] }: Asked): ReadonlyArray<Operat
   ...thresholds.map(threshold => ({ threshold }))
 ]
 
-/** Where that can be, answers are decoded in blocks, one of all tokens if nothing else is said: what is done does not wait for what comes behind its end. */
-const decodingOf = ({ answerTokens, decoding }: Asked): Asked["decoding"] => {
+/**
+ * Where that can be, answers are decoded in blocks, those of the model or one of all tokens if nothing else is said: what is done does not wait for what comes behind its end.
+ */
+const decodingOf = ({ answerTokens, decoding }: Asked, ofModel: number = answerTokens): Asked["decoding"] => {
   if (!("alg" in decoding)) return decoding
-  const inBlocks = { blockLength: answerTokens, ...decoding }
+  const inBlocks = { blockLength: ofModel, ...decoding }
   return blockFault(inBlocks) === undefined ? inBlocks : decoding
 }

@@ -5,6 +5,7 @@ import { makeEpochs } from "../../src/tokens/epochs.ts"
 import { windowsOf } from "../../src/tokens/windows.ts"
 import type { MaskDecoding } from "../../src/decoding/blockSettings.ts"
 import type { EngineError } from "../../src/engines/Engine.ts"
+import type { StageError } from "../../src/pipeline/StageError.ts"
 import type { Sampling } from "../../src/decoding/sampling.ts"
 import { DiffusionDecoding } from "../../src/decoding/diffusion.ts"
 import { type Generator, untilEnd } from "../../src/sessions/generator.ts"
@@ -77,7 +78,9 @@ const texted = (generator: Generator<unknown>, steps: number, seed = 1) =>
     texts: sequences.map(ids => [...ids])
   }))
 /** In blocks, rows that are done go to other texts: each text is that of a decoder whose rows all take the same passes. */
-const sameInBlocks = (generator: (given: object) => Effect.Effect<Generator<EngineError>, EngineError, Scope.Scope>) =>
+const sameInBlocks = (
+  generator: (given: object) => Effect.Effect<Generator<EngineError>, EngineError | StageError, Scope.Scope>
+) =>
   Effect.gen(function* () {
     const many = Array.from({ length: 40 }, (_, i) => prompts[i % 3 === 0 ? 0 : 1]!)
     const made = (settings: Partial<MaskDecoding>) =>

@@ -104,7 +104,7 @@ describe("compare-50x", () => {
     assert.match(both, /compare_50x_ldlm\.yaml:\d+:\d+: .*ldlm\.ldlm: belongs to the method ldlm, .* is vfm/)
     // Also with the value that changes nothing: no field of another method is a part of a key.
     assert.match(refused("no_align", "cola_wt=0"), /no_align\.cola_wt: belongs to the method cola, .* is masked/)
-    assert.match(refused("ldlm", "align_layers=1"), /belongs to the methods masked and cola, but method is ldlm/)
+    assert.match(refused("ldlm", "align_layers=1"), /belongs to the methods masked, cola and bd3lm, but method is ldlm/)
     const several = rendered(() => planned({ set: ["train/no_align.cola_beta=1", "train/no_align.lr=fast"] }))
     assert.match(several, /cola_beta: belongs to the method cola[^]*no_align\.lr must be a number/)
   })
@@ -124,7 +124,7 @@ describe("compare-50x", () => {
 
   it("asks of a measurement what the method has: no bound of LDLM, and no masks that it would reveal", () => {
     const refused = (set: string) => rendered(() => planned({ set: [set] }))
-    const owners = "belongs to the methods masked, vfm and cola, but method is ldlm"
+    const owners = "belongs to the methods masked, vfm, cola and bd3lm, but method is ldlm"
     assert.include(refused("evaluate-likelihood/ldlm.draws=5"), `evaluate-likelihood/ldlm.draws: ${owners}`)
     assert.include(refused("benchmark/ldlm.decoding.alg=origin"), `benchmark/ldlm.decoding.alg: ${owners}`)
     assert.include(refused("evaluate-texts.decoding.algo=origin"), "evaluate-texts/no_align.decoding.algo is not known")
@@ -231,7 +231,7 @@ describe("compare-50x", () => {
       assert.notProperty(adapted, "panelEverySteps")
       assert.include(
         rendered(() => parameters("train/plain.method=vfm", "train/plain.vfm={}", "train/plain.layers_of=2")),
-        "layers_of: belongs to the methods masked and cola, but method is vfm"
+        "layers_of: belongs to the methods masked, cola and bd3lm, but method is vfm"
       )
     } finally {
       remove()
@@ -333,7 +333,7 @@ describe("the rows", () => {
   })
 
   it("differ in their methods alone: the profile maps sizes", () => {
-    const methods = /^(method|repr|align|subgoal|replay|trajectory|shuffle|pretrained|attention|cola)/
+    const methods = /^(method|repr|align|subgoal|replay|trajectory|shuffle|pretrained|attention|cola|sampling)/
     const shared = ["lr", "labelledTokens", "seed", "weightDecay", "maxGradNorm", "evalEvery", "evalDraws"]
     // LDLM supervises every token, and is trained for a number of epochs of its own.
     const ofLdlm = new Set(shared).difference(new Set(["labelledTokens", "evalDraws"]))

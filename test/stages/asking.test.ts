@@ -25,7 +25,7 @@ describe("the operating points of a task", () => {
     [{ thresholds: [1.5], ...surest }, /less than or equal to 1/],
     [{ thresholds: [0], ...surest }, /greater than 0/],
     [{ decoding: { alg: "maskgit_plus", threshold: 0.9 } }, /say thresholds, a list/],
-    [{ method: "ldlm", thresholds: [0.9] }, /belongs to the methods masked, vfm and cola[^]*thresholds/],
+    [{ method: "ldlm", thresholds: [0.9] }, /belongs to the methods masked, vfm, cola and bd3lm[^]*thresholds/],
     [{ method: "ldlm", answerSteps: [] }, /answerSteps/]
   ] as const)("refuse %j", (fields, message) => {
     assert.throws(() => settingsOf(fields), message)

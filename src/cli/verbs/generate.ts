@@ -99,7 +99,7 @@ export const command = verb("generate", {
       .whole(
         "block-length",
         "N",
-        "diffusion: tokens of a block; one block is revealed after the other (default: all tokens)"
+        "diffusion: tokens of a block; one block is revealed after the other (default: all tokens, with bd3lm the blocks of its training)"
       )
       .pipe(Flag.optional),
     threshold: number(
@@ -203,7 +203,7 @@ export const command = verb("generate", {
               speculation: yield* speculationOf(args, { engine, model, newTokens }),
               ...(args.json ? {} : { print: printData })
             })
-          : diffusion(task, yield* diffusionOf(args, newTokens), [
+          : diffusion(task, yield* diffusionOf(args, newTokens, method.blockLength?.(model)), [
               ...(redraws(process.stderr) && !args.json && !args.verbose ? [redrawn(tokenizer, process.stderr)] : []),
               ...(args.verbose ? [listed(tokenizer, process.stderr, prompts.length)] : []),
               ...kept

@@ -50,6 +50,27 @@ export const maskedFields = {
 } as const
 export type MaskedSettings = Schema.Struct<typeof maskedFields>["Type"]
 
+/** What does not go together in alignment. */
+export const alignmentRules: ReadonlyArray<
+  (settings: Schema.Struct<typeof alignmentFields>["Type"]) => Contradiction | undefined
+> = [
+  settings =>
+    settings.shuffleTeacher && !isAligned(settings)
+      ? { fields: ["shuffle_teacher", "repr_align_wt"], why: "nothing is aligned with the teacher" }
+      : undefined,
+  ({ reprAlignContrastive, reprAlignLossMode }) =>
+    reprAlignContrastive && reprAlignLossMode !== "cosine"
+      ? { fields: ["repr_align_contrastive", "repr_align_loss_mode"], why: "InfoNCE takes the place of a distance" }
+      : undefined,
+  ({ replayBufferCapacity: capacity, replayWarmupSteps: warmUp }) =>
+    capacity > 0 && capacity < warmUp
+      ? {
+          fields: ["replay_buffer_capacity", "replay_warmup_steps"],
+          why: "the buffer never holds enough to be replayed"
+        }
+      : undefined
+]
+
 /** What does not go together. */
 export const maskedRules: ReadonlyArray<(settings: MaskedSettings) => Contradiction | undefined> = [
   wholeMicroBatches,
@@ -80,29 +101,15 @@ export const maskedRules: ReadonlyArray<(settings: MaskedSettings) => Contradict
           fields: ["trajectory_use_blockwise", "trajectory_progressive_block_sizes"],
           why: "there is no length of a block"
         },
-  settings =>
-    settings.shuffleTeacher && !isAligned(settings)
-      ? { fields: ["shuffle_teacher", "repr_align_wt"], why: "nothing is aligned with the teacher" }
-      : undefined,
-  ({ reprAlignContrastive, reprAlignLossMode }) =>
-    reprAlignContrastive && reprAlignLossMode !== "cosine"
-      ? { fields: ["repr_align_contrastive", "repr_align_loss_mode"], why: "InfoNCE takes the place of a distance" }
-      : undefined,
-  ({ replayBufferCapacity: capacity, replayWarmupSteps: warmUp }) =>
-    capacity > 0 && capacity < warmUp
-      ? {
-          fields: ["replay_buffer_capacity", "replay_warmup_steps"],
-          why: "the buffer never holds enough to be replayed"
-        }
-      : undefined
+  ...alignmentRules
 ]
 
 /** Parameters of the stage `train` with this method. */
 export const MaskedParameters = snakeKeys(
   Schema.Struct({
     /**
-     * How the diffusion model is made: by masks alone, by latent diffusion beside a frozen model (`ldlm`), with a noise adapter (`vfm`), or by masks with a latent model
-     * beside them (`cola`)
+     * How the diffusion model is made: by masks alone, by latent diffusion beside a frozen model (`ldlm`), with a noise adapter (`vfm`), by masks with a latent model
+     * beside them (`cola`), or by masks in blocks, each behind clean ones (`bd3lm`)
      */
     method: setting(Schema.Literal("masked"), "masked"),
     ...maskedFields,

@@ -2,7 +2,7 @@
 import { Effect } from "effect"
 import { allSequences } from "../../artifacts/sequences.ts"
 import { tokenizerFiles } from "../../artifacts/tokenizer.ts"
-import { likelihoodBound } from "../../evaluation/likelihood.ts"
+import { type DiffusionEvaluation, likelihoodBound } from "../../evaluation/likelihood.ts"
 import type { MaskedLosses } from "../../sessions/maskedLosses.ts"
 import { evenly } from "../../evaluation/selection.ts"
 import { fillMaskRow, maskRow } from "./masks/maskRow.ts"
@@ -138,9 +138,9 @@ export const attempt = <A>(at: string, run: () => A): Effect.Effect<A, StageErro
 export const heldOutBound = (
   { heldOut, length, mask, tokenizer }: Base,
   losses: MaskedLosses,
-  { draws, rows }: { readonly draws: number; readonly rows: number }
+  drawn: Pick<DiffusionEvaluation, "draws" | "rows" | "blockSize">
 ) =>
   Effect.map(
-    likelihoodBound({ losses, rows, length, pad: tokenizer.padId, mask, seed: 0, draws }, heldOut),
+    likelihoodBound({ losses, length, pad: tokenizer.padId, mask, seed: 0, ...drawn }, heldOut),
     ({ nats }) => ({ nll_bound: nats, perplexity: Math.exp(nats) })
   )

@@ -15,7 +15,7 @@ import { withDropout } from "../../training/dropout.ts"
 import { diffusionObservers } from "./observers.ts"
 import { alignedLayers, isAligned } from "./alignment/settings.ts"
 import { diffusionObjective } from "./masks/objective.ts"
-import type { MaskedSettings } from "../masked/settings.ts"
+import type { alignmentFields, MaskedSettings } from "../masked/settings.ts"
 import type { TrainInputs } from "./context.ts"
 import type { TrainingGiven } from "./trainBy.ts"
 import { attempt, type Base, heldOutBound } from "./base.ts"
@@ -30,13 +30,9 @@ export const maskedTraining = Effect.fn("train masked diffusion")(function* (
 ) {
   const { config, examples, length, mask, sequences, start, tokenizer } = base
   const settings = withLayersOf(written, config)
-  const { adapter, nf4 } = config.linear ?? {}
-  if (nf4 !== undefined && adapter === undefined)
-    return yield* permanent(
-      "the base's weights are in NF4, which no training changes",
-      "give the training an `adapter`, or train the base as it was before it was quantised"
-    )
-  const aligned = yield* states(inputs.anchors, { config, ids: sequences, settings })
+  const { adapter } = config.linear ?? {}
+  yield* mustBeTrained(config)
+  const aligned = yield* teacherStates(inputs.anchors, { config, ids: sequences, settings })
   const trajectories = yield* trajectoriesOf(inputs.trajectories, base, settings)
   const { seed } = settings
   const masked = (steps: number) => ({
@@ -85,8 +81,22 @@ export const maskedTraining = Effect.fn("train masked diffusion")(function* (
   } satisfies ModelTraining
 })
 
+/** Weights in NF4 stay as they are: fails where nothing but them could be trained. */
+export const mustBeTrained = ({ linear: { adapter, nf4 } = {} }: ModelConfig): Effect.Effect<void, StageError> =>
+  nf4 === undefined || adapter !== undefined
+    ? Effect.void
+    : Effect.fail(
+        permanent(
+          "the base's weights are in NF4, which no training changes",
+          "give the training an `adapter`, or train the base as it was before it was quantised"
+        )
+      )
+
+/** Of a method's settings, those of alignment. */
+export type AlignedSettings = Pick<MaskedSettings, keyof typeof alignmentFields>
+
 /** Layers that are written for a model of another depth, at the same share of this one's. */
-export const withLayersOf = <Settings extends MaskedSettings>(
+export const withLayersOf = <Settings extends AlignedSettings>(
   settings: Settings,
   { layers }: ModelConfig
 ): Settings => {
@@ -97,12 +107,12 @@ export const withLayersOf = <Settings extends MaskedSettings>(
 }
 
 /** The teacher's states, where the student is aligned with it and they were made before. */
-const states = (
+export const teacherStates = (
   anchors: TrainInputs["anchors"],
   training: {
     readonly config: ModelConfig
     readonly ids: ReadonlyArray<Int32Array>
-    readonly settings: MaskedSettings
+    readonly settings: AlignedSettings & { readonly seed: number }
   }
 ): Effect.Effect<AnchorStates | undefined, StageError> =>
   Effect.gen(function* () {

@@ -18,6 +18,14 @@ export const diffusionObservers = (
   settings: ObserverSettings,
   { seed, tokenizer, ...data }: PanelData & { readonly seed: number; readonly tokenizer: Tokenizer }
 ): ReadonlyArray<Observer<EngineError | FileError>> => [
-  ...(settings.genSampleEverySteps === 0 ? [] : [generationProbe(engine, config, settings, { seed, tokenizer })]),
+  ...(settings.genSampleEverySteps === 0
+    ? []
+    : [
+        generationProbe(engine, config, settings, {
+          seed,
+          tokenizer,
+          blockSize: data.halves === true ? config.attentionBlockSize : undefined
+        })
+      ]),
   ...(settings.panelEverySteps === 0 ? [] : [trainingPanels(engine, config, settings, data)])
 ]

@@ -10,6 +10,7 @@ import type { ModelConfig } from "../../models/config.ts"
 import { nextTokenLossData, nextTokenLossInputs, nextTokenLosses } from "../../models/nextTokenLoss.ts"
 import { logSumExp } from "../../tensor/composites.ts"
 import { exp, max, reshape, sub } from "../../tensor/ops.ts"
+import { cleanTensor } from "../../sessions/query.ts"
 import { inputsOf, makeSession } from "../../sessions/session.ts"
 import { lineFile } from "../../training/log.ts"
 import type { Observer } from "../../training/loop.ts"
@@ -23,7 +24,10 @@ export const PanelSettings = Schema.Struct({
 })
 export type PanelSettings = typeof PanelSettings.Type
 
-export interface PanelData extends Pick<DiffusionData, "epochs" | "length" | "mask" | "masking" | "pad" | "sequences"> {
+export interface PanelData extends Pick<
+  DiffusionData,
+  "epochs" | "halves" | "length" | "mask" | "masking" | "pad" | "sequences"
+> {
   /** Where masks follow them. */
   readonly trajectories?: ReadonlyMap<number, Trajectory>
 }
@@ -86,13 +90,14 @@ export const makeInspection = (
   engine: Engine,
   config: ModelConfig,
   parameters: Buffers,
-  { length, mask, pad }: Pick<PanelData, "length" | "mask" | "pad">
+  { halves = false, length, mask, pad }: Pick<PanelData, "halves" | "length" | "mask" | "pad">
 ): Effect.Effect<Inspect, EngineError, Scope.Scope> =>
   Effect.gen(function* () {
     const shape = { rows: 1, length }
     const { further } = nextTokenLosses(config, inputsOf(parameters), inputsOf(nextTokenLossInputs(shape)), {
       causal: false,
       checkpointLayers: false,
+      clean: halves ? cleanTensor(shape) : undefined,
       further: {
         of: (logits, targets, n) => {
           const { entropies, right } = entropyTerms(logits, targets, 1)
@@ -109,7 +114,7 @@ export const makeInspection = (
       const clean = nextTokenLossData(packedArrays([ids], [[0]], { capacity: length, pad }), shape)
       const size = Math.min(ids.length, length)
       const corrupted = clean.ids.map((id, i) => (i < size && masked[i] === 1 ? mask : id))
-      return Effect.map(run({ ...clean, ids: corrupted }), found =>
+      return Effect.map(run({ ...clean, ids: corrupted, ...(halves ? { clean: clean.ids } : {}) }), found =>
         // Token i is predicted at column i - 1.
         Array.from({ length: size }, (_, i): Seen => {
           if (i === 0) return { entropy: 0, right: 0, confidence: 0 }

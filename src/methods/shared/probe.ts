@@ -6,9 +6,13 @@ import type { FileError } from "../../formats/fileError.ts"
 import type { Tokenizer } from "../../tokens/tokenizer.ts"
 import { makeDecoder } from "../../sessions/autoregressive.ts"
 import { makeDenoiser } from "../../sessions/query.ts"
+import { makeTextReader } from "../../sessions/textReader.ts"
+import { decodeBlocks } from "../../decoding/blocks.ts"
+import { blocksOf } from "../../decoding/blockSettings.ts"
 import { DiffusionDecoding, diffusionGenerate, mdmDefaults } from "../../decoding/diffusion.ts"
 import type { Engine, EngineError } from "../../engines/Engine.ts"
 import type { ModelConfig } from "../../models/config.ts"
+import { randomKey } from "../../tensor/random.ts"
 import { lineFile } from "../../training/log.ts"
 import type { Observer } from "../../training/loop.ts"
 
@@ -24,6 +28,13 @@ export const ProbeSettings = Schema.Struct({
 })
 export type ProbeSettings = typeof ProbeSettings.Type
 
+export interface ProbeData {
+  readonly seed: number
+  readonly tokenizer: Tokenizer
+  /** Tokens of the blocks in which texts are written from masks. Left out: all are one. */
+  readonly blockSize?: number | undefined
+}
+
 /** One line for each prompt and look. */
 export const generationsFile = "generations.jsonl"
 
@@ -33,7 +44,7 @@ export const generationProbe = (
   engine: Engine,
   config: ModelConfig,
   settings: ProbeSettings,
-  { seed, tokenizer }: { readonly seed: number; readonly tokenizer: Tokenizer }
+  { blockSize, seed, tokenizer }: ProbeData
 ): Observer<EngineError | FileError> => ({
   every: settings.genSampleEverySteps,
   prepare: ({ frozen, parameters }, directory) =>
@@ -46,7 +57,6 @@ export const generationProbe = (
         .filter(({ ids }) => ids.length > 0)
       const length = newTokens + prompts.reduce((most, { ids }) => Math.max(most, ids.length), 0)
       const decoder = yield* makeDecoder(engine, config, views, length)
-      const denoiser = yield* makeDenoiser(engine, config, views, { rows: 1, length, places: newTokens })
       const append = lineFile(join(directory, generationsFile))
       const autoregressive = (prompt: Int32Array) =>
         Stream.runCollect(
@@ -59,22 +69,47 @@ export const generationProbe = (
             suppressed: [maskId]
           })
         )
-      const fromMasks = (prompt: Int32Array) =>
+      const whole = Effect.map(
+        makeDenoiser(engine, config, views, { rows: 1, length, places: newTokens }),
+        denoiser => (prompt: Int32Array) =>
+          Effect.map(
+            diffusionGenerate(denoiser, {
+              mask: maskId,
+              pad: padId,
+              prompts: [prompt],
+              maxNewTokens: newTokens,
+              seed,
+              settings: { ...decoding, steps }
+            }),
+            ({ sequences }) => sequences[0]!.subarray(prompt.length)
+          )
+      )
+      const inBlocks = (blockLength: number) =>
         Effect.map(
-          diffusionGenerate(denoiser, {
-            prompts: [prompt],
-            maxNewTokens: newTokens,
-            mask: maskId,
-            pad: padId,
-            seed,
-            settings: { ...decoding, steps }
-          }),
-          ({ sequences }) => {
-            const made = [...sequences[0]!.subarray(prompt.length)]
-            const end = made.indexOf(eosId)
-            return end < 0 ? made : made.slice(0, end)
-          }
+          makeTextReader(engine, config, views, { rows: 1, length, tokenShift: true, blockSize: blockLength }),
+          reader => (prompt: Int32Array) =>
+            Effect.map(
+              decodeBlocks(reader, [{ ids: prompt, newTokens, key: randomKey(seed, "block tokens", 0) }], {
+                mask: maskId,
+                eos: eosId,
+                tokenShift: true,
+                attentionBlockSize: config.attentionBlockSize,
+                rows: 1,
+                // At least a step for each block: fewer would make blocks larger.
+                settings: blocksOf(
+                  { ...decoding, blockLength },
+                  { newTokens, steps: Math.max(steps, Math.ceil(newTokens / blockLength)) }
+                )
+              }),
+              ({ texts }) => texts[0]!.tokens
+            )
         )
+      const written = yield* blockSize === undefined ? whole : inBlocks(blockSize)
+      const fromMasks = (prompt: Int32Array) =>
+        Effect.map(written(prompt), made => {
+          const end = made.indexOf(eosId)
+          return [...(end < 0 ? made : made.subarray(0, end))]
+        })
       return (step: number) =>
         Effect.gen(function* () {
           const lines: Array<{ readonly step: number; readonly [field: string]: unknown }> = []

@@ -13,8 +13,8 @@ const commonFields = {
   /** Whether training starts from the weights of the autoregressive model; false (a control) from fresh ones of its architecture */
   pretrained: setting(Schema.Boolean, true),
   /**
-   * Block-causal attention (a control): a token sees those of its own block of so many and of earlier blocks of its document. By default as the
-   * model's `config.json` says, which is all of the document where it says nothing
+   * Block-causal attention (a control, and what `bd3lm` is made of): a token sees those of its own block of so many and of earlier blocks of its document. By default as the
+   * model's `config.json` says, which is all of the document where it says nothing; of `bd3lm` 32
    */
   attentionBlockSize: Schema.optionalKey(PositiveInt),
   /**

@@ -15,7 +15,9 @@ export interface TrainingGiven<Settings> {
 
 export const trainBy = Effect.fn("trainBy")(function* <Settings extends CommonSettings>(
   context: TrainingContext & { readonly inputs: TrainInputs; readonly parameters: Settings },
-  training: (given: TrainingGiven<Settings>) => Effect.Effect<ModelTraining, StageError>
+  training: (given: TrainingGiven<Settings>) => Effect.Effect<ModelTraining, StageError>,
+  /** Fields of the base's `config.json` that say what it was before: other methods', by which the new model would be taken for one of theirs. */
+  outdated: ReadonlyArray<string> = []
 ) {
   const { inputs, parameters } = context
   const settings = { ...parameters, seed: parameters.seed + parameters.seedOffset }
@@ -26,5 +28,6 @@ export const trainBy = Effect.fn("trainBy")(function* <Settings extends CommonSe
       "the base has an adapter, and networks that are trained beside it have no place in such a model",
       "merge the base first (the stage merge, or pipeline export --to merged)"
     )
-  yield* trainModel(context, made)
+  const fields = Object.fromEntries(Object.entries(made.fields).filter(([name]) => !outdated.includes(name)))
+  yield* trainModel(context, { ...made, fields })
 })

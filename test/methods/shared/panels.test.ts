@@ -53,4 +53,31 @@ describe("the model's predictions of a sequence", () => {
       })
     )
   )
+
+  it.live("are those behind clean blocks, where a model is trained to read so", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const engine = yield* makeOrt({ threads: 1 })
+        const parameters = yield* allocateParameters(engine, specs)
+        yield* initialise(engine, parameters, 5)
+        const size = 3
+        const blocks = { ...config, attentionBlockSize: size }
+        const reading = { length: 9, mask, pad: 0, halves: true }
+        const inspect = yield* makeInspection(engine, blocks, parameters.views, reading)
+        const ids = [1, 2, 3, 4, 5, 6, 7, 8]
+        const masked = [0, 1, 1, 1, 0, 1, 1, 0]
+        const seen = yield* inspect(Int32Array.from(ids), masked)
+        for (const [i, { confidence }] of seen.entries()) {
+          if (i === 0 || masked[i] === 0) continue
+          const block = Math.floor(i / size)
+          const until = ids
+            .slice(0, (block + 1) * size)
+            .map((id, j) => (Math.floor(j / size) === block && masked[j] === 1 ? mask : id))
+          const row = bruteForward(blocks, weight, until, false).logits[i - 1]!
+          const peak = Math.max(...row)
+          expect(confidence).toBeCloseTo(1 / row.reduce((sum, x) => sum + Math.exp(x - peak), 0), 5)
+        }
+      })
+    )
+  )
 })

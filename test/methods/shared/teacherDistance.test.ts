@@ -71,6 +71,39 @@ describe("the distance from the teacher", () => {
     )
   )
 
+  it.live("of a model of blocks is that of each block behind clean ones", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const engine = yield* makeOrt({ threads: 1 })
+        const buffers = yield* allocateParameters(engine, parameterSpecs(config))
+        yield* initialise(engine, buffers, own)
+        const size = 2
+        const student = { config: { ...config, attentionBlockSize: size }, parameters: buffers.views }
+        const teacher = { config, parameters: buffers.views }
+        const distances = yield* makeTeacherDistance(engine, student, teacher, { ...shape, halves: true })
+        const measured = yield* distances(sequences)
+        for (const [s, { ids, places }] of sequences.entries()) {
+          const clean = bruteForward(config, weightsOf(own), [...ids], true).states
+          let expected = 0
+          for (const place of places) {
+            const block = Math.floor(place / size)
+            const seen = Array.from(ids, (id, i) =>
+              Math.floor(i / size) === block && places.includes(i) ? mask : id
+            ).slice(0, (block + 1) * size)
+            const { states } = bruteForward(student.config, weightsOf(own), seen, false)
+            for (const layer of [1, 2, 3]) {
+              const [a, b] = [states[layer]![place - 1]!, clean[layer]![place - 1]!]
+              const dot = a.reduce((sum, x, c) => sum + x * b[c]!, 0)
+              expected += (1 - dot / (Math.hypot(...a) * Math.hypot(...b))) / 3
+            }
+          }
+          expect(measured[s]!.sum).toBeCloseTo(expected, 4)
+        }
+        expect(measured[0]!.sum).toBeGreaterThan(0.01)
+      })
+    )
+  )
+
   it.live("of a model with an adapter is that from its own base, whose weights need not be loaded again", () =>
     Effect.scoped(
       Effect.gen(function* () {

@@ -98,14 +98,17 @@ export const samplingOf = (flags: DecodingFlags, mode: Mode): Effect.Effect<Samp
   })
 }
 
+/** `ofModel`: the blocks that a model decodes in where no others are asked for. */
 export const diffusionOf = (
   flags: DecodingFlags,
-  newTokens: number
+  newTokens: number,
+  ofModel?: number
 ): Effect.Effect<MaskDecoding & { readonly steps: number }, ConfigError> =>
   Effect.gen(function* () {
     const sampling = yield* samplingOf(flags, "diffusion")
     const steps = Option.getOrElse(flags.steps, () => newTokens)
-    const blocks = yield* blockSettingsOf(flags)
+    const given = yield* blockSettingsOf(flags)
+    const blocks = ofModel === undefined ? given : { blockLength: ofModel, ...given }
     const defaults = goesInBlocks(blocks)
       ? { ...defaultInBlocks, alg: algorithmFor(blocks) ?? defaultInBlocks.alg }
       : defaultDiffusion

@@ -8,9 +8,9 @@ import type { ModelConfig } from "../../../models/config.ts"
 import { forward, weightsOf } from "../../../models/decoder.ts"
 import type { BatchShape } from "../../../models/nextTokenLoss.ts"
 import { predictingPlace } from "../../../sessions/maskedLosses.ts"
-import { maskedForward, type MaskedReading, rowTensors } from "../../../sessions/query.ts"
+import { cleanTensor, maskedForward, type MaskedReading, rowTensors } from "../../../sessions/query.ts"
 import { inputsOf, makeSession } from "../../../sessions/session.ts"
-import { add, apart, cast, input, mul, reshape } from "../../../tensor/ops.ts"
+import { add, apart, cast, mul, reshape } from "../../../tensor/ops.ts"
 import type { Tensor } from "../../../tensor/Tensor.ts"
 import { cosineDistance, cosines } from "./distances.ts"
 
@@ -38,6 +38,7 @@ export const makeTeacherDistance = (
   teacher: OnEngine,
   {
     extension,
+    halves = false,
     mask,
     pad,
     tokenShift,
@@ -58,13 +59,18 @@ export const makeTeacherDistance = (
         }
     const parameter = inputsOf(buffers)
     const rows = rowTensors(shape)
-    const { passed } = maskedForward(student.config, parameter, rows, extension)
+    const unmasked = cleanTensor(shape)
+    const { passed } = maskedForward(student.config, parameter, rows, {
+      ...(extension === undefined ? {} : { extension }),
+      ...(tokenShift === undefined ? {} : { tokenShift }),
+      ...(halves ? { clean: unmasked } : {})
+    })
     // Where both read the same quantised weights: made dense once, those of all layers would live from one pass to the other.
-    const clean = apart(() =>
+    const taught = apart(() =>
       forward(
         teacher.config,
         weightsOf(teacher.config, name => parameter(shared ? name : prefix + name)),
-        input("clean", "i32", [shape.rows, shape.length]),
+        unmasked,
         { ...rows, causal: true }
       )
     )
@@ -72,7 +78,7 @@ export const makeTeacherDistance = (
       cast(reshape(x, [shape.rows * shape.length, student.config.hiddenSize]), "f32")
     const [first, ...others] = passed.hiddenStates
       .slice(1)
-      .map((layer, l) => cosineDistance(cosines(states(layer), states(clean.hiddenStates[l + 1]!))))
+      .map((layer, l) => cosineDistance(cosines(states(layer), states(taught.hiddenStates[l + 1]!))))
     const distance = mul(
       others.reduce((sum, each) => add(sum, each), first!),
       1 / (1 + others.length)
@@ -87,8 +93,8 @@ export const makeTeacherDistance = (
         )
         for (let start = 0; start < all.length; start += shape.rows) {
           const filled = all.slice(start, start + shape.rows)
-          const { asked, clean: unmasked, read } = maskedRows(sequences, filled, { ...shape, mask, pad })
-          const found = yield* run({ ...read, clean: unmasked.ids, ...extension?.data(read.ids, []) })
+          const { asked, clean, read } = maskedRows(sequences, filled, { ...shape, mask, pad })
+          const found = yield* run({ ...read, clean: clean.ids, ...extension?.data(read.ids, []) })
           let at = 0
           for (const sequence of filled.flat())
             for (const _ of sequences[sequence]!.places) {

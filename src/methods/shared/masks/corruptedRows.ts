@@ -1,7 +1,7 @@
 /** Packed rows of sequences, each masked on its own: the data of masked diffusion. */
 import type { Epochs } from "../../../tokens/epochs.ts"
 import { packedArrays, type Rows } from "../../../tokens/packing.ts"
-import { complemented, type Corruption, type Masking } from "./corruption.ts"
+import { complemented, type Corruption, type Masking, ratioAt } from "./corruption.ts"
 import { predictionCount, nextTokenLossData } from "../../../models/nextTokenLoss.ts"
 import type { Averaging } from "../../../training/objective.ts"
 
@@ -15,6 +15,8 @@ export interface DiffusionData {
   readonly mask: number
   readonly masking: Masking
   readonly averaging: Averaging
+  /** Whether each block of a sequence is read behind clean ones: the pass reads the rows with and without masks. Default false. */
+  readonly halves?: boolean
 }
 
 /** A sequence in its row. */
@@ -30,6 +32,8 @@ export interface Placed {
 export interface CorruptedRows {
   /** With masks among the ids. */
   readonly arrays: ReturnType<typeof nextTokenLossData>
+  /** The ids without masks. */
+  readonly clean: Int32Array<ArrayBuffer>
   /** f32 [columns]: t of the document where the token is masked and can be predicted, else 0. */
   readonly ratios: Float32Array<ArrayBuffer>
   /** [rows x length]: 1 where a mask stands. */
@@ -76,7 +80,7 @@ export const corruptRows = (
         ids[start + i] = mask
         replaced[start + i] = 1
         if (i === 0 || corruption.labelled[i] !== 1) continue
-        ratios[columnOf(start + i, length)] = corruption.ratio
+        ratios[columnOf(start + i, length)] = ratioAt(corruption, i)
         masked++
       }
       placed.push({ start, size, corruption, maskable })
@@ -84,7 +88,7 @@ export const corruptRows = (
     }
   }
   const maskable = placed.reduce((sum, { maskable: own }) => sum + own, 0)
-  return { arrays: { ...clean, ids }, ratios, replaced, placed, masked, maskable }
+  return { arrays: { ...clean, ids }, clean: clean.ids, ratios, replaced, placed, masked, maskable }
 }
 
 /** Tokens of the rows of a step that are to be predicted: `masked` of `corruptRows`, without laying anything out. `complementary`: those of the complements as well. */

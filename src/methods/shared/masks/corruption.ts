@@ -47,6 +47,8 @@ export interface Corruption {
   readonly ratio: number
   /** What a likelihood bound weighs the loss of a masked token with; 1 where the masks are not drawn for one. */
   readonly weight: number
+  /** There where parts of the sequence are masked each at a time of its own: t and the weight of each token, of which `ratio` is then the mean over what may be masked. */
+  readonly each?: { readonly ratios: ArrayLike<number>; readonly weights: ArrayLike<number> }
   /** 1 where the token may be masked and learnt. */
   readonly maskable: ArrayLike<number>
   /** 1 where the token is replaced by the mask. */
@@ -57,16 +59,38 @@ export interface Corruption {
   readonly fallback: boolean
 }
 
+/** t of a token. */
+export const ratioAt = ({ each, ratio }: Corruption, token: number): number => each?.ratios[token] ?? ratio
+/** What a likelihood bound weighs the loss of a token with. */
+export const weightAt = ({ each, weight }: Corruption, token: number): number => each?.weights[token] ?? weight
+
 /** Draws until something can be learnt; with t = 0.002 and one token, this takes 500 draws on average. */
 const mostDraws = 100_000
 
-/** Each maskable token with probability `ratio`, by the numbers of a key's stream from `start` on. */
-const bernoulli = (maskable: ArrayLike<number>, ratio: number, key: RandomKey, start: number) =>
+/** Each maskable token with its probability, by the numbers of a key's stream from `start` on. */
+export const bernoulli = (
+  maskable: ArrayLike<number>,
+  ratioOf: (token: number) => number,
+  key: RandomKey,
+  start: number
+) =>
   Uint8Array.from({ length: maskable.length }, (_, i) =>
-    maskable[i] === 1 && uniformAt(key, start + i) < ratio ? 1 : 0
+    maskable[i] === 1 && uniformAt(key, start + i) < ratioOf(i) ? 1 : 0
   )
 
-const independent = (
+/** Whether a token behind the first is marked: only those can be predicted. */
+export const hasPredictable = (marked: ArrayLike<number>): boolean => Array.from(marked).indexOf(1, 1) > 0
+
+/** Calls with the number of the draw, until a token is masked that can be predicted. `most`: the largest share of masks that is drawn, for the error. */
+export const untilLearnt = (most: number, draw: (draw: number) => Corruption): Corruption => {
+  for (let i = 0; i < mostDraws; i++) {
+    const drawn = draw(i)
+    if (hasPredictable(drawn.masked)) return drawn
+  }
+  throw new RangeError(`no token was masked in ${mostDraws} draws with a share of at most ${most}`)
+}
+
+export const independent = (
   maskable: ArrayLike<number>,
   masked: Uint8Array<ArrayBuffer>,
   ratio: number,
@@ -80,15 +104,16 @@ const independent = (
  */
 export const corrupt = (maskable: ArrayLike<number>, limits: RatioLimits, key: RandomKey): Corruption => {
   const n = maskable.length
-  const predictable = Array.from({ length: n }, (_, i) => i).some(i => i > 0 && maskable[i] === 1)
-  if (!predictable) return independent(maskable, new Uint8Array(n), limits.low)
-  for (let draw = 0; draw < mostDraws; draw++) {
+  if (!hasPredictable(maskable)) return independent(maskable, new Uint8Array(n), limits.low)
+  return untilLearnt(limits.high, draw => {
     const start = draw * (n + 1)
     const ratio = Math.min(limits.high, Math.max(limits.low, uniformAt(key, start)))
-    const masked = bernoulli(maskable, ratio, key, start + 1)
-    if (masked.some((bit, i) => i > 0 && bit === 1)) return independent(maskable, masked, ratio)
-  }
-  throw new RangeError(`no token was masked in ${mostDraws} draws with a share of at most ${limits.high}`)
+    return independent(
+      maskable,
+      bernoulli(maskable, () => ratio, key, start + 1),
+      ratio
+    )
+  })
 }
 
 /** Smallest time of a likelihood bound, and what keeps its weight finite (Nie et al. 2025, LLaDA). */
@@ -113,7 +138,12 @@ export const corruptForBound = (
   key: RandomKey
 ): Corruption => {
   const { ratio, weight } = maskSchedule(scheduler, leastTime + (1 - leastTime) * uniformAt(key, 0))
-  return independent(maskable, bernoulli(maskable, ratio, key, 1), ratio, weight)
+  return independent(
+    maskable,
+    bernoulli(maskable, () => ratio, key, 1),
+    ratio,
+    weight
+  )
 }
 
 /** The same with the other maskable tokens masked: what was masked and is not maskable stays so. */

@@ -4,7 +4,7 @@
  */
 import { Effect, Schema } from "effect"
 import { NonNegative, setting } from "../../../config/setting.ts"
-import { CorruptionSettings } from "./corruption.ts"
+import { CorruptionSettings, weightAt } from "./corruption.ts"
 import type { ModelConfig } from "../../../models/config.ts"
 import { work } from "../../../models/flops.ts"
 import type { OfLogits } from "../../../models/decoder.ts"
@@ -37,6 +37,12 @@ export const DiffusionSettings = Schema.Struct({
 })
 export type DiffusionSettings = typeof DiffusionSettings.Type
 
+/** Of these, what the loss reads: how masks were drawn is said by their weights. */
+export type LossSettings = Omit<
+  DiffusionSettings,
+  "alphaScheduler" | "mdmCurriculumSteps" | "mdmMaxMaskRatio" | "mdmMinMaskRatio"
+>
+
 /** Smallest mean t that min-SNR divides by. */
 const leastRatio = 1e-3
 
@@ -51,14 +57,15 @@ interface Part {
 /** Loss of masked diffusion of packed rows. Throws RangeError for layers to align that the model does not have. */
 export const diffusionObjective = (
   config: ModelConfig,
-  settings: DiffusionSettings,
+  settings: LossSettings,
   data: DiffusionData,
   /** Left out: the student is on its own. */
   teacher?: Teacher,
   /** Given where masks follow trajectories. */
   trajectories?: TrajectorySettings
 ): Objective<never> => {
-  const { epochs, length, microBatchRows } = data
+  const { epochs, halves = false, length, microBatchRows } = data
+  const pass = { causal: false, halves } as const
   const shape = { rows: microBatchRows, length }
   const columns = predictionCount(shape)
   const aligned = teacher === undefined || !isAligned(teacher.settings) ? undefined : aligning(config, teacher, data)
@@ -92,6 +99,8 @@ export const diffusionObjective = (
     ...(aligned === undefined ? {} : { constants: aligned.constants }),
     inputs: {
       ...nextTokenLossInputs(shape),
+      /** The rows without masks, where each block is read behind clean ones. */
+      ...(halves ? { clean: { dtype: "i32", shape: [microBatchRows, length] } } : {}),
       /** Share of each cross-entropy in the loss, and in the path loss; 0 for what is not masked. */
       weights: { dtype: "f32", shape: [columns] },
       pathWeights: { dtype: "f32", shape: [columns] },
@@ -105,10 +114,11 @@ export const diffusionObjective = (
       ...(balances ? { routerShare: { dtype: "f32", shape: [] } } : {}),
       ...aligned?.inputs
     },
-    losses: (parameter, input, pass) => {
+    losses: (parameter, input, options) => {
       const { further, hiddenStates, losses, routerLoss } = nextTokenLosses(config, parameter, input, {
         causal: false,
-        ...pass,
+        ...options,
+        clean: halves ? input("clean") : undefined,
         further: { of: ofLogits, ahead: separates ? 1 : 0 }
       })
       const mdm = sum(mul(losses, input("weights")))
@@ -144,8 +154,12 @@ export const diffusionObjective = (
         const routerShares = balances ? tokenShares(parts, data) : undefined
         const pairs = separates ? pairWeights(data, parts) : undefined
         const alignment = aligned?.data(parts, step)
-        const arraysOf = ({ arrays, ratios }: CorruptedRows, shares: { readonly [name: string]: Float32Array }) => ({
+        const arraysOf = (
+          { arrays, clean, ratios }: CorruptedRows,
+          shares: { readonly [name: string]: Float32Array }
+        ) => ({
           ...arrays,
+          ...(halves ? { clean } : {}),
           ...shares,
           ...(sharpens ? { supervised: ratios.map(ratio => (ratio > 0 ? 1 : 0)) } : {})
         })
@@ -157,7 +171,7 @@ export const diffusionObjective = (
             ...(routerShares === undefined ? {} : { routerShare: Float32Array.of(routerShares[m]!) }),
             ...alignment?.own[m]
           },
-          ...work(config, corrupted.arrays.segmentIds, length, { causal: false }),
+          ...work(config, corrupted.arrays.segmentIds, length, pass),
           labelled: corrupted.masked,
           noted: notes(corrupted)
         }))
@@ -171,7 +185,7 @@ export const diffusionObjective = (
             ...(balances ? { routerShare: new Float32Array(1) } : {}),
             ...inputs
           },
-          ...work(config, corrupted.arrays.segmentIds, length, { causal: false }),
+          ...work(config, corrupted.arrays.segmentIds, length, pass),
           tokens: 0,
           labelled: 0,
           sequences: 0,
@@ -229,7 +243,7 @@ const tokenShares = (parts: ReadonlyArray<Part>, data: DiffusionData): ReadonlyA
   )
 
 /** Weights of the columns of each micro-batch: [columns] each. */
-const lossWeights = (settings: DiffusionSettings, { averaging, length }: DiffusionData, parts: ReadonlyArray<Part>) => {
+const lossWeights = (settings: LossSettings, { averaging, length }: DiffusionData, parts: ReadonlyArray<Part>) => {
   const elbo = settings.mdmLoss === "elbo"
   const scales = normalisers(
     parts.map(({ corrupted: { maskable, masked, placed } }) =>
@@ -245,13 +259,14 @@ const lossWeights = (settings: DiffusionSettings, { averaging, length }: Diffusi
   return parts.map(({ corrupted: { placed, ratios }, factor }, m) => {
     const weights = new Float32Array(ratios.length)
     for (const { corruption, maskable, size, start } of placed) {
-      const own = elbo
-        ? (settings.lossWeightType === "scheduler" ? corruption.weight : 1) /
-          (settings.lossNormType === "sequence" ? maskable : 1)
-        : 1
+      const own = (token: number): number =>
+        elbo
+          ? (settings.lossWeightType === "scheduler" ? weightAt(corruption, token) : 1) /
+            (settings.lossNormType === "sequence" ? maskable : 1)
+          : 1
       for (let i = 1; i < size; i++) {
         const column = columnOf(start + i, length)
-        if (ratios[column]! > 0) weights[column] = scales[m]! * factor * own
+        if (ratios[column]! > 0) weights[column] = scales[m]! * factor * own(i)
       }
     }
     const pathWeights = ratios.map(ratio =>
@@ -279,5 +294,5 @@ const pairWeights = ({ averaging, length }: DiffusionData, parts: ReadonlyArray<
 }
 
 /** Weight of a micro-batch by its mean t. */
-const minSnr = ({ minSnrGamma }: DiffusionSettings, corrupted: CorruptedRows): number =>
+const minSnr = ({ minSnrGamma }: LossSettings, corrupted: CorruptedRows): number =>
   minSnrGamma === undefined ? 1 : Math.min(1 / Math.max(meanRatio(corrupted), leastRatio), minSnrGamma)
