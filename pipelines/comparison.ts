@@ -207,22 +207,28 @@ export const compared =
 
     const made = teaching.made()
     const { teacher: examined } = profile
-    const answered = (examined === undefined ? [] : asked).flatMap(({ dataset, name: task }) =>
-      isExamined(task)
-        ? [
-            [
+    const answered = (examined === undefined ? [] : asked).flatMap(({ dataset, name: task }) => {
+      if (!isExamined(task)) return []
+      // The problems that the rows are asked.
+      const problems = given({ problems: profile.evaluate?.tasks?.[task]?.["problems"] })
+      const asking = (settings: Settings, name: string, drafter?: typeof teacher) =>
+        [
+          name,
+          examine(
+            Origin.overlay(Origin.overlay(problems, settings), {
+              name: `teacher-${name}`,
               task,
-              examine(
-                Origin.overlay(
-                  // The problems that the rows are asked.
-                  Origin.overlay(given({ problems: profile.evaluate?.tasks?.[task]?.["problems"] }), examined!),
-                  { name: `teacher-${task}`, task, model: teacher, dataset }
-                )
-              )
-            ] as const
-          ]
-        : []
-    )
+              model: teacher,
+              dataset,
+              ...given({ drafter })
+            })
+          )
+        ] as const
+      return [
+        asking(Origin.without(examined!, ["draftTokens"]), task),
+        ...("draftTokens" in examined! ? [asking(examined, `${task}-drafted`, trained[0].runs[0].student)] : [])
+      ]
+    })
     const named = <T>(of: (run: (typeof all)[number]) => T) => Object.fromEntries(all.map(run => [run.name, of(run)]))
     return {
       ...named(({ adapter, log, student }) => ({ model: student, log, ...given({ adapter }) })),

@@ -11,6 +11,7 @@ import { exactMatch } from "../src/evaluation/tasks/exactMatch.ts"
 import { promptedTasks } from "../src/evaluation/tasks/tasks.ts"
 import { decodeBy } from "../src/formats/records.ts"
 import { filesOf, loadModel } from "../src/models/artifact.ts"
+import * as Artifact from "../src/pipeline/Artifact.ts"
 import * as Stage from "../src/pipeline/Stage.ts"
 import { asStageError, permanent } from "../src/pipeline/StageError.ts"
 import { causalGenerator } from "../src/sessions/autoregressive.ts"
@@ -23,13 +24,20 @@ export const isExamined = (task: string): task is keyof typeof promptedTasks => 
 const TaskName = Schema.Literals(Object.keys(promptedTasks) as ReadonlyArray<keyof typeof promptedTasks>)
 
 export const examine = Stage.make("examine", {
-  inputs: { model: ModelFiles, dataset: Documents },
+  inputs: {
+    model: ModelFiles,
+    dataset: Documents,
+    /** A diffusion model that drafts; left out where `draftTokens` is given, the model itself does. */
+    drafter: Artifact.optional(ModelFiles)
+  },
   parameters: Schema.Struct({
     task: TaskName,
     /** Problems that are asked, at even distances */
     problems: setting(HowMany, "all"),
     /** Tokens of an answer; by default those of the task */
     answerTokens: Schema.optionalKey(PositiveInt),
+    /** Tokens that are drafted at once by diffusion and verified: the answers are the same, in fewer passes. By default none */
+    draftTokens: Schema.optionalKey(PositiveInt),
     /** Of drawn tokens */
     seed: setting(Schema.Int, 0)
   }),
@@ -48,9 +56,25 @@ export const examine = Stage.make("examine", {
         return yield* permanent(`there are no problems of the task ${task.name}`)
       const { seed } = parameters
       const asked = { task, problems, tokenizer: model.tokenizer, points: [{ steps: newTokens }] as const, seed }
+      const { draftTokens } = parameters
+      const { drafter } = inputs
+      if (drafter !== undefined && draftTokens === undefined)
+        return yield* permanent("there is a drafter, but nothing says how much it drafts", "set draftTokens")
+      const speculation =
+        draftTokens === undefined
+          ? undefined
+          : {
+              drafter: drafter === undefined ? model : yield* loadModel(engine, yield* filesOf(drafter)),
+              draftTokens: Math.min(draftTokens, newTokens)
+            }
       const result: TaskResult = {
         weights: inputs.model.digest,
-        ...(yield* exactMatch(asked, shape => causalGenerator(engine, model, { ...shape, newTokens }, greedy)))
+        ...(yield* exactMatch(asked, shape =>
+          causalGenerator(engine, model, { ...shape, newTokens }, greedy, speculation)
+        )),
+        ...(speculation === undefined
+          ? {}
+          : { drafts: { tokens: speculation.draftTokens, weights: (drafter ?? inputs.model).digest } })
       }
       yield* writeScore(outputs.score, result, metric)
     },

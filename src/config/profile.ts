@@ -35,7 +35,7 @@ const stages = {
       tasks: Schema.optionalKey(Schema.Record(Schema.String, Parameters))
     })
   ),
-  /** Of `examine`: asks the teacher the same tasks, token by token. */
+  /** Of `examine`: asks the teacher the same tasks, token by token; with `draftTokens` once more, with drafts of the first row's model. */
   teacher: Schema.optionalKey(Parameters),
   benchmark: Schema.optionalKey(Parameters)
 } as const

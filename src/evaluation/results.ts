@@ -160,7 +160,9 @@ export const TaskResult = Schema.Struct({
   problems: Count,
   /** Tokens that an answer had room for. */
   answerTokens: Count,
-  answers: Schema.NonEmptyArray(Answers)
+  answers: Schema.NonEmptyArray(Answers),
+  /** Of answers that a model verified: so many tokens were drafted at once, by the model of these weights. */
+  drafts: Schema.optionalKey(Schema.Struct({ tokens: Count, weights }))
 })
 export type TaskResult = typeof TaskResult.Type
 

@@ -15,8 +15,7 @@ export interface Table {
   readonly lines: ReadonlyArray<ReadonlyArray<string>>
 }
 
-export const teacherLabel = "the teacher, token by token"
-const labelOf = ({ row }: RowFigures): string => row?.label ?? teacherLabel
+const labelOf = ({ label }: RowFigures): string => label
 
 const withInterval = (format: (value: number) => string, found: Measured | undefined): string =>
   found === undefined ? "n/a" : `${format(found.value)} ${interval(format, found.low, found.high)}`

@@ -4,7 +4,7 @@ import { textQuality } from "../evaluation/textQuality.ts"
 import { lineChart, type Series } from "./charts.ts"
 import { spent } from "./budgets.ts"
 import { linesOf, thinned } from "./lines.ts"
-import type { Parallelism } from "./parallelism.ts"
+import { type Parallelism, teacherAlone } from "./parallelism.ts"
 import { everyNumber, type GridRow, type Run } from "./rows.ts"
 import { greatest, least } from "../pipeline/lists.ts"
 
@@ -146,10 +146,14 @@ export const answersFigures = ({ rows, tasks }: Parallelism): ReadonlyArray<Char
     })
     if (series.flatMap(({ points }) => points).length <= new Set(series.map(({ row }) => row)).size) return []
     const xs = [1, ...series.flatMap(({ points }) => points.map(([x]) => x))]
-    const level = rows.flatMap(({ row, tasks: own }): ReadonlyArray<Series> => {
+    const level = rows.flatMap(({ label, row, tasks: own }): ReadonlyArray<Series> => {
       const [answered] = own[t]?.points ?? []
       if (row !== undefined || answered === undefined) return []
-      return [{ row: "reference", points: [1, greatest(xs)].map(x => [x, 100 * answered.share.value] as const) }]
+      const share = 100 * answered.share.value
+      // With drafts the same answers take fewer passes: a mark on the line.
+      return label === teacherAlone
+        ? [{ row: "reference", points: [1, greatest(xs)].map(x => [x, share] as const) }]
+        : [{ row: "reference", points: [[answered.rate.value, share]], marks: true }]
     })
     const drawn = { x: { label: "tokens per forward pass", doublings: true }, series: [...level, ...series] }
     return [chart(`answers-${t}`, `${task}: right answers, per cent`, drawn)]

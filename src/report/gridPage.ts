@@ -1,7 +1,8 @@
 /** The report on a grid as a self-contained page. */
 import { short } from "../pipeline/Digest.ts"
 import { bytes, count } from "../pipeline/units.ts"
-import { answersTable, aupDifferencesTable, aupTable, sharesTable, type Table, teacherLabel } from "./answers.ts"
+import { answersTable, aupDifferencesTable, aupTable, sharesTable, type Table } from "./answers.ts"
+import { teacherAlone } from "./parallelism.ts"
 import { intervalChart, rowColour, rowMark } from "./charts.ts"
 import type { Group } from "./column.ts"
 import { answersFigures, budgetFigures, type Chart, speedFigures, textFigures, trainingFigures } from "./figures.ts"
@@ -120,7 +121,7 @@ const equal = (report: GridReport): string =>
 const answers = ({ parallelism, rows, teacher }: GridReport): string => {
   if (parallelism === undefined) return ""
   const key = [
-    ...(teacher.length === 0 ? [] : [`┄ ${teacherLabel}`]),
+    ...(teacher.length === 0 ? [] : [`┄ ${teacherAlone}`]),
     "─ in numbers of steps",
     ...(parallelism.shares.some(({ of }) => "threshold" in of) ? ["┈ by thresholds"] : [])
   ]

@@ -257,8 +257,8 @@ const parallelismJson = ({ differences, rows, shares, tasks }: Parallelism) => {
   const byTask = <A>(all: ReadonlyArray<A | undefined>) => Object.fromEntries(tasks.map((task, t) => [task, all[t]]))
   return {
     shares: shares.map(({ of, points }) => ({ ...of, points: Object.fromEntries(points) })),
-    rows: rows.map(({ row, tasks: own, ...figures }) => ({
-      row: row === undefined ? "the teacher" : row.name,
+    rows: rows.map(({ label, row, tasks: own, ...figures }) => ({
+      row: row?.name ?? label,
       ...figures,
       tasks: byTask(own)
     })),

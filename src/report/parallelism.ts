@@ -6,6 +6,7 @@ import type { OperatingPoint } from "../evaluation/results.ts"
 import { type Share, shareOf, sharesOf } from "./operatingPoints.ts"
 import { type AnsweredPoint, type Drawn, onTask } from "./resampledAnswers.ts"
 import { answersOf, type GridRow, type Run, taskNames, type TeacherScores } from "./rows.ts"
+import { short } from "../pipeline/Digest.ts"
 import { type Estimate, estimate, holm, type Interval, type Resampler, wilson } from "./statistics.ts"
 
 /** A number with its interval. */
@@ -29,6 +30,7 @@ export interface TaskFigures {
 
 /** A row, or the teacher. What some answers are missing for is undefined. */
 export interface RowFigures {
+  readonly label: string
   /** Left out of the teacher's. */
   readonly row?: GridRow
   /** In the order of the tasks. */
@@ -56,9 +58,29 @@ export interface AupDifference {
 export interface Parallelism {
   readonly tasks: ReadonlyArray<string>
   readonly shares: ReadonlyArray<Share>
-  /** Rows in their order, and the teacher last, if it was asked. */
+  /** Rows in their order, and the teacher last, if it was asked, token by token and with drafts. */
   readonly rows: ReadonlyArray<RowFigures>
   readonly differences: ReadonlyArray<AupDifference>
+}
+
+/** Who answers. */
+interface Answering {
+  readonly label: string
+  readonly row?: GridRow
+  readonly runs: ReadonlyArray<Pick<Run, "tasks">>
+}
+
+export const teacherAlone = "the teacher, token by token"
+
+/** What a teacher's score is called. */
+const teacherLabel = (
+  { content: { drafts, weights } }: TeacherScores[number],
+  rows: ReadonlyArray<GridRow>
+): string => {
+  if (drafts === undefined) return teacherAlone
+  const row = rows.find(({ runs }) => runs.some(({ model }) => model?.digest === drafts.weights))
+  const drafter = drafts.weights === weights ? "itself" : (row?.label ?? `the model ${short(drafts.weights)}`)
+  return `the teacher, ${drafts.tokens} tokens at a time drafted by ${drafter}`
 }
 
 /** `besideOf`: the row that a row is compared with; undefined for the baseline. */
@@ -68,9 +90,12 @@ export const parallelismOf = (
   besideOf: (row: GridRow) => GridRow | undefined,
   resampler: Resampler
 ): Parallelism => {
-  const all: ReadonlyArray<{ readonly row?: GridRow; readonly runs: ReadonlyArray<Pick<Run, "tasks">> }> = [
-    ...rows.map(row => ({ row, runs: row.runs })),
-    ...(teacher.length === 0 ? [] : [{ runs: [{ tasks: teacher }] }])
+  const all: ReadonlyArray<Answering> = [
+    ...rows.map(row => ({ row, label: row.label, runs: row.runs })),
+    ...[...Map.groupBy(teacher, score => teacherLabel(score, rows))].map(([label, tasks]) => ({
+      label,
+      runs: [{ tasks }]
+    }))
   ]
   const tasks = taskNames(rows)
   const shares = sharesOf(rows)
@@ -93,7 +118,8 @@ export const parallelismOf = (
   return {
     tasks,
     shares,
-    rows: all.map(({ row }, i) => ({
+    rows: all.map(({ label, row }, i) => ({
+      label,
       ...(row === undefined ? {} : { row }),
       tasks: found.map(task => {
         const own = task[i]

@@ -214,8 +214,13 @@ describe("the code of a measurement", () => {
     const beside = {
       "evaluate-references": /\/(bytes|ngram)\.ts$/,
       "reference-texts": /\/(ngram|diversity)\.ts$/,
-      // One stage asks the teacher all tasks.
-      ...Object.fromEntries(tasks.map(stage => [stage.replace("evaluate-", "examine/teacher-"), /\/tasks\//]))
+      // One stage asks the teacher all tasks, token by token and with drafts.
+      ...Object.fromEntries(
+        tasks.flatMap(stage => {
+          const name = stage.replace("evaluate-", "examine/teacher-")
+          return [name, `${name}-drafted`].map(each => [each, /\/tasks\//] as const)
+        })
+      )
     }
     const shared = Object.entries(beside).flatMap(([label, measures]) => {
       const own = files.filter(file => measures.test(file))

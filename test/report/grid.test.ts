@@ -268,6 +268,29 @@ describe("answers", () => {
     ])
   })
 
+  it("have a line for what the teacher answers with the drafts of a row", () => {
+    const drafted = {
+      ...teacher[0]!,
+      content: {
+        ...taskResult("t"),
+        answers: [answersWith(5, 41)] as const,
+        drafts: { tokens: 4, weights: rows[1]!.runs[0]!.model!.digest }
+      }
+    }
+    const { parallelism: found } = makeGridReport(rows, rows[0]!, [], settings, { teacher: [...teacher, drafted] })
+    const lines = values(aupTable(found!))
+    assert.deepStrictEqual(lines.slice(2), [
+      ["the teacher, token by token", "82.0"],
+      ["the teacher, 4 tokens at a time drafted by row b", "164.0"]
+    ])
+    const alone = {
+      ...drafted,
+      content: { ...drafted.content, drafts: { tokens: 4, weights: drafted.content.weights } }
+    }
+    const { rows: itself } = makeGridReport(rows, rows[0]!, [], settings, { teacher: [alone] }).parallelism!
+    assert.strictEqual(itself.at(-1)!.label, "the teacher, 4 tokens at a time drafted by itself")
+  })
+
   it("are told for each task and operating point, with tokens per forward pass, and drawn by these", () => {
     const { columns, lines } = answersTable(parallelism)
     assert.deepStrictEqual(columns, ["task", "operating point", "row a", "row b", "the teacher, token by token"])

@@ -10,6 +10,7 @@ import { evaluateCausal } from "../../stages/evaluate-causal.ts"
 import { examine } from "../../stages/examine.ts"
 import { makeProblemSet } from "../../stages/make-problems.ts"
 import { reportTeacher } from "../../stages/report-teacher.ts"
+import type { TaskResult } from "../../src/evaluation/results.ts"
 import { pretrain } from "../../stages/pretrain.ts"
 import { tokenize } from "../../stages/tokenize.ts"
 import { runPipeline, temporaryDirectory } from "../support/inProcess.ts"
@@ -170,7 +171,8 @@ describe("the stage pretrain", () => {
             train: { num_train_epochs: epochs, global_batch_size: 1, lr: 0.02, eval_every: 1000 }
           })
           const others = downloadDocuments({ name: "sudoku", source: "embedded:sudoku", dataType: "fields" })
-          return reportTeacher({
+          const asked = { task: "sort", model: trained, dataset: only } as const
+          const report = reportTeacher({
             title: "A small teacher",
             evaluation: evaluateCausal({
               model: trained,
@@ -180,10 +182,11 @@ describe("the stage pretrain", () => {
               orders: [1]
             }),
             scores: {
-              sort: examine({ name: "sort", task: "sort", model: trained, dataset: only }),
+              sort: examine({ name: "sort", ...asked }),
               sudoku: examine({ name: "sudoku", task: "sudoku", model: trained, dataset: others, problems: 3 })
             }
           })
+          return { ...report, drafted: examine({ name: "drafted", ...asked, drafter: trained, draftTokens: 3 }) }
         }
       )
       const ran = await runPipeline(reported, {
@@ -216,6 +219,13 @@ describe("the stage pretrain", () => {
       assert.deepInclude(tasks[0], { task: "sort", problems: 1, exact: 1, share: 1 })
       assert.deepInclude(tasks[1], { task: "sudoku", problems: 3, exact: 0 })
       assert.strictEqual(ran.metric("examine/sort", "eval/exact_match"), 1)
+      // Drafts change no answer, only how many passes it takes.
+      const [alone, drafted] = ["examine/sort", "examine/drafted"].map(
+        action => JSON.parse(ran.text(action, "score.json")) as typeof TaskResult.Encoded
+      ) as [typeof TaskResult.Encoded, typeof TaskResult.Encoded]
+      assert.deepStrictEqual(drafted.answers[0].sample, alone.answers[0].sample)
+      assert.strictEqual(drafted.answers[0].responses[0].tokens, alone.answers[0].responses[0].tokens)
+      assert.deepStrictEqual(drafted.drafts, { tokens: 3, weights: alone.weights })
       const page = ran.text("report-teacher", "report.md")
       assert.match(page, /\| sort +\| +1 \| +100\.0 % \| +20\.7 % to 100\.0 % \| +Sort /)
       assert.include(page, "Perplexity by domain")
