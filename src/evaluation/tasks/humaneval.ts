@@ -1,6 +1,6 @@
 /** HumanEval (Chen et al. 2021, arXiv:2107.03374), and the same prompts with evalplus' tests (Liu et al. 2023, arXiv:2305.01210): the body of a function is written behind its head and description. */
 import { Schema } from "effect"
-import { checkProgram, cleanedProgram, identifier, withoutFence } from "./python.ts"
+import { checkProgram, cleanedProgram, Identifier, withoutFence } from "./python.ts"
 import { cutAtStops, type Protocol, type Suite } from "./Task.ts"
 
 export const HumanEvalRow = Schema.Struct({
@@ -8,7 +8,7 @@ export const HumanEvalRow = Schema.Struct({
   prompt: Schema.NonEmptyString,
   canonical_solution: Schema.String,
   test: Schema.NonEmptyString,
-  entry_point: Schema.String.check(Schema.isPattern(identifier))
+  entry_point: Identifier
 })
 export type HumanEvalRow = typeof HumanEvalRow.Type
 
@@ -55,7 +55,7 @@ export const protocols: { readonly [name: string]: Protocol<HumanEvalRow> } = {
         answer: row.canonical_solution,
         completion: response => cutAtStops(withoutFence(response), stops),
         judge: completion => ({
-          program: checkProgram(cleanedProgram(`${row.prompt}\n${completion}`, row.entry_point), row)
+          program: checkProgram(cleanedProgram(`${row.prompt}\n${completion}`, row.entry_point, row.test), row)
         })
       }))
   }

@@ -4,7 +4,7 @@
  */
 import { Schema } from "effect"
 import { HumanEvalRow } from "./humaneval.ts"
-import { checkProgram, identifier } from "./python.ts"
+import { checkProgram, Identifier } from "./python.ts"
 import type { Item, Protocol, ProtocolSettings, Suite } from "./Task.ts"
 
 export const InfillRow = Schema.Struct({
@@ -14,7 +14,7 @@ export const InfillRow = Schema.Struct({
   suffix: Schema.String,
   canonical_solution: Schema.String,
   test: Schema.NonEmptyString,
-  entry_point: Schema.String.check(Schema.isPattern(identifier))
+  entry_point: Identifier
 })
 export type InfillRow = typeof InfillRow.Type
 

@@ -1,4 +1,5 @@
 /** What tasks that ask for Python share: code fences, programs that test a completion, and the clean-up of what a model wrote. */
+import { Schema } from "effect"
 
 /** What stands in the first code fence, until its end or the text's; the text where there is none. */
 export const withoutFence = (text: string): string => {
@@ -21,18 +22,20 @@ export const checkProgram = (
   { entry_point, test }: { readonly entry_point: string; readonly test: string }
 ): string => `${code}\n${test}\ncheck(${entry_point})`
 
-/** A name as Python takes it. */
-export const identifier = /^[A-Za-z_][A-Za-z0-9_]*$/
+/** A name as Python takes it, and nothing that could be more. */
+export const Identifier = Schema.String.check(
+  Schema.isPattern(/^[A-Za-z_][A-Za-z0-9_]*$/, { message: "must be a name of Python's: letters, digits and _" })
+)
 
 /** Lines that are looked at, by which the clean-up takes no longer than a blink. */
 const mostLines = 100
 
 /**
- * A program that runs what is left of a text: of the longest run of lines that is Python, the imports, and the definitions that the entry point reaches; of functions those that return
- * something (evalplus' clean-up of responses, which Open-dLLM scores by). It needs Python to read Python, and so it is done where the program runs.
+ * A program that runs what is left of a text: of the longest run of lines that is Python, the imports, and the definitions that the entry point or the tests reach; of functions those that return
+ * something (evalplus' clean-up of responses, which Open-dLLM scores by; without the tests, problems whose tests call a function of the prompt could not be solved). It needs Python to read Python, and so it is done where the program runs.
  */
-export const cleanedProgram = (text: string, entryPoint: string): string => `
-def _cleaned(text, entry):
+export const cleanedProgram = (text: string, entryPoint: string, test: string): string => `
+def _cleaned(text, entry, test):
     import ast
 
     lines = text.replace("\\t", "    ").splitlines()[:${mostLines}]
@@ -64,7 +67,7 @@ def _cleaned(text, entry):
                 for name in ast.walk(target):
                     if isinstance(name, ast.Name):
                         definitions[name.id] = node
-    reached, waiting = set(), [entry]
+    reached, waiting = set(), [entry] + [node.id for node in ast.walk(ast.parse(test)) if isinstance(node, ast.Name)]
     while waiting:
         name = waiting.pop()
         if name in reached or name not in definitions:
@@ -76,7 +79,7 @@ def _cleaned(text, entry):
     return ast.unparse(ast.Module(body=body, type_ignores=[]))
 
 
-exec(_cleaned(${pythonString(text)}, ${pythonString(entryPoint)}))
+exec(_cleaned(${pythonString(text)}, ${pythonString(entryPoint)}, ${pythonString(test)}))
 `
 
 /** A text as a literal of Python: JSON's escapes are Python's, but a pair of surrogates stands for itself. */
