@@ -4,6 +4,7 @@ import * as fc from "fast-check"
 import { mkdtemp, rm, writeFile } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
+import { gzipSync } from "node:zlib"
 import { describe, expect, it } from "vitest"
 import {
   DocumentsError,
@@ -283,23 +284,42 @@ describe("readRecords", () => {
     )
   )
 
+  effectIt.effect("reads compressed lines as they are without compression, and says where they are broken", () =>
+    inDirectory(directory =>
+      Effect.gen(function* () {
+        const path = join(directory, "x")
+        const lines = Array.from({ length: 3000 }, (_, i) =>
+          JSON.stringify({ text: `text ${i} ${"x".repeat(i % 50)}` })
+        )
+        const compressed = gzipSync(`${lines.join("\n")}\n{"text":1}`)
+        const read = (bytes: Uint8Array) =>
+          Effect.andThen(
+            Effect.promise(() => writeFile(path, bytes)),
+            Effect.flip(Stream.runDrain(readRecords(path, decodeRecord(plaintext), "x.jsonl.gz")))
+          )
+        expect((yield* read(compressed)).message).toBe("x.jsonl.gz:3001:9: text must be a string, got number 1")
+        const first = yield* Stream.runCollect(
+          Stream.take(readRecords(path, decodeRecord(plaintext), "x.jsonl.gz"), 3000)
+        )
+        expect(first.map(record => JSON.stringify({ text: (record as { readonly text: string }).text }))).toEqual(lines)
+        expect((yield* read(compressed.subarray(0, 200))).message).toMatch(/^x\.jsonl\.gz: could not be read: /)
+        expect((yield* read(Buffer.from("no gzip"))).message).toMatch(/^x\.jsonl\.gz: could not be read: /)
+      })
+    )
+  )
+
   effectIt.effect("a missing file and an unknown extension are errors", () =>
     Effect.gen(function* () {
       const missing = yield* Effect.flip(Stream.runDrain(readRecords("/does/not/exist.jsonl", decodeRecord(plaintext))))
       expect(missing.message).toMatch(/^\/does\/not\/exist\.jsonl: could not be read: ENOENT/)
       const unknown = yield* Effect.flip(Stream.runDrain(readRecords("a.txt", decodeRecord(plaintext))))
-      expect(unknown.message).toBe("a.txt: the file must end in .jsonl, .ndjson or .json")
+      expect(unknown.message).toBe("a.txt: the file must end in .jsonl, .ndjson, .jsonl.gz or .json")
     })
   )
 
   it("formats are told by extensions", () => {
-    expect(["a.jsonl", "a.NDJSON", "a.json", "a.b/c.parquet", "a.csv", "json"].map(formatOf)).toEqual([
-      "jsonl",
-      "jsonl",
-      "json",
-      "parquet",
-      undefined,
-      undefined
-    ])
+    expect(
+      ["a.jsonl", "a.NDJSON", "a.json", "a.b/c.parquet", "a.csv", "json", "a.jsonl.gz", "a.json.gz"].map(formatOf)
+    ).toEqual(["jsonl", "jsonl", "json", "parquet", undefined, undefined, "jsonl", undefined])
   })
 })
