@@ -4,7 +4,8 @@ import { pathToFileURL } from "node:url"
 import { Schema } from "effect"
 import type { ModelFiles, Questions, Samples } from "../src/artifacts/kinds.ts"
 import { decodeAssembled } from "../src/config/configFile.ts"
-import { suiteNames } from "../src/evaluation/tasks/suites.ts"
+import { type ChoiceTaskName, choiceTaskNames } from "../src/evaluation/tasks/choices.ts"
+import { type SuiteName, suiteNames } from "../src/evaluation/tasks/suites.ts"
 import type { ProtocolSettings } from "../src/evaluation/tasks/Task.ts"
 import { decodes, type MethodName } from "../src/methods/Method.ts"
 import type { Ref } from "../src/pipeline/Artifact.ts"
@@ -12,6 +13,7 @@ import { ConfigError } from "../src/pipeline/ConfigError.ts"
 import * as Origin from "../src/pipeline/Origin.ts"
 import * as Pipeline from "../src/pipeline/Pipeline.ts"
 import { downloadDocuments, downloadModel } from "../stages/download.ts"
+import { evaluateChoices } from "../stages/evaluate-choices.ts"
 import { judge } from "../stages/judge.ts"
 import { questions } from "../stages/questions.ts"
 import { runPrograms } from "../stages/run-programs.ts"
@@ -27,10 +29,12 @@ const Source = { source: Schema.String, sha256: Schema.optionalKey(Schema.String
 /** Parameters of a stage, which decodes them itself. */
 const Parameters = Schema.optionalKey(Schema.Record(Schema.String, Schema.Unknown))
 
+const taskNames = [...suiteNames, ...choiceTaskNames]
+
 /** A benchmark, and how it is asked. */
 const Asked = Schema.Struct({
   /** Which one, where the name of the entry is another. */
-  task: Schema.optionalKey(Schema.Literals(suiteNames)),
+  task: Schema.optionalKey(Schema.Literals(taskNames)),
   protocol: Schema.optionalKey(Schema.String),
   /** Where its problems are; left out where they ship with the program. */
   source: Schema.optionalKey(Schema.String),
@@ -41,7 +45,9 @@ const Asked = Schema.Struct({
   completions: Schema.optionalKey(Schema.Struct(Source)),
   sample: Parameters,
   "run-programs": Parameters,
-  score: Parameters
+  score: Parameters,
+  /** Of tasks with answers to choose from, in place of the others. */
+  "evaluate-choices": Parameters
 })
 type Asked = typeof Asked.Type
 
@@ -73,13 +79,15 @@ export default Pipeline.make(
     if (config !== undefined) {
       const url = pathToFileURL(resolve(config))
       const written = readRow(url)
-      const { model, tasks } = decodeAssembled(Evaluation, written, pathOf(url))
+      decodeAssembled(Evaluation, written, pathOf(url))
+      // As it is written: it knows of every field where it stands.
+      const { model, tasks } = written as typeof Evaluation.Type
       const names = Object.keys(tasks)
       if (names.length === 0)
         throw new ConfigError({
           at: `${config}: tasks`,
           message: "no task is named",
-          advice: `tasks: ${suiteNames.join(", ")}`
+          advice: `tasks: ${taskNames.join(", ")}`
         })
       const weights = model === undefined ? undefined : downloadModel(model)
       return Object.fromEntries(names.map(name => [name, asking(name, tasks[name]!, weights, { name })]))
@@ -90,21 +98,35 @@ export default Pipeline.make(
   }
 )
 
+interface Label {
+  readonly name?: string
+}
+
 /** The stages of a task. `label`: how they are named, where there are several tasks. */
-const asking = (
-  entry: string,
-  { completions, protocol: named, sha256, source, task: other, ...settings }: Asked,
-  model: Ref<typeof ModelFiles> | undefined,
-  label: { readonly name?: string }
+const asking = (entry: string, asked: Asked, model: Ref<typeof ModelFiles> | undefined, label: Label) => {
+  const task = taskNamed(asked.task ?? entry)
+  if (!isChoice(task)) return sampling({ ...asked, entry, task }, model, label)
+  if (model === undefined) throw nobodyAnswers(entry)
+  const dataset = dataOf(asked, { entry, task, label })
+  const said = { ...label, task, model, dataset, ...given({ problems: asked.problems }) }
+  return evaluateChoices(Origin.overlay(asked["evaluate-choices"] ?? {}, said) as Parameters<typeof evaluateChoices>[0])
+}
+
+const isChoice = (task: SuiteName | ChoiceTaskName): task is ChoiceTaskName =>
+  choiceTaskNames.some(name => name === task)
+
+const nobodyAnswers = (entry: string) =>
+  new ConfigError({
+    at: `tasks.${entry}`,
+    message: "there is neither a model that answers nor a file of completions",
+    advice: "name a model (model.source), or completions.source"
+  })
+
+/** The rows of a task. */
+const dataOf = (
+  { sha256, source }: Pick<Asked, "sha256" | "source">,
+  { entry, label, task }: { readonly entry: string; readonly task: string; readonly label: Label }
 ) => {
-  const first = {
-    ...label,
-    task: taskNamed(other ?? entry),
-    ...given({ protocol: named, problems: settings.problems })
-  }
-  const { protocol, task } = questions.settings(first)
-  const suite = suites[task]
-  const [name, chosen] = protocolOf(task, protocol)
   const from = source ?? downloadDocuments.written(label)["source"]
   if (from === undefined && !shipped.has(task))
     throw new ConfigError({
@@ -113,41 +135,48 @@ const asking = (
       advice:
         "name a file (file:PATH, .jsonl, .json, .parquet or .jsonl.gz), an https address, or hf://datasets/ORG/NAME@REVISION/PATH"
     })
-  const dataset = downloadDocuments({
+  const found = typeof from === "string" ? from : `embedded:${task}`
+  return downloadDocuments({ ...label, source: found, dataType: "fields", ...given({ sha256 }) })
+}
+
+type Sampled = Omit<Asked, "task"> & { readonly entry: string; readonly task: SuiteName }
+
+/** The stages of a task whose answers are written. */
+const sampling = (
+  { completions, entry, protocol: named, sha256, source, task: asked, ...settings }: Sampled,
+  model: Ref<typeof ModelFiles> | undefined,
+  label: Label
+) => {
+  const first = {
     ...label,
-    source: typeof from === "string" ? from : `embedded:${task}`,
-    dataType: "fields",
-    ...given({ sha256 })
-  })
+    task: asked,
+    ...given({ protocol: named, problems: settings.problems })
+  }
+  const { protocol, task } = questions.settings(first)
+  const suite = suites[task]
+  const [name, chosen] = protocolOf(task, protocol)
+  const dataset = dataOf(given({ sha256, source }), { entry, task, label })
   const checked = { ...label, task, protocol: name }
   const judgedBy = judge.settings(checked)
   follows("judge.task", judgedBy.task, task, "questions.task")
   follows("judge.protocol", judgedBy.protocol, name, "questions.protocol")
-  const scoredBy = {
-    ...label,
-    ...Origin.overlay({ ks: chosen.settings.ks }, settings.score ?? {})
+  const scoredBy = Origin.overlay(Origin.overlay({ ks: chosen.settings.ks }, settings.score ?? {}), label)
+  const ranBy = Origin.overlay(settings["run-programs"] ?? {}, label)
+  const scored = (attempts: ReturnType<typeof judge>, samples?: Ref<typeof Samples>) => {
+    const verdicts = suite.runs ? runPrograms(Origin.overlay(ranBy, { attempts })) : undefined
+    return score(Origin.overlay(scoredBy, { attempts, ...given({ samples, verdicts }) }) as Parameters<typeof score>[0])
   }
-  const scored = (attempts: ReturnType<typeof judge>, samples?: Ref<typeof Samples>) =>
-    score({
-      ...scoredBy,
-      attempts,
-      ...given({
-        samples,
-        verdicts: suite.runs ? runPrograms({ ...label, ...settings["run-programs"], attempts }) : undefined
-      })
-    } as Parameters<typeof score>[0])
   if (completions !== undefined) {
     const made = downloadDocuments({ name: `${entry}-completions`, ...completions, dataType: "fields" })
     return scored(judge({ ...checked, dataset, completions: made }))
   }
-  if (model === undefined)
-    throw new ConfigError({
-      at: `tasks.${entry}`,
-      message: "there is neither a model that answers nor a file of completions",
-      advice: "name a model (model.source), or completions.source"
-    })
-  const asked = questions({ ...first, dataset })
-  const samples = sampled(asked, chosen.settings, { ...settings.sample, ...label }, model)
+  if (model === undefined) throw nobodyAnswers(entry)
+  const samples = sampled(
+    questions({ ...first, dataset }),
+    chosen.settings,
+    Origin.overlay(settings.sample ?? {}, label),
+    model
+  )
   return scored(judge({ ...checked, dataset, samples }), samples)
 }
 
@@ -161,20 +190,17 @@ const sampled = (
   const { method = "masked" } = sample.written(over as { readonly name?: string })
   const { temperature, topK, topP } = decoding
   const drawn = decodes[method as MethodName] === "latents" ? { temperature, ...given({ topK, topP }) } : decoding
-  return sample({
-    ...Origin.overlay({ samples, newTokens, steps, decoding: drawn }, over),
-    model,
-    questions: asked
-  } as Parameters<typeof sample>[0])
+  const settings = Origin.overlay({ samples, newTokens, steps, decoding: drawn }, over)
+  return sample(Origin.overlay(settings, { model, questions: asked }) as Parameters<typeof sample>[0])
 }
 
 const taskNamed = (task: string) => {
-  const found = suiteNames.find(name => name === task)
+  const found = taskNames.find(name => name === task)
   if (found !== undefined) return found
   throw new ConfigError({
     at: `tasks.${task}`,
     message: "there is no such task",
-    advice: `the tasks: ${suiteNames.join(", ")}`
+    advice: `the tasks: ${taskNames.join(", ")}`
   })
 }
 

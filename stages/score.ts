@@ -9,7 +9,7 @@ import { sha256 } from "../src/pipeline/Digest.ts"
 import * as Stage from "../src/pipeline/Stage.ts"
 import type { ChunkReader } from "../src/pipeline/StageContext.ts"
 import { asStageError, permanent } from "../src/pipeline/StageError.ts"
-import { bootstrap, drawResamples, saysOfOthers } from "../src/report/statistics.ts"
+import { meanOver } from "./evaluate/meanOver.ts"
 import { readLines, writeLines } from "./evaluate/suiteRows.ts"
 import { writeResult } from "./evaluate/writeResult.ts"
 
@@ -60,7 +60,9 @@ export const score = Stage.make("score", {
       problems,
       ...(of === undefined ? {} : { of }),
       partial: of !== undefined && problems < of,
-      passAtK: parameters.ks.filter(k => k <= fewest).map(k => estimated(k, byProblem)),
+      passAtK: parameters.ks
+        .filter(k => k <= fewest)
+        .map(k => ({ k, ...meanOver(byProblem.map(({ right, samples }) => passAtK({ n: samples, c: right, k }))) })),
       ...(spent === undefined
         ? {}
         : { tokensPerForward: spent.tokens / spent.forwards, tokensPerSecond: (1000 * spent.tokens) / spent.ms }),
@@ -112,16 +114,6 @@ const costOf = (samples: ChunkReader<unknown>) =>
       ms: sum.ms + ms
     })
   )
-
-/** The mean of pass@k over problems, with the interval of what other problems of the kind might have shown. */
-const estimated = (k: number, byProblem: SuiteResult["byProblem"]): SuiteResult["passAtK"][number] => {
-  const parts = byProblem.map(({ right, samples }) => ({ sum: passAtK({ n: samples, c: right, k }), weight: 1 }))
-  const { high, low, value } = bootstrap(
-    [parts],
-    drawResamples({ documents: parts.length, runs: 1, of: "problems" }, 0)
-  )
-  return { k, value, ...(saysOfOthers(parts) ? { low, high } : {}) }
-}
 
 /** How often each result was found; of a failure the exception's name. */
 const counted = (judged: ReadonlyArray<Judged>): SuiteResult["results"] => {

@@ -168,6 +168,12 @@ export const Attempts = Artifact.kind("attempts", {
   })
 })
 
+/** One item for each question with answers to choose from: how likely a model finds each, as bounds in nats. */
+export const ChoiceBounds = Artifact.chunkSet("choice-bounds", {
+  summary: ["problems", "choices"],
+  metadata: Schema.Struct({ problems: Count, choices: Count })
+})
+
 /** One item for each program that was run, by its SHA-256: `passed`, `timed out`, or `failed: …`. */
 export const Verdicts = Artifact.chunkSet("verdicts", {
   summary: ["programs", "passed"],

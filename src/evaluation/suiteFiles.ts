@@ -40,6 +40,38 @@ export type Attempt = typeof Attempt.Type
 export const Judged = Schema.Struct({ ...Completion.fields, result: Schema.String, passed: Schema.Boolean })
 export type Judged = typeof Judged.Type
 
+const Share = Schema.Struct({
+  value: Schema.Finite,
+  /** 95 % interval over problems, by the bootstrap. One problem alone has none. */
+  low: Schema.optionalKey(Schema.Finite),
+  high: Schema.optionalKey(Schema.Finite)
+})
+export type Share = typeof Share.Type
+
+/** `score.json` of a task with answers to choose from. */
+export const ChoicesResult = Schema.Struct({
+  task: Schema.String,
+  about: Schema.String,
+  weights: Schema.String,
+  /** Draws of masks for each choice: the bounds are estimates. */
+  draws: Count,
+  problems: Count,
+  /** How often the right choice has the smallest bound, and the smallest for each byte of its text. */
+  accuracy: Share,
+  accuracyByLength: Share,
+  byProblem: Schema.Array(
+    Schema.Struct({
+      id: Schema.String,
+      answer: Count,
+      chosen: Count,
+      chosenByLength: Count,
+      /** Bounds of the choices' negative log-likelihood behind the prompt. */
+      nats: Schema.Array(Schema.Finite)
+    })
+  )
+})
+export type ChoicesResult = typeof ChoicesResult.Type
+
 export const SuiteResult = Schema.Struct({
   task: Schema.String,
   /** Which protocol was run, and what is known of it. */
@@ -54,15 +86,8 @@ export const SuiteResult = Schema.Struct({
   problems: Count,
   of: Schema.optionalKey(Count),
   partial: Schema.Boolean,
-  /** By k, mean over problems with its 95 % interval over them, by the bootstrap. One problem alone has no interval. */
-  passAtK: Schema.Array(
-    Schema.Struct({
-      k: Count,
-      value: Schema.Finite,
-      low: Schema.optionalKey(Schema.Finite),
-      high: Schema.optionalKey(Schema.Finite)
-    })
-  ),
+  /** By k, mean over problems. */
+  passAtK: Schema.Array(Schema.Struct({ k: Count, ...Share.fields })),
   /** Tokens of the samples for each forward pass that they took, and for each second. */
   tokensPerForward: Schema.optionalKey(Schema.Finite),
   tokensPerSecond: Schema.optionalKey(Schema.Finite),

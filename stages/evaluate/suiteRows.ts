@@ -17,7 +17,7 @@ export const suiteMethods = {
 } as const
 
 /** Refuses a row whose name another row has. */
-const withoutTwins = (decode: DecodeRow<unknown>, unique: string | undefined): DecodeRow<unknown> => {
+export const withoutTwins = (decode: DecodeRow<unknown>, unique: string | undefined): DecodeRow<unknown> => {
   if (unique === undefined) return decode
   const seen = new Set<string>()
   return row =>

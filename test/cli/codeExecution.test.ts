@@ -49,11 +49,10 @@ describe("code that a model wrote", () => {
   })
 
   it.skipIf(missing !== undefined)("is run with the flag, and scored", () => {
-    const { code, stderr, stdout } = run(["--config", tasks(...byHand), flag, "--json"])
+    const { code, stderr } = run(["--config", tasks(...byHand), flag])
     assert.strictEqual(code, 0, stderr)
-    assert.match(stdout, /"right":5/)
     const shown = pipeline(directory.path, ["show", "evaluate/score/by-hand", "--json"])
-    assert.match(shown.stdout, /"eval\/pass@1"/)
+    assert.match(shown.stdout, /"eval\/pass@1"[^}]*0\.5/)
   })
 
   it("tells a machine without bubblewrap what to install", () => {
