@@ -83,9 +83,10 @@ const argumentsOf = (confinement: Confinement): ReadonlyArray<string> => {
     ...system,
     ...session,
     ...Object.entries(environment).flatMap(([name, value]) => ["--setenv", name, value]),
-    ...interpreter.binds.flatMap(path => ["--ro-bind", path, path]),
     ...["null", "zero", "urandom", "random"].flatMap(name => ["--dev-bind", `/dev/${name}`, `/dev/${name}`]),
+    // First, as an interpreter may lie below it.
     ...temporaryFolder,
+    ...interpreter.binds.flatMap(path => ["--ro-bind", path, path]),
     ...closed,
     ...descriptors,
     "--",

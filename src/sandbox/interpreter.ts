@@ -90,7 +90,9 @@ export const findInterpreter = (
         `name an interpreter in ${interpreterVariable} that lies in a directory of its own`
       )
     const own = whole.filter(directory => !systemPrefixes.includes(resolve(directory)))
-    const binds = [...loader, ...own, ...hops(executable)].filter(existsSync)
-    return { path: executable, version, binds: [...new Set(binds)] }
+    const trees = [...new Set([...loader, ...own].filter(existsSync))]
+    // What lies in a tree is there with it, links as links.
+    const links = hops(executable).filter(path => !trees.some(tree => path.startsWith(`${tree}/`)))
+    return { path: executable, version, binds: [...trees, ...new Set(links)] }
   })
 }

@@ -328,6 +328,24 @@ await runConfined(${JSON.stringify(`${daemon(mark)}time.sleep(60)`)}, ${JSON.str
     )
   })
 
+  it("works with a virtual environment, wherever it lies", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "pipeline-venv-"))
+    execFileSync("python3", ["-m", "venv", "--without-pip", join(folder, "venv")])
+    const made = await Effect.runPromise(
+      makeSandbox(
+        { seconds: 3, memoryMiB: 1024 },
+        { ...allowing, PIPELINE_SANDBOX_PYTHON: "", VIRTUAL_ENV: join(folder, "venv") }
+      )
+    )
+    const program = `import sys\nassert sys.prefix == ${JSON.stringify(join(folder, "venv"))} != sys.base_prefix`
+    assert.strictEqual(await run(made, program), "passed")
+    assert.match(
+      await run(made, `open(sys.prefix + "/x", "w")`.replace("sys", "__import__('sys')")),
+      /^failed: OSError: \[Errno 30\]/
+    )
+    rmSync(folder, { recursive: true })
+  })
+
   it("keeps what is bound to what Python needs", async () => {
     const { binds } = await Effect.runPromise(findInterpreter())
     assert.notInclude(binds, "/")
