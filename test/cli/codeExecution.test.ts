@@ -48,11 +48,37 @@ describe("code that a model wrote", () => {
     assert.strictEqual(code, 0, stderr)
   })
 
+  it("is looked up by its problem where a model wrote it, too", () => {
+    const { code, stderr } = run([])
+    assert.strictEqual(code, 0, stderr)
+    const { stdout } = pipeline(directory.path, ["show", "evaluate/sample", "--item", "sort/25", "--json"])
+    const [found, ...others] = JSON.parse(stdout) as ReadonlyArray<{ readonly fields: object; readonly text: string }>
+    assert.deepStrictEqual(others, [])
+    assert.deepInclude(found!.fields, { task_id: "sort/25", sample: 0 })
+    assert.isString(found!.text)
+  })
+
   it.skipIf(missing !== undefined)("is run with the flag, and scored", () => {
     const { code, stderr } = run(["--config", tasks(...byHand), flag])
     assert.strictEqual(code, 0, stderr)
     const shown = pipeline(directory.path, ["show", "evaluate/score/by-hand", "--json"])
     assert.match(shown.stdout, /"eval\/pass@1"[^}]*0\.5/)
+    // What was written for a problem, and what came of it.
+    const item = (...words: ReadonlyArray<string>) =>
+      pipeline(directory.path, ["show", "evaluate/score/by-hand", "--item", ...words])
+    const found = JSON.parse(item("Functions/1", "--json").stdout) as ReadonlyArray<{
+      readonly at: string
+      readonly fields: object
+    }>
+    assert.deepStrictEqual(
+      found.map(({ at }) => at),
+      ["samples.jsonl:3", "samples.jsonl:4", "samples.jsonl_results.jsonl:3", "samples.jsonl_results.jsonl:4"]
+    )
+    assert.deepInclude(found[3]!.fields, { result: "timed out", passed: false })
+    assert.match(item("Functions/1").stdout, /completion\n {6}found = numbers\[0\]/)
+    const nothing = item("Functions/99")
+    assert.strictEqual(nothing.code, 2)
+    assert.match(nothing.stderr, /has nothing under the name Functions\/99/)
   })
 
   it("tells a machine without bubblewrap what to install", () => {
