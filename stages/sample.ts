@@ -12,6 +12,7 @@ import { asStageError, permanent } from "../src/pipeline/StageError.ts"
 import * as latents from "./decoding/byLatents.ts"
 import * as masks from "./decoding/byMasks.ts"
 import { decodingMethods, modelOf, parametersOf } from "./decodingMethods.ts"
+import { decodingOf } from "./evaluate/asking.ts"
 import { continuePrompts, fillAll, type Made, type Sampling, type Wanted } from "./evaluate/sampling.ts"
 import { readLines } from "./evaluate/suiteRows.ts"
 
@@ -70,9 +71,15 @@ export const sample = Stage.make("sample", {
             yield* output.put(keyOf(wanted), Buffer.from(text, "utf8"), { ...note })
             yield* progress({ done: ++done, total: asked.length, unit: "samples" })
           })
+        // Other methods draw noise even where tokens are not drawn.
         const certain =
-          decoding.temperature === 0 && "alg" in decoding && decoding.alg !== "origin" && decoding.algTemp === 0
-        const sampling: Sampling<never> = { engine, model, newTokens, steps, seed, batch, certain, keep }
+          method === "masked" &&
+          decoding.temperature === 0 &&
+          "alg" in decoding &&
+          decoding.alg !== "origin" &&
+          decoding.algTemp === 0
+        const ownCanvas = method !== "masked"
+        const sampling: Sampling<never> = { engine, model, newTokens, steps, seed, batch, certain, ownCanvas, keep }
         const gaps = missing.filter(({ question }) => question.gap !== undefined)
         if (gaps.length > 0 && (method !== "masked" || !("alg" in decoding)))
           return yield* permanent(
@@ -89,7 +96,7 @@ export const sample = Stage.make("sample", {
         yield* continuePrompts(
           sampling,
           missing.filter(({ question }) => question.gap === undefined),
-          shape => own.generator(engine, model, shape, decoding)
+          shape => own.generator(engine, model, shape, decodingOf({ answerTokens: newTokens, decoding }))
         )
       }
       yield* output.finish(asked.map(keyOf), {

@@ -22,13 +22,12 @@ const Said = Schema.fromJsonString(
   Schema.Struct({
     version: Schema.String,
     executable: Schema.String,
-    prefixes: Schema.Array(Schema.String),
-    path: Schema.Array(Schema.String)
+    prefixes: Schema.Array(Schema.String)
   })
 )
 
 const question = `import json, sys
-print(json.dumps({"version": sys.version.split()[0], "executable": sys.executable, "prefixes": [sys.prefix, sys.base_prefix, sys.exec_prefix], "path": sys.path}))`
+print(json.dumps({"version": sys.version.split()[0], "executable": sys.executable, "prefixes": [sys.prefix, sys.base_prefix, sys.exec_prefix]}))`
 
 /** Of a whole system's tree only the libraries are bound: no shell, and no program but Python. */
 const systemPrefixes = ["/usr", "/usr/local"]
@@ -40,7 +39,9 @@ const loader = [
   "/lib64",
   "/lib32",
   ...systemPrefixes.flatMap(prefix => libraries.map(name => join(prefix, name))),
-  "/etc/ld.so.cache"
+  "/etc/ld.so.cache",
+  // Where NixOS has all of them, and nothing that is secret.
+  "/nix/store"
 ]
 
 /** The file of a program, by the directories of PATH. */
@@ -81,15 +82,15 @@ export const findInterpreter = (
     })
     const said = Schema.decodeUnknownOption(Said)(answer.trim())
     if (Option.isNone(said)) return yield* permanent(`${program} does not answer as Python does`, advice)
-    const { executable, path, prefixes, version } = said.value
-    const whole = [...prefixes, ...path].filter(existsSync)
-    const wide = whole.find(directory => [resolve(homedir()), "/"].includes(resolve(directory)))
+    const { executable, prefixes, version } = said.value
+    const wide = prefixes.find(directory => [resolve(homedir()), "/"].includes(resolve(directory)))
     if (wide !== undefined)
       return yield* permanent(
         `${executable} wants to see all of ${wide}, which programs in the sandbox must not`,
         `name an interpreter in ${interpreterVariable} that lies in a directory of its own`
       )
-    const own = whole.filter(directory => !systemPrefixes.includes(resolve(directory)))
+    // Of `sys.path` only what lies in them: a package that is edited elsewhere would show a user's folder.
+    const own = prefixes.filter(directory => !systemPrefixes.includes(resolve(directory)))
     const trees = [...new Set([...loader, ...own].filter(existsSync))]
     // What lies in a tree is there with it, links as links.
     const links = hops(executable).filter(path => !trees.some(tree => path.startsWith(`${tree}/`)))

@@ -142,7 +142,7 @@ const pointsOf = ({ answerSteps, thresholds = [] }: Asked): ReadonlyArray<Operat
 ]
 
 /** Where that can be, answers are decoded in blocks, one of all tokens if nothing else is said: what is done does not wait for what comes behind its end. */
-const decodingOf = ({ answerTokens, decoding }: Asked): Asked["decoding"] => {
+export const decodingOf = ({ answerTokens, decoding }: Pick<Asked, "answerTokens" | "decoding">): Asked["decoding"] => {
   if (!("alg" in decoding)) return decoding
   const inBlocks = { blockLength: answerTokens, ...decoding }
   return blockFault(inBlocks) === undefined ? inBlocks : decoding

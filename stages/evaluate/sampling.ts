@@ -1,5 +1,5 @@
 /** Makes the samples that are missing: continuations of prompts, and fillings of gaps. */
-import { Effect } from "effect"
+import { Effect, type Scope } from "effect"
 import { contextOf } from "../../src/evaluation/context.ts"
 import type { DiffusionDecoding } from "../../src/decoding/diffusion.ts"
 import { fillGaps, type Gap, tokensOf } from "../../src/decoding/infill.ts"
@@ -37,12 +37,22 @@ export interface Sampling<R> {
   readonly batch: number
   /** Whether chance has no part in it: all samples of a problem are then the same, and any may be decoded together. */
   readonly certain: boolean
+  /** Whether a text depends on how long its canvas is, as where noise is laid on all of it: prompts of another length then have another canvas. */
+  readonly ownCanvas: boolean
   readonly keep: (wanted: Wanted, made: Made) => Effect.Effect<void, StageError, R>
 }
 
 /** The seed of some samples of a problem, whatever else is asked. */
 const seedOf = (seed: number, { id }: Question, number: number): number =>
   randomKey(seed, `samples of ${id}`, number)[0]
+
+/** What is asked at once. */
+interface Group {
+  readonly rows: ReadonlyArray<Wanted>
+  /** Those of the rows that are kept. */
+  readonly members: ReadonlyArray<Wanted>
+  readonly seed: number
+}
 
 /** Prompts whose samples are kept together. */
 const promptsAtOnce = 32
@@ -55,9 +65,9 @@ const promptOf = ({ tokenizer }: LoadedModel, text: string): Int32Array => {
 
 /** Continues prompts. Samples that chance decides are drawn in batches of a problem's, each from its own numbers: a batch that lacks some is drawn whole, and what is known of it is left as it is. */
 export const continuePrompts = <R>(
-  { batch, certain, keep, model, newTokens, seed, steps }: Sampling<R>,
+  { batch, certain, keep, model, newTokens, ownCanvas, seed, steps }: Sampling<R>,
   wanted: ReadonlyArray<Wanted>,
-  makeGenerator: (shape: GeneratorShape) => Effect.Effect<Generator<EngineError>, EngineError, R>
+  makeGenerator: (shape: GeneratorShape) => Effect.Effect<Generator<EngineError>, EngineError, Scope.Scope>
 ): Effect.Effect<void, StageError | EngineError, R> =>
   Effect.gen(function* () {
     if (wanted.length === 0) return
@@ -70,11 +80,7 @@ export const continuePrompts = <R>(
           `${id}: the prompt has ${length} tokens, and ${newTokens} new ones make more than the ${context} that the model was made for`,
           "lower sample.newTokens, or ask fewer or shorter problems"
         )
-    const groups: Array<{
-      readonly members: ReadonlyArray<Wanted>
-      readonly rows: ReadonlyArray<Wanted>
-      readonly seed: number
-    }> = []
+    const groups: Array<Group> = []
     if (certain)
       for (let first = 0; first < wanted.length; first += promptsAtOnce) {
         const members = wanted.slice(first, first + promptsAtOnce)
@@ -85,36 +91,48 @@ export const continuePrompts = <R>(
         for (const [number, members] of Map.groupBy(own, ({ sample }) => Math.floor(sample / batch))) {
           const first = number * batch
           const last = greatest(members.map(({ sample }) => sample))
-          const rows = Array.from({ length: last - first + 1 }, (_, i) => ({ question, sample: first + i }))
+          const rows = Array.from(
+            { length: last - first + 1 },
+            (_, i) => members.find(({ sample }) => sample === first + i) ?? { question, sample: first + i }
+          )
           groups.push({ members, rows, seed: seedOf(seed, question, number) })
         }
-    const generator = yield* makeGenerator({
-      prompts: greatest(groups.map(({ rows }) => rows.length)),
-      promptTokens: greatest([...prompts.values()].map(({ length }) => length)),
-      newTokens
-    })
-    for (const group of groups) {
-      const asked = group.rows.map(({ question }) => prompts.get(question)!)
-      const begun = performance.now()
-      const made = yield* generator.generate({
-        prompts: asked,
-        steps: generator.stepsThatCount(steps),
-        seed: group.seed
-      })
-      const ms = performance.now() - begun
-      const passes = made.forwards.reduce((sum, own) => sum + own, 0)
-      const members = new Set(group.members.map(({ sample }) => sample))
-      for (const [row, each] of group.rows.entries()) {
-        if (!certain && !members.has(each.sample)) continue
-        const ids = untilEnd(made.sequences[row]!.subarray(asked[row]!.length), tokenizer.eosId)
-        yield* keep(each, {
-          text: tokenizer.decode(ids, { skipSpecialTokens: true }),
-          tokens: Math.min(newTokens, ids.length + 1),
-          forwards: made.forwards[row]!,
-          ms: (ms * made.forwards[row]!) / passes
+    const lengthOf = ({ rows }: Group): number => prompts.get(rows[0]!.question)!.length
+    const longest = greatest([...prompts.values()].map(({ length }) => length))
+    const answer = (some: ReadonlyArray<Group>, promptTokens: number) =>
+      Effect.scoped(
+        Effect.gen(function* () {
+          const generator = yield* makeGenerator({
+            prompts: greatest(some.map(({ rows }) => rows.length)),
+            promptTokens,
+            newTokens
+          })
+          for (const { members, rows, seed: own } of some) {
+            const asked = rows.map(({ question }) => prompts.get(question)!)
+            const begun = performance.now()
+            const made = yield* generator.generate({
+              prompts: asked,
+              steps: generator.stepsThatCount(steps),
+              seed: own
+            })
+            const ms = performance.now() - begun
+            const passes = made.forwards.reduce((sum, each) => sum + each, 0)
+            const wantedRows = new Set(members)
+            for (const [row, each] of rows.entries()) {
+              if (!wantedRows.has(each)) continue
+              const ids = untilEnd(made.sequences[row]!.subarray(asked[row]!.length), tokenizer.eosId)
+              yield* keep(each, {
+                text: tokenizer.decode(ids, { skipSpecialTokens: true }),
+                tokens: Math.min(newTokens, ids.length + 1),
+                forwards: made.forwards[row]!,
+                ms: (ms * made.forwards[row]!) / passes
+              })
+            }
+          }
         })
-      }
-    }
+      )
+    if (ownCanvas) for (const [length, some] of Map.groupBy(groups, lengthOf)) yield* answer(some, length)
+    else yield* answer(groups, longest)
   })
 
 /** Rows of a pass over texts with gaps, at most. */

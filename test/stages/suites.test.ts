@@ -42,6 +42,13 @@ describe("samples", () => {
     assert.strictEqual(new Set(all.map(({ completion, task_id }) => `${task_id} ${completion}`)).size, 9)
   })
 
+  it("of a model that draws noise do not depend on company either, where tokens are not drawn", async () => {
+    const all = attemptsOf(await run({ vfm: true, rows: functions.slice(0, 3) }))
+    forget()
+    const alone = attemptsOf(await run({ vfm: true, rows: functions.slice(1, 2) }))
+    assert.deepStrictEqual(alone, all.slice(1, 2))
+  })
+
   it("are made with as many tokens as asked, and what they took stands beside the score", async () => {
     const rows = Array.from({ length: 3 }, (_, i) =>
       JSON.stringify({ prompt: `Sort ${"dca"[i]} b a:`, response: "a b" })

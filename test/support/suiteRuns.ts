@@ -15,7 +15,7 @@ import { runPrograms } from "../../stages/run-programs.ts"
 import { sample } from "../../stages/sample.ts"
 import { score } from "../../stages/score.ts"
 import { type Ran, runPipeline, temporaryDirectory } from "./inProcess.ts"
-import { modelConfig, writeTinyModel } from "./tinyModel.ts"
+import { modelConfig, tinyLatent, writeTinyModel } from "./tinyModel.ts"
 
 export const example = (name: string) =>
   readFileSync(fileURLToPath(new URL(`../../docs/examples/evaluate/${name}`, import.meta.url)), "utf8")
@@ -30,11 +30,17 @@ export const forget = (): void => directory.remove()
 export const prepare = (): void => {
   beforeAll(async () => {
     shared = temporaryDirectory()
-    // Prompts of these problems are longer than the tiny model's usual 64 tokens.
-    await writeTinyModel(join(shared.path, "tiny"), modelConfig({ vocabSize: 2048, ropeTheta: 10_000 }))
-    const config = join(shared.path, "tiny", "config.json")
-    const fields = JSON.parse(readFileSync(config, "utf8")) as object
-    writeFileSync(config, JSON.stringify({ ...fields, max_position_embeddings: 256 }))
+    const config = modelConfig({ vocabSize: 2048, ropeTheta: 10_000 })
+    for (const [name, latent] of [
+      ["tiny"],
+      ["vfm", { ...tinyLatent, architecture: { ...tinyLatent.architecture, maxSeqLen: 256 } }]
+    ] as const) {
+      const folder = join(shared.path, name)
+      await writeTinyModel(folder, config, latent)
+      // Prompts of these problems are longer than the tiny model's usual 64 tokens.
+      const fields = JSON.parse(readFileSync(join(folder, "config.json"), "utf8")) as object
+      writeFileSync(join(folder, "config.json"), JSON.stringify({ ...fields, max_position_embeddings: 256 }))
+    }
   })
   afterAll(() => shared.remove())
   beforeEach(() => {
@@ -62,6 +68,8 @@ interface Options {
   readonly completions?: ReadonlyArray<string>
   readonly sample?: object
   readonly ks?: ReadonlyArray<number>
+  /** Asks a model of the method VFM. */
+  readonly vfm?: boolean
   /** Whether programs are run; `unrun`: scored without. */
   readonly runs?: boolean | "unrun"
 }
@@ -74,7 +82,8 @@ export const run = ({
   rows = functions.slice(0, 2),
   runs = false,
   sample: drawing = {},
-  task = "humaneval"
+  task = "humaneval",
+  vfm = false
 }: Options) => {
   const source = file("rows.jsonl", rows)
   const written = completions === undefined ? undefined : file("completions.jsonl", completions)
@@ -87,10 +96,11 @@ export const run = ({
       const judging = { task, dataset, ...(judgedBy === undefined ? asked : { protocol: judgedBy }) }
       const made = () =>
         sample({
-          model: downloadModel({ source: `file:${join(shared.path, "tiny")}` }),
+          model: downloadModel({ source: `file:${join(shared.path, vfm ? "vfm" : "tiny")}` }),
           questions: questions({ ...asked, dataset }),
           newTokens: 6,
           steps: 3,
+          ...(vfm ? { method: "vfm" } : {}),
           ...drawing
         } as Parameters<typeof sample>[0])
       const samples = written === undefined ? made() : undefined
@@ -103,7 +113,7 @@ export const run = ({
           : { ...judging, samples }
       )
       const verdicts = runs === true ? runPrograms({ attempts }) : undefined
-      return runs !== false || (task !== "humaneval" && !task.startsWith("humaneval-infill"))
+      return runs !== false || !task.startsWith("humaneval")
         ? score({
             attempts,
             ks,
