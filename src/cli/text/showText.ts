@@ -249,7 +249,7 @@ export const showFound = ({ artifact, at, fields: own, text }: Found, style: Sty
   const rest = Object.fromEntries(all.filter(([, value]) => !isText(value)))
   return [
     `${style.bold(at.length === 64 ? short(at) : at)}  ${style.dim(`in ${short(artifact)}`)}`,
-    ...fields(all.length === 0 ? own : rest).map(line => `  ${line}`),
+    ...fields(all.length === 0 ? own : rest).flatMap(lines => lines.split("\n").map(line => `  ${line}`)),
     ...all.flatMap(([name, value]) => (isText(value) ? section(name, value.split("\n"), style) : [])),
     ...(text === undefined ? [] : section("text", text.split("\n"), style)),
     ""
