@@ -9,9 +9,6 @@ import { asStageError, permanent } from "../src/pipeline/StageError.ts"
 import { makeSandbox } from "../src/sandbox/Sandbox.ts"
 import { readLines } from "./evaluate/suiteRows.ts"
 
-/** A verdict says more than that in messages of exceptions alone. */
-const passed = "passed"
-
 export const runPrograms = Stage.make("run-programs", {
   inputs: { attempts: Attempts },
   parameters: Schema.Struct({
@@ -33,7 +30,9 @@ export const runPrograms = Stage.make("run-programs", {
     if (programs.size === 0) return yield* permanent("there is no program among the attempts")
     const { verdicts } = outputs
     const sandbox = yield* makeSandbox({ ...parameters, modules: inputs.attempts.metadata.modules })
-    const missing = [...programs].filter(([digest]) => !verdicts.has(verdicts.key(digest)))
+    // Another Python may come to another verdict.
+    const keyOf = (digest: string) => verdicts.key(`${sandbox.python} ${digest}`)
+    const missing = [...programs].filter(([digest]) => !verdicts.has(keyOf(digest)))
     yield* metric("programs/new", missing.length)
     yield* metric("programs/reused", programs.size - missing.length)
     let done = programs.size - missing.length
@@ -42,15 +41,15 @@ export const runPrograms = Stage.make("run-programs", {
       ([digest, program]) =>
         Effect.gen(function* () {
           const verdict = yield* sandbox.run(program)
-          yield* verdicts.put(verdicts.key(digest), Buffer.from(verdict, "utf8"), { program: digest, result: verdict })
+          yield* verdicts.put(keyOf(digest), Buffer.from(verdict, "utf8"), { program: digest, result: verdict })
           yield* progress({ done: ++done, total: programs.size, unit: "programs" })
         }),
       { concurrency: slots.cpus, discard: true }
     )
-    const keys = [...programs.keys()].map(verdicts.key)
+    const keys = [...programs.keys()].map(keyOf)
     yield* verdicts.finish(keys, {
       programs: keys.length,
-      passed: keys.filter(key => (verdicts.note(key) as { readonly result: string }).result === passed).length,
+      passed: keys.filter(key => (verdicts.note(key) as { readonly result: string }).result === "passed").length,
       python: sandbox.python
     })
   }, Effect.mapError(asStageError))
