@@ -18,6 +18,7 @@ export const rooms: { readonly [folder: string]: ReadonlyArray<string> } = {
   "src/artifacts": ["pipeline", "formats", "tokens"],
   "src/engines": ["pipeline", "tensor"],
   "src/models": ["pipeline", "tensor", "formats", "tokens", "artifacts", "engines"],
+  "src/sandbox": ["pipeline"],
   "src/preflight": ["pipeline", "tensor", "hub", "models"],
   "src/decoding": ["tensor", "config"],
   "src/sessions": ["pipeline", "tensor", "formats", "tokens", "engines", "models", "decoding"],
@@ -55,7 +56,8 @@ export const rooms: { readonly [folder: string]: ReadonlyArray<string> } = {
     "evaluation",
     "methods",
     "corpora",
-    "report"
+    "report",
+    "sandbox"
   ],
   pipelines: ["pipeline", "config", "artifacts", "models", "preflight", "evaluation", "methods", "corpora", "stages"]
 }

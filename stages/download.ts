@@ -125,7 +125,7 @@ export const downloadDocuments = Stage.make("download-documents", {
     if (files.length === 0) {
       return yield* permanent(
         `${parameters.source} holds no documents`,
-        "files of documents end in .jsonl, .ndjson, .json or .parquet"
+        "files of documents end in .jsonl, .jsonl.gz, .ndjson, .json or .parquet"
       )
     }
     const counted = yield* Effect.forEach(files, file =>

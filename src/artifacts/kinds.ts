@@ -128,6 +128,75 @@ export const TaskScore = Artifact.kind("task-score", {
   metadata: Schema.Struct({ task: Schema.String, problems: Count, exact: Count })
 })
 
+/** `questions.jsonl`: what a protocol of a task asks, problem by problem; see src/evaluation/suiteFiles.ts. */
+export const Questions = Artifact.kind("questions", {
+  summary: ["problems"],
+  metadata: Schema.Struct({ task: Schema.String, protocol: Schema.String, problems: Count })
+})
+
+/** One item for each problem and sample: what a model wrote, as UTF-8, and beside it the problem, the sample's number, and what it took. */
+export const Samples = Artifact.chunkSet("samples", {
+  summary: ["problems", "samples"],
+  metadata: Schema.Struct({
+    task: Schema.String,
+    protocol: Schema.String,
+    problems: Count,
+    /** Of each problem. */
+    samples: Count,
+    /** Digest of the model. */
+    weights: Schema.String,
+    /** How it decoded. */
+    settings: Schema.Unknown
+  })
+})
+
+/** `attempts.jsonl`: what of each sample counts, and what says whether it is right: an outcome, or a program that must run to its end. */
+export const Attempts = Artifact.kind("attempts", {
+  summary: ["problems", "attempts"],
+  metadata: Schema.Struct({
+    task: Schema.String,
+    protocol: Schema.String,
+    /** What is known of the protocol. */
+    about: Schema.String,
+    problems: Count,
+    /** Problems of the whole set, where that is known. */
+    of: Schema.optionalKey(Count),
+    attempts: Count,
+    /** Of them programs, and the modules that these import beside Python's own. */
+    programs: Count,
+    modules: Schema.Array(Schema.String)
+  })
+})
+
+/** One item for each question with answers to choose from: how likely a model finds each, as bounds in nats. */
+export const ChoiceBounds = Artifact.chunkSet("choice-bounds", {
+  summary: ["problems", "choices"],
+  metadata: Schema.Struct({ problems: Count, choices: Count })
+})
+
+/** One item for each program that was run, by its SHA-256: `passed`, `timed out`, or `failed: …`. */
+export const Verdicts = Artifact.chunkSet("verdicts", {
+  summary: ["programs", "passed"],
+  metadata: Schema.Struct({
+    programs: Count,
+    passed: Count,
+    /** Version of the Python that ran them. */
+    python: Schema.String
+  })
+})
+
+/** `score.json`, `samples.jsonl` and `samples.jsonl_results.jsonl`: what share of a task's problems a model solves. */
+export const SuiteScore = Artifact.kind("suite-score", {
+  summary: ["right", "attempts", "problems"],
+  metadata: Schema.Struct({
+    task: Schema.String,
+    protocol: Schema.String,
+    problems: Count,
+    attempts: Count,
+    right: Count
+  })
+})
+
 /** `benchmark.json`: how fast a model decodes. */
 export const Benchmark = Artifact.kind("benchmark", {
   metadata: Schema.Struct({

@@ -123,6 +123,11 @@ export const only = text("only", "STAGE", "Only this stage and what it needs; ma
 
 export const refresh = toggle("refresh", "Ask again what moving names (a branch of a repository) stand for")
 
+export const allowCodeExecution = toggle(
+  "allow-code-execution",
+  "Run programs that a model wrote, in a sandbox (stages that test them, as in `evaluate`)"
+)
+
 export const engine = choice(
   "engine",
   engineNames,

@@ -144,7 +144,7 @@ export const originSteps = (
 const orderKey = (seed: number, row: number) => randomKey(seed, "diffusion order", row)
 
 /** Draws with probability proportional to exp(score / temperature) without replacement: Gumbel's trick. */
-const gumbel = (uniform: number): number => -Math.log(-Math.log(uniform + 1e-20) + 1e-20)
+export const gumbel = (uniform: number): number => -Math.log(-Math.log(uniform + 1e-20) + 1e-20)
 
 /** A place of the canvas with the token that it would have, and how sure the model is of it. */
 export interface Judged {

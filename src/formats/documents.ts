@@ -1,6 +1,8 @@
 /** Files of training records: JSON Lines and JSON read from disk, and rows that another reader (Parquet) hands over. */
 import { Result, Schema, Stream } from "effect"
 import { createReadStream } from "node:fs"
+import { pipeline } from "node:stream"
+import { createGunzip } from "node:zlib"
 import { itemOffsets, lineAndColumn, parseJson, topLevelKeys } from "./jsonText.ts"
 import { type DecodeRow, type RecordFault, showPath } from "./records.ts"
 
@@ -20,9 +22,12 @@ export class DocumentsError extends Schema.TaggedError<DocumentsError>()("Docume
 
 export type Format = "jsonl" | "json" | "parquet"
 
-/** The format that a file's name announces. */
+/** Of a file that is compressed; only lines are: what is read whole should not be larger than it looks. */
+const compressed = /\.(jsonl|ndjson)\.gz$/i
+
+/** The format that a file's name announces; JSON Lines may be compressed, as in `HumanEval.jsonl.gz`. */
 export const formatOf = (path: string): Format | undefined => {
-  const extension = /\.([A-Za-z0-9]+)$/.exec(path)?.[1]?.toLowerCase()
+  const extension = (compressed.exec(path) ?? /\.([A-Za-z0-9]+)$/.exec(path))?.[1]?.toLowerCase()
   switch (extension) {
     case "jsonl":
     case "ndjson":
@@ -249,7 +254,11 @@ async function* recordsOfFile<A>(
   format: "jsonl" | "json",
   decode: DecodeRow<A>
 ): AsyncGenerator<A, void, void> {
-  const chunks: AsyncIterable<Uint8Array> = createReadStream(path, { highWaterMark: 1 << 20 })
+  const bytes = createReadStream(path, { highWaterMark: 1 << 20 })
+  const chunks: AsyncIterable<Uint8Array> = compressed.test(file)
+    ? // An error of the file is one of what is read; who reads hears of it there.
+      pipeline(bytes, createGunzip(), () => {})
+    : bytes
   if (format === "jsonl") {
     yield* recordsFromJsonLines(chunks, file, decode)
     return
@@ -267,7 +276,7 @@ export const readRecords = <A>(path: string, decode: DecodeRow<A>, file = path):
   const format = formatOf(file)
   if (format === undefined || format === "parquet") {
     const advice =
-      format === "parquet" ? "is Parquet, which has its own reader" : "must end in .jsonl, .ndjson or .json"
+      format === "parquet" ? "is Parquet, which has its own reader" : "must end in .jsonl, .ndjson, .jsonl.gz or .json"
     return Stream.fail(new DocumentsError({ file, message: `${file}: the file ${advice}` }))
   }
   return Stream.suspend(() =>

@@ -23,6 +23,7 @@ const known: { readonly [option in keyof StageOptions<{}, never, {}>]-?: true } 
   timeout: true,
   process: true,
   engine: true,
+  executesCode: true,
   run: true
 }
 
@@ -74,7 +75,8 @@ const wrongOptions = (name: string, options: Readonly<Record<string, unknown>>):
     (typeof options["resources"] === "function" ? undefined : wrongResources(`stage ${name}`, options["resources"])) ??
     wrongRetries(name, options["retries"]) ??
     wrongTimeout(name, options["timeout"]) ??
-    wrongProcess(name, options["process"])
+    wrongProcess(name, options["process"]) ??
+    wrongSwitch(name, "executesCode", options["executesCode"])
   )
 }
 
@@ -151,6 +153,11 @@ const wrongProcess = (name: string, process: unknown): Wrong | undefined =>
   process === undefined || process === "own" || process === "shared"
     ? undefined
     : [`process of stage ${name} must be "own" or "shared", got ${describe(process)}`]
+
+const wrongSwitch = (name: string, option: string, value: unknown): Wrong | undefined =>
+  value === undefined || typeof value === "boolean"
+    ? undefined
+    : [`${option} of stage ${name} must be true or false, got ${describe(value)}`]
 
 const unknownKey = (whose: string, given: object, keys: ReadonlyArray<string>): Wrong | undefined => {
   const strange = Object.keys(given).find(key => !keys.includes(key))

@@ -18,11 +18,14 @@ export interface Scheduling {
   readonly retries: { readonly transient: number; readonly crashed: number; readonly timeout: number }
   /** Seconds of one attempt. */
   readonly timeout: number | undefined
+  /** Whether actions run programs that a model wrote: a run with such a stage must be allowed to. */
+  readonly executesCode: boolean
 }
 
 /** The options of `Stage.make` that a fingerprint leaves out. `description` and `process` are for readers. */
 export const schedulingOptions: ReadonlySet<string> = new Set([
   "description",
+  "executesCode",
   "process",
   "resources",
   "retries",
@@ -38,9 +41,10 @@ export const declare = (
     readonly resources?: Resources | ((parameters: never) => Resources)
     readonly retries?: Partial<Scheduling["retries"]>
     readonly timeout?: number
+    readonly executesCode?: boolean
   }
 ): void => {
-  const { resources, retries, timeout } = options
+  const { executesCode = false, resources, retries, timeout } = options
   const fixed = withDefaults(typeof resources === "function" ? undefined : resources)
   const asked = (found: Resources): Required<Resources> => {
     const wrong = wrongResources(`stage ${name}`, found)
@@ -50,7 +54,8 @@ export const declare = (
   declared.set(stage, {
     resources: typeof resources === "function" ? parameters => asked(resources(parameters as never)) : () => fixed,
     retries: { transient: retries?.transient ?? 3, crashed: retries?.crashed ?? 1, timeout: retries?.timeout ?? 0 },
-    timeout
+    timeout,
+    executesCode
   })
 }
 

@@ -75,6 +75,8 @@ export interface StageOptions<
   readonly process?: "own" | "shared"
   /** Whether results depend on the numeric class of the engine (engine, device kind, precision). */
   readonly engine?: boolean
+  /** Whether `run` runs programs that a model wrote. A run with such a stage needs `--allow-code-execution`, and is refused without it before anything is computed. */
+  readonly executesCode?: boolean
   readonly run: (context: StageContext<Inputs, P["Type"], Outputs>) => Effect.Effect<void, StageError>
 }
 

@@ -150,7 +150,10 @@ const pointsOf = ({ answerSteps, thresholds = [] }: Asked): ReadonlyArray<Operat
 /**
  * Where that can be, answers are decoded in blocks, those of the model or one of all tokens if nothing else is said: what is done does not wait for what comes behind its end.
  */
-const decodingOf = ({ answerTokens, decoding }: Asked, ofModel: number = answerTokens): Asked["decoding"] => {
+export const decodingOf = (
+  { answerTokens, decoding }: Pick<Asked, "answerTokens" | "decoding">,
+  ofModel: number = answerTokens
+): Asked["decoding"] => {
   if (!("alg" in decoding)) return decoding
   const inBlocks = { blockLength: ofModel, ...decoding }
   return blockFault(inBlocks) === undefined ? inBlocks : decoding

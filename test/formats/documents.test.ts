@@ -288,18 +288,13 @@ describe("readRecords", () => {
       const missing = yield* Effect.flip(Stream.runDrain(readRecords("/does/not/exist.jsonl", decodeRecord(plaintext))))
       expect(missing.message).toMatch(/^\/does\/not\/exist\.jsonl: could not be read: ENOENT/)
       const unknown = yield* Effect.flip(Stream.runDrain(readRecords("a.txt", decodeRecord(plaintext))))
-      expect(unknown.message).toBe("a.txt: the file must end in .jsonl, .ndjson or .json")
+      expect(unknown.message).toBe("a.txt: the file must end in .jsonl, .ndjson, .jsonl.gz or .json")
     })
   )
 
   it("formats are told by extensions", () => {
-    expect(["a.jsonl", "a.NDJSON", "a.json", "a.b/c.parquet", "a.csv", "json"].map(formatOf)).toEqual([
-      "jsonl",
-      "jsonl",
-      "json",
-      "parquet",
-      undefined,
-      undefined
-    ])
+    expect(
+      ["a.jsonl", "a.NDJSON", "a.json", "a.b/c.parquet", "a.csv", "json", "a.jsonl.gz", "a.json.gz"].map(formatOf)
+    ).toEqual(["jsonl", "jsonl", "json", "parquet", undefined, undefined, "jsonl", undefined])
   })
 })

@@ -73,6 +73,10 @@ describe("a stage that is declared without a type check", () => {
         /^timeout of stage cut must be a finite number/
       )
     assert.match(refused("cut", { ...complete, process: "forked" }).message, /"own" or "shared", got "forked"/)
+    assert.match(
+      refused("cut", { ...complete, executesCode: "yes" }).message,
+      /executesCode of stage cut must be true or false, got "yes"/
+    )
   })
 
   it("is refused with an option that is not known, and with what must be a function and is none", () => {

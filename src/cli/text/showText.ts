@@ -11,6 +11,7 @@ import type {
 import { type Json, short } from "../../pipeline/Digest.ts"
 import { ago, bytes, count, duration, plural } from "../../pipeline/units.ts"
 import type { Item } from "../items.ts"
+import type { Found } from "../lookUp.ts"
 import { renderMetrics } from "../verbs/metrics.ts"
 import { statusText } from "../verbs/runs.ts"
 import { first, type Style, table } from "../terminal/style.ts"
@@ -240,3 +241,17 @@ export const showObject = (
   path === undefined ? style.yellow("its bytes are not in the store") : path,
   ...section("part of", artifactRows(partOf, style), style)
 ]
+
+/** An item or a line that was looked up: where it is, its fields, and what it holds. Texts as they are written, line by line. */
+export const showFound = ({ artifact, at, fields: own, text }: Found, style: Style): ReadonlyArray<string> => {
+  const isText = (value: Json): value is string => typeof value === "string" && value.includes("\n")
+  const all = typeof own === "object" && own !== null && !Array.isArray(own) ? Object.entries(own) : []
+  const rest = Object.fromEntries(all.filter(([, value]) => !isText(value)))
+  return [
+    `${style.bold(at.length === 64 ? short(at) : at)}  ${style.dim(`in ${short(artifact)}`)}`,
+    ...fields(all.length === 0 ? own : rest).flatMap(lines => lines.split("\n").map(line => `  ${line}`)),
+    ...all.flatMap(([name, value]) => (isText(value) ? section(name, value.split("\n"), style) : [])),
+    ...(text === undefined ? [] : section("text", text.split("\n"), style)),
+    ""
+  ]
+}

@@ -7,6 +7,7 @@ import { ConfigError } from "../../pipeline/ConfigError.ts"
 import { pathsOf } from "../../runner/Cache.ts"
 import { execute } from "../../runner/Child.ts"
 import { makeLoad } from "../../runner/Loading.ts"
+import { setPermission } from "../../sandbox/permission.ts"
 import { Exit, exitCodes } from "../failure.ts"
 import * as flags from "../flags.ts"
 import { root } from "../home.ts"
@@ -17,9 +18,11 @@ export const command = verb("exec", {
   about: "Run one prepared action in this process; its result is left beside its request",
   takes: {
     key: flags.argument("key", "Key of the action (or a prefix), or the directory that holds its request.json"),
-    cache: flags.cache
+    cache: flags.cache,
+    allowCodeExecution: flags.allowCodeExecution
   },
-  run: Effect.fn("exec")(function* ({ cache, key }) {
+  run: Effect.fn("exec")(function* ({ allowCodeExecution, cache, key }) {
+    setPermission(allowCodeExecution)
     const directory = yield* findRequest(pathsOf(flags.locationOf(cache).root).actions, key)
     resolveOurselves()
     const ended = yield* execute(directory, makeLoad(root), progress =>

@@ -5,6 +5,9 @@ import { verb } from "../verb.ts"
 import { make as makeLocal } from "../../executors/local.ts"
 import { pathsOf } from "../../runner/Cache.ts"
 import * as Cache from "../../runner/Cache.ts"
+import { ConfigError } from "../../pipeline/ConfigError.ts"
+import type { Plan } from "../../pipeline/Plan.ts"
+import { schedulingOf } from "../../pipeline/Scheduling.ts"
 import { redactCommand } from "../../pipeline/Secrets.ts"
 import { type Capacity, capacity, isAlive, namesIn, newOwner } from "../../runner/Machine.ts"
 import { objectPorts } from "../../runner/Objects.ts"
@@ -12,6 +15,7 @@ import { plan as planRun } from "../../runner/Planning.ts"
 import { ledgerOf, type Ports } from "../../runner/Ports.ts"
 import { run } from "../../runner/Run.ts"
 import { Slots } from "../../runner/Slots.ts"
+import { advice, setPermission } from "../../sandbox/permission.ts"
 import * as Faults from "../../store/Faults.ts"
 import { nodeDisk } from "../../store/NodeDisk.ts"
 import { displayFor } from "../terminal/display.ts"
@@ -22,6 +26,15 @@ import { compiled, dist, guard, programVersion, worker } from "../home.ts"
 import { stoppable } from "../interruption.ts"
 import { wantedPlan } from "../planned.ts"
 import { showTargets } from "../targets.ts"
+
+/** Fails where a stage would run programs that a model wrote, and nobody asked for that: before anything is computed. */
+const permitted = ({ nodes }: Plan, { allowCodeExecution }: { readonly allowCodeExecution: boolean }) => {
+  setPermission(allowCodeExecution)
+  const labels = nodes.flatMap(({ label, stage }) => (schedulingOf(stage).executesCode ? [label] : []))
+  return labels.length === 0 || allowCodeExecution
+    ? Effect.void
+    : Effect.fail(new ConfigError({ at: labels.join(", "), message: "would run programs that a model wrote", advice }))
+}
 
 /** Processes started ahead of need: one for each processor, in a twentieth of the memory at 64 MiB each. */
 const aheadOf = ({ cpus, memoryMiB }: Capacity): number => Math.min(cpus, Math.floor(memoryMiB / 20 / 64))
@@ -36,6 +49,8 @@ export const command = verb("run", {
     "pipeline run compare-50x --set tokenize.maxSeqLen=128": "With another parameter",
     "pipeline run pretrain-teacher --family hybrid": "A teacher of another kind: most of its layers are recurrent",
     "pipeline run convert --config my-model.yaml": "A model and data of your own, as a configuration file says",
+    "pipeline run evaluate --config my-tasks.yaml --allow-code-execution":
+      "Benchmarks of code: what the model writes is run, in a sandbox",
     "pipeline run ./my-pipeline.ts --profile large --jobs 8 --keep-going": "A pipeline of your own"
   },
   takes: {
@@ -53,6 +68,7 @@ export const command = verb("run", {
       .toggle("keep-going", "After a failure, go on with everything that does not need what failed")
       .pipe(Flag.withAlias("k")),
     refresh: flags.refresh,
+    allowCodeExecution: flags.allowCodeExecution,
     noPreflight: flags.toggle(
       "no-preflight",
       "Do not look first whether this machine has what the profile needs (profiles that say it; see `pipeline plan`)"
@@ -60,6 +76,7 @@ export const command = verb("run", {
   },
   run: Effect.fn("run")(function* (args) {
     const plan = yield* wantedPlan(args.pipeline, args)
+    yield* permitted(plan, args)
     const location = flags.locationOf(args.cache)
     const engine = yield* flags.engineClass(args)
     const offered = capacity({

@@ -1,7 +1,7 @@
 /** `pipeline show`: everything that is known of a run, an action, an artifact or an object. */
 import { existsSync, readFileSync } from "node:fs"
 import { join } from "node:path"
-import { Effect, Result } from "effect"
+import { Effect, Option, Result } from "effect"
 import { verb } from "../verb.ts"
 import type { Database } from "../../ledger/Database.ts"
 import {
@@ -13,7 +13,7 @@ import {
   objectDetails,
   runDetails
 } from "../../ledger/Details.ts"
-import { type Reference, resolve } from "../../ledger/References.ts"
+import { artifactsOf, type Reference, resolve } from "../../ledger/References.ts"
 import { statusOf } from "../../ledger/RunRows.ts"
 import { ConfigError } from "../../pipeline/ConfigError.ts"
 import type { Cache } from "../../runner/Cache.ts"
@@ -21,7 +21,8 @@ import { here, isAlive } from "../../runner/Machine.ts"
 import * as flags from "../flags.ts"
 import { itemsOfManifest } from "../items.ts"
 import { attempt, nameOf, needCache } from "../look.ts"
-import { showAction, showArtifact, showObject, showRun } from "../text/showText.ts"
+import { lookUp } from "../lookUp.ts"
+import { showAction, showArtifact, showFound, showObject, showRun } from "../text/showText.ts"
 import { styleOf } from "../terminal/style.ts"
 import { print, printData, printJson, stdout } from "../terminal/terminal.ts"
 
@@ -34,12 +35,18 @@ export const command = verb("show", {
     "pipeline show last": "The last run: what was executed, what was reused, its targets",
     "pipeline show compare-50x/train/with_align": "Parameters, inputs, outputs, metrics, executions",
     "pipeline show 3f9a12": "An artifact: metadata, files, who made it, who used it",
+    "pipeline show evaluate/score --item HumanEval/7": "What a model wrote for a problem, and what came of it",
     "pipeline show compare-50x/tokenize --log": "What an action printed"
   },
   takes: {
     reference: flags.argument(
       "ref",
       "A run (41, `last`, a pipeline's name), an action (PIPELINE/STAGE, digits of its key) or an artifact (digits of its digest)"
+    ),
+    item: flags.optionalText(
+      "item",
+      "NAME",
+      "Only what its artifacts have under this name: items of chunk sets, and lines of JSON; of samples, a problem"
     ),
     log: flags.toggle("log", "Print the log of an action's last execution, or the logs of a run"),
     ...flags.ofCache
@@ -51,6 +58,13 @@ export const command = verb("show", {
     const reference = yield* attempt(() => resolve(database, name, ["run", "action", "artifact", "object"]))
     if (args.log) return yield* attempt(() => printLogs(cache, logsOf(database, reference), args))
     const style = styleOf(stdout())
+    if (Option.isSome(args.item)) {
+      const artifacts = yield* attempt(() => artifactsOf(database, name))
+      const found = yield* lookUp(cache.store, artifacts, args.item.value)
+      if (found.length === 0)
+        return yield* new ConfigError({ at: args.reference, message: `has nothing under the name ${args.item.value}` })
+      return args.json ? printJson(found) : print(...found.flatMap(each => showFound(each, style)))
+    }
     const now = Date.now()
     switch (reference._tag) {
       case "run": {
