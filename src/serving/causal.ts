@@ -76,7 +76,7 @@ export const makeCausalDecoder = (
       each.made++
       each.token = token
       const scores = raw === undefined ? [] : [scoreOf(raw, token, Math.min(job.alternatives!, mostAlternatives))]
-      job.tell({ type: "tokens", tokens: [token], scores })
+      job.tell({ type: "tokens", tokens: [token], scores, forwards: each.made })
       return each.made < job.newTokens || end(false)
     }
 

@@ -111,10 +111,10 @@ export const makeDiffusionDecoder = ({
         const generator = yield* generatorFor(settings, jobs.length, greatest(prompts.map(p => p.length)), newTokens)
         /** Tokens that each client knows. */
         const told = jobs.map(() => 0)
-        const tell = (i: number, tokens: Int32Array): void => {
+        const tell = (i: number, tokens: Int32Array, forwards: number): void => {
           const stay = settled(tokens, maskId, ends)
           if (stay <= told[i]!) return
-          jobs[i]!.tell({ type: "tokens", tokens: [...tokens.subarray(told[i], stay)], scores: [] })
+          jobs[i]!.tell({ type: "tokens", tokens: [...tokens.subarray(told[i], stay)], scores: [], forwards })
           told[i] = stay
         }
         const made = yield* generator.generate({
@@ -125,12 +125,12 @@ export const makeDiffusionDecoder = ({
           ...(settings.alg === "p2"
             ? {}
             : {
-                onStep: (i, _step, text) => Effect.sync(() => tell(i, text.subarray(prompts[i]!.length)))
+                onStep: (i, step, text) => Effect.sync(() => tell(i, text.subarray(prompts[i]!.length), step))
               })
         })
         for (const [i, job] of jobs.entries()) {
           const tokens = made.sequences[i]!.subarray(prompts[i]!.length)
-          tell(i, tokens)
+          tell(i, tokens, made.forwards[i]!)
           job.tell({ type: "done", ended: settled(tokens, maskId, ends) < newTokens, forwards: made.forwards[i]! })
         }
       })

@@ -23,7 +23,13 @@ export const failedBy = (cause: unknown): ServingError =>
 /** What the sink of a job is told. Tokens that were told stay as they are. */
 export type JobEvent =
   | { readonly type: "prompt"; readonly scores: ReadonlyArray<Scored> }
-  | { readonly type: "tokens"; readonly tokens: ReadonlyArray<number>; readonly scores: ReadonlyArray<Scored> }
+  | {
+      readonly type: "tokens"
+      readonly tokens: ReadonlyArray<number>
+      readonly scores: ReadonlyArray<Scored>
+      /** Passes that the text took so far. */
+      readonly forwards: number
+    }
   /** `ended`: by an end of text, else by the length. `forwards`: passes that the text took. */
   | { readonly type: "done"; readonly ended: boolean; readonly forwards: number }
   | { readonly type: "failed"; readonly error: ServingError }

@@ -1,29 +1,20 @@
 /** `pipeline generate`: text from a model. */
-import { availableParallelism } from "node:os"
 import { Effect, Option, Stream } from "effect"
 import { Argument, Flag } from "effect/cli"
 import { verb } from "../verb.ts"
-import { algorithms, schedules } from "../../decoding/diffusion.ts"
-import { makeEngine } from "../../engines/make.ts"
-import { loadWhole } from "../../methods/Method.ts"
-import { openModel } from "../../models/artifact.ts"
 import { positionsOf } from "../../models/families.ts"
 import { ConfigError, render } from "../../pipeline/ConfigError.ts"
 import * as flags from "../flags.ts"
+import { decodingFlags, modelFlags } from "./generate/decodingFlags.ts"
+import { modeRefusal, openNamed } from "./generate/opened.ts"
 import { promptLines, standardInput } from "./generate/prompts.ts"
-import { defaultNewTokens, diffusionOf, roomFor, samplingOf } from "./generate/settings.ts"
+import { diffusionOf, roomFor, samplingOf } from "./generate/settings.ts"
 import { history, listed, redrawn } from "./generate/steps.ts"
 import { autoregressive, diffusion, type Task } from "./generate/texts.ts"
-import { findModel } from "../modelSource.ts"
 import { redraws, styleOf } from "../terminal/style.ts"
 import { greatest } from "../../pipeline/lists.ts"
 import { endWithReader } from "../ending.ts"
 import { printData, printJson } from "../terminal/terminal.ts"
-
-const defaultModel = "embedded:teacher"
-
-const number = (name: string, description: string) =>
-  Flag.Finite(name).pipe(Flag.withDescription(description), Flag.optional)
 
 export const command = verb("generate", {
   about: "Print continuations of texts by a trained model",
@@ -45,63 +36,11 @@ export const command = verb("generate", {
         "Texts to go on from, together; - reads one from standard input. Without any, every line of standard input is one, until exit"
       )
       .pipe(Argument.variadic({ min: 0 })),
-    mode: flags.optionalChoice(
-      "mode",
-      ["ar", "diffusion"],
-      "How to decode: ar, token by token; diffusion, from masks (default: what the model was trained for)"
-    ),
-    model: flags
-      .text(
-        "model",
-        "REF",
-        `embedded:NAME, a directory in Hugging Face layout, or what a run made: an action (pretrain-teacher/pretrain) or digits of a digest (default: ${defaultModel})`
-      )
-      .pipe(Flag.withAlias("m"), Flag.withDefault(defaultModel)),
-    base: flags.base,
-    maxNewTokens: flags
-      .whole(
-        "max-new-tokens",
-        "N",
-        `Tokens to make at most (default: ${defaultNewTokens}, or as many as the model has room for)`
-      )
-      .pipe(Flag.withAlias("n"), Flag.optional),
+    ...modelFlags,
     numReturnSequences: flags
       .whole("num-return-sequences", "N", "Texts for each prompt (default: 1)")
       .pipe(Flag.withDefault(1)),
-    temperature: number(
-      "temperature",
-      "Higher is more varied; 0 takes the most likely token (default: ar 0.8, diffusion 0.5)"
-    ).pipe(Flag.withAlias("t")),
-    topP: number(
-      "top-p",
-      "Draws from the most likely tokens that together reach this probability (default: ar 0.95, diffusion none)"
-    ),
-    topK: flags
-      .whole("top-k", "N", "Draws from so many of the most likely tokens only (default: ar none, diffusion 200)")
-      .pipe(Flag.optional),
-    steps: flags.whole("steps", "N", "diffusion: denoising steps (default: as many as new tokens)").pipe(Flag.optional),
-    eps: number("eps", "diffusion: last value of the time, for origin and the schedule floor (default: 0.001)"),
-    alg: flags.optionalChoice(
-      "alg",
-      algorithms,
-      "diffusion: which masks are revealed first (default: p2, in blocks and with a threshold maskgit_plus)"
-    ),
-    algTemp: number(
-      "alg-temp",
-      "diffusion: above 0, positions are drawn at random by their confidence (default: 0.5, in blocks and with a threshold 0)"
-    ),
-    schedule: flags.optionalChoice("schedule", schedules, "diffusion: how many masks a step reveals (default: quota)"),
-    blockLength: flags
-      .whole(
-        "block-length",
-        "N",
-        "diffusion: tokens of a block; one block is revealed after the other (default: all tokens)"
-      )
-      .pipe(Flag.optional),
-    threshold: number(
-      "threshold",
-      "diffusion: a step reveals every token of at least this probability, and the surest one at least (default: none)"
-    ),
+    ...decodingFlags,
     verbose: flags.toggle(
       "verbose",
       "diffusion: print the text after every step on stderr, also where it is no terminal"
@@ -123,24 +62,11 @@ export const command = verb("generate", {
     // Wrong numbers are refused before a model is read.
     yield* Effect.all([samplingOf(args, "ar"), diffusionOf(args, 1)])
     endWithReader()
-    const { files, name } = yield* findModel(args.model, args.cache, args.base)
-    const engine = yield* makeEngine(yield* flags.engineClass(args), { threads: availableParallelism() })
-    const opened = yield* openModel(files)
-    const { method, model } = yield* loadWhole(engine, opened)
+    const { engine, method, model, name } = yield* openNamed(args)
     const mode = Option.getOrElse(args.mode, () => (model.diffusion ? "diffusion" : "ar"))
-    if (mode === "ar" && !model.tokenShift)
-      return yield* new ConfigError({
-        at: "--mode ar",
-        message: "the model predicts every token at its own place (token_shift is false in its config.json)",
-        advice: "it decodes by --mode diffusion"
-      })
-    const { config, tokenizer } = model
-    if (mode === "diffusion" && tokenizer.maskId >= config.vocabSize)
-      return yield* new ConfigError({
-        at: "--mode diffusion",
-        message: `the mask token has id ${tokenizer.maskId}, but the model's embedding has ${config.vocabSize} rows`,
-        advice: "it decodes by --mode ar"
-      })
+    const refusal = modeRefusal(model, mode)
+    if (refusal !== undefined) return yield* new ConfigError({ at: `--mode ${mode}`, ...refusal })
+    const { tokenizer } = model
     const { dim } = styleOf(process.stderr)
     const kept = Option.isNone(args.historyOut) ? [] : [yield* history(tokenizer, args.historyOut.value)]
 
