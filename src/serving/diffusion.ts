@@ -1,6 +1,6 @@
 /**
- * Serves a model that decodes from masks: requests with the same settings are decoded together, as many texts as there are rows. A batch begins when the one before it is done; one whose clients are
- * all gone ends at its next step.
+ * Serves a model that decodes from masks: requests with the same settings are decoded together, as many texts as there are rows. Batches of different settings take turns, pass by pass, so that a long one
+ * holds no short one up; one whose clients are all served or gone ends at its next step.
  */
 import { Cause, Deferred, Effect, Exit, Latch, Scope } from "effect"
 import type { MaskDecoding } from "../decoding/blocks.ts"
@@ -15,6 +15,8 @@ import { type Decoder, failedBy, type Job } from "./job.ts"
 const promptStep = 32
 /** Programs that are kept, those of the last settings. */
 const keptGenerators = 4
+/** Batches that take turns. */
+const lanes = 2
 
 type Settings = MaskDecoding & { readonly steps: number }
 
@@ -23,7 +25,11 @@ interface Request {
   readonly jobs: ReadonlyArray<Job>
   /** Requests with the same one may be decoded together; undefined: with none. */
   readonly group: string | undefined
+  /** Requests of one kind may compute with the same programs. */
+  readonly kind: string
 }
+
+const kindOf = (settings: Settings, newTokens: number): string => JSON.stringify([{ ...settings, steps: 0 }, newTokens])
 
 export interface DiffusionServing {
   readonly engine: Engine
@@ -52,13 +58,17 @@ export const makeDiffusionDecoder = ({
   Effect.gen(function* () {
     const own = yield* Effect.scope
     let waiting: Array<Request> = []
-    let running: { readonly jobs: ReadonlyArray<Job>; readonly gone: Deferred.Deferred<void> } | undefined
+    const running = new Set<{
+      readonly kind: string
+      readonly jobs: ReadonlyArray<Job>
+      readonly gone: Deferred.Deferred<void>
+    }>()
     const work = yield* Latch.make()
     const { maskId } = model.tokenizer
 
     const generators = new Map<
       string,
-      { readonly generator: Generator<EngineError>; readonly scope: Scope.Closeable }
+      { readonly kind: string; readonly generator: Generator<EngineError>; readonly scope: Scope.Closeable }
     >()
     const generatorFor = (settings: Settings, prompts: number, promptTokens: number, newTokens: number) =>
       Effect.gen(function* () {
@@ -73,26 +83,34 @@ export const makeDiffusionDecoder = ({
         const key = JSON.stringify([decoding, shape])
         const known = generators.get(key)
         generators.delete(key)
-        if (known === undefined && generators.size >= keptGenerators) {
-          const [oldest, { scope }] = generators.entries().next().value!
-          generators.delete(oldest)
-          yield* Scope.close(scope, Exit.void)
+        if (known !== undefined) {
+          generators.set(key, known)
+          return known.generator
         }
-        const scope = known?.scope ?? (yield* Scope.fork(own))
-        const generator =
-          known?.generator ?? (yield* Scope.provide(scope)(method.generator(engine, model, shape, decoding)))
-        generators.set(key, { generator, scope })
+        const idle = [...generators].find(([, { kind }]) => ![...running].some(batch => batch.kind === kind))
+        if (generators.size >= keptGenerators && idle !== undefined) {
+          generators.delete(idle[0])
+          yield* Scope.close(idle[1].scope, Exit.void)
+        }
+        const scope = yield* Scope.fork(own)
+        const generator = yield* Effect.onError(
+          Scope.provide(scope)(method.generator(engine, model, shape, decoding)),
+          () => Scope.close(scope, Exit.void)
+        )
+        generators.set(key, { generator, scope, kind: kindOf(settings, newTokens) })
         return generator
       })
 
     /** The next requests that go together, without those that nobody waits for. */
     const nextBatch = (): ReadonlyArray<Request> => {
       waiting = waiting.filter(({ jobs }) => !jobs.every(job => job.gone()))
-      const [first] = waiting
+      // What a batch computes with is its own while it runs.
+      const free = waiting.filter(({ kind }) => ![...running].some(batch => batch.kind === kind))
+      const [first] = free
       if (first === undefined) return []
       let count = 0
       const batch: Array<Request> = []
-      for (const request of waiting) {
+      for (const request of free) {
         const fits = batch.length === 0 || (request.group === first.group && first.group !== undefined)
         if (!fits || (batch.length > 0 && count + request.jobs.length > rows)) continue
         batch.push(request)
@@ -111,11 +129,15 @@ export const makeDiffusionDecoder = ({
         const generator = yield* generatorFor(settings, jobs.length, greatest(prompts.map(p => p.length)), newTokens)
         /** Tokens that each client knows. */
         const told = jobs.map(() => 0)
+        const done = jobs.map(() => false)
         const tell = (i: number, tokens: Int32Array, forwards: number): void => {
+          if (done[i]!) return
           const stay = settled(tokens, maskId, ends)
-          if (stay <= told[i]!) return
-          jobs[i]!.tell({ type: "tokens", tokens: [...tokens.subarray(told[i], stay)], scores: [], forwards })
+          const more = [...tokens.subarray(told[i], stay)]
+          if (more.length > 0) jobs[i]!.tell({ type: "tokens", tokens: more, scores: [], forwards })
           told[i] = stay
+          done[i] = stay === newTokens || tokens[stay] !== maskId
+          if (done[i]) jobs[i]!.tell({ type: "done", ended: stay < newTokens, forwards })
         }
         const made = yield* generator.generate({
           prompts,
@@ -128,11 +150,7 @@ export const makeDiffusionDecoder = ({
                 onStep: (i, step, text) => Effect.sync(() => tell(i, text.subarray(prompts[i]!.length), step))
               })
         })
-        for (const [i, job] of jobs.entries()) {
-          const tokens = made.sequences[i]!.subarray(prompts[i]!.length)
-          tell(i, tokens, made.forwards[i]!)
-          job.tell({ type: "done", ended: settled(tokens, maskId, ends) < newTokens, forwards: made.forwards[i]! })
-        }
+        for (const [i, ids] of made.sequences.entries()) tell(i, ids.subarray(prompts[i]!.length), made.forwards[i]!)
       })
 
     const round = Effect.gen(function* () {
@@ -140,16 +158,19 @@ export const makeDiffusionDecoder = ({
       if (batch.length === 0) return yield* Effect.andThen(Latch.close(work), work.await)
       const jobs = batch.flatMap(request => request.jobs)
       const gone = yield* Deferred.make<void>()
-      running = { jobs, gone }
-      yield* Effect.catchCause(Effect.raceFirst(decode(batch), Deferred.await(gone)), cause => {
-        if (Cause.hasInterrupts(cause)) return Effect.failCause(cause)
-        const error = failedBy(Cause.squash(cause))
-        for (const job of jobs) job.tell({ type: "failed", error })
-        return Effect.void
-      })
-      running = undefined
+      const one = { jobs, gone, kind: batch[0]!.kind }
+      running.add(one)
+      yield* Effect.raceFirst(decode(batch), Deferred.await(gone)).pipe(
+        Effect.catchCause(cause => {
+          if (Cause.hasInterrupts(cause)) return Effect.failCause(cause)
+          const error = failedBy(Cause.squash(cause))
+          for (const job of jobs) job.tell({ type: "failed", error })
+          return Effect.void
+        }),
+        Effect.ensuring(Effect.sync(() => void running.delete(one)))
+      )
     })
-    yield* Effect.forkScoped(Effect.forever(round))
+    for (let lane = 0; lane < lanes; lane++) yield* Effect.forkScoped(Effect.forever(round))
 
     /** Whether what is drawn at random decides nothing. */
     const isGreedy = ({ alg, algTemp, temperature }: Settings): boolean =>
@@ -161,11 +182,11 @@ export const makeDiffusionDecoder = ({
         const { settings } = decoding
         const { newTokens, seed } = jobs[0]!
         const group = seed === undefined || isGreedy(settings) ? JSON.stringify([settings, newTokens]) : undefined
-        waiting.push({ settings, jobs, group })
+        waiting.push({ settings, jobs, group, kind: kindOf(settings, newTokens) })
         work.openUnsafe()
       },
       look: () => {
-        if (running?.jobs.every(job => job.gone()) === true) Deferred.doneUnsafe(running.gone, Exit.void)
+        for (const { gone, jobs } of running) if (jobs.every(job => job.gone())) Deferred.doneUnsafe(gone, Effect.void)
         work.openUnsafe()
       }
     } satisfies Decoder as Decoder

@@ -139,7 +139,8 @@ export const listen = (served: Served, options: EndpointOptions) =>
         if (wrong !== undefined) return yield* wrong
         return yield* route(served, created, request, path)
       })
-      const response = yield* handled.pipe(
+      // A request's fiber lets nothing interrupt it by itself; a client that goes away must.
+      const response = yield* Effect.interruptible(handled).pipe(
         Effect.catchCause(cause => {
           if (Cause.hasInterrupts(cause)) return Effect.failCause(cause as Cause.Cause<never>)
           const error = Cause.squash(cause)
