@@ -86,6 +86,11 @@ const asked = (
         "logprobs: a diffusion model has no probability of a token given those before it; mode ar has, where the model decodes so",
         { param: "logprobs", code: "unsupported_parameter" }
       )
+    const texts = prompts.length * (body.n ?? 1)
+    if (texts > served.service.most)
+      return yield* invalid(`${texts} texts are asked for, and at most ${served.service.most} can be waited for`, {
+        param: body.n === undefined ? "prompt" : "n"
+      })
     const decoding = yield* Effect.mapError(served.decodingOf(mode, body, Math.max(1, newTokens)), fromConfig)
     return {
       decoding,

@@ -32,6 +32,8 @@ export interface Piece {
 }
 
 export interface Service {
+  /** Texts that may be waited for at once. */
+  readonly most: number
   /** The pieces of all texts as they are made. Whoever stops listening leaves nothing behind. */
   readonly ask: (asked: Asked) => Stream.Stream<Piece, ServingError>
   /** Texts that are waited for. */
@@ -42,10 +44,8 @@ export interface Service {
   readonly endAll: () => void
 }
 
-export interface ServiceOptions {
+export interface ServiceOptions extends Pick<Service, "most"> {
   readonly tokenizer: Pick<Tokenizer, "decode">
-  /** Texts that may be waited for at once. */
-  readonly most: number
   /** Started when it is needed first. */
   readonly decoderOf: (mode: Decoding["mode"]) => Effect.Effect<Decoder, ServingError>
 }
@@ -137,6 +137,7 @@ export const makeService = ({ decoderOf, most, tokenizer }: ServiceOptions): Ser
     })
 
   return {
+    most,
     ask: asked => Stream.unwrap(begin(asked)),
     outstanding: () => outstanding,
     close: () => void (closed = true),
