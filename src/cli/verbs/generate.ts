@@ -9,7 +9,7 @@ import { decodingFlags, modelFlags } from "./generate/decodingFlags.ts"
 import { modeRefusal, openNamed } from "./generate/opened.ts"
 import { promptLines, standardInput } from "./generate/prompts.ts"
 import { diffusionOf, roomFor, samplingOf } from "./generate/settings.ts"
-import { history, listed, redrawn } from "./generate/steps.ts"
+import { beginHistory, history, listed, redrawn } from "./generate/steps.ts"
 import { autoregressive, diffusion, type Task } from "./generate/texts.ts"
 import { redraws, styleOf } from "../terminal/style.ts"
 import { greatest } from "../../pipeline/lists.ts"
@@ -48,7 +48,7 @@ export const command = verb("generate", {
     historyOut: flags.optionalText(
       "history-out",
       "FILE",
-      "diffusion: write every step to this file as JSON Lines: step, prompt, ids, text"
+      "diffusion: keep every step in this file: FILE.jsonl as JSON Lines (step, prompt, ids, text), FILE.svg as an animated picture"
     ),
     seed: flags.whole("seed", "N", "The same seed gives the same text (default: 0)").pipe(Flag.withDefault(0)),
     engine: flags.engine,
@@ -61,6 +61,7 @@ export const command = verb("generate", {
       return yield* new ConfigError({ at: "--num-return-sequences", message: "must be a whole number from 1 on" })
     // Wrong numbers are refused before a model is read.
     yield* Effect.all([samplingOf(args, "ar"), diffusionOf(args, 1)])
+    if (Option.isSome(args.historyOut)) yield* beginHistory(args.historyOut.value)
     endWithReader()
     const { engine, method, model, name } = yield* openNamed(args)
     const mode = Option.getOrElse(args.mode, () => (model.diffusion ? "diffusion" : "ar"))
@@ -68,7 +69,6 @@ export const command = verb("generate", {
     if (refusal !== undefined) return yield* new ConfigError({ at: `--mode ${mode}`, ...refusal })
     const { tokenizer } = model
     const { dim } = styleOf(process.stderr)
-    const kept = Option.isNone(args.historyOut) ? [] : [yield* history(tokenizer, args.historyOut.value)]
 
     const answer = (texts: ReadonlyArray<string>) =>
       Effect.gen(function* () {
@@ -87,7 +87,7 @@ export const command = verb("generate", {
           : diffusion(task, yield* diffusionOf(args, newTokens), [
               ...(redraws(process.stderr) && !args.json && !args.verbose ? [redrawn(tokenizer, process.stderr)] : []),
               ...(args.verbose ? [listed(tokenizer, process.stderr, prompts.length)] : []),
-              ...kept
+              ...Option.toArray(args.historyOut).map(file => history(tokenizer, file, asked, `${name} denoises`))
             ])
         const seconds = (performance.now() - begun) / 1000
         if (args.json) {

@@ -1,9 +1,12 @@
 /** What is shown and kept of a diffusion while it goes on: its texts after every step. */
 import { appendFileSync, writeFileSync } from "node:fs"
 import { Effect } from "effect"
+import { ConfigError } from "../../../pipeline/ConfigError.ts"
+import { messageOf } from "../../../pipeline/Problem.ts"
 import type { Tokenizer } from "../../../tokens/tokenizer.ts"
 import { styleOf } from "../../terminal/style.ts"
 import { control } from "../../terminal/terminal.ts"
+import { animation } from "./animation.ts"
 import { type Part, partsOf, type TokenState } from "./reveal.ts"
 
 /** How a mask is shown. */
@@ -102,10 +105,27 @@ export const listed = (tokenizer: Shows, stream: NodeJS.WriteStream, texts: numb
   }
 }
 
-/** Keeps a line of JSON per step and text: {step, ids, text}, and `prompt`, the number of the text, where there are several. */
-export const history = (tokenizer: Tokenizer, file: string): Effect.Effect<Steps> =>
-  Effect.sync(() => {
-    writeFileSync(file, "")
+/** What `--history-out` may be, by how the file's name ends. */
+const historyKinds = [".jsonl", ".svg"] as const
+
+const unwritable = (file: string) => (cause: unknown) =>
+  new ConfigError({ at: `--history-out ${file}`, message: `cannot be written: ${messageOf(cause)}` })
+
+/** Checks before anything is decoded that a history can be kept in a file: begins it anew. */
+export const beginHistory = (file: string): Effect.Effect<void, ConfigError> =>
+  historyKinds.some(kind => file.endsWith(kind))
+    ? Effect.try({ try: () => writeFileSync(file, ""), catch: unwritable(file) })
+    : Effect.fail(
+        new ConfigError({
+          at: `--history-out ${file}`,
+          message: "must end in .jsonl, for a line of JSON per step, or in .svg, for an animated picture"
+        })
+      )
+
+/** Keeps all steps in a file, of the kind that its name says. `prompts`: of the texts, in their order. */
+export const history = (tokenizer: Tokenizer, file: string, prompts: ReadonlyArray<string>, title: string): Steps => {
+  if (!file.endsWith(".svg"))
+    // {step, ids, text}, and `prompt`, the number of the text.
     return {
       show: (step, prompt, tokens) => {
         const line = { step, prompt, ids: [...tokens], text: shownText(tokenizer, tokens) }
@@ -113,4 +133,9 @@ export const history = (tokenizer: Tokenizer, file: string): Effect.Effect<Steps
       },
       end: () => {}
     }
-  })
+  const texts = prompts.map(prompt => ({ prompt, steps: [] as Array<ReadonlyArray<number>> }))
+  return {
+    show: (_step, text, tokens) => void texts[text]!.steps.push([...tokens]),
+    end: () => writeFileSync(file, animation(tokenizer, texts, title))
+  }
+}
