@@ -7,8 +7,10 @@ import { ConfigError, render } from "../../pipeline/ConfigError.ts"
 import * as flags from "../flags.ts"
 import { decodingFlags, modelFlags } from "./generate/decodingFlags.ts"
 import { modeRefusal, openNamed } from "./generate/opened.ts"
+import { makeChat } from "./generate/chat.ts"
 import { promptLines, standardInput } from "./generate/prompts.ts"
 import { diffusionOf, roomFor, samplingOf } from "./generate/settings.ts"
+import { statisticsLine, tokensPerPass } from "./generate/statistics.ts"
 import { beginHistory, history, listed, redrawn } from "./generate/steps.ts"
 import { autoregressive, diffusion, type Task } from "./generate/texts.ts"
 import { redraws, styleOf } from "../terminal/style.ts"
@@ -27,7 +29,8 @@ export const command = verb("generate", {
     "pipeline generate -m ./Qwen3-0.6B - < prompt.txt": "From a directory in Hugging Face layout; the prompt is a file",
     'pipeline generate -m ./adapter --base ./Qwen3-0.6B "The people of the"':
       "An adapter as PEFT keeps it, over the model that it was trained for",
-    "pipeline generate -m pretrain-teacher/pretrain": "Asks for prompts, until exit"
+    "pipeline generate -m pretrain-teacher/pretrain": "Asks for prompts, until exit",
+    "pipeline generate --chat -m ./Qwen3-0.6B": "A conversation; clear begins a new one, exit ends"
   },
   takes: {
     prompts: flags
@@ -37,6 +40,11 @@ export const command = verb("generate", {
       )
       .pipe(Argument.variadic({ min: 0 })),
     ...modelFlags,
+    chat: flags.toggle(
+      "chat",
+      "Converse by the model's chat template: every text is a turn, to which the model replies; clear begins anew, exit ends"
+    ),
+    system: flags.optionalText("system", "TEXT", "With --chat: what the model is told before the first turn"),
     numReturnSequences: flags
       .whole("num-return-sequences", "N", "Texts for each prompt (default: 1)")
       .pipe(Flag.withDefault(1)),
@@ -59,16 +67,27 @@ export const command = verb("generate", {
   run: Effect.fn("generate")(function* (args) {
     if (args.numReturnSequences < 1)
       return yield* new ConfigError({ at: "--num-return-sequences", message: "must be a whole number from 1 on" })
+    if (args.chat && args.numReturnSequences > 1)
+      return yield* new ConfigError({ at: "--num-return-sequences", message: "a turn of --chat has one reply" })
+    if (!args.chat && Option.isSome(args.system))
+      return yield* new ConfigError({ at: "--system", message: "goes with --chat" })
     // Wrong numbers are refused before a model is read.
     yield* Effect.all([samplingOf(args, "ar"), diffusionOf(args, 1)])
     if (Option.isSome(args.historyOut)) yield* beginHistory(args.historyOut.value)
     endWithReader()
-    const { engine, method, model, name } = yield* openNamed(args)
+    const opened = yield* openNamed(args)
+    const { engine, method, model, name } = opened
     const mode = Option.getOrElse(args.mode, () => (model.diffusion ? "diffusion" : "ar"))
     const refusal = modeRefusal(model, mode)
     if (refusal !== undefined) return yield* new ConfigError({ at: `--mode ${mode}`, ...refusal })
     const { tokenizer } = model
     const { dim } = styleOf(process.stderr)
+
+    const watchers = (texts: ReadonlyArray<string>) => [
+      ...(redraws(process.stderr) && !args.json && !args.verbose ? [redrawn(tokenizer, process.stderr)] : []),
+      ...(args.verbose ? [listed(tokenizer, process.stderr, texts.length)] : []),
+      ...Option.toArray(args.historyOut).map(file => history(tokenizer, file, texts, `${name} denoises`))
+    ]
 
     const answer = (texts: ReadonlyArray<string>) =>
       Effect.gen(function* () {
@@ -78,35 +97,46 @@ export const command = verb("generate", {
           return yield* new ConfigError({ at: "prompt", message: "is empty", advice: "a model goes on from a text" })
         const longest = greatest(prompts.map(({ length }) => length))
         const newTokens = yield* roomFor(longest, positionsOf(model.json), args.maxNewTokens)
+        const settings = yield* diffusionOf(args, newTokens)
         const task: Task = { engine, method, model, prompts, newTokens, seed: args.seed }
         const begun = performance.now()
-        const made = yield* mode === "ar"
+        const {
+          forwards,
+          ofTexts,
+          texts: made
+        } = yield* mode === "ar"
           ? autoregressive(task, yield* samplingOf(args, mode), piece => {
               if (!args.json) printData(piece)
             })
-          : diffusion(task, yield* diffusionOf(args, newTokens), [
-              ...(redraws(process.stderr) && !args.json && !args.verbose ? [redrawn(tokenizer, process.stderr)] : []),
-              ...(args.verbose ? [listed(tokenizer, process.stderr, prompts.length)] : []),
-              ...Option.toArray(args.historyOut).map(file => history(tokenizer, file, asked, `${name} denoises`))
-            ])
+          : diffusion(task, settings, watchers(asked))
         const seconds = (performance.now() - begun) / 1000
+        const tokens = made.reduce((sum, text) => sum + text.tokens.length, 0)
         if (args.json) {
-          const results = made.texts.map((text, i) => ({ prompt: asked[i]!, ...text }))
-          return printJson({ model: name, mode, seed: args.seed, seconds, forwards: made.forwards, texts: results })
+          const results = made.map((text, i) => ({ prompt: asked[i]!, ...text }))
+          const perPass = forwards === undefined ? {} : { forwards, tokensPerPass: tokensPerPass(tokens, ofTexts) }
+          return printJson({ model: name, mode, seed: args.seed, seconds, ...perPass, texts: results })
         }
-        if (mode === "diffusion") for (const { text } of made.texts) printData(`${text}\n`)
-        const tokens = made.texts.reduce((sum, text) => sum + text.tokens.length, 0)
-        const passes =
-          made.forwards === undefined ? "" : `, ${made.forwards} forward ${made.forwards === 1 ? "pass" : "passes"}`
-        const speed = `${(tokens / seconds).toFixed(0)} tok/s`
-        const stopped = made.texts.length === 1 ? ` (${made.texts[0]!.stopped})` : ` in ${made.texts.length} texts`
-        process.stderr.write(dim(`${name}, ${tokens} tokens${stopped}${passes}, ${speed}, seed ${args.seed}\n`))
+        if (mode === "diffusion") for (const { text } of made) printData(`${text}\n`)
+        const { steps } = settings
+        const line = statisticsLine({
+          name,
+          texts: made.length,
+          tokens,
+          stopped: made[0]!.stopped,
+          seconds,
+          seed: args.seed,
+          ...(forwards === undefined ? {} : { diffusion: { forwards, ofTexts, steps } })
+        })
+        process.stderr.write(dim(`${line}\n`))
       }).pipe(Effect.scoped)
 
-    if (args.prompts.length > 0)
-      return yield* answer(
-        yield* Effect.forEach(args.prompts, text => (text === "-" ? standardInput : Effect.succeed(text)))
-      )
+    const reply = args.chat
+      ? yield* makeChat(opened, mode, args, line => watchers([line]))
+      : (line: string) => answer([line])
+    if (args.prompts.length > 0) {
+      const texts = yield* Effect.forEach(args.prompts, text => (text === "-" ? standardInput : Effect.succeed(text)))
+      return yield* args.chat ? Effect.forEach(texts, reply, { discard: true }) : answer(texts)
+    }
     // Somebody at a terminal tries again; a script wants to know.
     const orSay = <E, R>(effect: Effect.Effect<void, E, R>) =>
       process.stdin.isTTY
@@ -116,6 +146,6 @@ export const command = verb("generate", {
             error => Effect.sync(() => void process.stderr.write(`${render(error)}\n`))
           )
         : effect
-    yield* Stream.runForEach(promptLines, line => orSay(answer([line])))
+    yield* Stream.runForEach(promptLines, line => orSay(reply(line)))
   }, Effect.scoped)
 })

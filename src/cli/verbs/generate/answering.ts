@@ -65,7 +65,7 @@ export const makeAnswering = Effect.fnUntraced(function* (
     diffusion: yield* inScope(Effect.suspend(() => makeDiffusionDecoder({ engine, method, model, rows, ends })))
   }
   const service = makeService({ tokenizer, most, decoderOf: mode => decoders[mode] })
-  return { context, service }
+  return { context, ends, service }
 })
 
 /** Fields of a request that say how masks are revealed. */

@@ -53,7 +53,7 @@ export const autoregressive = Effect.fn("autoregressive")(function* (
     print("\n")
     texts.push({ text, tokens, stopped: tokens.length < newTokens ? "end of text" : "length" })
   }
-  return { texts, forwards: undefined }
+  return { texts, forwards: undefined, ofTexts: 0 }
 })
 
 /** By masked diffusion, all texts at once. */
@@ -84,5 +84,5 @@ export const diffusion = Effect.fn("diffusion")(function* (
       stopped: tokens.length < newTokens ? "end of text" : "length"
     }
   })
-  return { texts, forwards: greatest(forwards) }
+  return { texts, forwards: greatest(forwards), ofTexts: forwards.reduce((sum, own) => sum + own, 0) }
 })
