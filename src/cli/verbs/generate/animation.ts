@@ -123,14 +123,14 @@ export const animation = (
         `.s${step}{animation:s${step} ${number(whole)}s linear infinite}`,
         `@keyframes s${step}{0%,${times.from}%{opacity:0}${times.next}%{opacity:1;fill:var(--new)}${times.settled}%,100%{opacity:1;fill:var(--ink)}}`,
         `.h${step}{animation:h${step} ${number(whole)}s linear infinite}`,
-        `@keyframes h${step}{0%,${times.from}%{opacity:1}${times.next}%,100%{opacity:0}}`
+        `@keyframes h${step}{0%,${times.from}%{fill-opacity:1}${times.next}%,100%{fill-opacity:0}}`
       ].join("")
     })
   const style = [
     "svg{--paper:#ffffff;--ink:#1f2328;--dim:#6a737d;--new:#00805e;--mask:#d5dae0}",
     "@media (prefers-color-scheme:dark){svg{--paper:#14171a;--ink:#e6e8ea;--dim:#9aa4ae;--new:#35c79c;--mask:#3a424b}}",
     "text{font:14px ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;white-space:pre}",
-    ".b{fill:var(--paper)}.p{fill:var(--dim)}.t{fill:var(--ink)}.m{fill:var(--mask);opacity:0}",
+    ".b{fill:var(--paper)}.p{fill:var(--dim)}.t{fill:var(--ink)}.m{fill:var(--mask);fill-opacity:0}",
     ...rules,
     "@media (prefers-reduced-motion:reduce){.t,.m{animation:none}}"
   ].join("\n")
