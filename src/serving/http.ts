@@ -33,6 +33,9 @@ export interface Endpoint {
   readonly stop: Effect.Effect<void>
 }
 
+/** How long a connection stays open between requests, in ms: longer than clients keep one, so that none is closed in the moment in which it asks. */
+const keepAliveTimeout = 75_000
+
 /** How long those that were told may take to hear it, in ms. */
 const farewell = 2000
 
@@ -152,7 +155,7 @@ export const listen = (served: Served, options: EndpointOptions) =>
       return Response.setHeaders(response, cors)
     })
 
-    const server = createServer()
+    const server = createServer({ keepAliveTimeout })
     const http = yield* Effect.mapError(
       NodeHttpServer.make(() => server, { host: options.host, port: options.port, disablePreemptiveShutdown: true }),
       ({ cause }) => listenFault(cause, options)
