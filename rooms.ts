@@ -38,6 +38,7 @@ export const rooms: { readonly [folder: string]: ReadonlyArray<string> } = {
     "training",
     "evaluation"
   ],
+  "src/serving": ["pipeline", "tensor", "formats", "tokens", "engines", "models", "decoding", "sessions", "methods"],
   "src/corpora": ["pipeline", "evaluation"],
   "src/report": ["pipeline", "tensor", "training", "evaluation"],
   stages: [

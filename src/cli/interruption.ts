@@ -1,5 +1,5 @@
 /** Signals: what can be stopped cleanly is, by the first one; the second kills. Everything else ends at once, as the system does it. */
-import { Effect, Fiber } from "effect"
+import { Deferred, Effect, Fiber, type Scope } from "effect"
 import { leave } from "./ending.ts"
 import { hangupIgnored } from "./hangup.ts"
 
@@ -25,6 +25,40 @@ export const honourNohup = (): void => {
   if (hangupIgnored()) process.on("SIGHUP", () => undefined)
 }
 
+const signals = (): ReadonlyArray<NodeJS.Signals> =>
+  hangupIgnored() ? ["SIGINT", "SIGTERM"] : ["SIGINT", "SIGTERM", "SIGHUP"]
+
+/** Calls `first` at the first signal and `second` at every later one, until the scope closes. */
+const onSignals = (first: () => void, second: () => void) =>
+  Effect.acquireRelease(
+    Effect.sync(() => {
+      let last: number | undefined
+      const onSignal = () => {
+        const now = performance.now()
+        if (last !== undefined && now - last < sameMs) return
+        const isFirst = last === undefined
+        last = now
+        return isFirst ? first() : second()
+      }
+      for (const signal of signals()) process.on(signal, onSignal)
+      return onSignal
+    }),
+    onSignal =>
+      Effect.sync(() => {
+        for (const signal of signals()) process.off(signal, onSignal)
+      })
+  )
+
+/** For work without an end of its own: goes on when somebody asks it to stop, which is no failure. A second signal ends the program at once. */
+export const untilStopped: Effect.Effect<void, never, Scope.Scope> = Effect.gen(function* () {
+  const asked = yield* Deferred.make<void>()
+  yield* onSignals(
+    () => void Deferred.doneUnsafe(asked, Effect.void),
+    () => leave(interruptedCode)
+  )
+  yield* Deferred.await(asked)
+})
+
 /**
  * Runs work that cleans up when it is interrupted. Outside of it no signal is listened to: a program that is in the middle
  * of one long computation could not answer.
@@ -34,25 +68,16 @@ export const stoppable =
   <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
     Effect.gen(function* () {
       const fiber = yield* Effect.forkChild(effect)
-      let last = 0
-      const onSignal = () => {
-        const now = performance.now()
-        if (interrupted && now - last < sameMs) return
-        last = now
-        if (interrupted) {
+      const heard = onSignals(
+        () => {
+          interrupted = true
+          work.announce?.("stopping: running actions end at their next safe point; press Ctrl-C again to kill them")
+          Effect.runFork(Fiber.interrupt(fiber))
+        },
+        () => {
           work.kill?.()
           leave(interruptedCode)
         }
-        interrupted = true
-        work.announce?.("stopping: running actions end at their next safe point; press Ctrl-C again to kill them")
-        Effect.runFork(Fiber.interrupt(fiber))
-      }
-      const signals = hangupIgnored() ? (["SIGINT", "SIGTERM"] as const) : (["SIGINT", "SIGTERM", "SIGHUP"] as const)
-      for (const signal of signals) process.on(signal, onSignal)
-      return yield* Effect.ensuring(
-        Fiber.join(fiber),
-        Effect.sync(() => {
-          for (const signal of signals) process.off(signal, onSignal)
-        })
       )
+      return yield* Effect.scoped(Effect.andThen(heard, Fiber.join(fiber)))
     })

@@ -17,6 +17,7 @@ const verbs: Verbs = {
   metrics: () => load(import("./verbs/metrics.ts")),
   export: () => load(import("./verbs/export.ts")),
   generate: () => load(import("./verbs/generate.ts")),
+  serve: () => load(import("./verbs/serve.ts")),
   gc: () => load(import("./verbs/gc.ts")),
   pin: () => load(import("./verbs/pin.ts")),
   cache: () => load(import("./verbs/cache.ts")),

@@ -87,7 +87,7 @@ export const makeCausalWriter = (
     }
   })
 
-const causalReader = (
+export const causalReader = (
   engine: Engine,
   config: ModelConfig,
   parameters: Buffers,

@@ -19,7 +19,7 @@ export const defaultDiffusion = { eps: 1e-3, alg: "p2", algTemp: 0.5, schedule: 
 const defaultInBlocks = { ...defaultDiffusion, alg: "maskgit_plus", algTemp: 0 } as const
 /** Where neither the user nor the model's configuration sets a limit. */
 export const defaultNewTokens = 128
-const defaultPositions = 2048
+export const defaultPositions = 2048
 
 export type Mode = keyof typeof defaultSampling
 

@@ -79,7 +79,8 @@ export const autoregressive = Effect.fn("autoregressive")(function* (
     tokens: [...tokens],
     stopped: ended ? "end of text" : "length"
   }))
-  return { texts: made, forwards: speculation === undefined ? undefined : passes }
+  const ofTexts = texts.reduce((sum, { forwards }) => sum + forwards, 0)
+  return { texts: made, forwards: speculation === undefined ? undefined : passes, ofTexts }
 })
 
 /** By masked diffusion, all texts at once. */
@@ -110,5 +111,5 @@ export const diffusion = Effect.fn("diffusion")(function* (
       stopped: tokens.length < newTokens ? "end of text" : "length"
     }
   })
-  return { texts, forwards: greatest(forwards) }
+  return { texts, forwards: greatest(forwards), ofTexts: forwards.reduce((sum, own) => sum + own, 0) }
 })
