@@ -113,7 +113,13 @@ export const decodeResponses = Stage.make("decode-responses", {
         for (const { batches, length, rows } of batchesOf([...missing.values()], tokensOf, most))
           yield* Effect.scoped(
             Effect.gen(function* () {
-              const reader = yield* makeTextReader(engine, config, views, { rows, length, tokenShift, blockSize })
+              const reader = yield* makeTextReader(engine, config, views, {
+                rows,
+                length,
+                tokenShift,
+                blockSize,
+                mask: tokenizer.maskId
+              })
               const asked = batches.flat()
               yield* decodeBlocks(
                 reader,

@@ -34,7 +34,7 @@ interface Block {
   /** Masks that it began with. */
   readonly masks: number
   /** Tokens that each step reveals at least, without those that are over. */
-  quotas: ReadonlyArray<number>
+  readonly quotas: Array<number>
   /** Passes over all of the text since it was decoded. */
   seen: number
 }
@@ -102,7 +102,7 @@ export class BlockRow {
     // Of a block that has tokens of the prompt, as many steps fewer.
     const share = attentionBlockSize === undefined ? 1 : masks / (block.end - block.start)
     const steps = Math.ceil(this.#decoding.steps * share)
-    this.#blocks.push({ ...block, masks, quotas: chosenPerStep({ ...this.#decoding, steps }, masks), seen: 0 })
+    this.#blocks.push({ ...block, masks, quotas: [...chosenPerStep({ ...this.#decoding, steps }, masks)], seen: 0 })
   }
 
   /** What the next pass over the text reads; nothing when the text is done. */
@@ -154,19 +154,27 @@ export class BlockRow {
     return first?.start ?? this.#blocks.at(-1)!.end
   }
 
+  /** Of each active block its places, and how many tokens the step must reveal of it. */
+  demands(): ReadonlyArray<Pick<Block, "start" | "end"> & { readonly quota: number }> {
+    const far = this.#options.settings.decodedTokenThreshold ?? 1
+    return this.#blocks.flatMap((block, b) => {
+      if (this.#masked(block).length === 0) return []
+      const { end, quotas, start } = block
+      const forced = b <= 1 || this.#progress(this.#blocks[b - 1]!) >= far
+      return [{ start, end, quota: forced ? (quotas[0] ?? 0) : 0 }]
+    })
+  }
+
   /** Reveals what the step must of what was proposed, the surest, and all that the model is sure enough of besides. */
   reveal(proposed: ReadonlyArray<Measured>): void {
     const { settings } = this.#options
-    this.forwards++
-    const far = settings.decodedTokenThreshold ?? 1
-    const own = this.#blocks.map(({ end, start }) => proposed.filter(({ place }) => start <= place && place < end))
     // What is revealed of one block does not tell another that it may be forced in the same step.
-    const forced = this.#blocks.map((_, b) => b <= 1 || this.#progress(this.#blocks[b - 1]!) >= far)
-    for (const [b, block] of this.#blocks.entries()) {
-      if (own[b]!.length === 0) continue
-      const [quota = 0, ...later] = forced[b]! ? block.quotas : []
-      if (forced[b]!) block.quotas = later
-      for (const { place, token } of [...surest(own[b]!, quota), ...accepted(settings, own[b]!)]) {
+    const demands = this.demands()
+    this.forwards++
+    for (const { end, quota, start } of demands) {
+      const own = proposed.filter(({ place }) => start <= place && place < end)
+      if (quota > 0) this.#blocks.findLast(block => block.start === start)!.quotas.shift()
+      for (const { place, token } of [...surest(own, quota), ...accepted(settings, own)]) {
         this.ids[place] = token
         this.#revealedAt.set(place, this.forwards)
       }

@@ -3,12 +3,10 @@
  * begins, or while it is being revealed (d3LLM). What a step reveals beside what it must is said by a rule (accepting.ts). What stands behind the first end of text is no part of a text.
  */
 import { Effect } from "effect"
-import { type RandomKey, uniformAt } from "../tensor/random.ts"
-import { measureOf, type Measured, ruleOf } from "./accepting.ts"
+import type { RandomKey } from "../tensor/random.ts"
 import { BlockRow, type BlockReading, type BlockText } from "./blockRow.ts"
 import type { BlockDecoding } from "./blockSettings.ts"
-import { type DiffusionDecoding, judge } from "./diffusion.ts"
-import { probabilityOf, sampleToken, type Sampling } from "./sampling.ts"
+import { proposing } from "./proposing.ts"
 import { misfit, type TextPass, type TextReader } from "./textPass.ts"
 
 export interface BlockPrompt {
@@ -55,10 +53,9 @@ export const decodeBlocks = <E, E2 = never, R = never>(
   { onStep, onText, rows: most, ...options }: BlockOptions<E2, R>
 ): Effect.Effect<BlockTexts, E | E2, R> =>
   Effect.gen(function* () {
-    const { vocabSize } = reader
     const fault = misfit(reader, prompts)
     if (fault !== undefined) return yield* Effect.die(fault)
-    const propose = proposing(options)
+    const propose = proposing(reader, options.settings, options.mask)
     const texts: Array<BlockText> = []
     let passes = 0
     const waiting = prompts.entries()
@@ -84,55 +81,14 @@ export const decodeBlocks = <E, E2 = never, R = never>(
           : [{ ...each, pass: { ...pass, row, text: { number: each.number, pass: each.row.forwards } } }]
       })
       if (open.length === 0) break
-      const logits = yield* reader.read(open.map(({ pass }) => pass))
+      const proposed = yield* propose(
+        open.map(({ pass, prompt: { key, newTokens }, row }) => ({ pass, row, key, newTokens }))
+      )
       passes++
-      let from = 0
-      for (const { number, pass, prompt, row } of open) {
-        const own = pass.places.map((place, i): readonly [number, Float32Array] => [
-          place,
-          logits.subarray((from + i) * vocabSize, (from + i + 1) * vocabSize)
-        ])
-        from += own.length
-        const first = row.forwards * prompt.newTokens - row.start
-        row.reveal(own.map(([place, found]) => propose(place, found, uniformAt(prompt.key, first + place))))
+      for (const [i, { number, row }] of open.entries()) {
+        row.reveal(proposed[i]!)
         if (onStep !== undefined) yield* onStep(number, row.forwards, row.tokens)
       }
     }
     return { texts, passes }
   })
-
-/** Proposes a token for a mask by its logits [V], which it changes. */
-const proposing = ({ mask, settings }: Pick<BlockOptions<never, never>, "mask" | "settings">) => {
-  const decoding: DiffusionDecoding = {
-    ...settings,
-    steps: settings.stepsPerBlock,
-    schedule: "quota",
-    algTemp: 0,
-    eps: 1e-3
-  }
-  const rule = ruleOf(settings)
-  const measured = rule === undefined ? undefined : measureOf[rule]
-  /** Whether what is drawn is drawn from the distribution that rules look at. */
-  const isPlain =
-    (settings.temperature === 0 || settings.temperature === 1) &&
-    (settings.topP ?? 1) === 1 &&
-    settings.topK === undefined
-  const measure = (logits: Float32Array, { score, token }: Pick<Measured, "score" | "token">): number => {
-    switch (measured) {
-      case undefined:
-        return 0
-      case "probability":
-        return isPlain && settings.alg === "maskgit_plus" ? score : probabilityOf(logits, unfiltered, token)
-      case "entropy":
-        return -(isPlain && settings.alg === "entropy" ? score : sampleToken(logits, unfiltered, 0).negativeEntropy)
-    }
-  }
-  return (place: number, logits: Float32Array, uniform: number): Measured => {
-    logits[mask] = -Infinity
-    const judged = judge(decoding, { place, logits, uniform, there: undefined })
-    return { ...judged, measure: measure(logits, judged) }
-  }
-}
-
-/** What rules look at. */
-const unfiltered: Sampling = { temperature: 0 }

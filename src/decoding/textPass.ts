@@ -1,6 +1,6 @@
 /** What a model reads of texts that are decoded: all of each, or a part where caches hold the rest. Places count from a text's first token. */
 import { Effect } from "effect"
-import type { Denoiser, TextAt } from "./diffusion.ts"
+import type { Algorithm, Denoiser, TextAt } from "./diffusion.ts"
 
 /** A pass of the model over a text. */
 export interface TextPass {
@@ -20,6 +20,20 @@ export interface TextPass {
   readonly places: ReadonlyArray<number>
 }
 
+/** The likeliest token of a place, and how sure the model is of it by some algorithm's measure: within the tolerance of what the host would compute from the logits, on the scale of `exactScore`. */
+export interface Proposal {
+  readonly token: number
+  readonly score: number
+  readonly tolerance: number
+}
+
+export interface Proposals<E> {
+  /** Of the places of all passes, one after the other. */
+  readonly found: ReadonlyArray<Proposal>
+  /** Logits [V] of one of these places, until something else is read. */
+  readonly logitsOf: (i: number) => Effect.Effect<Float32Array, E>
+}
+
 /** A model that predicts tokens of texts. */
 export interface TextReader<E> {
   readonly vocabSize: number
@@ -27,6 +41,8 @@ export interface TextReader<E> {
   readonly length: number
   /** Logits [n, V] of the places of all passes, one after the other. */
   readonly read: (passes: ReadonlyArray<TextPass>) => Effect.Effect<Float32Array, E>
+  /** Chooses where the model computes, so that logits need not come to the host. Left out where it cannot. */
+  readonly propose?: (passes: ReadonlyArray<TextPass>, alg: Algorithm) => Effect.Effect<Proposals<E>, E>
 }
 
 /** Why a prompt cannot be read and gone on from. */

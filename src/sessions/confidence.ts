@@ -3,6 +3,7 @@
  * is the order of the host.
  */
 import type { Algorithm } from "../decoding/diffusion.ts"
+import { undrawable } from "../decoding/surely.ts"
 import { entropyEpsilon } from "../decoding/sampling.ts"
 import { clip, zeros } from "../tensor/composites.ts"
 import {
@@ -67,9 +68,6 @@ const log1p = (x: Tensor): Tensor => {
 /** What makes a logit that of a token that cannot be drawn: finite, so that its product with its probability, 0, is a number. */
 export const never = -1e30
 
-/** The tolerance of a place from whose logits no token can be drawn. */
-export const undrawable = 1e30
-
 /** Of logits [N, V], with those that may not be drawn around `never`, in the tokens i32 [N]: the likeliest of each row, or with `p2` any. */
 export const confidenceIn = (logits: Tensor, tokens: Tensor, algorithm: Algorithm): Confidence => {
   const peaks = max(logits, 1, { keepDims: true }) // [N, 1]
@@ -110,25 +108,4 @@ const measured = (logWeights: Tensor, tokens: Tensor, algorithm: Algorithm): Con
       return { score: neg(entropy), tolerance: add(mul(entropy, 2 * relative), 2 * absolute + epsilons) }
     }
   }
-}
-
-/** A place with what was computed of it. */
-export interface Bounded {
-  readonly place: number
-  readonly score: number
-  readonly tolerance: number
-}
-
-/** Of places those that are among the `n` surest wherever within the tolerances the scores are, and those of which that cannot be said. */
-export const surelyAmong = (
-  places: ReadonlyArray<Bounded>,
-  n: number
-): { readonly certain: ReadonlyArray<Bounded>; readonly contested: ReadonlyArray<Bounded> } => {
-  const above = (a: Bounded, b: Bounded): boolean => a.score - a.tolerance > b.score + b.tolerance
-  const count = (of: (other: Bounded) => boolean): number => places.filter(of).length
-  const certain = places.filter(
-    each => each.tolerance < undrawable && count(other => other !== each && !above(each, other)) < n
-  )
-  const hopeful = places.filter(each => !certain.includes(each) && count(other => above(other, each)) < n)
-  return { certain, contested: hopeful }
 }

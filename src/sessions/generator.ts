@@ -156,6 +156,7 @@ export const maskedGenerator = (
         const reader = yield* makeTextReader(engine, config, parameters, {
           rows,
           length: canvas.length,
+          mask,
           tokenShift,
           blockSize
         })

@@ -59,8 +59,11 @@ export const inBatches =
 export const wholeDecoder =
   <E>(denoiser: Denoiser<E>, { decoding, mask, newTokens }: MaskOptions) =>
   ({ steps, ...request }: BatchRequest): Effect.Effect<BatchResult, E> =>
-    timed(denoiser, "logits", asked =>
-      diffusionGenerate(asked, { ...request, mask, maxNewTokens: newTokens, settings: { ...decoding, steps } })
+    timed(clock =>
+      diffusionGenerate(
+        { ...denoiser, logits: (...given) => clock(denoiser.logits(...given)) },
+        { ...request, mask, maxNewTokens: newTokens, settings: { ...decoding, steps } }
+      )
     )
 
 /** Decodes block by block; behind the first end of text stand more of them. */
@@ -70,10 +73,10 @@ export const blockDecoder =
     { attentionBlockSize: align, decoding, eos, mask, newTokens, rows, tokenShift }: MaskOptions & BlockReading
   ): Decode<E> =>
   ({ onStep, prompts, seed, steps, threshold }) =>
-    timed(reader, "read", asked =>
+    timed(clock =>
       Effect.map(
         decodeBlocks(
-          asked,
+          watched(reader, clock),
           prompts.map((ids, number) => ({ ids, newTokens, key: randomKey(seed, "block tokens", number) })),
           {
             rows,
@@ -107,20 +110,28 @@ export const blockDecoder =
 const behind = (prompt: ArrayLike<number>, tokens: Int32Array): Int32Array =>
   Int32Array.from([...Array.from(prompt), ...tokens])
 
-/** Tells how long the model took, of which `asking` is asked. */
-const timed = <Model, Asking extends keyof Model, E, A>(
-  model: Model & { readonly [asking in Asking]: (...given: never) => Effect.Effect<Float32Array, E> },
-  asking: Asking,
-  decode: (model: Model) => Effect.Effect<A, E>
+/** Adds the time of an effect to a sum. */
+type Clock = <A, E>(effect: Effect.Effect<A, E>) => Effect.Effect<A, E>
+
+/** Tells how long the model took, whose every answer is taken with the clock. */
+const timed = <E, A>(
+  decode: (clock: Clock) => Effect.Effect<A, E>
 ): Effect.Effect<A & { readonly forwardMs: number }, E> =>
   Effect.suspend(() => {
     let forwardMs = 0
-    const ask = (...given: never): Effect.Effect<Float32Array, E> =>
+    const clock: Clock = effect =>
       Effect.suspend(() => {
         const begun = performance.now()
-        return Effect.tap(model[asking](...given), () =>
-          Effect.sync(() => void (forwardMs += performance.now() - begun))
-        )
+        return Effect.tap(effect, () => Effect.sync(() => void (forwardMs += performance.now() - begun)))
       })
-    return Effect.map(decode({ ...model, [asking]: ask }), made => ({ ...made, forwardMs }))
+    return Effect.map(decode(clock), made => ({ ...made, forwardMs }))
   })
+
+const watched = <E>(reader: TextReader<E>, clock: Clock): TextReader<E> => {
+  const { propose } = reader
+  return {
+    ...reader,
+    read: passes => clock(reader.read(passes)),
+    ...(propose === undefined ? {} : { propose: (passes, alg) => clock(propose(passes, alg)) })
+  }
+}

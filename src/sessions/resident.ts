@@ -42,7 +42,8 @@ import {
   topK
 } from "../tensor/ops.ts"
 import type { Tensor } from "../tensor/Tensor.ts"
-import { type Bounded, confidenceIn, never, surelyAmong, undrawable } from "./confidence.ts"
+import { type Bounded, surelyAmong, undrawable } from "../decoding/surely.ts"
+import { confidenceIn, never } from "./confidence.ts"
 import { inputsOf, makeSession } from "./session.ts"
 import { greatest } from "../pipeline/lists.ts"
 

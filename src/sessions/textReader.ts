@@ -1,11 +1,13 @@
 /** A model on an engine that reads texts: all of each, or parts, with caches of what it read of the rest. */
 import { Effect, Scope } from "effect"
 import type { TextPass, TextReader } from "../decoding/textPass.ts"
-import type { Buffers, Engine, EngineError } from "../engines/Engine.ts"
+import type { Algorithm } from "../decoding/diffusion.ts"
+import type { Buffer, Buffers, Engine, EngineError } from "../engines/Engine.ts"
 import { allocateCache, cachedPass } from "../models/cache.ts"
 import type { ModelConfig } from "../models/config.ts"
 import { forward, type ForwardOptions, logits, weightsOf } from "../models/decoder.ts"
-import { constant, gather, input, iota, less, reshape, select } from "../tensor/ops.ts"
+import { add, argmax, cast, concat, constant, gather, input, iota, less, reshape, select } from "../tensor/ops.ts"
+import { confidenceIn, never } from "./confidence.ts"
 import type { Tensor } from "../tensor/Tensor.ts"
 import { inputsOf, makeSession } from "./session.ts"
 
@@ -18,6 +20,8 @@ export interface TextReaderOptions {
   readonly blockSize: number
   /** Whether a token sees those before it alone. Default false. */
   readonly causal?: boolean
+  /** The token that is never proposed. Left out, tokens are chosen on the host. */
+  readonly mask?: number
 }
 
 export interface EngineReader extends TextReader<EngineError> {
@@ -34,6 +38,8 @@ interface ProgramShape {
   readonly whole: boolean
   readonly padded: boolean
   readonly keeps: "none" | "some" | "all"
+  /** By which measure tokens are proposed. Left out: logits come to the host. */
+  readonly alg?: Algorithm
 }
 
 /** The least of 1, 2, 3, 4, 6, 8, 12, … units that is not below n, at most `most`: a third more than is needed, and few programs. */
@@ -54,7 +60,23 @@ const tracePass = (config: ModelConfig, parameters: Buffers, shape: ProgramShape
   const weights = weightsOf(config, inputsOf(parameters))
   const { final } = forward(config, weights, input("ids", "i32", [rows, length]), pass.options)
   const asked = gather(reshape(final, [rows * length, config.hiddenSize]), input("columns", "i32", [rows * places]))
-  return { outputs: { logits: logits(asked, weights), ...pass.outputs }, inPlace: pass.inPlace }
+  const found = logits(asked, weights) // [rows * places, V]
+  const proposed = shape.alg === undefined ? {} : { proposals: proposalsOf(found, shape.alg, caches.mask!) }
+  const outputs: { readonly [name: string]: Tensor } = { logits: found, ...proposed, ...pass.outputs }
+  return { outputs, inPlace: pass.inPlace }
+}
+
+/** Of logits [N, V] the likeliest tokens without the mask, their scores and tolerances: f32 [3, N]. */
+const proposalsOf = (found: Tensor, alg: Algorithm, mask: number): Tensor => {
+  const [n, vocabSize] = found.shape as [number, number]
+  const forbidden = constant(new Float32Array(vocabSize).fill(never, mask, mask + 1), "f32", [vocabSize])
+  const drawable = add(found, forbidden)
+  const tokens = cast(argmax(drawable, 1), "i32")
+  const { score, tolerance } = confidenceIn(drawable, tokens, alg)
+  return concat(
+    [cast(tokens, "f32"), score, tolerance].map(x => reshape(x, [1, n])),
+    0
+  )
 }
 
 /** Whether a pass has nothing to do with caches. */
@@ -146,12 +168,12 @@ export const makeTextReader = (
       } as const
     }
 
-    /** Logits of the places of each of the passes, which are of one size. */
-    const readTogether = (passes: ReadonlyArray<TextPass>) =>
+    /** Computes passes of one size. `firstOf`: where the answers about the places of each begin. */
+    const compute = (passes: ReadonlyArray<TextPass>, choosing: Pick<ProgramShape, "alg">) =>
       Effect.gen(function* () {
         const rows = rowsOf(passes.length, all)
         const padded = passes.length < rows || passes.some(({ ids }) => ids.length < capacity)
-        const { session, shape } = yield* programOf({ ...sizesOf(passes[0]!), rows, padded })
+        const { session, shape } = yield* programOf({ ...sizesOf(passes[0]!), ...choosing, rows, padded })
         const { length, places } = shape
         const zeros = (n: number) => new Int32Array(n)
         const data = {
@@ -186,34 +208,76 @@ export const makeTextReader = (
           for (const [p, place] of pass.places.entries())
             data.columns[row * places + p] = row * length + place - shift - from
         }
-        const found = (yield* session.run(data)).logits
+        yield* session.upload(data)
+        yield* session.compute()
         flops += session.flops
-        const { vocabSize } = config
-        return passes.map((pass, i) => {
-          const first = rowOf(pass, i) * places
-          return found.subarray(first * vocabSize, (first + pass.places.length) * vocabSize)
-        })
+        return { memory: session.memory, firstOf: passes.map((pass, i) => rowOf(pass, i) * places) }
+      })
+    const download = (buffer: Buffer) => Effect.map(engine.download(buffer), values => values as Float32Array)
+    const { vocabSize } = config
+
+    /** Passes by the size of their program, and what is found of each, in the order that they were given. */
+    const inGroups = <A>(
+      passes: ReadonlyArray<TextPass>,
+      each: (group: ReadonlyArray<TextPass>) => Effect.Effect<ReadonlyArray<A>, EngineError>
+    ) =>
+      Effect.gen(function* () {
+        const found = new Map<TextPass, A>()
+        for (const group of Map.groupBy(passes, pass => JSON.stringify(sizesOf(pass))).values())
+          for (const [i, own] of (yield* each(group)).entries()) found.set(group[i]!, own)
+        return passes.map(pass => found.get(pass)!)
+      })
+
+    const propose: NonNullable<EngineReader["propose"]> = (passes, alg) =>
+      Effect.gen(function* () {
+        const each = yield* inGroups(passes, group =>
+          Effect.gen(function* () {
+            const { firstOf, memory } = yield* compute(group, { alg })
+            const all = yield* download(memory["proposals"]!)
+            const n = all.length / 3
+            return group.map(({ places }, p) =>
+              places.map((_, i) => {
+                const at = firstOf[p]! + i
+                const [token, score, tolerance] = [all[at]!, all[n + at]!, all[2 * n + at]!]
+                return { token, score, tolerance, logits: memory["logits"]!, at }
+              })
+            )
+          })
+        )
+        const found = each.flat()
+        return {
+          found,
+          logitsOf: i =>
+            Effect.gen(function* () {
+              const { at, logits: all } = found[i]!
+              return yield* download(yield* engine.view(all, at * vocabSize, [vocabSize]))
+            })
+        }
       })
 
     return {
-      vocabSize: config.vocabSize,
+      vocabSize,
       length: capacity,
       flops: () => flops,
       read: passes =>
         Effect.gen(function* () {
-          const groups = Map.groupBy(passes, pass => JSON.stringify(sizesOf(pass)))
-          const found = new Map<TextPass, Float32Array>()
-          for (const group of groups.values()) {
-            const each = yield* readTogether(group)
-            for (const [i, pass] of group.entries()) found.set(pass, each[i]!)
-          }
-          const answer = new Float32Array(passes.reduce((sum, { places }) => sum + places.length, 0) * config.vocabSize)
+          const each = yield* inGroups(passes, group =>
+            Effect.gen(function* () {
+              const { firstOf, memory } = yield* compute(group, {})
+              const all = yield* download(memory["logits"]!)
+              return group.map(({ places }, p) =>
+                all.subarray(firstOf[p]! * vocabSize, (firstOf[p]! + places.length) * vocabSize)
+              )
+            })
+          )
+          const answer = new Float32Array(each.reduce((sum, { length }) => sum + length, 0))
           let at = 0
-          for (const pass of passes) {
-            answer.set(found.get(pass)!, at)
-            at += found.get(pass)!.length
+          for (const own of each) {
+            answer.set(own, at)
+            at += own.length
           }
           return answer
-        })
+        }),
+      ...(options.mask === undefined ? {} : { propose })
     }
   })

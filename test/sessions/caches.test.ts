@@ -5,8 +5,8 @@ import * as fc from "fast-check"
 import type { Accepting } from "../../src/decoding/accepting.ts"
 import { blocksOf, type MaskDecoding } from "../../src/decoding/blockSettings.ts"
 import { decodeBlocks } from "../../src/decoding/blocks.ts"
-import type { TextPass } from "../../src/decoding/textPass.ts"
-import type { Engine } from "../../src/engines/Engine.ts"
+import type { TextPass, TextReader } from "../../src/decoding/textPass.ts"
+import type { Engine, EngineError } from "../../src/engines/Engine.ts"
 import { makeOrt } from "../../src/engines/ort/ort.ts"
 import { makeReference } from "../../src/engines/reference/reference.ts"
 import { type ModelConfig, parameterSpecs } from "../../src/models/config.ts"
@@ -29,7 +29,13 @@ const newTokens = 13
 const length = 7 + newTokens
 
 /** Decodes the prompts with a reader that tells what it reads. */
-const decoded = (engine: Engine, config: ModelConfig, decoding: MaskDecoding, rows: number, tokenShift = true) =>
+const decoded = (
+  engine: Engine,
+  config: ModelConfig,
+  decoding: MaskDecoding,
+  rows: number,
+  { onHost = false, tokenShift = true }: { readonly onHost?: boolean; readonly tokenShift?: boolean } = {}
+) =>
   Effect.scoped(
     Effect.gen(function* () {
       const parameters = yield* allocateParameters(engine, parameterSpecs(config))
@@ -37,15 +43,34 @@ const decoded = (engine: Engine, config: ModelConfig, decoding: MaskDecoding, ro
       const { attentionBlockSize: align } = config
       const settings = blocksOf(decoding, { newTokens, steps: newTokens, ...(align === undefined ? {} : { align }) })
       const { blockSize } = settings
-      const reader = yield* makeTextReader(engine, config, parameters.views, { rows, length, tokenShift, blockSize })
+      const reader = yield* makeTextReader(engine, config, parameters.views, {
+        rows,
+        length,
+        tokenShift,
+        blockSize,
+        ...(onHost ? {} : { mask })
+      })
       const read = new Map<number, Array<TextPass>>()
-      const watched = {
+      const note = (passes: ReadonlyArray<TextPass>): void => {
+        for (const pass of passes)
+          read.set(pass.text.number, [...(read.get(pass.text.number) ?? []), { ...pass, ids: pass.ids.slice() }])
+      }
+      const { propose } = reader
+      expect(propose === undefined).toBe(onHost)
+      const watched: TextReader<EngineError> = {
         ...reader,
-        read: (passes: ReadonlyArray<TextPass>) => {
-          for (const pass of passes)
-            read.set(pass.text.number, [...(read.get(pass.text.number) ?? []), { ...pass, ids: pass.ids.slice() }])
+        read: passes => {
+          note(passes)
           return reader.read(passes)
-        }
+        },
+        ...(propose === undefined
+          ? {}
+          : {
+              propose: (passes, alg) => {
+                note(passes)
+                return propose(passes, alg)
+              }
+            })
       }
       const { texts } = yield* decodeBlocks(
         watched,
@@ -182,8 +207,34 @@ describe("decoding with caches", () => {
       const engine = yield* makeOrt()
       const config = modelConfig({ attentionBlockSize: 3 })
       const decoding = { ...base, alg: "maskgit_plus", threshold: 0.3, blockLength: 3 } as const
-      const cached = yield* decoded(engine, config, decoding, 2, false)
-      expect(texts(cached)).toEqual(texts(yield* decoded(engine, config, { ...decoding, cache: "none" }, 2, false)))
+      const cached = yield* decoded(engine, config, decoding, 2, { tokenShift: false })
+      expect(texts(cached)).toEqual(
+        texts(yield* decoded(engine, config, { ...decoding, cache: "none" }, 2, { tokenShift: false }))
+      )
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("is the same where tokens are chosen by the model as where the host has all logits", () =>
+    Effect.gen(function* () {
+      const engine = yield* makeOrt()
+      // Even where many logits tie, or nearly do.
+      for (const [name, config] of [
+        ["apart", modelConfig()],
+        ["near", modelConfig({ initializerRange: 1e-4 })],
+        ["equal", modelConfig({ initializerRange: 1e-20 })]
+      ] as const)
+        for (const rule of [
+          { alg: "maskgit_plus", threshold: 0.3 },
+          { alg: "maskgit_plus", threshold: 0.1 },
+          { alg: "entropy", entropyThreshold: 1.5 },
+          { alg: "entropy", entropyThreshold: Math.log(10) },
+          { alg: "maskgit_plus", factor: 1.6 },
+          { alg: "topk_margin" }
+        ] as const) {
+          const decoding = { ...base, ...rule, blockLength: 4, cache: "prefix", blockAddThreshold: 0.5 } as const
+          const [byModel, byHost] = [false, true].map(onHost => decoded(engine, config, decoding, 3, { onHost }))
+          expect(texts(yield* byModel!), `${name} ${JSON.stringify(rule)}`).toEqual(texts(yield* byHost!))
+        }
     }).pipe(Effect.scoped)
   )
 
