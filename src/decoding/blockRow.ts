@@ -102,7 +102,8 @@ export class BlockRow {
     // Of a block that has tokens of the prompt, as many steps fewer.
     const share = attentionBlockSize === undefined ? 1 : masks / (block.end - block.start)
     const steps = Math.ceil(this.#decoding.steps * share)
-    this.#blocks.push({ ...block, masks, quotas: [...chosenPerStep({ ...this.#decoding, steps }, masks)], seen: 0 })
+    const quotas = [...chosenPerStep({ ...this.#decoding, steps }, masks)]
+    this.#blocks.push({ ...block, masks, quotas, seen: 0 })
   }
 
   /** What the next pass over the text reads; nothing when the text is done. */

@@ -1,4 +1,5 @@
 /** Answers in the shapes of OpenAI's completions and chats, whole and piece by piece. */
+import { append } from "../pipeline/lists.ts"
 import type { Tokenizer } from "../tokens/tokenizer.ts"
 import type { Scored } from "./causalBatch.ts"
 import type { Piece } from "./service.ts"
@@ -45,8 +46,8 @@ export const newChoice = (): Choice => ({
 /** Adds what is new. */
 export const extend = (choice: Choice, { finished, promptScores, scores, text, tokens }: Piece): void => {
   choice.text += text
-  choice.tokens.push(...tokens)
-  choice.scores.push(...scores)
+  append(choice.tokens, tokens)
+  append(choice.scores, scores)
   if (promptScores !== undefined) choice.promptScores = promptScores
   if (finished === undefined) return
   choice.finish = finished.reason

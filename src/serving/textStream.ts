@@ -1,4 +1,5 @@
 /** Text from tokens as they come: whole characters, and nothing of what may become a stop string. */
+import { least } from "../pipeline/lists.ts"
 import type { Tokenizer } from "../tokens/tokenizer.ts"
 
 /** What a token that is cut off from the rest of a character decodes to. */
@@ -16,7 +17,7 @@ export const heldBack = (text: string, stops: ReadonlyArray<string>): number => 
 /** The place of the stop string that begins first; of several there the shortest. */
 export const firstStop = (text: string, stops: ReadonlyArray<string>): number | undefined => {
   const places = stops.map(stop => text.indexOf(stop)).filter(place => place >= 0)
-  return places.length === 0 ? undefined : Math.min(...places)
+  return places.length === 0 ? undefined : least(places)
 }
 
 export class TextStream {

@@ -2,6 +2,7 @@
  * Questions with several answers to choose from: a model chooses the one that it finds likeliest behind the question, by a bound of its likelihood (LLaDA; Nie et al. 2025, arXiv:2502.09992). Prompts are those of
  * lm-evaluation-harness.
  */
+import { least } from "../../pipeline/lists.ts"
 import { Schema } from "effect"
 
 export interface Choice {
@@ -96,4 +97,4 @@ export type ChoiceTaskName = keyof typeof choiceTasks
 export const choiceTaskNames = Object.keys(choiceTasks) as ReadonlyArray<ChoiceTaskName>
 
 /** Number of the smallest; of equals the first. */
-export const smallest = (values: ReadonlyArray<number>): number => values.indexOf(Math.min(...values))
+export const smallest = (values: ReadonlyArray<number>): number => values.indexOf(least(values))

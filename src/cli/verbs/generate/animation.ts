@@ -2,6 +2,7 @@
  * A diffusion as an animated picture: every token has its place from the first step on, masked until the step that reveals it. The SVG needs nothing but itself, no script and no font; it is light or
  * dark as the page's reader is, and stands still, at its end, for those who want no motion.
  */
+import { greatest } from "../../../pipeline/lists.ts"
 import { escape } from "../../../report/html.ts"
 import type { Tokenizer } from "../../../tokens/tokenizer.ts"
 import { textsOfTokens } from "./reveal.ts"
@@ -89,7 +90,10 @@ export const animation = (
   texts: ReadonlyArray<AnimatedText>,
   title: string
 ): string => {
-  const count = Math.max(1, ...texts.map(({ steps }) => steps.length))
+  const count = greatest(
+    texts.map(({ steps }) => steps.length),
+    1
+  )
   const running = Math.min(time.most, Math.max(time.least, count * time.step))
   const whole = running + time.pause
   /** When a step is made, in percent of the whole; the picture begins with masks alone. */

@@ -8,7 +8,7 @@ import type { Sampling } from "../../../decoding/sampling.ts"
 import type { Engine } from "../../../engines/Engine.ts"
 import type { LoadedModel } from "../../../models/artifact.ts"
 import type { Steps } from "./steps.ts"
-import { greatest } from "../../../pipeline/lists.ts"
+import { append, greatest } from "../../../pipeline/lists.ts"
 
 export interface Task {
   readonly engine: Engine
@@ -65,7 +65,7 @@ export const autoregressive = Effect.fn("autoregressive")(function* (
                 shown = ""
                 current = number
               }
-              written.push(...tokens)
+              append(written, tokens)
               // A character may need several tokens; until then it decodes to U+FFFD.
               const whole = tokenizer.decode(written).replace(/\uFFFD+$/, "")
               print(whole.slice(shown.length))
