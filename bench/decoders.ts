@@ -30,6 +30,7 @@ import { encodeModelConfig } from "../src/models/families.ts"
 import { allocateParameters, initialise } from "../src/models/parameters.ts"
 import { causalGenerator } from "../src/sessions/autoregressive.ts"
 import { type GeneratedTexts, type Generator, maskedGenerator } from "../src/sessions/generator.ts"
+import type { StageError } from "../src/pipeline/StageError.ts"
 import { base, smallModels } from "./models.ts"
 import { startPython } from "./python.ts"
 
@@ -85,8 +86,8 @@ const speeds = (name: string, config: ModelConfig) =>
       const prompts = [Int32Array.from(promptIds)]
       const contender = (
         called: string,
-        generator: Effect.Effect<Generator<EngineError>, EngineError, Scope.Scope>
-      ): Effect.Effect<Contender, EngineError, Scope.Scope> =>
+        generator: Effect.Effect<Generator<EngineError>, EngineError | StageError, Scope.Scope>
+      ): Effect.Effect<Contender, EngineError | StageError, Scope.Scope> =>
         Effect.map(generator, ({ generate }) => ({
           name: called,
           turn: async () => {

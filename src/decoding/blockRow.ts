@@ -83,7 +83,9 @@ export class BlockRow {
 
   #masked({ end, start }: Pick<Block, "start" | "end">): ReadonlyArray<number> {
     const places: Array<number> = []
-    for (let place = start; place < end; place++) if (this.ids[place] === this.#options.mask) places.push(place)
+    // A prompt's tokens are what they are, whatever their ids.
+    for (let place = Math.max(start, this.start); place < end; place++)
+      if (this.ids[place] === this.#options.mask) places.push(place)
     return places
   }
 
@@ -94,16 +96,23 @@ export class BlockRow {
 
   /** Begins the next block, if the last one is far enough. */
   #begin(): void {
-    const { attentionBlockSize, settings } = this.#options
+    const { settings } = this.#options
     const last = this.#blocks.at(-1)!
     if (last.end === this.ids.length || this.#progress(last) < (settings.blockAddThreshold ?? 1)) return
     const block = { start: last.end, end: Math.min(this.ids.length, last.end + settings.blockSize) }
     const masks = this.#masked(block).length
-    // Of a block that has tokens of the prompt, as many steps fewer.
-    const share = attentionBlockSize === undefined ? 1 : masks / (block.end - block.start)
-    const steps = Math.ceil(this.#decoding.steps * share)
+    const steps = this.#stepsOf(block)
     const quotas = [...chosenPerStep({ ...this.#decoding, steps }, masks)]
     this.#blocks.push({ ...block, masks, quotas, seen: 0 })
+  }
+
+  /** The steps of a block: of those of the text its share by its new tokens, one at least. */
+  #stepsOf({ end, start }: Pick<Block, "start" | "end">): number {
+    const { steps } = this.#options.settings
+    if (steps === undefined) return this.#decoding.steps
+    const until = (place: number): number =>
+      Math.floor((steps * Math.max(0, place - this.start)) / (this.ids.length - this.start))
+    return Math.max(1, until(end) - until(start))
   }
 
   /** What the next pass over the text reads; nothing when the text is done. */

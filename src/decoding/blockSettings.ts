@@ -17,7 +17,11 @@ export const BlockDecoding = Schema.Struct({
   alg: setting(Schema.Literals(["entropy", "maskgit_plus", "topk_margin"]), "entropy")
 })
 /** With what is left out where a whole text is one block. */
-export type BlockDecoding = typeof BlockDecoding.Type & BlockOptions
+export type BlockDecoding = typeof BlockDecoding.Type &
+  BlockOptions & {
+    /** Steps of a text, where blocks are those of the model, so that how many there are depends on where the prompt ends: each has its share, and one at least. */
+    readonly steps?: number
+  }
 
 /** What a diffusion's settings say beside that, where it goes block by block. */
 const fields = {
@@ -45,7 +49,8 @@ type CheckedSettings = Pick<DiffusionDecoding, "alg" | "algTemp" | "schedule">
 const blockFields = Object.keys(fields) as ReadonlyArray<keyof BlockFields>
 
 /** Whether settings ask for anything that goes block by block. */
-export const goesInBlocks = (settings: BlockFields): boolean => blockFields.some(name => settings[name] !== undefined)
+export const goesInBlocks = (settings: BlockFields): boolean =>
+  blockFields.some(name => settings[name] !== undefined && !(name === "cache" && settings.cache === "none"))
 
 export interface BlockFault {
   readonly field: "alg" | "algTemp" | "schedule" | keyof BlockFields
@@ -104,5 +109,6 @@ export const blocksOf = (
   const blockSize = align * Math.ceil(least / align)
   // The last block may be shorter: where there is a step for each token, it leaves its rest to nobody.
   const stepsPerBlock = steps >= newTokens ? blockSize : Math.floor(steps / Math.ceil(newTokens / blockSize))
-  return { ...others, alg: alg as BlockDecoding["alg"], blockSize, stepsPerBlock }
+  const ofText = align > 1 && steps < newTokens ? { steps } : {}
+  return { ...others, alg: alg as BlockDecoding["alg"], blockSize, stepsPerBlock, ...ofText }
 }

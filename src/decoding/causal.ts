@@ -159,7 +159,9 @@ export const decodeCausally = <E, E2 = never, R = never>(
         let at = 0
         for (const [, text] of drafted)
           for (let place = text.known; place < text.known + ahead(text); place++) {
-            const row = logits.subarray(at, (at += vocabSize))
+            // Embeddings of the same tokenizer may have other rows behind its tokens: what one model does not have is not drafted.
+            const row = logits.subarray(at, at + Math.min(vocabSize, drafter.vocabSize))
+            at += drafter.vocabSize
             row[mask] = -Infinity
             text.ids[place] = argmax(row)
           }

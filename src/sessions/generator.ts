@@ -2,7 +2,8 @@
  * What makes texts behind prompts in some number of steps: all that evaluation, benchmarks and `pipeline generate` know of how a model decodes. A model
  * that decodes in a way of its own is one more function that returns a `Generator`.
  */
-import { Effect, Schema, type Scope } from "effect"
+import { Effect, type Scope } from "effect"
+import { permanent, type StageError } from "../pipeline/StageError.ts"
 import type { Engine, EngineError } from "../engines/Engine.ts"
 import type { LoadedModel } from "../models/artifact.ts"
 import { trainingFlops } from "../models/flops.ts"
@@ -95,12 +96,6 @@ export type DecodedModel = Pick<LoadedModel, "config" | "parameters" | "tokenShi
   readonly tokenizer: Pick<LoadedModel["tokenizer"], "maskId" | "padId" | "eosId">
 }
 
-/** A decoding that a model cannot follow. */
-export class DecodingError extends Schema.TaggedError<DecodingError>()("DecodingError", {
-  class: Schema.tag("permanent"),
-  message: Schema.String
-}) {}
-
 /** Why a model cannot be read with the cache that a decoding asks for. */
 const cacheFault = (config: ModelConfig, { cache = "none" }: MaskDecoding, extended: boolean): string | undefined => {
   if (cache === "none") return undefined
@@ -117,11 +112,11 @@ export const maskedGenerator = (
   shape: GeneratorShape,
   decoding: MaskDecoding,
   extend?: (canvas: CanvasShape) => Effect.Effect<Extended, EngineError, Scope.Scope>
-): Effect.Effect<Generator<EngineError>, EngineError, Scope.Scope> =>
+): Effect.Effect<Generator<EngineError>, EngineError | StageError, Scope.Scope> =>
   Effect.gen(function* () {
     const { newTokens, promptTokens } = shape
     const fault = cacheFault(config, decoding, extend !== undefined)
-    if (fault !== undefined) return yield* Effect.die(new DecodingError({ message: fault }))
+    if (fault !== undefined) return yield* permanent(fault, "leave the cache out")
     const inBlocks = goesInBlocks(decoding)
     const rows = Math.min(rowsThatFit(config.vocabSize, shape), inBlocks ? blockRows : Infinity)
     const canvas = { rows, length: promptTokens + newTokens, newTokens }

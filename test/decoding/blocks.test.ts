@@ -2,7 +2,7 @@
 import { Effect, Schema } from "effect"
 import * as fc from "fast-check"
 import { assert, describe, it } from "vitest"
-import { BlockDecoding } from "../../src/decoding/blockSettings.ts"
+import { BlockDecoding, blocksOf } from "../../src/decoding/blockSettings.ts"
 import { type BlockPrompt, decodeBlocks } from "../../src/decoding/blocks.ts"
 import type { Denoiser, TextAt } from "../../src/decoding/diffusion.ts"
 import { wholeReader } from "../../src/decoding/textPass.ts"
@@ -22,13 +22,15 @@ const settingsOf = ({ threshold, ...settings }: Settings): BlockDecoding => ({
   ...(threshold === undefined ? {} : { threshold })
 })
 const reading = { eos, mask, tokenShift: true } as const
+const greedy = { temperature: 0, alg: "entropy", algTemp: 0, schedule: "quota", eps: 1e-3 } as const
 const key = randomKey(1, "prompt")
 
 /** A model that says of each place what chance says of it and of the ids of its row. */
 const chance = (
   length: number,
   seed: number,
-  onCanvas?: (canvas: Int32Array, texts: ReadonlyArray<TextAt>, places: ReadonlyArray<number>) => void
+  onCanvas?: (canvas: Int32Array, texts: ReadonlyArray<TextAt>, places: ReadonlyArray<number>) => void,
+  never?: number
 ): Denoiser<never> => ({
   vocabSize,
   length,
@@ -39,7 +41,7 @@ const chance = (
         places.flatMap(place => {
           const row = canvas.subarray(place - (place % length), place - (place % length) + length)
           const own = randomKey(seed, "logits", place % length, ...row)
-          return Array.from({ length: vocabSize }, (_, id) => 4 * uniformAt(own, id))
+          return Array.from({ length: vocabSize }, (_, id) => (id === never ? -9 : 4 * uniformAt(own, id)))
         })
       )
     })
@@ -304,5 +306,47 @@ describe("decodeBlocks", () => {
         assert.strictEqual(passes, Math.max(...free))
       })
     )
+  })
+
+  it("of a model with blocks of its own takes as many steps as are allowed, one for each block at least, wherever a prompt ends", () => {
+    const size = fc.integer({ min: 1, max: 20 })
+    fc.assert(
+      fc.property(
+        size,
+        size,
+        size,
+        fc.integer({ min: 2, max: 6 }),
+        fc.nat(),
+        (prompt, newTokens, steps, align, seed) => {
+          const settings = blocksOf({ ...greedy, blockLength: align }, { newTokens, steps, align })
+          const model = chance(prompt + newTokens, seed, undefined, eos)
+          const { texts } = Effect.runSync(
+            decodeBlocks(wholeReader(model, pad), [promptOf(prompt, newTokens)], {
+              ...reading,
+              rows: 1,
+              settings,
+              attentionBlockSize: align
+            })
+          )
+          const blockSize = settings.blockSize
+          const count = Math.ceil(((prompt % blockSize) + newTokens) / blockSize)
+          const { forwards, tokens } = texts[0]!
+          assert.lengthOf(tokens, newTokens)
+          assert.isAtMost(forwards, Math.max(Math.min(steps, newTokens) + count - 1, count))
+          assert.isAtLeast(forwards, count)
+          if (steps >= newTokens) assert.strictEqual(forwards, newTokens)
+        }
+      )
+    )
+  })
+
+  it("leaves a prompt as it is, whatever its ids", () => {
+    const prompt = { ids: [1, mask, 2, mask], newTokens: 6, key }
+    const shown: Array<ReadonlyArray<number>> = []
+    const model = chance(10, 3, canvas => void shown.push([...canvas.subarray(0, 4)]))
+    const settings = settingsOf({ blockSize: 2, stepsPerBlock: 2, alg: "maskgit_plus", threshold: 0.1 })
+    Effect.runSync(decodeBlocks(wholeReader(model, pad), [prompt], { ...reading, rows: 1, settings }))
+    for (const ids of shown) assert.deepStrictEqual(ids, [1, mask, 2, mask])
+    assert.isAbove(shown.length, 0)
   })
 })

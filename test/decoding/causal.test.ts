@@ -139,6 +139,29 @@ describe("decodeCausally", () => {
     )
   })
 
+  it("drafts by a model with other rows behind the tokens, and only what both have", () => {
+    const prompt: CausalPrompt = { ids: [1, 2], newTokens: 12, key: randomKey(0, "prompt") }
+    const reader = () => cached(1, { causal: true, recurrent: false }, ids => logitsOf(ids, 3))
+    const options = { rows: 1, sampling: { temperature: 0 }, stop, suppressed } as const
+    const plain = Effect.runSync(decodeCausally(reader(), [prompt], options))
+    for (const wider of [vocabSize - 2, vocabSize + 3]) {
+      // What stands behind is the likeliest.
+      const other = cached(1, { causal: false, recurrent: false }, ids =>
+        Array.from({ length: wider }, (_, id) => (id >= vocabSize ? 99 : (logitsOf(ids, 4)[id] ?? 0)))
+      )
+      const drafting = {
+        drafter: { ...other, vocabSize: wider },
+        draftTokens: 3,
+        mask,
+        tokenShift: true,
+        recurrent: false
+      }
+      const drafted = Effect.runSync(decodeCausally(reader(), [prompt], options, drafting))
+      assert.deepStrictEqual(drafted.texts[0]!.tokens, plain.texts[0]!.tokens)
+      for (const { ids } of other.passes.flat()) assert.isBelow(Math.max(...ids), vocabSize)
+    }
+  })
+
   it("takes two passes for as many tokens as are drafted and one more, where all drafts are right", () => {
     const prompt: CausalPrompt = { ids: [1, 2], newTokens: 17, key: randomKey(0, "prompt") }
     const never = (ids: ReadonlyArray<number>) => logitsOf(ids, 3).map((value, id) => (id === stop ? -9 : value))

@@ -9,7 +9,7 @@ import { decodingFlags, modelFlags } from "./generate/decodingFlags.ts"
 import { modeRefusal, openNamed } from "./generate/opened.ts"
 import { makeChat } from "./generate/chat.ts"
 import { promptLines, standardInput } from "./generate/prompts.ts"
-import { diffusionOf, roomFor, samplingOf } from "./generate/settings.ts"
+import { diffusionOf, refuseForeign, roomFor, samplingOf } from "./generate/settings.ts"
 import { speculationOf } from "./generate/speculation.ts"
 import { statisticsLine, tokensPerPass } from "./generate/statistics.ts"
 import { beginHistory, history, listed, redrawn } from "./generate/steps.ts"
@@ -112,6 +112,7 @@ export const command = verb("generate", {
           return yield* new ConfigError({ at: "prompt", message: "is empty", advice: "a model goes on from a text" })
         const longest = greatest(prompts.map(({ length }) => length))
         const newTokens = yield* roomFor(longest, positionsOf(model.json), args.maxNewTokens)
+        if (mode === "diffusion") yield* refuseForeign(args, method)
         const settings = yield* diffusionOf(args, newTokens, method.blockLength?.(model))
         const task: Task = { engine, method, model, prompts, newTokens, seed: args.seed }
         const begun = performance.now()

@@ -12,6 +12,7 @@ import { forward, weightsOf } from "../../models/decoder.ts"
 import { input, lessEqual, constant } from "../../tensor/ops.ts"
 import { normals, randomKey } from "../../tensor/random.ts"
 import { canvasArrays, type CanvasShape, makeCanvas } from "../../decoding/canvas.ts"
+import type { StageError } from "../../pipeline/StageError.ts"
 import type { MaskDecoding } from "../../decoding/blockSettings.ts"
 import { type Extended, type Generator, type GeneratorShape, maskedGenerator } from "../../sessions/generator.ts"
 
@@ -24,7 +25,7 @@ export const colaGenerator = (
   architecture: ColaArchitecture,
   shape: GeneratorShape,
   decoding: MaskDecoding
-): Effect.Effect<Generator<EngineError>, EngineError, Scope.Scope> =>
+): Effect.Effect<Generator<EngineError>, EngineError | StageError, Scope.Scope> =>
   architecture.colaVae
     ? maskedGenerator(engine, model, shape, decoding, canvas => withLatents(engine, model, architecture, canvas))
     : // Nothing reads latents where there is no decoder.

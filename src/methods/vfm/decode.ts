@@ -6,6 +6,7 @@ import { countElements } from "../../models/parameters.ts"
 import { type VfmArchitecture, vfmSpecs } from "./networks.ts"
 import { withNoise } from "./reading.ts"
 import { normals, randomKey } from "../../tensor/random.ts"
+import type { StageError } from "../../pipeline/StageError.ts"
 import type { MaskDecoding } from "../../decoding/blockSettings.ts"
 import type { CanvasShape } from "../../decoding/canvas.ts"
 import { type Extended, type Generator, type GeneratorShape, maskedGenerator } from "../../sessions/generator.ts"
@@ -16,7 +17,7 @@ export const vfmGenerator = (
   architecture: VfmArchitecture,
   shape: GeneratorShape,
   decoding: MaskDecoding
-): Effect.Effect<Generator<EngineError>, EngineError, Scope.Scope> =>
+): Effect.Effect<Generator<EngineError>, EngineError | StageError, Scope.Scope> =>
   maskedGenerator(engine, model, shape, decoding, canvas => Effect.succeed(withAdapter(model, architecture, canvas)))
 
 const withAdapter = (

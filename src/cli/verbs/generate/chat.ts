@@ -141,9 +141,7 @@ export const makeChat = Effect.fnUntraced(function* (
       turn++
       if (args.json) return printJson({ role: "assistant", content, tokens, stopped, seconds, forwards })
       printData("\n")
-      const ofDiffusion = steps === undefined ? {} : { diffusion: { forwards, ofTexts: forwards, steps } }
-      process.stderr.write(
-        dim(`${statisticsLine({ name, texts: 1, tokens, stopped, seconds, seed, ...ofDiffusion })}\n`)
-      )
+      const passes = steps === undefined ? {} : { passes: { forwards, ofTexts: forwards, steps } }
+      process.stderr.write(dim(`${statisticsLine({ name, texts: 1, tokens, stopped, seconds, seed, ...passes })}\n`))
     })
 })

@@ -10,6 +10,7 @@ import {
 } from "../../../decoding/blockSettings.ts"
 import type { algorithms, schedules } from "../../../decoding/diffusion.ts"
 import type { Sampling } from "../../../decoding/sampling.ts"
+import type { Decoding } from "../../../methods/Method.ts"
 import { ConfigError } from "../../../pipeline/ConfigError.ts"
 
 export const defaultSampling = { ar: { temperature: 0.8, topP: 0.95 }, diffusion: { temperature: 0.5, topK: 200 } }
@@ -20,6 +21,8 @@ const defaultInBlocks = { ...defaultDiffusion, alg: "maskgit_plus", algTemp: 0 }
 /** Where neither the user nor the model's configuration sets a limit. */
 export const defaultNewTokens = 128
 export const defaultPositions = 2048
+/** More make no difference to any text that a model has room for. */
+const mostSteps = 100_000
 
 export type Mode = keyof typeof defaultSampling
 
@@ -114,7 +117,7 @@ export const diffusionOf = (
       : defaultDiffusion
     const eps = Option.getOrElse(flags.eps, () => defaults.eps)
     const algTemp = Option.getOrElse(flags.algTemp, () => defaults.algTemp)
-    if (steps < 1) return yield* wrong("steps", "a whole number from 1 on")
+    if (steps < 1 || steps > mostSteps) return yield* wrong("steps", `a whole number from 1 to ${mostSteps}`)
     if (!(eps > 0 && eps < 1)) return yield* wrong("eps", "a number between 0 and 1")
     if (!(algTemp >= 0)) return yield* wrong("alg-temp", "a number from 0 on")
     const settings = {
@@ -151,3 +154,24 @@ export const roomFor = (
         })
       )
 }
+
+/** Refuses flags that would be read by nobody: drafts of a diffusion, and blocks of what decodes latents at once. */
+export const refuseForeign = (
+  flags: DecodingFlags & { readonly draftTokens: Option.Option<number>; readonly drafter: Option.Option<string> },
+  { maskedReading }: Pick<Decoding, "maskedReading">
+): Effect.Effect<void, ConfigError> =>
+  Effect.gen(function* () {
+    const draft = (["draftTokens", "drafter"] as const).find(name => Option.isSome<unknown>(flags[name]))
+    if (draft !== undefined)
+      return yield* new ConfigError({
+        at: `--${flagOf(draft)}`,
+        message: "drafts are for texts that are written token by token",
+        advice: "say --mode ar"
+      })
+    const [block] = Object.keys(yield* blockSettingsOf(flags))
+    if (block !== undefined && maskedReading === undefined)
+      return yield* new ConfigError({
+        at: `--${flagOf(block)}`,
+        message: "the model draws latents and decodes all of them at once: it reveals no masks"
+      })
+  })
