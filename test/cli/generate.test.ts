@@ -72,6 +72,8 @@ describe("pipeline generate", () => {
     refused(/--top-p: must be a number above 0/, "-m", "tiny", "--top-p", "0", "The")
     refused(/--top-k: must be a whole number from 1 on/, "-m", "tiny", "--top-k", "0", "The")
     refused(/--steps: must be a whole number from 1 on/, "-m", "tiny", "--steps", "0", "The")
+    refused(/--steps: must be at most 100000/, "-m", "tiny", "--steps", "1000000000", "The")
+    refused(/--draft-tokens: drafts are for texts/, "-m", "tiny", "--mode", "diffusion", "--draft-tokens", "2", "The")
     refused(/--eps: must be a number between 0 and 1/, "-m", "tiny", "--eps", "1", "The")
     refused(/--num-return-sequences: must be a whole/, "-m", "tiny", "--num-return-sequences", "0", "The")
     refused(/embedded:nothing: does not ship with the program/, "-m", "embedded:nothing", "The")

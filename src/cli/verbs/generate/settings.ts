@@ -117,7 +117,8 @@ export const diffusionOf = (
       : defaultDiffusion
     const eps = Option.getOrElse(flags.eps, () => defaults.eps)
     const algTemp = Option.getOrElse(flags.algTemp, () => defaults.algTemp)
-    if (steps < 1 || steps > mostSteps) return yield* wrong("steps", `a whole number from 1 to ${mostSteps}`)
+    if (steps < 1) return yield* wrong("steps", "a whole number from 1 on")
+    if (steps > mostSteps) return yield* wrong("steps", `at most ${mostSteps}`)
     if (!(eps > 0 && eps < 1)) return yield* wrong("eps", "a number between 0 and 1")
     if (!(algTemp >= 0)) return yield* wrong("alg-temp", "a number from 0 on")
     const settings = {
