@@ -108,7 +108,7 @@ export class BlockRow {
 
   /** The steps of a block: of those of the text its share by its new tokens, one at least. */
   #stepsOf({ end, start }: Pick<Block, "start" | "end">): number {
-    const { steps } = this.#options.settings
+    const { stepsOfText: steps } = this.#options.settings
     if (steps === undefined) return this.#decoding.steps
     const until = (place: number): number =>
       Math.floor((steps * Math.max(0, place - this.start)) / (this.ids.length - this.start))

@@ -20,7 +20,7 @@ export const BlockDecoding = Schema.Struct({
 export type BlockDecoding = typeof BlockDecoding.Type &
   BlockOptions & {
     /** Steps of a text, where blocks are those of the model, so that how many there are depends on where the prompt ends: each has its share, and one at least. */
-    readonly steps?: number
+    readonly stepsOfText?: number
   }
 
 /** What a diffusion's settings say beside that, where it goes block by block. */
@@ -109,6 +109,6 @@ export const blocksOf = (
   const blockSize = align * Math.ceil(least / align)
   // The last block may be shorter: where there is a step for each token, it leaves its rest to nobody.
   const stepsPerBlock = steps >= newTokens ? blockSize : Math.floor(steps / Math.ceil(newTokens / blockSize))
-  const ofText = align > 1 && steps < newTokens ? { steps } : {}
+  const ofText = align > 1 && steps < newTokens ? { stepsOfText: steps } : {}
   return { ...others, alg: alg as BlockDecoding["alg"], blockSize, stepsPerBlock, ...ofText }
 }
