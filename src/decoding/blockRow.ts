@@ -1,6 +1,6 @@
 /** A text that is decoded block by block: which blocks have begun, what is revealed of them, and what the next pass over the text reads. */
 import { accepted, type Measured } from "./accepting.ts"
-import type { BlockDecoding } from "./blockSettings.ts"
+import { type BlockDecoding, diffusionOfBlock } from "./blockSettings.ts"
 import { chosenPerStep, type DiffusionDecoding, surest } from "./diffusion.ts"
 import type { TextPass } from "./textPass.ts"
 
@@ -62,7 +62,7 @@ export class BlockRow {
     this.ids.set(Array.from(prompt))
     this.#options = options
     this.#delay = settings.cacheDelayIter ?? 1
-    this.#decoding = { ...settings, steps: settings.stepsPerBlock, schedule: "quota", algTemp: 0, eps: 1e-3 }
+    this.#decoding = diffusionOfBlock(settings)
     // Where attention goes by blocks, what of the prompt shares one with new tokens is read with them.
     const end = attentionBlockSize === undefined ? this.start : this.start - (this.start % settings.blockSize)
     this.#blocks = [{ start: 0, end, masks: 0, quotas: [], seen: 0 }]

@@ -23,6 +23,15 @@ export type BlockDecoding = typeof BlockDecoding.Type &
     readonly stepsOfText?: number
   }
 
+/** A block as a text of its own that diffusion reveals. */
+export const diffusionOfBlock = (settings: BlockDecoding): DiffusionDecoding => ({
+  ...settings,
+  steps: settings.stepsPerBlock,
+  schedule: "quota",
+  algTemp: 0,
+  eps: 1e-3
+})
+
 /** What a diffusion's settings say beside that, where it goes block by block. */
 const fields = {
   /**

@@ -3,8 +3,8 @@ import { Effect } from "effect"
 import { type RandomKey, uniformAt } from "../tensor/random.ts"
 import { type AcceptingRule, measureOf, type Measured, ruleOf } from "./accepting.ts"
 import type { BlockRow } from "./blockRow.ts"
-import type { BlockDecoding } from "./blockSettings.ts"
-import { type DiffusionDecoding, judge } from "./diffusion.ts"
+import { type BlockDecoding, diffusionOfBlock } from "./blockSettings.ts"
+import { judge } from "./diffusion.ts"
 import { probabilityOf, type Sampling, sampleToken } from "./sampling.ts"
 import { surelyAmong } from "./surely.ts"
 import type { Proposal, TextPass, TextReader } from "./textPass.ts"
@@ -25,13 +25,7 @@ const unfiltered: Sampling = { temperature: 0 }
 
 /** Proposes a token for a mask by its logits [V], which it changes. */
 const byLogits = (settings: BlockDecoding, mask: number) => {
-  const decoding: DiffusionDecoding = {
-    ...settings,
-    steps: settings.stepsPerBlock,
-    schedule: "quota",
-    algTemp: 0,
-    eps: 1e-3
-  }
+  const decoding = diffusionOfBlock(settings)
   const rule = ruleOf(settings)
   const measured = rule === undefined ? undefined : measureOf[rule]
   /** Whether what is drawn is drawn from the distribution that rules look at. */

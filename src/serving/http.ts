@@ -9,6 +9,8 @@ import { chat, complete, modelCard, type Served } from "./api.ts"
 import { ApiError, errorBody, invalid } from "./apiError.ts"
 import { corsOf, type GateOptions, keyRefusal, placeRefusal } from "./gate.ts"
 
+const decoded = Option.liftThrowable(decodeURIComponent)
+
 /** Bytes of a body: thousands of prompts as lists of tokens. */
 const mostBytes = 8 * 2 ** 20
 
@@ -87,7 +89,9 @@ const route = (served: Served, created: number, request: HttpServerRequest.HttpS
     const card = modelCard(served, created)
     if (post === undefined) {
       if (path === "/v1/models") return Response.jsonUnsafe({ object: "list", data: [card] })
-      const asked = decodeURIComponent(path.slice("/v1/models/".length))
+      const named = path.slice("/v1/models/".length)
+      // What is no address names no model.
+      const asked = Option.getOrElse(decoded(named), () => named)
       if (asked === served.name) return Response.jsonUnsafe(card)
       return yield* invalid(`the model ${JSON.stringify(asked)} is not served here`, {
         status: 404,

@@ -3,7 +3,6 @@ import { Effect, Queue, type Scope, Stream } from "effect"
 import { type CausalTexts, decodeCausally } from "../decoding/causal.ts"
 import type { Sampling } from "../decoding/sampling.ts"
 import type { Buffers, Engine, EngineError } from "../engines/Engine.ts"
-import type { LoadedModel } from "../models/artifact.ts"
 import { isHybrid, type ModelConfig } from "../models/config.ts"
 import { randomKey } from "../tensor/random.ts"
 import { blockRows, type DecodedModel, type Generator, type GeneratorShape } from "./generator.ts"
@@ -119,14 +118,6 @@ export const makeDecoder = (
         })
       )
   }))
-
-/** The continuation of prompt `number` of several, with a seed of its own, until the model ends it; no mask is drawn. */
-export const continuationOf = (
-  decoder: Decoder,
-  { eosId, maskId }: Pick<LoadedModel["tokenizer"], "eosId" | "maskId">,
-  { number, seed, ...asked }: Omit<GenerateOptions, "stop" | "suppressed"> & { readonly number: number }
-): Stream.Stream<number, EngineError> =>
-  decoder.generate({ ...asked, seed: seed + number, stop: eosId, suppressed: [maskId] })
 
 /** Answers prompts token by token, some side by side; each text ends where the model ends it, and is filled with ends of text. */
 export const causalGenerator = (

@@ -117,6 +117,7 @@ describe("pipeline serve refuses", () => {
     expect(models.data).toMatchObject([{ id: "small", object: "model", max_model_len: 64 }])
     expect((await fetch(`${server.url}/models/small`)).status).toBe(200)
     expect((await fetch(`${server.url}/models/large`)).status).toBe(404)
+    expect((await fetch(`${server.url}/models/%E0%A4%A`)).status).toBe(404)
   })
 
   it("more texts than may wait, with 429, and serves those that may", async () => {

@@ -95,6 +95,8 @@ export const command = verb("generate", {
     const mode = Option.getOrElse(args.mode, () => (model.diffusion ? "diffusion" : "ar"))
     const refusal = modeRefusal(model, mode)
     if (refusal !== undefined) return yield* new ConfigError({ at: `--mode ${mode}`, ...refusal })
+    if (mode === "diffusion" || args.chat) yield* refuseForeign(args, mode, method)
+    const speculation = mode === "ar" ? yield* speculationOf(args, { engine, model }) : undefined
     const { tokenizer } = model
     const { dim } = styleOf(process.stderr)
 
@@ -112,7 +114,6 @@ export const command = verb("generate", {
           return yield* new ConfigError({ at: "prompt", message: "is empty", advice: "a model goes on from a text" })
         const longest = greatest(prompts.map(({ length }) => length))
         const newTokens = yield* roomFor(longest, positionsOf(model.json), args.maxNewTokens)
-        if (mode === "diffusion") yield* refuseForeign(args, method)
         const settings = yield* diffusionOf(args, newTokens, method.blockLength?.(model))
         const task: Task = { engine, method, model, prompts, newTokens, seed: args.seed }
         const begun = performance.now()
@@ -122,7 +123,7 @@ export const command = verb("generate", {
           texts: made
         } = yield* mode === "ar"
           ? autoregressive(task, yield* samplingOf(args, mode), {
-              speculation: yield* speculationOf(args, { engine, model, newTokens }),
+              speculation,
               ...(args.json ? {} : { print: printData })
             })
           : diffusion(task, settings, watchers(asked))

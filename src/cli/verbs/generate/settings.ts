@@ -156,9 +156,10 @@ export const roomFor = (
       )
 }
 
-/** Refuses flags that would be read by nobody: drafts of a diffusion, and blocks of what decodes latents at once. */
+/** Refuses flags that would be read by nobody: drafts of a diffusion or in a conversation, and blocks of what decodes latents at once. */
 export const refuseForeign = (
   flags: DecodingFlags & { readonly draftTokens: Option.Option<number>; readonly drafter: Option.Option<string> },
+  mode: Mode,
   { maskedReading }: Pick<Decoding, "maskedReading">
 ): Effect.Effect<void, ConfigError> =>
   Effect.gen(function* () {
@@ -166,11 +167,11 @@ export const refuseForeign = (
     if (draft !== undefined)
       return yield* new ConfigError({
         at: `--${flagOf(draft)}`,
-        message: "drafts are for texts that are written token by token",
-        advice: "say --mode ar"
+        message: "drafts are for texts that are written token by token, and not for --chat",
+        ...(mode === "ar" ? {} : { advice: "say --mode ar" })
       })
     const [block] = Object.keys(yield* blockSettingsOf(flags))
-    if (block !== undefined && maskedReading === undefined)
+    if (mode === "diffusion" && block !== undefined && maskedReading === undefined)
       return yield* new ConfigError({
         at: `--${flagOf(block)}`,
         message: "the model draws latents and decodes all of them at once: it reveals no masks"

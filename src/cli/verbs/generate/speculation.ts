@@ -10,7 +10,6 @@ import { findModel } from "../../modelSource.ts"
 interface Drafted {
   readonly engine: Engine
   readonly model: LoadedModel
-  readonly newTokens: number
 }
 
 /** The first token that two tokenizers spell otherwise. */
@@ -30,7 +29,7 @@ export const speculationOf = (
     readonly drafter: Option.Option<string>
     readonly cache: Option.Option<string>
   },
-  { engine, model, newTokens }: Drafted
+  { engine, model }: Drafted
 ) =>
   Effect.gen(function* () {
     if (Option.isNone(draftTokens))
@@ -55,5 +54,5 @@ export const speculationOf = (
         at: "--drafter",
         message: `its tokenizer is another one: token ${differing} is ${JSON.stringify(other.tokenizer.decode([differing]))} there, and ${JSON.stringify(model.tokenizer.decode([differing]))} here`
       })
-    return { drafter: other, draftTokens: Math.min(wanted, newTokens) }
+    return { drafter: other, draftTokens: wanted }
   })
