@@ -7,6 +7,7 @@ export default defineConfig({
     exclude: ["test/interop/**", "node_modules/**"],
     // Builds dist/ once when it is stale: several suites start the real program.
     globalSetup: ["test/support/build.ts"],
+    setupFiles: ["test/support/kill.ts"],
     // Two cores: more workers only fight, and suites that start processes need room.
     maxWorkers: 2,
     testTimeout: 60_000,

@@ -156,7 +156,7 @@ export const runConfined = async (program: string, confinement: Confinement): Pr
     }
     read(2, "error")
     read(infoFd, "info", () => {
-      const pid = /"child-pid": *(\d+)/.exec(said.info)?.[1]
+      const pid = /"child-pid": *([1-9]\d*)\s*[,}]/.exec(said.info)?.[1]
       if (pid !== undefined) first = Number(pid)
     })
     read(verdictFd, "verdict", () => {

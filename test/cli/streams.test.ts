@@ -6,7 +6,7 @@ import { dirname, join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { assert, describe, it, type TestContext } from "vitest"
 import { Database } from "../../src/ledger/Database.ts"
-import { until } from "../runner/processes.ts"
+import { notedPid, until } from "../runner/processes.ts"
 
 const launcher = fileURLToPath(new URL("../../bin/pipeline.mjs", import.meta.url))
 const main = fileURLToPath(new URL("../../dist/main.js", import.meta.url))
@@ -45,7 +45,8 @@ interface World {
     texts?: ReadonlyArray<string>,
     env?: NodeJS.ProcessEnv
   ) => Promise<{ code: number | null; out: string }>
-  readonly started: () => true | undefined
+  /** The id of the program, once a stage called "slow" runs. */
+  readonly started: () => number | undefined
   /** Status of every run. */
   readonly runs: () => ReadonlyArray<string>
 }
@@ -102,7 +103,7 @@ const setUp = ({ onTestFinished }: Pick<TestContext, "onTestFinished">): World =
       child.stderr!.on("data", data => (out += String(data)))
       return new Promise(resolve => child.on("close", code => resolve({ code, out })))
     },
-    started: () => (existsSync(note) ? true : undefined),
+    started: notedPid(note),
     runs: () => {
       const database = Database.openReadonly(join(folder, "cache", "ledger.db"))
       try {
@@ -209,9 +210,9 @@ describe.skipIf(process.platform !== "linux")("a signal", () => {
     const { folder, runs, start, started } = setUp(context)
     // `setsid` would fork a process that leads a session.
     const child = start(script, ["slow"], { SLEEP: "600" }, { ownSession: false })
-    await until(started)
-    const [program, passedOn] = readFileSync(join(folder, "started"), "utf8").split(" ")
-    process.kill(script.startsWith("exec") ? child.pid! : Number(program), "SIGHUP")
+    const program = await until(started)
+    const passedOn = readFileSync(join(folder, "started"), "utf8").split(" ")[1]
+    process.kill(script.startsWith("exec") ? child.pid! : program, "SIGHUP")
     const code = await new Promise(resolve => child.on("close", resolve))
     assert.strictEqual(code, 0, script)
     assert.deepStrictEqual(runs(), ["done"])

@@ -13,6 +13,7 @@ import { makeTorch } from "../../src/engines/torch/torch.ts"
 import { loadWeights } from "../../src/models/weights.ts"
 import { normals, randomKey } from "../../src/tensor/random.ts"
 import { trainTiny } from "../support/tinyTraining.ts"
+import { notedPid } from "../runner/processes.ts"
 import { interpreterVariable } from "./python.ts"
 
 const interpreter = process.env[interpreterVariable]!
@@ -75,7 +76,7 @@ describe("the process", () => {
           device: "cpu"
         })
         yield* engine.allocate("f32", [3])
-        process.kill(Number(readFileSync(pid, "utf8")), "SIGKILL")
+        process.kill(notedPid(pid)()!, "SIGKILL")
         const error = yield* Effect.flip(Effect.scoped(engine.allocate("f32", [3])))
         expect(error.message).toMatch(/was ended by SIGKILL/)
         expect(asStageError(error).class).toBe("crashed")

@@ -8,7 +8,7 @@ import { assert, describe, it, onTestFinished } from "vitest"
 import { listProcesses } from "../../src/executors/descendants.ts"
 import type { Ended, Job } from "../../src/executors/Executor.ts"
 import { make } from "../../src/executors/local.ts"
-import { until, workerText } from "./processes.ts"
+import { notedPid, until, workerText } from "./processes.ts"
 
 const setUp = (worker: string, graceMs = 10_000) => {
   const folder = mkdtempSync(join(tmpdir(), "pipeline-local-"))
@@ -115,9 +115,8 @@ describe("the local executor", () => {
     const stubborn = job()
     const pidFile = join(stubborn.directory, "pid")
     const fiber = Effect.runFork(executor.run(stubborn, () => undefined))
-    while (!existsSync(pidFile)) await new Promise(resolve => setTimeout(resolve, 20))
+    const pid = await until(notedPid(pidFile))
     await Effect.runPromise(Fiber.interrupt(fiber))
-    const pid = Number(readFileSync(pidFile, "utf8"))
     assert.throws(() => process.kill(pid, 0), /ESRCH/)
   })
 
@@ -151,7 +150,7 @@ describe("the local executor", () => {
     const cutting = job()
     const ended = await run(cutting)
     assert.match(ended._tag === "Died" ? ended.reason : "", /closed its line to the runner/)
-    assert.throws(() => process.kill(Number(readFileSync(join(cutting.directory, "pid"), "utf8")), 0), /ESRCH/)
+    assert.throws(() => process.kill(notedPid(join(cutting.directory, "pid"))()!, 0), /ESRCH/)
   })
 
   it("calls an end that cannot be understood a failure", async () => {

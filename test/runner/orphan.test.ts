@@ -8,6 +8,7 @@ import { fileURLToPath } from "node:url"
 import { afterEach, assert, it } from "vitest"
 import { isAlive } from "../../src/runner/Machine.ts"
 import { temporaryDirectory } from "../support/inProcess.ts"
+import { notedPid, until } from "./processes.ts"
 
 const main = fileURLToPath(new URL("../../dist/main.js", import.meta.url))
 const directory = temporaryDirectory()
@@ -31,14 +32,12 @@ export default Pipeline.make("spin", { description: "", profiles: { only: { desc
 `
 
 it("a process that computes without a pause is gone soon after its runner was killed", async () => {
-  const { existsSync, readFileSync } = await import("node:fs")
   mkdirSync(directory.path, { recursive: true })
   const note = join(directory.path, "pid")
   const file = join(directory.path, "spin.ts")
   writeFileSync(file, pipeline(note))
   runner = fork(main, ["run", file, "--cache", join(directory.path, "cache")], { stdio: "ignore" })
-  while (!existsSync(note) || readFileSync(note, "utf8") === "") await pause(50)
-  const pid = Number(readFileSync(note, "utf8"))
+  const pid = await until(notedPid(note))
   assert.isTrue(isAlive(pid))
   const gone = once(runner, "exit")
   runner.kill("SIGKILL")

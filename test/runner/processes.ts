@@ -23,6 +23,16 @@ export const until = async <A>(look: () => A | undefined): Promise<A> => {
   }
 }
 
+/** The id that a process wrote first into a file, once it stands there: a file that was made may be empty yet. */
+export const notedPid = (path: string) => (): number | undefined => {
+  try {
+    const pid = /^\s*([1-9]\d*)\s/.exec(readFileSync(path, "utf8") + "\n")?.[1]
+    return pid === undefined ? undefined : Number(pid)
+  } catch {
+    return undefined
+  }
+}
+
 /** Processes whose parent is `pid`. */
 export const childrenOf = (pid: number): ReadonlyArray<number> => {
   try {
