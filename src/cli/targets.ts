@@ -9,6 +9,7 @@ import type { Resolver } from "../runner/Resolver.ts"
 import { fromHere } from "../pipeline/Origin.ts"
 import { styleOf } from "./terminal/style.ts"
 import { stdout } from "./terminal/terminal.ts"
+import { typed } from "./typed.ts"
 
 export interface ShowTargets {
   readonly cache: Cache
@@ -35,7 +36,7 @@ export const showTargets = ({ cache, json, resolver, run }: ShowTargets) =>
       if (json) stdout().write(`${JSON.stringify({ type: "target", run, name, digest: found.digest, directory })}\n`)
       else if (existsSync(shown)) stdout().write(`\n${readFileSync(shown, "utf8").trimEnd()}\n`)
       process.stderr.write(
-        `\n${style.dim("report")}  ${fromHere(directory)}   ${style.dim("why")}  pipeline why ${plan.pipeline}   ${style.dim("trace")}  pipeline lineage ${short(found.digest)}\n`
+        `\n${style.dim("report")}  ${fromHere(directory)}   ${style.dim("why")}  ${typed(`pipeline why ${plan.pipeline}`)}   ${style.dim("trace")}  ${typed(`pipeline lineage ${short(found.digest)}`)}\n`
       )
     }
   })

@@ -15,6 +15,7 @@ import type { Found } from "../lookUp.ts"
 import { renderMetrics } from "../verbs/metrics.ts"
 import { statusText } from "../verbs/runs.ts"
 import { first, type Style, table } from "../terminal/style.ts"
+import { asTyped } from "../typed.ts"
 
 /** Lines of one list; --json has all. */
 const printed = 40
@@ -217,7 +218,7 @@ export const showArtifact = (
               ])
             ),
             ...(more > 0
-              ? [`… and ${count(more)} more; \`pipeline lineage ${short(details.digest)} --items\` lists all`]
+              ? [`… and ${count(more)} more; ${asTyped(`\`pipeline lineage ${short(details.digest)} --items\``)} lists all`]
               : [])
           ],
       style

@@ -4,13 +4,13 @@ import { Effect, Option } from "effect"
 import { Flag } from "effect/cli"
 import { verb } from "../verb.ts"
 import type { Database } from "../../ledger/Database.ts"
-import { resolve } from "../../ledger/References.ts"
+import type { Reference } from "../../ledger/References.ts"
 import { type Metric, metricsOfAction, metricsOfRun, type Point } from "../../ledger/Series.ts"
 import { ConfigError } from "../../pipeline/ConfigError.ts"
 import { short } from "../../pipeline/Digest.ts"
 import { count } from "../../pipeline/units.ts"
 import * as flags from "../flags.ts"
-import { attempt, nameOf, needCache } from "../look.ts"
+import { attempt, lookFor, nameOf, needCache } from "../look.ts"
 import { formatRows } from "../text/rows.ts"
 import { type Style, styleOf, table } from "../terminal/style.ts"
 import { print, printData, printJson, stdout } from "../terminal/terminal.ts"
@@ -26,7 +26,7 @@ export const command = verb("metrics", {
   takes: {
     reference: flags.argument(
       "ref",
-      "A run (41, `last`, a pipeline's name) or an action (PIPELINE/STAGE, digits of its key)"
+      "A run (41, `last`, a pipeline's name) or an action (PIPELINE/STAGE, STAGE, digits of its key)"
     ),
     name: flags
       .text("name", "GLOB", "Only metrics whose name matches: * for any text, ? for any letter")
@@ -39,7 +39,8 @@ export const command = verb("metrics", {
     if (args.csv && args.json) return yield* new ConfigError({ message: "give --csv or --json, not both" })
     const { database } = yield* needCache(args.cache)
     const name = yield* nameOf(args.reference)
-    const metrics = yield* attempt(() => metricsOf(database, name, args.name))
+    const reference = yield* lookFor(database, name, { accepted: ["run", "action"] })
+    const metrics = yield* attempt(() => metricsOf(database, reference, args.name))
     if (Option.isSome(args.svg)) {
       const file = args.svg.value
       const series = metrics.filter(({ points }) => points.length > 0)
@@ -68,8 +69,7 @@ export const command = verb("metrics", {
   })
 })
 
-const metricsOf = (database: Database, text: string, glob: string): ReadonlyArray<Metric> => {
-  const reference = resolve(database, text, ["run", "action"])
+const metricsOf = (database: Database, reference: Reference, glob: string): ReadonlyArray<Metric> => {
   if (reference._tag === "run") return metricsOfRun(database, reference.id, glob)
   if (reference._tag === "action")
     return metricsOfAction(database, reference.id, reference.label ?? short(reference.key), glob)

@@ -13,14 +13,14 @@ import {
   objectDetails,
   runDetails
 } from "../../ledger/Details.ts"
-import { artifactsOf, type Reference, resolve } from "../../ledger/References.ts"
+import type { Reference } from "../../ledger/References.ts"
 import { statusOf } from "../../ledger/RunRows.ts"
 import { ConfigError } from "../../pipeline/ConfigError.ts"
 import type { Cache } from "../../runner/Cache.ts"
 import { here, isAlive } from "../../runner/Machine.ts"
 import * as flags from "../flags.ts"
 import { itemsOfManifest } from "../items.ts"
-import { attempt, nameOf, needCache } from "../look.ts"
+import { artifactsFor, attempt, lookFor, nameOf, needCache } from "../look.ts"
 import { lookUp } from "../lookUp.ts"
 import { showAction, showArtifact, showFound, showObject, showRun } from "../text/showText.ts"
 import { styleOf } from "../terminal/style.ts"
@@ -41,7 +41,7 @@ export const command = verb("show", {
   takes: {
     reference: flags.argument(
       "ref",
-      "A run (41, `last`, a pipeline's name), an action (PIPELINE/STAGE, digits of its key) or an artifact (digits of its digest)"
+      "A run (41, `last`, a pipeline's name), an action (PIPELINE/STAGE, STAGE, digits of its key) or an artifact (digits of its digest)"
     ),
     item: flags.optionalText(
       "item",
@@ -55,11 +55,11 @@ export const command = verb("show", {
     const cache = yield* needCache(args.cache)
     const { database } = cache
     const name = yield* nameOf(args.reference)
-    const reference = yield* attempt(() => resolve(database, name, ["run", "action", "artifact", "object"]))
+    const reference = yield* lookFor(database, name, { accepted: ["run", "action", "artifact", "object"] })
     if (args.log) return yield* attempt(() => printLogs(cache, logsOf(database, reference), args))
     const style = styleOf(stdout())
     if (Option.isSome(args.item)) {
-      const artifacts = yield* attempt(() => artifactsOf(database, name))
+      const artifacts = yield* artifactsFor(database, name)
       const found = yield* lookUp(cache.store, artifacts, args.item.value)
       if (found.length === 0)
         return yield* new ConfigError({ at: args.reference, message: `has nothing under the name ${args.item.value}` })
