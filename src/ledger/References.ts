@@ -33,6 +33,9 @@ const listed = 8
 /** The word for the newest run. */
 const newest = "last"
 
+/** Names that runs may be given: none of them is a number, a word of ours or a file. */
+export const isTag = (text: string): boolean => /^[A-Za-z][\w.-]*$/.test(text) && text !== newest
+
 /** Which references are asked for. */
 export interface Asked {
   readonly accepted?: ReadonlyArray<ReferenceTag>
@@ -41,7 +44,7 @@ export interface Asked {
 }
 
 /**
- * Finds what a text refers to. Forms: `41`, `run:41`, `last`, a pipeline's name (its last run); `PIPELINE/LABEL`, or `LABEL` alone (an action of the newest run that has one);
+ * Finds what a text refers to. Forms: `41`, `run:41`, `last`, a pipeline's name (its last run), a tag or `tag:…` (the newest run of that tag); `PIPELINE/LABEL`, or `LABEL` alone (an action of the newest run that has one);
  * at least four digits of a key or digest, or `action:…`, `artifact:…`, `object:…` where both would fit.
  * Throws ConfigError for a text that refers to nothing, to several things, or to none of the `accepted` kinds.
  */
@@ -73,8 +76,11 @@ const find = (database: Database, text: string, returned = false): ReadonlyArray
   if (text === newest) return runs(database, database.value("SELECT max(id) FROM run"))
   const run = /^\d{1,15}$/.test(text) ? runs(database, Number(text)) : []
   if (run.length > 0) return run
-  const named = byName(database, text, returned)
-  if (named.length > 0) return named
+  const tagged = text.startsWith(tagPrefix) ? byTag(database, text.slice(tagPrefix.length)) : []
+  if (tagged.length > 0) return tagged
+  // A pipeline's name is that of its last run, whatever other runs are called.
+  const named = [byName, byTag].map(by => by(database, text, returned)).find(found => found.length > 0)
+  if (named !== undefined) return named
   const digests = byPrefix(database, text, ["action", "artifact"])
   return digests.length > 0 ? digests : byPrefix(database, text, ["object"])
 }
@@ -84,6 +90,11 @@ const runs = (database: Database, id: number | null | undefined): ReadonlyArray<
   const row = database.get<{ id: number; pipeline: string }>("SELECT id, pipeline FROM run WHERE id = ?", id)
   return row === undefined ? [] : [{ _tag: "run", ...row }]
 }
+
+const tagPrefix = "tag:"
+
+const byTag = (database: Database, tag: string): ReadonlyArray<Reference> =>
+  runs(database, database.value("SELECT max(id) FROM run WHERE tag = ?", tag))
 
 const byName = (database: Database, text: string, returned: boolean): ReadonlyArray<Reference> => {
   const name = splitName(database, text)
@@ -147,7 +158,7 @@ const describe = (database: Database, reference: Reference): string => {
 }
 
 const forms: { readonly [tag in ReferenceTag]: string } = {
-  run: "a run (41, run:41, last)",
+  run: "a run (41, run:41, last, its tag)",
   action: "an action (PIPELINE/STAGE, STAGE, or digits of its key)",
   artifact: "an artifact (digits of its digest)",
   object: "an object (digits of its digest)"

@@ -17,11 +17,14 @@ export interface RunRow extends RunCounts {
   readonly host: string
   readonly boot: string
   readonly pid: number
+  /** What people call it, and say of it. */
+  readonly tag: string | null
+  readonly note: string | null
 }
 
 /** The columns of a `RunRow`, for a SELECT from `run`. */
 export const rowColumns =
-  "run.id, run.pipeline, run.profile, run.plan, run.status, run.started_ms AS startedMs, run.ended_ms AS endedMs, run.command, run.program, run.host, run.boot, run.pid, run.executed, run.reused, run.failed, run.skipped, run.saved_ms AS savedMs"
+  "run.id, run.pipeline, run.profile, run.plan, run.status, run.started_ms AS startedMs, run.ended_ms AS endedMs, run.command, run.program, run.host, run.boot, run.pid, run.executed, run.reused, run.failed, run.skipped, run.saved_ms AS savedMs, run.tag, run.note"
 
 export const runRow = (database: Database, id: RunId): RunRow | undefined =>
   database.get<RunRow>(`SELECT ${rowColumns} FROM run WHERE id = ?`, id)

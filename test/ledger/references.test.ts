@@ -3,7 +3,7 @@ import { assert, describe, it } from "vitest"
 import type { Database } from "../../src/ledger/Database.ts"
 import { objectDetails } from "../../src/ledger/Details.ts"
 import { fromEarlier } from "../../src/ledger/Names.ts"
-import { artifactsOf as artifactsOfReference, onlyOne, resolve } from "../../src/ledger/References.ts"
+import { artifactsOf as artifactsOfReference, isTag, onlyOne, resolve } from "../../src/ledger/References.ts"
 import { ConfigError } from "../../src/pipeline/ConfigError.ts"
 import { sha256 } from "../../src/pipeline/Digest.ts"
 import { LedgerScript, manifestOf } from "../support/ledgerScript.ts"
@@ -222,5 +222,22 @@ describe("references", () => {
     for (const text of ["demo/train/a", "train/a", "demo/source"]) assert.match(said(text) ?? "", /is that of run 1: run 2/)
     own.run({ executes: [{ label: "train/a", parameters: { lr: 3 } }] })
     assert.isUndefined(said("demo/train/a"))
+  })
+
+  it("a tag is the newest run of that name; a pipeline's name comes first, and `tag:` says which is meant", () => {
+    const own = new LedgerScript()
+    own.run({ tag: "best", executes: [{ label: "source" }] })
+    const newer = own.run({ tag: "best" })
+    own.run({ tag: "demo", pipeline: "other" })
+    const last = own.run({})
+    for (const text of ["best", "tag:best"]) assert.deepInclude(resolve(own.database, text), { _tag: "run", id: newer.run })
+    assert.deepInclude(resolve(own.database, "demo"), { id: last.run })
+    assert.deepInclude(resolve(own.database, "tag:demo"), { id: 3, pipeline: "other" })
+    assert.match(errorOf(() => resolve(own.database, "tag:worst")).message, /not known/)
+  })
+
+  it("a tag can be nothing else that names a run", () => {
+    for (const text of ["best", "lr-2e-4", "a.b_c"]) assert.isTrue(isTag(text), text)
+    for (const text of ["", "41", "4a", "last", "run:4", "a b", "a/b", "-x", "./a"]) assert.isFalse(isTag(text), text)
   })
 })

@@ -1,6 +1,6 @@
 /** Differences between runs as text, Markdown and JSON. */
 import { type DiffRow, type RunDiff, type Section, sections } from "../../ledger/Diff.ts"
-import { count, duration } from "../../pipeline/units.ts"
+import { count, duration, sixDigits } from "../../pipeline/units.ts"
 import { type Style, table } from "../terminal/style.ts"
 import { markdownCell } from "../../report/markdown.ts"
 
@@ -43,7 +43,7 @@ const clip = (text: string): string => (text.length > valueWidth ? `${text.slice
 
 /** Six digits: more are noise to a reader, and --format json has all. */
 const valueText = (value: string | number | undefined): string =>
-  value === undefined ? "absent" : typeof value === "number" ? String(Number(value.toPrecision(6))) : value
+  value === undefined ? "absent" : typeof value === "number" ? sixDigits(value) : value
 
 /** What is known of each run as a whole. */
 const heads = ({ durations, runs }: RunDiff): ReadonlyArray<readonly [string, ReadonlyArray<string>]> => {

@@ -90,7 +90,8 @@ export const showRun = (
     ...(run.skipped > 0 ? [style.yellow(`${count(run.skipped)} skipped`)] : [])
   ]
   return [
-    `${style.bold(`run ${run.id}`)}  ${run.pipeline}, profile ${run.profile}  ${statusText(run.status, style)}`,
+    `${style.bold(`run ${run.id}`)}  ${run.tag === null ? "" : `${style.bold(run.tag)}  `}${run.pipeline}, profile ${run.profile}  ${statusText(run.status, style)}`,
+    ...(run.note === null ? [] : [run.note]),
     `started ${date(run.startedMs)} UTC (${ago(now - run.startedMs)})${took}`,
     ...(run.status === "running" || run.plan === null ? [] : [tally.join(", ")]),
     style.dim(`${run.command}  (version ${run.program}, ${run.host}, process ${run.pid})`),

@@ -8,7 +8,7 @@ import type { Reference } from "../../ledger/References.ts"
 import { type Metric, metricsOfAction, metricsOfRun, type Point } from "../../ledger/Series.ts"
 import { ConfigError } from "../../pipeline/ConfigError.ts"
 import { short } from "../../pipeline/Digest.ts"
-import { count } from "../../pipeline/units.ts"
+import { count, sixDigits } from "../../pipeline/units.ts"
 import * as flags from "../flags.ts"
 import { attempt, lookFor, nameOf, needCache } from "../look.ts"
 import { formatRows } from "../text/rows.ts"
@@ -112,9 +112,7 @@ export const renderMetrics = (metrics: ReadonlyArray<Metric>, style: Style): str
 const smallest = (values: ReadonlyArray<number>) => values.reduce((a, b) => Math.min(a, b))
 const largest = (values: ReadonlyArray<number>) => values.reduce((a, b) => Math.max(a, b))
 
-/** Six digits. */
-const valueText = (value: number | null): string =>
-  value === null ? "not a number" : String(Number(value.toPrecision(6)))
+const valueText = (value: number | null): string => (value === null ? "not a number" : sixDigits(value))
 
 const bars = "▁▂▃▄▅▆▇█"
 /** Letters of a sparkline. */

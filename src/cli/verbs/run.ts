@@ -5,6 +5,7 @@ import { verb } from "../verb.ts"
 import { make as makeLocal } from "../../executors/local.ts"
 import { pathsOf } from "../../runner/Cache.ts"
 import * as Cache from "../../runner/Cache.ts"
+import { isTag } from "../../ledger/References.ts"
 import { ConfigError } from "../../pipeline/ConfigError.ts"
 import type { Plan } from "../../pipeline/Plan.ts"
 import { schedulingOf } from "../../pipeline/Scheduling.ts"
@@ -47,6 +48,8 @@ export const command = verb("run", {
     "pipeline run compare-50x --seeds 3 --controls": "Three seeds of every row, and the controls",
     "pipeline run compare-50x --only tokenize": "One stage and what it needs",
     "pipeline run compare-50x --set tokenize.maxSeqLen=128": "With another parameter",
+    "pipeline run compare-50x --set train.lr=2e-4 --tag faster --note 'twice the rate'":
+      "With a name, by which other commands find it: `pipeline diff faster last`",
     "pipeline run pretrain-teacher --family hybrid": "A teacher of another kind: most of its layers are recurrent",
     "pipeline run convert --config my-model.yaml": "A model and data of your own, as a configuration file says",
     "pipeline run evaluate --config my-tasks.yaml --allow-code-execution":
@@ -68,6 +71,8 @@ export const command = verb("run", {
       .toggle("keep-going", "After a failure, go on with everything that does not need what failed")
       .pipe(Flag.withAlias("k")),
     refresh: flags.refresh,
+    tag: flags.optionalText("tag", "NAME", "Call this run so: `pipeline show NAME` is then the newest run of that name"),
+    note: flags.optionalText("note", "TEXT", "What is to be remembered of this run; `pipeline runs` and `show` print it"),
     allowCodeExecution: flags.allowCodeExecution,
     noPreflight: flags.toggle(
       "no-preflight",
@@ -75,6 +80,13 @@ export const command = verb("run", {
     )
   },
   run: Effect.fn("run")(function* (args) {
+    const tag = Option.getOrUndefined(args.tag)
+    if (tag !== undefined && !isTag(tag))
+      return yield* new ConfigError({
+        at: `--tag ${tag}`,
+        message: "is no name for a run",
+        advice: "it begins with a letter and goes on with letters, digits, dots, dashes and underscores, as in lr-2e-4"
+      })
     const plan = yield* wantedPlan(args.pipeline, args)
     yield* permitted(plan, args)
     const location = flags.locationOf(args.cache)
@@ -131,6 +143,8 @@ export const command = verb("run", {
       keepGoing: args.keepGoing,
       command: redactCommand(["pipeline", ...process.argv.slice(2)]),
       program: programVersion(),
+      tag,
+      note: Option.getOrUndefined(args.note),
       broken: () => looseError() !== undefined
     }).pipe(
       Effect.ensuring(Effect.andThen(executor.close, display.close)),
