@@ -34,9 +34,6 @@ export const splitName = (
   return { pipeline, label: text === pipeline ? undefined : text.slice(pipeline.length + 1) }
 }
 
-/** Whether a label is meant by a name: it is that, or a use of the stage of that name. */
-export const isMeant = (label: string, name: string): boolean => label === name || label.startsWith(`${name}/`)
-
 /**
  * The actions that a name stands for, each label once: of a pipeline `PIPELINE/NAME`, of all of them `NAME`. A label that is just the name comes before those of a stage's
  * uses. With `returned`, an action that returned nothing does not hide one of an earlier run that did.

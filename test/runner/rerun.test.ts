@@ -111,3 +111,24 @@ describe("exactly what depends on it runs again after a change of", () => {
     )
   })
 })
+
+describe("what a run is told to compute anew", () => {
+  it("runs once more although it is known, with all its items; what needs it is found as before", async () => {
+    const fixture = await started(["one line", "slow one"])
+    const before = fixture.results()
+    assert.deepStrictEqual(await succeed(fixture, ["--force", "split", "--force", "choose"]), [
+      "choose/first",
+      "choose/long",
+      "split"
+    ])
+    assert.includeMembers([...fixture.notes()], ["split", "item one line", "item slow one", "choose long"])
+    assert.deepStrictEqual(fixture.results(), before)
+    assert.deepStrictEqual(await succeed(fixture), [], "only that run was told to")
+  })
+
+  it("is an error where the pipeline has no such stage", async () => {
+    const { code, stderr } = await makeFixture().run(["--force", "spilt"])
+    assert.strictEqual(code, 2)
+    assert.match(stderr, /--force spilt: pipeline .* has no stage spilt[^]*split/)
+  })
+})

@@ -33,6 +33,7 @@ export const command = verb("plan", {
     pipeline: flags.pipelineName,
     ...flags.planning,
     only: flags.only,
+    force: flags.force,
     refresh: flags.refresh
   },
   run: Effect.fn("plan")(function* (args) {

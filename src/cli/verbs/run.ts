@@ -25,7 +25,7 @@ import { Exit, exitCodes } from "../failure.ts"
 import * as flags from "../flags.ts"
 import { compiled, dist, guard, programVersion, worker } from "../home.ts"
 import { stoppable } from "../interruption.ts"
-import { wantedPlan } from "../planned.ts"
+import { forced, wantedPlan } from "../planned.ts"
 import { showTargets } from "../targets.ts"
 
 /** Fails where a stage would run programs that a model wrote, and nobody asked for that: before anything is computed. */
@@ -48,6 +48,7 @@ export const command = verb("run", {
     "pipeline run compare-50x --seeds 3 --controls": "Three seeds of every row, and the controls",
     "pipeline run compare-50x --only tokenize": "One stage and what it needs",
     "pipeline run compare-50x --set tokenize.maxSeqLen=128": "With another parameter",
+    "pipeline run compare-50x --force benchmark": "Times again what is known already, as on a quieter machine",
     "pipeline run compare-50x --set train.lr=2e-4 --tag faster --note 'twice the rate'":
       "With a name, by which other commands find it: `pipeline diff faster last`",
     "pipeline run pretrain-teacher --family hybrid": "A teacher of another kind: most of its layers are recurrent",
@@ -61,6 +62,7 @@ export const command = verb("run", {
     ...flags.planning,
     python: flags.python,
     only: flags.only,
+    force: flags.force,
     jobs: flags.optionalWhole("jobs", "N", "Processor slots (default: all processors)", 1).pipe(Flag.withAlias("j")),
     gpus: flags.optionalText(
       "gpus",
@@ -117,7 +119,8 @@ export const command = verb("run", {
       store: cache.store,
       engine,
       dist,
-      refresh: args.refresh
+      refresh: args.refresh,
+      anew: forced(plan, args)
     })
     const slots = new Slots(offered)
     const executor = makeLocal({ worker, guard, compiled, logs: paths.logs, ahead: aheadOf(slots.capacity) })

@@ -1,10 +1,11 @@
 /** What past runs did at each node, and why: from the ledger alone. */
 import type { Database } from "../../ledger/Database.ts"
-import { isMeant, usesOf } from "../../ledger/Names.ts"
+import { usesOf } from "../../ledger/Names.ts"
 import { resolve } from "../../ledger/References.ts"
 import { runRow } from "../../ledger/RunRows.ts"
 import { executionColumns, type ExecutionRow, explainExecution } from "../../ledger/Why.ts"
 import { ConfigError } from "../../pipeline/ConfigError.ts"
+import { isMeant } from "../../pipeline/Plan.ts"
 import { closest } from "../../pipeline/Suggestion.ts"
 import type { WhyNode } from "../text/whyText.ts"
 
