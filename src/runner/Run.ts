@@ -37,7 +37,7 @@ export interface RunResult extends Runs.RunCounts {
 }
 
 /** Hits are announced one by one in plans up to this size. */
-const announced = 60
+export const announced = 60
 
 export const run = (options: RunOptions): Effect.Effect<RunResult, LedgerError> =>
   // From its record on, a run ends with an entry there, whenever it is interrupted.

@@ -12,6 +12,7 @@ import { schedulingOf } from "../../pipeline/Scheduling.ts"
 import { redactCommand } from "../../pipeline/Secrets.ts"
 import { type Capacity, capacity, isAlive, namesIn, newOwner } from "../../runner/Machine.ts"
 import { objectPorts } from "../../runner/Objects.ts"
+import { eventLog } from "../../runner/EventLog.ts"
 import { plan as planRun } from "../../runner/Planning.ts"
 import { ledgerOf, type Ports } from "../../runner/Ports.ts"
 import { run } from "../../runner/Run.ts"
@@ -124,7 +125,8 @@ export const command = verb("run", {
     })
     const slots = new Slots(offered)
     const executor = makeLocal({ worker, guard, compiled, logs: paths.logs, ahead: aheadOf(slots.capacity) })
-    const display = displayFor({ json: args.json, cache: paths.root, plan, slots })
+    const display = displayFor({ json: args.json, cache: paths.root, slots })
+    const log = eventLog(paths.logs)
     const ports: Ports = {
       ledger: ledgerOf(cache.database),
       disk: nodeDisk,
@@ -134,7 +136,7 @@ export const command = verb("run", {
       owner: newOwner(),
       alive: isAlive,
       slots,
-      emit: display.emit,
+      emit: event => Effect.andThen(Effect.sync(() => log.add(event)), display.emit(event)),
       faults: Faults.fromEnvironment(process.env),
       paths,
       layers: location.layers,
@@ -151,6 +153,7 @@ export const command = verb("run", {
       broken: () => looseError() !== undefined
     }).pipe(
       Effect.ensuring(Effect.andThen(executor.close, display.close)),
+      Effect.ensuring(Effect.sync(log.close)),
       stoppable({
         announce: message => Effect.runSync(display.emit({ type: "warning", message })),
         kill: executor.killAll
