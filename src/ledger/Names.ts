@@ -98,5 +98,7 @@ const usesIn = (database: Database, pipeline: string, name: string, returned: bo
 /** That a name was found in an earlier run, and not in the last one of its pipeline; undefined where it was. */
 export const fromEarlier = (database: Database, { label, pipeline, run }: Use): string | undefined => {
   const last = database.value<RunId>("SELECT max(id) FROM run WHERE pipeline = ?", pipeline)!
-  return run === last ? undefined : `${pipeline}/${label} is that of run ${run}: run ${last}, the last, has not come to it`
+  return run === last
+    ? undefined
+    : `${pipeline}/${label} is that of run ${run}: run ${last}, the last, has not come to it`
 }

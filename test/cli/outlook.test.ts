@@ -35,7 +35,13 @@ describe("the outlook of a run", () => {
     assert.strictEqual(after([0, begun(3, 2)], [0, reused("a")], [0, reused("b")]).done, 2)
     // Of a large plan nobody is told which results were there.
     assert.strictEqual(after([0, begun(1000, 400)], [0, started("a")], [1, finished("a", 1)]).done, 401)
-    const again = after([0, begun(2, 0)], [0, started("a")], [1, finished("a", 1)], [2, started("a")], [3, finished("a", 1)])
+    const again = after(
+      [0, begun(2, 0)],
+      [0, started("a")],
+      [1, finished("a", 1)],
+      [2, started("a")],
+      [3, finished("a", 1)]
+    )
     assert.strictEqual(again.text(3), "1 of 2 done")
   })
 

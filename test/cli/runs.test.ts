@@ -35,7 +35,11 @@ describe("runs with names", () => {
   it("are listed with them and with what was said of them", () => {
     const script = new LedgerScript()
     script.run({ tag: "faster", note: "twice the rate" })
-    const [heading, line] = renderRuns(listRuns(script.database, undefined, 10), script.now, styleOf(process.stdout)).split("\n")
+    const [heading, line] = renderRuns(
+      listRuns(script.database, undefined, 10),
+      script.now,
+      styleOf(process.stdout)
+    ).split("\n")
     assert.match(heading!, /saved +tag +note$/)
     assert.match(line!, /faster +twice the rate$/)
   })
@@ -47,7 +51,14 @@ describe("the leaderboard", () => {
     tag: "base",
     executes: [
       { label: "train/a", metrics: [3, 2].map((value, i) => ({ name: "eval/loss", step: i + 1, value })) },
-      { label: "train/b", parameters: { lr: 1 }, metrics: [{ name: "eval/loss", value: 1 }, { name: "eval/accuracy", value: 0.5 }] },
+      {
+        label: "train/b",
+        parameters: { lr: 1 },
+        metrics: [
+          { name: "eval/loss", value: 1 },
+          { name: "eval/accuracy", value: 0.5 }
+        ]
+      },
       { label: "other", metrics: [{ name: "rows", value: 7 }] }
     ]
   })
@@ -71,7 +82,11 @@ describe("the leaderboard", () => {
   })
 
   it("is a table with the tags of runs; what matches nothing is said", () => {
-    const lines = renderLeaderboard(leaderboard(script.database, rows, "eval/*", false), "eval/*", styleOf(process.stdout))
+    const lines = renderLeaderboard(
+      leaderboard(script.database, rows, "eval/*", false),
+      "eval/*",
+      styleOf(process.stdout)
+    )
     assert.match(lines, /^eval\/loss +eval\/accuracy +run +tag +action$/m)
     assert.match(lines, /^ +1 +0.5 +2 +train\/b$/m)
     assert.match(lines, /^ +2 +1 +base +train\/a$/m)

@@ -29,7 +29,10 @@ describe("commands that messages tell people to type", () => {
       fc.property(fc.string({ minLength: 1, unit: "grapheme" }), directory => {
         fc.pre(!/[\0\uD800-\uDFFF]/.test(directory))
         const command = typed("pipeline status", { ...plain, words: ["run", "--cache", directory] })
-        const read = execFileSync("sh", ["-c", `for word in ${command.replace("pipeline", "")}; do printf '%s\\0' "$word"; done`])
+        const read = execFileSync("sh", [
+          "-c",
+          `for word in ${command.replace("pipeline", "")}; do printf '%s\\0' "$word"; done`
+        ])
         assert.deepStrictEqual(read.toString("utf8").split("\0").slice(0, -1), ["status", "--cache", directory])
       }),
       { numRuns: 30 }

@@ -120,13 +120,19 @@ describe("references", () => {
     )
     const prefix = key.slice(0, 10)
     assert.match(errorOf(() => resolve(twin.database, prefix)).message, /could mean/)
-    assert.deepInclude(resolve(twin.database, prefix, { accepted: ["action"] }), { _tag: "action", id: done[0]!.action })
+    assert.deepInclude(resolve(twin.database, prefix, { accepted: ["action"] }), {
+      _tag: "action",
+      id: done[0]!.action
+    })
     assert.deepInclude(resolve(twin.database, `artifact:${prefix}`), { _tag: "artifact" })
   })
 
   it("an object is found when nothing else is, and only by those who accept one", () => {
     const object = manifestOf("w").files[0]!.sha256
-    assert.deepInclude(resolve(database, object, { accepted: ["artifact", "object"] }), { _tag: "object", digest: object })
+    assert.deepInclude(resolve(database, object, { accepted: ["artifact", "object"] }), {
+      _tag: "object",
+      digest: object
+    })
     const error = errorOf(() => resolve(database, object))
     assert.match(error.message, /is an object/)
     const parts = objectDetails(database, object).partOf
@@ -185,7 +191,10 @@ describe("references", () => {
     assert.deepInclude(resolve(database, "train/a"), { key: second.done[0]!.key, label: "train/a" })
     const error = errorOf(() => resolve(database, "source"))
     assert.match(error.message, /could mean any of 2/)
-    assert.deepStrictEqual(error.advice!.split("\n").map(line => line.trim()), ["demo/source", "demo-two/source"])
+    assert.deepStrictEqual(
+      error.advice!.split("\n").map(line => line.trim()),
+      ["demo/source", "demo-two/source"]
+    )
   })
 
   it("a stage has the name of all its uses: the only one is meant, several are listed, also those of earlier runs", () => {
@@ -194,7 +203,9 @@ describe("references", () => {
     own.run({ executes: [{ label: "train/a" }, { label: "train/b" }, { label: "trainer" }] })
     own.run({ executes: [{ label: "train/c" }] })
     for (const text of ["demo/train", "train"]) {
-      const listed = errorOf(() => resolve(own.database, text)).advice!.split("\n").map(line => line.trim())
+      const listed = errorOf(() => resolve(own.database, text))
+        .advice!.split("\n")
+        .map(line => line.trim())
       assert.sameMembers(listed, ["demo/train/a", "demo/train/b", "demo/train/c"])
       for (const name of listed) assert.strictEqual(resolve(own.database, name)._tag, "action")
     }
@@ -219,7 +230,8 @@ describe("references", () => {
         ? fromEarlier(own.database, reference.use)
         : undefined
     }
-    for (const text of ["demo/train/a", "train/a", "demo/source"]) assert.match(said(text) ?? "", /is that of run 1: run 2/)
+    for (const text of ["demo/train/a", "train/a", "demo/source"])
+      assert.match(said(text) ?? "", /is that of run 1: run 2/)
     own.run({ executes: [{ label: "train/a", parameters: { lr: 3 } }] })
     assert.isUndefined(said("demo/train/a"))
   })
@@ -230,7 +242,8 @@ describe("references", () => {
     const newer = own.run({ tag: "best" })
     own.run({ tag: "demo", pipeline: "other" })
     const last = own.run({})
-    for (const text of ["best", "tag:best"]) assert.deepInclude(resolve(own.database, text), { _tag: "run", id: newer.run })
+    for (const text of ["best", "tag:best"])
+      assert.deepInclude(resolve(own.database, text), { _tag: "run", id: newer.run })
     assert.deepInclude(resolve(own.database, "demo"), { id: last.run })
     assert.deepInclude(resolve(own.database, "tag:demo"), { id: 3, pipeline: "other" })
     assert.match(errorOf(() => resolve(own.database, "tag:worst")).message, /not known/)

@@ -62,9 +62,7 @@ export const live = ({ cache, slots }: DisplayOptions): Display => {
         estimateMs === undefined || estimateMs < elapsed ? "" : `   about ${duration(estimateMs - elapsed)} left`
       return `  ${style.cyan("▸")} ${name}  ${progress === undefined ? duration(elapsed) : progressText(pace, now)}${left}`
     })
-    const blocked = [...waiting].map(
-      ([label, detail]) => `    ${named(label)}  ${style.dim(`waits for ${detail}`)}`
-    )
+    const blocked = [...waiting].map(([label, detail]) => `    ${named(label)}  ${style.dim(`waits for ${detail}`)}`)
     const shown = [...active, ...blocked].slice(0, Math.max(1, rows))
     return [
       ...shown,

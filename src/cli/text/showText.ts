@@ -219,7 +219,9 @@ export const showArtifact = (
               ])
             ),
             ...(more > 0
-              ? [`… and ${count(more)} more; ${asTyped(`\`pipeline lineage ${short(details.digest)} --items\``)} lists all`]
+              ? [
+                  `… and ${count(more)} more; ${asTyped(`\`pipeline lineage ${short(details.digest)} --items\``)} lists all`
+                ]
               : [])
           ],
       style

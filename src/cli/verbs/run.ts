@@ -74,8 +74,16 @@ export const command = verb("run", {
       .toggle("keep-going", "After a failure, go on with everything that does not need what failed")
       .pipe(Flag.withAlias("k")),
     refresh: flags.refresh,
-    tag: flags.optionalText("tag", "NAME", "Call this run so: `pipeline show NAME` is then the newest run of that name"),
-    note: flags.optionalText("note", "TEXT", "What is to be remembered of this run; `pipeline runs` and `show` print it"),
+    tag: flags.optionalText(
+      "tag",
+      "NAME",
+      "Call this run so: `pipeline show NAME` is then the newest run of that name"
+    ),
+    note: flags.optionalText(
+      "note",
+      "TEXT",
+      "What is to be remembered of this run; `pipeline runs` and `show` print it"
+    ),
     allowCodeExecution: flags.allowCodeExecution,
     noPreflight: flags.toggle(
       "no-preflight",
@@ -136,7 +144,11 @@ export const command = verb("run", {
       owner: newOwner(),
       alive: isAlive,
       slots,
-      emit: event => Effect.andThen(Effect.sync(() => log.add(event)), display.emit(event)),
+      emit: event =>
+        Effect.andThen(
+          Effect.sync(() => log.add(event)),
+          display.emit(event)
+        ),
       faults: Faults.fromEnvironment(process.env),
       paths,
       layers: location.layers,
