@@ -17,10 +17,10 @@ export interface Table {
 
 const labelOf = ({ label }: RowFigures): string => label
 
-const withInterval = (format: (value: number) => string, found: Measured | undefined): string =>
+export const withInterval = (format: (value: number) => string, found: Measured | undefined): string =>
   found === undefined ? "n/a" : `${format(found.value)} ${interval(format, found.low, found.high)}`
 
-const aupText = fixed(1)
+export const aupText = fixed(1)
 
 /** A line for each row and the teacher: AUP by task, and the mean over tasks. */
 export const aupTable = ({ rows, tasks }: Parallelism): Table => ({

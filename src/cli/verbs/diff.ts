@@ -23,6 +23,7 @@ export const command = verb("diff", {
     format: flags
       .choice("format", ["text", "markdown", "json"], "Markdown is meant for a pull request")
       .pipe(Flag.withDefault("text")),
+    all: flags.toggle("all", "All differences, however many"),
     ...flags.ofCache
   },
   run: Effect.fn("diff")(function* (args) {
@@ -42,6 +43,6 @@ export const command = verb("diff", {
       )
     )
     if (args.json || args.format === "json") return printJson(diffJson(diff))
-    print(...(args.format === "markdown" ? diffMarkdown(diff) : diffText(diff, styleOf(stdout()))))
+    print(...(args.format === "markdown" ? diffMarkdown(diff, args.all) : diffText(diff, styleOf(stdout()), args.all)))
   })
 })

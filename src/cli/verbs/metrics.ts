@@ -11,6 +11,7 @@ import { short } from "../../pipeline/Digest.ts"
 import { count, sixDigits } from "../../pipeline/units.ts"
 import * as flags from "../flags.ts"
 import { attempt, lookFor, nameOf, needCache } from "../look.ts"
+import { byWorth } from "../text/metricOrder.ts"
 import { formatRows } from "../text/rows.ts"
 import { type Style, styleOf, table } from "../terminal/style.ts"
 import { print, printData, printJson, stdout } from "../terminal/terminal.ts"
@@ -18,7 +19,7 @@ import { print, printData, printJson, stdout } from "../terminal/terminal.ts"
 export const command = verb("metrics", {
   about: "Show final values and series of a run or an action",
   examples: {
-    "pipeline metrics last": "All metrics of the last run, reused results included",
+    "pipeline metrics last": "What the last run came to, reused results included; --all for everything",
     "pipeline metrics compare-50x/train/with_align --name 'loss*'": "Some of one action",
     "pipeline metrics 41 --name loss --svg loss.svg": "Curves of all rows in one chart",
     "pipeline metrics 41 --csv > metrics.csv": "For a spreadsheet"
@@ -32,6 +33,7 @@ export const command = verb("metrics", {
       .text("name", "GLOB", "Only metrics whose name matches: * for any text, ? for any letter")
       .pipe(Flag.withDefault("*")),
     svg: flags.optionalText("svg", "FILE", "Write the series as a chart to this file"),
+    all: flags.toggle("all", "All of them, in the order of the plan, however many"),
     csv: flags.toggle("csv", "Print CSV: label, name, step, value"),
     ...flags.ofCache
   },
@@ -65,7 +67,13 @@ export const command = verb("metrics", {
     if (args.csv)
       return printData(`${formatRows(["label", "name", "step", "value"], rowsOf(metrics), "csv").join("\n")}\n`)
     if (metrics.length === 0) return print(args.name === "*" ? "no metrics" : `no metric matches ${args.name}`)
-    print(renderMetrics(metrics, styleOf(stdout())))
+    const style = styleOf(stdout())
+    if (args.all || metrics.length <= screenful) return print(renderMetrics(metrics, style))
+    const left = count(metrics.length - screenful)
+    print(
+      renderMetrics(mostTelling(metrics).slice(0, screenful), style),
+      style.dim(`… and ${left} more; --all prints them, --name GLOB chooses`)
+    )
   })
 })
 
@@ -75,6 +83,16 @@ const metricsOf = (database: Database, reference: Reference, glob: string): Read
     return metricsOfAction(database, reference.id, reference.label ?? short(reference.key), glob)
   return []
 }
+
+/** Lines that are printed unless all are asked for. */
+const screenful = 40
+
+/** Measurements of a result before those on the way to it, and what it is worth before what it cost. */
+export const mostTelling = (metrics: ReadonlyArray<Metric>): ReadonlyArray<Metric> =>
+  byWorth(
+    metrics.toSorted((a, b) => Number(a.points.length > 1) - Number(b.points.length > 1)),
+    ({ name }) => name
+  )
 
 /** A final value has no step. */
 const rowsOf = (metrics: ReadonlyArray<Metric>) =>
