@@ -11,6 +11,7 @@ import { type DenoiserExtension, makeDenoiser } from "./query.ts"
 import { stepsThatCount } from "../decoding/diffusion.ts"
 import { isResident, makeResidentDecoder } from "./resident.ts"
 import { goesInBlocks, type MaskDecoding } from "../decoding/blockSettings.ts"
+import type { Ending } from "../decoding/ending.ts"
 import { wholeReader } from "../decoding/textPass.ts"
 import { goesBothWays, type ModelConfig } from "../models/config.ts"
 import { makeTextReader } from "./textReader.ts"
@@ -27,6 +28,11 @@ export interface GenerationRequest {
   readonly seed: number
   /** Whether what a method makes of the prompts before the first step may be that of an earlier request with the same prompts and seed: it is counted again, but takes no time. */
   readonly reuse?: boolean
+  /**
+   * Ends texts before their end of text, where they are decoded token by token or block by block: behind the tokens that it says are the whole text stand ends of text. What decodes all new tokens together
+   * does not ask it
+   */
+  readonly ending?: Ending | undefined
   /** Told of a text by its number, prompt and new tokens with the masks that are left, after a step. */
   readonly onStep?: (number: number, step: number, text: Int32Array) => Effect.Effect<void>
 }

@@ -28,7 +28,7 @@ export const inBatches =
     decode: (request: BatchRequest) => Effect.Effect<BatchResult, E>,
     { newTokens, pad, rows }: Pick<MaskOptions, "newTokens" | "pad" | "rows">
   ): Decode<E> =>
-  ({ onStep, prompts, ...request }) =>
+  ({ onStep, prompts, seed, steps }) =>
     Effect.gen(function* () {
       const sequences: Array<Int32Array> = []
       const forwards: Array<number> = []
@@ -36,8 +36,9 @@ export const inBatches =
       for (let first = 0; first < prompts.length; first += rows) {
         const some = prompts.slice(first, first + rows)
         const made = yield* decode({
-          ...request,
           prompts: some,
+          seed,
+          steps,
           pad,
           firstRow: first,
           ...(onStep === undefined
@@ -72,7 +73,7 @@ export const blockDecoder =
     reader: TextReader<E>,
     { attentionBlockSize: align, decoding, eos, mask, newTokens, rows, tokenShift }: MaskOptions & BlockReading
   ): Decode<E> =>
-  ({ onStep, prompts, seed, steps, threshold }) =>
+  ({ ending, onStep, prompts, seed, steps, threshold }) =>
     timed(clock =>
       Effect.map(
         decodeBlocks(
@@ -84,6 +85,7 @@ export const blockDecoder =
             eos,
             tokenShift,
             attentionBlockSize: align,
+            ending,
             settings: blocksOf(threshold === undefined ? decoding : { ...decoding, threshold }, {
               newTokens,
               steps,

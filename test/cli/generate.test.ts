@@ -160,6 +160,40 @@ describe("pipeline generate", () => {
     refused(/--block-length: must be a whole number from 1/, "--block-length", "0")
   })
 
+  it("ends texts at stop strings, without passes for what is behind them", () => {
+    interface Stopped {
+      readonly forwards?: number
+      readonly texts: ReadonlyArray<{ readonly text: string; readonly tokens: Array<number>; readonly stopped: string }>
+    }
+    const asked = ["-m", "tiny", "-n", "24", "-t", "0", "the people"]
+    for (const words of [
+      ["--mode", "ar"],
+      ["--mode", "diffusion", "--block-length", "4"]
+    ]) {
+      const of = (...more: ReadonlyArray<string>) => {
+        const { code, stderr, stdout } = call("--json", ...words, ...more, ...asked)
+        assert.strictEqual(code, 0, stderr)
+        return JSON.parse(stdout) as Stopped
+      }
+      const whole = of()
+      const { text } = whole.texts[0]!
+      const stop = text.slice(9, 12)
+      const found = of("--stop", "never written", "--stop", stop)
+      assert.strictEqual(found.texts[0]!.text, text.slice(0, text.indexOf(stop)))
+      assert.strictEqual(found.texts[0]!.stopped, "stop string")
+      assert.isBelow(found.texts[0]!.tokens.length, whole.texts[0]!.tokens.length)
+      if (whole.forwards !== undefined) assert.isBelow(found.forwards!, whole.forwards)
+      const { stderr, stdout } = call(...words, "--stop", stop, ...asked)
+      assert.strictEqual(stdout, `${found.texts[0]!.text}\n`)
+      assert.include(stderr, "(stop string)")
+    }
+    for (const stop of ["", "a\uFFFD"]) {
+      const { code, stderr } = call("-m", "nowhere", "--stop", stop, "The")
+      assert.strictEqual(code, 2, stderr)
+      assert.match(stderr, /--stop "/)
+    }
+  })
+
   it("counts forward passes", () => {
     for (const [steps, told] of [
       ["1", "1 forward pass,"],

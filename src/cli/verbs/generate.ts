@@ -9,7 +9,7 @@ import { decodingFlags, modelFlags } from "./generate/decodingFlags.ts"
 import { modeRefusal, openNamed } from "./generate/opened.ts"
 import { makeChat } from "./generate/chat.ts"
 import { promptLines, standardInput } from "./generate/prompts.ts"
-import { diffusionOf, refuseForeign, roomFor, samplingOf } from "./generate/settings.ts"
+import { checkStops, diffusionOf, refuseForeign, roomFor, samplingOf } from "./generate/settings.ts"
 import { speculationOf } from "./generate/speculation.ts"
 import { statisticsLine, tokensPerPass } from "./generate/statistics.ts"
 import { beginHistory, history, listed, redrawn } from "./generate/steps.ts"
@@ -32,6 +32,7 @@ export const command = verb("generate", {
       "An adapter as PEFT keeps it, over the model that it was trained for",
     'pipeline generate --drafter compare-50x/train/no_align --draft-tokens 4 "The people of the"':
       "The teacher's own text, drafted by a diffusion model that a run made of it",
+    "pipeline generate --stop . --stop '!' \"The people of the\"": "Up to the end of a sentence",
     "pipeline generate -m pretrain-teacher/pretrain": "Asks for prompts, until exit",
     "pipeline generate --chat -m ./Qwen3-0.6B": "A conversation; clear begins a new one, exit ends"
   },
@@ -51,6 +52,9 @@ export const command = verb("generate", {
     numReturnSequences: flags
       .whole("num-return-sequences", "N", "Texts for each prompt (default: 1)")
       .pipe(Flag.withDefault(1)),
+    stop: flags
+      .text("stop", "TEXT", "A text ends before it, and takes no passes for what is behind; may be repeated (default: none)")
+      .pipe(flags.repeated),
     ...decodingFlags,
     draftTokens: flags
       .whole(
@@ -86,8 +90,8 @@ export const command = verb("generate", {
       return yield* new ConfigError({ at: "--num-return-sequences", message: "a turn of --chat has one reply" })
     if (!args.chat && Option.isSome(args.system))
       return yield* new ConfigError({ at: "--system", message: "goes with --chat" })
-    // Wrong numbers are refused before a model is read.
-    yield* Effect.all([samplingOf(args, "ar"), diffusionOf(args, 1)])
+    // Wrong values are refused before a model is read.
+    yield* Effect.all([samplingOf(args, "ar"), diffusionOf(args, 1), checkStops(args.stop)])
     if (Option.isSome(args.historyOut)) yield* beginHistory(args.historyOut.value)
     endWithReader()
     const opened = yield* openNamed(args)
@@ -115,7 +119,7 @@ export const command = verb("generate", {
         const longest = greatest(prompts.map(({ length }) => length))
         const newTokens = yield* roomFor(longest, positionsOf(model.json), args.maxNewTokens)
         const settings = yield* diffusionOf(args, newTokens, method.blockLength?.(model))
-        const task: Task = { engine, method, model, prompts, newTokens, seed: args.seed }
+        const task: Task = { engine, method, model, prompts, newTokens, seed: args.seed, stops: args.stop }
         const begun = performance.now()
         const {
           forwards,

@@ -49,7 +49,7 @@ export const command = verb("serve", {
         "ORIGIN",
         "Lets pages of this origin ask, such as http://localhost:3000; * lets all; may be repeated"
       )
-      .pipe(flag => Flag.between(flag, 0, Number.MAX_SAFE_INTEGER)),
+      .pipe(flags.repeated),
     servedName: flags.optionalText("served-name", "NAME", "What clients call the model (default: as -m names it)"),
     rows: flags
       .whole("rows", "N", "Texts that are decoded together, at most (default: 8)")

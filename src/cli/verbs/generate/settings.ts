@@ -12,6 +12,7 @@ import type { algorithms, schedules } from "../../../decoding/diffusion.ts"
 import type { Sampling } from "../../../decoding/sampling.ts"
 import type { Decoding } from "../../../methods/Method.ts"
 import { ConfigError } from "../../../pipeline/ConfigError.ts"
+import { stopFault } from "../../../tokens/textStream.ts"
 
 export const defaultSampling = { ar: { temperature: 0.8, topP: 0.95 }, diffusion: { temperature: 0.5, topK: 200 } }
 /** The settings of Open-dLLM's sample script. */
@@ -100,6 +101,19 @@ export const samplingOf = (flags: DecodingFlags, mode: Mode): Effect.Effect<Samp
     ...(topK === undefined ? {} : { topK })
   })
 }
+
+/** Refuses stop strings that no text can hold, or that every text does. */
+export const checkStops = (stops: ReadonlyArray<string>): Effect.Effect<void, ConfigError> =>
+  Effect.forEach(
+    stops,
+    stop => {
+      const fault = stopFault(stop)
+      return fault === undefined
+        ? Effect.void
+        : Effect.fail(new ConfigError({ at: `--stop ${JSON.stringify(stop)}`, message: fault }))
+    },
+    { discard: true }
+  )
 
 /** `ofModel`: the blocks that a model decodes in where no others are asked for. */
 export const diffusionOf = (
