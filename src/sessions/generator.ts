@@ -102,8 +102,12 @@ export type DecodedModel = Pick<LoadedModel, "config" | "parameters" | "tokenShi
   readonly tokenizer: Pick<LoadedModel["tokenizer"], "maskId" | "padId" | "eosId">
 }
 
-/** Why a model cannot be read with the cache that a decoding asks for. */
-const cacheFault = (config: ModelConfig, { cache = "none" }: MaskDecoding, extended: boolean): string | undefined => {
+/** Why a model cannot be read with the cache that a decoding asks for. `extended`: whether a method adds to every pass. */
+export const cacheFault = (
+  config: ModelConfig,
+  { cache = "none" }: Pick<MaskDecoding, "cache">,
+  extended: boolean
+): string | undefined => {
   if (cache === "none") return undefined
   if (extended) return `cache ${cache} does not go with a method that puts anything beside the language model`
   return cache === "dual" && goesBothWays(config, false)

@@ -244,4 +244,22 @@ describe("pipeline serve ends", () => {
     expect([status, answered["error"].code]).toEqual([503, "stopping"])
     expect(await ended).toBe(0)
   }, 60_000)
+
+  it("at once at a second signal, by that signal, in the middle of whatever it computes", async () => {
+    for (const mode of [{}, { mode: "diffusion", block_length: 1 }, {}, { mode: "diffusion", block_length: 8 }]) {
+      const own = await serve(directory.path, ["--grace", "60"])
+      const response = await fetch(`${own.url}/completions`, {
+        method: "POST",
+        headers: { "content-type": "application/json" },
+        body: JSON.stringify({ prompt: "The people of the", max_tokens: 240, stream: true, ...mode })
+      })
+      await response.body!.getReader().read()
+      own.process.kill("SIGINT")
+      // Signals that come together count as one.
+      while (!own.stderr().includes("stopping")) await new Promise(resolve => setTimeout(resolve, 5))
+      await new Promise(resolve => setTimeout(resolve, 170))
+      expect(await own.stop("SIGINT")).toBeNull()
+      expect([own.process.signalCode, own.stderr()]).toEqual(["SIGINT", expect.not.stringMatching(/Napi|terminate/)])
+    }
+  }, 60_000)
 })

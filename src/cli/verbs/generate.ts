@@ -6,14 +6,15 @@ import { positionsOf } from "../../models/families.ts"
 import { ConfigError, render } from "../../pipeline/ConfigError.ts"
 import * as flags from "../flags.ts"
 import { decodingFlags, modelFlags } from "./generate/decodingFlags.ts"
-import { modeRefusal, openNamed } from "./generate/opened.ts"
+import { modeOf, openNamed } from "./generate/opened.ts"
 import { makeChat } from "./generate/chat.ts"
 import { promptLines, standardInput } from "./generate/prompts.ts"
-import { checkStops, diffusionOf, refuseForeign, roomFor, samplingOf } from "./generate/settings.ts"
+import { checkStops, diffusionOf, maskSettingsOf, roomFor, samplingOf } from "./generate/settings.ts"
 import { speculationOf } from "./generate/speculation.ts"
 import { statisticsLine, tokensPerPass } from "./generate/statistics.ts"
 import { beginHistory, history, listed, redrawn } from "./generate/steps.ts"
 import { autoregressive, diffusion, type Task } from "./generate/texts.ts"
+import { checkDecoding } from "./generate/unread.ts"
 import { redraws, styleOf } from "../terminal/style.ts"
 import { greatest } from "../../pipeline/lists.ts"
 import { endWithReader } from "../ending.ts"
@@ -88,18 +89,19 @@ export const command = verb("generate", {
       return yield* new ConfigError({ at: "--num-return-sequences", message: "must be a whole number from 1 on" })
     if (args.chat && args.numReturnSequences > 1)
       return yield* new ConfigError({ at: "--num-return-sequences", message: "a turn of --chat has one reply" })
-    if (!args.chat && Option.isSome(args.system))
-      return yield* new ConfigError({ at: "--system", message: "goes with --chat" })
-    // Wrong values are refused before a model is read.
-    yield* Effect.all([samplingOf(args, "ar"), diffusionOf(args, 1), checkStops(args.stop)])
-    if (Option.isSome(args.historyOut)) yield* beginHistory(args.historyOut.value)
+    // Wrong values are refused before a model is looked for, and what nobody would read before it is loaded.
+    yield* Effect.all([samplingOf(args, "ar"), maskSettingsOf(args, 1), checkStops(args.stop)])
+    const { chat: chats, draftTokens } = args
+    const opened = yield* openNamed(args, described =>
+      Effect.gen(function* () {
+        const mode = yield* modeOf(args.mode, described.model)
+        yield* checkDecoding(args, args, { ...described, mode, chat: chats, drafts: Option.isSome(draftTokens) })
+        if (Option.isSome(args.historyOut)) yield* beginHistory(args.historyOut.value)
+      })
+    )
     endWithReader()
-    const opened = yield* openNamed(args)
     const { engine, method, model, name } = opened
-    const mode = Option.getOrElse(args.mode, () => (model.diffusion ? "diffusion" : "ar"))
-    const refusal = modeRefusal(model, mode)
-    if (refusal !== undefined) return yield* new ConfigError({ at: `--mode ${mode}`, ...refusal })
-    if (mode === "diffusion" || args.chat) yield* refuseForeign(args, mode, method)
+    const mode = yield* modeOf(args.mode, model)
     const speculation = mode === "ar" ? yield* speculationOf(args, { engine, model }) : undefined
     const { tokenizer } = model
     const { dim } = styleOf(process.stderr)

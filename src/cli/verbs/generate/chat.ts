@@ -81,7 +81,7 @@ export const makeChat = Effect.fnUntraced(function* (
   const tokenByToken = (prompt: Int32Array, newTokens: number, seed: number) =>
     Effect.gen(function* () {
       const print = printer()
-      const decoding = yield* decodingOf(args)("ar", {}, newTokens)
+      const decoding = yield* decodingOf(args, opened)("ar", {}, newTokens)
       const asked = { decoding, prompts: [prompt], n: 1, newTokens, seed, stops: args.stop }
       let reply: Reply = { text: "", tokens: 0, stopped: "length", forwards: 0 }
       yield* Stream.runForEach(
