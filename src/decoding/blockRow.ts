@@ -50,6 +50,7 @@ export class BlockRow {
   readonly #decoding: DiffusionDecoding
   readonly #delay: number
   readonly #revealedAt = new Map<number, number>()
+  readonly #confidence: Float32Array
   /** Those that have begun. */
   readonly #blocks: Array<Block>
   /** Places before it are in the caches. */
@@ -63,6 +64,7 @@ export class BlockRow {
     this.start = prompt.length
     this.ids = new Int32Array(this.start + newTokens).fill(mask)
     this.ids.set(Array.from(prompt))
+    this.#confidence = new Float32Array(newTokens).fill(NaN)
     this.#options = options
     this.#delay = settings.cacheDelayIter ?? 1
     this.#decoding = diffusionOfBlock(settings)
@@ -74,6 +76,11 @@ export class BlockRow {
   /** The new tokens, masks where nothing is revealed yet. */
   get tokens(): Int32Array {
     return this.ids.slice(this.start)
+  }
+
+  /** How sure the model was of each new token when it was revealed, where that was told; NaN of masks. */
+  get confidence(): Float32Array {
+    return this.#confidence.slice()
   }
 
   /** Whether nothing is missing before the text's end: what is revealed later cannot change it. */
@@ -192,8 +199,9 @@ export class BlockRow {
     for (const { end, quota, start } of demands) {
       const own = proposed.filter(({ place }) => start <= place && place < end)
       if (quota > 0) this.#blocks.findLast(block => block.start === start)!.quotas.shift()
-      for (const { place, token } of [...surest(own, quota), ...accepted(settings, own)]) {
+      for (const { confidence = NaN, place, token } of [...surest(own, quota), ...accepted(settings, own)]) {
         this.ids[place] = token
+        this.#confidence[place - this.start] = confidence
         this.#revealedAt.set(place, this.forwards)
       }
     }

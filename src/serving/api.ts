@@ -9,7 +9,16 @@ import type { Tokenizer } from "../tokens/tokenizer.ts"
 import { type ApiError, fromConfig, fromServing, invalid } from "./apiError.ts"
 import type { Decoding } from "./job.ts"
 import { ChatBody, type CommonBody, CompletionBody, decodeBody, stopsOf } from "./requests.ts"
-import { chatLogprobs, type Choice, completionLogprobs, extend, finishOf, type Head, newChoice, usageOf } from "./responses.ts"
+import {
+  chatLogprobs,
+  type Choice,
+  completionLogprobs,
+  extend,
+  finishOf,
+  type Head,
+  newChoice,
+  usageOf
+} from "./responses.ts"
 import type { Asked, Piece, Service } from "./service.ts"
 
 /** The model behind the API. */

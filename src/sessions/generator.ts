@@ -33,8 +33,11 @@ export interface GenerationRequest {
    * does not ask it
    */
   readonly ending?: Ending | undefined
-  /** Told of a text by its number, prompt and new tokens with the masks that are left, after a step. */
-  readonly onStep?: (number: number, step: number, text: Int32Array) => Effect.Effect<void>
+  /**
+   * Told of a text by its number, prompt and new tokens with the masks that are left, after a step; and how sure the model was of each new token when it was revealed: its probability at temperature 1 and
+   * without filters, NaN of masks
+   */
+  readonly onStep?: (number: number, step: number, text: Int32Array, confidence: Float32Array) => Effect.Effect<void>
 }
 
 export interface GeneratedTexts {

@@ -44,8 +44,10 @@ export const inBatches =
           ...(onStep === undefined
             ? {}
             : {
-                onStep: (step, texts) =>
-                  Effect.forEach([...texts.entries()], ([r, text]) => onStep(first + r, step, text), { discard: true })
+                onStep: (step, texts, confidences) =>
+                  Effect.forEach([...texts.entries()], ([r, text]) => onStep(first + r, step, text, confidences[r]!), {
+                    discard: true
+                  })
               })
         })
         append(sequences, made.sequences)
@@ -93,7 +95,10 @@ export const blockDecoder =
             }),
             ...(onStep === undefined
               ? {}
-              : { onStep: (number, step, tokens) => onStep(number, step, behind(prompts[number]!, tokens)) })
+              : {
+                  onStep: (number, step, tokens, confidence) =>
+                    onStep(number, step, behind(prompts[number]!, tokens), confidence)
+                })
           }
         ),
         ({ passes, texts }) => ({
@@ -134,6 +139,6 @@ const watched = <E>(reader: TextReader<E>, clock: Clock): TextReader<E> => {
   return {
     ...reader,
     read: passes => clock(reader.read(passes)),
-    ...(propose === undefined ? {} : { propose: (passes, alg) => clock(propose(passes, alg)) })
+    ...(propose === undefined ? {} : { propose: (...asked) => clock(propose(...asked)) })
   }
 }

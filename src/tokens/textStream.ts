@@ -39,11 +39,7 @@ export class TextStream {
   #pending = ""
   #stopped = false
 
-  constructor(
-    tokenizer: Decodes,
-    stops: ReadonlyArray<string>,
-    { skipSpecialTokens = true }: TextStreamOptions = {}
-  ) {
+  constructor(tokenizer: Decodes, stops: ReadonlyArray<string>, { skipSpecialTokens = true }: TextStreamOptions = {}) {
     this.#tokenizer = tokenizer
     this.#stops = stops
     this.#skipSpecialTokens = skipSpecialTokens

@@ -150,7 +150,8 @@ describe("a flag that nobody reads is refused", () => {
   it("before the model is loaded, and before a file is begun", () => {
     // The engine could not be had.
     const engine = ["--engine", "torch", "--python", "/nowhere/python"]
-    const call = (...words: ReadonlyArray<string>) => pipeline(directory.path, ["generate", "-m", "tiny", ...engine, ...words, "The"])
+    const call = (...words: ReadonlyArray<string>) =>
+      pipeline(directory.path, ["generate", "-m", "tiny", ...engine, ...words, "The"])
     const { code, stderr } = call("--mode", "ar", "--block-length", "4")
     assert.strictEqual(code, 2, stderr)
     assert.match(stderr, /--block-length: goes with mode diffusion alone/)
@@ -177,7 +178,10 @@ describe("a flag that nobody reads is refused", () => {
         return [response.status, error?.param, error?.message]
       }
       assert.deepStrictEqual((await ask({ kv_cache: "dual" })).slice(0, 2), [400, "kv_cache"])
-      assert.deepStrictEqual((await ask({ block_add_threshold: 0.5, threshold: 0.9 })).slice(0, 2), [400, "block_add_threshold"])
+      assert.deepStrictEqual((await ask({ block_add_threshold: 0.5, threshold: 0.9 })).slice(0, 2), [
+        400,
+        "block_add_threshold"
+      ])
       assert.strictEqual((await ask({ block_length: 2 }))[0], 200)
     } finally {
       await server.stop("SIGKILL")

@@ -38,7 +38,10 @@ const written = (prompt: ReadonlyArray<number>, n: number): string => {
 const textsOf = (pieces: ReadonlyArray<Piece>, count: number) =>
   Array.from({ length: count }, (_, i) => {
     const own = pieces.filter(({ index }) => index === i)
-    return { text: own.map(({ text }) => text).join(""), ...own.find(({ finished }) => finished !== undefined)!.finished! }
+    return {
+      text: own.map(({ text }) => text).join(""),
+      ...own.find(({ finished }) => finished !== undefined)!.finished!
+    }
   })
 
 const ask = (decoder: Decoder, asked: Partial<Asked> & Pick<Asked, "decoding" | "prompts" | "newTokens" | "stops">) =>
@@ -109,7 +112,10 @@ describe("a service ends a text at its stop string", () => {
         blockLength: 5,
         steps: newTokens
       } as const
-      const prompts = [[1, 2], [3, 0, 4, 5]].map(ids => Int32Array.from(ids))
+      const prompts = [
+        [1, 2],
+        [3, 0, 4, 5]
+      ].map(ids => Int32Array.from(ids))
       let passes = 0
       /** Says of each place what chance says of it and of its row. */
       const model: Denoiser<never> = {

@@ -54,7 +54,11 @@ export const command = verb("generate", {
       .whole("num-return-sequences", "N", "Texts for each prompt (default: 1)")
       .pipe(Flag.withDefault(1)),
     stop: flags
-      .text("stop", "TEXT", "A text ends before it, and takes no passes for what is behind; may be repeated (default: none)")
+      .text(
+        "stop",
+        "TEXT",
+        "A text ends before it, and takes no passes for what is behind; may be repeated (default: none)"
+      )
       .pipe(flags.repeated),
     ...decodingFlags,
     draftTokens: flags

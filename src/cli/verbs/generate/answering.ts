@@ -83,7 +83,8 @@ const merged = (flags: DecodingFlags, body: CommonBody) => {
       return value === undefined ? [] : [[name, Option.some(value)]]
     })
   )
-  const filters = body.top_p === undefined && body.top_k === undefined ? {} : { topP: Option.none(), topK: Option.none() }
+  const filters =
+    body.top_p === undefined && body.top_k === undefined ? {} : { topP: Option.none(), topK: Option.none() }
   // Bodies are decoded by the schema that has these fields with the flags' own types.
   return { given, flags: { ...flags, ...filters, ...(given as Partial<DecodingFlags>) } }
 }

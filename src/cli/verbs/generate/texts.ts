@@ -126,9 +126,9 @@ export const diffusion = Effect.fn("diffusion")(function* (
     steps,
     seed,
     ending: endingOf(task),
-    onStep: (number, step, text) =>
+    onStep: (number, step, text, confidence) =>
       Effect.sync(() => {
-        for (const { show } of watchers) show(step, number, text.subarray(prompts[number]!.length))
+        for (const { show } of watchers) show(step, number, text.subarray(prompts[number]!.length), confidence)
       })
   })
   for (const { end } of watchers) end()

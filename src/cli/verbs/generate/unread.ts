@@ -46,7 +46,10 @@ const masks = needs(
   ({ method }) => method.maskedReading !== undefined,
   "the model draws latents and decodes all of them at once: it reveals no masks"
 )
-const byConfidence = needs(({ settings }) => settings.alg !== "origin", "does not go with alg origin, which reveals by chance alone")
+const byConfidence = needs(
+  ({ settings }) => settings.alg !== "origin",
+  "does not go with alg origin, which reveals by chance alone"
+)
 const scheduled: Need = ({ settings: { alg } }) =>
   alg === "origin" || alg === "p2"
     ? { why: `does not go with alg ${alg}, which has a schedule of its own`, advice: "name another alg" }
