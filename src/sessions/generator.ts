@@ -46,6 +46,8 @@ export interface GeneratedTexts {
   /** Of each text the tokens that were decoded, all new ones, or those until the end of text where decoding ends with it; and the forward passes that they took. */
   readonly tokens: ReadonlyArray<number>
   readonly forwards: ReadonlyArray<number>
+  /** Of these passes those that each text took before its first step, for what a method draws then. Left out: none. */
+  readonly ahead?: ReadonlyArray<number>
   /** Of all forward passes, each of as many texts as the model takes at once: how many, their time, ms, and floating-point operations by formula. */
   readonly passes: number
   readonly forwardMs: number
@@ -206,6 +208,7 @@ export const maskedGenerator = (
             sequences: made.sequences,
             tokens: made.tokens,
             forwards: made.forwards.map((own, i) => own + (before[i] ?? 0)),
+            ahead: prompts.map((_, i) => before[i] ?? 0),
             passes: passes + made.passes,
             forwardMs: forwardMs + made.forwardMs,
             flops: flops + made.flops

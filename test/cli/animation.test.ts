@@ -140,7 +140,9 @@ describe("the picture of a diffusion", () => {
       [0.1, 0.93, 0.6]
     ]
     const elements = elementsOf(animation(tokenizer, [{ prompt: "p", steps, confidences }], "t"))
-    const tokens = elements.filter(({ attributes, name }) => name === "text" && /^t /.test(attributes.get("class")!))
+    const tokens = elements.filter(
+      ({ attributes, name }) => name === "text" && attributes.get("class")!.startsWith("t ")
+    )
     expect(tokens.map(({ attributes }) => attributes.get("class"))).toEqual(["t s1 c3", "t s0 c0", "t s1 c1"])
     const legend = elements.filter(({ attributes, name }) => name === "text" && /^[lc]/.test(attributes.get("class")!))
     expect(legend.map(({ attributes, text }) => [attributes.get("class"), text.trim()])).toEqual([

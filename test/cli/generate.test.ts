@@ -4,6 +4,7 @@ import { join } from "node:path"
 import { afterAll, assert, beforeAll, describe, it } from "vitest"
 import { parameterSpecs } from "../../src/models/config.ts"
 import { bruteForward } from "../models/bruteForce.ts"
+import { type Passes, statisticsLine } from "../../src/cli/verbs/generate/statistics.ts"
 import { pipeline } from "../support/commandLine.ts"
 import { temporaryDirectory } from "../support/inProcess.ts"
 import { hybridConfig, tinyConfig, tinyLatent, tinyWeight, writeTinyModel } from "../support/tinyModel.ts"
@@ -212,6 +213,20 @@ describe("pipeline generate", () => {
       const { stderr } = call("--mode", "diffusion", "-m", "tiny", "-n", "4", "--steps", steps, "the people")
       assert.include(stderr, told)
     }
+  })
+
+  it("says which passes come before the first step, and how many steps a piece takes", () => {
+    const line = (passes: Passes) =>
+      statisticsLine({ name: "m", texts: 1, tokens: 32, stopped: "length", seconds: 2, seed: 0, passes })
+    assert.include(line({ forwards: 6, ofTexts: 6, steps: 8, ahead: 0 }), "6 forward passes, at most 8 steps, 5.3")
+    // Cola draws latents first.
+    assert.include(
+      line({ forwards: 25, ofTexts: 25, steps: 8, ahead: 17 }),
+      "25 forward passes, 17 of them before the first step, then at most 8 steps, 1.3 tokens a pass"
+    )
+    // LDLM draws pieces of a text.
+    assert.include(line({ forwards: 16, ofTexts: 16, steps: 8, ahead: 0 }), "16 forward passes, 8 steps a piece, 2.0")
+    assert.notInclude(line({ forwards: 16, ofTexts: 16 }), "step")
   })
 
   it("takes every line of standard input as a prompt, until exit", () => {

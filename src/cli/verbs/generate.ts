@@ -11,9 +11,9 @@ import { makeChat } from "./generate/chat.ts"
 import { promptLines, standardInput } from "./generate/prompts.ts"
 import { checkStops, diffusionOf, maskSettingsOf, roomFor, samplingOf } from "./generate/settings.ts"
 import { speculationOf } from "./generate/speculation.ts"
-import { statisticsLine, tokensPerPass } from "./generate/statistics.ts"
+import { type Passes, statisticsLine, tokensPerPass } from "./generate/statistics.ts"
 import { beginHistory, history, listed, redrawn } from "./generate/steps.ts"
-import { autoregressive, diffusion, type Task } from "./generate/texts.ts"
+import { autoregressive, diffusion, type Made, type Task } from "./generate/texts.ts"
 import { checkDecoding } from "./generate/unread.ts"
 import { redraws, styleOf } from "../terminal/style.ts"
 import { greatest } from "../../pipeline/lists.ts"
@@ -128,10 +128,9 @@ export const command = verb("generate", {
         const task: Task = { engine, method, model, prompts, newTokens, seed: args.seed, stops: args.stop }
         const begun = performance.now()
         const {
-          forwards,
-          ofTexts,
-          texts: made
-        } = yield* mode === "ar"
+          texts: made,
+          ...passes
+        }: { readonly texts: ReadonlyArray<Made> } & Pick<Passes, "ofTexts"> & Partial<Passes> = yield* mode === "ar"
           ? autoregressive(task, yield* samplingOf(args, mode), {
               speculation,
               ...(args.json ? {} : { print: printData })
@@ -141,11 +140,11 @@ export const command = verb("generate", {
         const tokens = made.reduce((sum, text) => sum + text.tokens.length, 0)
         if (args.json) {
           const results = made.map((text, i) => ({ prompt: asked[i]!, ...text }))
+          const { forwards, ofTexts } = passes
           const perPass = forwards === undefined ? {} : { forwards, tokensPerPass: tokensPerPass(tokens, ofTexts) }
           return printJson({ model: name, mode, seed: args.seed, seconds, ...perPass, texts: results })
         }
         if (mode === "diffusion") for (const { text } of made) printData(`${text}\n`)
-        const { steps } = settings
         const line = statisticsLine({
           name,
           texts: made.length,
@@ -153,9 +152,7 @@ export const command = verb("generate", {
           stopped: made[0]!.stopped,
           seconds,
           seed: args.seed,
-          ...(forwards === undefined
-            ? {}
-            : { passes: { forwards, ofTexts, ...(mode === "diffusion" ? { steps } : {}) } })
+          ...(passes.forwards === undefined ? {} : { passes: { ...passes, forwards: passes.forwards } })
         })
         process.stderr.write(dim(`${line}\n`))
       }).pipe(Effect.scoped)

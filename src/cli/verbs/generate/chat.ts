@@ -7,7 +7,7 @@ import { printData, printJson } from "../../terminal/terminal.ts"
 import { decodingOf, makeAnswering } from "./answering.ts"
 import type { openNamed } from "./opened.ts"
 import { type DecodingFlags, defaultNewTokens, diffusionOf, type Mode } from "./settings.ts"
-import { statisticsLine } from "./statistics.ts"
+import { type Passes, statisticsLine } from "./statistics.ts"
 import type { Steps } from "./steps.ts"
 import { diffusion, type Made } from "./texts.ts"
 
@@ -103,15 +103,15 @@ export const makeChat = Effect.fnUntraced(function* (
   const fromMasks = (prompt: Int32Array, newTokens: number, seed: number, line: string) =>
     Effect.gen(function* () {
       const settings = yield* diffusionOf(args, newTokens, opened.method.blockLength?.(opened.model))
-      const { forwards, texts } = yield* diffusion(
+      const { texts, ...passes } = yield* diffusion(
         { ...opened, prompts: [prompt], newTokens, seed, stops: args.stop, ends },
         settings,
         watchers(line)
       )
       const { stopped, text, tokens } = texts[0]!
       printer()(text)
-      const reply: Reply = { text, tokens: tokens.length, stopped, forwards }
-      return { reply, steps: settings.steps }
+      const reply: Reply = { text, tokens: tokens.length, stopped, forwards: passes.forwards }
+      return { reply, passes }
     }).pipe(Effect.scoped)
 
   return (line: string) =>
@@ -129,7 +129,7 @@ export const makeChat = Effect.fnUntraced(function* (
       const newTokens = yield* roomFor(prompt.length)
       const seed = args.seed + turn
       const begun = performance.now()
-      const { reply, steps }: { readonly reply: Reply; readonly steps?: number } = yield* mode === "ar"
+      const { passes, reply }: { readonly reply: Reply; readonly passes?: Passes } = yield* mode === "ar"
         ? tokenByToken(prompt, newTokens, seed)
         : fromMasks(prompt, newTokens, seed, line)
       const seconds = (performance.now() - begun) / 1000
@@ -139,7 +139,15 @@ export const makeChat = Effect.fnUntraced(function* (
       turn++
       if (args.json) return printJson({ role: "assistant", content, tokens, stopped, seconds, forwards })
       printData("\n")
-      const passes = steps === undefined ? {} : { passes: { forwards, ofTexts: forwards, steps } }
-      process.stderr.write(dim(`${statisticsLine({ name, texts: 1, tokens, stopped, seconds, seed, ...passes })}\n`))
+      const told = statisticsLine({
+        name,
+        texts: 1,
+        tokens,
+        stopped,
+        seconds,
+        seed,
+        ...(passes === undefined ? {} : { passes })
+      })
+      process.stderr.write(dim(`${told}\n`))
     })
 })

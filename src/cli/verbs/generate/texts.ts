@@ -108,7 +108,7 @@ export const autoregressive = Effect.fn("autoregressive")(function* (
   printUntil(prompts.length)
   const made = texts.map(({ ended, tokens }) => madeOf(task, tokens, ended))
   const ofTexts = texts.reduce((sum, { forwards }) => sum + forwards, 0)
-  return { texts: made, forwards: speculation === undefined ? undefined : passes, ofTexts }
+  return { texts: made, ofTexts, ...(speculation === undefined ? {} : { forwards: passes }) }
 })
 
 /** By masked diffusion, all texts at once. */
@@ -121,7 +121,11 @@ export const diffusion = Effect.fn("diffusion")(function* (
   const promptTokens = greatest(prompts.map(({ length }) => length))
   const shape = { prompts: prompts.length, promptTokens, newTokens }
   const generator = yield* method.generator(engine, model, shape, decoding)
-  const { forwards, sequences } = yield* generator.generate({
+  const {
+    ahead = [],
+    forwards,
+    sequences
+  } = yield* generator.generate({
     prompts,
     steps,
     seed,
@@ -133,5 +137,11 @@ export const diffusion = Effect.fn("diffusion")(function* (
   })
   for (const { end } of watchers) end()
   const texts = sequences.map((ids, i) => madeOf(task, ids.subarray(prompts[i]!.length)))
-  return { texts, forwards: greatest(forwards), ofTexts: forwards.reduce((sum, own) => sum + own, 0) }
+  return {
+    texts,
+    forwards: greatest(forwards),
+    ofTexts: forwards.reduce((sum, own) => sum + own, 0),
+    ahead: greatest(ahead, 0),
+    steps: generator.stepsThatCount(steps)
+  }
 })
