@@ -55,7 +55,7 @@ export const optionalWhole = (name: string, metavar: string, description: string
 export const optionalChoice = <const A extends ReadonlyArray<string>>(name: string, words: A, description: string) =>
   choice(name, words, description).pipe(Flag.optional)
 
-const repeated = <A>(flag: Flag.Flag<A>) => Flag.between(flag, 0, Number.MAX_SAFE_INTEGER)
+export const repeated = <A>(flag: Flag.Flag<A>) => Flag.between(flag, 0, Number.MAX_SAFE_INTEGER)
 
 export const cache = optionalText(
   "cache",

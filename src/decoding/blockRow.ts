@@ -2,6 +2,7 @@
 import { accepted, type Measured } from "./accepting.ts"
 import { type BlockDecoding, diffusionOfBlock } from "./blockSettings.ts"
 import { chosenPerStep, type DiffusionDecoding, surest } from "./diffusion.ts"
+import type { Ending } from "./ending.ts"
 import type { TextPass } from "./textPass.ts"
 
 export interface BlockText {
@@ -49,17 +50,21 @@ export class BlockRow {
   readonly #decoding: DiffusionDecoding
   readonly #delay: number
   readonly #revealedAt = new Map<number, number>()
+  readonly #confidence: Float32Array
   /** Those that have begun. */
   readonly #blocks: Array<Block>
   /** Places before it are in the caches. */
   #cached = 0
   #filled = false
+  /** The new tokens that are the whole text, where something ended it before its end of text. */
+  #whole: number | undefined
 
   constructor(prompt: ArrayLike<number>, newTokens: number, options: BlockRowOptions) {
     const { attentionBlockSize, mask, settings } = options
     this.start = prompt.length
     this.ids = new Int32Array(this.start + newTokens).fill(mask)
     this.ids.set(Array.from(prompt))
+    this.#confidence = new Float32Array(newTokens).fill(NaN)
     this.#options = options
     this.#delay = settings.cacheDelayIter ?? 1
     this.#decoding = diffusionOfBlock(settings)
@@ -73,12 +78,22 @@ export class BlockRow {
     return this.ids.slice(this.start)
   }
 
-  /** Whether nothing is missing before the first end of text: what is revealed later cannot change the text. */
+  /** How sure the model was of each new token when it was revealed, where that was told; NaN of masks. */
+  get confidence(): Float32Array {
+    return this.#confidence.slice()
+  }
+
+  /** Whether nothing is missing before the text's end: what is revealed later cannot change it. */
   get done(): boolean {
+    return this.#whole !== undefined || this.tokens[this.#settled] !== this.#options.mask
+  }
+
+  /** How many new tokens stand before the first mask and the first end of text. */
+  get #settled(): number {
     const { eos, mask } = this.#options
-    const missing = this.tokens.indexOf(mask)
-    const end = this.tokens.indexOf(eos)
-    return missing < 0 || (end >= 0 && end < missing)
+    const { tokens } = this
+    const end = tokens.findIndex(token => token === mask || token === eos)
+    return end < 0 ? tokens.length : end
   }
 
   #masked({ end, start }: Pick<Block, "start" | "end">): ReadonlyArray<number> {
@@ -184,17 +199,23 @@ export class BlockRow {
     for (const { end, quota, start } of demands) {
       const own = proposed.filter(({ place }) => start <= place && place < end)
       if (quota > 0) this.#blocks.findLast(block => block.start === start)!.quotas.shift()
-      for (const { place, token } of [...surest(own, quota), ...accepted(settings, own)]) {
+      for (const { confidence = NaN, place, token } of [...surest(own, quota), ...accepted(settings, own)]) {
         this.ids[place] = token
+        this.#confidence[place - this.start] = confidence
         this.#revealedAt.set(place, this.forwards)
       }
     }
   }
 
+  /** Leaves out what is behind the text's end, where it has come. `number`: the text's. */
+  endBy(ending: Ending, number: number): void {
+    this.#whole = ending(number, this.tokens.subarray(0, this.#settled))
+  }
+
   text(): BlockText {
     const written = this.ids.slice(this.start, this.#blocks.at(-1)!.end)
     const end = written.indexOf(this.#options.eos)
-    const tokens = end < 0 ? written : written.subarray(0, end + 1)
+    const tokens = written.subarray(0, this.#whole ?? (end < 0 ? written.length : end + 1))
     const at = Array.from(tokens, (_, i) => this.#revealedAt.get(this.start + i)!)
     const steps = [...new Set(at)].sort((a, b) => a - b)
     return { tokens, revealedAt: at.map(step => 1 + steps.indexOf(step)), forwards: this.forwards }

@@ -6,6 +6,7 @@ import { Effect } from "effect"
 import type { RandomKey } from "../tensor/random.ts"
 import { BlockRow, type BlockReading, type BlockText } from "./blockRow.ts"
 import type { BlockDecoding } from "./blockSettings.ts"
+import type { Ending } from "./ending.ts"
 import { proposing } from "./proposing.ts"
 import { misfit, type TextPass, type TextReader } from "./textPass.ts"
 
@@ -24,8 +25,15 @@ export interface BlockOptions<E, R> extends BlockReading {
   readonly mask: number
   readonly eos: number
   readonly settings: BlockDecoding
-  /** Told of a text's new tokens after each of its steps. */
-  readonly onStep?: (number: number, step: number, tokens: Int32Array) => Effect.Effect<void, E, R>
+  /** Ends a text before its end of text; its row then goes to the next prompt. */
+  readonly ending?: Ending | undefined
+  /** Told of a text's new tokens after each of its steps, and how sure the model was of each (`confidenceOf`) when it was revealed, NaN of masks. */
+  readonly onStep?: (
+    number: number,
+    step: number,
+    tokens: Int32Array,
+    confidence: Float32Array
+  ) => Effect.Effect<void, E, R>
   /** Told of each text when it is done. */
   readonly onText?: (number: number, text: BlockText) => Effect.Effect<void, E, R>
 }
@@ -50,12 +58,12 @@ interface Writing {
 export const decodeBlocks = <E, E2 = never, R = never>(
   reader: TextReader<E>,
   prompts: ReadonlyArray<BlockPrompt>,
-  { onStep, onText, rows: most, ...options }: BlockOptions<E2, R>
+  { ending, onStep, onText, rows: most, ...options }: BlockOptions<E2, R>
 ): Effect.Effect<BlockTexts, E | E2, R> =>
   Effect.gen(function* () {
     const fault = misfit(reader, prompts)
     if (fault !== undefined) return yield* Effect.die(fault)
-    const propose = proposing(reader, options.settings, options.mask)
+    const propose = proposing(reader, options.settings, { mask: options.mask, watched: onStep !== undefined })
     const texts: Array<BlockText> = []
     let passes = 0
     const waiting = prompts.entries()
@@ -87,7 +95,9 @@ export const decodeBlocks = <E, E2 = never, R = never>(
       passes++
       for (const [i, { number, row }] of open.entries()) {
         row.reveal(proposed[i]!)
-        if (onStep !== undefined) yield* onStep(number, row.forwards, row.tokens)
+        if (onStep !== undefined) yield* onStep(number, row.forwards, row.tokens, row.confidence)
+        // Who is told of a step may know then that no more is needed.
+        if (ending !== undefined) row.endBy(ending, number)
       }
     }
     return { texts, passes }

@@ -1,6 +1,7 @@
 /** Decoding token by token, many texts side by side; and the same with the help of a model that drafts several tokens at once. */
 import { Effect } from "effect"
 import { type RandomKey, uniformAt } from "../tensor/random.ts"
+import type { Ending } from "./ending.ts"
 import { type Sampling, sampleToken } from "./sampling.ts"
 import { misfit, type TextPass, type TextReader } from "./textPass.ts"
 
@@ -21,6 +22,8 @@ export interface CausalOptions<E, R> {
   readonly stop: number
   /** Never drawn. */
   readonly suppressed: ReadonlyArray<number>
+  /** Ends a text before the model does; its row then goes to the next prompt. */
+  readonly ending?: Ending | undefined
   /** Told of a text's new tokens as they come. */
   readonly onTokens?: (number: number, tokens: ReadonlyArray<number>) => Effect.Effect<void, E, R>
 }
@@ -61,6 +64,8 @@ class Causal {
   known: number
   readonly start: number
   ended = false
+  /** Whether no more of it is needed. */
+  #enough = false
   forwards = 0
   /** Of each model's caches the places that are there for good. */
   cached = 0
@@ -77,7 +82,7 @@ class Causal {
   }
 
   get done(): boolean {
-    return this.ended || this.known === this.ids.length
+    return this.ended || this.#enough || this.known === this.ids.length
   }
 
   /** The token behind those that are there, by its logits [V], which it changes. */
@@ -90,6 +95,16 @@ class Causal {
   put(token: number, stop: number): void {
     if (token === stop) this.ended = true
     else this.ids[this.known++] = token
+  }
+
+  /** Leaves out what is behind the text's end, where it has come. */
+  endBy(ending: Ending): void {
+    const whole = ending(this.number, this.ids.subarray(this.start, this.known))
+    if (whole === undefined) return
+    this.#enough = true
+    // What a draft went on with behind it, an end of text included, is not part of it.
+    this.ended = false
+    this.known = this.start + whole
   }
 
   text(): CausalText {
@@ -114,7 +129,7 @@ export const decodeCausally = <E, E2 = never, R = never>(
   drafting?: Drafting<E>
 ): Effect.Effect<CausalTexts, E | E2, R> =>
   Effect.gen(function* () {
-    const { onTokens, rows, stop } = options
+    const { ending, onTokens, rows, stop } = options
     const { vocabSize } = reader
     const fault = misfit(reader, prompts)
     if (fault !== undefined) return yield* Effect.die(fault)
@@ -196,6 +211,7 @@ export const decodeCausally = <E, E2 = never, R = never>(
         }
         at += (drafts.length + 1) * vocabSize
         text.cached = drafting?.recurrent === true ? before : text.known - 1
+        if (ending !== undefined) text.endBy(ending)
         if (onTokens !== undefined) yield* onTokens(text.number, Array.from(text.ids.subarray(before, text.known)))
       }
     }

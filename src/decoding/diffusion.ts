@@ -6,7 +6,7 @@ import { Effect, Schema } from "effect"
 import { PositiveInt, setting } from "../config/setting.ts"
 import { randomKey, uniformAt } from "../tensor/random.ts"
 import { makeCanvas, textsOf } from "./canvas.ts"
-import { probabilityOf, sampleToken, Sampling } from "./sampling.ts"
+import { confidenceOf, probabilityOf, sampleToken, Sampling } from "./sampling.ts"
 
 export const algorithms = ["origin", "maskgit_plus", "topk_margin", "entropy", "p2"] as const
 export type Algorithm = (typeof algorithms)[number]
@@ -80,8 +80,12 @@ export interface DiffusionRequest {
   /** Number of the first prompt, where these are part of more. Default 0. */
   readonly firstRow?: number
   readonly settings: DiffusionDecoding
-  /** Told of the rows, without padding, after every step. */
-  readonly onStep?: (step: number, rows: ReadonlyArray<Int32Array>) => Effect.Effect<void>
+  /** Told of the rows, without padding, after every step; and of each row's new tokens how sure the model was (`confidenceOf`) when they were revealed, NaN of masks. */
+  readonly onStep?: (
+    step: number,
+    rows: ReadonlyArray<Int32Array>,
+    confidences: ReadonlyArray<Float32Array>
+  ) => Effect.Effect<void>
 }
 
 export interface DiffusionResult {
@@ -176,7 +180,7 @@ export const judge = (
 }
 
 /** The `n` surest; of equals the first. */
-export const surest = (places: ReadonlyArray<Judged>, n: number): ReadonlyArray<Judged> =>
+export const surest = <J extends Judged>(places: ReadonlyArray<J>, n: number): ReadonlyArray<J> =>
   places.toSorted((a, b) => b.score - a.score || a.place - b.place).slice(0, n)
 
 export const diffusionGenerate = <E>(
@@ -200,6 +204,7 @@ export const diffusionGenerate = <E>(
       alg === "origin" ? originSteps(settings, { newTokens: maxNewTokens, row: firstRow + row, seed }) : []
     )
     const chosen = chosenPerStep(settings, maxNewTokens)
+    const confidences = prompts.map(() => new Float32Array(maxNewTokens).fill(NaN))
 
     let forwards = 0
     for (let j = 0; j < steps; j++) {
@@ -227,8 +232,20 @@ export const diffusionGenerate = <E>(
             : surest(judged, chosen[j]!)
         if (alg === "p2") for (const place of own) canvas[place] = mask
         for (const { place, token } of kept) canvas[place] = token
+        if (onStep === undefined) continue
+        const wereMasks = new Set(masked[row])
+        for (const place of own) {
+          const i = place - variable[row]![0]!
+          if (isMask(place)) confidences[row]![i] = NaN
+          else if (wereMasks.has(place)) confidences[row]![i] = confidenceOf(rowOf.get(place)!, canvas[place]!)
+        }
       }
-      if (onStep !== undefined) yield* onStep(j + 1, textsOf({ ids: canvas, pads }, length))
+      if (onStep !== undefined)
+        yield* onStep(
+          j + 1,
+          textsOf({ ids: canvas, pads }, length),
+          confidences.map(own => own.slice())
+        )
     }
     return { sequences: textsOf({ ids: canvas, pads }, length), forwards }
   })

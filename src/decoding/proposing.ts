@@ -5,7 +5,7 @@ import { type AcceptingRule, measureOf, type Measured, ruleOf } from "./acceptin
 import type { BlockRow } from "./blockRow.ts"
 import { type BlockDecoding, diffusionOfBlock } from "./blockSettings.ts"
 import { judge } from "./diffusion.ts"
-import { probabilityOf, type Sampling, sampleToken } from "./sampling.ts"
+import { confidenceOf, type Sampling, sampleToken } from "./sampling.ts"
 import { surelyAmong } from "./surely.ts"
 import type { Proposal, TextPass, TextReader } from "./textPass.ts"
 
@@ -17,14 +17,21 @@ export interface Asked {
   readonly newTokens: number
 }
 
+export interface ProposingOptions {
+  /** Never proposed. */
+  readonly mask: number
+  /** Whether confidences are asked for. */
+  readonly watched: boolean
+}
+
 /** What is proposed for the places of each text. */
 export type Propose<E> = (open: ReadonlyArray<Asked>) => Effect.Effect<ReadonlyArray<ReadonlyArray<Measured>>, E>
 
-/** What rules look at. */
+/** The distribution that rules look at. */
 const unfiltered: Sampling = { temperature: 0 }
 
 /** Proposes a token for a mask by its logits [V], which it changes. */
-const byLogits = (settings: BlockDecoding, mask: number) => {
+const byLogits = (settings: BlockDecoding, { mask, watched }: ProposingOptions) => {
   const decoding = diffusionOfBlock(settings)
   const rule = ruleOf(settings)
   const measured = rule === undefined ? undefined : measureOf[rule]
@@ -38,7 +45,7 @@ const byLogits = (settings: BlockDecoding, mask: number) => {
       case undefined:
         return 0
       case "probability":
-        return isPlain && settings.alg === "maskgit_plus" ? score : probabilityOf(logits, unfiltered, token)
+        return isPlain && settings.alg === "maskgit_plus" ? score : confidenceOf(logits, token)
       case "entropy":
         return -(isPlain && settings.alg === "entropy" ? score : sampleToken(logits, unfiltered, 0).negativeEntropy)
     }
@@ -46,12 +53,16 @@ const byLogits = (settings: BlockDecoding, mask: number) => {
   return (place: number, logits: Float32Array, uniform: number): Measured => {
     logits[mask] = -Infinity
     const judged = judge(decoding, { place, logits, uniform, there: undefined })
-    return { ...judged, measure: measure(logits, judged) }
+    return {
+      ...judged,
+      measure: measure(logits, judged),
+      ...(watched ? { confidence: confidenceOf(logits, judged.token) } : {})
+    }
   }
 }
 
-const onHost = <E>(reader: TextReader<E>, settings: BlockDecoding, mask: number): Propose<E> => {
-  const propose = byLogits(settings, mask)
+const onHost = <E>(reader: TextReader<E>, settings: BlockDecoding, options: ProposingOptions): Propose<E> => {
+  const propose = byLogits(settings, options)
   const { vocabSize } = reader
   return open =>
     Effect.map(reader.read(open.map(({ pass }) => pass)), logits => {
@@ -84,10 +95,10 @@ const exactScore = ({ score }: Measured, alg: BlockDecoding["alg"]): number =>
 const byModel = <E>(
   { propose }: Required<Pick<TextReader<E>, "propose">>,
   settings: BlockDecoding,
-  mask: number
+  options: ProposingOptions
 ): Propose<E> => {
   const { alg } = settings
-  const exactly = byLogits(settings, mask)
+  const exactly = byLogits(settings, options)
   const rule = ruleOf(settings)
   const limit =
     rule === "threshold"
@@ -119,7 +130,8 @@ const byModel = <E>(
     Effect.gen(function* () {
       const { found, logitsOf } = yield* propose(
         open.map(({ pass }) => pass),
-        alg
+        alg,
+        options.watched
       )
       const all: Array<ReadonlyArray<Measured>> = []
       let first = 0
@@ -129,11 +141,11 @@ const byModel = <E>(
         const inDoubt = doubtful(asked, own)
         const measured: Array<Measured> = []
         for (const [i, place] of places.entries()) {
-          const { score, token } = own[i]!
+          const { tolerance: _, ...proposal } = own[i]!
           if (inDoubt.has(place)) {
             const exact = exactly(place, yield* logitsOf(first + i), 0)
             measured.push({ ...exact, score: exactScore(exact, alg) })
-          } else measured.push({ place, token, score, measure: measureOfScore(score) })
+          } else measured.push({ ...proposal, place, measure: measureOfScore(proposal.score) })
         }
         all.push(measured)
         first += places.length
@@ -143,10 +155,10 @@ const byModel = <E>(
 }
 
 /** How a decoding's tokens are proposed: where the model computes, if it can and the likeliest are taken. */
-export const proposing = <E>(reader: TextReader<E>, settings: BlockDecoding, mask: number): Propose<E> => {
+export const proposing = <E>(reader: TextReader<E>, settings: BlockDecoding, options: ProposingOptions): Propose<E> => {
   const { propose } = reader
   const greedy = settings.temperature === 0 && (settings.topP ?? 1) === 1 && settings.topK === undefined
   return propose !== undefined && greedy && byEach.has(ruleOf(settings))
-    ? byModel({ propose }, settings, mask)
-    : onHost(reader, settings, mask)
+    ? byModel({ propose }, settings, options)
+    : onHost(reader, settings, options)
 }

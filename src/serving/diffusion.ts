@@ -143,6 +143,8 @@ export const makeDiffusionDecoder = ({
           prompts,
           steps: settings.steps,
           seed: jobs[0]!.seed ?? Math.floor(Math.random() * 2 ** 32),
+          // Of a text that nobody waits for, because it is told or its client went away, no more is needed.
+          ending: (i, tokens) => (jobs[i]!.gone() ? tokens.length : undefined),
           // Tokens that `p2` reveals may be masked again.
           ...(settings.alg === "p2"
             ? {}

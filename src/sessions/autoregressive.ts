@@ -1,6 +1,7 @@
 /** Decoding token by token from a causal model, with caches of what was read. */
 import { Effect, Queue, type Scope, Stream } from "effect"
 import { type CausalTexts, decodeCausally } from "../decoding/causal.ts"
+import type { Ending } from "../decoding/ending.ts"
 import type { Sampling } from "../decoding/sampling.ts"
 import type { Buffers, Engine, EngineError } from "../engines/Engine.ts"
 import { isHybrid, type ModelConfig } from "../models/config.ts"
@@ -41,6 +42,8 @@ export interface CausalRequest<E> {
   readonly sampling: Sampling
   /** Text number i is drawn as the first one of seed + i. */
   readonly seed: number
+  /** Ends a text before the model does. */
+  readonly ending?: Ending | undefined
   /** Told of a text's new tokens as they come. */
   readonly onTokens?: (number: number, tokens: ReadonlyArray<number>) => Effect.Effect<void, E>
 }
@@ -76,11 +79,18 @@ export const makeCausalWriter = (
     }
     return {
       flops: () => reader.flops() + (drafting?.drafter.flops() ?? 0),
-      write: ({ newTokens, onTokens, prompts, sampling, seed }) =>
+      write: ({ ending, newTokens, onTokens, prompts, sampling, seed }) =>
         decodeCausally(
           reader,
           prompts.map((ids, number) => ({ ids, newTokens, key: keyOf(seed + number) })),
-          { rows: shape.rows, sampling, stop, suppressed: [mask], ...(onTokens === undefined ? {} : { onTokens }) },
+          {
+            rows: shape.rows,
+            sampling,
+            stop,
+            suppressed: [mask],
+            ending,
+            ...(onTokens === undefined ? {} : { onTokens })
+          },
           drafting
         )
     }
@@ -137,10 +147,10 @@ export const causalGenerator = (
     ({ flops, write }) => ({
       newTokens,
       stepsThatCount: () => newTokens,
-      generate: ({ prompts, seed }) =>
+      generate: ({ ending, prompts, seed }) =>
         Effect.gen(function* () {
           const [begun, before] = [performance.now(), flops()]
-          const { passes, texts } = yield* write({ prompts, newTokens, sampling, seed })
+          const { passes, texts } = yield* write({ prompts, newTokens, sampling, seed, ending })
           return {
             sequences: texts.map(({ tokens }, number) => {
               const prompt = prompts[number]!

@@ -11,6 +11,7 @@ import { type DenoiserExtension, makeDenoiser } from "./query.ts"
 import { stepsThatCount } from "../decoding/diffusion.ts"
 import { isResident, makeResidentDecoder } from "./resident.ts"
 import { goesInBlocks, type MaskDecoding } from "../decoding/blockSettings.ts"
+import type { Ending } from "../decoding/ending.ts"
 import { wholeReader } from "../decoding/textPass.ts"
 import { goesBothWays, type ModelConfig } from "../models/config.ts"
 import { makeTextReader } from "./textReader.ts"
@@ -27,8 +28,16 @@ export interface GenerationRequest {
   readonly seed: number
   /** Whether what a method makes of the prompts before the first step may be that of an earlier request with the same prompts and seed: it is counted again, but takes no time. */
   readonly reuse?: boolean
-  /** Told of a text by its number, prompt and new tokens with the masks that are left, after a step. */
-  readonly onStep?: (number: number, step: number, text: Int32Array) => Effect.Effect<void>
+  /**
+   * Ends texts before their end of text, where they are decoded token by token or block by block: behind the tokens that it says are the whole text stand ends of text. What decodes all new tokens together
+   * does not ask it
+   */
+  readonly ending?: Ending | undefined
+  /**
+   * Told of a text by its number, prompt and new tokens with the masks that are left, after a step; and how sure the model was of each new token when it was revealed: its probability at temperature 1 and
+   * without filters, NaN of masks
+   */
+  readonly onStep?: (number: number, step: number, text: Int32Array, confidence: Float32Array) => Effect.Effect<void>
 }
 
 export interface GeneratedTexts {
@@ -37,6 +46,8 @@ export interface GeneratedTexts {
   /** Of each text the tokens that were decoded, all new ones, or those until the end of text where decoding ends with it; and the forward passes that they took. */
   readonly tokens: ReadonlyArray<number>
   readonly forwards: ReadonlyArray<number>
+  /** Of these passes those that each text took before its first step, for what a method draws then. Left out: none. */
+  readonly ahead?: ReadonlyArray<number>
   /** Of all forward passes, each of as many texts as the model takes at once: how many, their time, ms, and floating-point operations by formula. */
   readonly passes: number
   readonly forwardMs: number
@@ -96,8 +107,12 @@ export type DecodedModel = Pick<LoadedModel, "config" | "parameters" | "tokenShi
   readonly tokenizer: Pick<LoadedModel["tokenizer"], "maskId" | "padId" | "eosId">
 }
 
-/** Why a model cannot be read with the cache that a decoding asks for. */
-const cacheFault = (config: ModelConfig, { cache = "none" }: MaskDecoding, extended: boolean): string | undefined => {
+/** Why a model cannot be read with the cache that a decoding asks for. `extended`: whether a method adds to every pass. */
+export const cacheFault = (
+  config: ModelConfig,
+  { cache = "none" }: Pick<MaskDecoding, "cache">,
+  extended: boolean
+): string | undefined => {
   if (cache === "none") return undefined
   if (extended) return `cache ${cache} does not go with a method that puts anything beside the language model`
   return cache === "dual" && goesBothWays(config, false)
@@ -193,6 +208,7 @@ export const maskedGenerator = (
             sequences: made.sequences,
             tokens: made.tokens,
             forwards: made.forwards.map((own, i) => own + (before[i] ?? 0)),
+            ahead: prompts.map((_, i) => before[i] ?? 0),
             passes: passes + made.passes,
             forwardMs: forwardMs + made.forwardMs,
             flops: flops + made.flops

@@ -28,7 +28,7 @@ export const inBatches =
     decode: (request: BatchRequest) => Effect.Effect<BatchResult, E>,
     { newTokens, pad, rows }: Pick<MaskOptions, "newTokens" | "pad" | "rows">
   ): Decode<E> =>
-  ({ onStep, prompts, ...request }) =>
+  ({ onStep, prompts, seed, steps }) =>
     Effect.gen(function* () {
       const sequences: Array<Int32Array> = []
       const forwards: Array<number> = []
@@ -36,15 +36,18 @@ export const inBatches =
       for (let first = 0; first < prompts.length; first += rows) {
         const some = prompts.slice(first, first + rows)
         const made = yield* decode({
-          ...request,
           prompts: some,
+          seed,
+          steps,
           pad,
           firstRow: first,
           ...(onStep === undefined
             ? {}
             : {
-                onStep: (step, texts) =>
-                  Effect.forEach([...texts.entries()], ([r, text]) => onStep(first + r, step, text), { discard: true })
+                onStep: (step, texts, confidences) =>
+                  Effect.forEach([...texts.entries()], ([r, text]) => onStep(first + r, step, text, confidences[r]!), {
+                    discard: true
+                  })
               })
         })
         append(sequences, made.sequences)
@@ -72,7 +75,7 @@ export const blockDecoder =
     reader: TextReader<E>,
     { attentionBlockSize: align, decoding, eos, mask, newTokens, rows, tokenShift }: MaskOptions & BlockReading
   ): Decode<E> =>
-  ({ onStep, prompts, seed, steps, threshold }) =>
+  ({ ending, onStep, prompts, seed, steps, threshold }) =>
     timed(clock =>
       Effect.map(
         decodeBlocks(
@@ -84,6 +87,7 @@ export const blockDecoder =
             eos,
             tokenShift,
             attentionBlockSize: align,
+            ending,
             settings: blocksOf(threshold === undefined ? decoding : { ...decoding, threshold }, {
               newTokens,
               steps,
@@ -91,7 +95,10 @@ export const blockDecoder =
             }),
             ...(onStep === undefined
               ? {}
-              : { onStep: (number, step, tokens) => onStep(number, step, behind(prompts[number]!, tokens)) })
+              : {
+                  onStep: (number, step, tokens, confidence) =>
+                    onStep(number, step, behind(prompts[number]!, tokens), confidence)
+                })
           }
         ),
         ({ passes, texts }) => ({
@@ -132,6 +139,6 @@ const watched = <E>(reader: TextReader<E>, clock: Clock): TextReader<E> => {
   return {
     ...reader,
     read: passes => clock(reader.read(passes)),
-    ...(propose === undefined ? {} : { propose: (passes, alg) => clock(propose(passes, alg)) })
+    ...(propose === undefined ? {} : { propose: (...asked) => clock(propose(...asked)) })
   }
 }

@@ -43,7 +43,7 @@ import {
 } from "../tensor/ops.ts"
 import type { Tensor } from "../tensor/Tensor.ts"
 import { type Bounded, surelyAmong, undrawable } from "../decoding/surely.ts"
-import { confidenceIn, never } from "./confidence.ts"
+import { confidenceIn, never, probabilityIn } from "./confidence.ts"
 import { inputsOf, makeSession } from "./session.ts"
 import { greatest } from "../pipeline/lists.ts"
 
@@ -67,13 +67,20 @@ const stepsAtOnce = 8
 /** What is run after a doubt is for nothing: steps without one that allow one more at once, so that an eighth of all is in vain at most. */
 const sureStepsPerStep = 8
 
-/** One step, from prompts [rows, length - newTokens] and what stands behind them, [rows, newTokens]. `padded`: whether prompts may be shorter. */
+interface StepKind {
+  /** Whether prompts may be shorter than others. */
+  readonly padded: boolean
+  /** Whether the tokens' probabilities are asked for. */
+  readonly watched: boolean
+}
+
+/** One step, from prompts [rows, length - newTokens] and what stands behind them, [rows, newTokens]. */
 const traceStep = (
   config: ModelConfig,
   parameter: (name: string) => Tensor,
   { decoding, length, mask, newTokens, rows, tokenShift }: ResidentOptions,
-  padded: boolean
-) => {
+  { padded, watched }: StepKind
+): { readonly [name: string]: Tensor } => {
   const { alg, topK: kept } = decoding
   const places = rows * newTokens
   const weights = weightsOf(config, parameter)
@@ -127,7 +134,8 @@ const traceStep = (
     logits: found,
     tokens,
     score,
-    tolerance
+    tolerance,
+    ...(watched ? { probability: probabilityIn(drawable, likeliest) } : {})
   }
 }
 
@@ -158,11 +166,11 @@ export const makeResidentDecoder = (
   Effect.gen(function* () {
     const { decoding, length, mask, newTokens, rows } = options
     const scope = yield* Effect.scope
-    const sessionOf = (padded: boolean) =>
+    const sessionOf = (kind: StepKind) =>
       Effect.cached(
         Effect.provideService(
           Effect.suspend(() =>
-            makeSession(engine, traceStep(config, inputsOf(parameters), options, padded), parameters, {
+            makeSession(engine, traceStep(config, inputsOf(parameters), options, kind), parameters, {
               nextResponse: "response",
               nextStep: "step"
             })
@@ -172,7 +180,8 @@ export const makeResidentDecoder = (
         )
       )
     // Without padding nothing is masked, which attention has faster ways for.
-    const [unpadded, padded] = [yield* sessionOf(false), yield* sessionOf(true)]
+    const kinds = [false, true].flatMap(padded => [false, true].map(watched => ({ padded, watched })))
+    const made = yield* Effect.forEach(kinds, kind => Effect.map(sessionOf(kind), session => ({ kind, session })))
 
     /** Steps since the last doubt. */
     let sure = stepsAtOnce * sureStepsPerStep
@@ -181,7 +190,8 @@ export const makeResidentDecoder = (
       Effect.gen(function* () {
         const settings = { ...decoding, steps: allowed }
         const canvas = makeCanvas(prompts, { length, newTokens, mask, pad })
-        const session = yield* canvas.pads.some(columns => columns > 0) ? padded : unpadded
+        const [padded, watched] = [canvas.pads.some(columns => columns > 0), onStep !== undefined]
+        const session = yield* made.find(({ kind }) => kind.padded === padded && kind.watched === watched)!.session
         const { memory } = session
         const read = <Array_ extends Int32Array | Float32Array>(name: string) =>
           Effect.map(engine.download(memory[name]!), values => values as Array_)
@@ -237,6 +247,17 @@ export const makeResidentDecoder = (
         const response = new Int32Array(rows * newTokens).fill(mask)
         yield* session.upload({ ...arrays, prompt, response })
 
+        const confidence = new Float32Array(rows * newTokens).fill(NaN)
+        /** Notes how sure the model was of what the last step revealed, and takes it from what it masked again. */
+        const watch = Effect.gen(function* () {
+          const [now, probability] = [yield* read<Int32Array>("response"), yield* read<Float32Array>("probability")]
+          for (const [place, token] of now.entries()) {
+            if (token === mask) confidence[place] = NaN
+            else if (Number.isNaN(confidence[place])) confidence[place] = probability[place]!
+          }
+          return prompts.map((_, row) => confidence.slice(row * newTokens, (row + 1) * newTokens))
+        })
+
         let forwardMs = 0
         for (let j = 0; j < steps;) {
           const ahead = Math.min(stepsAtOnce, 1 + Math.floor(sure / sureStepsPerStep), steps - j)
@@ -258,7 +279,7 @@ export const makeResidentDecoder = (
             yield* settle(j++)
             sure = 0
           }
-          if (onStep !== undefined) yield* onStep(j, yield* texts)
+          if (onStep !== undefined) yield* onStep(j, yield* texts, yield* watch)
         }
         return { sequences: yield* texts, forwards: steps, forwardMs }
       })

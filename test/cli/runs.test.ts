@@ -1,6 +1,8 @@
 import { assert, describe, it } from "vitest"
-import { leaderboard, listRuns, renderLeaderboard, renderRuns } from "../../src/cli/verbs/runs.ts"
+import { showRun } from "../../src/cli/text/showText.ts"
+import { leaderboard, listRuns, renderLeaderboard, renderRuns, tallyOf } from "../../src/cli/verbs/runs.ts"
 import { styleOf } from "../../src/cli/terminal/style.ts"
+import { runDetails } from "../../src/ledger/Details.ts"
 import { statusOf } from "../../src/ledger/RunRows.ts"
 import { newOwner } from "../../src/runner/Machine.ts"
 import { LedgerScript } from "../support/ledgerScript.ts"
@@ -125,6 +127,30 @@ describe("the status of a run", () => {
       statusOf({ ...run, status: "done" }, here, () => false),
       "done"
     )
+  })
+
+  it("counts what was executed so far, though nobody wrote down how it ended", () => {
+    for (const pid of [2 ** 30, process.pid]) {
+      const script = new LedgerScript()
+      const { boot, host } = newOwner()
+      script.run({ executes: [{ label: "b", parameters: { n: 3 } }] })
+      script.run({
+        status: "running",
+        owner: { host, boot, pid },
+        executes: [
+          { label: "a", parameters: { n: 1 } },
+          { label: "b", parameters: { n: 2 }, fails: "once" },
+          { label: "b", parameters: { n: 2 } },
+          { label: "c", parameters: { n: 4 }, fails: "no" }
+        ]
+      })
+      const [run] = listRuns(script.database, undefined, 1)
+      assert.deepInclude(run, { status: pid === process.pid ? "running" : "crashed", executed: 2, failed: 1 })
+      const style = styleOf(process.stdout)
+      assert.match(renderRuns([run!], script.now, style).split("\n")[1]!, /(running|crashed) .*ago +2 +1$/)
+      assert.strictEqual(tallyOf(run!, style), "2 executed, 1 failed")
+      assert.include(showRun(runDetails(script.database, run!.id), script.now, style), "2 executed, 1 failed")
+    }
   })
 
   it("in the ledger is not changed by looking", () => {

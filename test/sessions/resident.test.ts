@@ -69,8 +69,13 @@ const both = (
       const found = []
       for (const allowed of steps) {
         const shown: { [who: string]: Array<unknown> } = { host: [], resident: [], quiet: [] }
-        const onStep = (who: string) => (step: number, texts: ReadonlyArray<Int32Array>) =>
-          Effect.sync(() => void shown[who]!.push([step, texts.map(text => [...text])]))
+        const sure: { [who: string]: Array<ReadonlyArray<number>> } = { host: [], resident: [] }
+        const onStep =
+          (who: string) => (step: number, texts: ReadonlyArray<Int32Array>, confidences: ReadonlyArray<Float32Array>) =>
+            Effect.sync(() => {
+              shown[who]!.push([step, texts.map(text => [...text])])
+              sure[who]!.push(...confidences.map(own => [...own]))
+            })
         const host = yield* diffusionGenerate(denoiser, {
           ...request,
           maxNewTokens: newTokens,
@@ -85,6 +90,13 @@ const both = (
           expect(made.forwards, `${allowed} steps`).toBe(host.forwards)
         }
         expect(shown["resident"]).toEqual(shown["host"])
+        expect(sure["resident"]).toHaveLength(sure["host"]!.length)
+        for (const [i, own] of sure["host"]!.entries())
+          for (const [place, p] of own.entries()) {
+            const found = sure["resident"]![i]![place]!
+            if (Number.isNaN(p)) expect(found).toBeNaN()
+            else expect(Math.abs(found - p)).toBeLessThan(1e-5)
+          }
         found.push(host.sequences.map(text => [...text]))
       }
       return { found, looks: engine.looks }

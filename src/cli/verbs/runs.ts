@@ -3,7 +3,7 @@ import { Effect, Option } from "effect"
 import { Flag } from "effect/cli"
 import { verb } from "../verb.ts"
 import type { Database } from "../../ledger/Database.ts"
-import { type RunRow, rowColumns, statusOf } from "../../ledger/RunRows.ts"
+import { hasEnded, type RunRow, rowColumns, statusOf } from "../../ledger/RunRows.ts"
 import { type Standing, standings } from "../../ledger/Series.ts"
 import { ConfigError } from "../../pipeline/ConfigError.ts"
 import { ago, count, duration, sixDigits } from "../../pipeline/units.ts"
@@ -77,6 +77,17 @@ export const listRuns = (database: Database, pipeline: string | undefined, limit
 export const statusText = (status: string, style: Style): string =>
   status === "done" ? style.green(status) : status === "running" ? style.cyan(status) : style.red(status)
 
+/** What a run came to, or as far as it came; how much was reused is known at the end alone. */
+export const tallyOf = (run: RunRow, style: Style): string =>
+  [
+    `${count(run.executed)} executed`,
+    ...(hasEnded(run)
+      ? [`${count(run.reused)} reused${run.savedMs >= 100 ? ` (${duration(run.savedMs)} saved)` : ""}`]
+      : []),
+    ...(run.failed > 0 ? [style.red(`${count(run.failed)} failed`)] : []),
+    ...(run.skipped > 0 ? [style.yellow(`${count(run.skipped)} skipped`)] : [])
+  ].join(", ")
+
 /** What is shown of a place on the leaderboard. */
 export interface Leader extends Standing {
   readonly tag: string | null
@@ -149,7 +160,7 @@ export const renderRuns = (rows: ReadonlyArray<RunLine>, now: number, style: Sty
         ago(now - row.startedMs),
         row.ms === undefined ? "" : duration(row.ms),
         count(row.executed),
-        count(row.reused),
+        hasEnded(row) ? count(row.reused) : "",
         row.failed === 0 ? "0" : style.red(count(row.failed)),
         row.savedMs >= 100 ? duration(row.savedMs) : "",
         ...said.map(field => row[field] ?? "")

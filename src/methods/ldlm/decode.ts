@@ -16,7 +16,7 @@ import { logits } from "../../models/decoder.ts"
 import { constant, input, lessEqual } from "../../tensor/ops.ts"
 import { normals, randomKey, uniformAt } from "../../tensor/random.ts"
 import { type Generator, type GeneratorShape, rowsThatFit } from "../../sessions/generator.ts"
-import { type Sampling, sampleToken } from "../../decoding/sampling.ts"
+import { confidenceOf, type Sampling, sampleToken } from "../../decoding/sampling.ts"
 import { append } from "../../pipeline/lists.ts"
 
 export const ldlmGenerator = (
@@ -62,8 +62,13 @@ export const ldlmGenerator = (
     )
     const decode = yield* makeSession(engine, { logits: logits(hidden, { head: weight }, bias) }, parameters)
 
-    /** Adds a piece to each text. */
-    const extend = (texts: ReadonlyArray<Int32Array>, steps: number, number: number, first: number, seed: number) =>
+    /** Adds a piece to each text. `sure`: told how sure the model is of each new token of a row, if anybody asks. */
+    const extend = (
+      texts: ReadonlyArray<Int32Array>,
+      steps: number,
+      number: number,
+      { first, seed, sure }: { readonly first: number; readonly seed: number; readonly sure?: Array<Array<number>> }
+    ) =>
       Effect.gen(function* () {
         const last = texts.map(text => text.slice(text.length - Math.min(length, text.length)))
         const arrays = canvasArrays(makeCanvas(last, { length, newTokens: 0, mask: maskId, pad: padId }), {
@@ -99,7 +104,9 @@ export const ldlmGenerator = (
             const start = (r * piece + i) * config.vocabSize
             const row = found.subarray(start, start + config.vocabSize)
             row[maskId] = -Infinity
-            return sampleToken(row, sampling, uniformAt(key, i)).token
+            const { token } = sampleToken(row, sampling, uniformAt(key, i))
+            sure?.[r]!.push(confidenceOf(row, token))
+            return token
           })
           return Int32Array.from([...text, ...tokens])
         })
@@ -118,15 +125,18 @@ export const ldlmGenerator = (
             const some = prompts.slice(first, first + rows)
             const lengths = some.map(text => text.length + newTokens)
             let texts = some.map(text => Int32Array.from(text))
+            const sure = onStep && some.map((): Array<number> => [])
             for (let number = 0; number < pieces; number++) {
-              texts = [...(yield* extend(texts, steps, number, first, seed))]
+              texts = [...(yield* extend(texts, steps, number, { first, seed, ...(sure && { sure }) }))]
               flops += (read?.flops ?? 0) + steps * denoise.flops + decode.flops
               passes += steps
               for (const [r, text] of texts.entries()) {
-                if (onStep === undefined) continue
+                if (onStep === undefined || sure === undefined) continue
                 const row = new Int32Array(lengths[r]!).fill(maskId)
                 row.set(text.subarray(0, lengths[r]))
-                yield* onStep(first + r, (number + 1) * steps, row)
+                const confidence = new Float32Array(newTokens).fill(NaN)
+                confidence.set(sure[r]!.slice(0, newTokens))
+                yield* onStep(first + r, (number + 1) * steps, row, confidence)
               }
             }
             append(
