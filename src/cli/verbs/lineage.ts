@@ -17,7 +17,7 @@ export const command = verb("lineage", {
     "pipeline lineage 3f9a12": "From an artifact up to the documents",
     "pipeline lineage compare-50x/tokenize --down": "Everything that saw these tokens",
     "pipeline lineage last --format mermaid > lineage.mmd": "A diagram of the last run's targets",
-    "pipeline lineage compare-50x/anchors --items": "The items of a chunk set"
+    "pipeline lineage compare-50x/anchor --items": "The items of a chunk set"
   },
   takes: {
     reference: flags.argument("ref", "An artifact, an action (its outputs) or a run (its targets)"),
