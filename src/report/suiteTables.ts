@@ -1,0 +1,113 @@
+/** The tables of the report on benchmarks, as Markdown and pages show them. */
+import type { SampleSettings, Share } from "../evaluation/suiteFiles.ts"
+import { short } from "../pipeline/Digest.ts"
+import { aupTable, type Table, withInterval } from "./answers.ts"
+import { interval, percent, significant } from "./format.ts"
+import { problemsText, type SuiteReport, written } from "./suiteReport.ts"
+
+const shareText = ({ high, low, value }: Share): string =>
+  low === undefined || high === undefined ? percent(value) : `${percent(value)} ${interval(percent, low, high)}`
+
+/** Settings that are in every decoding, or that tables say otherwise. */
+const elsewhere = new Set(["eps", "algTemp", "schedule"])
+
+/** How a decoding went, in short. */
+export const decodingText = ({ decoding, draftTokens, method, steps }: SampleSettings): string =>
+  [
+    method === "autoregressive" ? "token by token" : `${steps} ${steps === 1 ? "step" : "steps"}`,
+    ...(draftTokens === undefined ? [] : [`${draftTokens} drafted`]),
+    ...Object.entries(decoding).flatMap(([name, value]) =>
+      elsewhere.has(name) || (name === "temperature" && value === 0)
+        ? []
+        : [name === "alg" ? String(value) : `${name} ${String(value)}`]
+    )
+  ].join(", ")
+
+/** A line for each way in which a benchmark was answered. */
+export const scoresTable = (report: SuiteReport): Table => {
+  const ks = [
+    ...new Set(written(report).flatMap(({ decodings }) => decodings.flatMap(({ result }) => result.passAtK.map(({ k }) => k))))
+  ].sort((a, b) => a - b)
+  return {
+    columns: [
+      "benchmark",
+      "protocol",
+      "decoding",
+      "problems",
+      ...(ks.length === 0 ? ["pass@1"] : ks.map(k => `pass@${k}`)),
+      "tokens/forward",
+      "tok/s"
+    ],
+    lines: report.entries.flatMap(entry => {
+      if ("chosen" in entry) {
+        const { accuracy, accuracyByLength, problems } = entry.chosen
+        const rest = ks.slice(1).map(() => "")
+        const line = (way: string, share: Share) => [
+          entry.name,
+          "likelihood",
+          way,
+          String(problems),
+          shareText(share),
+          ...rest,
+          "n/a",
+          "n/a"
+        ]
+        return [line("chosen", accuracy), line("chosen, by length", accuracyByLength)]
+      }
+      const rates = new Map(entry.curves.flatMap(({ points }) => points.map(({ decoded, rate }) => [decoded, rate])))
+      return entry.decodings.map(decoded => {
+        const { passAtK, protocol, settings, tokensPerSecond } = decoded.result
+        const how = settings === undefined ? "made elsewhere" : decodingText(settings)
+        return [
+          entry.name,
+          protocol,
+          decoded.name === undefined ? how : `${decoded.name}: ${how}`,
+          problemsText(decoded.result),
+          ...ks.map(k => {
+            const found = passAtK.find(each => each.k === k)
+            return found === undefined ? "" : shareText(found)
+          }),
+          withInterval(significant, rates.get(decoded)),
+          tokensPerSecond === undefined ? "n/a" : significant(tokensPerSecond)
+        ]
+      })
+    })
+  }
+}
+
+/** AUP of each kind of decoding, on each benchmark that was decoded in several ways; undefined where none was. */
+export const curvesTable = (report: SuiteReport): Table | undefined => {
+  const several = written(report).filter(({ curves }) => curves.flatMap(({ points }) => points).length > 1)
+  if (several.length === 0) return undefined
+  const labels = [...new Set(several.flatMap(({ curves }) => curves.map(({ label }) => label)))]
+  return aupTable({
+    tasks: several.map(({ name }) => name),
+    rows: labels.map(label => ({
+      label,
+      tasks: several.map(({ curves }) => curves.find(curve => curve.label === label))
+    }))
+  })
+}
+
+const valueText = (value: unknown): string => (typeof value === "string" ? value : JSON.stringify(value))
+
+/** The settings of a benchmark's decodings, by name. */
+export const settingsTable = ({ decodings }: ReturnType<typeof written>[number]): Table => {
+  const all = decodings.map(({ digest, result: { python, settings, weights } }) => {
+    const { decoding = {}, ...others } = settings ?? { decoding: {} }
+    return new Map<string, unknown>([
+      ...Object.entries(others),
+      ...Object.entries(decoding).map(([name, value]) => [`decoding.${name}`, value] as const),
+      ...(python === undefined ? [] : [["python", python] as const]),
+      ...(weights === undefined ? [] : [["weights", short(weights)] as const]),
+      ["score", short(digest)]
+    ])
+  })
+  const names = [...new Set(all.flatMap(own => [...own.keys()]))]
+  const shown = (name: string, value: unknown): string =>
+    value === undefined ? "" : name === "drafter" ? short(String(value)) : valueText(value)
+  return {
+    columns: ["setting", ...decodings.map(({ name, result }) => name ?? result.protocol)],
+    lines: names.map(name => [name, ...all.map(own => shown(name, own.get(name)))])
+  }
+}
