@@ -151,7 +151,9 @@ const sampling = (asking: Asking, written: SuiteName): Entry => {
   /** The stages behind some attempts; `own` is how they are called. `most`: as many samples there are of each problem, where that is known. */
   const scored = (
     own: Asking["label"],
-    attempted: { readonly samples: Ref<typeof Samples> } | { readonly completions: ReturnType<typeof downloadDocuments> },
+    attempted:
+      | { readonly samples: Ref<typeof Samples> }
+      | { readonly completions: ReturnType<typeof downloadDocuments> },
     most?: number
   ) => {
     const checked = { ...own, task, protocol }

@@ -67,7 +67,7 @@ export const waysOf = ({
 }
 
 /** What of the settings of a diffusion is meant for texts that are written from left to right, too. */
-const causalFields = ["samples", "newTokens", "batch", "seed", "decoding"]
+const causalFields = ["samples", "newTokens", "batch", "seed"]
 const causalDecoding = ["temperature", "topP", "topK"]
 
 const picked = (fields: Settings, names: ReadonlyArray<string>): Settings =>
@@ -77,8 +77,8 @@ const picked = (fields: Settings, names: ReadonlyArray<string>): Settings =>
   )
 
 const tokenByToken = (common: Settings): Settings => {
+  const { decoding } = common
   const fields = picked(common, causalFields)
-  const { decoding } = fields
   return typeof decoding === "object" && decoding !== null
     ? Origin.overlay(fields, { decoding: picked(decoding as Settings, causalDecoding) })
     : fields

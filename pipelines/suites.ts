@@ -43,6 +43,9 @@ export const mustBeThere = (
   const known = published[task as SuiteName]
   throw faulty({
     message: `there is no file ${missing}, which has the problems of ${task}`,
-    advice: known === undefined ? "docs/evaluation.md says what it is called and who publishes it" : `${known.file}: ${known.from}`
+    advice:
+      known === undefined
+        ? "docs/evaluation.md says what it is called and who publishes it"
+        : `${known.file}: ${known.from}`
   })
 }

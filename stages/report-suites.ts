@@ -9,7 +9,13 @@ import type { ArtifactReader } from "../src/pipeline/StageContext.ts"
 import { asStageError, permanent } from "../src/pipeline/StageError.ts"
 import { readResult } from "../src/report/readRuns.ts"
 import { suiteMarkdown } from "../src/report/suiteMarkdown.ts"
-import { type ChosenEntry, type Decoded, makeSuiteReport, suiteJson, type SuiteEntry } from "../src/report/suiteReport.ts"
+import {
+  type ChosenEntry,
+  type Decoded,
+  makeSuiteReport,
+  suiteJson,
+  type SuiteEntry
+} from "../src/report/suiteReport.ts"
 import { readLines } from "./evaluate/suiteRows.ts"
 
 const Suite = Schema.Struct({

@@ -31,5 +31,8 @@ const plots = (report: SuiteReport): ReadonlyArray<string> =>
       points: points.map(({ rate, share }) => [rate.value, 100 * share.value] as const)
     }))
     const legend = curves.map(({ label }, i) => `${rowMark(i)} ${label}`).join("   ")
-    return [`${plain(name)}, pass@1:`, ["```text", textPlot(series, "tokens per forward pass"), "", legend, "```"].join("\n")]
+    return [
+      `${plain(name)}, pass@1:`,
+      ["```text", textPlot(series, "tokens per forward pass"), "", legend, "```"].join("\n")
+    ]
   })

@@ -16,7 +16,12 @@ pre { border-left: 3px solid var(--line); padding-left: 0.8rem; margin: 0.2rem 0
 
 export const suiteHtml = (report: SuiteReport): string => {
   const sections: ReadonlyArray<readonly [heading: string, body: string]> = [
-    ["", remarks(report).map(remark => `<p class="remark">${escape(remark)}</p>`).join("\n")],
+    [
+      "",
+      remarks(report)
+        .map(remark => `<p class="remark">${escape(remark)}</p>`)
+        .join("\n")
+    ],
     ["Scores", tableHtml(scoresTable(report))],
     ["Right answers by tokens per forward pass", curves(report)],
     ["Problems and answers", written(report).map(problemsSection).join("\n")],
@@ -44,7 +49,9 @@ const curves = (report: SuiteReport): string => {
   if (table === undefined) return ""
   const labels = [
     ...new Set(
-      written(report).flatMap(({ curves: own }) => own.flatMap(({ kind, label }) => (kind === "diffusion" ? [label] : [])))
+      written(report).flatMap(({ curves: own }) =>
+        own.flatMap(({ kind, label }) => (kind === "diffusion" ? [label] : []))
+      )
     )
   ]
   const charts = written(report).flatMap(({ curves: own, name }, i): ReadonlyArray<Chart> => {

@@ -128,9 +128,7 @@ export const makeSuiteReport = (
   settings: SuiteReportSettings
 ): SuiteReport => ({
   settings,
-  entries: entries.map(entry =>
-    "chosen" in entry ? entry : { ...entry, curves: curvesOf(entry, settings.seed) }
-  )
+  entries: entries.map(entry => ("chosen" in entry ? entry : { ...entry, curves: curvesOf(entry, settings.seed) }))
 })
 
 /** Those whose answers were written. */
@@ -160,7 +158,9 @@ export const notRun = ({ entries }: SuiteReport): ReadonlyArray<string> =>
           .slice(0, 1)
           .flatMap(({ result: { of, partial, problems } }) =>
             partial
-              ? [`${entry.name}, ${count(of! - problems)} of ${count(of!)} problems: the configuration asks fewer`]
+              ? [
+                  `${entry.name}, ${count(of! - problems)} of ${count(of!)} problems: the configuration asks fewer, or the data has fewer`
+                ]
               : []
           ))
   ])

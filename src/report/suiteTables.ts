@@ -26,7 +26,9 @@ export const decodingText = ({ decoding, draftTokens, method, steps }: SampleSet
 /** A line for each way in which a benchmark was answered. */
 export const scoresTable = (report: SuiteReport): Table => {
   const ks = [
-    ...new Set(written(report).flatMap(({ decodings }) => decodings.flatMap(({ result }) => result.passAtK.map(({ k }) => k))))
+    ...new Set(
+      written(report).flatMap(({ decodings }) => decodings.flatMap(({ result }) => result.passAtK.map(({ k }) => k)))
+    )
   ].sort((a, b) => a - b)
   return {
     columns: [
