@@ -11,7 +11,7 @@ import type { Table } from "./answers.ts"
 const style = `.sides { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(18rem, 100%), 1fr)); gap: 0.5rem 1.5rem }
 .sides > div, .answer { min-width: 0 } .sides h4 { margin: 0.5rem 0 } .answer p { margin: 0 }
 pre { border-left: 3px solid var(--line); padding-left: 0.8rem; margin: 0.2rem 0 0.8rem; white-space: pre-wrap; overflow-wrap: anywhere; font-size: 0.85rem }
-.problem { margin-left: 1rem }
+.problem { margin-left: 0.8rem }
 `
 
 export const suiteHtml = (report: SuiteReport): string => {

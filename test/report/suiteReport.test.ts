@@ -1,5 +1,5 @@
 /** The report on benchmarks: its areas beside the formula written plainly, its tables, and what of a model's text it lets through. */
-import fc from "fast-check"
+import * as fc from "fast-check"
 import { assert, describe, it } from "vitest"
 import type { Judged, SampleSettings, SuiteResult } from "../../src/evaluation/suiteFiles.ts"
 import { answersChart } from "../../src/report/figures.ts"
@@ -175,8 +175,8 @@ describe("the report on benchmarks", () => {
       [wrong!, ["fast", "cached"]]
     ] as const)
       assert.deepStrictEqual(
-        [...side.matchAll(/<p class="small">(\w+): (?:passed|failed)/g)].map(([, name]) => name),
-        names
+        Array.from(side.matchAll(/<p class="small">(\w+): (?:passed|failed)/g), ([, name]) => name),
+        [...names]
       )
     assert.include(page, "40 of the 164 problems were asked. This is not the benchmark")
     assert.include(page, "code, nothing &amp; &lt;nobody&gt;")
