@@ -2,17 +2,16 @@
 import { rowMark } from "./charts.ts"
 import { markdownTable, plain } from "./markdown.ts"
 import { method, notRun, remarks, type SuiteReport, written } from "./suiteReport.ts"
-import { curvesTable, scoresTable } from "./suiteTables.ts"
+import { curvesTable, scoresTables } from "./suiteTables.ts"
 import { textPlot } from "./textPlot.ts"
 
 export const suiteMarkdown = (report: SuiteReport): string => {
-  const scores = scoresTable(report)
   const curves = curvesTable(report)
   const missing = notRun(report)
   const blocks = [
     `# ${plain(report.settings.title)}`,
     ...remarks(report).map(remark => `> **${plain(remark)}**`),
-    markdownTable(scores.columns, scores.lines),
+    ...scoresTables(report).map(({ columns, lines }) => markdownTable(columns, lines)),
     ...(curves === undefined
       ? []
       : ["## Right answers by tokens per forward pass", markdownTable(curves.columns, curves.lines), ...plots(report)]),

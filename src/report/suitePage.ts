@@ -3,14 +3,15 @@ import { short } from "../pipeline/Digest.ts"
 import { rowColour, rowMark } from "./charts.ts"
 import { answersChart, answersLine, type Chart } from "./figures.ts"
 import { escape, htmlPage, htmlTable } from "./html.ts"
-import { method, notRun, remarks, type SuiteReport, written } from "./suiteReport.ts"
+import { type Curve, method, notRun, remarks, type SuiteReport, written } from "./suiteReport.ts"
 import { problemsSection } from "./suiteSamples.ts"
-import { curvesTable, scoresTable, settingsTable } from "./suiteTables.ts"
+import { curvesTable, scoresTables, settingsTable } from "./suiteTables.ts"
 import type { Table } from "./answers.ts"
 
 const style = `.sides { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(18rem, 100%), 1fr)); gap: 0.5rem 1.5rem }
 .sides > div, .answer { min-width: 0 } .sides h4 { margin: 0.5rem 0 } .answer p { margin: 0 }
 pre { border-left: 3px solid var(--line); padding-left: 0.8rem; margin: 0.2rem 0 0.8rem; white-space: pre-wrap; overflow-wrap: anywhere; font-size: 0.85rem }
+.scores .wide { margin-bottom: 1.5rem }
 .problem { margin-left: 0.8rem }
 `
 
@@ -22,7 +23,7 @@ export const suiteHtml = (report: SuiteReport): string => {
         .map(remark => `<p class="remark">${escape(remark)}</p>`)
         .join("\n")
     ],
-    ["Scores", tableHtml(scoresTable(report))],
+    ["Scores", `<div class="scores">${scoresTables(report).map(tableHtml).join("\n")}</div>`],
     ["Right answers by tokens per forward pass", curves(report)],
     ["Problems and answers", written(report).map(problemsSection).join("\n")],
     ["How it was asked", protocols(report)],
@@ -56,7 +57,7 @@ const curves = (report: SuiteReport): string => {
   ]
   const charts = written(report).flatMap(({ curves: own, name }, i): ReadonlyArray<Chart> => {
     if (own.flatMap(({ points }) => points).length < 2) return []
-    const of = (kind: (typeof own)[number]["kind"]) => own.filter(curve => curve.kind === kind)
+    const of = (kind: Curve["kind"]) => own.filter(curve => curve.kind === kind)
     return [
       answersChart(
         `suite-${i}`,
@@ -69,13 +70,14 @@ const curves = (report: SuiteReport): string => {
       )
     ]
   })
+  const has = (kind: Curve["kind"]) => written(report).some(({ curves: own }) => own.some(each => each.kind === kind))
   const key = [
     ...labels.map(
       (label, row) =>
         `<li><span class="key" style="color:${rowColour(row)}">${rowMark(row)}</span>${escape(label)}</li>`
     ),
-    "<li>┄ token by token</li>",
-    "<li>· token by token, drafted</li>"
+    ...(has("token by token") ? ["<li>┄ token by token</li>"] : []),
+    ...(has("drafts") ? ["<li>○ token by token, with drafts</li>"] : [])
   ]
   return `${tableHtml(table)}
 <ul class="plain legend">${key.join("")}</ul>

@@ -136,7 +136,7 @@ export const written = ({ entries }: SuiteReport) => entries.flatMap(entry => ("
 
 /** Problems, and whether they are all that the benchmark has. */
 export const problemsText = ({ of, partial, problems }: SuiteResult): string =>
-  partial ? `${count(problems)} of ${count(of!)}, partial` : count(problems)
+  partial ? `${count(problems)} of ${count(of!)} problems, partial` : `${count(problems)} problems`
 
 /** What the reader must know before any number: sets that are not the benchmark. */
 export const remarks = (report: SuiteReport): ReadonlyArray<string> =>

@@ -1,9 +1,10 @@
 /** The tables of the report on benchmarks, as Markdown and pages show them. */
 import type { SampleSettings, Share } from "../evaluation/suiteFiles.ts"
 import { short } from "../pipeline/Digest.ts"
+import { count } from "../pipeline/units.ts"
 import { aupTable, type Table, withInterval } from "./answers.ts"
 import { interval, percent, significant } from "./format.ts"
-import { problemsText, type SuiteReport, written } from "./suiteReport.ts"
+import { type Decoded, problemsText, type SuiteReport, written } from "./suiteReport.ts"
 
 const shareText = ({ high, low, value }: Share): string =>
   low === undefined || high === undefined ? percent(value) : `${percent(value)} ${interval(percent, low, high)}`
@@ -23,48 +24,35 @@ export const decodingText = ({ decoding, draftTokens, method, steps }: SampleSet
     )
   ].join(", ")
 
-/** A line for each way in which a benchmark was answered. */
-export const scoresTable = (report: SuiteReport): Table => {
-  const ks = [
-    ...new Set(
-      written(report).flatMap(({ decodings }) => decodings.flatMap(({ result }) => result.passAtK.map(({ k }) => k)))
-    )
-  ].sort((a, b) => a - b)
-  return {
-    columns: [
-      "benchmark",
-      "protocol",
-      "decoding",
-      "problems",
-      ...(ks.length === 0 ? ["pass@1"] : ks.map(k => `pass@${k}`)),
-      "tokens/forward",
-      "tok/s"
-    ],
-    lines: report.entries.flatMap(entry => {
-      if ("chosen" in entry) {
-        const { accuracy, accuracyByLength, problems } = entry.chosen
-        const rest = ks.slice(1).map(() => "")
-        const line = (way: string, share: Share) => [
-          entry.name,
-          "likelihood",
-          way,
-          String(problems),
-          shareText(share),
-          ...rest,
-          "n/a",
-          "n/a"
+/** A table for each benchmark, with a line for each way in which it was answered. */
+export const scoresTables = ({ entries }: SuiteReport): ReadonlyArray<Table> =>
+  entries.map(entry => {
+    if ("chosen" in entry) {
+      const { accuracy, accuracyByLength, problems } = entry.chosen
+      return {
+        columns: [`${entry.name}, chosen by likelihood, ${count(problems)} problems`, "right"],
+        lines: [
+          ["the likeliest", shareText(accuracy)],
+          ["the likeliest by length", shareText(accuracyByLength)]
         ]
-        return [line("chosen", accuracy), line("chosen, by length", accuracyByLength)]
       }
-      const rates = new Map(entry.curves.flatMap(({ points }) => points.map(({ decoded, rate }) => [decoded, rate])))
-      return entry.decodings.map(decoded => {
-        const { passAtK, protocol, settings, tokensPerSecond } = decoded.result
+    }
+    const { curves, decodings, name } = entry
+    const [{ result: first }] = decodings as readonly [Decoded]
+    const ks = [...new Set(decodings.flatMap(({ result }) => result.passAtK.map(({ k }) => k)))].sort((a, b) => a - b)
+    const rates = new Map(curves.flatMap(({ points }) => points.map(({ decoded, rate }) => [decoded, rate])))
+    return {
+      columns: [
+        `${name}, protocol ${first.protocol}, ${problemsText(first)}`,
+        ...ks.map(k => `pass@${k}`),
+        "tokens/forward",
+        "tok/s"
+      ],
+      lines: decodings.map(decoded => {
+        const { passAtK, settings, tokensPerSecond } = decoded.result
         const how = settings === undefined ? "made elsewhere" : decodingText(settings)
         return [
-          entry.name,
-          protocol,
           decoded.name === undefined ? how : `${decoded.name}: ${how}`,
-          problemsText(decoded.result),
           ...ks.map(k => {
             const found = passAtK.find(each => each.k === k)
             return found === undefined ? "" : shareText(found)
@@ -73,9 +61,8 @@ export const scoresTable = (report: SuiteReport): Table => {
           tokensPerSecond === undefined ? "n/a" : significant(tokensPerSecond)
         ]
       })
-    })
-  }
-}
+    }
+  })
 
 /** AUP of each kind of decoding, on each benchmark that was decoded in several ways; undefined where none was. */
 export const curvesTable = (report: SuiteReport): Table | undefined => {
