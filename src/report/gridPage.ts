@@ -17,7 +17,7 @@ import { tieText } from "./ties.ts"
 const style = `.broken { color: var(--warn); font-weight: 600 }
 .group { margin-top: 1.5rem } .group + .small { margin-top: 0.6rem } .small + .small { margin-top: 0 }
 .text { border-left: 3px solid var(--line); padding-left: 0.8rem; white-space: pre-wrap; overflow-wrap: anywhere; max-width: 48rem }
-.interval { display: block; color: var(--text); font-size: 0.85em } sup { line-height: 0 }
+sup { line-height: 0 }
 .panels { grid-template-columns: 1fr } .panels figure { max-width: 60rem } .panels img { width: 100%; background: #fff }
 `
 

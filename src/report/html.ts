@@ -62,6 +62,7 @@ figure { margin: 0; max-width: 40rem } figure + .wide { margin-top: 1rem } figca
 .legend { display: flex; flex-wrap: wrap; gap: 0.2rem 1.2rem; font-size: 0.9rem }
 .remark { border-left: 0.3rem solid var(--warn); background: var(--shade); padding: 0.6rem 0.9rem; font-weight: 600 }
 .prompt { color: var(--text) }
+.interval { display: block; color: var(--text); font-size: 0.85em }
 summary { cursor: pointer; margin: 0.5rem 0 }
 @media print {
   body { margin: 0; max-width: none; font-size: 11px }

@@ -11,7 +11,7 @@ import type { Table } from "./answers.ts"
 const style = `.sides { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(18rem, 100%), 1fr)); gap: 0.5rem 1.5rem }
 .sides > div, .answer { min-width: 0 } .sides h4 { margin: 0.5rem 0 } .answer p { margin: 0 }
 pre { border-left: 3px solid var(--line); padding-left: 0.8rem; margin: 0.2rem 0 0.8rem; white-space: pre-wrap; overflow-wrap: anywhere; font-size: 0.85rem }
-.scores .wide { margin-bottom: 1.5rem }
+.scores .wide { margin-bottom: 1.5rem } .scores th:first-child { min-width: 9rem }
 .problem { margin-left: 0.8rem }
 `
 
@@ -23,7 +23,7 @@ export const suiteHtml = (report: SuiteReport): string => {
         .map(remark => `<p class="remark">${escape(remark)}</p>`)
         .join("\n")
     ],
-    ["Scores", `<div class="scores">${scoresTables(report).map(tableHtml).join("\n")}</div>`],
+    ["Scores", `<div class="scores">${scoresTables(report).map(scoresHtml).join("\n")}</div>`],
     ["Right answers by tokens per forward pass", curves(report)],
     ["Problems and answers", written(report).map(problemsSection).join("\n")],
     ["How it was asked", protocols(report)],
@@ -40,6 +40,10 @@ export const suiteHtml = (report: SuiteReport): string => {
 const paragraph = (text: string): string => `<p>${escape(text)}</p>`
 
 const tableHtml = ({ columns, lines }: Table): string => htmlTable(columns, lines)
+
+/** Intervals below their numbers, so that narrow screens show more of them. */
+const scoresHtml = (table: Table): string =>
+  tableHtml(table).replaceAll(/<td>([^<[]+) (\[[^<\]]*\])<\/td>/g, '<td>$1 <span class="interval">$2</span></td>')
 
 const list = (texts: ReadonlyArray<string>): string =>
   texts.length === 0 ? "" : `<ul>${texts.map(text => `<li>${escape(text)}</li>`).join("\n")}</ul>`

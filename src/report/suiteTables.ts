@@ -80,23 +80,32 @@ export const curvesTable = (report: SuiteReport): Table | undefined => {
 
 const valueText = (value: unknown): string => (typeof value === "string" ? value : JSON.stringify(value))
 
-/** The settings of a benchmark's decodings, by name. */
+/** The settings of a benchmark's decodings, by name; and what else each score depends on. */
 export const settingsTable = ({ decodings }: ReturnType<typeof written>[number]): Table => {
-  const all = decodings.map(({ digest, result: { python, settings, weights } }) => {
-    const { decoding = {}, ...others } = settings ?? { decoding: {} }
-    return new Map<string, unknown>([
+  const all = decodings.map(({ digest, result: { byProblem, python, settings, weights } }) => {
+    const { decoding, ...others } = settings ?? { decoding: {} }
+    const fields: ReadonlyArray<readonly [name: string, value: unknown]> = [
+      ["samples", byProblem[0]?.samples],
       ...Object.entries(others),
-      ...Object.entries(decoding).map(([name, value]) => [`decoding.${name}`, value] as const),
-      ...(python === undefined ? [] : [["python", python] as const]),
-      ...(weights === undefined ? [] : [["weights", short(weights)] as const]),
+      ...Object.entries(decoding).map(([name, value]) => [`decoding.${name}`, value] as const)
+    ]
+    const beside: typeof fields = [
+      ["python", python],
+      ["weights", weights === undefined ? undefined : short(weights)],
       ["score", short(digest)]
-    ])
+    ]
+    return { fields: new Map(fields), beside: new Map(beside) }
   })
-  const names = [...new Set(all.flatMap(own => [...own.keys()]))]
   const shown = (name: string, value: unknown): string =>
     value === undefined ? "" : name === "drafter" ? short(String(value)) : valueText(value)
+  const lines = (part: "fields" | "beside") => {
+    const names = [...new Set(all.flatMap(own => [...own[part].keys()]))]
+    return names
+      .map(name => [name, ...all.map(own => shown(name, own[part].get(name)))])
+      .filter(([, ...values]) => values.some(value => value !== ""))
+  }
   return {
     columns: ["setting", ...decodings.map(({ name, result }) => name ?? result.protocol)],
-    lines: names.map(name => [name, ...all.map(own => shown(name, own.get(name)))])
+    lines: [...lines("fields"), ...lines("beside")]
   }
 }

@@ -64,7 +64,7 @@ const run = (...words: ReadonlyArray<string>) =>
   )
 const file = ["--set", "download-documents/humaneval.source=file:made.jsonl"]
 
-describe("convert --profile code", () => {
+describe("convert --profile code", { timeout: 240_000 }, () => {
   it("refuses a run without the file, and one that nobody allowed", () => {
     const without = run()
     assert.strictEqual(without.code, 2)

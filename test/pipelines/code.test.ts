@@ -25,7 +25,10 @@ afterEach(() => directory.remove())
 const own = () => {
   const path = join(directory.path, "mine.yaml")
   const data = "  train_path: file:a.jsonl\n  eval_path: file:b.jsonl\n  max_seq_len: 64\n"
-  writeFileSync(path, `model:\n  model_path: org/name\ndata:\n${data}train:\n  lr: 1e-4\n  global_batch_size: 2\n  num_train_epochs: 1\n`)
+  writeFileSync(
+    path,
+    `model:\n  model_path: org/name\ndata:\n${data}train:\n  lr: 1e-4\n  global_batch_size: 2\n  num_train_epochs: 1\n`
+  )
   return path
 }
 

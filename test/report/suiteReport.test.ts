@@ -153,6 +153,8 @@ describe("the report on benchmarks", () => {
     assert.deepStrictEqual(byName.get("decoding.cache"), ["", "", "dual", "", ""])
     assert.deepStrictEqual(byName.get("draftTokens"), ["", "", "", "", "4"])
     assert.deepStrictEqual(byName.get("drafter"), ["", "", "", "", "d".repeat(12)])
+    assert.deepStrictEqual(byName.get("samples"), ["4", "4", "4", "4", "4"])
+    assert.deepStrictEqual([...byName.keys()].slice(-3), ["python", "weights", "score"])
     assert.deepStrictEqual(byName.get("steps"), ["12", "4", "6", "12", "5"])
   })
 
@@ -175,6 +177,15 @@ describe("the report on benchmarks", () => {
         Array.from(side.matchAll(/<p class="small">(\w+): (?:passed|failed)/g), ([, name]) => name),
         [...names]
       )
+    // The numbers of the tables, with their intervals below them.
+    const [{ lines }] = scoresTables(report) as readonly [Table]
+    for (const cell of lines.flatMap(([, ...cells]) => cells)) {
+      const [, value, interval] = /^([^[]*[^ [])(?: (\[.*\]))?$/.exec(cell)!
+      assert.include(
+        page,
+        `<td>${value}${interval === undefined ? "" : ` <span class="interval">${interval}</span>`}</td>`
+      )
+    }
     assert.include(page, "40 of the 164 problems were asked. This is not the benchmark")
     assert.include(page, "code, nothing &amp; &lt;nobody&gt;")
   })
