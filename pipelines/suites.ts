@@ -9,7 +9,7 @@ import { suites as mbpp } from "../src/evaluation/tasks/mbpp.ts"
 import { suites as own } from "../src/evaluation/tasks/ownSuites.ts"
 import { suites as santaFim } from "../src/evaluation/tasks/santaFim.ts"
 import type { ConfigError } from "../src/pipeline/ConfigError.ts"
-import { missingFile } from "../stages/download.ts"
+import { missingFile } from "../stages/missingFile.ts"
 
 /** Those whose problems ship with the program. */
 export const shipped: ReadonlySet<string> = new Set(Object.keys(own))

@@ -1,11 +1,9 @@
 /** Brings data into the store: documents, tokenizers and models, from the program itself, this machine, the web or the hub. */
-import { existsSync } from "node:fs"
 import { join } from "node:path"
 import { Effect, Option, Result, Schema, Stream } from "effect"
 import { PositiveInt, setting } from "../src/config/setting.ts"
 import { formatOf } from "../src/formats/documents.ts"
 import { embeddedManifest, hubFiles, identify, obtain, type ObtainedFile, source } from "../src/hub/obtain.ts"
-import { parseSource } from "../src/hub/source.ts"
 import { firstRows } from "../src/formats/parquet.ts"
 import { type DataRecord, DataType, decodeFields, decodeRecord, type DecodeRow } from "../src/formats/records.ts"
 import { recordsOfFile, recordsOfRows } from "../src/artifacts/records.ts"
@@ -96,13 +94,6 @@ const adopt = (
     yield* output.metadata(metadata as never)
     return true
   })
-
-/** The path of a source that is a file of this machine, if nothing is there. */
-export const missingFile = (text: string): string | undefined => {
-  const parsed = parseSource(text)
-  if (Result.isFailure(parsed) || parsed.success._tag !== "File") return undefined
-  return existsSync(parsed.success.path) ? undefined : parsed.success.path
-}
 
 const RowType = Schema.Union([DataType, Schema.Literal("fields")])
 

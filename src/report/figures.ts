@@ -156,7 +156,7 @@ export const answersChart = (
   }
 ): Chart => {
   const end = greatest(
-    lines.flatMap(({ points }) => points.map(([x]) => x)),
+    [...lines.flatMap(({ points }) => points.map(([x]) => x)), ...marked.map(({ rate }) => rate.value)],
     1
   )
   const beside = [

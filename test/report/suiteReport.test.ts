@@ -117,6 +117,43 @@ describe("the report on benchmarks", () => {
     )
   })
 
+  it("counts a problem by its share of right samples, whatever the samples took", () => {
+    const problem = fc.record({
+      right: fc.integer({ min: 0, max: samples }),
+      tokens: fc.integer({ min: 1, max: 50 }),
+      forwards: fc.integer({ min: 1, max: 50 })
+    })
+    const point = fc.array(problem, { minLength: 5, maxLength: 5 })
+    fc.assert(
+      fc.property(fc.array(point, { minLength: 1, maxLength: 3 }), points => {
+        const decodings = points.map((own, p): Decoded => {
+          const base = decoded({ name: `p${p}`, solved: 0, forwards: 4 })
+          const byProblem = own.map((each, i) => ({ task_id: `H/${i}`, samples, ...each }))
+          return { ...base, result: { ...base.result, passAtK: [], byProblem } }
+        })
+        const [only] = makeSuiteReport([{ ...entry, decodings }], settings).entries
+        const [curve] = "curves" in only! ? only.curves : []
+        const sum = (own: (typeof points)[number], of: (each: (typeof own)[number]) => number) =>
+          own.reduce((total, each) => total + of(each), 0)
+        const plain = points
+          .map(own => ({
+            y: (100 * sum(own, ({ right }) => right)) / (samples * own.length),
+            x: sum(own, ({ tokens }) => tokens) / sum(own, ({ forwards }) => forwards)
+          }))
+          .sort((a, b) => a.x - b.x || b.y - a.y)
+        const best = Math.max(...plain.map(({ y }) => y))
+        const weighted = (y: number) => (best > 0 ? y * Math.exp(-3 * (1 - y / best)) : 0)
+        const kept = plain.filter(({ y }) => y >= plain[0]!.y - 5 - 1e-9)
+        const area = kept
+          .slice(1)
+          .reduce((total, { x, y }, i) => total + ((x - kept[i]!.x) * (weighted(y) + weighted(kept[i]!.y))) / 2, 0)
+        assert.closeTo(curve!.aup.value, plain[0]!.x * plain[0]!.y + area, 1e-6)
+        assert.isTrue(curve!.aup.low <= curve!.aup.high)
+      }),
+      { numRuns: 15 }
+    )
+  })
+
   it("has tokens per forward pass and per second beside every score, and says how each was decoded", () => {
     const [{ columns, lines }] = scoresTables(report) as readonly [Table]
     assert.deepStrictEqual(columns, [
@@ -248,8 +285,10 @@ describe("a chart of right answers", () => {
       levels: ReadonlyArray<ReturnType<typeof answered>>,
       marked: ReadonlyArray<ReturnType<typeof answered>>
     ) => answersChart("a", "caption", [], { levels, marked }).svg
-    const paths = (svg: string) => svg.split("<path").length
-    assert.isAbove(paths(drawn([answered(1, 0.5)], [answered(2, 0.5)])), paths(drawn([answered(1, 0.5)], [])))
+    /** Rings: arcs of a whole turn. */
+    const rings = (svg: string) => svg.split(/ d="M1 0A/).length - 1
+    assert.strictEqual(rings(drawn([answered(1, 0.5)], [answered(2, 0.5)])), 1)
+    assert.strictEqual(rings(drawn([answered(1, 0.5)], [])), 0)
   })
 })
 
