@@ -45,16 +45,32 @@ const percent = (share: number | undefined): string => (share === undefined ? ""
 
 const directory = flags["fast-dllm"]
 if (flags.model !== undefined && directory !== undefined)
-  throw new Error("--fast-dllm does not go with --model: its decoders read one text at a time, and no model whose tokens are predicted from the place before")
+  throw new Error(
+    "--fast-dllm does not go with --model: its decoders read one text at a time, and no model whose tokens are predicted from the place before"
+  )
 if (flags.model === undefined) {
   const checkout = directory === undefined ? undefined : checkoutOf(directory)
   for (const name of flags.models.split(",")) {
     const config = smallModels[name]
     if (config === undefined) throw new Error(`there is no ${name}; there are ${Object.keys(smallModels).join(", ")}`)
-    const { decoders, peaks, ...others } = await Effect.runPromise(
+    const { decoders, fastDllm, peaks } = await Effect.runPromise(
       speeds(name, config, { rounds, threads, newTokens, checkout })
     )
-    keep(`decoders-${name}${checkout === undefined ? "" : "-fast-dllm"}.json`, { peaks, ...others, results: decoders })
+    keep(`decoders-${name}${checkout === undefined ? "" : "-fast-dllm"}.json`, {
+      peaks,
+      ...(fastDllm === undefined ? {} : { fastDllm }),
+      results: decoders
+    })
+    if (fastDllm !== undefined)
+      print(
+        [`${name}: texts of ours and of Fast-dLLM`, "passes, ours", "theirs", "same tokens"],
+        fastDllm.compared.map(({ agreement, decoder, passes }) => [
+          decoder,
+          String(passes.ours),
+          String(passes.theirs),
+          `${agreement.same} of ${agreement.tokens}`
+        ])
+      )
     print(
       [
         `${name}, ${newTokens} tokens`,

@@ -16,10 +16,13 @@ import { base } from "../models.ts"
 import { startPython } from "../python.ts"
 import { agreement } from "./agreement.ts"
 import { startFastDllm } from "./fastDllm.ts"
+import { compareTexts } from "./sameTexts.ts"
 import { causalPasses, leastMs, maskedPasses, type Pass, type Peaks, workOf } from "./roofline.ts"
 
 /** Tokens of a block, and those that a pass reveals. */
 const [block, atOnce] = [32, 4]
+/** Tokens of which texts are compared before anything is measured, at most. */
+const comparedTokens = 128
 const prompt = Array.from({ length: 16 }, (_, k) => 300 + 31 * k)
 
 export const greedy = { temperature: 0, alg: "maskgit_plus", algTemp: 0, schedule: "quota", eps: 1e-3 } as const
@@ -88,10 +91,13 @@ export interface Run {
   readonly checkout: string | undefined
 }
 
+/** Throws where texts cannot be cut into blocks. */
 export const speeds = (name: string, config: ModelConfig, run: Run) =>
   Effect.scoped(
     Effect.gen(function* () {
       const { checkout, newTokens, rounds, threads } = run
+      if (!(newTokens > 0) || newTokens % block !== 0)
+        throw new Error(`texts are of whole blocks of ${block} tokens, not of ${newTokens}`)
       const engine = yield* makeOrt({ threads })
       const parameters = yield* allocateParameters(engine, parameterSpecs(config))
       yield* initialise(engine, parameters, 1)
@@ -101,6 +107,18 @@ export const speeds = (name: string, config: ModelConfig, run: Run) =>
       const model = { config, parameters: parameters.views, tokenShift, tokenizer }
       const shape = { prompts: 1, promptTokens: prompt.length, newTokens }
       const steps = newTokens / atOnce
+      const compared =
+        checkout === undefined
+          ? undefined
+          : yield* compareTexts(engine, config, {
+              checkout,
+              threads,
+              prompt,
+              newTokens: Math.min(comparedTokens, newTokens),
+              atOnce,
+              maskId: tokenizer.maskId,
+              decoders: maskDecoders
+            })
 
       const contender = (
         called: string,
@@ -137,14 +155,11 @@ export const speeds = (name: string, config: ModelConfig, run: Run) =>
         )
       ])
       contenders.push(yield* byTransformers(config, run))
+      const { maskId } = tokenizer
       const theirs =
         checkout === undefined
           ? undefined
-          : yield* startFastDllm(
-              engine,
-              { config, maskId: tokenizer.maskId, ...parameters },
-              { checkout, threads, prompt }
-            )
+          : yield* startFastDllm(engine, { config, maskId, ...parameters }, { checkout, threads, prompt })
       if (theirs !== undefined)
         for (const [called, { cache, blockLength }] of Object.entries<MaskDecoding>(maskDecoders))
           contenders.push({
@@ -198,6 +213,12 @@ export const speeds = (name: string, config: ModelConfig, run: Run) =>
           ...(beside === undefined ? {} : { agreement: agreement(beside, text!, prompt.length) })
         }
       })
-      return { peaks: best, ...(theirs === undefined ? {} : { fastDllm: theirs.commit }), decoders }
+      return {
+        peaks: best,
+        ...(theirs === undefined
+          ? {}
+          : { fastDllm: { commit: theirs.commit, torch: theirs.torch, compared: compared! } }),
+        decoders
+      }
     })
   )

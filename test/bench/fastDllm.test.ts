@@ -17,7 +17,8 @@ const git = (...flags: ReadonlyArray<string>) => {
 }
 
 it("a directory that is not the checkout is refused: with why, and with what makes it", () => {
-  const makes = /git clone https:\/\/github\.com\/NVlabs\/Fast-dLLM DIRECTORY && git -C DIRECTORY checkout [0-9a-f]{40}$/
+  const makes =
+    /git clone https:\/\/github\.com\/NVlabs\/Fast-dLLM DIRECTORY && git -C DIRECTORY checkout [0-9a-f]{40}$/
   const refused = (why: string) => {
     expect(() => checkoutOf(directory)).toThrow(why)
     expect(() => checkoutOf(directory)).toThrow(makes)

@@ -1,4 +1,4 @@
-import fc from "fast-check"
+import * as fc from "fast-check"
 import { describe, expect, it } from "vitest"
 import {
   causalPasses,
@@ -70,7 +70,10 @@ describe("what a pass needs", () => {
     const between = passFlops(tied, first) / passBytes(tied, first)
     expect(between).toBeGreaterThan(passFlops(tied, second) / passBytes(tied, second))
     const peaks = { matmul: 1000 * (between * 0.99), bandwidth: 1000 }
-    expect(leastMs(tied, passes, peaks)).toBeCloseTo(passFlops(tied, first) / (between * 0.99) + passBytes(tied, second), 6)
+    expect(leastMs(tied, passes, peaks)).toBeCloseTo(
+      passFlops(tied, first) / (between * 0.99) + passBytes(tied, second),
+      6
+    )
   })
 })
 
