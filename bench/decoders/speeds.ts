@@ -1,8 +1,7 @@
 /** Decoders of random weights beside each other, turn by turn in one run: how fast each is, and how near to what the machine allows. */
 import { Effect, type Scope } from "effect"
 import type { MaskDecoding } from "../../src/decoding/blockSettings.ts"
-import type { Engine, EngineError } from "../../src/engines/Engine.ts"
-import { matmulPeak } from "../../src/engines/matmulPeak.ts"
+import type { EngineError } from "../../src/engines/Engine.ts"
 import { makeOrt } from "../../src/engines/ort/ort.ts"
 import { quantile } from "../../src/evaluation/timing.ts"
 import { countParameters, type ModelConfig, parameterSpecs } from "../../src/models/config.ts"
@@ -11,13 +10,13 @@ import { allocateParameters, initialise } from "../../src/models/parameters.ts"
 import type { StageError } from "../../src/pipeline/StageError.ts"
 import { causalGenerator } from "../../src/sessions/autoregressive.ts"
 import { type GeneratedTexts, type Generator, maskedGenerator } from "../../src/sessions/generator.ts"
-import { memoryBandwidth } from "../bandwidth.ts"
 import { base } from "../models.ts"
 import { startPython } from "../python.ts"
 import { agreement } from "./agreement.ts"
 import { startFastDllm } from "./fastDllm.ts"
+import { bestOf, measurePeaks } from "./peaks.ts"
 import { compareTexts } from "./sameTexts.ts"
-import { causalPasses, leastMs, maskedPasses, type Pass, type Peaks, workOf } from "./roofline.ts"
+import { causalPasses, leastMs, maskedPasses, type Pass, workOf } from "./roofline.ts"
 
 /** Tokens of a block, and those that a pass reveals. */
 const [block, atOnce] = [32, 4]
@@ -51,15 +50,6 @@ interface Contender {
   /** The contender whose text it should write. */
   readonly beside?: string
 }
-
-/** Floats of which the speed of memory is measured: 128 MiB, more than caches hold. */
-const bandwidthFloats = 2 ** 25
-
-const measurePeaks = (engine: Engine): Effect.Effect<Peaks, EngineError> =>
-  Effect.gen(function* () {
-    const { perSecond } = yield* matmulPeak(engine)
-    return { matmul: perSecond, bandwidth: yield* memoryBandwidth(engine, bandwidthFloats) }
-  })
 
 const byTransformers = (config: ModelConfig, { newTokens, threads }: Run) =>
   Effect.gen(function* () {
@@ -174,7 +164,7 @@ export const speeds = (name: string, config: ModelConfig, run: Run) =>
           })
 
       const made = new Map<string, Array<Made>>(contenders.map(each => [each.name, []]))
-      const peaks: Array<Peaks> = [yield* measurePeaks(engine)]
+      const peaks = [yield* measurePeaks(engine)]
       // The first turn compiles, and does not count.
       for (let round = 0; round <= rounds; round++) {
         for (const each of contenders) {
@@ -183,11 +173,7 @@ export const speeds = (name: string, config: ModelConfig, run: Run) =>
         }
         peaks.push(yield* measurePeaks(engine))
       }
-      // Others of this machine's programs may have slowed some down.
-      const best: Peaks = {
-        matmul: Math.max(...peaks.map(({ matmul }) => matmul)),
-        bandwidth: Math.max(...peaks.map(({ bandwidth }) => bandwidth))
-      }
+      const best = bestOf(peaks)
       const decoders = contenders.map(each => {
         const turns = made.get(each.name)!
         const ms = quantile(

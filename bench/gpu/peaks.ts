@@ -2,9 +2,9 @@
 import { Effect } from "effect"
 import type { Precision } from "../../src/engines/names.ts"
 import { startTorch, type StartedTorch } from "../../src/engines/torch/torch.ts"
-import { cast, input, matmul, random, sub } from "../../src/tensor/ops.ts"
+import { cast, input, matmul, mul, random, sub } from "../../src/tensor/ops.ts"
 import { makeProgram } from "../../src/tensor/Program.ts"
-import { fastest, memoryBandwidth } from "../bandwidth.ts"
+import { fastest } from "../fastest.ts"
 import { type Peaks, type Task, torchOptions } from "./measured.ts"
 
 /** The peaks, and what the device is. `size`: rows and columns of the matrices. */
@@ -44,7 +44,11 @@ export const measurePeaks = (
             2 * size ** 3
           )
           if (bandwidth > 0) return
-          bandwidth = yield* memoryBandwidth(engine, 4 * size ** 2)
+          const n = 4 * size ** 2
+          const from = yield* engine.allocate("f32", [n])
+          const to = yield* engine.allocate("f32", [n])
+          const scaled = yield* engine.compile(makeProgram({ to: mul(input("from", "f32", [n]), 2) }))
+          bandwidth = yield* fastest(engine, yield* engine.bind(scaled, { from }, { to }), 8 * n)
         })
       )
     return { peaks: { matmul: found, bandwidth } satisfies Peaks, ...machine! }
