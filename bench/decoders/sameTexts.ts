@@ -12,8 +12,8 @@ import { normals, randomKey } from "../../src/tensor/random.ts"
 import { agreement } from "./agreement.ts"
 import { startFastDllm } from "./fastDllm.ts"
 
-/** By which the final norm is larger than 1: the likeliest tokens then have probabilities on both sides of the threshold. */
-const sharpness = 100
+/** Standard deviation of logits: the likeliest tokens then have probabilities on both sides of the threshold. The final norm is as large as that takes. */
+const deviation = 14
 /** How far norms are from 1. */
 const spread = 0.2
 const threshold = 0.9
@@ -35,6 +35,7 @@ export const compareTexts = (engine: Engine, config: ModelConfig, options: Compa
       const { atOnce, decoders, maskId, newTokens, prompt } = options
       const parameters = yield* allocateParameters(engine, parameterSpecs(config))
       const [last] = finalNorm(config).specs
+      const sharpness = deviation / (config.initializerRange * Math.sqrt(config.hiddenSize))
       for (const spec of parameters.specs) {
         const values = initialValues(spec, 2)
         if (spec.shape.length === 1)

@@ -1,7 +1,7 @@
 /** Decoders of random weights beside each other, turn by turn in one run: how fast each is, and how near to what the machine allows. */
 import { Effect, type Scope } from "effect"
 import type { MaskDecoding } from "../../src/decoding/blockSettings.ts"
-import type { EngineError } from "../../src/engines/Engine.ts"
+import type { Engine, EngineError } from "../../src/engines/Engine.ts"
 import { makeOrt } from "../../src/engines/ort/ort.ts"
 import { quantile } from "../../src/evaluation/timing.ts"
 import { countParameters, type ModelConfig, parameterSpecs } from "../../src/models/config.ts"
@@ -13,7 +13,7 @@ import { type GeneratedTexts, type Generator, maskedGenerator } from "../../src/
 import { base } from "../models.ts"
 import { startPython } from "../python.ts"
 import { agreement } from "./agreement.ts"
-import { startFastDllm } from "./fastDllm.ts"
+import { type Model, startFastDllm } from "./fastDllm.ts"
 import { bestOf, measurePeaks } from "./peaks.ts"
 import { compareTexts } from "./sameTexts.ts"
 import { causalPasses, leastMs, maskedPasses, type Pass, workOf } from "./roofline.ts"
@@ -73,6 +73,21 @@ const byTransformers = (config: ModelConfig, { newTokens, threads }: Run) =>
     } satisfies Contender
   })
 
+/** Theirs, once their texts were compared with ours. */
+const fastDllmBeside = (engine: Engine, model: Model, checkout: string, { newTokens, threads }: Run) =>
+  Effect.gen(function* () {
+    const { config, maskId } = model
+    const where = { checkout, threads, prompt }
+    const compared = yield* compareTexts(engine, config, {
+      ...where,
+      newTokens: Math.min(comparedTokens, newTokens),
+      atOnce,
+      maskId,
+      decoders: maskDecoders
+    })
+    return { ...(yield* startFastDllm(engine, model, where)), compared }
+  })
+
 export interface Run {
   readonly rounds: number
   readonly threads: number
@@ -92,23 +107,12 @@ export const speeds = (name: string, config: ModelConfig, run: Run) =>
       const parameters = yield* allocateParameters(engine, parameterSpecs(config))
       yield* initialise(engine, parameters, 1)
       // No text ends by itself.
-      const tokenizer = { maskId: base.vocab_size - 1, padId: 0, eosId: -1 }
+      const maskId = base.vocab_size - 1
+      const tokenizer = { maskId, padId: 0, eosId: -1 }
       const tokenShift = checkout === undefined
       const model = { config, parameters: parameters.views, tokenShift, tokenizer }
       const shape = { prompts: 1, promptTokens: prompt.length, newTokens }
       const steps = newTokens / atOnce
-      const compared =
-        checkout === undefined
-          ? undefined
-          : yield* compareTexts(engine, config, {
-              checkout,
-              threads,
-              prompt,
-              newTokens: Math.min(comparedTokens, newTokens),
-              atOnce,
-              maskId: tokenizer.maskId,
-              decoders: maskDecoders
-            })
 
       const contender = (
         called: string,
@@ -145,11 +149,10 @@ export const speeds = (name: string, config: ModelConfig, run: Run) =>
         )
       ])
       contenders.push(yield* byTransformers(config, run))
-      const { maskId } = tokenizer
       const theirs =
         checkout === undefined
           ? undefined
-          : yield* startFastDllm(engine, { config, maskId, ...parameters }, { checkout, threads, prompt })
+          : yield* fastDllmBeside(engine, { config, maskId, ...parameters }, checkout, run)
       if (theirs !== undefined)
         for (const [called, { cache, blockLength }] of Object.entries<MaskDecoding>(maskDecoders))
           contenders.push({
@@ -182,6 +185,8 @@ export const speeds = (name: string, config: ModelConfig, run: Run) =>
         )
         const [{ flops, forwards, text }] = turns as [Made]
         const passes = forwards[0]!
+        if (passes !== each.passes.length)
+          throw new Error(`${each.name} took ${passes} passes; what it needs is counted for ${each.passes.length}`)
         const beside = each.beside === undefined ? undefined : made.get(each.beside)![0]!.text
         const least = leastMs(config, each.passes, best)
         const needed = workOf(config, each.passes)
@@ -203,7 +208,7 @@ export const speeds = (name: string, config: ModelConfig, run: Run) =>
         peaks: best,
         ...(theirs === undefined
           ? {}
-          : { fastDllm: { commit: theirs.commit, torch: theirs.torch, compared: compared! } }),
+          : { fastDllm: { commit: theirs.commit, torch: theirs.torch, compared: theirs.compared } }),
         decoders
       }
     })
