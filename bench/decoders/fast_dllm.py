@@ -1,7 +1,7 @@
 """Fast-dLLM's decoders of LLaDA beside ours: its code, run from a checkout of it. One line in: the model and the decoders; then, for each line, a turn of the decoder it names.
 
 Its model is LLaDA's, with grouped queries, and has no norms of queries and keys within heads. Here it gets them at its own places for such norms; the rest of a model of Qwen3 is the same. It has a
-softmax of attention compiled by torch.compile, which is left as PyTorch's own kernel: it is one either way, and compiled again for each new length.
+softmax of attention compiled by torch.compile, which is left as PyTorch's own kernel: it is one either way, and compiled again for new lengths. TORCHDYNAMO_DISABLE=0 compiles it.
 """
 
 import json
@@ -10,7 +10,7 @@ import sys
 import time
 from types import SimpleNamespace
 
-os.environ["TORCHDYNAMO_DISABLE"] = "1"
+os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
 
 import torch
 from safetensors.torch import load_file

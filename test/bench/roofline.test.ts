@@ -23,7 +23,7 @@ const tied = modelConfig()
 const untied = modelConfig({ tiedHead: false })
 
 describe("what a pass needs", () => {
-  it("are the matrix products of its program", () => {
+  it("is the matrix products of its program, where it sees all", () => {
     for (const config of [tied, untied])
       for (const asked of [1, 7]) {
         const weights = weightsOf(config, parameterInputs(parameterSpecs(config)))
