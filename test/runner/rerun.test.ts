@@ -3,6 +3,7 @@ import { utimesSync } from "node:fs"
 import { join } from "node:path"
 import { assert, describe, it } from "vitest"
 import * as Database from "../../src/ledger/Database.ts"
+import { componentsOf, nearest } from "../../src/ledger/Nearest.ts"
 import * as Why from "../../src/ledger/Why.ts"
 import { type Fixture, installLoudWords, makeFixture } from "./smallFixture.ts"
 
@@ -29,8 +30,8 @@ const why = (fixture: Fixture, label: string): ReadonlyArray<string> => {
       "SELECT id, action FROM execution WHERE label = ? ORDER BY id DESC LIMIT 1",
       label
     )!
-    const { codeDetail, components } = Why.componentsOf(database, action)!
-    const earlier = Why.nearest(database, label, components, id)!
+    const { codeDetail, components } = componentsOf(database, action)!
+    const earlier = nearest(database, label, components, id)!
     return Why.smallestDifference(earlier, components, codeDetail).differences.map(difference => difference.component)
   } finally {
     database.close()
