@@ -1,4 +1,6 @@
 /** Every example of help and docs is one that the program takes: its flags, its values, its pipelines, stages and parameters exist. */
+import { readFileSync } from "node:fs"
+import { join } from "node:path"
 import { Effect, Option, Result } from "effect"
 import { Command } from "effect/cli"
 import { assert, describe, it } from "vitest"
@@ -10,6 +12,8 @@ import { pipelines } from "../../pipelines/index.ts"
 import { render } from "../../src/pipeline/ConfigError.ts"
 import { isMeant, type Plan } from "../../src/pipeline/Plan.ts"
 import { type CommandLine, commandLine, documentedCommands, shellWords } from "../support/commandLines.ts"
+
+const root = join(import.meta.dirname, "../..")
 
 /** What a command line gave to its verb. */
 interface Taken {
@@ -33,7 +37,7 @@ const recording = async () => {
     ) as AnyCommand
   }
   const verbs = whole.subcommands.flatMap(({ commands }) => commands as ReadonlyArray<AnyCommand>)
-  const root = rootOf(verbs.map(each => recorded(each, [])))
+  const program = rootOf(verbs.map(each => recorded(each, [])))
   const examples = (command: AnyCommand): ReadonlyArray<string> => [
     ...command.examples.map(example => example.command),
     ...command.subcommands.flatMap(({ commands }) => commands.flatMap(each => examples(each as AnyCommand)))
@@ -42,7 +46,7 @@ const recording = async () => {
     examples: examples(whole),
     take: async (words: ReadonlyArray<string>): Promise<Taken> => {
       taken = undefined
-      await Effect.runPromise(answer(root, words))
+      await Effect.runPromise(answer(program, words))
       if (taken === undefined) throw new Error("no verb was reached")
       return taken
     }
@@ -131,6 +135,13 @@ describe("examples of help and docs", () => {
       }
     }
     assert.deepStrictEqual(wrong, [])
+  })
+})
+
+describe("the front page", () => {
+  it("shows a pipeline that is a file, which is run by a test", () => {
+    const [, shown] = /^```ts\n([^]*?)^```/m.exec(readFileSync(join(root, "README.md"), "utf8"))!
+    assert.include(readFileSync(join(root, "docs/examples/focal/grid.ts"), "utf8"), shown!)
   })
 })
 
