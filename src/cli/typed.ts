@@ -1,5 +1,7 @@
 /** Commands that messages tell people to type, as they have to be typed: started as this program was, with the cache that it was given. */
 
+import { quoted } from "../pipeline/shell.ts"
+
 /** Verbs that look at no cache. */
 const withoutCache = new Set(["list", "completions"])
 
@@ -8,9 +10,6 @@ const cacheOf = (words: ReadonlyArray<string>): string | undefined => {
   const at = words.findLastIndex(word => word === "--cache" || word.startsWith("--cache="))
   return at < 0 ? undefined : words[at] === "--cache" ? words[at + 1] : words[at]!.slice("--cache=".length)
 }
-
-/** A word as a shell reads it back. */
-const quoted = (word: string): string => (/^[\w./:@%+=-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`)
 
 /** How the program was started, as far as it matters to who starts it again. */
 export interface Started {

@@ -2,6 +2,7 @@
  * Keeps secrets out of all that is recorded or shown: finds them in parameters, which are recorded as written, and takes them out of any text. A secret is
  * what an address carries beside its place (user name and password, query), a token of the hub, and whatever the environment gives as one.
  */
+import { quoted } from "./shell.ts"
 
 /** An address in a running text; the scheme may be missing. A scheme has few letters: a long word is not searched for one from each of its letters. */
 const address = /(?:[A-Za-z][A-Za-z0-9+.-]{0,30}:)?\/\/[^\s"'`<>]+/g
@@ -128,8 +129,9 @@ export const redactWord = (word: string, options: RedactOptions = {}): string =>
     options
   )
 
-/** The words of a command as one line. */
-export const redactCommand = (words: ReadonlyArray<string>): string => words.map(word => redactWord(word)).join(" ")
+/** The words of a command as one line, which a shell splits into those words again. */
+export const redactCommand = (words: ReadonlyArray<string>): string =>
+  words.map(word => quoted(redactWord(word))).join(" ")
 
 const redactAddress = (found: string, hidden: (secret: string) => string): string => {
   const begin = found.indexOf("//") + 2

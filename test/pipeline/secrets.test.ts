@@ -69,7 +69,7 @@ describe("redact", () => {
         fc.string().filter(query => /\S/.test(query)),
         query => {
           const shown = redactCommand(["run", `d.source=https://host/p?a=secret${query}secret`, "--jobs", "2"])
-          expect(shown).toBe("run d.source=https://host/p?… --jobs 2")
+          expect(shown).toBe("run 'd.source=https://host/p?…' --jobs 2")
         }
       )
     )
