@@ -25,8 +25,6 @@ export const sampleMethods = parametersOf(
     newTokens: setting(PositiveInt, 128),
     /** Denoising steps of a sample */
     steps: setting(PositiveInt, 128),
-    /** Samples of a problem that are drawn together, where chance has a part. Other numbers give other samples */
-    batch: setting(PositiveInt, 10),
     /** Of what is drawn */
     seed: setting(Schema.Int, 0)
   },
@@ -38,14 +36,14 @@ export const sample = Stage.make("sample", {
   inputs: { model: ModelFiles, questions: Questions },
   parameters: byMethod("method", "masked", sampleMethods),
   outputs: { samples: Samples },
-  items: { inputs: ["model"], parameters: ["method", "newTokens", "steps", "batch", "seed", "decoding"] },
+  items: { inputs: ["model"], parameters: ["method", "newTokens", "steps", "seed", "decoding"] },
   methods: decodingMethods,
   engine: true,
   // Decoding is a chain of passes, each of which a processor or two keep busy.
   resources: { cpus: 1, memoryMiB: 2048 },
   run: Effect.fn("sample")(
     function* ({ engine: numericClass, inputs, metric, outputs, parameters, progress, slots }) {
-      const { batch, decoding, method, newTokens, samples, seed, steps } = parameters
+      const { decoding, method, newTokens, samples, seed, steps } = parameters
       const { problems, protocol, task } = inputs.questions.metadata
       const questions = yield* readLines(inputs.questions, "questions.jsonl", Question)
       const asked: ReadonlyArray<Wanted> = questions.flatMap(question =>
@@ -72,15 +70,7 @@ export const sample = Stage.make("sample", {
             yield* output.put(keyOf(wanted), Buffer.from(text, "utf8"), { ...note })
             yield* progress({ done: ++done, total: asked.length, unit: "samples" })
           })
-        // Other methods draw noise even where tokens are not drawn.
-        const certain =
-          method === "masked" &&
-          decoding.temperature === 0 &&
-          "alg" in decoding &&
-          decoding.alg !== "origin" &&
-          decoding.algTemp === 0
-        const ownCanvas = method !== "masked"
-        const sampling: Sampling<never> = { engine, model, newTokens, steps, seed, batch, certain, ownCanvas, keep }
+        const sampling: Sampling<never> = { engine, model, newTokens, steps, seed, keep }
         const gaps = missing.filter(({ question }) => question.gap !== undefined)
         if (gaps.length > 0 && (method !== "masked" || !("alg" in decoding)))
           return yield* permanent(
@@ -112,7 +102,7 @@ export const sample = Stage.make("sample", {
         problems,
         samples,
         weights: inputs.model.digest,
-        settings: { method, newTokens, steps, batch, seed, decoding }
+        settings: { method, newTokens, steps, seed, decoding }
       })
     },
     Effect.scoped,

@@ -14,7 +14,7 @@ export interface BlockPrompt {
   readonly ids: ArrayLike<number>
   /** Tokens behind it, at most. */
   readonly newTokens: number
-  /** Of the numbers that tokens are drawn by: a prompt has the same text in any company. */
+  /** Of the text (draws.ts). */
   readonly key: RandomKey
 }
 
@@ -78,11 +78,11 @@ export const decodeBlocks = <E, E2 = never, R = never>(
         const pass = each?.row.next()
         return each === undefined || pass === undefined
           ? []
-          : [{ ...each, pass: { ...pass, row, text: { number: each.number, pass: each.row.forwards } } }]
+          : [{ ...each, pass: { ...pass, row, text: { key: each.prompt.key, pass: each.row.forwards } } }]
       })
       if (open.length === 0) break
       const proposed = yield* propose(
-        open.map(({ pass, prompt: { key, newTokens }, row }) => ({ pass, row, key, newTokens }))
+        open.map(({ pass, prompt: { key }, row }) => ({ pass, row, key }))
       )
       passes++
       for (const [i, { number, row }] of open.entries()) {

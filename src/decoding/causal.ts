@@ -1,6 +1,6 @@
 /** Decoding token by token, many texts side by side; and the same with the help of a model that drafts several tokens at once. */
 import { Effect } from "effect"
-import { type RandomKey, uniformAt } from "../tensor/random.ts"
+import { type RandomKey, subkey, uniformAt } from "../tensor/random.ts"
 import { type Sampling, sampleToken } from "./sampling.ts"
 import { misfit, type TextPass, type TextReader } from "./textPass.ts"
 
@@ -9,7 +9,7 @@ export interface CausalPrompt {
   readonly ids: ArrayLike<number>
   /** Tokens behind it, at most. */
   readonly newTokens: number
-  /** Of the numbers that tokens are drawn by. */
+  /** Of the text (draws.ts). */
   readonly key: RandomKey
 }
 
@@ -65,7 +65,8 @@ class Causal {
   /** Of each model's caches the places that are there for good. */
   cached = 0
   drafted = 0
-  readonly #key: RandomKey
+  readonly key: RandomKey
+  readonly #ofTokens: RandomKey
 
   constructor(number: number, { ids, key, newTokens }: CausalPrompt) {
     this.number = number
@@ -73,7 +74,8 @@ class Causal {
     this.known = ids.length
     this.ids = new Int32Array(ids.length + newTokens)
     this.ids.set(Array.from(ids))
-    this.#key = key
+    this.key = key
+    this.#ofTokens = subkey(key, "tokens")
   }
 
   get done(): boolean {
@@ -83,7 +85,7 @@ class Causal {
   /** The token behind those that are there, by its logits [V], which it changes. */
   draw(logits: Float32Array, { sampling, suppressed }: Pick<CausalOptions<never, never>, "sampling" | "suppressed">) {
     for (const token of suppressed) logits[token] = -Infinity
-    return sampleToken(logits, sampling, uniformAt(this.#key, this.known - this.start)).token
+    return sampleToken(logits, sampling, uniformAt(this.#ofTokens, this.known - this.start)).token
   }
 
   /** Puts a token behind those that are there, if it is not the end. */
@@ -131,7 +133,7 @@ export const decodeCausally = <E, E2 = never, R = never>(
     const passOf = (row: number, text: Causal, pass: Pick<TextPass, "from" | "to" | "keeps" | "places">): TextPass => ({
       ...pass,
       row,
-      text: { number: text.number, pass: text.forwards++ },
+      text: { key: text.key, pass: text.forwards++ },
       ids: text.ids,
       until: pass.to
     })

@@ -4,8 +4,9 @@
  */
 import { Effect, Schema } from "effect"
 import { PositiveInt, setting } from "../config/setting.ts"
-import { randomKey, uniformAt } from "../tensor/random.ts"
+import { type RandomKey, subkey, uniformAt } from "../tensor/random.ts"
 import { makeCanvas, textsOf } from "./canvas.ts"
+import { stepKey } from "./draws.ts"
 import { probabilityOf, sampleToken, Sampling } from "./sampling.ts"
 
 export const algorithms = ["origin", "maskgit_plus", "topk_margin", "entropy", "p2"] as const
@@ -47,9 +48,9 @@ export const mdmDefaults = {
   schedule: "kappa"
 } as const
 
-/** Whose text stands in a row of the canvas: its number among all, and the passes that it took before. */
+/** Whose text stands in a row of the canvas: what its numbers are drawn by, and the passes that it took before. */
 export interface TextAt {
-  readonly number: number
+  readonly key: RandomKey
   readonly pass: number
 }
 
@@ -60,7 +61,7 @@ export interface Denoiser<E> {
   readonly length: number
   /**
    * Logits [n, V] of the tokens at places of the canvas (row x length + column). `pads`: how many columns at the beginning of each row
-   * are padding. `texts`: of each row; a model that draws numbers of its own draws them by the text, wherever it stands.
+   * are padding. `texts`: of each row; a model that draws numbers of its own draws them by the text's key, the pass, and the place behind the padding.
    */
   readonly logits: (
     canvas: Int32Array,
@@ -75,10 +76,8 @@ export interface DiffusionRequest {
   readonly maxNewTokens: number
   readonly mask: number
   readonly pad: number
-  /** Rows draw numbers of their own: a prompt has the same text in any company. */
-  readonly seed: number
-  /** Number of the first prompt, where these are part of more. Default 0. */
-  readonly firstRow?: number
+  /** Of the texts behind the prompts (draws.ts). */
+  readonly keys: ReadonlyArray<RandomKey>
   readonly settings: DiffusionDecoding
   /** Told of the rows, without padding, after every step. */
   readonly onStep?: (step: number, rows: ReadonlyArray<Int32Array>) => Effect.Effect<void>
@@ -128,20 +127,14 @@ export const chosenPerStep = (settings: DiffusionDecoding, newTokens: number): R
   return chosen
 }
 
-/** The step that reveals each new token of a row by `origin`: chance alone decides. `row`: its number among all. */
-export const originSteps = (
-  settings: DiffusionDecoding,
-  { newTokens, row, seed }: { readonly newTokens: number; readonly row: number; readonly seed: number }
-): Int32Array => {
-  const key = orderKey(seed, row)
-  return Int32Array.from({ length: newTokens }, (_, i) => {
+/** The step that reveals each new token of a text by `origin`: chance alone decides. */
+export const originSteps = (settings: DiffusionDecoding, text: RandomKey, newTokens: number): Int32Array =>
+  Int32Array.from({ length: newTokens }, (_, i) => {
+    const key = subkey(text, "revealed", [i])
     let j = 0
-    while (uniformAt(key, j * newTokens + i) >= shareOf(settings, j)) j++
+    while (uniformAt(key, j) >= shareOf(settings, j)) j++
     return j
   })
-}
-
-const orderKey = (seed: number, row: number) => randomKey(seed, "diffusion order", row)
 
 /** Draws with probability proportional to exp(score / temperature) without replacement: Gumbel's trick. */
 export const gumbel = (uniform: number): number => -Math.log(-Math.log(uniform + 1e-20) + 1e-20)
@@ -181,7 +174,7 @@ export const surest = (places: ReadonlyArray<Judged>, n: number): ReadonlyArray<
 
 export const diffusionGenerate = <E>(
   denoiser: Denoiser<E>,
-  { firstRow = 0, mask, maxNewTokens, onStep, pad, prompts, seed, settings }: DiffusionRequest
+  { keys, mask, maxNewTokens, onStep, pad, prompts, settings }: DiffusionRequest
 ): Effect.Effect<DiffusionResult, E> =>
   Effect.gen(function* () {
     const { alg, algTemp, steps } = settings
@@ -192,13 +185,7 @@ export const diffusionGenerate = <E>(
     const variable = prompts.map((_, row) =>
       Array.from({ length: maxNewTokens }, (_place, i) => (row + 1) * length - maxNewTokens + i)
     )
-    const tokenKeys = prompts.map((_, row) => randomKey(seed, "diffusion tokens", firstRow + row))
-    const orderKeys = prompts.map((_, row) => orderKey(seed, firstRow + row))
-    const uniform = (keys: typeof tokenKeys, row: number, step: number, place: number): number =>
-      uniformAt(keys[row]!, step * maxNewTokens + (place - variable[row]![0]!))
-    const revealedAt = prompts.map((_, row) =>
-      alg === "origin" ? originSteps(settings, { newTokens: maxNewTokens, row: firstRow + row, seed }) : []
-    )
+    const revealedAt = keys.map(key => (alg === "origin" ? originSteps(settings, key, maxNewTokens) : []))
     const chosen = chosenPerStep(settings, maxNewTokens)
 
     let forwards = 0
@@ -208,18 +195,20 @@ export const diffusionGenerate = <E>(
       // `p2` looks at all rows that are not done, revealed tokens included.
       const open = alg === "p2" ? variable.map((places, row) => (masked[row]!.length > 0 ? places : [])) : masked
       const places = open.flat()
-      const texts = prompts.map((_, row) => ({ number: firstRow + row, pass: j }))
+      const texts = keys.map(key => ({ key, pass: j }))
       const logits = yield* denoiser.logits(canvas, pads, places, texts)
       forwards++
       const rowOf = new Map(places.map((place, i) => [place, logits.subarray(i * vocabSize, (i + 1) * vocabSize)]))
       for (const row of rowOf.values()) row[mask] = -Infinity
       for (const [row, own] of open.entries()) {
+        const [ofTokens, ofOrder] = [stepKey(keys[row]!, "tokens", j), stepKey(keys[row]!, "order", j)]
         const judged = own.map(place => {
           const there = isMask(place) ? undefined : canvas[place]
           const logits = rowOf.get(place)!
-          const found = judge(settings, { place, logits, there, uniform: uniform(tokenKeys, row, j, place) })
+          const i = place - variable[row]![0]!
+          const found = judge(settings, { place, logits, there, uniform: uniformAt(ofTokens, i) })
           if (algTemp === 0) return found
-          return { ...found, score: found.score / algTemp + gumbel(uniform(orderKeys, row, j, place)) }
+          return { ...found, score: found.score / algTemp + gumbel(uniformAt(ofOrder, i)) }
         })
         const kept =
           alg === "origin"

@@ -3,7 +3,7 @@
  * fixed before the first step. A gap at the end of a text is filled as `diffusionGenerate` continues a prompt that is alone.
  */
 import { Effect } from "effect"
-import { type RandomKey, randomKey, uniformAt } from "../tensor/random.ts"
+import { type RandomKey, uniformAt } from "../tensor/random.ts"
 import {
   chosenPerStep,
   type Denoiser,
@@ -13,6 +13,7 @@ import {
   originSteps,
   surest
 } from "./diffusion.ts"
+import { stepKey, textKey } from "./draws.ts"
 
 export interface Gap {
   /** At least one token, and then the masks: what would predict the first of them? */
@@ -20,9 +21,16 @@ export interface Gap {
   readonly suffix: ArrayLike<number>
   /** Tokens of the gap, at least one. */
   readonly tokens: number
-  /** Of the numbers that are drawn: a gap is filled alike in any company. */
-  readonly seed: number
+  readonly key: RandomKey
 }
+
+/** The key of a gap (draws.ts): with nothing behind it, of the text behind a prompt. */
+export const gapKey = (
+  seed: number,
+  { mask, prefix, suffix }: Pick<Gap, "prefix" | "suffix"> & { readonly mask: number },
+  repetition = 0
+): RandomKey =>
+  textKey(seed, suffix.length === 0 ? prefix : [...Array.from(prefix), mask, ...Array.from(suffix)], repetition)
 
 export interface InfillOptions {
   readonly mask: number
@@ -37,7 +45,7 @@ export interface FilledGap {
   readonly forwards: number
 }
 
-export const tokensOf = ({ prefix, suffix, tokens }: Omit<Gap, "seed">): number =>
+export const tokensOf = ({ prefix, suffix, tokens }: Omit<Gap, "key">): number =>
   prefix.length + tokens + suffix.length
 
 /** A gap in a row of the canvas. */
@@ -48,8 +56,7 @@ interface Row {
   readonly chosen: ReadonlyArray<number>
   /** By `origin`, the step that reveals each token. */
   readonly revealedAt: Int32Array | undefined
-  readonly tokenKey: RandomKey
-  readonly orderKey: RandomKey
+  readonly key: RandomKey
 }
 
 /** Fills all gaps side by side, one in each row of the denoiser; throws RangeError for one that does not fit. */
@@ -68,7 +75,7 @@ export const fillGaps = <E>(
     }
     const pads = gaps.map(gap => length - tokensOf(gap))
     const canvas = new Int32Array(gaps.length * length).fill(pad)
-    const rows = gaps.map(({ prefix, seed, suffix, tokens }, r): Row => {
+    const rows = gaps.map(({ key, prefix, suffix, tokens }, r): Row => {
       const begin = r * length + pads[r]!
       const start = begin + prefix.length
       canvas.set(Array.from(prefix), begin)
@@ -78,9 +85,8 @@ export const fillGaps = <E>(
         start,
         places: Array.from({ length: tokens }, (_, i) => start + i),
         chosen: chosenPerStep(settings, tokens),
-        revealedAt: alg === "origin" ? originSteps(settings, { newTokens: tokens, row: 0, seed }) : undefined,
-        tokenKey: randomKey(seed, "diffusion tokens", 0),
-        orderKey: randomKey(seed, "diffusion order", 0)
+        revealedAt: alg === "origin" ? originSteps(settings, key, tokens) : undefined,
+        key
       }
     })
     const isMask = (place: number) => canvas[place] === mask
@@ -93,25 +99,25 @@ export const fillGaps = <E>(
       })
       const asked = open.flat()
       if (asked.length === 0) break
-      const texts = gaps.map((_, number) => ({ number, pass: j }))
+      const texts = gaps.map(({ key }) => ({ key, pass: j }))
       const logits = yield* denoiser.logits(canvas, pads, asked, texts)
       const rowOf = new Map(asked.map((place, i) => [place, logits.subarray(i * vocabSize, (i + 1) * vocabSize)]))
       for (const row of rowOf.values()) row[mask] = -Infinity
       for (const [r, own] of open.entries()) {
         if (own.length === 0) continue
         forwards[r]!++
-        const { chosen, orderKey, places, revealedAt, start, tokenKey } = rows[r]!
-        const at = (place: number) => j * places.length + place - start
+        const { chosen, key, revealedAt, start } = rows[r]!
+        const [ofTokens, ofOrder] = [stepKey(key, "tokens", j), stepKey(key, "order", j)]
         const judged = own.map(place => {
           const there = isMask(place) ? undefined : canvas[place]
           const found = judge(settings, {
             place,
             logits: rowOf.get(place)!,
             there,
-            uniform: uniformAt(tokenKey, at(place))
+            uniform: uniformAt(ofTokens, place - start)
           })
           if (algTemp === 0) return found
-          return { ...found, score: found.score / algTemp + gumbel(uniformAt(orderKey, at(place))) }
+          return { ...found, score: found.score / algTemp + gumbel(uniformAt(ofOrder, place - start)) }
         })
         const kept =
           revealedAt === undefined

@@ -5,6 +5,7 @@ import { type AcceptingRule, measureOf, type Measured, ruleOf } from "./acceptin
 import type { BlockRow } from "./blockRow.ts"
 import { type BlockDecoding, diffusionOfBlock } from "./blockSettings.ts"
 import { judge } from "./diffusion.ts"
+import { stepKey } from "./draws.ts"
 import { probabilityOf, type Sampling, sampleToken } from "./sampling.ts"
 import { surelyAmong } from "./surely.ts"
 import type { Proposal, TextPass, TextReader } from "./textPass.ts"
@@ -14,7 +15,6 @@ export interface Asked {
   readonly row: BlockRow
   readonly pass: TextPass
   readonly key: RandomKey
-  readonly newTokens: number
 }
 
 /** What is proposed for the places of each text. */
@@ -56,11 +56,11 @@ const onHost = <E>(reader: TextReader<E>, settings: BlockDecoding, mask: number)
   return open =>
     Effect.map(reader.read(open.map(({ pass }) => pass)), logits => {
       let from = 0
-      return open.map(({ key, newTokens, pass, row }) => {
-        const first = row.forwards * newTokens - row.start
+      return open.map(({ key, pass, row }) => {
+        const ofTokens = stepKey(key, "tokens", row.forwards)
         return pass.places.map(place => {
           const found = logits.subarray(from, (from += vocabSize))
-          return propose(place, found, uniformAt(key, first + place))
+          return propose(place, found, uniformAt(ofTokens, place - row.start))
         })
       })
     })

@@ -2,7 +2,7 @@
 import { Cause, Effect, Latch, type Scope } from "effect"
 import { sampleToken, type Sampling } from "../decoding/sampling.ts"
 import type { EngineError } from "../engines/Engine.ts"
-import { randomKey, type RandomKey, uniformAt } from "../tensor/random.ts"
+import { type RandomKey, subkey, uniformAt } from "../tensor/random.ts"
 import { type CausalBatch, mostAlternatives, scoreOf } from "./causalBatch.ts"
 import { type Decoder, failedBy, type Job } from "./job.ts"
 
@@ -71,8 +71,7 @@ export const makeCausalDecoder = (
 
     const begin = (slot: number, { job, sampling }: Waiting): Effect.Effect<void, EngineError> =>
       Effect.gen(function* () {
-        const key = randomKey((job.seed ?? Math.floor(Math.random() * 2 ** 32)) + job.number, "autoregressive sampling")
-        const each: Writing = { job, sampling, slot, key, made: 0, token: 0 }
+        const each: Writing = { job, sampling, slot, key: subkey(job.key, "tokens"), made: 0, token: 0 }
         slots[slot] = each
         const { next, scores } = yield* batch.read(slot, job.prompt, { scored: job.scorePrompt })
         if (job.scorePrompt) job.tell({ type: "prompt", scores })

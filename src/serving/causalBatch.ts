@@ -8,6 +8,8 @@ import { causalReader } from "../sessions/autoregressive.ts"
 
 /** Tokens of a prompt that are read at once: their logits come to the host where a prompt is scored. */
 const promptChunk = 32
+/** A model that is read token by token draws nothing of its own. */
+const nothingDrawn = [0, 0] as const
 /** Likeliest tokens that are told of a place, at most: as many as the API may be asked for. */
 export const mostAlternatives = 20
 
@@ -80,7 +82,7 @@ export const makeCausalBatch = (
     const ids = Array.from({ length: rows }, () => new Int32Array(most))
     const pass = (row: number, from: number, to: number, places: ReadonlyArray<number>): TextPass => ({
       row,
-      text: { number: row, pass: from },
+      text: { key: nothingDrawn, pass: from },
       ids: ids[row]!,
       from,
       to,

@@ -23,8 +23,8 @@ type Settings = MaskDecoding & { readonly steps: number }
 interface Request {
   readonly settings: Settings
   readonly jobs: ReadonlyArray<Job>
-  /** Requests with the same one may be decoded together; undefined: with none. */
-  readonly group: string | undefined
+  /** Requests with the same one may be decoded together. */
+  readonly group: string
   /** Requests of one kind may compute with the same programs. */
   readonly kind: string
 }
@@ -111,7 +111,7 @@ export const makeDiffusionDecoder = ({
       let count = 0
       const batch: Array<Request> = []
       for (const request of free) {
-        const fits = batch.length === 0 || (request.group === first.group && first.group !== undefined)
+        const fits = batch.length === 0 || (request.group === first.group)
         if (!fits || (batch.length > 0 && count + request.jobs.length > rows)) continue
         batch.push(request)
         count += request.jobs.length
@@ -142,7 +142,8 @@ export const makeDiffusionDecoder = ({
         const made = yield* generator.generate({
           prompts,
           steps: settings.steps,
-          seed: jobs[0]!.seed ?? Math.floor(Math.random() * 2 ** 32),
+          seed: 0,
+          keys: jobs.map(({ key }) => key),
           // Tokens that `p2` reveals may be masked again.
           ...(settings.alg === "p2"
             ? {}
@@ -172,16 +173,12 @@ export const makeDiffusionDecoder = ({
     })
     for (let lane = 0; lane < lanes; lane++) yield* Effect.forkScoped(Effect.forever(round))
 
-    /** Whether what is drawn at random decides nothing. */
-    const isGreedy = ({ alg, algTemp, temperature }: Settings): boolean =>
-      model.latent === undefined && temperature === 0 && algTemp === 0 && alg !== "origin"
-
     return {
       submit: (decoding, jobs) => {
         if (decoding.mode !== "diffusion") throw new TypeError("decodes from masks alone")
         const { settings } = decoding
-        const { newTokens, seed } = jobs[0]!
-        const group = seed === undefined || isGreedy(settings) ? JSON.stringify([settings, newTokens]) : undefined
+        const { newTokens } = jobs[0]!
+        const group = JSON.stringify([settings, newTokens])
         waiting.push({ settings, jobs, group, kind: kindOf(settings, newTokens) })
         work.openUnsafe()
       },

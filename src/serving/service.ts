@@ -1,5 +1,6 @@
 /** A model that answers: requests become jobs of a decoder, and what the decoder tells becomes pieces of text. */
 import { Effect, Queue, Stream } from "effect"
+import { textKeys } from "../decoding/draws.ts"
 import type { Tokenizer } from "../tokens/tokenizer.ts"
 import type { Scored } from "./causalBatch.ts"
 import { type Decoder, type Decoding, type Job, type JobEvent, ServingError } from "./job.ts"
@@ -77,11 +78,12 @@ export const makeService = ({ decoderOf, most, tokenizer }: ServiceOptions): Ser
       const decoder = yield* decoderOf(decoding.mode)
       const queue = yield* Queue.unbounded<{ readonly index: number; readonly event: JobEvent }>()
       const texts = Array.from({ length: count }, () => ({ stream: new TextStream(tokenizer, stops), done: false }))
+      const asked = texts.map((_, index) => prompts[Math.floor(index / n)]!)
+      const keys = textKeys({ prompts: asked, seed: seed ?? Math.floor(Math.random() * 2 ** 32) })
       const jobs = texts.map((text, index): Job => ({
-        prompt: prompts[Math.floor(index / n)]!,
+        prompt: asked[index]!,
         newTokens,
-        seed,
-        number: index,
+        key: keys[index]!,
         scorePrompt,
         alternatives,
         tell: event => void (left || Queue.offerUnsafe(queue, { index, event })),

@@ -1,10 +1,10 @@
 /** Decoding token by token from a causal model, with caches of what was read. */
 import { Effect, Queue, type Scope, Stream } from "effect"
 import { type CausalTexts, decodeCausally } from "../decoding/causal.ts"
+import { type Drawing, textKey, textKeys } from "../decoding/draws.ts"
 import type { Sampling } from "../decoding/sampling.ts"
 import type { Buffers, Engine, EngineError } from "../engines/Engine.ts"
 import { isHybrid, type ModelConfig } from "../models/config.ts"
-import { randomKey } from "../tensor/random.ts"
 import { blockRows, type DecodedModel, type Generator, type GeneratorShape } from "./generator.ts"
 import { makeTextReader } from "./textReader.ts"
 
@@ -35,12 +35,9 @@ export interface Speculation {
   readonly draftTokens: number
 }
 
-export interface CausalRequest<E> {
-  readonly prompts: ReadonlyArray<ArrayLike<number>>
+export interface CausalRequest<E> extends Drawing {
   readonly newTokens: number
   readonly sampling: Sampling
-  /** Text number i is drawn as the first one of seed + i. */
-  readonly seed: number
   /** Told of a text's new tokens as they come. */
   readonly onTokens?: (number: number, tokens: ReadonlyArray<number>) => Effect.Effect<void, E>
 }
@@ -50,8 +47,6 @@ export interface CausalWriter {
   /** Floating-point operations of the matrix products of all passes so far. */
   readonly flops: () => number
 }
-
-const keyOf = (seed: number) => randomKey(seed, "autoregressive sampling")
 
 /** Prepares a model for some texts at a time, of at most `length` tokens, prompts included. With `speculation` the texts are the same, and drafts save passes. */
 export const makeCausalWriter = (
@@ -76,10 +71,10 @@ export const makeCausalWriter = (
     }
     return {
       flops: () => reader.flops() + (drafting?.drafter.flops() ?? 0),
-      write: ({ newTokens, onTokens, prompts, sampling, seed }) =>
+      write: ({ newTokens, onTokens, sampling, ...drawing }) =>
         decodeCausally(
           reader,
-          prompts.map((ids, number) => ({ ids, newTokens, key: keyOf(seed + number) })),
+          textKeys(drawing).map((key, i) => ({ ids: drawing.prompts[i]!, newTokens, key })),
           { rows: shape.rows, sampling, stop, suppressed: [mask], ...(onTokens === undefined ? {} : { onTokens }) },
           drafting
         )
@@ -107,7 +102,7 @@ export const makeDecoder = (
     generate: ({ maxNewTokens, prompt, sampling, seed, stop, suppressed }) =>
       Stream.callback<number, EngineError>(queue =>
         Effect.gen(function* () {
-          yield* decodeCausally(reader, [{ ids: prompt, newTokens: maxNewTokens, key: keyOf(seed) }], {
+          yield* decodeCausally(reader, [{ ids: prompt, newTokens: maxNewTokens, key: textKey(seed, prompt) }], {
             rows: 1,
             sampling,
             stop,
@@ -137,10 +132,10 @@ export const causalGenerator = (
     ({ flops, write }) => ({
       newTokens,
       stepsThatCount: () => newTokens,
-      generate: ({ prompts, seed }) =>
+      generate: ({ prompts, ...asked }) =>
         Effect.gen(function* () {
           const [begun, before] = [performance.now(), flops()]
-          const { passes, texts } = yield* write({ prompts, newTokens, sampling, seed })
+          const { passes, texts } = yield* write({ ...asked, prompts, newTokens, sampling })
           return {
             sequences: texts.map(({ tokens }, number) => {
               const prompt = prompts[number]!

@@ -9,24 +9,26 @@ import type { LoadedModel } from "../models/artifact.ts"
 import { trainingFlops } from "../models/flops.ts"
 import { type DenoiserExtension, makeDenoiser } from "./query.ts"
 import { stepsThatCount } from "../decoding/diffusion.ts"
+import { type Drawing, textKeys } from "../decoding/draws.ts"
+import type { RandomKey } from "../tensor/random.ts"
 import { isResident, makeResidentDecoder } from "./resident.ts"
 import { goesInBlocks, type MaskDecoding } from "../decoding/blockSettings.ts"
 import { wholeReader } from "../decoding/textPass.ts"
 import { goesBothWays, type ModelConfig } from "../models/config.ts"
 import { makeTextReader } from "./textReader.ts"
-import { blockDecoder, type Decode, inBatches, type MaskOptions, wholeDecoder } from "./maskDecoders.ts"
+import { blockDecoder, type Decode, inBatches, type KeyedRequest, type MaskOptions, wholeDecoder } from "./maskDecoders.ts"
 import type { CanvasShape } from "../decoding/canvas.ts"
 
-export interface GenerationRequest {
-  readonly prompts: ReadonlyArray<ArrayLike<number>>
+/** The same seed gives a prompt the same text, whatever else is asked for. */
+export interface GenerationRequest extends Drawing {
   /** Denoising steps that are allowed. */
   readonly steps: number
   /** In place of the one that the decoding has, where it goes block by block. */
   readonly threshold?: number
-  /** The same prompts and seed give the same texts. */
-  readonly seed: number
-  /** Whether what a method makes of the prompts before the first step may be that of an earlier request with the same prompts and seed: it is counted again, but takes no time. */
+  /** Whether what a method makes of the prompts before the first step may be that of the request before, where that had the same prompts and seed: it is counted again, but takes no time. */
   readonly reuse?: boolean
+  /** In place of those of the seed. */
+  readonly keys?: ReadonlyArray<RandomKey>
   /** Told of a text by its number, prompt and new tokens with the masks that are left, after a step. */
   readonly onStep?: (number: number, step: number, text: Int32Array) => Effect.Effect<void>
 }
@@ -70,12 +72,10 @@ export const rowsThatFit = (vocabSize: number, { newTokens, prompts }: Generator
 /** Texts that are decoded block by block side by side, at most: with more, rows wait for the last text without work; with fewer, a pass of a small model is mostly overhead. */
 export const blockRows = 16
 
-/** Prompts that are decoded together. */
+/** Texts that are to be written. */
 export interface Batch {
   readonly prompts: ReadonlyArray<ArrayLike<number>>
-  readonly seed: number
-  /** Number of the first prompt. */
-  readonly first: number
+  readonly keys: ReadonlyArray<RandomKey>
   /** As in a request. */
   readonly reuse: boolean
 }
@@ -83,10 +83,13 @@ export interface Batch {
 /** What a method adds to decoding by masked diffusion. */
 export interface Extended {
   readonly extension: DenoiserExtension
-  /** Called before the first pass of prompts, of as many at once as there are rows; returns forward passes, time and operations of its own. */
-  readonly begin: (
+  /** Called before the first pass of texts; returns what it took: of each text forward passes. Left out where nothing is to be done. */
+  readonly begin?: (
     batch: Batch
-  ) => Effect.Effect<Pick<GeneratedTexts, "forwardMs" | "flops"> & { readonly forwards: number }, EngineError>
+  ) => Effect.Effect<
+    Pick<GeneratedTexts, "forwardMs" | "flops" | "passes"> & { readonly forwards: number },
+    EngineError
+  >
   /** Operations that it adds to a forward pass. */
   readonly flops: number
 }
@@ -104,6 +107,8 @@ const cacheFault = (config: ModelConfig, { cache = "none" }: MaskDecoding, exten
     ? "cache dual does not go with hybrid_bidirectional two_scan: layers from right to left begin at the text's end; set cache to prefix"
     : undefined
 }
+
+const nothing = { forwards: 0, passes: 0, forwardMs: 0, flops: 0 }
 
 /** Decodes by masked diffusion: where the model computes, if the settings allow that, or else on the host. */
 export const maskedGenerator = (
@@ -138,7 +143,7 @@ export const maskedGenerator = (
     /** What is decoded, with the operations of its passes. */
     const counted =
       <E>(decode: Decode<E>, flopsSoFar?: () => number) =>
-      (request: GenerationRequest): Effect.Effect<GeneratedTexts, E> =>
+      (request: KeyedRequest): Effect.Effect<GeneratedTexts, E> =>
         Effect.suspend(() => {
           const before = flopsSoFar?.() ?? 0
           return Effect.map(decode(request), made => ({
@@ -173,29 +178,19 @@ export const maskedGenerator = (
       stepsThatCount: steps => stepsThatCount({ ...decoding, steps }, newTokens),
       generate: request =>
         Effect.gen(function* () {
-          const { prompts, reuse = false, seed, threshold } = request
+          const { prompts, reuse = false, threshold } = request
+          const { keys = textKeys(request) } = request
           if (threshold !== undefined && !inBlocks)
             return yield* Effect.die(new TypeError("a threshold goes with decoding block by block"))
-          const before: Array<number> = []
-          let [flops, forwardMs, passes] = [0, 0, 0]
-          const batches = extended === undefined ? 0 : Math.ceil(prompts.length / rows)
-          for (let batch = 0; batch < batches; batch++) {
-            const first = batch * rows
-            const some = prompts.slice(first, first + rows)
-            const begun = yield* extended!.begin({ prompts: some, seed, first, reuse })
-            for (const _ of some) before.push(begun.forwards)
-            passes += begun.forwards
-            flops += begun.flops
-            forwardMs += begun.forwardMs
-          }
-          const made = yield* decode(request)
+          const begun = yield* extended?.begin?.({ prompts, keys, reuse }) ?? Effect.succeed(nothing)
+          const made = yield* decode({ ...request, keys })
           return {
             sequences: made.sequences,
             tokens: made.tokens,
-            forwards: made.forwards.map((own, i) => own + (before[i] ?? 0)),
-            passes: passes + made.passes,
-            forwardMs: forwardMs + made.forwardMs,
-            flops: flops + made.flops
+            forwards: made.forwards.map(own => begun.forwards + own),
+            passes: begun.passes + made.passes,
+            forwardMs: begun.forwardMs + made.forwardMs,
+            flops: begun.flops + made.flops
           }
         })
     }

@@ -6,12 +6,17 @@ import { decodeBlocks } from "../decoding/blocks.ts"
 import type { TextReader } from "../decoding/textPass.ts"
 import { type Denoiser, diffusionGenerate } from "../decoding/diffusion.ts"
 import { append } from "../pipeline/lists.ts"
-import { randomKey } from "../tensor/random.ts"
+import type { RandomKey } from "../tensor/random.ts"
 import type { GeneratedTexts, GenerationRequest } from "./generator.ts"
 import type { BatchRequest, BatchResult } from "./resident.ts"
 
+/** A request with the keys of its texts. */
+export interface KeyedRequest extends Pick<GenerationRequest, "onStep" | "prompts" | "steps" | "threshold"> {
+  readonly keys: ReadonlyArray<RandomKey>
+}
+
 /** Decodes all prompts of a request. */
-export type Decode<E> = (request: GenerationRequest) => Effect.Effect<Omit<GeneratedTexts, "flops">, E>
+export type Decode<E> = (request: KeyedRequest) => Effect.Effect<Omit<GeneratedTexts, "flops">, E>
 
 export interface MaskOptions {
   readonly rows: number
@@ -28,7 +33,7 @@ export const inBatches =
     decode: (request: BatchRequest) => Effect.Effect<BatchResult, E>,
     { newTokens, pad, rows }: Pick<MaskOptions, "newTokens" | "pad" | "rows">
   ): Decode<E> =>
-  ({ onStep, prompts, ...request }) =>
+  ({ keys, onStep, prompts, steps }) =>
     Effect.gen(function* () {
       const sequences: Array<Int32Array> = []
       const forwards: Array<number> = []
@@ -36,10 +41,10 @@ export const inBatches =
       for (let first = 0; first < prompts.length; first += rows) {
         const some = prompts.slice(first, first + rows)
         const made = yield* decode({
-          ...request,
+          steps,
           prompts: some,
+          keys: keys.slice(first, first + rows),
           pad,
-          firstRow: first,
           ...(onStep === undefined
             ? {}
             : {
@@ -72,12 +77,12 @@ export const blockDecoder =
     reader: TextReader<E>,
     { attentionBlockSize: align, decoding, eos, mask, newTokens, rows, tokenShift }: MaskOptions & BlockReading
   ): Decode<E> =>
-  ({ onStep, prompts, seed, steps, threshold }) =>
+  ({ keys, onStep, prompts, steps, threshold }) =>
     timed(clock =>
       Effect.map(
         decodeBlocks(
           watched(reader, clock),
-          prompts.map((ids, number) => ({ ids, newTokens, key: randomKey(seed, "block tokens", number) })),
+          prompts.map((ids, number) => ({ ids, newTokens, key: keys[number]! })),
           {
             rows,
             mask,

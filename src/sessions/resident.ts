@@ -139,7 +139,7 @@ const largest = (scores: Tensor, k: number): Tensor => {
 }
 
 /** Prompts that are decoded together. */
-export interface BatchRequest extends Pick<DiffusionRequest, "firstRow" | "onStep" | "pad" | "prompts" | "seed"> {
+export interface BatchRequest extends Pick<DiffusionRequest, "keys" | "onStep" | "pad" | "prompts"> {
   readonly steps: number
 }
 
@@ -177,7 +177,7 @@ export const makeResidentDecoder = (
     /** Steps since the last doubt. */
     let sure = stepsAtOnce * sureStepsPerStep
 
-    return ({ firstRow = 0, onStep, pad, prompts, seed, steps: allowed }) =>
+    return ({ keys, onStep, pad, prompts, steps: allowed }) =>
       Effect.gen(function* () {
         const settings = { ...decoding, steps: allowed }
         const canvas = makeCanvas(prompts, { length, newTokens, mask, pad })
@@ -194,8 +194,8 @@ export const makeResidentDecoder = (
         const chosen = byChance ? [] : chosenPerStep(settings, newTokens)
         const revealedAt = new Int32Array(rows * newTokens)
         if (byChance)
-          for (const row of prompts.keys())
-            revealedAt.set(originSteps(settings, { newTokens, row: firstRow + row, seed }), row * newTokens)
+          for (const [row, key] of keys.entries())
+            revealedAt.set(originSteps(settings, key, newTokens), row * newTokens)
         const steps = byChance ? 1 + greatest(revealedAt.subarray(0, prompts.length * newTokens)) : chosen.length
 
         /** Makes step j, at which the program stayed: the host judges the places whose order is in doubt. */

@@ -206,7 +206,10 @@ describe("decodeBlocks", () => {
   it("never changes a token, reveals a block before it begins the next, and ends with the first end of text", () => {
     fc.assert(
       fc.property(asked, blocks, rows, fc.nat(), (asks, decoding, most, seed) => {
-        const prompts = asks.map(([size, newTokens]) => promptOf(size, newTokens))
+        const prompts = asks.map(([size, newTokens], i) => ({
+          ...promptOf(size, newTokens),
+          key: randomKey(i, "prompt")
+        }))
         const length = Math.max(...asks.map(([size, newTokens]) => size + newTokens))
         /** Of each text what was there before each of its passes. */
         const seen = prompts.map((): Array<ReadonlyArray<number>> => [])
@@ -216,10 +219,12 @@ describe("decodeBlocks", () => {
             wholeReader(
               chance(length, seed, (canvas, at, places) => {
                 assert.isAtMost(at.length, most)
-                for (const [r, { number, pass }] of at.entries())
+                for (const [r, { key: own, pass }] of at.entries()) {
+                  const number = prompts.findIndex(prompt => prompt.key === own)
                   // What is done stays where it is, if there is no other prompt, but is not asked about.
                   if (places.some(place => Math.floor(place / length) === r))
                     assert.strictEqual(seen[number]!.push([...canvas.subarray(r * length, (r + 1) * length)]), pass + 1)
+                }
               }),
               pad
             ),

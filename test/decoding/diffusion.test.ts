@@ -11,6 +11,7 @@ import {
   schedules,
   stepsThatCount
 } from "../../src/decoding/diffusion.ts"
+import { textKey, textKeys } from "../../src/decoding/draws.ts"
 import { makeOrt } from "../../src/engines/ort/ort.ts"
 import { parameterSpecs } from "../../src/models/config.ts"
 import { allocateParameters, initialise, initialValues } from "../../src/models/parameters.ts"
@@ -48,7 +49,7 @@ const generate = (
   maxNewTokens: number,
   given: DiffusionDecoding,
   more: Partial<Parameters<typeof diffusionGenerate<never>>[1]> = {}
-) => diffusionGenerate(denoiser, { prompts, maxNewTokens, mask, pad: 0, seed: 4, settings: given, ...more })
+) => diffusionGenerate(denoiser, { prompts, maxNewTokens, mask, pad: 0, keys: textKeys({ seed: 4, prompts }), settings: given, ...more })
 
 describe("diffusion decoding", () => {
   it("leaves no mask, keeps the prompt, and never draws the mask: every algorithm and schedule, any number of steps", () => {
@@ -191,7 +192,7 @@ describe("diffusion decoding", () => {
         maxNewTokens: 2,
         mask: 2,
         pad: 0,
-        seed: 1,
+        keys: textKeys({ seed: 1, prompts: rows }),
         settings: settings({ alg: "maskgit_plus", algTemp: 0.5, steps: 2 }),
         onStep: (step, texts) =>
           Effect.sync(() => {
@@ -226,9 +227,9 @@ describe("diffusion decoding", () => {
       // The second row is shorter: its beginning is padding.
       const together = yield* generate(random(9), [[1, 2, 3], [4]], 6, given)
       expect(together.sequences[0]).toEqual(alone.sequences[0])
-      const second = yield* generate(random(9), [[4]], 6, given, { firstRow: 1 })
+      const second = yield* generate(random(9), [[4]], 6, given)
       expect(second.sequences[0]).toEqual(together.sequences[1])
-      const other = yield* generate(random(9), [[1, 2, 3]], 6, given, { seed: 5 })
+      const other = yield* generate(random(9), [[1, 2, 3]], 6, given, { keys: [textKey(5, [1, 2, 3])] })
       expect(other.sequences[0]).not.toEqual(alone.sequences[0])
     })
   )

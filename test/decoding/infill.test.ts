@@ -50,7 +50,7 @@ const gap: fc.Arbitrary<Gap> = fc.record({
   prefix: fc.array(token, { minLength: 1, maxLength: 5 }),
   suffix: fc.array(token, { maxLength: 5 }),
   tokens: fc.integer({ min: 1, max: 7 }),
-  seed: fc.integer({ min: 0, max: 2 ** 32 - 1 })
+  key: fc.integer({ min: 0, max: 2 ** 32 - 1 }).map(seed => randomKey(seed, "gap"))
 })
 
 const fill = (gaps: ReadonlyArray<Gap>, settings: DiffusionDecoding, length = Math.max(...gaps.map(tokensOf))) => {
@@ -61,16 +61,16 @@ const fill = (gaps: ReadonlyArray<Gap>, settings: DiffusionDecoding, length = Ma
 describe("filling gaps", () => {
   it("at the end of a text is what diffusion does behind a prompt: any algorithm, schedule, temperature", () => {
     fc.assert(
-      fc.property(gap, settingsOf, ({ prefix, seed, tokens }, given) => {
+      fc.property(gap, settingsOf, ({ key, prefix, tokens }, given) => {
         const settings = decode(given)
-        const { filled } = fill([{ prefix, suffix: [], tokens, seed }], settings)
+        const { filled } = fill([{ prefix, suffix: [], tokens, key }], settings)
         const { forwards, sequences } = Effect.runSync(
           diffusionGenerate(denoiser(prefix.length + tokens), {
             prompts: [prefix],
             maxNewTokens: tokens,
             mask,
             pad,
-            seed,
+            keys: [key],
             settings
           })
         )
@@ -113,8 +113,8 @@ describe("filling gaps", () => {
     const settings = decode({ steps: 8, alg: "maskgit_plus" })
     const { filled } = fill(
       [
-        { prefix: [1], suffix: [2], tokens: 2, seed: 0 },
-        { prefix: [1], suffix: [2], tokens: 6, seed: 0 }
+        { prefix: [1], suffix: [2], tokens: 2, key: [0, 0] },
+        { prefix: [1], suffix: [2], tokens: 6, key: [0, 0] }
       ],
       settings
     )
@@ -127,7 +127,7 @@ describe("filling gaps", () => {
   it("refuses a gap without a token before it, without tokens, and one that does not fit", () => {
     const settings = decode({})
     const wrong = (given: Partial<Gap>, length = 9) =>
-      fill([{ prefix: [1], suffix: [2], tokens: 2, seed: 0, ...given }], settings, length)
+      fill([{ prefix: [1], suffix: [2], tokens: 2, key: [0, 0], ...given }], settings, length)
     assert.throws(() => wrong({ prefix: [] }), /at least one before it/)
     assert.throws(() => wrong({ tokens: 0 }), /at least one token/)
     assert.throws(() => wrong({}, 3), /does not fit into 3 tokens/)

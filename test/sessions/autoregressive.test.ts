@@ -1,11 +1,12 @@
 import { describe, expect, it } from "@effect/vitest"
 import { Effect, Stream } from "effect"
 import { makeDecoder } from "../../src/sessions/autoregressive.ts"
+import { textKey } from "../../src/decoding/draws.ts"
 import { sampleToken } from "../../src/decoding/sampling.ts"
 import { makeOrt } from "../../src/engines/ort/ort.ts"
 import { type ModelConfig, parameterSpecs } from "../../src/models/config.ts"
 import { allocateParameters, initialise, initialValues } from "../../src/models/parameters.ts"
-import { randomKey, uniformAt } from "../../src/tensor/random.ts"
+import { subkey, uniformAt } from "../../src/tensor/random.ts"
 import { bruteForward } from "../models/bruteForce.ts"
 import { expertsConfig, hybridConfig, modelConfig } from "../support/tinyModel.ts"
 
@@ -31,7 +32,7 @@ const byHand = (
   for (let made = 0; made < n; made++) {
     const { logits } = bruteForward(config, name => values.get(name)!, ids, true)
     const row = [...logits.at(-1)!].with(suppressed, -Infinity)
-    ids.push(sampleToken(row, { temperature }, uniformAt(randomKey(seed, "autoregressive sampling"), made)).token)
+    ids.push(sampleToken(row, { temperature }, uniformAt(subkey(textKey(seed, prompt), "tokens"), made)).token)
   }
   return ids.slice(prompt.length)
 }

@@ -2,6 +2,7 @@ import * as fc from "fast-check"
 import { describe, expect, it } from "@effect/vitest"
 import { Effect, Exit, Schema } from "effect"
 import { algorithms, DiffusionDecoding, diffusionGenerate, schedules } from "../../src/decoding/diffusion.ts"
+import { textKeys } from "../../src/decoding/draws.ts"
 import type { Engine } from "../../src/engines/Engine.ts"
 import { makeOrt } from "../../src/engines/ort/ort.ts"
 import { makeReference } from "../../src/engines/reference/reference.ts"
@@ -65,7 +66,7 @@ const both = (
         places: rows * newTokens,
         tokenShift
       })
-      const request = { prompts, pad: 0, seed: 3, firstRow: 2 }
+      const request = { prompts, pad: 0, keys: textKeys({ seed: 3, prompts }) }
       const found = []
       for (const allowed of steps) {
         const shown: { [who: string]: Array<unknown> } = { host: [], resident: [], quiet: [] }
@@ -183,7 +184,7 @@ describe("decoding where the model computes", () => {
               tokenShift: true,
               decoding
             })
-            const ended = yield* Effect.exit(decode({ prompts: [[1, 2]], pad: 0, seed: 1, steps }))
+            const ended = yield* Effect.exit(decode({ prompts: [[1, 2]], pad: 0, keys: [[0, 1]], steps }))
             expect(Exit.isFailure(ended) && String(ended.cause)).toContain("the model's logits are not all numbers")
           }
       })

@@ -10,7 +10,7 @@ import { finalNorm } from "../../models/config.ts"
 import { countElements } from "../../models/parameters.ts"
 import { forward, weightsOf } from "../../models/decoder.ts"
 import { input, lessEqual, constant } from "../../tensor/ops.ts"
-import { normals, randomKey } from "../../tensor/random.ts"
+import { normals, type RandomKey, subkey } from "../../tensor/random.ts"
 import { canvasArrays, type CanvasShape, makeCanvas } from "../../decoding/canvas.ts"
 import type { StageError } from "../../pipeline/StageError.ts"
 import type { MaskDecoding } from "../../decoding/blockSettings.ts"
@@ -70,8 +70,8 @@ const withLatents = (
     )
     const groups = drawnTogether(architecture, diffusion)
     const size = latents * width
-    /** Of each text, by its number, and what they were drawn for. */
-    const drawnFor = new Map<number, { readonly asked: string; readonly latents: Float32Array }>()
+    /** Of the texts that are written, by their keys. */
+    let drawnFor: ReadonlyMap<string, Float32Array> = new Map()
 
     const draw = (start: Float32Array, condition: Data) =>
       Effect.gen(function* () {
@@ -104,6 +104,18 @@ const withLatents = (
         return made
       })
 
+    /** Latents of texts, of as many at once as there are rows. */
+    const latentsOf = (prompts: ReadonlyArray<ArrayLike<number>>, keys: ReadonlyArray<RandomKey>) =>
+      Effect.gen(function* () {
+        const canvas = makeCanvas(prompts, { length, newTokens, mask: maskId, pad: padId })
+        const arrays = canvasArrays(canvas, { rows, length })
+        const { states: condition } = yield* read.run(arrays)
+        const start = new Float32Array(rows * size)
+        for (const [r, key] of keys.entries()) start.set(normals(subkey(key, "cola latents"), size), r * size)
+        const z = yield* draw(start, { states: condition, segmentIds: arrays.segmentIds })
+        return prompts.map((_, r) => z.slice(r * size, (r + 1) * size))
+      })
+
     return {
       extension: {
         trace: (weight, { positions }) => {
@@ -116,33 +128,31 @@ const withLatents = (
         },
         data: (_ids, texts) => {
           const z = new Float32Array(rows * size)
-          for (const [r, { number }] of texts.entries()) z.set(drawnFor.get(number)!.latents, r * size)
+          for (const [r, { key }] of texts.entries()) z.set(drawnFor.get(key.join())!, r * size)
           return { latents: z }
         }
       },
-      begin: ({ first, prompts, reuse, seed }) =>
+      begin: ({ keys, prompts, reuse }) =>
         Effect.gen(function* () {
           const begun = performance.now()
-          const spent = () => ({
-            // One of the student, and those of the latents' diffusion.
-            forwards: 1 + groups.length * latentSteps,
+          const drawn = new Map<string, Float32Array>()
+          for (let first = 0; first < prompts.length; first += rows) {
+            const own = keys.slice(first, first + rows)
+            const known = reuse ? own.map(key => drawnFor.get(key.join())) : []
+            const all = known.length > 0 && known.every(each => each !== undefined)
+            const latents = all ? known : yield* latentsOf(prompts.slice(first, first + rows), own)
+            for (const [r, key] of own.entries()) drawn.set(key.join(), latents[r]!)
+          }
+          drawnFor = drawn
+          // One of the student, and those of the latents' diffusion.
+          const forwards = 1 + groups.length * latentSteps
+          const batches = Math.ceil(prompts.length / rows)
+          return {
+            forwards,
+            passes: batches * forwards,
             forwardMs: performance.now() - begun,
-            flops: read.flops + groups.length * latentSteps * diffuse.flops
-          })
-          const asked = prompts.map(prompt => `${seed} ${Array.from(prompt).join(" ")}`)
-          if (reuse && asked.every((each, r) => drawnFor.get(first + r)?.asked === each)) return spent()
-          const arrays = canvasArrays(makeCanvas(prompts, { length, newTokens, mask: maskId, pad: padId }), {
-            rows,
-            length
-          })
-          const { states: condition } = yield* read.run(arrays)
-          const start = new Float32Array(rows * size)
-          for (const r of prompts.keys())
-            start.set(normals(randomKey(seed, "cola generation", first + r), size), r * size)
-          const z = yield* draw(start, { states: condition, segmentIds: arrays.segmentIds })
-          for (const [r, each] of asked.entries())
-            drawnFor.set(first + r, { asked: each, latents: z.slice(r * size, (r + 1) * size) })
-          return spent()
+            flops: batches * (read.flops + groups.length * latentSteps * diffuse.flops)
+          }
         }),
       // Two for each weight of the decoder that a token meets; its attention to so few latents is left out, and vectors of places are added.
       flops:

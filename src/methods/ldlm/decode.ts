@@ -8,13 +8,14 @@ import { ddim } from "../shared/latents/samplers.ts"
 import type { Engine, EngineError } from "../../engines/Engine.ts"
 import { inputsOf, makeSession } from "../../sessions/session.ts"
 import { canvasArrays, makeCanvas } from "../../decoding/canvas.ts"
+import { stepKey, textKeys } from "../../decoding/draws.ts"
 import type { LoadedModel } from "../../models/artifact.ts"
 import { cleanStates, rowInputs } from "../shared/latents/cleanStates.ts"
 import { ldlm, type LdlmArchitecture } from "./networks.ts"
 import { denormalised, normalised, type Scales } from "./statistics.ts"
 import { logits } from "../../models/decoder.ts"
 import { constant, input, lessEqual } from "../../tensor/ops.ts"
-import { normals, randomKey, uniformAt } from "../../tensor/random.ts"
+import { normals, type RandomKey, subkey, uniformAt } from "../../tensor/random.ts"
 import { type Generator, type GeneratorShape, rowsThatFit } from "../../sessions/generator.ts"
 import { type Sampling, sampleToken } from "../../decoding/sampling.ts"
 import { append } from "../../pipeline/lists.ts"
@@ -63,7 +64,7 @@ export const ldlmGenerator = (
     const decode = yield* makeSession(engine, { logits: logits(hidden, { head: weight }, bias) }, parameters)
 
     /** Adds a piece to each text. */
-    const extend = (texts: ReadonlyArray<Int32Array>, steps: number, number: number, first: number, seed: number) =>
+    const extend = (texts: ReadonlyArray<Int32Array>, keys: ReadonlyArray<RandomKey>, steps: number, number: number) =>
       Effect.gen(function* () {
         const last = texts.map(text => text.slice(text.length - Math.min(length, text.length)))
         const arrays = canvasArrays(makeCanvas(last, { length, newTokens: 0, mask: maskId, pad: padId }), {
@@ -73,12 +74,12 @@ export const ldlmGenerator = (
         const condition = read === undefined ? {} : { ...(yield* read.run(arrays)), segmentIds: arrays.segmentIds }
         const noise = (purpose: string, step: number): Float32Array<ArrayBuffer> => {
           const values = new Float32Array(rows * size)
-          for (const r of texts.keys())
-            values.set(normals(randomKey(seed, purpose, first + r, number, step), size), r * size)
+          for (const [r, key] of keys.entries())
+            values.set(normals(subkey(key, purpose, [number, step]), size), r * size)
           return values
         }
         const clean = yield* ddim(
-          noise("ldlm generation", 0),
+          noise("ldlm latents", 0),
           (noised, time, earlier) =>
             Effect.map(
               denoise.run({ ...condition, noised, earlier, time: new Float32Array(rows).fill(time) }),
@@ -94,7 +95,7 @@ export const ldlmGenerator = (
         )
         const { logits: found } = yield* decode.run({ latents: clean })
         return texts.map((text, r) => {
-          const key = randomKey(seed, "ldlm tokens", first + r, number)
+          const key = stepKey(keys[r]!, "tokens", number)
           const tokens = Int32Array.from({ length: piece }, (_, i) => {
             const start = (r * piece + i) * config.vocabSize
             const row = found.subarray(start, start + config.vocabSize)
@@ -109,8 +110,9 @@ export const ldlmGenerator = (
     return {
       newTokens,
       stepsThatCount: steps => steps,
-      generate: ({ onStep, prompts, seed, steps }) =>
+      generate: ({ onStep, prompts, steps, ...drawing }) =>
         Effect.gen(function* () {
+          const { keys = textKeys({ ...drawing, prompts }) } = drawing
           const sequences: Array<Int32Array> = []
           const begun = performance.now()
           let [flops, passes] = [0, 0]
@@ -119,7 +121,7 @@ export const ldlmGenerator = (
             const lengths = some.map(text => text.length + newTokens)
             let texts = some.map(text => Int32Array.from(text))
             for (let number = 0; number < pieces; number++) {
-              texts = [...(yield* extend(texts, steps, number, first, seed))]
+              texts = [...(yield* extend(texts, keys.slice(first, first + rows), steps, number))]
               flops += (read?.flops ?? 0) + steps * denoise.flops + decode.flops
               passes += steps
               for (const [r, text] of texts.entries()) {

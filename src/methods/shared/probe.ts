@@ -10,9 +10,9 @@ import { makeTextReader } from "../../sessions/textReader.ts"
 import { decodeBlocks } from "../../decoding/blocks.ts"
 import { blocksOf } from "../../decoding/blockSettings.ts"
 import { DiffusionDecoding, diffusionGenerate, mdmDefaults } from "../../decoding/diffusion.ts"
+import { textKey } from "../../decoding/draws.ts"
 import type { Engine, EngineError } from "../../engines/Engine.ts"
 import type { ModelConfig } from "../../models/config.ts"
-import { randomKey } from "../../tensor/random.ts"
 import { lineFile } from "../../training/log.ts"
 import type { Observer } from "../../training/loop.ts"
 
@@ -77,8 +77,8 @@ export const generationProbe = (
               mask: maskId,
               pad: padId,
               prompts: [prompt],
+              keys: [textKey(seed, prompt)],
               maxNewTokens: newTokens,
-              seed,
               settings: { ...decoding, steps }
             }),
             ({ sequences }) => sequences[0]!.subarray(prompt.length)
@@ -89,7 +89,7 @@ export const generationProbe = (
           makeTextReader(engine, config, views, { rows: 1, length, tokenShift: true, blockSize: blockLength }),
           reader => (prompt: Int32Array) =>
             Effect.map(
-              decodeBlocks(reader, [{ ids: prompt, newTokens, key: randomKey(seed, "block tokens", 0) }], {
+              decodeBlocks(reader, [{ ids: prompt, newTokens, key: textKey(seed, prompt) }], {
                 mask: maskId,
                 eos: eosId,
                 tokenShift: true,

@@ -213,7 +213,7 @@ describe("masked diffusion", () => {
             maxNewTokens: 31,
             mask,
             pad: 0,
-            seed: 1,
+            keys: [[0, 1]],
             settings: Schema.decodeUnknownSync(DiffusionDecoding)({ steps })
           })
           const wrong = decoded[0]!.filter((token, i) => token !== sentence[i]).length
