@@ -81,9 +81,7 @@ export const decodeBlocks = <E, E2 = never, R = never>(
           : [{ ...each, pass: { ...pass, row, text: { key: each.prompt.key, pass: each.row.forwards } } }]
       })
       if (open.length === 0) break
-      const proposed = yield* propose(
-        open.map(({ pass, prompt: { key }, row }) => ({ pass, row, key }))
-      )
+      const proposed = yield* propose(open.map(({ pass, prompt: { key }, row }) => ({ pass, row, key })))
       passes++
       for (const [i, { number, row }] of open.entries()) {
         row.reveal(proposed[i]!)

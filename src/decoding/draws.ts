@@ -28,4 +28,5 @@ export const textKeys = ({ prompts, repetitions, seed }: Drawing): ReadonlyArray
 }
 
 /** The key of what is drawn in a step of a text: the tokens, one number for each place; or the noise by which places are chosen. */
-export const stepKey = (text: RandomKey, what: "tokens" | "order", step: number): RandomKey => subkey(text, what, [step])
+export const stepKey = (text: RandomKey, what: "tokens" | "order", step: number): RandomKey =>
+  subkey(text, what, [step])

@@ -45,8 +45,7 @@ export interface FilledGap {
   readonly forwards: number
 }
 
-export const tokensOf = ({ prefix, suffix, tokens }: Omit<Gap, "key">): number =>
-  prefix.length + tokens + suffix.length
+export const tokensOf = ({ prefix, suffix, tokens }: Omit<Gap, "key">): number => prefix.length + tokens + suffix.length
 
 /** A gap in a row of the canvas. */
 interface Row {

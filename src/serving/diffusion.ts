@@ -111,7 +111,7 @@ export const makeDiffusionDecoder = ({
       let count = 0
       const batch: Array<Request> = []
       for (const request of free) {
-        const fits = batch.length === 0 || (request.group === first.group)
+        const fits = batch.length === 0 || request.group === first.group
         if (!fits || (batch.length > 0 && count + request.jobs.length > rows)) continue
         batch.push(request)
         count += request.jobs.length

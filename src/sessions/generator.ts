@@ -16,7 +16,14 @@ import { goesInBlocks, type MaskDecoding } from "../decoding/blockSettings.ts"
 import { wholeReader } from "../decoding/textPass.ts"
 import { goesBothWays, type ModelConfig } from "../models/config.ts"
 import { makeTextReader } from "./textReader.ts"
-import { blockDecoder, type Decode, inBatches, type KeyedRequest, type MaskOptions, wholeDecoder } from "./maskDecoders.ts"
+import {
+  blockDecoder,
+  type Decode,
+  inBatches,
+  type KeyedRequest,
+  type MaskOptions,
+  wholeDecoder
+} from "./maskDecoders.ts"
 import type { CanvasShape } from "../decoding/canvas.ts"
 
 /** The same seed gives a prompt the same text, whatever else is asked for. */

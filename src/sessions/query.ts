@@ -107,10 +107,14 @@ export const makeQuery = (
         const arrays = canvasArrays({ ids, pads }, { rows, length })
         const asked = new Int32Array(most)
         for (const [i, place] of places.entries()) asked[i] = tokenShift ? place - 1 : place
-        const found = yield* run({ ...arrays, columns: asked, ...extension?.data(
-          arrays.ids,
-          texts.map((text, r) => ({ ...text, pad: pads[r]! }))
-        ) })
+        const found = yield* run({
+          ...arrays,
+          columns: asked,
+          ...extension?.data(
+            arrays.ids,
+            texts.map((text, r) => ({ ...text, pad: pads[r]! }))
+          )
+        })
         return found.answers.subarray(0, places.length * (answers.size / most))
       })
   })

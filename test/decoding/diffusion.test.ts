@@ -49,7 +49,16 @@ const generate = (
   maxNewTokens: number,
   given: DiffusionDecoding,
   more: Partial<Parameters<typeof diffusionGenerate<never>>[1]> = {}
-) => diffusionGenerate(denoiser, { prompts, maxNewTokens, mask, pad: 0, keys: textKeys({ seed: 4, prompts }), settings: given, ...more })
+) =>
+  diffusionGenerate(denoiser, {
+    prompts,
+    maxNewTokens,
+    mask,
+    pad: 0,
+    keys: textKeys({ seed: 4, prompts }),
+    settings: given,
+    ...more
+  })
 
 describe("diffusion decoding", () => {
   it("leaves no mask, keeps the prompt, and never draws the mask: every algorithm and schedule, any number of steps", () => {

@@ -53,8 +53,7 @@ const decoded = (
       const read = new Map<RandomKey, ReadonlyArray<TextPass>>()
       const keys = textKeys({ seed: 1, prompts })
       const note = (passes: ReadonlyArray<TextPass>): void => {
-        for (const pass of passes)
-          {
+        for (const pass of passes) {
           const own = read.get(pass.text.key) ?? []
           read.set(pass.text.key, [...own, { ...pass, ids: pass.ids.slice() }])
         }
