@@ -1,8 +1,21 @@
 /** A text that is decoded block by block: which blocks have begun, what is revealed of them, and what the next pass over the text reads. */
+import { type RandomKey, uniformAt } from "../tensor/random.ts"
 import { accepted, type Measured } from "./accepting.ts"
+import { type BlockJudge, blockJudge } from "./blockJudge.ts"
 import { type BlockDecoding, diffusionOfBlock } from "./blockSettings.ts"
 import { chosenPerStep, type DiffusionDecoding, surest } from "./diffusion.ts"
+import { stepKey } from "./draws.ts"
+import type { MaskText } from "./maskStep.ts"
 import type { TextPass } from "./textPass.ts"
+
+export interface BlockPrompt {
+  /** At least one token: what would predict the first new one? */
+  readonly ids: ArrayLike<number>
+  /** Tokens behind it, at most. */
+  readonly newTokens: number
+  /** Of the text (draws.ts). */
+  readonly key: RandomKey
+}
 
 export interface BlockText {
   /** What was written behind the prompt, with the end of text where there is one. */
@@ -39,13 +52,18 @@ interface Block {
   seen: number
 }
 
-export class BlockRow {
+export class BlockRow implements MaskText {
+  readonly key: RandomKey
   /** Prompt and new tokens, masks where nothing is revealed yet. */
   readonly ids: Int32Array
   /** Tokens of the prompt. */
   readonly start: number
   forwards = 0
+  passesBeside = 0
+  readonly choosing: MaskText["choosing"]
   readonly #options: BlockRowOptions
+  readonly #judge: BlockJudge
+  #ofTokens: RandomKey = [0, 0]
   readonly #decoding: DiffusionDecoding
   readonly #delay: number
   readonly #revealedAt = new Map<number, number>()
@@ -55,11 +73,15 @@ export class BlockRow {
   #cached = 0
   #filled = false
 
-  constructor(prompt: ArrayLike<number>, newTokens: number, options: BlockRowOptions) {
+  constructor({ ids, key, newTokens }: BlockPrompt, options: BlockRowOptions) {
     const { attentionBlockSize, mask, settings } = options
-    this.start = prompt.length
+    this.key = key
+    this.start = ids.length
     this.ids = new Int32Array(this.start + newTokens).fill(mask)
-    this.ids.set(Array.from(prompt))
+    this.ids.set(Array.from(ids))
+    this.#judge = blockJudge(settings, mask)
+    const { byModel } = this.#judge
+    this.choosing = byModel && { by: byModel, demands: () => this.demands() }
     this.#options = options
     this.#delay = settings.cacheDelayIter ?? 1
     this.#decoding = diffusionOfBlock(settings)
@@ -115,10 +137,10 @@ export class BlockRow {
     return Math.max(1, until(end) - until(start))
   }
 
-  /** What the next pass over the text reads; nothing when the text is done. */
-  next(): Omit<TextPass, "row" | "text"> | undefined {
-    if (this.done) return undefined
+  /** What the next pass over the text reads. */
+  next(): Omit<TextPass, "row" | "text"> {
     this.#begin()
+    this.#ofTokens = stepKey(this.key, "tokens", this.forwards)
     const places = this.#blocks.flatMap(block => this.#masked(block))
     return { ids: this.ids, places, ...this.#window() }
   }
@@ -175,6 +197,11 @@ export class BlockRow {
     })
   }
 
+  /** Proposes a token for a mask by its logits [V], which it changes. */
+  judge(place: number, logits: Float32Array): Measured {
+    return this.#judge.byLogits(place, logits, uniformAt(this.#ofTokens, place - this.start))
+  }
+
   /** Reveals what the step must of what was proposed, the surest, and all that the model is sure enough of besides. */
   reveal(proposed: ReadonlyArray<Measured>): void {
     const { settings } = this.#options
@@ -189,6 +216,17 @@ export class BlockRow {
         this.#revealedAt.set(place, this.forwards)
       }
     }
+  }
+
+  get shown(): Int32Array {
+    const shown = this.ids.slice()
+    const { eos } = this.#options
+    return this.done ? shown.fill(eos, this.start + this.decoded) : shown
+  }
+
+  get decoded(): number {
+    const end = this.tokens.indexOf(this.#options.eos)
+    return end < 0 ? this.ids.length - this.start : end + 1
   }
 
   text(): BlockText {

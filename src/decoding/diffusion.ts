@@ -1,12 +1,10 @@
 /**
  * Decoding by masked diffusion: all new tokens begin as masks and are revealed over some steps. The algorithms of Open-dLLM's
- * `diffusion_generate` and of the stand-alone `mdm_generate`, for several prompts at once.
+ * `diffusion_generate` and of the stand-alone `mdm_generate`, as what a step does with a text.
  */
-import { Effect, Schema } from "effect"
+import { type Effect, Schema } from "effect"
 import { PositiveInt, setting } from "../config/setting.ts"
 import { type RandomKey, subkey, uniformAt } from "../tensor/random.ts"
-import { makeCanvas, textsOf } from "./canvas.ts"
-import { stepKey } from "./draws.ts"
 import { probabilityOf, sampleToken, Sampling } from "./sampling.ts"
 
 export const algorithms = ["origin", "maskgit_plus", "topk_margin", "entropy", "p2"] as const
@@ -69,25 +67,6 @@ export interface Denoiser<E> {
     places: ReadonlyArray<number>,
     texts?: ReadonlyArray<TextAt>
   ) => Effect.Effect<Float32Array, E>
-}
-
-export interface DiffusionRequest {
-  readonly prompts: ReadonlyArray<ArrayLike<number>>
-  readonly maxNewTokens: number
-  readonly mask: number
-  readonly pad: number
-  /** Of the texts behind the prompts (draws.ts). */
-  readonly keys: ReadonlyArray<RandomKey>
-  readonly settings: DiffusionDecoding
-  /** Told of the rows, without padding, after every step. */
-  readonly onStep?: (step: number, rows: ReadonlyArray<Int32Array>) => Effect.Effect<void>
-}
-
-export interface DiffusionResult {
-  /** Prompts and new tokens, without padding. No mask is left. */
-  readonly sequences: ReadonlyArray<Int32Array>
-  /** Forward passes of the batch. */
-  readonly forwards: number
 }
 
 /** Of the steps of a decoding those after which nothing is left to reveal: a quota gives every step its share, and there are only so many tokens. */
@@ -171,53 +150,3 @@ export const judge = (
 /** The `n` surest; of equals the first. */
 export const surest = (places: ReadonlyArray<Judged>, n: number): ReadonlyArray<Judged> =>
   places.toSorted((a, b) => b.score - a.score || a.place - b.place).slice(0, n)
-
-export const diffusionGenerate = <E>(
-  denoiser: Denoiser<E>,
-  { keys, mask, maxNewTokens, onStep, pad, prompts, settings }: DiffusionRequest
-): Effect.Effect<DiffusionResult, E> =>
-  Effect.gen(function* () {
-    const { alg, algTemp, steps } = settings
-    const { length, vocabSize } = denoiser
-    const { ids: canvas, pads } = makeCanvas(prompts, { length, newTokens: maxNewTokens, mask, pad })
-    const isMask = (place: number): boolean => canvas[place] === mask
-    /** Places of a row's new tokens. */
-    const variable = prompts.map((_, row) =>
-      Array.from({ length: maxNewTokens }, (_place, i) => (row + 1) * length - maxNewTokens + i)
-    )
-    const revealedAt = keys.map(key => (alg === "origin" ? originSteps(settings, key, maxNewTokens) : []))
-    const chosen = chosenPerStep(settings, maxNewTokens)
-
-    let forwards = 0
-    for (let j = 0; j < steps; j++) {
-      const masked = variable.map(places => places.filter(isMask))
-      if (masked.every(places => places.length === 0)) break
-      // `p2` looks at all rows that are not done, revealed tokens included.
-      const open = alg === "p2" ? variable.map((places, row) => (masked[row]!.length > 0 ? places : [])) : masked
-      const places = open.flat()
-      const texts = keys.map(key => ({ key, pass: j }))
-      const logits = yield* denoiser.logits(canvas, pads, places, texts)
-      forwards++
-      const rowOf = new Map(places.map((place, i) => [place, logits.subarray(i * vocabSize, (i + 1) * vocabSize)]))
-      for (const row of rowOf.values()) row[mask] = -Infinity
-      for (const [row, own] of open.entries()) {
-        const [ofTokens, ofOrder] = [stepKey(keys[row]!, "tokens", j), stepKey(keys[row]!, "order", j)]
-        const judged = own.map(place => {
-          const there = isMask(place) ? undefined : canvas[place]
-          const logits = rowOf.get(place)!
-          const i = place - variable[row]![0]!
-          const found = judge(settings, { place, logits, there, uniform: uniformAt(ofTokens, i) })
-          if (algTemp === 0) return found
-          return { ...found, score: found.score / algTemp + gumbel(uniformAt(ofOrder, i)) }
-        })
-        const kept =
-          alg === "origin"
-            ? judged.filter(({ place }) => revealedAt[row]![place - variable[row]![0]!] === j)
-            : surest(judged, chosen[j]!)
-        if (alg === "p2") for (const place of own) canvas[place] = mask
-        for (const { place, token } of kept) canvas[place] = token
-      }
-      if (onStep !== undefined) yield* onStep(j + 1, textsOf({ ids: canvas, pads }, length))
-    }
-    return { sequences: textsOf({ ids: canvas, pads }, length), forwards }
-  })

@@ -4,7 +4,7 @@ import type { MaskDecoding } from "../decoding/blockSettings.ts"
 import { messageOf } from "../pipeline/Problem.ts"
 import type { Sampling } from "../decoding/sampling.ts"
 import type { RandomKey } from "../tensor/random.ts"
-import type { Scored } from "./causalBatch.ts"
+import type { Scored } from "./scores.ts"
 
 /** Token by token, or from masks. */
 export type Decoding =

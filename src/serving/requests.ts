@@ -8,7 +8,7 @@ import { fromIssue } from "../pipeline/SchemaProblem.ts"
 import { closest } from "../pipeline/Suggestion.ts"
 import { chatRoles } from "../tokens/chatTemplate.ts"
 import { type ApiError, invalid } from "./apiError.ts"
-import { mostAlternatives } from "./causalBatch.ts"
+import { mostAlternatives } from "./scores.ts"
 
 const between = (least: number, most: number) =>
   Schema.Int.check(Schema.isGreaterThanOrEqualTo(least), Schema.isLessThanOrEqualTo(most))

@@ -2,7 +2,7 @@
 import { Effect, Queue, Stream } from "effect"
 import { textKeys } from "../decoding/draws.ts"
 import type { Tokenizer } from "../tokens/tokenizer.ts"
-import type { Scored } from "./causalBatch.ts"
+import type { Scored } from "./scores.ts"
 import { type Decoder, type Decoding, type Job, type JobEvent, ServingError } from "./job.ts"
 import { TextStream } from "./textStream.ts"
 

@@ -1,11 +1,13 @@
 /** Decoding token by token from a causal model, with caches of what was read. */
 import { Effect, Queue, type Scope, Stream } from "effect"
-import { type CausalTexts, decodeCausally } from "../decoding/causal.ts"
+import { type CausalSettings, CausalText, causalStep, type CausalTexts, decodeCausally } from "../decoding/causal.ts"
+import { OpenBatch } from "../decoding/openBatch.ts"
+import { misfit } from "../decoding/textPass.ts"
 import { type Drawing, textKey, textKeys } from "../decoding/draws.ts"
 import type { Sampling } from "../decoding/sampling.ts"
 import type { Buffers, Engine, EngineError } from "../engines/Engine.ts"
 import { isHybrid, type ModelConfig } from "../models/config.ts"
-import { blockRows, type DecodedModel, type Generator, type GeneratorShape } from "./generator.ts"
+import { blockRows, type DecodedModel, type Generator, generatorOf, type GeneratorShape } from "./generator.ts"
 import { makeTextReader } from "./textReader.ts"
 
 /** Programs that read prompts are made for some multiples of so many tokens. */
@@ -48,15 +50,19 @@ export interface CausalWriter {
   readonly flops: () => number
 }
 
-/** Prepares a model for some texts at a time, of at most `length` tokens, prompts included. With `speculation` the texts are the same, and drafts save passes. */
-export const makeCausalWriter = (
+interface CausalShape {
+  readonly rows: number
+  readonly length: number
+}
+
+/** The model, and what drafts for it. */
+const readers = (
   engine: Engine,
   { config, parameters, tokenizer }: Pick<DecodedModel, "config" | "parameters" | "tokenizer">,
-  shape: { readonly rows: number; readonly length: number },
-  speculation?: Speculation
-): Effect.Effect<CausalWriter, EngineError, Scope.Scope> =>
+  shape: CausalShape,
+  speculation: Speculation | undefined
+) =>
   Effect.gen(function* () {
-    const { eosId: stop, maskId: mask } = tokenizer
     const reader = yield* causalReader(engine, config, parameters, shape)
     const drafting = speculation && {
       draftTokens: speculation.draftTokens,
@@ -65,12 +71,25 @@ export const makeCausalWriter = (
         tokenShift: speculation.drafter.tokenShift,
         blockSize: speculation.draftTokens
       }),
-      mask,
+      mask: tokenizer.maskId,
       tokenShift: speculation.drafter.tokenShift,
       recurrent: isHybrid(config)
     }
+    return { reader, drafting, flops: () => reader.flops() + (drafting?.drafter.flops() ?? 0) }
+  })
+
+/** Prepares a model for some texts at a time, of at most `length` tokens, prompts included. With `speculation` the texts are the same, and drafts save passes. */
+export const makeCausalWriter = (
+  engine: Engine,
+  model: Pick<DecodedModel, "config" | "parameters" | "tokenizer">,
+  shape: CausalShape,
+  speculation?: Speculation
+): Effect.Effect<CausalWriter, EngineError, Scope.Scope> =>
+  Effect.gen(function* () {
+    const { eosId: stop, maskId: mask } = model.tokenizer
+    const { drafting, flops, reader } = yield* readers(engine, model, shape, speculation)
     return {
-      flops: () => reader.flops() + (drafting?.drafter.flops() ?? 0),
+      flops,
       write: ({ newTokens, onTokens, sampling, ...drawing }) =>
         decodeCausally(
           reader,
@@ -122,35 +141,22 @@ export const causalGenerator = (
   sampling: Sampling,
   speculation?: Speculation
 ): Effect.Effect<Generator<EngineError>, EngineError, Scope.Scope> =>
-  Effect.map(
-    makeCausalWriter(
-      engine,
-      model,
-      { rows: Math.min(blockRows, expected), length: promptTokens + newTokens },
-      speculation
-    ),
-    ({ flops, write }) => ({
+  Effect.gen(function* () {
+    const shape = { rows: Math.min(blockRows, expected), length: promptTokens + newTokens }
+    const { drafting, flops, reader } = yield* readers(engine, model, shape, speculation)
+    const { eosId, maskId } = model.tokenizer
+    const settings: CausalSettings = { sampling, ends: new Set([eosId]), suppressed: [maskId] }
+    return generatorOf({
       newTokens,
       stepsThatCount: () => newTokens,
-      generate: ({ prompts, ...asked }) =>
-        Effect.gen(function* () {
-          const [begun, before] = [performance.now(), flops()]
-          const { passes, texts } = yield* write({ ...asked, prompts, newTokens, sampling })
-          return {
-            sequences: texts.map(({ tokens }, number) => {
-              const prompt = prompts[number]!
-              const ids = new Int32Array(prompt.length + newTokens).fill(model.tokenizer.eosId)
-              ids.set(Array.from(prompt))
-              ids.set(tokens, prompt.length)
-              return ids
-            }),
-            // The end of text is one more token that was found.
-            tokens: texts.map(({ ended, tokens }) => tokens.length + (ended ? 1 : 0)),
-            forwards: texts.map(({ forwards }) => forwards),
-            passes,
-            forwardMs: performance.now() - begun,
-            flops: flops() - before
-          }
-        })
+      flops,
+      open: () => ({
+        batch: new OpenBatch(shape.rows, causalStep(reader, drafting)),
+        begin: ({ key, prompt: ids }) => {
+          const unfit = misfit(reader, [{ ids, newTokens }])
+          if (unfit !== undefined) throw unfit
+          return new CausalText({ ids, newTokens, key }, settings)
+        }
+      })
     })
-  )
+  })

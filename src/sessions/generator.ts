@@ -1,30 +1,12 @@
 /**
- * What makes texts behind prompts in some number of steps: all that evaluation, benchmarks and `pipeline generate` know of how a model decodes. A model
- * that decodes in a way of its own is one more function that returns a `Generator`.
+ * What makes texts behind prompts in some number of steps: all that evaluation, benchmarks, `pipeline generate` and `pipeline serve` know of how a model decodes. A model that decodes in a way of its own
+ * is one more way to open a batch.
  */
-import { Effect, type Scope } from "effect"
-import { permanent, type StageError } from "../pipeline/StageError.ts"
-import type { Engine, EngineError } from "../engines/Engine.ts"
-import type { LoadedModel } from "../models/artifact.ts"
-import { trainingFlops } from "../models/flops.ts"
-import { type DenoiserExtension, makeDenoiser } from "./query.ts"
-import { stepsThatCount } from "../decoding/diffusion.ts"
+import { Effect } from "effect"
 import { type Drawing, textKeys } from "../decoding/draws.ts"
+import { type TextBatch, writeAll, type WrittenText } from "../decoding/openBatch.ts"
+import type { LoadedModel } from "../models/artifact.ts"
 import type { RandomKey } from "../tensor/random.ts"
-import { isResident, makeResidentDecoder } from "./resident.ts"
-import { goesInBlocks, type MaskDecoding } from "../decoding/blockSettings.ts"
-import { wholeReader } from "../decoding/textPass.ts"
-import { goesBothWays, type ModelConfig } from "../models/config.ts"
-import { makeTextReader } from "./textReader.ts"
-import {
-  blockDecoder,
-  type Decode,
-  inBatches,
-  type KeyedRequest,
-  type MaskOptions,
-  wholeDecoder
-} from "./maskDecoders.ts"
-import type { CanvasShape } from "../decoding/canvas.ts"
 
 /** The same seed gives a prompt the same text, whatever else is asked for. */
 export interface GenerationRequest extends Drawing {
@@ -32,10 +14,8 @@ export interface GenerationRequest extends Drawing {
   readonly steps: number
   /** In place of the one that the decoding has, where it goes block by block. */
   readonly threshold?: number
-  /** Whether what a method makes of the prompts before the first step may be that of the request before, where that had the same prompts and seed: it is counted again, but takes no time. */
+  /** Whether what a method makes of the prompts before the first step may be that of an earlier request, where that had the same prompts and seed: it is counted again, but takes no time. */
   readonly reuse?: boolean
-  /** In place of those of the seed. */
-  readonly keys?: ReadonlyArray<RandomKey>
   /** Told of a text by its number, prompt and new tokens with the masks that are left, after a step. */
   readonly onStep?: (number: number, step: number, text: Int32Array) => Effect.Effect<void>
 }
@@ -52,12 +32,41 @@ export interface GeneratedTexts {
   readonly flops: number
 }
 
-export interface Generator<E> {
+/** A text to be written. */
+export interface WantedText {
+  readonly prompt: ArrayLike<number>
+  /** Of all that is drawn for it (decoding/draws.ts). */
+  readonly key: RandomKey
+  readonly steps: number
+  readonly threshold?: number | undefined
+}
+
+/** A batch that texts come to and leave: each is begun, and admitted when a row is free. */
+export interface OpenWriter<E> {
+  readonly batch: TextBatch<WrittenText, E>
+  /** Dies of a TypeError where a threshold does not go with the decoding. */
+  readonly begin: (wanted: WantedText) => WrittenText
+}
+
+export interface OpenOptions extends Pick<GenerationRequest, "reuse"> {
+  /** Whether a text is looked at after every one of its steps. Else several may be made at once. */
+  readonly stepwise?: boolean
+}
+
+/** What writes the texts of a list. */
+export interface Writer<E> {
   /** Tokens that are made behind every prompt, what comes after an end of text included. */
   readonly newTokens: number
   /** Of an allowed number of steps those that can make a difference: what asks for more gets the same texts. */
   readonly stepsThatCount: (steps: number) => number
   readonly generate: (request: GenerationRequest) => Effect.Effect<GeneratedTexts, E>
+}
+
+export interface Generator<E> extends Writer<E> {
+  /** One batch at a time: its rows are the model's. */
+  readonly open: (options?: OpenOptions) => OpenWriter<E>
+  /** Floating-point operations of all passes so far. */
+  readonly flops: () => number
 }
 
 export interface GeneratorShape {
@@ -66,6 +75,8 @@ export interface GeneratorShape {
   /** The longest prompt. */
   readonly promptTokens: number
   readonly newTokens: number
+  /** Whether texts come one by one, so that often few are open: what always computes all rows is not used. */
+  readonly joined?: boolean
 }
 
 /** Logits that are brought to the host at once, at most, in bytes. */
@@ -79,129 +90,32 @@ export const rowsThatFit = (vocabSize: number, { newTokens, prompts }: Generator
 /** Texts that are decoded block by block side by side, at most: with more, rows wait for the last text without work; with fewer, a pass of a small model is mostly overhead. */
 export const blockRows = 16
 
-/** Texts that are to be written. */
-export interface Batch {
-  readonly prompts: ReadonlyArray<ArrayLike<number>>
-  readonly keys: ReadonlyArray<RandomKey>
-  /** As in a request. */
-  readonly reuse: boolean
-}
-
-/** What a method adds to decoding by masked diffusion. */
-export interface Extended {
-  readonly extension: DenoiserExtension
-  /** Called before the first pass of texts; returns what it took: of each text forward passes. Left out where nothing is to be done. */
-  readonly begin?: (
-    batch: Batch
-  ) => Effect.Effect<
-    Pick<GeneratedTexts, "forwardMs" | "flops" | "passes"> & { readonly forwards: number },
-    EngineError
-  >
-  /** Operations that it adds to a forward pass. */
-  readonly flops: number
-}
-
 /** Of a model what its decoding reads. */
 export type DecodedModel = Pick<LoadedModel, "config" | "parameters" | "tokenShift"> & {
   readonly tokenizer: Pick<LoadedModel["tokenizer"], "maskId" | "padId" | "eosId">
 }
 
-/** Why a model cannot be read with the cache that a decoding asks for. */
-const cacheFault = (config: ModelConfig, { cache = "none" }: MaskDecoding, extended: boolean): string | undefined => {
-  if (cache === "none") return undefined
-  if (extended) return `cache ${cache} does not go with a method that puts anything beside the language model`
-  return cache === "dual" && goesBothWays(config, false)
-    ? "cache dual does not go with hybrid_bidirectional two_scan: layers from right to left begin at the text's end; set cache to prefix"
-    : undefined
-}
-
-const nothing = { forwards: 0, passes: 0, forwardMs: 0, flops: 0 }
-
-/** Decodes by masked diffusion: where the model computes, if the settings allow that, or else on the host. */
-export const maskedGenerator = (
-  engine: Engine,
-  { config, parameters, tokenShift, tokenizer }: DecodedModel,
-  shape: GeneratorShape,
-  decoding: MaskDecoding,
-  extend?: (canvas: CanvasShape) => Effect.Effect<Extended, EngineError, Scope.Scope>
-): Effect.Effect<Generator<EngineError>, EngineError | StageError, Scope.Scope> =>
-  Effect.gen(function* () {
-    const { newTokens, promptTokens } = shape
-    const fault = cacheFault(config, decoding, extend !== undefined)
-    if (fault !== undefined) return yield* permanent(fault, "leave the cache out")
-    const inBlocks = goesInBlocks(decoding)
-    const rows = Math.min(rowsThatFit(config.vocabSize, shape), inBlocks ? blockRows : Infinity)
-    const canvas = { rows, length: promptTokens + newTokens, newTokens }
-    const { eosId: eos, maskId: mask, padId: pad } = tokenizer
-    const options: MaskOptions = { rows, newTokens, mask, pad, eos, decoding }
-    const extended = extend === undefined ? undefined : yield* extend(canvas)
-    const onHost = makeDenoiser(engine, config, parameters, {
-      ...canvas,
-      places: rows * newTokens,
-      tokenShift,
-      ...(extended === undefined ? {} : { extension: extended.extension })
-    })
-    const blockSize = Math.min(decoding.blockLength ?? newTokens, newTokens)
-    const { attentionBlockSize } = config
-    const reading = { tokenShift, attentionBlockSize }
-    // Forward is a third of forward and backward.
-    const ofModel = trainingFlops(config, Array<number>(rows).fill(canvas.length), { causal: false }) / 3
-    const flopsPerPass = ofModel + (extended?.flops ?? 0)
-    /** What is decoded, with the operations of its passes. */
-    const counted =
-      <E>(decode: Decode<E>, flopsSoFar?: () => number) =>
-      (request: KeyedRequest): Effect.Effect<GeneratedTexts, E> =>
-        Effect.suspend(() => {
-          const before = flopsSoFar?.() ?? 0
-          return Effect.map(decode(request), made => ({
-            ...made,
-            flops: flopsSoFar === undefined ? made.passes * flopsPerPass : flopsSoFar() - before
-          }))
-        })
-    const prepare = Effect.gen(function* () {
-      if (inBlocks && extended === undefined) {
-        const reader = yield* makeTextReader(engine, config, parameters, {
-          rows,
-          length: canvas.length,
-          mask,
-          tokenShift,
-          blockSize
-        })
-        return counted(blockDecoder(reader, { ...options, ...reading }), reader.flops)
+/** Writes the texts of a request in a batch of their own. */
+export const generatorOf = <E>(parts: Omit<Generator<E>, "generate">): Generator<E> => ({
+  ...parts,
+  generate: request =>
+    Effect.gen(function* () {
+      const { onStep, prompts, reuse = false, steps, threshold } = request
+      const { batch, begin } = parts.open({ reuse, stepwise: onStep !== undefined })
+      const before = parts.flops()
+      const texts = textKeys(request).map((key, i) => begin({ prompt: prompts[i]!, key, steps, threshold }))
+      const spent = yield* writeAll(batch, texts, {
+        onStep: onStep && ((text, number) => onStep(number, text.forwards, text.shown))
+      })
+      return {
+        ...spent,
+        sequences: texts.map(({ shown }) => shown),
+        tokens: texts.map(({ decoded }) => decoded),
+        forwards: texts.map(({ forwards, passesBeside }) => forwards + passesBeside),
+        flops: parts.flops() - before
       }
-      if (inBlocks) return counted(blockDecoder(wholeReader(yield* onHost, pad), { ...options, ...reading }))
-      return counted(
-        inBatches(
-          extended === undefined && isResident(decoding)
-            ? yield* makeResidentDecoder(engine, config, parameters, { ...canvas, mask, tokenShift, decoding })
-            : wholeDecoder(yield* onHost, options),
-          options
-        )
-      )
     })
-    const decode = yield* prepare
-    return {
-      newTokens,
-      stepsThatCount: steps => stepsThatCount({ ...decoding, steps }, newTokens),
-      generate: request =>
-        Effect.gen(function* () {
-          const { prompts, reuse = false, threshold } = request
-          const { keys = textKeys(request) } = request
-          if (threshold !== undefined && !inBlocks)
-            return yield* Effect.die(new TypeError("a threshold goes with decoding block by block"))
-          const begun = yield* extended?.begin?.({ prompts, keys, reuse }) ?? Effect.succeed(nothing)
-          const made = yield* decode({ ...request, keys })
-          return {
-            sequences: made.sequences,
-            tokens: made.tokens,
-            forwards: made.forwards.map(own => begun.forwards + own),
-            passes: begun.passes + made.passes,
-            forwardMs: begun.forwardMs + made.forwardMs,
-            flops: begun.flops + made.flops
-          }
-        })
-    }
-  })
+})
 
 /** The tokens before the first end of text. */
 export const untilEnd = (tokens: Int32Array, eos: number): Int32Array => {

@@ -1,19 +1,13 @@
 /**
  * Decoding by masked diffusion where the model computes: one program per step draws the likeliest tokens, finds the surest and reveals them, so that nothing leaves the device for many steps. It
- * makes exactly the texts of `diffusionGenerate`, which compares confidences in f64: where the order of two is closer than f32 can tell, the program stays at the step, and the host looks at the
+ * makes exactly the texts of the host (`decoding/whole.ts`), which compares confidences in f64: where the order of two is closer than f32 can tell, the program stays at the step, and the host looks at the
  * logits of these places alone.
  */
 import { Effect, Scope } from "effect"
-import { type CanvasShape, canvasArrays, makeCanvas } from "../decoding/canvas.ts"
-import {
-  chosenPerStep,
-  type DiffusionDecoding,
-  type DiffusionRequest,
-  type DiffusionResult,
-  judge,
-  originSteps,
-  surest
-} from "../decoding/diffusion.ts"
+import { type CanvasShape, canvasArrays } from "../decoding/canvas.ts"
+import { type DiffusionDecoding, judge, surest } from "../decoding/diffusion.ts"
+import { type Advance, clocked, type Placed } from "../decoding/openBatch.ts"
+import type { WholeText } from "../decoding/whole.ts"
 import { goesInBlocks, type MaskDecoding } from "../decoding/blockSettings.ts"
 import type { Buffers, Engine, EngineError } from "../engines/Engine.ts"
 import type { ModelConfig } from "../models/config.ts"
@@ -45,10 +39,10 @@ import type { Tensor } from "../tensor/Tensor.ts"
 import { type Bounded, surelyAmong, undrawable } from "../decoding/surely.ts"
 import { confidenceIn, never } from "./confidence.ts"
 import { inputsOf, makeSession } from "./session.ts"
-import { greatest } from "../pipeline/lists.ts"
 
 export interface ResidentOptions extends CanvasShape {
   readonly mask: number
+  readonly pad: number
   readonly tokenShift: boolean
   readonly decoding: Omit<DiffusionDecoding, "steps">
 }
@@ -138,25 +132,15 @@ const largest = (scores: Tensor, k: number): Tensor => {
   return select(less(scores, last), never, scores)
 }
 
-/** Prompts that are decoded together. */
-export interface BatchRequest extends Pick<DiffusionRequest, "keys" | "onStep" | "pad" | "prompts"> {
-  readonly steps: number
-}
-
-export interface BatchResult extends DiffusionResult {
-  /** What the engine took for them. */
-  readonly forwardMs: number
-}
-
-/** Prepares a model whose parameters lie in buffers for as many prompts at once as there are rows. */
-export const makeResidentDecoder = (
+/** Prepares a model whose parameters lie in buffers. What it returns moves the texts of a batch on: by one step each where they are looked at stepwise, or by some. */
+export const makeResidentStep = (
   engine: Engine,
   config: ModelConfig,
   parameters: Buffers,
   options: ResidentOptions
-): Effect.Effect<(request: BatchRequest) => Effect.Effect<BatchResult, EngineError>, never, Scope.Scope> =>
+): Effect.Effect<(stepwise: boolean) => Advance<WholeText, EngineError>, never, Scope.Scope> =>
   Effect.gen(function* () {
-    const { decoding, length, mask, newTokens, rows } = options
+    const { decoding, length, mask, newTokens, pad, rows } = options
     const scope = yield* Effect.scope
     const sessionOf = (padded: boolean) =>
       Effect.cached(
@@ -173,93 +157,112 @@ export const makeResidentDecoder = (
       )
     // Without padding nothing is masked, which attention has faster ways for.
     const [unpadded, padded] = [yield* sessionOf(false), yield* sessionOf(true)]
+    type Session_ = Effect.Success<typeof unpadded>
+    const read = <Array_ extends Int32Array | Float32Array>({ memory }: Session_, name: string) =>
+      Effect.map(engine.download(memory[name]!), values => values as Array_)
 
     /** Steps since the last doubt. */
     let sure = stepsAtOnce * sureStepsPerStep
 
-    return ({ keys, onStep, pad, prompts, steps: allowed }) =>
+    /** Makes a step, at which the program stayed: the host judges the places whose order is in doubt. `ahead`: steps that were made before it. */
+    const settle = (session: Session_, open: ReadonlyArray<Placed<WholeText>>, ahead: number) =>
       Effect.gen(function* () {
-        const settings = { ...decoding, steps: allowed }
-        const canvas = makeCanvas(prompts, { length, newTokens, mask, pad })
-        const session = yield* canvas.pads.some(columns => columns > 0) ? padded : unpadded
-        const { memory } = session
-        const read = <Array_ extends Int32Array | Float32Array>(name: string) =>
-          Effect.map(engine.download(memory[name]!), values => values as Array_)
-        const texts = Effect.map(read<Int32Array>("response"), response =>
-          prompts.map((prompt, row) =>
-            Int32Array.from([...Array.from(prompt), ...response.subarray(row * newTokens, (row + 1) * newTokens)])
+        const [score, tolerance] = [
+          yield* read<Float32Array>(session, "score"),
+          yield* read<Float32Array>(session, "tolerance")
+        ]
+        const [tokens, response] = [
+          yield* read<Int32Array>(session, "tokens"),
+          yield* read<Int32Array>(session, "response")
+        ]
+        for (const { row, text } of open) {
+          const at = text.forwards + ahead
+          const { chosen, revealedAt } = text.plan
+          const all = Array.from({ length: newTokens }, (_, i) => row * newTokens + i)
+          const places = all
+            .filter(place => decoding.alg === "p2" || response[place] === mask)
+            .map((place): Bounded => ({ place, score: score[place]!, tolerance: tolerance[place]! }))
+          const { certain, contested } =
+            revealedAt === undefined
+              ? surelyAmong(places, chosen[at]!)
+              : {
+                  certain: places.filter(({ place }) => revealedAt[place - row * newTokens] === at),
+                  contested: places.filter(each => each.tolerance >= undrawable)
+                }
+          const judged = yield* Effect.forEach(contested, ({ place }) =>
+            Effect.gen(function* () {
+              const own = yield* engine.view(session.memory["logits"]!, place * config.vocabSize, [config.vocabSize])
+              const logitsThere = (yield* engine.download(own)) as Float32Array
+              logitsThere[mask] = -Infinity
+              const there = response[place] === mask ? undefined : response[place]
+              return judge({ ...decoding, steps: 1 }, { place, logits: logitsThere, there, uniform: 0 })
+            })
           )
-        )
-        const byChance = decoding.alg === "origin"
-        const chosen = byChance ? [] : chosenPerStep(settings, newTokens)
-        const revealedAt = new Int32Array(rows * newTokens)
-        if (byChance)
-          for (const [row, key] of keys.entries())
-            revealedAt.set(originSteps(settings, key, newTokens), row * newTokens)
-        const steps = byChance ? 1 + greatest(revealedAt.subarray(0, prompts.length * newTokens)) : chosen.length
+          const kept = [...certain, ...surest(judged, (chosen[at] ?? 0) - certain.length)]
+          if (decoding.alg === "p2") for (const place of all) response[place] = mask
+          for (const { place } of kept) response[place] = tokens[place]!
+        }
+        yield* session.upload({ response })
+      })
 
-        /** Makes step j, at which the program stayed: the host judges the places whose order is in doubt. */
-        const settle = (j: number) =>
-          Effect.gen(function* () {
-            const [score, tolerance] = [yield* read<Float32Array>("score"), yield* read<Float32Array>("tolerance")]
-            const [tokens, response] = [yield* read<Int32Array>("tokens"), yield* read<Int32Array>("response")]
-            for (const row of prompts.keys()) {
-              const all = Array.from({ length: newTokens }, (_, i) => row * newTokens + i)
-              const open = all
-                .filter(place => decoding.alg === "p2" || response[place] === mask)
-                .map((place): Bounded => ({ place, score: score[place]!, tolerance: tolerance[place]! }))
-              const { certain, contested } = byChance
-                ? {
-                    certain: open.filter(({ place }) => revealedAt[place] === j),
-                    contested: open.filter(each => each.tolerance >= undrawable)
-                  }
-                : surelyAmong(open, chosen[j]!)
-              const judged = yield* Effect.forEach(contested, ({ place }) =>
-                Effect.gen(function* () {
-                  const own = yield* engine.view(memory["logits"]!, place * config.vocabSize, [config.vocabSize])
-                  const row = (yield* engine.download(own)) as Float32Array
-                  row[mask] = -Infinity
-                  const there = response[place] === mask ? undefined : response[place]
-                  return judge(settings, { place, logits: row, there, uniform: 0 })
-                })
-              )
-              const kept = [...certain, ...surest(judged, (chosen[j] ?? 0) - certain.length)]
-              if (decoding.alg === "p2") for (const place of all) response[place] = mask
-              for (const { place } of kept) response[place] = tokens[place]!
-            }
-            yield* session.upload({ response })
+    return stepwise => {
+      /** Whose text a row holds. */
+      const held = new Map<number, WholeText>()
+      let current: Session_ | undefined
+
+      /** Puts texts that have come into their rows, beside what the others have there. */
+      const receive = (open: ReadonlyArray<Placed<WholeText>>) =>
+        Effect.gen(function* () {
+          if (current !== undefined && open.every(({ row, text }) => held.get(row) === text)) return current
+          const response =
+            current === undefined ? new Int32Array(rows * newTokens) : yield* read<Int32Array>(current, "response")
+          const ids = new Int32Array(rows * length).fill(pad)
+          const pads = Array<number>(rows).fill(0)
+          const prompt = new Int32Array(rows * (length - newTokens))
+          for (const { row, text } of open) {
+            pads[row] = length - text.ids.length
+            ids.set(text.ids, row * length + pads[row]!)
+            prompt.set(ids.subarray(row * length, (row + 1) * length - newTokens), row * (length - newTokens))
+            if (held.get(row) !== text) response.fill(mask, row * newTokens, (row + 1) * newTokens)
+            held.set(row, text)
+          }
+          current = yield* pads.some(columns => columns > 0) ? padded : unpadded
+          yield* current.upload({ ...canvasArrays({ ids, pads }, { rows, length }), prompt, response })
+          return current
+        })
+
+      return open =>
+        Effect.gen(function* () {
+          const session = yield* receive(open)
+          const least = Math.min(...open.map(({ text }) => text.stepsLeft))
+          const ahead = Math.min(stepsAtOnce, 1 + Math.floor(sure / sureStepsPerStep), least)
+          const times = stepwise ? 1 : ahead
+          const counts = new Int32Array(stepsAtOnce * rows)
+          const revealedAt = new Int32Array(rows * newTokens).fill(-1)
+          for (const { row, text } of open) {
+            const { forwards, plan } = text
+            for (let j = 0; j < stepsAtOnce; j++) counts[j * rows + row] = plan.chosen[forwards + j] ?? 0
+            revealedAt.set(plan.revealedAt?.map(at => at - forwards) ?? [], row * newTokens)
+          }
+          const stepped = Effect.gen(function* () {
+            yield* session.upload({ step: Int32Array.of(0), revealedAt, counts })
+            yield* session.compute(times)
+            return (yield* read<Int32Array>(session, "nextStep"))[0]!
           })
-
-        const prompt = new Int32Array(rows * (length - newTokens))
-        const arrays = canvasArrays(canvas, { rows, length })
-        for (let row = 0; row < rows; row++)
-          prompt.set(arrays.ids.subarray(row * length, (row + 1) * length - newTokens), row * (length - newTokens))
-        const response = new Int32Array(rows * newTokens).fill(mask)
-        yield* session.upload({ ...arrays, prompt, response })
-
-        let forwardMs = 0
-        for (let j = 0; j < steps;) {
-          const ahead = Math.min(stepsAtOnce, 1 + Math.floor(sure / sureStepsPerStep), steps - j)
-          const times = onStep === undefined ? ahead : 1
-          const begun = performance.now()
-          yield* session.upload({
-            step: Int32Array.of(0),
-            revealedAt: revealedAt.map(at => at - j),
-            counts: Int32Array.from({ length: stepsAtOnce * rows }, (_, i) =>
-              i % rows < prompts.length ? (chosen[j + Math.floor(i / rows)] ?? 0) : 0
-            )
-          })
-          yield* session.compute(times)
-          const done = (yield* read<Int32Array>("nextStep"))[0]!
-          forwardMs += performance.now() - begun
-          j += done
+          const { found: done, ms: forwardMs } = yield* clocked(stepped)
           sure += done
           if (done < times) {
-            yield* settle(j++)
+            yield* settle(session, open, done)
             sure = 0
           }
-          if (onStep !== undefined) yield* onStep(j, yield* texts)
-        }
-        return { sequences: yield* texts, forwards: steps, forwardMs }
-      })
+          const passes = done + (done < times ? 1 : 0)
+          const isLookedAt = stepwise || passes >= least
+          const response = isLookedAt ? yield* read<Int32Array>(session, "response") : undefined
+          const take = open.map(({ row, text }) => {
+            const own = response?.slice(row * newTokens, (row + 1) * newTokens)
+            return () => text.made(passes, own)
+          })
+          return { passes, forwardMs, take }
+        })
+    }
   })

@@ -2,7 +2,7 @@
 import { Effect, type Scope } from "effect"
 import { contextOf } from "../../src/evaluation/context.ts"
 import type { DiffusionDecoding } from "../../src/decoding/diffusion.ts"
-import { fillGaps, type Gap, gapKey, tokensOf } from "../../src/decoding/infill.ts"
+import { fillGaps, type Gap, gapKey, tokensOf } from "../../src/decoding/whole.ts"
 import type { Engine, EngineError } from "../../src/engines/Engine.ts"
 import type { Question } from "../../src/evaluation/suiteFiles.ts"
 import type { LoadedModel } from "../../src/models/artifact.ts"
@@ -139,7 +139,7 @@ export const fillAll = <R>(
           for (let at = 0; at < some.length; at += rows) {
             const numbers = some.slice(at, at + rows)
             const begun = performance.now()
-            const filled = yield* fillGaps(
+            const { texts: filled } = yield* fillGaps(
               denoiser,
               numbers.map(i => gaps[i]!),
               {

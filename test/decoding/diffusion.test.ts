@@ -6,11 +6,11 @@ import {
   algorithms,
   type Denoiser,
   DiffusionDecoding,
-  diffusionGenerate,
   mdmDefaults,
   schedules,
   stepsThatCount
 } from "../../src/decoding/diffusion.ts"
+import { diffusionGenerate } from "../../src/decoding/whole.ts"
 import { textKey, textKeys } from "../../src/decoding/draws.ts"
 import { makeOrt } from "../../src/engines/ort/ort.ts"
 import { parameterSpecs } from "../../src/models/config.ts"
@@ -50,15 +50,18 @@ const generate = (
   given: DiffusionDecoding,
   more: Partial<Parameters<typeof diffusionGenerate<never>>[1]> = {}
 ) =>
-  diffusionGenerate(denoiser, {
-    prompts,
-    maxNewTokens,
-    mask,
-    pad: 0,
-    keys: textKeys({ seed: 4, prompts }),
-    settings: given,
-    ...more
-  })
+  Effect.map(
+    diffusionGenerate(denoiser, {
+      prompts,
+      maxNewTokens,
+      mask,
+      pad: 0,
+      keys: textKeys({ seed: 4, prompts }),
+      settings: given,
+      ...more
+    }),
+    ({ passes, texts }) => ({ forwards: passes, sequences: texts.map(({ ids }) => ids) })
+  )
 
 describe("diffusion decoding", () => {
   it("leaves no mask, keeps the prompt, and never draws the mask: every algorithm and schedule, any number of steps", () => {
@@ -94,7 +97,8 @@ describe("diffusion decoding", () => {
         const counts: Array<number> = []
         return Effect.as(
           generate(random(12), [[1, 2]], 10, settings({ schedule, steps }), {
-            onStep: (_, rows) => Effect.sync(() => void counts.push(rows[0]!.filter(token => token === mask).length))
+            onStep: (_number, _step, text) =>
+              Effect.sync(() => void counts.push(text.filter(token => token === mask).length))
           }),
           counts
         )
@@ -173,8 +177,8 @@ describe("diffusion decoding", () => {
       const prompts = Array.from({ length: 40 }, (_, i) => [i % 12])
       const counts: Array<number> = []
       yield* generate(random(51), prompts, 50, settings({ alg: "origin", steps: 4 }), {
-        onStep: (_, rows) =>
-          Effect.sync(() => void counts.push(rows.reduce((sum, row) => sum + row.filter(id => id === mask).length, 0)))
+        onStep: (_number, step, text) =>
+          Effect.sync(() => void (counts[step - 1] = (counts[step - 1] ?? 0) + text.filter(id => id === mask).length))
       })
       // Times 1, 0.75025, 0.5005, 0.25075 of 2,000 masks; standard deviations are about 20.
       for (const [i, share] of [0.75025, 0.5005, 0.25075].entries())
@@ -203,9 +207,9 @@ describe("diffusion decoding", () => {
         pad: 0,
         keys: textKeys({ seed: 1, prompts: rows }),
         settings: settings({ alg: "maskgit_plus", algTemp: 0.5, steps: 2 }),
-        onStep: (step, texts) =>
+        onStep: (_number, step, text) =>
           Effect.sync(() => {
-            if (step === 1) first = texts.filter(text => text[1] !== 2).length
+            if (step === 1 && text[1] !== 2) first++
           })
       })
       const expected = Math.exp(0.9 / 0.5) / (Math.exp(0.9 / 0.5) + Math.exp(0.6 / 0.5))

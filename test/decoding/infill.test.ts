@@ -2,14 +2,8 @@
 import * as fc from "fast-check"
 import { Effect, Schema } from "effect"
 import { assert, describe, it } from "vitest"
-import {
-  algorithms,
-  type Denoiser,
-  DiffusionDecoding,
-  diffusionGenerate,
-  schedules
-} from "../../src/decoding/diffusion.ts"
-import { fillGaps, type Gap, tokensOf } from "../../src/decoding/infill.ts"
+import { algorithms, type Denoiser, DiffusionDecoding, schedules } from "../../src/decoding/diffusion.ts"
+import { diffusionGenerate, fillGaps, type Gap, tokensOf } from "../../src/decoding/whole.ts"
 import { normals, randomKey } from "../../src/tensor/random.ts"
 
 const [vocabSize, mask, pad] = [13, 12, 0]
@@ -55,7 +49,8 @@ const gap: fc.Arbitrary<Gap> = fc.record({
 
 const fill = (gaps: ReadonlyArray<Gap>, settings: DiffusionDecoding, length = Math.max(...gaps.map(tokensOf))) => {
   const model = denoiser(length)
-  return { filled: Effect.runSync(fillGaps(model, gaps, { mask, pad, settings })), model }
+  const { texts } = Effect.runSync(fillGaps(model, gaps, { mask, pad, settings }))
+  return { filled: texts.map(({ forwards, tokens }) => ({ forwards, tokens })), model }
 }
 
 describe("filling gaps", () => {
@@ -64,7 +59,7 @@ describe("filling gaps", () => {
       fc.property(gap, settingsOf, ({ key, prefix, tokens }, given) => {
         const settings = decode(given)
         const { filled } = fill([{ prefix, suffix: [], tokens, key }], settings)
-        const { forwards, sequences } = Effect.runSync(
+        const { passes, texts } = Effect.runSync(
           diffusionGenerate(denoiser(prefix.length + tokens), {
             prompts: [prefix],
             maxNewTokens: tokens,
@@ -74,8 +69,8 @@ describe("filling gaps", () => {
             settings
           })
         )
-        assert.deepStrictEqual(Array.from(filled[0]!.tokens), Array.from(sequences[0]!.subarray(prefix.length)))
-        assert.strictEqual(filled[0]!.forwards, forwards)
+        assert.deepStrictEqual(Array.from(filled[0]!.tokens), Array.from(texts[0]!.ids.subarray(prefix.length)))
+        assert.strictEqual(filled[0]!.forwards, passes)
       })
     )
   })
@@ -84,13 +79,20 @@ describe("filling gaps", () => {
     fc.assert(
       fc.property(fc.array(gap, { minLength: 1, maxLength: 4 }), settingsOf, (gaps, given) => {
         const { filled, model } = fill(gaps, decode(given))
-        for (const canvas of model.seen)
-          for (const [r, { prefix, suffix, tokens }] of gaps.entries()) {
+        const passes = gaps.map(() => 0)
+        for (const canvas of model.seen) {
+          // Gaps that are filled have left; the others stand in their order.
+          const open = gaps.filter((_, r) => filled[r]!.forwards > passes[r]!)
+          for (const [r, own] of gaps.entries()) if (open.includes(own)) passes[r]!++
+          assert.strictEqual(canvas.length, open.length * model.length)
+          for (const [r, own] of open.entries()) {
+            const { prefix, suffix, tokens } = own
             const row = canvas.subarray(r * model.length, (r + 1) * model.length)
-            const start = model.length - tokensOf(gaps[r]!)
+            const start = model.length - tokensOf(own)
             assert.deepStrictEqual(Array.from(row.subarray(start, start + prefix.length)), Array.from(prefix))
             assert.deepStrictEqual(Array.from(row.subarray(start + prefix.length + tokens)), Array.from(suffix))
           }
+        }
         for (const [r, { tokens }] of filled.entries()) {
           assert.strictEqual(tokens.length, gaps[r]!.tokens)
           assert.isFalse(tokens.includes(mask))

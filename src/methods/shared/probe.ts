@@ -9,7 +9,8 @@ import { makeDenoiser } from "../../sessions/query.ts"
 import { makeTextReader } from "../../sessions/textReader.ts"
 import { decodeBlocks } from "../../decoding/blocks.ts"
 import { blocksOf } from "../../decoding/blockSettings.ts"
-import { DiffusionDecoding, diffusionGenerate, mdmDefaults } from "../../decoding/diffusion.ts"
+import { DiffusionDecoding, mdmDefaults } from "../../decoding/diffusion.ts"
+import { diffusionGenerate } from "../../decoding/whole.ts"
 import { textKey } from "../../decoding/draws.ts"
 import type { Engine, EngineError } from "../../engines/Engine.ts"
 import type { ModelConfig } from "../../models/config.ts"
@@ -81,7 +82,7 @@ export const generationProbe = (
               maxNewTokens: newTokens,
               settings: { ...decoding, steps }
             }),
-            ({ sequences }) => sequences[0]!.subarray(prompt.length)
+            ({ texts }) => texts[0]!.tokens
           )
       )
       const inBlocks = (blockLength: number) =>

@@ -9,7 +9,8 @@ import { normals, subkey } from "../../tensor/random.ts"
 import type { StageError } from "../../pipeline/StageError.ts"
 import type { MaskDecoding } from "../../decoding/blockSettings.ts"
 import type { CanvasShape } from "../../decoding/canvas.ts"
-import { type Extended, type Generator, type GeneratorShape, maskedGenerator } from "../../sessions/generator.ts"
+import type { Generator, GeneratorShape } from "../../sessions/generator.ts"
+import { type Extended, maskedGenerator } from "../../sessions/maskedGenerator.ts"
 
 export const vfmGenerator = (
   engine: Engine,
