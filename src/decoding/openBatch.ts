@@ -44,58 +44,50 @@ export interface Moved<T> {
   readonly failure?: { readonly cause: unknown }
 }
 
-export interface TextBatch<T, E> {
-  /** Of all steps so far. */
-  readonly spent: Spent
-  /** Rows that nobody has. */
-  readonly free: number
-  /** The texts, by row. */
-  readonly open: ReadonlyArray<T>
-  /** Gives a text a row. Throws RangeError where none is free. */
-  admit(text: T): void
-  /** Frees the row of a text, whatever is missing of it. */
-  drop(text: T): void
-  /** Moves all texts on. Those that are done or failed have left. */
-  step(): Effect.Effect<ReadonlyArray<Moved<T>>, E>
-}
-
-export class OpenBatch<T extends OpenText, E> implements TextBatch<T, E> {
+export class OpenBatch<T extends OpenText, E> {
   readonly #rows: Array<T | undefined>
-  readonly #advance: Advance<T, E>
+  /** A method, so that a batch of some kind of texts is one of texts. */
+  readonly #by: { advance(open: ReadonlyArray<Placed<T>>): ReturnType<Advance<T, E>> }
   #spent: Spent = { passes: 0, forwardMs: 0 }
 
   constructor(rows: number, advance: Advance<T, E>) {
     this.#rows = Array.from({ length: rows }, () => undefined)
-    this.#advance = advance
+    this.#by = { advance }
   }
 
+  /** Of all steps so far. */
   get spent(): Spent {
     return this.#spent
   }
 
+  /** Rows that nobody has. */
   get free(): number {
     return this.#rows.filter(text => text === undefined).length
   }
 
+  /** The texts, by row. */
   get open(): ReadonlyArray<T> {
     return this.#rows.filter(text => text !== undefined)
   }
 
+  /** Gives a text a row. Throws RangeError where none is free. */
   admit(text: T): void {
     const row = this.#rows.indexOf(undefined)
     if (row < 0) throw new RangeError(`all ${this.#rows.length} rows have a text`)
     this.#rows[row] = text
   }
 
+  /** Frees the row of a text, whatever is missing of it. */
   drop(text: T): void {
     const row = this.#rows.indexOf(text)
     if (row >= 0) this.#rows[row] = undefined
   }
 
+  /** Moves all texts on. Those that are done or failed have left. */
   step(): Effect.Effect<ReadonlyArray<Moved<T>>, E> {
     return Effect.suspend(() => {
       const placed = this.#rows.flatMap((text, row) => (text === undefined ? [] : [{ row, text }]))
-      return Effect.map(this.#advance(placed), ({ forwardMs, passes, take }) => {
+      return Effect.map(this.#by.advance(placed), ({ forwardMs, passes, take }) => {
         this.#spent = { passes: this.#spent.passes + passes, forwardMs: this.#spent.forwardMs + forwardMs }
         return placed.map(({ row, text }, i): Moved<T> => {
           try {
@@ -121,7 +113,7 @@ export interface Watching<T, E, R> {
 
 /** Writes all of some texts: the row of one that is done goes to the next. Dies of what one of them fails by. */
 export const writeAll = <T extends OpenText, E, E2 = never, R = never>(
-  batch: TextBatch<T, E>,
+  batch: OpenBatch<T, E>,
   texts: ReadonlyArray<T>,
   { onDone = () => Effect.void, onStep = () => Effect.void }: Watching<T, E2, R> = {}
 ): Effect.Effect<Spent, E | E2, R> =>

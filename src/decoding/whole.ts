@@ -137,23 +137,14 @@ export interface WholeOptions {
   readonly mask: number
   readonly pad: number
   readonly settings: DiffusionDecoding
-  /** Told of a text, by its number, after each of its steps: all of it, with the masks that are left. */
-  readonly onStep?: ((number: number, step: number, text: Int32Array) => Effect.Effect<void>) | undefined
 }
 
-export interface WholeTexts {
-  /** In the order of the gaps. No mask is left. */
-  readonly texts: ReadonlyArray<WholeText>
-  /** Forward passes, each of as many texts as were open. */
-  readonly passes: number
-}
-
-/** Fills all gaps side by side, one in each row of the denoiser. Dies of a RangeError for one that does not fit, or has nothing before it. */
+/** Fills all gaps side by side, one in each row of the denoiser; no mask is left. Dies of a RangeError for one that does not fit, or has nothing before it. */
 export const fillGaps = <E>(
   denoiser: Denoiser<E>,
   gaps: ReadonlyArray<Gap>,
-  { mask, onStep, pad, settings }: WholeOptions
-): Effect.Effect<WholeTexts, E> =>
+  { mask, pad, settings }: WholeOptions
+): Effect.Effect<ReadonlyArray<WholeText>, E> =>
   Effect.gen(function* () {
     const { length } = denoiser
     if (gaps.some(gap => tokensOf(gap) > length))
@@ -161,30 +152,6 @@ export const fillGaps = <E>(
     if (gaps.some(({ prefix, tokens }) => prefix.length === 0 || tokens < 1))
       return yield* Effect.die(new RangeError("a gap has at least one token, and at least one before it"))
     const texts = gaps.map(gap => new WholeText(gap, settings, mask))
-    const { passes } = yield* writeAll(
-      new OpenBatch<WholeText, E>(gaps.length, maskStep(wholeReader(denoiser, pad))),
-      texts,
-      {
-        onStep: onStep && (({ forwards, ids }, number) => onStep(number, forwards, ids.slice()))
-      }
-    )
-    return { passes, texts }
+    yield* writeAll(new OpenBatch<WholeText, E>(gaps.length, maskStep(wholeReader(denoiser, pad))), texts)
+    return texts
   })
-
-export interface DiffusionRequest extends WholeOptions {
-  readonly prompts: ReadonlyArray<ArrayLike<number>>
-  readonly maxNewTokens: number
-  /** Of the texts behind the prompts (draws.ts). */
-  readonly keys: ReadonlyArray<RandomKey>
-}
-
-/** Goes on behind all prompts side by side: a gap at the end of each. */
-export const diffusionGenerate = <E>(
-  denoiser: Denoiser<E>,
-  { keys, maxNewTokens: tokens, prompts, ...options }: DiffusionRequest
-): Effect.Effect<WholeTexts, E> =>
-  fillGaps(
-    denoiser,
-    prompts.map((prefix, i) => ({ prefix, suffix: [], tokens, key: keys[i]! })),
-    options
-  )

@@ -3,14 +3,14 @@
  * other, pass by pass, so that a long text holds no other one up.
  */
 import { Cause, Effect, Exit, Fiber, Latch, Scope } from "effect"
-import type { OpenText, TextBatch } from "../decoding/openBatch.ts"
+import type { OpenBatch, OpenText } from "../decoding/openBatch.ts"
 import type { EngineError } from "../engines/Engine.ts"
 import type { StageError } from "../pipeline/StageError.ts"
 import { type Decoder, type Decoding, failedBy, type Job } from "./job.ts"
 
 /** What writes the jobs of a lane. */
 export interface JobWriter<T extends OpenText> {
-  readonly batch: TextBatch<T, EngineError>
+  readonly batch: OpenBatch<T, EngineError>
   /** The text of a job; throws where it cannot be written. */
   readonly begin: (job: Job, decoding: Decoding) => T
   /** Tells a job what is new of its text after a step; true where it has all, so that the text leaves. */
@@ -119,12 +119,9 @@ export const makeLanes = <T extends OpenText>({
         lanes.set(kind, Object.assign(lane, { end: Effect.andThen(Fiber.interrupt(fiber), close) }))
       })
 
-    /** Gives each job that waits to the lane of its kind, which may take the place of one that has nothing to do. */
-    const assign = Effect.gen(function* () {
-      changed.closeUnsafe()
-      const left: Array<Waiting> = []
-      for (const each of waiting.splice(0)) {
-        if (each.job.gone()) continue
+    /** Gives a job to the lane of its kind, which may take the place of one that has nothing to do; false where it must wait. */
+    const placed = (each: Waiting): Effect.Effect<boolean> =>
+      Effect.gen(function* () {
         const kind = kindOf(each.decoding, each.job)
         const lane = lanes.get(kind)
         if (lane !== undefined) {
@@ -133,19 +130,31 @@ export const makeLanes = <T extends OpenText>({
           lane.idle = false
           lane.waiting.push(each)
           lane.work.openUnsafe()
-          continue
-        }
-        const [idle] = [...lanes].find(([, other]) => other.idle) ?? []
-        if (lanes.size >= most && idle === undefined) {
-          left.push(each)
-          continue
+          return true
         }
         if (lanes.size >= most) {
-          const { end } = lanes.get(idle!)!
-          lanes.delete(idle!)
-          yield* end
+          const idle = [...lanes].find(([, other]) => other.idle)
+          if (idle === undefined) return false
+          lanes.delete(idle[0])
+          yield* idle[1].end
         }
         yield* begin(kind, each)
+        return true
+      })
+
+    const assign = Effect.gen(function* () {
+      // Before it is looked at what waits: what comes later opens it again.
+      changed.closeUnsafe()
+      const left: Array<Waiting> = []
+      for (const each of waiting.splice(0)) {
+        if (each.job.gone()) continue
+        const done = yield* Effect.catchDefect(placed(each), cause =>
+          Effect.sync(() => {
+            each.job.tell({ type: "failed", error: failedBy(cause) })
+            return true
+          })
+        )
+        if (!done) left.push(each)
       }
       waiting = [...left, ...waiting]
       yield* changed.await

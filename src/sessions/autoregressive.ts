@@ -1,9 +1,9 @@
 /** Decoding token by token from a causal model, with caches of what was read. */
-import { Effect, Queue, type Scope, Stream } from "effect"
+import { Effect, type Scope } from "effect"
 import { type CausalSettings, CausalText, causalStep, type CausalTexts, decodeCausally } from "../decoding/causal.ts"
 import { OpenBatch } from "../decoding/openBatch.ts"
 import { misfit } from "../decoding/textPass.ts"
-import { type Drawing, textKey, textKeys } from "../decoding/draws.ts"
+import { type Drawing, textKeys } from "../decoding/draws.ts"
 import type { Sampling } from "../decoding/sampling.ts"
 import type { Buffers, Engine, EngineError } from "../engines/Engine.ts"
 import { isHybrid, type ModelConfig } from "../models/config.ts"
@@ -12,23 +12,6 @@ import { makeTextReader } from "./textReader.ts"
 
 /** Programs that read prompts are made for some multiples of so many tokens. */
 const promptChunk = 32
-
-export interface GenerateOptions {
-  readonly prompt: ArrayLike<number>
-  /** Tokens to be made at most. */
-  readonly maxNewTokens: number
-  readonly sampling: Sampling
-  readonly seed: number
-  /** Ends the text; not part of what is returned. */
-  readonly stop: number
-  /** Never drawn. */
-  readonly suppressed: ReadonlyArray<number>
-}
-
-export interface Decoder {
-  /** The continuation, token by token as it is made. The prompt needs a token. */
-  readonly generate: (options: GenerateOptions) => Stream.Stream<number, EngineError>
-}
 
 export interface Speculation {
   /** Drafts tokens that the other model verifies: a diffusion model of the same tokenizer, or the same model. */
@@ -106,32 +89,6 @@ export const causalReader = (
   parameters: Buffers,
   shape: { readonly rows: number; readonly length: number }
 ) => makeTextReader(engine, config, parameters, { ...shape, causal: true, tokenShift: true, blockSize: promptChunk })
-
-/**
- * Prepares a model whose parameters lie in buffers for texts of at most `most` tokens, prompts included. One text at a time. Of the parameters, those of
- * the language model are read, whatever stands beside it.
- */
-export const makeDecoder = (
-  engine: Engine,
-  config: ModelConfig,
-  parameters: Buffers,
-  most: number
-): Effect.Effect<Decoder, EngineError, Scope.Scope> =>
-  Effect.map(causalReader(engine, config, parameters, { rows: 1, length: most }), reader => ({
-    generate: ({ maxNewTokens, prompt, sampling, seed, stop, suppressed }) =>
-      Stream.callback<number, EngineError>(queue =>
-        Effect.gen(function* () {
-          yield* decodeCausally(reader, [{ ids: prompt, newTokens: maxNewTokens, key: textKey(seed, prompt) }], {
-            rows: 1,
-            sampling,
-            stop,
-            suppressed,
-            onTokens: (_number, tokens) => Queue.offerAll(queue, tokens)
-          })
-          yield* Queue.end(queue)
-        })
-      )
-  }))
 
 /** Answers prompts token by token, some side by side; each text ends where the model ends it, and is filled with ends of text. */
 export const causalGenerator = (

@@ -4,7 +4,7 @@
  */
 import { Effect } from "effect"
 import { type Drawing, textKeys } from "../decoding/draws.ts"
-import { type TextBatch, writeAll, type WrittenText } from "../decoding/openBatch.ts"
+import { type OpenBatch, writeAll, type WrittenText } from "../decoding/openBatch.ts"
 import type { LoadedModel } from "../models/artifact.ts"
 import type { RandomKey } from "../tensor/random.ts"
 
@@ -43,7 +43,7 @@ export interface WantedText {
 
 /** A batch that texts come to and leave: each is begun, and admitted when a row is free. */
 export interface OpenWriter<E> {
-  readonly batch: TextBatch<WrittenText, E>
+  readonly batch: OpenBatch<WrittenText, E>
   /** Dies of a TypeError where a threshold does not go with the decoding. */
   readonly begin: (wanted: WantedText) => WrittenText
 }

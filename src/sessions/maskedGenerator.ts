@@ -5,7 +5,7 @@ import { blocksOf, goesInBlocks, type MaskDecoding } from "../decoding/blockSett
 import type { CanvasShape } from "../decoding/canvas.ts"
 import { type Denoiser, stepsThatCount } from "../decoding/diffusion.ts"
 import { type MaskText, maskStep } from "../decoding/maskStep.ts"
-import { OpenBatch, type Spent, type TextBatch, type WrittenText } from "../decoding/openBatch.ts"
+import { OpenBatch, type Spent, type WrittenText } from "../decoding/openBatch.ts"
 import { misfit, wholeReader } from "../decoding/textPass.ts"
 import { WholeText } from "../decoding/whole.ts"
 import type { Engine, EngineError } from "../engines/Engine.ts"
@@ -54,7 +54,7 @@ const cacheFault = (config: ModelConfig, { cache = "none" }: MaskDecoding, exten
     : undefined
 }
 
-type Batch = TextBatch<WrittenText, EngineError>
+type Batch = OpenBatch<WrittenText, EngineError>
 
 export const maskedGenerator = (
   engine: Engine,

@@ -139,7 +139,7 @@ export const fillAll = <R>(
           for (let at = 0; at < some.length; at += rows) {
             const numbers = some.slice(at, at + rows)
             const begun = performance.now()
-            const { texts: filled } = yield* fillGaps(
+            const filled = yield* fillGaps(
               denoiser,
               numbers.map(i => gaps[i]!),
               {

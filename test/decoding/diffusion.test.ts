@@ -10,7 +10,7 @@ import {
   schedules,
   stepsThatCount
 } from "../../src/decoding/diffusion.ts"
-import { diffusionGenerate } from "../../src/decoding/whole.ts"
+import { diffusionGenerate } from "../support/diffusionGenerate.ts"
 import { textKey, textKeys } from "../../src/decoding/draws.ts"
 import { makeOrt } from "../../src/engines/ort/ort.ts"
 import { parameterSpecs } from "../../src/models/config.ts"

@@ -3,7 +3,8 @@ import * as fc from "fast-check"
 import { Effect, Schema } from "effect"
 import { assert, describe, it } from "vitest"
 import { algorithms, type Denoiser, DiffusionDecoding, schedules } from "../../src/decoding/diffusion.ts"
-import { diffusionGenerate, fillGaps, type Gap, tokensOf } from "../../src/decoding/whole.ts"
+import { fillGaps, type Gap, tokensOf } from "../../src/decoding/whole.ts"
+import { diffusionGenerate } from "../support/diffusionGenerate.ts"
 import { normals, randomKey } from "../../src/tensor/random.ts"
 
 const [vocabSize, mask, pad] = [13, 12, 0]
@@ -49,7 +50,7 @@ const gap: fc.Arbitrary<Gap> = fc.record({
 
 const fill = (gaps: ReadonlyArray<Gap>, settings: DiffusionDecoding, length = Math.max(...gaps.map(tokensOf))) => {
   const model = denoiser(length)
-  const { texts } = Effect.runSync(fillGaps(model, gaps, { mask, pad, settings }))
+  const texts = Effect.runSync(fillGaps(model, gaps, { mask, pad, settings }))
   return { filled: texts.map(({ forwards, tokens }) => ({ forwards, tokens })), model }
 }
 

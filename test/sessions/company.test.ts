@@ -4,6 +4,8 @@ import { Effect, type Scope } from "effect"
 import * as fc from "fast-check"
 import type { MaskDecoding } from "../../src/decoding/blockSettings.ts"
 import { algorithms, schedules } from "../../src/decoding/diffusion.ts"
+import { textKeys } from "../../src/decoding/draws.ts"
+import type { WrittenText } from "../../src/decoding/openBatch.ts"
 import type { Sampling } from "../../src/decoding/sampling.ts"
 import { makeReference } from "../../src/engines/reference/reference.ts"
 import { colaFormat } from "../../src/methods/cola/networks.ts"
@@ -66,6 +68,8 @@ interface Case {
   readonly config?: ModelConfig
   readonly decoding: Sampling & Partial<MaskDecoding>
   readonly draftTokens?: number
+  /** Whether nothing is drawn. */
+  readonly certain?: boolean
 }
 
 const drawn = { temperature: 1, algTemp: 0, schedule: "quota", eps: 1e-3, alg: "entropy" } as const
@@ -90,6 +94,21 @@ const cases: { readonly [name: string]: Case } = {
   "masks in a random order, likeliest tokens": {
     method: "masked",
     decoding: { ...drawn, temperature: 0, alg: "origin" }
+  },
+  "likeliest tokens, where the model computes": {
+    method: "masked",
+    decoding: { ...drawn, temperature: 0 },
+    certain: true
+  },
+  "likeliest tokens by p2, where the model computes": {
+    method: "masked",
+    decoding: { ...drawn, temperature: 0, alg: "p2" },
+    certain: true
+  },
+  "likeliest tokens in blocks, cached": {
+    method: "masked",
+    decoding: { ...surest, temperature: 0, blockLength: 2, threshold: 0.3, cache: "prefix" },
+    certain: true
   },
   blocks: { method: "masked", decoding: { ...drawn, blockLength: 2 } },
   "blocks by a threshold, cached": {
@@ -162,6 +181,7 @@ describe("the texts of a seed", () => {
     name =>
       Effect.scoped(
         Effect.gen(function* () {
+          const { certain = false } = cases[name]!
           const make = yield* loaded(cases[name]!)
           /** Of each prompt its texts, when nothing else is asked for and one is written at a time. */
           const alone = yield* Effect.forEach(known, prompt =>
@@ -169,7 +189,7 @@ describe("the texts of a seed", () => {
               written(generator, Array<Int32Array>(repetitions).fill(prompt))
             )
           )
-          expect(Math.max(...alone.map(texts => new Set(texts).size))).toBeGreaterThan(1)
+          expect(Math.max(...alone.map(texts => new Set(texts).size)) > 1).toBe(!certain)
           const samples = fc.sample(
             fc.record({
               asked: fc
@@ -188,7 +208,52 @@ describe("the texts of a seed", () => {
             )
           }
           const generator = yield* make(2, longest)
-          expect(yield* written(generator, known, 8)).not.toEqual(yield* written(generator, known))
+          if (certain) expect(yield* written(generator, known, 8)).toEqual(yield* written(generator, known))
+          else expect(yield* written(generator, known, 8)).not.toEqual(yield* written(generator, known))
+        })
+      ),
+    60_000
+  )
+
+  it.live.each(Object.keys(cases))(
+    "are those that they have alone, where texts come in the middle and others leave: %s",
+    name =>
+      Effect.scoped(
+        Effect.gen(function* () {
+          const make = yield* loaded(cases[name]!)
+          const keys = textKeys({ seed: 7, prompts: known })
+          const wanted = known.map((prompt, i) => ({ prompt, key: keys[i]!, steps }))
+          const alone = yield* Effect.forEach(known, prompt =>
+            Effect.flatMap(make(1, prompt.length), generator =>
+              generator.generate({ prompts: [prompt], steps, seed: 7 })
+            )
+          )
+          const generator = yield* make(2, longest)
+          const { batch, begin } = generator.open({ stepwise: true })
+          const [first, second, third, fourth] = wanted.map(begin) as [
+            WrittenText,
+            WrittenText,
+            WrittenText,
+            WrittenText
+          ]
+          batch.admit(first)
+          yield* batch.step()
+          // Takes the other row, and is dropped before its end.
+          batch.admit(second)
+          yield* batch.step()
+          batch.drop(second)
+          batch.admit(third)
+          const waiting = [fourth]
+          while (batch.open.length > 0) {
+            if (batch.free > 0 && waiting.length > 0) batch.admit(waiting.pop()!)
+            yield* batch.step()
+          }
+          for (const [i, text] of [first, second, third, fourth].entries()) {
+            if (text === second && !second.done) continue
+            const { forwards, sequences } = alone[i]!
+            expect([...text.shown]).toEqual([...sequences[0]!])
+            expect(text.forwards + text.passesBeside).toBe(forwards[0])
+          }
         })
       ),
     60_000
