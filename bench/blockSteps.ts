@@ -56,7 +56,12 @@ const measured = Effect.gen(function* () {
   for (const cache of ["none", "dual"] as const) {
     const shape = { prompts: 1, promptTokens: prompt.length, newTokens }
     const generator = yield* maskedGenerator(watched, model, shape, { ...blocks, cache })
-    const rounds = []
+    const rounds: Array<{
+      readonly pass: number
+      readonly host: number
+      readonly one: number
+      readonly together: number
+    }> = []
     // The first round compiles, and does not count.
     for (let round = 0; round <= Number(flags.rounds); round++) {
       running = 0
