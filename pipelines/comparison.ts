@@ -14,11 +14,9 @@ import { unsupportedTrain } from "../src/methods/unsupported.ts"
 import { benchmark, benchmarkMethods } from "../stages/benchmark.ts"
 import { downloadAdapter } from "../stages/download-adapter.ts"
 import { downloadModel } from "../stages/download.ts"
-import { taskMethods } from "../stages/evaluate/asking.ts"
 import { evaluateLikelihood, likelihoodMethods } from "../stages/evaluate-likelihood.ts"
 import { evaluateReferences } from "../stages/evaluate-references.ts"
 import { evaluateTexts, textsMethods } from "../stages/evaluate-texts.ts"
-import { examine, isExamined } from "../stages/examine.ts"
 import { referenceTexts, settingsBeside } from "../stages/reference-texts.ts"
 import { exportPeft } from "../stages/export-peft.ts"
 import { quantize } from "../stages/quantize.ts"
@@ -27,6 +25,7 @@ import { config, readRow } from "./config.ts"
 import { dataOf } from "./data.ts"
 import { follows } from "./follows.ts"
 import { given } from "./given.ts"
+import { gridTask, type Measuring } from "./gridTasks.ts"
 import { makeTeaching, mustBeUntaught, untaught } from "./teaching.ts"
 import {
   configOf,
@@ -60,6 +59,12 @@ export const profiles: Pipeline.PipelineOptions<ProfileConfig>["profiles"] = {
     description: "Qwen3-1.7B and 50 documents of FineWeb",
     needs: "the hub (about 4 GB), a GPU with 40 GB and --engine torch",
     make: () => config(ProfileConfig, "qwen3-1.7b")
+  },
+  code: {
+    description: "the same, and HumanEval at several tokens a step; other models by --set (docs/convert.md)",
+    needs: "HumanEval.jsonl.gz, bubblewrap, Python, --allow-code-execution, and what qwen3-1.7b needs",
+    make: () =>
+      Origin.overlay(laidOn(config(ProfileConfig, "qwen3-1.7b"), "code"), readRow("code-rows")) as ProfileConfig
   }
 }
 
@@ -118,6 +123,7 @@ export const compared =
       })
 
     const { asked, corpus, examples, heldOut } = dataOf(profile.data, data)
+    const tasks = asked.map(task => gridTask(task, profile.evaluate?.tasks?.[task.name]))
 
     const source = modelSource(model.model_path)
     const dense = downloadModel({ source })
@@ -171,10 +177,8 @@ export const compared =
         const ofTexts = measuring(evaluateTexts, textsMethods, evaluate.texts)
         const likelihood = evaluateLikelihood(Origin.overlay(ofLikelihood, { model: student, teacher, heldOut }))
         const texts = evaluateTexts(Origin.overlay(ofTexts, { model: student, teacher, heldOut, corpus }))
-        const scores = asked.map(({ ask, dataset, name: task }) => {
-          const ofTask = measuring(ask, taskMethods(), evaluate.tasks?.[task])
-          return [task, ask(Origin.overlay(ofTask, { model: student, dataset }))] as const
-        })
+        const asking = { name, method, model: student, measuring }
+        const scores = tasks.map(task => [task.name, task.ofRow(asking)] as const)
         const { documents, rows: ofPass, sequencesPerDocument } = evaluateLikelihood.settings(ofLikelihood)
         return {
           name,
@@ -207,23 +211,10 @@ export const compared =
 
     const made = teaching.made()
     const { teacher: examined } = profile
-    const answered = (examined === undefined ? [] : asked).flatMap(({ dataset, name: task }) => {
-      if (!isExamined(task)) return []
-      // The problems that the rows are asked.
-      const problems = given({ problems: profile.evaluate?.tasks?.[task]?.["problems"] })
-      const asking = (settings: Settings, name: string, drafter?: typeof teacher) =>
-        [
-          name,
-          examine(
-            Origin.overlay(Origin.overlay(problems, settings), {
-              name: `teacher-${name}`,
-              task,
-              model: teacher,
-              dataset,
-              ...given({ drafter })
-            })
-          )
-        ] as const
+    const answered = (examined === undefined ? [] : tasks).flatMap(({ name: task, ofTeacher }) => {
+      if (ofTeacher === undefined) return []
+      const asking = (settings: Settings, of: string, drafter?: typeof teacher) =>
+        [of, ofTeacher(settings, { label: `teacher-${of}`, model: teacher, ...given({ drafter }) })] as const
       return [
         asking(Origin.without(examined!, ["draftTokens"]), task),
         ...("draftTokens" in examined! ? [asking(examined, `${task}-drafted`, trained[0].runs[0].student)] : [])
@@ -264,12 +255,6 @@ export const compared =
   }
 const firstLook =
   "A first look (--quick): shorter trainings on less data, and fewer measurements. It shows that everything works and what a report looks like; its numbers compare nothing."
-
-/** A stage that measures a model of some method. */
-interface Measuring {
-  readonly name: string
-  readonly settings: (given: Settings & { readonly name: string }) => { readonly method: string }
-}
 
 /** Whether a training makes an adapter. */
 const adapts = ({ adapter }: Settings): boolean => adapter !== undefined

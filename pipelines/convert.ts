@@ -3,15 +3,19 @@ import { basename, resolve } from "node:path"
 import { pathToFileURL } from "node:url"
 import { Schema } from "effect"
 import { decodeAssembled } from "../src/config/configFile.ts"
-import { Measurements } from "../src/config/profile.ts"
+import { Measurements, type ProfileConfig } from "../src/config/profile.ts"
 import { RowConfig } from "../src/methods/configuration.ts"
 import { ConfigError } from "../src/pipeline/ConfigError.ts"
+import * as Origin from "../src/pipeline/Origin.ts"
 import * as Pipeline from "../src/pipeline/Pipeline.ts"
 import { compared, explainTrain, modelSource } from "./comparison.ts"
 import { config, pathOf, readRow } from "./config.ts"
 import { given } from "./given.ts"
 
 const title = "convert"
+
+/** Measurements, and what is asked beside. */
+type Profile = Measurements & { readonly data?: Pick<ProfileConfig["data"], "tasks"> }
 
 /** The fields of the file that say what is read; the stage `train` decodes its own. */
 const Sources = Schema.Struct({ ...RowConfig.fields, train: Schema.Record(Schema.String, Schema.Unknown) })
@@ -26,7 +30,12 @@ export default Pipeline.make(
       usual: {
         description: "measurements that suit most models; the file says all else",
         needs: "what the file names",
-        make: () => config(Measurements, "convert")
+        make: (): Profile => config(Measurements, "convert")
+      },
+      code: {
+        description: "the same, and HumanEval at several tokens a step",
+        needs: "what the file names, HumanEval.jsonl.gz, bubblewrap, Python and --allow-code-execution",
+        make: () => Origin.overlay(config(Measurements, "convert"), readRow("code")) as Profile
       }
     }
   },
@@ -60,7 +69,7 @@ export default Pipeline.make(
     }
     return compared(title, { description: "", rows: [{ name, label: name, config: url }] })({
       ...context,
-      profile: { ...context.profile, data: { heldOut, tokenizer } }
+      profile: { ...context.profile, data: { heldOut, tokenizer, ...context.profile.data } }
     })
   }
 )

@@ -8,6 +8,7 @@ import { downloadDocuments, downloadTokenizer } from "../stages/download.ts"
 import { makeProblemSet } from "../stages/make-problems.ts"
 import { tokenize } from "../stages/tokenize.ts"
 import { given } from "./given.ts"
+import { mustBeThere } from "./suites.ts"
 import { tasks } from "./tasks.ts"
 
 type RowData = (typeof RowConfig)["Encoded"]["data"]
@@ -52,12 +53,17 @@ export const dataOf = (profile: ProfileConfig["data"], data: RowData) => {
     /** What is trained on beside the corpus. */
     examples: profile.examples === undefined ? undefined : examplesOf(profile.examples),
     heldOut: tokenized("held-out", profile.heldOut),
-    /** The tasks: their names, the stages that ask them, and their problems. */
-    asked: Object.entries(profile.tasks ?? {}).map(([name, from]) => ({
-      name,
-      ask: taskNamed(name),
-      dataset: downloadDocuments({ name, ...from, dataType: "fields" })
-    }))
+    /** The tasks: their names, what asks them, and their problems. */
+    asked: Object.entries(profile.tasks ?? {}).map(([name, from]) => {
+      const ask = taskNamed(name)
+      const fetched = { name, ...from, dataType: "fields" } as const
+      if (typeof ask === "string")
+        mustBeThere(ask, downloadDocuments.settings(fetched).source, fault => {
+          const advice = `${fault.advice}; --set download-documents/${name}.source=file:PATH names it where it lies elsewhere`
+          return new ConfigError({ at: `data.tasks.${name}.source`, message: fault.message, advice })
+        })
+      return { name, ask, dataset: downloadDocuments(fetched) }
+    })
   }
 }
 

@@ -1,4 +1,5 @@
-/** The tasks that a profile may name in `data.tasks`, and the stages that ask them. */
+/** The tasks that a profile may name in `data.tasks`, and the stages that ask them; or the benchmark, which is asked as the pipeline `evaluate` does. */
+import type { SuiteName } from "../src/evaluation/tasks/suites.ts"
 import type { TaskStage } from "../stages/evaluate/asking.ts"
 import { evaluateEquations } from "../stages/evaluate-equations.ts"
 import { evaluateChain } from "../stages/evaluate-chain.ts"
@@ -8,12 +9,14 @@ import { evaluateSolve } from "../stages/evaluate-solve.ts"
 import { evaluateSort } from "../stages/evaluate-sort.ts"
 import { evaluateSudoku } from "../stages/evaluate-sudoku.ts"
 
-export const tasks: { readonly [name: string]: TaskStage } = {
+export const tasks: { readonly [name: string]: TaskStage | SuiteName } = {
   equations: evaluateEquations,
   chain: evaluateChain,
   sort: evaluateSort,
   order: evaluateOrder,
   sudoku: evaluateSudoku,
   solve: evaluateSolve,
-  fill: evaluateFill
+  fill: evaluateFill,
+  humaneval: "humaneval",
+  mbpp: "mbpp"
 }

@@ -1,4 +1,5 @@
 /** Times a diffusion model: the decoding loop on its own weights, warmed up and repeated. */
+import { cpus } from "node:os"
 import { Effect, Schema } from "effect"
 import { byMethod } from "../src/config/byMethod.ts"
 import { PositiveInt, setting } from "../src/config/setting.ts"
@@ -114,6 +115,7 @@ export const benchmark = Stage.make("benchmark", {
         repeats,
         peakMiB: process.resourceUsage().maxRSS / 1024,
         matmulPeak: peak,
+        machine: { processor: cpus()[0]?.model.trim() ?? "unknown", processors: cpus().length, at: Date.now() },
         results: parameters.steps.map((steps, i) => timingOf(timed[i]!, { steps, newTokens, peak }))
       }
       for (const { msPerForward, steps, tokensPerSecond } of result.results) {

@@ -1,4 +1,7 @@
-/** Brings data into the store: documents, tokenizers and models, from the program itself, this machine, the web or the hub. */
+/**
+ * Brings data into the store: documents, tokenizers and models, from the program itself, this machine, the web or the hub. In one piece, over 300 lines: the stages are one way to
+ * fetch with a check of their own each.
+ */
 import { join } from "node:path"
 import { Effect, Option, Result, Schema, Stream } from "effect"
 import { PositiveInt, setting } from "../src/config/setting.ts"

@@ -25,7 +25,7 @@ import { makeMaskedLosses } from "../src/sessions/maskedLosses.ts"
 import { decodingMethods, modelOf, parametersOf } from "./decodingMethods.ts"
 import { HowMany, limit } from "./evaluate/heldOut.ts"
 import { meanOver } from "./evaluate/meanOver.ts"
-import { withoutTwins } from "./evaluate/suiteRows.ts"
+import { mustHave, withoutTwins } from "./evaluate/suiteRows.ts"
 import { writeResult } from "./evaluate/writeResult.ts"
 
 export const choiceMethods = parametersOf(
@@ -62,6 +62,7 @@ export const evaluateChoices = Stage.make("evaluate-choices", {
       const task = choiceTasks[name] as unknown as AnyChoiceTask
       const decode = withoutTwins(decodeBy(task.row as Schema.Codec<unknown, unknown>), task.unique)
       const all = Array.from(yield* Stream.runCollect(recordsOfArtifact(inputs.dataset, decode)))
+      yield* mustHave(wanted, all.length, `the data of ${name}`)
       const problems = evenly(
         all.map((row, i): Choice => task.choice(row as never, i)),
         limit(wanted)

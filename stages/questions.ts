@@ -8,7 +8,7 @@ import { suiteNames } from "../src/evaluation/tasks/suites.ts"
 import * as Stage from "../src/pipeline/Stage.ts"
 import { asStageError } from "../src/pipeline/StageError.ts"
 import { HowMany, limit } from "./evaluate/heldOut.ts"
-import { readItems, suiteMethods, writeLines } from "./evaluate/suiteRows.ts"
+import { mustHave, readItems, suiteMethods, writeLines } from "./evaluate/suiteRows.ts"
 
 /** Which benchmark, and whose way of running it. */
 export const asked = {
@@ -29,6 +29,7 @@ export const questions = Stage.make("questions", {
   resources: { cpus: 1, memoryMiB: 512 },
   run: Effect.fn("questions")(function* ({ inputs, outputs, parameters }) {
     const { items, protocol, suite } = yield* readItems(parameters, inputs.dataset)
+    yield* mustHave(parameters.problems, items.length, `the data of ${suite.name}`)
     const chosen = evenly(items, limit(parameters.problems))
     const lines = chosen.map(({ gap, id, prompt }) => ({ id, prompt, ...(gap === undefined ? {} : { gap }) }))
     yield* writeLines(outputs.questions, "questions.jsonl", Question, lines)

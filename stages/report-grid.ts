@@ -6,6 +6,7 @@ import * as Stage from "../src/pipeline/Stage.ts"
 import { permanent } from "../src/pipeline/StageError.ts"
 import { gridMarkdown } from "../src/report/gridMarkdown.ts"
 import { gridJson, makeGridReport } from "../src/report/gridReport.ts"
+import { headline } from "../src/report/headline.ts"
 import { readCached, readReferences, readReferenceTexts, readRun, readScores, runOf } from "../src/report/readRuns.ts"
 import type { Cached, GridRow } from "../src/report/rows.ts"
 import {
@@ -131,6 +132,7 @@ export const reportGrid = Stage.make("report-grid", {
     // The library of the charts is loaded when it is needed, not by everyone who plans.
     const { gridHtml } = yield* Effect.promise(() => import("../src/report/gridPage.ts"))
     const { report } = outputs
+    yield* report.write("headline.md", headline(found))
     yield* report.write("report.md", gridMarkdown(found))
     yield* report.write("report.html", gridHtml(found))
     yield* report.write("report.json", gridJson(found))

@@ -3,7 +3,7 @@ import { Effect, Schema, Stream } from "effect"
 import { Attempts, Samples, SuiteScore, Verdicts } from "../src/artifacts/kinds.ts"
 import { PositiveInt } from "../src/config/setting.ts"
 import { passAtK } from "../src/evaluation/passAtK.ts"
-import { Attempt, Completion, Judged, SampleNote, SuiteResult } from "../src/evaluation/suiteFiles.ts"
+import { Attempt, Completion, Judged, SampleNote, SampleSettings, SuiteResult } from "../src/evaluation/suiteFiles.ts"
 import * as Artifact from "../src/pipeline/Artifact.ts"
 import { sha256 } from "../src/pipeline/Digest.ts"
 import * as Stage from "../src/pipeline/Stage.ts"
@@ -22,7 +22,7 @@ export const score = Stage.make("score", {
     samples: Artifact.optional(Samples)
   },
   parameters: Schema.Struct({
-    /** The k of pass@k; those above the number of samples are left out */
+    /** The k of pass@k. Each needs as many samples of every problem */
     ks: Schema.Array(PositiveInt).check(Schema.isMinLength(1), Schema.isUnique())
   }),
   outputs: { score: SuiteScore },
@@ -42,27 +42,42 @@ export const score = Stage.make("score", {
         return { task_id, completion, result, passed: result === "passed" || result === "right" } satisfies Judged
       })
     )
-    const byProblem = [...Map.groupBy(judged, ({ task_id }) => task_id)].map(([task_id, own]) => ({
-      task_id,
-      samples: own.length,
-      right: own.filter(({ passed }) => passed).length
-    }))
-    const fewest = byProblem.reduce((least, { samples }) => Math.min(least, samples), Infinity)
-    const spent = inputs.samples === undefined ? undefined : yield* costOf(inputs.samples)
+    const costs = inputs.samples === undefined ? undefined : yield* costsOf(inputs.samples)
+    const byProblem = [...Map.groupBy(judged, ({ task_id }) => task_id)].map(([task_id, own]) => {
+      const { forwards, tokens } = costs?.get(task_id) ?? {}
+      return {
+        task_id,
+        samples: own.length,
+        right: own.filter(({ passed }) => passed).length,
+        ...(tokens === undefined || forwards === undefined ? {} : { tokens, forwards })
+      }
+    })
+    const fewest = byProblem.reduce((least, each) => (each.samples < least.samples ? each : least), byProblem[0]!)
+    const above = parameters.ks.find(k => k > fewest.samples)
+    if (above !== undefined)
+      return yield* permanent(
+        `pass@${above} needs ${above} samples of each problem, and ${fewest.task_id} has ${fewest.samples}`,
+        "lower score.ks, or make more samples (sample.samples)"
+      )
+    const spent = costs === undefined ? undefined : sumOf([...costs.values()])
     const result: SuiteResult = {
       task,
       protocol,
       about,
       ...(inputs.samples === undefined
         ? {}
-        : { weights: inputs.samples.metadata.weights, settings: inputs.samples.metadata.settings }),
+        : {
+            weights: inputs.samples.metadata.weights,
+            settings: yield* Effect.mapError(decodeSettings(inputs.samples.metadata.settings), asStageError)
+          }),
       ...(inputs.verdicts === undefined ? {} : { python: inputs.verdicts.metadata.python }),
       problems,
       ...(of === undefined ? {} : { of }),
       partial: of !== undefined && problems < of,
-      passAtK: parameters.ks
-        .filter(k => k <= fewest)
-        .map(k => ({ k, ...meanOver(byProblem.map(({ right, samples }) => passAtK({ n: samples, c: right, k }))) })),
+      passAtK: parameters.ks.map(k => ({
+        k,
+        ...meanOver(byProblem.map(({ right, samples }) => passAtK({ n: samples, c: right, k })))
+      })),
       ...(spent === undefined
         ? {}
         : { tokensPerForward: spent.tokens / spent.forwards, tokensPerSecond: (1000 * spent.tokens) / spent.ms }),
@@ -88,6 +103,8 @@ export const score = Stage.make("score", {
   }, Effect.mapError(asStageError))
 })
 
+const decodeSettings = Schema.decodeUnknownEffect(SampleSettings)
+
 const Verdict = Schema.Struct({ program: Schema.String, result: Schema.String })
 
 /** By the SHA-256 of programs. */
@@ -101,18 +118,27 @@ const resultsOf = (verdicts: ChunkReader<unknown>) =>
     found => new Map(Array.from(found, ({ program, result }) => [program, result]))
   )
 
-/** What all samples took. */
-const costOf = (samples: ChunkReader<unknown>) =>
-  Stream.runFold(
-    Stream.mapEffect(samples.items, ({ note }) =>
-      Effect.mapError(Schema.decodeUnknownEffect(SampleNote)(note), asStageError)
-    ),
-    () => ({ tokens: 0, forwards: 0, ms: 0 }),
+type Cost = Pick<SampleNote, "tokens" | "forwards" | "ms">
+
+const sumOf = (all: ReadonlyArray<Cost>): Cost =>
+  all.reduce(
     (sum, { forwards, ms, tokens }) => ({
       tokens: sum.tokens + tokens,
       forwards: sum.forwards + forwards,
       ms: sum.ms + ms
-    })
+    }),
+    { tokens: 0, forwards: 0, ms: 0 }
+  )
+
+/** What the samples of each problem took. */
+const costsOf = (samples: ChunkReader<unknown>) =>
+  Effect.map(
+    Stream.runCollect(
+      Stream.mapEffect(samples.items, ({ note }) =>
+        Effect.mapError(Schema.decodeUnknownEffect(SampleNote)(note), asStageError)
+      )
+    ),
+    notes => new Map([...Map.groupBy(notes, ({ task_id }) => task_id)].map(([id, own]) => [id, sumOf(own)] as const))
   )
 
 /** How often each result was found; of a failure the exception's name. */

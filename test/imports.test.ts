@@ -98,3 +98,14 @@ describe("import rules", () => {
     execFileSync(oxlint, ["--deny-warnings", "src", "stages", "pipelines"], { cwd: root, stdio: "pipe" })
   })
 })
+
+describe("files", () => {
+  it("have at most 300 lines, or say in their head why they have more", () => {
+    const long = globSync("{src,stages,pipelines}/**/*.ts", { cwd: root }).filter(file => {
+      const text = readFileSync(join(root, file), "utf8")
+      const head = /^\/\*\*[^]*?\*\//.exec(text)?.[0] ?? ""
+      return text.split("\n").length - 1 > 300 && !/300 lines|however long/.test(head)
+    })
+    assert.deepStrictEqual(long, [])
+  })
+})

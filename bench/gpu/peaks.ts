@@ -1,24 +1,11 @@
 /** How fast a device multiplies and moves numbers. */
 import { Effect } from "effect"
-import type { Call, Engine } from "../../src/engines/Engine.ts"
 import type { Precision } from "../../src/engines/names.ts"
 import { startTorch, type StartedTorch } from "../../src/engines/torch/torch.ts"
 import { cast, input, matmul, mul, random, sub } from "../../src/tensor/ops.ts"
 import { makeProgram } from "../../src/tensor/Program.ts"
-import { type Peaks, rounds, type Task, torchOptions } from "./measured.ts"
-
-/** Runs in one message to the process, whose own time must not count. */
-const runsAtOnce = 10
-
-/** Operations or bytes per second of a call that has so many: the fastest of some rounds. */
-const fastest = (engine: Engine, call: Call, amount: number) =>
-  Effect.map(
-    rounds(
-      { rounds: 5, leastRounds: 5, seconds: 0, warmUp: 2 },
-      engine.run(Array.from({ length: runsAtOnce }, () => call))
-    ),
-    milliseconds => (runsAtOnce * amount) / (Math.min(...milliseconds) / 1000)
-  )
+import { fastest } from "../fastest.ts"
+import { type Peaks, type Task, torchOptions } from "./measured.ts"
 
 /** The peaks, and what the device is. `size`: rows and columns of the matrices. */
 export const measurePeaks = (

@@ -9,7 +9,7 @@ import { mkdirSync, readFileSync, writeFileSync } from "node:fs"
 import { dirname, join } from "node:path"
 import { parseArgs } from "node:util"
 import { Effect } from "effect"
-import { artifactsOf } from "../../src/ledger/References.ts"
+import { artifactsOf, resolve } from "../../src/ledger/References.ts"
 import * as Cache from "../../src/runner/Cache.ts"
 import { type ModelFamily, modelFamilies } from "../../src/pipeline/ModelFamily.ts"
 import type { IndexEntry } from "./build.ts"
@@ -52,7 +52,9 @@ const take = async (
   kind: string,
   describe: (metadata: { readonly [field: string]: unknown }) => string
 ): Promise<void> => {
-  const artifact = artifactsOf(cache.database, action).find(found => found.kind === kind)
+  const artifact = artifactsOf(cache.database, resolve(cache.database, action, { returned: true }), action).find(
+    found => found.kind === kind
+  )
   if (artifact === undefined) throw new Error(`${action} has no ${kind}`)
   const manifest = await Effect.runPromise(cache.store.readManifest(artifact.digest))
   const files: Array<IndexEntry["files"][number]> = []

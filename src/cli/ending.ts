@@ -22,6 +22,8 @@ const reallyExit = hooks.reallyExit.bind(process)
 const { write } = Writable.prototype
 
 let leaving: number | undefined
+/** Stops the program's work, which then ends as it does when it is interrupted: what it holds is given back. */
+let interrupt = (): void => undefined
 let isAlone = true
 let loose: Error | undefined
 
@@ -48,7 +50,11 @@ const refuse = (code?: unknown): never => {
 }
 
 /** For verbs whose work is nothing but what they print: ends the program when nobody reads it any more. */
-export const endWithReader = (): void => void stdout().once("error", () => leave(0))
+export const endWithReader = (): void =>
+  void stdout().once("error", () => {
+    leaving ??= 0
+    interrupt()
+  })
 
 /** Runs the program: it ends with the code that `codeOf` makes of its end, when everything is written, also if something still lives. */
 export const runToEnd = <A>(
@@ -58,10 +64,11 @@ export const runToEnd = <A>(
   process.exit = refuse
   hooks.reallyExit = code => (leaving === undefined ? refuse(code) : reallyExit(leaving))
   const fiber = Effect.runFork(program)
+  interrupt = () => void Effect.runFork(Fiber.interrupt(fiber))
   const stop = (error: Error) => {
     if (loose !== undefined) return
     loose = error
-    Effect.runFork(Fiber.interrupt(fiber))
+    interrupt()
   }
   process.on("uncaughtException", error => stop(uncaught(error)))
   process.on("beforeExit", () => {

@@ -4,6 +4,7 @@ import { CliError } from "effect/cli"
 import { ConfigError, render } from "../pipeline/ConfigError.ts"
 import { redact } from "../pipeline/Secrets.ts"
 import { styleOf } from "./terminal/style.ts"
+import { asTyped } from "./typed.ts"
 
 export const exitCodes = { done: 0, failed: 1, usage: 2, interrupted: 130 } as const
 
@@ -30,7 +31,7 @@ export const report = (cause: Cause.Cause<unknown>): number => {
   const style = styleOf(process.stderr)
   const error = Cause.squash(cause)
   if (error instanceof Exit) return error.code
-  const say = (text: string) => process.stderr.write(`${style.red("error")} ${redact(text)}\n`)
+  const say = (text: string) => process.stderr.write(`${style.red("error")} ${asTyped(redact(text))}\n`)
   if (CliError.isCliError(error)) {
     const errors = error._tag === "ShowHelp" ? error.errors : [error]
     if (errors.length === 0) return exitCodes.done

@@ -55,7 +55,7 @@ export const optionalWhole = (name: string, metavar: string, description: string
 export const optionalChoice = <const A extends ReadonlyArray<string>>(name: string, words: A, description: string) =>
   choice(name, words, description).pipe(Flag.optional)
 
-const repeated = <A>(flag: Flag.Flag<A>) => Flag.between(flag, 0, Number.MAX_SAFE_INTEGER)
+export const repeated = <A>(flag: Flag.Flag<A>) => Flag.between(flag, 0, Number.MAX_SAFE_INTEGER)
 
 export const cache = optionalText(
   "cache",
@@ -116,10 +116,17 @@ export interface PlanArgs extends VariantArgs {
   readonly profile: Option.Option<string>
   readonly set: ReadonlyArray<string>
   readonly only?: ReadonlyArray<string>
+  readonly force?: ReadonlyArray<string>
   readonly refresh?: boolean
 }
 
 export const only = text("only", "STAGE", "Only this stage and what it needs; may be repeated").pipe(repeated)
+
+export const force = text(
+  "force",
+  "STAGE",
+  "Compute this stage anew although its result is known; what needs it follows if it comes out otherwise; may be repeated"
+).pipe(repeated)
 
 export const refresh = toggle("refresh", "Ask again what moving names (a branch of a repository) stand for")
 

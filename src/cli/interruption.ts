@@ -29,16 +29,16 @@ const signals = (): ReadonlyArray<NodeJS.Signals> =>
   hangupIgnored() ? ["SIGINT", "SIGTERM"] : ["SIGINT", "SIGTERM", "SIGHUP"]
 
 /** Calls `first` at the first signal and `second` at every later one, until the scope closes. */
-const onSignals = (first: () => void, second: () => void) =>
+const onSignals = (first: () => void, second: (signal: NodeJS.Signals) => void) =>
   Effect.acquireRelease(
     Effect.sync(() => {
       let last: number | undefined
-      const onSignal = () => {
+      const onSignal = (signal: NodeJS.Signals) => {
         const now = performance.now()
         if (last !== undefined && now - last < sameMs) return
         const isFirst = last === undefined
         last = now
-        return isFirst ? first() : second()
+        return isFirst ? first() : second(signal)
       }
       for (const signal of signals()) process.on(signal, onSignal)
       return onSignal
@@ -49,12 +49,18 @@ const onSignals = (first: () => void, second: () => void) =>
       })
   )
 
-/** For work without an end of its own: goes on when somebody asks it to stop, which is no failure. A second signal ends the program at once. */
+/**
+ * For work without an end of its own: goes on when somebody asks it to stop, which is no failure. A second signal ends the program at once, as the system does it: threads may be in the middle of native
+ * code, which aborts where Node tears them down.
+ */
 export const untilStopped: Effect.Effect<void, never, Scope.Scope> = Effect.gen(function* () {
   const asked = yield* Deferred.make<void>()
   yield* onSignals(
     () => void Deferred.doneUnsafe(asked, Effect.void),
-    () => leave(interruptedCode)
+    signal => {
+      process.removeAllListeners(signal)
+      process.kill(process.pid, signal)
+    }
   )
   yield* Deferred.await(asked)
 })

@@ -3,13 +3,15 @@ import { existsSync, statSync } from "node:fs"
 import { Effect, type Option } from "effect"
 import type { Database } from "../ledger/Database.ts"
 import { LedgerError } from "../ledger/LedgerError.ts"
-import type { NamedArtifact } from "../ledger/References.ts"
+import { fromEarlier } from "../ledger/Names.ts"
+import { type Asked, artifactsOf, type NamedArtifact, onlyOne, type Reference, resolve } from "../ledger/References.ts"
 import * as Suspects from "../ledger/Suspects.ts"
 import { ConfigError } from "../pipeline/ConfigError.ts"
 import { short } from "../pipeline/Digest.ts"
 import * as Cache from "../runner/Cache.ts"
 import * as flags from "./flags.ts"
 import { print, printJson } from "./terminal/terminal.ts"
+import { asTyped } from "./typed.ts"
 
 /** Runs synchronous code that throws ConfigError or LedgerError. */
 export const attempt = <A>(run: () => A): Effect.Effect<A, ConfigError | LedgerError> =>
@@ -20,6 +22,37 @@ export const attempt = <A>(run: () => A): Effect.Effect<A, ConfigError | LedgerE
       throw cause
     }
   })
+
+/** What a text refers to. Says on stderr where a name was found in an earlier run than the last of its pipeline. */
+export const lookFor = (
+  database: Database,
+  text: string,
+  asked?: Asked
+): Effect.Effect<Reference, ConfigError | LedgerError> =>
+  attempt(() => {
+    const reference = resolve(database, text, asked)
+    const earlier =
+      reference._tag === "action" && reference.use !== undefined ? fromEarlier(database, reference.use) : undefined
+    if (earlier !== undefined) process.stderr.write(`note: ${earlier}\n`)
+    return reference
+  })
+
+/** The artifacts that a text stands for: of a name, those of the newest run that has any. */
+export const artifactsFor = (
+  database: Database,
+  text: string
+): Effect.Effect<ReadonlyArray<NamedArtifact>, ConfigError | LedgerError> =>
+  Effect.flatMap(lookFor(database, text, { returned: true }), reference =>
+    attempt(() => artifactsOf(database, reference, text))
+  )
+
+/** The one artifact that a text stands for; of several, that of a kind. */
+export const artifactFor = (
+  database: Database,
+  text: string,
+  kind?: string
+): Effect.Effect<NamedArtifact, ConfigError | LedgerError> =>
+  Effect.flatMap(artifactsFor(database, text), artifacts => attempt(() => onlyOne(artifacts, text, kind)))
 
 /** The cache that the flag names; undefined where nothing was ever run. */
 export const openCache = (
@@ -47,7 +80,7 @@ const nothingYetAdvice = "`pipeline run NAME` makes it; another cache is named w
 export const sayNothingYet = (
   { cache, json }: { readonly cache: Option.Option<string>; readonly json: boolean },
   value: unknown = { exists: false }
-): void => (json ? printJson(value) : print(nothingYet(flags.locationOf(cache).root), `  ${nothingYetAdvice}`))
+): void => (json ? printJson(value) : print(nothingYet(flags.locationOf(cache).root), `  ${asTyped(nothingYetAdvice)}`))
 
 /** Says on stderr if what is about to be handed out was computed from damaged bytes. It may be looked at; it is not to be relied on. */
 export const warnIfSuspect = (database: Database, { digest, id }: NamedArtifact): void => {

@@ -69,13 +69,27 @@ const inItems = (store: Store, artifact: Digest, { items }: Manifest, name: stri
     return found
   })
 
-/** In the order of the artifacts. */
+/** Whether a record says all that another one says, and more: a line of results repeats its sample. */
+const repeats = (more: Json, less: Json): boolean => {
+  if (typeof more !== "object" || typeof less !== "object" || more === null || less === null) return false
+  const own = Object.entries(less)
+  return (
+    Object.keys(more).length > own.length &&
+    own.every(
+      ([field, value]) => JSON.stringify((more as { readonly [field: string]: Json })[field]) === JSON.stringify(value)
+    )
+  )
+}
+
+/** In the order of the artifacts. A line that others of its artifact repeat is left out. */
 export const lookUp = (store: Store, artifacts: ReadonlyArray<NamedArtifact>, name: string) =>
   Effect.map(
     Effect.forEach(artifacts, ({ digest }) =>
       Effect.gen(function* () {
         const manifest = yield* store.readManifest(digest)
-        return [...(yield* inItems(store, digest, manifest, name)), ...(yield* inFiles(store, digest, manifest, name))]
+        const lines = yield* inFiles(store, digest, manifest, name)
+        const said = lines.filter(({ fields }) => !lines.some(other => repeats(other.fields, fields)))
+        return [...(yield* inItems(store, digest, manifest, name)), ...said]
       })
     ),
     found => found.flat()

@@ -13,9 +13,8 @@ import { readOnly } from "../store/Disk.ts"
 import * as Layer from "../store/Layer.ts"
 import { nodeDisk } from "../store/NodeDisk.ts"
 import * as Store from "../store/Store.ts"
-import { artifactsOf } from "../ledger/References.ts"
 import * as flags from "./flags.ts"
-import { attempt, nameOf, needCache, warn, warnIfSuspect } from "./look.ts"
+import { artifactsFor, attempt, nameOf, needCache, warn, warnIfSuspect } from "./look.ts"
 
 const shippedPrefix = "embedded:"
 const modelKind = "model-files"
@@ -55,7 +54,7 @@ const findFiles = Effect.fnUntraced(function* (reference: string, cache: Option.
     })
   const { database, store } = yield* needCache(cache)
   const name = yield* nameOf(reference)
-  const models = (yield* attempt(() => artifactsOf(database, name))).filter(({ kind }) => kind === modelKind)
+  const models = (yield* artifactsFor(database, name)).filter(({ kind }) => kind === modelKind)
   const [model] = models
   if (model === undefined || models.length > 1)
     return yield* new ConfigError({

@@ -7,7 +7,7 @@ import { pipelines } from "../../pipelines/index.ts"
 import { parseOverride } from "../config/overrides.ts"
 import { ConfigError } from "../pipeline/ConfigError.ts"
 import { evaluate, isPipeline, type Pipeline, stagesAdvice, type Variant } from "../pipeline/Pipeline.ts"
-import { only as restrict, type Plan } from "../pipeline/Plan.ts"
+import { meant, only as restrict, type Plan } from "../pipeline/Plan.ts"
 import { noteLoads } from "../runner/InMemory.ts"
 import * as awaited from "../runner/awaited.ts"
 import { notAlone } from "./ending.ts"
@@ -75,6 +75,7 @@ export interface PlanFlags {
   readonly profile: string | undefined
   readonly set: ReadonlyArray<string>
   readonly only: ReadonlyArray<string>
+  readonly force?: ReadonlyArray<string>
   readonly variant?: Variant
 }
 
@@ -85,14 +86,18 @@ export const planOf = (name: string, flags: PlanFlags): Effect.Effect<Plan, Conf
     const overrides = yield* attempt(() => flags.set.map(parseOverride))
     const variant = flags.variant ?? {}
     const plan = yield* attempt(() => evaluate(pipeline, { profile: flags.profile, overrides, variant }))
-    if (flags.only.length === 0) return plan
-    const { plan: restricted, unmatched } = restrict(plan, flags.only)
-    if (unmatched.length > 0) {
-      return yield* new ConfigError({
-        at: `--only ${unmatched[0]}`,
-        message: `pipeline ${pipeline.name} has no stage ${unmatched[0]}`,
-        advice: stagesAdvice(pipeline, variant, plan.nodes, unmatched[0]!)
-      })
-    }
-    return restricted
+    const matched = (flag: string, [missing]: ReadonlyArray<string>): Effect.Effect<void, ConfigError> =>
+      missing === undefined
+        ? Effect.void
+        : Effect.fail(
+            new ConfigError({
+              at: `${flag} ${missing}`,
+              message: `pipeline ${pipeline.name} has no stage ${missing}`,
+              advice: stagesAdvice(pipeline, variant, plan.nodes, missing)
+            })
+          )
+    const { plan: wanted, unmatched } = flags.only.length === 0 ? { plan, unmatched: [] } : restrict(plan, flags.only)
+    yield* matched("--only", unmatched)
+    yield* matched("--force", meant(wanted, flags.force ?? []).unmatched)
+    return wanted
   })

@@ -1,6 +1,7 @@
 /** A pipeline as the flags ask for it, planned against the cache as it is. Changes nothing. */
 import { Effect, Option } from "effect"
 import * as Cache from "../runner/Cache.ts"
+import { meant, type NodeId, type Plan } from "../pipeline/Plan.ts"
 import { plan, type PlanningOptions } from "../runner/Planning.ts"
 import { readOnly } from "../store/Disk.ts"
 import { nodeDisk } from "../store/NodeDisk.ts"
@@ -17,8 +18,13 @@ export const wantedPlan = (pipeline: string, args: flags.PlanArgs) =>
     profile: Option.getOrUndefined(args.profile),
     set: args.set,
     only: args.only ?? [],
+    force: args.force ?? [],
     variant: flags.variantOf(args)
   })
+
+/** The nodes that are to be computed whatever is known of them. */
+export const forced = (plan: Plan, { force = [] }: Pick<flags.PlanArgs, "force">): ReadonlySet<NodeId> =>
+  new Set(meant(plan, force).nodes.map(({ id }) => id))
 
 /** What a run would find. The database is undefined where nothing was ever run. */
 export const planned = Effect.fn("planned")(function* (
@@ -37,6 +43,7 @@ export const planned = Effect.fn("planned")(function* (
     engine: yield* flags.engineClass(args),
     dist,
     refresh: args.refresh ?? false,
+    anew: forced(wanted, args),
     ...options
   })
   return { wanted, database: cache?.database, resolver, unresolved }

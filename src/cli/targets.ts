@@ -9,6 +9,7 @@ import type { Resolver } from "../runner/Resolver.ts"
 import { fromHere } from "../pipeline/Origin.ts"
 import { styleOf } from "./terminal/style.ts"
 import { stdout } from "./terminal/terminal.ts"
+import { typed } from "./typed.ts"
 
 export interface ShowTargets {
   readonly cache: Cache
@@ -17,10 +18,13 @@ export interface ShowTargets {
   readonly run: number
 }
 
-/** The file of a report that is printed on the terminal. */
-const shownFile = "report.md"
+/** The files of a report, of which the first that it has is printed: in short, or whole. */
+const shownFiles = ["headline.md", "report.md"]
 
-/** Copies every target of kind `report` to `cache/reports/PIPELINE/DIGEST/`, and prints it. */
+/** The file to open for all that a report says. */
+const wholeFiles = ["report.html", "report.md"]
+
+/** Copies every target of kind `report` to `cache/reports/PIPELINE/DIGEST/`, and prints what it says, or the headline of that. */
 export const showTargets = ({ cache, json, resolver, run }: ShowTargets) =>
   Effect.gen(function* () {
     const { plan, states } = resolver
@@ -31,11 +35,12 @@ export const showTargets = ({ cache, json, resolver, run }: ShowTargets) =>
       const found = state._tag === "known" ? state.outputs.find(({ port }) => port === output) : undefined
       if (found === undefined || kind?.name !== "report") continue
       const directory = yield* materialise(cache, plan.pipeline, found.digest)
-      const shown = join(directory, shownFile)
+      const shown = shownFiles.map(file => join(directory, file)).find(path => existsSync(path))
       if (json) stdout().write(`${JSON.stringify({ type: "target", run, name, digest: found.digest, directory })}\n`)
-      else if (existsSync(shown)) stdout().write(`\n${readFileSync(shown, "utf8").trimEnd()}\n`)
+      else if (shown !== undefined) stdout().write(`\n${readFileSync(shown, "utf8").trimEnd()}\n`)
+      const whole = wholeFiles.map(file => join(directory, file)).find(path => existsSync(path)) ?? directory
       process.stderr.write(
-        `\n${style.dim("report")}  ${fromHere(directory)}   ${style.dim("why")}  pipeline why ${plan.pipeline}   ${style.dim("trace")}  pipeline lineage ${short(found.digest)}\n`
+        `\n${style.dim("report")}  ${fromHere(whole)}   ${style.dim("why")}  ${typed(`pipeline why ${plan.pipeline}`)}   ${style.dim("trace")}  ${typed(`pipeline lineage ${short(found.digest)}`)}\n`
       )
     }
   })

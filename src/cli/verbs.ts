@@ -8,6 +8,7 @@ const verbs: Verbs = {
   run: () => load(import("./verbs/run.ts")),
   plan: () => load(import("./verbs/plan.ts")),
   status: () => load(import("./verbs/status.ts")),
+  watch: () => load(import("./verbs/watch.ts")),
   runs: () => load(import("./verbs/runs.ts")),
   show: () => load(import("./verbs/show.ts")),
   why: () => load(import("./verbs/why.ts")),

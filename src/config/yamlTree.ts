@@ -1,6 +1,7 @@
 /**
  * The tree of places in a YAML document: where each value is written, with aliases and merge keys resolved as the values
- * will be. What cannot become a value, or would become another one than is written, is found on the way.
+ * will be. What cannot become a value, or would become another one than is written, is found on the way. A little over 300 lines, since one class reads all events in
+ * their order.
  */
 import { constructFromEvents, CORE_SCHEMA, type Event, EVENT_ID, getScalarValue, mergeTag, SCALAR_STYLE } from "js-yaml"
 import { describe, visible } from "../pipeline/Problem.ts"

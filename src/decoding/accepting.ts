@@ -45,6 +45,8 @@ export const ruleOf = (settings: Accepting): AcceptingRule | undefined =>
 /** A token with what a rule looks at. */
 export interface Measured extends Judged {
   readonly measure: number
+  /** How sure the model is of it (`confidenceOf`), where that is asked for. */
+  readonly confidence?: number
 }
 
 /** Of a block's tokens those that are revealed. */

@@ -2,18 +2,27 @@
 import { type AcceptingRule, measureOf, type Measured, ruleOf } from "./accepting.ts"
 import { type BlockDecoding, diffusionOfBlock } from "./blockSettings.ts"
 import { type Algorithm, judge } from "./diffusion.ts"
-import { probabilityOf, type Sampling, sampleToken } from "./sampling.ts"
+import { confidenceOf, type Sampling, sampleToken } from "./sampling.ts"
 import type { Proposal } from "./textPass.ts"
 
-/** What rules look at. */
+/** The distribution that rules look at. */
 const unfiltered: Sampling = { temperature: 0 }
 
 /** The rules whose limit one token alone decides. */
 const byEach: ReadonlySet<AcceptingRule | undefined> = new Set([undefined, "threshold", "entropyThreshold"])
 
+export interface JudgeOptions {
+  /** Never proposed. */
+  readonly mask: number
+  /** Whether confidences are asked for. By default not. */
+  readonly watched?: boolean | undefined
+}
+
 /** Proposes likeliest tokens by what the model's side found of them. */
 export interface ModelJudge {
   readonly alg: Algorithm
+  /** Whether confidences are asked for. */
+  readonly watched: boolean
   /** Whether a score may be on either side of the rule's limit. */
   readonly isDoubtful: (proposal: Proposal) => boolean
   readonly measured: (place: number, proposal: Proposal) => Measured
@@ -28,7 +37,7 @@ export interface BlockJudge {
   readonly byModel?: ModelJudge
 }
 
-const byLogits = (settings: BlockDecoding, mask: number): BlockJudge["byLogits"] => {
+const byLogits = (settings: BlockDecoding, { mask, watched = false }: JudgeOptions): BlockJudge["byLogits"] => {
   const decoding = diffusionOfBlock(settings)
   const rule = ruleOf(settings)
   const measured = rule === undefined ? undefined : measureOf[rule]
@@ -42,7 +51,7 @@ const byLogits = (settings: BlockDecoding, mask: number): BlockJudge["byLogits"]
       case undefined:
         return 0
       case "probability":
-        return isPlain && settings.alg === "maskgit_plus" ? score : probabilityOf(logits, unfiltered, token)
+        return isPlain && settings.alg === "maskgit_plus" ? score : confidenceOf(logits, token)
       case "entropy":
         return -(isPlain && settings.alg === "entropy" ? score : sampleToken(logits, unfiltered, 0).negativeEntropy)
     }
@@ -50,7 +59,11 @@ const byLogits = (settings: BlockDecoding, mask: number): BlockJudge["byLogits"]
   return (place, logits, uniform) => {
     logits[mask] = -Infinity
     const judged = judge(decoding, { place, logits, uniform, there: undefined })
-    return { ...judged, measure: measure(logits, judged) }
+    return {
+      ...judged,
+      measure: measure(logits, judged),
+      ...(watched ? { confidence: confidenceOf(logits, judged.token) } : {})
+    }
   }
 }
 
@@ -62,7 +75,11 @@ const exactScore = ({ score }: Measured, alg: BlockDecoding["alg"]): number =>
       ? score - 1
       : score
 
-const byModel = (settings: BlockDecoding, exactly: BlockJudge["byLogits"]): ModelJudge => {
+const byModel = (
+  settings: BlockDecoding,
+  { watched = false }: JudgeOptions,
+  exactly: BlockJudge["byLogits"]
+): ModelJudge => {
   const { alg } = settings
   const rule = ruleOf(settings)
   const limit =
@@ -75,8 +92,15 @@ const byModel = (settings: BlockDecoding, exactly: BlockJudge["byLogits"]): Mode
     rule === "threshold" ? 1 / (1 + Math.exp(-score)) : rule === "entropyThreshold" ? -score : 0
   return {
     alg,
+    watched,
     isDoubtful: ({ score, tolerance }) => limit !== undefined && Math.abs(score - limit) <= tolerance + 1e-12,
-    measured: (place, { score, token }) => ({ place, token, score, measure: measureOfScore(score) }),
+    measured: (place, { confidence, score, token }) => ({
+      place,
+      token,
+      score,
+      measure: measureOfScore(score),
+      ...(confidence === undefined ? {} : { confidence })
+    }),
     exactly: (place, logits) => {
       const exact = exactly(place, logits, 0)
       return { ...exact, score: exactScore(exact, alg) }
@@ -84,11 +108,11 @@ const byModel = (settings: BlockDecoding, exactly: BlockJudge["byLogits"]): Mode
   }
 }
 
-export const blockJudge = (settings: BlockDecoding, mask: number): BlockJudge => {
-  const onHost = byLogits(settings, mask)
+export const blockJudge = (settings: BlockDecoding, options: JudgeOptions): BlockJudge => {
+  const onHost = byLogits(settings, options)
   const isGreedy = settings.temperature === 0 && (settings.topP ?? 1) === 1 && settings.topK === undefined
   return {
     byLogits: onHost,
-    ...(isGreedy && byEach.has(ruleOf(settings)) ? { byModel: byModel(settings, onHost) } : {})
+    ...(isGreedy && byEach.has(ruleOf(settings)) ? { byModel: byModel(settings, options, onHost) } : {})
   }
 }

@@ -5,6 +5,7 @@ import { type BlockJudge, blockJudge } from "./blockJudge.ts"
 import { type BlockDecoding, diffusionOfBlock } from "./blockSettings.ts"
 import { chosenPerStep, type DiffusionDecoding, surest } from "./diffusion.ts"
 import { stepKey } from "./draws.ts"
+import type { TextEnding } from "./ending.ts"
 import type { MaskText } from "./maskStep.ts"
 import type { TextPass } from "./textPass.ts"
 
@@ -15,6 +16,8 @@ export interface BlockPrompt {
   readonly newTokens: number
   /** Of the text (draws.ts). */
   readonly key: RandomKey
+  /** Ends the text before its end of text. */
+  readonly ending?: TextEnding | undefined
 }
 
 export interface BlockText {
@@ -38,6 +41,8 @@ export interface BlockRowOptions extends BlockReading {
   readonly settings: BlockDecoding
   readonly mask: number
   readonly eos: number
+  /** Whether confidences are asked for. By default not. */
+  readonly watched?: boolean
 }
 
 /** Idle until it begins, then active while it has masks, decoded, and cached. Before the first one, what the prompt has of whole blocks. */
@@ -66,20 +71,26 @@ export class BlockRow implements MaskText {
   #ofTokens: RandomKey = [0, 0]
   readonly #decoding: DiffusionDecoding
   readonly #delay: number
+  readonly #ending: TextEnding | undefined
   readonly #revealedAt = new Map<number, number>()
+  readonly #sure: Float32Array
   /** Those that have begun. */
   readonly #blocks: Array<Block>
   /** Places before it are in the caches. */
   #cached = 0
   #filled = false
+  /** The new tokens that are the whole text, where something ended it before its end of text. */
+  #whole: number | undefined
 
-  constructor({ ids, key, newTokens }: BlockPrompt, options: BlockRowOptions) {
+  constructor({ ending, ids, key, newTokens }: BlockPrompt, options: BlockRowOptions) {
     const { attentionBlockSize, mask, settings } = options
     this.key = key
     this.start = ids.length
     this.ids = new Int32Array(this.start + newTokens).fill(mask)
     this.ids.set(Array.from(ids))
-    this.#judge = blockJudge(settings, mask)
+    this.#ending = ending
+    this.#sure = new Float32Array(newTokens).fill(NaN)
+    this.#judge = blockJudge(settings, options)
     const { byModel } = this.#judge
     this.choosing = byModel && { by: byModel, demands: () => this.demands() }
     this.#options = options
@@ -95,12 +106,22 @@ export class BlockRow implements MaskText {
     return this.ids.slice(this.start)
   }
 
-  /** Whether nothing is missing before the first end of text: what is revealed later cannot change the text. */
+  /** How sure the model was of each of these tokens when it was revealed, where that is asked for; NaN of masks. */
+  get sure(): Float32Array {
+    return this.#sure.slice()
+  }
+
+  /** Whether nothing is missing before the text's end: what is revealed later cannot change it. */
   get done(): boolean {
+    return this.#whole !== undefined || this.tokens[this.#settled] !== this.#options.mask
+  }
+
+  /** How many new tokens stand before the first mask and the first end of text. */
+  get #settled(): number {
     const { eos, mask } = this.#options
-    const missing = this.tokens.indexOf(mask)
-    const end = this.tokens.indexOf(eos)
-    return missing < 0 || (end >= 0 && end < missing)
+    const { tokens } = this
+    const end = tokens.findIndex(token => token === mask || token === eos)
+    return end < 0 ? tokens.length : end
   }
 
   #masked({ end, start }: Pick<Block, "start" | "end">): ReadonlyArray<number> {
@@ -211,11 +232,13 @@ export class BlockRow implements MaskText {
     for (const { end, quota, start } of demands) {
       const own = proposed.filter(({ place }) => start <= place && place < end)
       if (quota > 0) this.#blocks.findLast(block => block.start === start)!.quotas.shift()
-      for (const { place, token } of [...surest(own, quota), ...accepted(settings, own)]) {
+      for (const { confidence = NaN, place, token } of [...surest(own, quota), ...accepted(settings, own)]) {
         this.ids[place] = token
+        this.#sure[place - this.start] = confidence
         this.#revealedAt.set(place, this.forwards)
       }
     }
+    this.#whole = this.#ending?.(this.tokens.subarray(0, this.#settled))
   }
 
   get shown(): Int32Array {
@@ -224,15 +247,23 @@ export class BlockRow implements MaskText {
     return this.done ? shown.fill(eos, this.start + this.decoded) : shown
   }
 
+  get confidence(): Float32Array {
+    return this.done ? this.sure.fill(NaN, this.decoded) : this.sure
+  }
+
   get decoded(): number {
-    const end = this.tokens.indexOf(this.#options.eos)
-    return end < 0 ? this.ids.length - this.start : end + 1
+    return this.#decodedOf(this.tokens)
+  }
+
+  /** Of some first new tokens those until the text's end. */
+  #decodedOf(tokens: Int32Array): number {
+    const end = tokens.indexOf(this.#options.eos)
+    return this.#whole ?? (end < 0 ? tokens.length : end + 1)
   }
 
   text(): BlockText {
     const written = this.ids.slice(this.start, this.#blocks.at(-1)!.end)
-    const end = written.indexOf(this.#options.eos)
-    const tokens = end < 0 ? written : written.subarray(0, end + 1)
+    const tokens = written.subarray(0, this.#decodedOf(written))
     const at = Array.from(tokens, (_, i) => this.#revealedAt.get(this.start + i)!)
     const steps = [...new Set(at)].sort((a, b) => a - b)
     return { tokens, revealedAt: at.map(step => 1 + steps.indexOf(step)), forwards: this.forwards }

@@ -57,9 +57,11 @@ type CheckedSettings = Pick<DiffusionDecoding, "alg" | "algTemp" | "schedule">
 
 const blockFields = Object.keys(fields) as ReadonlyArray<keyof BlockFields>
 
-/** Whether settings ask for anything that goes block by block. */
-export const goesInBlocks = (settings: BlockFields): boolean =>
-  blockFields.some(name => settings[name] !== undefined && !(name === "cache" && settings.cache === "none"))
+/** The first setting that asks for anything that goes block by block. */
+const askingForBlocks = (settings: BlockFields): keyof BlockFields | undefined =>
+  blockFields.find(name => settings[name] !== undefined && !(name === "cache" && settings.cache === "none"))
+
+export const goesInBlocks = (settings: BlockFields): boolean => askingForBlocks(settings) !== undefined
 
 export interface BlockFault {
   readonly field: "alg" | "algTemp" | "schedule" | keyof BlockFields
@@ -80,7 +82,7 @@ export const blockFault = (settings: BlockFields & CheckedSettings): BlockFault 
   const { alg, algTemp, schedule } = settings
   const rules = acceptingRules.filter(rule => settings[rule] !== undefined)
   const [rule, another] = rules
-  const by = rule ?? blockFields.find(name => settings[name] !== undefined)
+  const by = rule ?? askingForBlocks(settings)
   if (by === undefined) return undefined
   if (another !== undefined)
     return { field: another, why: `does not go with ${rule}: one rule says what a step reveals` }

@@ -5,6 +5,7 @@
 import { Effect } from "effect"
 import { type BlockPrompt, BlockRow, type BlockReading, type BlockText } from "./blockRow.ts"
 import type { BlockDecoding } from "./blockSettings.ts"
+import { type Ending, endingOf } from "./ending.ts"
 import { maskStep } from "./maskStep.ts"
 import { OpenBatch, writeAll } from "./openBatch.ts"
 import { misfit, type TextReader } from "./textPass.ts"
@@ -15,8 +16,15 @@ export interface BlockOptions<E, R> extends BlockReading {
   readonly mask: number
   readonly eos: number
   readonly settings: BlockDecoding
-  /** Told of a text's new tokens after each of its steps. */
-  readonly onStep?: (number: number, step: number, tokens: Int32Array) => Effect.Effect<void, E, R>
+  /** Ends a text before its end of text; its row then goes to the next prompt. */
+  readonly ending?: Ending | undefined
+  /** Told of a text's new tokens after each of its steps, and how sure the model was of each (`confidenceOf`) when it was revealed, NaN of masks. */
+  readonly onStep?: (
+    number: number,
+    step: number,
+    tokens: Int32Array,
+    confidence: Float32Array
+  ) => Effect.Effect<void, E, R>
   /** Told of each text when it is done. */
   readonly onText?: (number: number, text: BlockText) => Effect.Effect<void, E, R>
 }
@@ -32,14 +40,17 @@ export interface BlockTexts {
 export const decodeBlocks = <E, E2 = never, R = never>(
   reader: TextReader<E>,
   prompts: ReadonlyArray<BlockPrompt>,
-  { onStep, onText, rows, ...options }: BlockOptions<E2, R>
+  { ending, onStep, onText, rows, ...options }: BlockOptions<E2, R>
 ): Effect.Effect<BlockTexts, E | E2, R> =>
   Effect.gen(function* () {
     const fault = misfit(reader, prompts)
     if (fault !== undefined) return yield* Effect.die(fault)
-    const texts = prompts.map(prompt => new BlockRow(prompt, options))
+    const watched = onStep !== undefined
+    const texts = prompts.map(
+      (prompt, number) => new BlockRow({ ...prompt, ending: endingOf(ending, number) }, { ...options, watched })
+    )
     const { passes } = yield* writeAll(new OpenBatch<BlockRow, E>(rows, maskStep(reader)), texts, {
-      onStep: onStep && (({ forwards, tokens }, number) => onStep(number, forwards, tokens)),
+      onStep: onStep && (({ forwards, sure, tokens }, number) => onStep(number, forwards, tokens, sure)),
       onDone: onText && ((text, number) => onText(number, text.text()))
     })
     return { passes, texts: texts.map(text => text.text()) }

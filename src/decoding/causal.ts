@@ -1,8 +1,9 @@
 /** Decoding token by token, many texts side by side; and the same with the help of a model that drafts several tokens at once. */
 import { Effect } from "effect"
 import { type RandomKey, subkey, uniformAt } from "../tensor/random.ts"
+import { type Ending, endingOf, type TextEnding } from "./ending.ts"
 import { type Advance, clocked, OpenBatch, type Placed, writeAll, type WrittenText } from "./openBatch.ts"
-import { type Sampling, sampleToken } from "./sampling.ts"
+import { confidenceOf, type Sampling, sampleToken } from "./sampling.ts"
 import { misfit, type TextPass, type TextReader } from "./textPass.ts"
 
 export interface CausalPrompt {
@@ -12,6 +13,8 @@ export interface CausalPrompt {
   readonly newTokens: number
   /** Of the text (draws.ts). */
   readonly key: RandomKey
+  /** Ends the text before the model does. */
+  readonly ending?: TextEnding | undefined
 }
 
 /** How a text goes on, and where it ends. */
@@ -27,6 +30,8 @@ export interface CausalSettings {
   readonly observe?: ((place: number, logits: Float32Array, token: number) => void) | undefined
   /** Whether the prompt's tokens are observed, too. */
   readonly scorePrompt?: boolean
+  /** Whether confidences are asked for. By default not. */
+  readonly watched?: boolean
 }
 
 export interface CausalOptions<E, R> extends Pick<CausalSettings, "sampling" | "suppressed"> {
@@ -34,6 +39,8 @@ export interface CausalOptions<E, R> extends Pick<CausalSettings, "sampling" | "
   readonly rows: number
   /** Ends a text; not part of what is returned. */
   readonly stop: number
+  /** Ends a text before the model does; its row then goes to the next prompt. */
+  readonly ending?: Ending | undefined
   /** Told of a text's new tokens as they come. */
   readonly onTokens?: (number: number, tokens: ReadonlyArray<number>) => Effect.Effect<void, E, R>
 }
@@ -73,7 +80,11 @@ export class CausalText implements WrittenText {
   readonly #start: number
   readonly #key: RandomKey
   readonly #ofTokens: RandomKey
+  readonly #ending: TextEnding | undefined
   readonly #settings: CausalSettings
+  readonly #confidence: Float32Array
+  /** Whether no more of it is needed. */
+  #enough = false
   /** Tokens that are there. */
   #known: number
   /** Of each model's caches the places that are there for good. */
@@ -82,18 +93,20 @@ export class CausalText implements WrittenText {
   /** Of the last pass: where it ended without its drafts, and what was asked. */
   #asked: { readonly end: number; readonly to: number; readonly places: ReadonlyArray<number> } | undefined
 
-  constructor({ ids, key, newTokens }: CausalPrompt, settings: CausalSettings) {
+  constructor({ ending, ids, key, newTokens }: CausalPrompt, settings: CausalSettings) {
     this.#start = this.#known = ids.length
     this.#ids = new Int32Array(ids.length + newTokens)
     this.#ids.set(Array.from(ids))
     this.#key = key
     this.#ofTokens = subkey(key, "tokens")
+    this.#ending = ending
     this.#settings = settings
+    this.#confidence = new Float32Array(newTokens).fill(NaN)
   }
 
   get done(): boolean {
     const isRead = this.#settings.scorePrompt !== true || this.#cached >= this.#start
-    return this.ended || (this.#known === this.#ids.length && isRead)
+    return this.ended || this.#enough || (this.#known === this.#ids.length && isRead)
   }
 
   /** The new tokens. */
@@ -104,6 +117,10 @@ export class CausalText implements WrittenText {
   get shown(): Int32Array {
     const [end = 0] = this.#settings.ends
     return this.#ids.slice().fill(end, this.#known)
+  }
+
+  get confidence(): Float32Array {
+    return this.#confidence.slice().fill(NaN, this.#known - this.#start)
   }
 
   /** The end of text is one more token that was found. */
@@ -174,12 +191,25 @@ export class CausalText implements WrittenText {
       if (token !== draft) break
     }
     this.#cached = recurrent ? end : Math.min(to, Math.max(end, this.#known - 1))
+    this.#endBy()
+  }
+
+  /** Leaves out what is behind the text's end, where it has come. */
+  #endBy(): void {
+    const whole = this.#ending?.(this.tokens)
+    if (whole === undefined) return
+    this.#enough = true
+    // What a draft went on with behind it, an end of text included, is not part of it.
+    this.ended = false
+    this.#known = this.#start + whole
   }
 
   #draw(place: number, logits: Float32Array): number {
-    const { sampling, suppressed } = this.#settings
+    const { sampling, suppressed, watched = false } = this.#settings
     for (const token of suppressed) logits[token] = -Infinity
-    return sampleToken(logits, sampling, uniformAt(this.#ofTokens, place - this.#start)).token
+    const { token } = sampleToken(logits, sampling, uniformAt(this.#ofTokens, place - this.#start))
+    if (watched) this.#confidence[place - this.#start] = confidenceOf(logits, token)
+    return token
   }
 }
 
@@ -236,14 +266,16 @@ export const causalStep = <E>(reader: TextReader<E>, drafting?: Drafting<E>): Ad
 export const decodeCausally = <E, E2 = never, R = never>(
   reader: TextReader<E>,
   prompts: ReadonlyArray<CausalPrompt>,
-  { onTokens, rows, sampling, stop, suppressed }: CausalOptions<E2, R>,
+  { ending, onTokens, rows, sampling, stop, suppressed }: CausalOptions<E2, R>,
   drafting?: Drafting<E>
 ): Effect.Effect<CausalTexts, E | E2, R> =>
   Effect.gen(function* () {
     const fault = misfit(reader, prompts)
     if (fault !== undefined) return yield* Effect.die(fault)
     const settings: CausalSettings = { sampling, suppressed, ends: new Set([stop]) }
-    const texts = prompts.map(prompt => new CausalText(prompt, settings))
+    const texts = prompts.map(
+      (prompt, number) => new CausalText({ ...prompt, ending: endingOf(ending, number) }, settings)
+    )
     const told = texts.map(() => 0)
     const { passes } = yield* writeAll(new OpenBatch(rows, causalStep(reader, drafting)), texts, {
       onStep:

@@ -148,5 +148,5 @@ export const judge = (
 }
 
 /** The `n` surest; of equals the first. */
-export const surest = (places: ReadonlyArray<Judged>, n: number): ReadonlyArray<Judged> =>
+export const surest = <J extends Judged>(places: ReadonlyArray<J>, n: number): ReadonlyArray<J> =>
   places.toSorted((a, b) => b.score - a.score || a.place - b.place).slice(0, n)

@@ -77,7 +77,8 @@ const byModel = <E>(
 ): Effect.Effect<Found, E> =>
   Effect.gen(function* () {
     const passes = asked.map(({ pass }) => pass)
-    const { found: proposals, ms: forwardMs } = yield* clocked(propose(passes, alg))
+    const watched = asked.some(({ text }) => text.choosing!.by.watched)
+    const { found: proposals, ms: forwardMs } = yield* clocked(propose(passes, alg, watched))
     const { found, logitsOf } = proposals
     const take: Array<() => void> = []
     let ms = forwardMs

@@ -14,8 +14,10 @@ export interface OpenText {
 export interface WrittenText extends OpenText {
   /** All of the text: masks where nothing is known yet, and behind its end more ends of text. */
   readonly shown: Int32Array
-  /** Tokens that were decoded: all new ones, or those until the end of text where decoding ends with it. */
+  /** Tokens that were decoded: all new ones, or those until the text's end where decoding ends with it. */
   readonly decoded: number
+  /** How sure the model was of each new token of `shown` when it was revealed (`confidenceOf`), where that is asked for; NaN of what it did not reveal. */
+  readonly confidence: Float32Array
   /** Steps that it took so far, a pass each, and passes beside these. */
   readonly forwards: number
   readonly passesBeside: number

@@ -57,6 +57,10 @@ export const probabilityOf = (logits: ArrayLike<number>, sampling: Sampling, tok
   return weights[token]! / totalOf(weights)
 }
 
+/** How sure a model is of a token: its probability at temperature 1 and without filters, one of which may leave a single token. */
+export const confidenceOf = (logits: ArrayLike<number>, token: number): number =>
+  probabilityOf(logits, { temperature: 0 }, token)
+
 const totalOf = (weights: Float64Array): number => {
   let total = 0
   for (let i = 0; i < weights.length; i++) total += weights[i]!

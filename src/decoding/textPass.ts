@@ -25,6 +25,8 @@ export interface Proposal {
   readonly token: number
   readonly score: number
   readonly tolerance: number
+  /** How sure the model is of the token (`confidenceOf`), to the precision of f32, where that is asked for. */
+  readonly confidence?: number
 }
 
 export interface Proposals<E> {
@@ -41,8 +43,12 @@ export interface TextReader<E> {
   readonly length: number
   /** Logits [n, V] of the places of all passes, one after the other. */
   readonly read: (passes: ReadonlyArray<TextPass>) => Effect.Effect<Float32Array, E>
-  /** Chooses where the model computes, so that logits need not come to the host. Left out where it cannot. */
-  readonly propose?: (passes: ReadonlyArray<TextPass>, alg: Algorithm) => Effect.Effect<Proposals<E>, E>
+  /** Chooses where the model computes, so that logits need not come to the host. Left out where it cannot. `watched`: whether confidences are asked for; default false. */
+  readonly propose?: (
+    passes: ReadonlyArray<TextPass>,
+    alg: Algorithm,
+    watched?: boolean
+  ) => Effect.Effect<Proposals<E>, E>
 }
 
 /** Why a prompt cannot be read and gone on from. */

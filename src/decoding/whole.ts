@@ -14,6 +14,7 @@ import {
 import { stepKey, textKey } from "./draws.ts"
 import { type MaskText, maskStep } from "./maskStep.ts"
 import { OpenBatch, writeAll } from "./openBatch.ts"
+import { confidenceOf } from "./sampling.ts"
 import { type TextPass, wholeReader } from "./textPass.ts"
 
 /** What is to be filled: the number of tokens is fixed before the first step. */
@@ -44,6 +45,8 @@ export class WholeText implements MaskText {
   passesBeside = 0
   readonly #settings: DiffusionDecoding
   readonly #mask: number
+  readonly #watched: boolean
+  readonly #confidence: Float32Array
   /** Places of the gap. */
   readonly #places: ReadonlyArray<number>
   /** How many tokens each step chooses; or by `origin`, the step that reveals each token, from 0 on. */
@@ -51,10 +54,13 @@ export class WholeText implements MaskText {
   #ofTokens: RandomKey = [0, 0]
   #ofOrder: RandomKey = [0, 0]
 
-  constructor({ key, prefix, suffix, tokens }: Gap, settings: DiffusionDecoding, mask: number) {
+  /** `watched`: whether confidences are asked for. */
+  constructor({ key, prefix, suffix, tokens }: Gap, settings: DiffusionDecoding, mask: number, watched = false) {
     this.key = key
     this.#settings = settings
     this.#mask = mask
+    this.#watched = watched
+    this.#confidence = new Float32Array(tokens).fill(NaN)
     this.ids = new Int32Array(prefix.length + tokens + suffix.length).fill(mask)
     this.ids.set(Array.from(prefix))
     this.ids.set(Array.from(suffix), prefix.length + tokens)
@@ -81,6 +87,10 @@ export class WholeText implements MaskText {
     return this.#places.length
   }
 
+  get confidence(): Float32Array {
+    return this.#confidence.slice()
+  }
+
   /** The gap's tokens. */
   get tokens(): Int32Array {
     const [first = 0] = this.#places
@@ -103,7 +113,9 @@ export class WholeText implements MaskText {
     const there = this.ids[place] === this.#mask ? undefined : this.ids[place]
     const found = judge(this.#settings, { place, logits, there, uniform: uniformAt(this.#ofTokens, i) })
     const score = algTemp === 0 ? found.score : found.score / algTemp + gumbel(uniformAt(this.#ofOrder, i))
-    return { ...found, score, measure: 0 }
+    const confidence =
+      this.#watched && there === undefined ? { confidence: confidenceOf(logits, found.token) } : undefined
+    return { ...found, score, measure: 0, ...confidence }
   }
 
   reveal(judged: ReadonlyArray<Measured>): void {
@@ -113,7 +125,12 @@ export class WholeText implements MaskText {
         ? surest(judged, chosen[this.forwards]!)
         : judged.filter(({ place }) => revealedAt[place - this.#places[0]!] === this.forwards)
     if (this.#settings.alg === "p2") for (const place of this.#places) this.ids[place] = this.#mask
-    for (const { place, token } of kept) this.ids[place] = token
+    for (const { confidence, place, token } of kept) {
+      this.ids[place] = token
+      // Of a token that stays, it is known.
+      if (confidence !== undefined) this.#confidence[place - this.#places[0]!] = confidence
+    }
+    for (const place of this.#masked) this.#confidence[place - this.#places[0]!] = NaN
     this.forwards++
   }
 
@@ -126,10 +143,15 @@ export class WholeText implements MaskText {
     )
   }
 
-  /** Takes in steps that were made elsewhere, and the gap's tokens where they are known. */
-  made(steps: number, tokens: Int32Array | undefined): void {
+  /** Takes in steps that were made elsewhere, and the gap's tokens where they are known. `probabilities`: of what the last step found for each place, where confidences are asked for. */
+  made(steps: number, tokens: Int32Array | undefined, probabilities?: Float32Array): void {
     this.forwards += steps
-    if (tokens !== undefined) this.ids.set(tokens, this.#places[0])
+    if (tokens === undefined) return
+    for (const [i, place] of this.#places.entries()) {
+      if (tokens[i] === this.#mask) this.#confidence[i] = NaN
+      else if (this.ids[place] === this.#mask) this.#confidence[i] = probabilities?.[i] ?? NaN
+    }
+    this.ids.set(tokens, this.#places[0])
   }
 }
 

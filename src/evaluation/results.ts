@@ -219,6 +219,8 @@ export const BenchmarkResult = Schema.Struct({
   peakMiB: Finite,
   /** Speed of a large matrix product, measured in the same process, operations per second. */
   matmulPeak: Finite,
+  /** Where and when, milliseconds since 1970; unknown in results of earlier versions. */
+  machine: Schema.optionalKey(Schema.Struct({ processor: Schema.String, processors: Count, at: Finite })),
   results: Schema.Array(Timing)
 })
 export type BenchmarkResult = typeof BenchmarkResult.Type

@@ -72,6 +72,22 @@ export const ChoicesResult = Schema.Struct({
 })
 export type ChoicesResult = typeof ChoicesResult.Type
 
+/** How samples were made. */
+export const SampleSettings = Schema.Struct({
+  /** Of the model, or `autoregressive`: token by token. */
+  method: Schema.String,
+  newTokens: Count,
+  /** Denoising steps; left out token by token. */
+  steps: Schema.optionalKey(Count),
+  seed: Schema.Int,
+  decoding: Schema.Record(Schema.String, Schema.Unknown),
+  /** Token by token, so many were drafted at once, by the model of that digest. */
+  draftTokens: Schema.optionalKey(Count),
+  drafter: Schema.optionalKey(Schema.String)
+})
+export type SampleSettings = typeof SampleSettings.Type
+
+/** `score.json` of a task whose answers are written. */
 export const SuiteResult = Schema.Struct({
   task: Schema.String,
   /** Which protocol was run, and what is known of it. */
@@ -79,7 +95,7 @@ export const SuiteResult = Schema.Struct({
   about: Schema.String,
   /** Digest of the model, and how it decoded. Left out for samples that were made elsewhere. */
   weights: Schema.optionalKey(Schema.String),
-  settings: Schema.optionalKey(Schema.Unknown),
+  settings: Schema.optionalKey(SampleSettings),
   /** Version of the Python that ran the programs. */
   python: Schema.optionalKey(Schema.String),
   /** How many problems were asked, of how many; a partial set is not the benchmark. */
@@ -91,8 +107,16 @@ export const SuiteResult = Schema.Struct({
   /** Tokens of the samples for each forward pass that they took, and for each second. */
   tokensPerForward: Schema.optionalKey(Schema.Finite),
   tokensPerSecond: Schema.optionalKey(Schema.Finite),
-  /** Samples of each problem, and how many are right. */
-  byProblem: Schema.Array(Schema.Struct({ task_id: Schema.String, samples: Count, right: Count })),
+  /** Samples of each problem, how many are right, and what they took: as in `SampleNote`, summed. */
+  byProblem: Schema.Array(
+    Schema.Struct({
+      task_id: Schema.String,
+      samples: Count,
+      right: Count,
+      tokens: Schema.optionalKey(Count),
+      forwards: Schema.optionalKey(Count)
+    })
+  ),
   /** How often each result was found, without what an exception said. */
   results: Schema.Record(Schema.String, Count)
 })

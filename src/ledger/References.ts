@@ -6,12 +6,19 @@ import { bytes } from "../pipeline/units.ts"
 import type { ActionId, ArtifactId } from "./Actions.ts"
 import { artifactColumns, type ArtifactLine, hex } from "./columns.ts"
 import type { Database } from "./Database.ts"
+import { pipelineNames, splitName, type Use, usesOf } from "./Names.ts"
 import type { RunId } from "./Runs.ts"
 
 export type Reference =
   | { readonly _tag: "run"; readonly id: RunId; readonly pipeline: string }
-  /** `label`: the name by which it was asked for, or under which it was executed last. */
-  | { readonly _tag: "action"; readonly id: ActionId; readonly key: Digest; readonly label: string | undefined }
+  /** `label`: the name by which it was asked for, or under which it was executed last. `use`: where it was found by a name. */
+  | {
+      readonly _tag: "action"
+      readonly id: ActionId
+      readonly key: Digest
+      readonly label: string | undefined
+      readonly use?: Use
+    }
   | { readonly _tag: "artifact"; readonly id: ArtifactId; readonly digest: Digest; readonly kind: string }
   | { readonly _tag: "object"; readonly id: number; readonly digest: Digest }
 
@@ -26,17 +33,27 @@ const listed = 8
 /** The word for the newest run. */
 const newest = "last"
 
+/** Names that runs may be given: none of them is a number, a word of ours or a file. */
+export const isTag = (text: string): boolean => /^[A-Za-z][\w.-]*$/.test(text) && text !== newest
+
+/** Which references are asked for. */
+export interface Asked {
+  readonly accepted?: ReadonlyArray<ReferenceTag>
+  /** Of the actions that had a name, the newest that returned something. */
+  readonly returned?: boolean
+}
+
 /**
- * Finds what a text refers to. Forms: `41`, `run:41`, `last`, a pipeline's name (its last run); `PIPELINE/LABEL` (an action of its
- * last run); at least four digits of a key or digest, or `action:…`, `artifact:…`, `object:…` where both would fit.
+ * Finds what a text refers to. Forms: `41`, `run:41`, `last`, a pipeline's name (its last run), a tag or `tag:…` (the newest run of that tag); `PIPELINE/LABEL`, or `LABEL` alone (an action of the newest run that has one);
+ * at least four digits of a key or digest, or `action:…`, `artifact:…`, `object:…` where both would fit.
  * Throws ConfigError for a text that refers to nothing, to several things, or to none of the `accepted` kinds.
  */
 export const resolve = (
   database: Database,
   text: string,
-  accepted: ReadonlyArray<ReferenceTag> = ["run", "action", "artifact"]
+  { accepted = ["run", "action", "artifact"], returned = false }: Asked = {}
 ): Reference => {
-  const candidates = find(database, text).filter(({ _tag }) => accepted.includes(_tag))
+  const candidates = find(database, text, returned).filter(({ _tag }) => accepted.includes(_tag))
   const [only, ...others] = candidates
   if (only === undefined) throw unknown(database, text, accepted)
   if (others.length === 0) return only
@@ -49,7 +66,7 @@ export const resolve = (
 }
 
 /** Everything that a text may refer to. An object that is part of an artifact is meant only when nothing else is. */
-const find = (database: Database, text: string): ReadonlyArray<Reference> => {
+const find = (database: Database, text: string, returned = false): ReadonlyArray<Reference> => {
   const scoped = /^(run|action|artifact|object):(.+)$/.exec(text)
   if (scoped !== null) {
     const [, tag, rest] = scoped as unknown as [string, ReferenceTag, string]
@@ -59,8 +76,11 @@ const find = (database: Database, text: string): ReadonlyArray<Reference> => {
   if (text === newest) return runs(database, database.value("SELECT max(id) FROM run"))
   const run = /^\d{1,15}$/.test(text) ? runs(database, Number(text)) : []
   if (run.length > 0) return run
-  const named = byName(database, text)
-  if (named.length > 0) return named
+  const tagged = text.startsWith(tagPrefix) ? byTag(database, text.slice(tagPrefix.length)) : []
+  if (tagged.length > 0) return tagged
+  // A pipeline's name is that of its last run, whatever other runs are called.
+  const named = [byName, byTag].map(by => by(database, text, returned)).find(found => found.length > 0)
+  if (named !== undefined) return named
   const digests = byPrefix(database, text, ["action", "artifact"])
   return digests.length > 0 ? digests : byPrefix(database, text, ["object"])
 }
@@ -71,66 +91,22 @@ const runs = (database: Database, id: number | null | undefined): ReadonlyArray<
   return row === undefined ? [] : [{ _tag: "run", ...row }]
 }
 
-/** A name split where the pipeline ends; a pipeline that was never run is unknown here. */
-export const splitName = (
-  database: Database,
-  text: string
-): { readonly pipeline: string; readonly label: string | undefined } | undefined => {
-  const pipeline = pipelineNames(database)
-    .filter(name => text === name || text.startsWith(`${name}/`))
-    .sort((a, b) => b.length - a.length)[0]
-  if (pipeline === undefined) return undefined
-  return { pipeline, label: text === pipeline ? undefined : text.slice(pipeline.length + 1) }
-}
+const tagPrefix = "tag:"
 
-/** Pipelines that were run, by name. A scan of the index over runs. */
-export const pipelineNames = (database: Database): ReadonlyArray<string> =>
-  database.column<string>("SELECT DISTINCT pipeline FROM run ORDER BY pipeline")
+const byTag = (database: Database, tag: string): ReadonlyArray<Reference> =>
+  runs(database, database.value("SELECT max(id) FROM run WHERE tag = ?", tag))
 
-const byName = (database: Database, text: string): ReadonlyArray<Reference> => {
+const byName = (database: Database, text: string, returned: boolean): ReadonlyArray<Reference> => {
   const name = splitName(database, text)
-  if (name === undefined) return []
-  const { label, pipeline } = name
-  if (label === undefined) return runs(database, database.value("SELECT max(id) FROM run WHERE pipeline = ?", pipeline))
-  const action = actionOfLabel(database, pipeline, label)
-  return action === undefined ? [] : [{ _tag: "action", ...action, label }]
-}
-
-/** Plans of a pipeline that are searched for a label, newest first; one that vanished longer ago is named by its key. */
-const searchedPlans = 50
-
-/** The action that a label had in the last run of a pipeline that came to know its key. */
-const actionOfLabel = (
-  database: Database,
-  pipeline: string,
-  label: string
-): { readonly id: ActionId; readonly key: Digest } | undefined => {
-  const inPlan = () => {
-    const plans = database.all<{ plan: number; run: number }>(
-      `SELECT plan, max(id) AS run FROM run WHERE pipeline = ? AND plan IS NOT NULL GROUP BY plan ORDER BY run DESC LIMIT ${searchedPlans}`,
-      pipeline
-    )
-    for (const { plan, run } of plans) {
-      const action = database.value<number>(
-        "SELECT action FROM plan_node WHERE plan = ? AND label = ? AND action IS NOT NULL",
-        plan,
-        label
-      )
-      if (action !== undefined) return { run, action }
-    }
-    return undefined
-  }
-  // A run that is still under way has executions, but no plan yet.
-  const executed = database.get<{ run: number; action: number }>(
-    `SELECT run, action FROM execution JOIN run ON run.id = execution.run
-     WHERE label = ? AND pipeline = ? ORDER BY execution.id DESC LIMIT 1`,
-    label,
-    pipeline
-  )
-  const planned = inPlan()
-  const action = executed !== undefined && executed.run > (planned?.run ?? 0) ? executed.action : planned?.action
-  if (action === undefined) return undefined
-  return { id: action, key: database.value<Digest>(`SELECT ${hex("key")} FROM action WHERE id = ?`, action)! }
+  if (name !== undefined && name.label === undefined)
+    return runs(database, database.value("SELECT max(id) FROM run WHERE pipeline = ?", name.pipeline))
+  return usesOf(database, text, returned).map(use => ({
+    _tag: "action",
+    id: use.id,
+    key: use.key,
+    label: use.label,
+    use
+  }))
 }
 
 const byPrefix = (database: Database, text: string, tags: ReadonlyArray<ReferenceTag>): ReadonlyArray<Reference> => {
@@ -169,7 +145,9 @@ const describe = (database: Database, reference: Reference): string => {
     case "run":
       return `run:${reference.id}  a run of ${reference.pipeline}`
     case "action":
-      return `action:${short(reference.key)}  ${reference.label ?? "never executed"}`
+      return reference.use === undefined
+        ? `action:${short(reference.key)}  ${reference.label ?? "never executed"}`
+        : `${reference.use.pipeline}/${reference.use.label}`
     case "artifact": {
       const size = database.value<number>("SELECT bytes FROM artifact WHERE id = ?", reference.id)!
       return `artifact:${short(reference.digest)}  ${reference.kind}, ${bytes(size)}`
@@ -180,8 +158,8 @@ const describe = (database: Database, reference: Reference): string => {
 }
 
 const forms: { readonly [tag in ReferenceTag]: string } = {
-  run: "a run (41, run:41, last)",
-  action: "an action (PIPELINE/STAGE, or digits of its key)",
+  run: "a run (41, run:41, last, its tag)",
+  action: "an action (PIPELINE/STAGE, STAGE, or digits of its key)",
   artifact: "an artifact (digits of its digest)",
   object: "an object (digits of its digest)"
 }
@@ -228,9 +206,8 @@ export interface NamedArtifact extends ArtifactLine {
   readonly id: ArtifactId
 }
 
-/** The artifacts that a reference stands for: itself, the outputs of an action, or the targets of a run. Each once; never none. Throws ConfigError. */
-export const artifactsOf = (database: Database, text: string): ReadonlyArray<NamedArtifact> => {
-  const reference = resolve(database, text)
+/** The artifacts that a reference, given as `text`, stands for: itself, the outputs of an action, or the targets of a run. Each once; never none. Throws ConfigError. */
+export const artifactsOf = (database: Database, reference: Reference, text: string): ReadonlyArray<NamedArtifact> => {
   const sql = {
     artifact: "SELECT kind AS name, id AS artifact FROM artifact WHERE id = ?",
     action: "SELECT port AS name, artifact FROM output WHERE action = ?",
@@ -250,9 +227,8 @@ export const artifactsOf = (database: Database, text: string): ReadonlyArray<Nam
   })
 }
 
-/** The one artifact that a reference stands for; where it stands for several, that of a kind. Throws ConfigError. */
-export const artifactOf = (database: Database, text: string, kind?: string): NamedArtifact => {
-  const all = artifactsOf(database, text)
+/** The one artifact that `text` stands for; where it stands for several, that of a kind. Throws ConfigError. */
+export const onlyOne = (all: ReadonlyArray<NamedArtifact>, text: string, kind?: string): NamedArtifact => {
   const ofKind = all.filter(artifact => artifact.kind === kind)
   const [only, ...others] = ofKind.length === 1 ? ofKind : all
   if (others.length === 0) return only!

@@ -28,6 +28,9 @@ export interface RunStart {
   readonly command: string
   /** Version of this program. */
   readonly program: string
+  /** What people call it, and say of it. */
+  readonly tag?: string | undefined
+  readonly note?: string | undefined
   readonly owner: Owner
   readonly now: number
 }

@@ -141,5 +141,11 @@ export const migrations: ReadonlyArray<string> = [
   -- What running runs count on: digests of artifacts, 32 bytes each.
   CREATE TABLE held (id INTEGER PRIMARY KEY, run INTEGER NOT NULL REFERENCES run, artifacts BLOB NOT NULL);
   CREATE INDEX held_by_run ON held (run);
+  `,
+  `
+  -- What people call a run, and what they say of it.
+  ALTER TABLE run ADD COLUMN tag TEXT;
+  ALTER TABLE run ADD COLUMN note TEXT;
+  CREATE INDEX run_by_tag ON run (tag, id) WHERE tag IS NOT NULL;
   `
 ]

@@ -55,6 +55,8 @@ export interface Decoding {
   ): Effect.Effect<Generator<EngineError>, EngineError | StageError, Scope.Scope>
   /** How tokens with masks are read, which a bound of the likelihood follows from. Left out where a method has no such bound. `seed`: of what is drawn beside the masks. */
   readonly maskedReading?: (model: LoadedModel, shape: BatchShape & { readonly seed: number }) => MaskedReading
+  /** Whether networks beside the language model take part in every pass over masks, so that texts are read whole, without caches. Left out: none do. */
+  readonly readsBeside?: (model: Pick<LoadedModel, "latent">) => boolean
   /** Tokens of the blocks that texts are decoded in, one after the other, where nothing else is asked for. Left out, or undefined: all new tokens at once. */
   readonly blockLength?: (model: Pick<LoadedModel, "config">) => number | undefined
   /** How much of sequences survives in latents. Left out where a model has none that text is read from, too. */
@@ -85,12 +87,27 @@ export const modulesOf = <Module extends `.${string}`>(of: (name: MethodName) =>
 export const methodOf = ({ json }: Pick<OpenModel, "json">): MethodName =>
   methodNames.find(name => json[name] !== undefined) ?? "masked"
 
-/** Reads an opened model into an engine's memory, what its method puts beside the language model too. */
-export const loadWhole = Effect.fn("loadWhole")(function* (engine: Engine, opened: OpenModel) {
+/** A model before its parameters are read. */
+export type DescribedModel = Omit<LoadedModel, "parameters">
+
+/** The method of an opened model, and what the model's configuration says of the networks beside the language model. */
+export const describeWhole = Effect.fn("describeWhole")(function* (opened: OpenModel) {
   const method = yield* Effect.promise(decodings[methodOf(opened)])
   const { config, json } = opened
   const latent = method.latent && (yield* Effect.mapError(method.latent.decode(json, config), asStageError))
-  const parameters = yield* loadParameters(engine, opened, method.latent?.specs(latent, config) ?? [])
-  const model: LoadedModel = { ...opened, parameters, ...(latent === undefined ? {} : { latent }) }
+  const model: DescribedModel = { ...opened, ...(latent === undefined ? {} : { latent }) }
   return { method, model }
 })
+
+/** Reads a described model into an engine's memory, what its method puts beside the language model too. */
+export const loadDescribed = Effect.fn("loadDescribed")(function* (
+  engine: Engine,
+  { method, model }: { readonly method: Decoding; readonly model: DescribedModel }
+) {
+  const parameters = yield* loadParameters(engine, model, method.latent?.specs(model.latent, model.config) ?? [])
+  return { method, model: { ...model, parameters } satisfies LoadedModel as LoadedModel }
+})
+
+/** Reads an opened model into an engine's memory. */
+export const loadWhole = (engine: Engine, opened: OpenModel) =>
+  Effect.flatMap(describeWhole(opened), described => loadDescribed(engine, described))

@@ -74,14 +74,24 @@ export const consumers = (plan: Plan): ReadonlyArray<ReadonlyArray<NodeId>> => {
   return lists
 }
 
-/** Keeps the nodes whose label is, or begins with `STAGE/` of, one of the patterns, and everything that they need. */
+/** Whether a label is meant by `STAGE` or `STAGE/NAME`: it is that, or a use of the stage of that name. */
+export const isMeant = (label: string, name: string): boolean => label === name || label.startsWith(`${name}/`)
+
+/** The nodes that are meant by names, and the names by which none is. */
+export const meant = (
+  { nodes }: Plan,
+  names: ReadonlyArray<string>
+): { readonly nodes: ReadonlyArray<PlanNode>; readonly unmatched: ReadonlyArray<string> } => ({
+  nodes: nodes.filter(({ label }) => names.some(name => isMeant(label, name))),
+  unmatched: names.filter(name => !nodes.some(({ label }) => isMeant(label, name)))
+})
+
+/** Keeps the nodes that are meant by names, and everything that they need. */
 export const only = (
   plan: Plan,
-  patterns: ReadonlyArray<string>
+  names: ReadonlyArray<string>
 ): { readonly plan: Plan; readonly unmatched: ReadonlyArray<string> } => {
-  const matches = (label: string, pattern: string) => label === pattern || label.startsWith(`${pattern}/`)
-  const unmatched = patterns.filter(pattern => !plan.nodes.some(node => matches(node.label, pattern)))
-  const chosen = plan.nodes.filter(node => patterns.some(pattern => matches(node.label, pattern)))
+  const { nodes: chosen, unmatched } = meant(plan, names)
   const kept = ancestors(
     plan,
     chosen.map(node => node.id)

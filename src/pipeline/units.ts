@@ -2,6 +2,9 @@
 
 const byteUnits = ["B", "kB", "MB", "GB", "TB", "PB"] as const
 
+/** A number with up to six significant digits. */
+export const sixDigits = (value: number): string => String(Number(value.toPrecision(6)))
+
 /** Decimal units, three significant digits: `61.2 kB`. */
 export const bytes = (value: number): string => {
   let unit = 0

@@ -17,20 +17,34 @@ export interface Table {
 
 const labelOf = ({ label }: RowFigures): string => label
 
-const withInterval = (format: (value: number) => string, found: Measured | undefined): string =>
+export const withInterval = (format: (value: number) => string, found: Measured | undefined): string =>
   found === undefined ? "n/a" : `${format(found.value)} ${interval(format, found.low, found.high)}`
 
-const aupText = fixed(1)
+export const aupText = fixed(1)
+
+/** Rows with their AUP on some tasks. */
+interface AupRows {
+  readonly tasks: ReadonlyArray<string>
+  readonly rows: ReadonlyArray<{
+    readonly label: string
+    readonly tasks: ReadonlyArray<{ readonly aup: Measured } | undefined>
+    /** Mean over the tasks; left out where tasks are not to be averaged. */
+    readonly aup?: Measured | undefined
+  }>
+}
 
 /** A line for each row and the teacher: AUP by task, and the mean over tasks. */
-export const aupTable = ({ rows, tasks }: Parallelism): Table => ({
-  columns: ["AUP", ...tasks, ...(tasks.length > 1 ? ["all tasks"] : [])],
-  lines: rows.map(row => [
-    labelOf(row),
-    ...row.tasks.map(own => withInterval(aupText, own?.aup)),
-    ...(tasks.length > 1 ? [withInterval(aupText, row.aup)] : [])
-  ])
-})
+export const aupTable = ({ rows, tasks }: AupRows): Table => {
+  const averaged = tasks.length > 1 && rows.some(row => "aup" in row)
+  return {
+    columns: ["AUP", ...tasks, ...(averaged ? ["all tasks"] : [])],
+    lines: rows.map(row => [
+      row.label,
+      ...row.tasks.map(own => withInterval(aupText, own?.aup)),
+      ...(averaged ? [withInterval(aupText, row.aup)] : [])
+    ])
+  }
+}
 
 /** What a share is called; and of how many tasks it is, if not of all. */
 const shareLabel = ({ of, points }: Share, tasks: number): string => {

@@ -81,7 +81,7 @@ export const lineChart = (
                 row === "reference" ? ("dashed" as const) : dotted === true ? ("dotted" as const) : ("solid" as const)
             },
             showSymbol: marks === true,
-            symbol: row === "reference" ? "none" : symbolOf(row),
+            symbol: row === "reference" ? "emptyCircle" : symbolOf(row),
             symbolSize: 7
           }
         ]

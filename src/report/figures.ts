@@ -4,7 +4,7 @@ import { textQuality } from "../evaluation/textQuality.ts"
 import { lineChart, type Series } from "./charts.ts"
 import { spent } from "./budgets.ts"
 import { linesOf, thinned } from "./lines.ts"
-import { type Parallelism, teacherAlone } from "./parallelism.ts"
+import { type Measured, type Parallelism, teacherAlone } from "./parallelism.ts"
 import { everyNumber, type GridRow, type Run } from "./rows.ts"
 import { greatest, least } from "../pipeline/lists.ts"
 
@@ -124,39 +124,69 @@ export const textFigures = (rows: ReadonlyArray<GridRow>, references?: Reference
     ]
   })
 
+/** What was answered at a point. */
+interface Answered {
+  readonly share: Measured
+  readonly rate: Measured
+}
+
+/** A row's line through what it answered at some points. */
+export const answersLine = (row: number, answered: ReadonlyArray<Answered>, dotted = false): Series => {
+  const points = answered.toSorted((a, b) => a.rate.value - b.rate.value)
+  return {
+    row,
+    points: points.map(({ rate, share }) => [rate.value, 100 * share.value] as const),
+    spread: points.map(({ rate, share }) => [rate.value, 100 * share.low, 100 * share.high] as const),
+    marks: true,
+    dotted
+  }
+}
+
+/** Right answers, per cent, by tokens per forward pass. Dashed lines are what rows stand beside: `levels` give one token a pass; `marked` are answers at another rate. */
+export const answersChart = (
+  name: string,
+  caption: string,
+  lines: ReadonlyArray<Series>,
+  {
+    levels,
+    marked
+  }: {
+    readonly levels: ReadonlyArray<Answered>
+    readonly marked: ReadonlyArray<Answered>
+  }
+): Chart => {
+  const end = greatest(
+    [...lines.flatMap(({ points }) => points.map(([x]) => x)), ...marked.map(({ rate }) => rate.value)],
+    1
+  )
+  const beside = [
+    ...levels.map(({ share }): Series["points"] => [1, end].map(x => [x, 100 * share.value] as const)),
+    ...marked.map(({ rate, share }): Series["points"] => [[rate.value, 100 * share.value]])
+  ]
+  return chart(name, caption, {
+    x: { label: "tokens per forward pass", doublings: true },
+    series: [...beside.map((points): Series => ({ row: "reference", points, marks: points.length === 1 })), ...lines]
+  })
+}
+
 /** A chart for each task that was answered at several operating points, by what was measured at each; dashed: the teacher, which gives one token a pass. */
 export const answersFigures = ({ rows, tasks }: Parallelism): ReadonlyArray<Chart> =>
   tasks.flatMap((task, t) => {
-    const series = rows.flatMap(({ row, tasks: own }, i): ReadonlyArray<Series> => {
-      const points = (own[t]?.points ?? []).toSorted((a, b) => a.rate.value - b.rate.value)
+    const lines = rows.flatMap(({ row, tasks: own }, i): ReadonlyArray<Series> => {
       if (row === undefined) return []
       return (["steps", "threshold"] as const).flatMap(kind => {
-        const shown = points.filter(({ point }) => kind in point)
-        if (shown.length === 0) return []
-        return [
-          {
-            row: i,
-            points: shown.map(({ rate, share }) => [rate.value, 100 * share.value] as const),
-            spread: shown.map(({ rate, share }) => [rate.value, 100 * share.low, 100 * share.high] as const),
-            marks: true,
-            dotted: kind === "threshold"
-          }
-        ]
+        const shown = (own[t]?.points ?? []).filter(({ point }) => kind in point)
+        return shown.length === 0 ? [] : [answersLine(i, shown, kind === "threshold")]
       })
     })
-    if (series.flatMap(({ points }) => points).length <= new Set(series.map(({ row }) => row)).size) return []
-    const xs = [1, ...series.flatMap(({ points }) => points.map(([x]) => x))]
-    const level = rows.flatMap(({ label, row, tasks: own }): ReadonlyArray<Series> => {
-      const [answered] = own[t]?.points ?? []
-      if (row !== undefined || answered === undefined) return []
-      const share = 100 * answered.share.value
-      // With drafts the same answers take fewer passes: a mark on the line.
-      return label === teacherAlone
-        ? [{ row: "reference", points: [1, greatest(xs)].map(x => [x, share] as const) }]
-        : [{ row: "reference", points: [[answered.rate.value, share]], marks: true }]
-    })
-    const drawn = { x: { label: "tokens per forward pass", doublings: true }, series: [...level, ...series] }
-    return [chart(`answers-${t}`, `${task}: right answers, per cent`, drawn)]
+    if (lines.flatMap(({ points }) => points).length <= new Set(lines.map(({ row }) => row)).size) return []
+    const answered = (alone: boolean) =>
+      rows.flatMap(({ label, row, tasks: own }) =>
+        row === undefined && (label === teacherAlone) === alone ? (own[t]?.points.slice(0, 1) ?? []) : []
+      )
+    // With drafts the same answers take fewer passes: a mark on the line.
+    const beside = { levels: answered(true), marked: answered(false) }
+    return [answersChart(`answers-${t}`, `${task}: right answers, per cent`, lines, beside)]
   })
 
 /** Speed by denoising steps. */

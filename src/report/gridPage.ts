@@ -10,29 +10,24 @@ import { type Cell, groupOf, groupsOf } from "./grid.ts"
 import { comparisonTables, countsText, groupTitle, verdictText } from "./gridMarkdown.ts"
 import { budgets, type GridReport, method } from "./gridReport.ts"
 import { escape, htmlPage, htmlTable } from "./html.ts"
+import { introduction } from "./introduction.ts"
 import { panelsSection, samplesSection } from "./gridTexts.ts"
 import { type GridRow, taskNames } from "./rows.ts"
 import { tieText } from "./ties.ts"
 
-const style = `.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(24rem, 100%), 1fr)); gap: 1.5rem }
-figure { margin: 0; max-width: 40rem } figure + .wide { margin-top: 1rem } figcaption { font-size: 0.9rem; font-weight: 600 }
-.key { padding-right: 0.4em }
-.plain { list-style: none; padding: 0 } .plain li { margin-bottom: 0.5rem }
-.legend { display: flex; flex-wrap: wrap; gap: 0.2rem 1.2rem; font-size: 0.9rem }
-.broken { color: var(--warn); font-weight: 600 }
+const style = `.broken { color: var(--warn); font-weight: 600 }
 .group { margin-top: 1.5rem } .group + .small { margin-top: 0.6rem } .small + .small { margin-top: 0 }
-.remark { border-left: 0.3rem solid var(--warn); background: var(--shade); padding: 0.6rem 0.9rem; font-weight: 600 }
 .text { border-left: 3px solid var(--line); padding-left: 0.8rem; white-space: pre-wrap; overflow-wrap: anywhere; max-width: 48rem }
-.prompt { color: var(--text) }
-.interval { display: block; color: var(--text); font-size: 0.85em } sup { line-height: 0 }
+sup { line-height: 0 }
+dt { font-weight: 600; margin-top: 0.6rem } dd { margin: 0; max-width: 48rem }
 .panels { grid-template-columns: 1fr } .panels figure { max-width: 60rem } .panels img { width: 100%; background: #fff }
-summary { cursor: pointer; margin: 0.5rem 0 }
 `
 
 export const gridHtml = (report: GridReport): string => {
   const { rows, settings } = report
   const sections: ReadonlyArray<readonly [heading: string, body: string]> = [
     ["", settings.remarks.map(remark => `<p class="remark">${escape(remark)}</p>`).join("\n")],
+    ["", opening(report)],
     ["What the data support", verdicts(report)],
     ["The grid", grid(report)],
     ["At equal labels and at equal compute", equal(report)],
@@ -50,6 +45,18 @@ export const gridHtml = (report: GridReport): string => {
     .filter(([, content]) => content !== "")
     .map(([heading, content]) => `${heading === "" ? "" : `<h2>${escape(heading)}</h2>\n`}${content}`)
   return htmlPage({ title: settings.title, body: body.join("\n"), more: style })
+}
+
+/** What the page is about, before any verdict. */
+const opening = (report: GridReport): string => {
+  const { meanings, paragraphs } = introduction(report)
+  const list = meanings.map(([name, meaning]) => `<dt>${escape(name)}</dt><dd>${escape(meaning)}</dd>`)
+  return [
+    ...paragraphs.map(paragraph),
+    ...(list.length === 0
+      ? []
+      : [`<details><summary>What the figures mean</summary><dl>${list.join("\n")}</dl></details>`])
+  ].join("\n")
 }
 
 const paragraph = (text: string): string => `<p>${escape(text)}</p>`

@@ -41,7 +41,7 @@ export const sharesOf = (rows: ReadonlyArray<GridRow>): ReadonlyArray<Share> => 
 }
 
 /** Points as they are told apart. */
-export const keyOf = (point: OperatingPoint): string => JSON.stringify(point)
+export const keyOf = (point: unknown): string => JSON.stringify(point)
 
 /** What a task has at a share's point. */
 export const shareOf = <A extends { readonly point: OperatingPoint }>(

@@ -4,7 +4,7 @@
  */
 import type { OperatingPoint } from "../evaluation/results.ts"
 import { type Share, shareOf, sharesOf } from "./operatingPoints.ts"
-import { type AnsweredPoint, type Drawn, onTask } from "./resampledAnswers.ts"
+import { type AnsweredPoint, type Drawn, onTask, tallyOf } from "./resampledAnswers.ts"
 import { answersOf, type GridRow, type Run, taskNames, type TeacherScores } from "./rows.ts"
 import { short } from "../pipeline/Digest.ts"
 import { type Estimate, estimate, holm, type Interval, type Resampler, wilson } from "./statistics.ts"
@@ -102,7 +102,7 @@ export const parallelismOf = (
   const sums = all.map(() => shares.map(() => ({ right: new Sum(), rate: new Sum() })))
   // Draws of points are many: they are added up task by task.
   const found = tasks.map(task => {
-    const runs = all.map(each => each.runs.map(run => answersOf(run, task)))
+    const runs = all.map(each => each.runs.map(run => answersOf(run, task).map(tallyOf)))
     return onTask(task, runs, resampler).map((own, i) => {
       if (own === undefined) return undefined
       for (const [s, share] of shares.entries()) {
@@ -138,7 +138,7 @@ export const parallelismOf = (
   }
 }
 
-const pointFigures = ({ asked, point, rate, right }: AnsweredPoint): PointFigures => ({
+const pointFigures = ({ asked, point, rate, right }: AnsweredPoint<OperatingPoint>): PointFigures => ({
   point,
   share: { value: right.value, ...wilson(Math.round(right.value * asked), asked) },
   rate: measured(rate)
@@ -176,7 +176,7 @@ const corrected = (all: ReadonlyArray<Estimate | undefined>): ReadonlyArray<Corr
 const mapped = <A, B>(value: A | undefined, f: (value: A) => B): B | undefined =>
   value === undefined ? undefined : f(value)
 
-const measured = ({ draws, value }: Drawn): Measured => {
+export const measured = ({ draws, value }: Drawn): Measured => {
   const { high, low } = estimate(value, draws)
   return { value, low, high }
 }

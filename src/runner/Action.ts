@@ -15,6 +15,8 @@ export interface ReadyAction {
   readonly components: KeyComponents
   readonly codeDetail: string
   readonly families: ReadonlyMap<string, Digest>
+  /** Computed in this run whatever is known: neither its result nor its items are taken from before. */
+  readonly anew: boolean
   /** Why a known result is computed anew. */
   readonly remake: string | undefined
   readonly estimateMs: number | undefined

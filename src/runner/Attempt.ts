@@ -144,6 +144,7 @@ const isComplete = (known: Actions.KnownAction | undefined, action: ReadyAction)
 
 /** The result of an action that another process has computed; from here on the run counts on it. */
 const findResult = (database: Database, run: Runs.RunId, action: ReadyAction) => {
+  if (action.anew) return undefined
   const look = () => Actions.lookup(database, [action.key]).get(action.key)
   if (!isComplete(look(), action)) return undefined
   return database.immediate(() => {

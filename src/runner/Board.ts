@@ -192,7 +192,8 @@ export class Board {
         components,
         codeDetail: this.#resolver.codeDetail(node),
         families: this.#resolver.families(node, components),
-        remake: this.#remake.get(id),
+        anew: this.#resolver.isAnew(id),
+        remake: this.#remake.get(id) ?? (this.#resolver.isAnew(id) ? "the run was told to" : undefined),
         estimateMs: this.#options.estimate(id),
         attempts: this.#patience.attempts(id),
         changed: this.#patience.changed(id)

@@ -70,7 +70,7 @@ export const executeLeased = (ports: Ports, leased: Leased): Effect.Effect<Tried
           candidates: Object.fromEntries(
             [...action.families].map(([output, family]) => [
               output,
-              Actions.setsOfFamily(database, family, candidateSets)
+              action.anew ? [] : Actions.setsOfFamily(database, family, candidateSets)
             ])
           ),
           execution: Runs.beginExecution(database, { action: id, run, label, attempt, now: started, log })

@@ -27,6 +27,8 @@ export interface PlanningOptions {
   readonly dist: string | undefined
   /** Ask again what names like `hf://…@main` stand for. */
   readonly refresh: boolean
+  /** Nodes that the run computes whatever is known of them. */
+  readonly anew?: ReadonlySet<NodeId> | undefined
   /** Whether nodes stay unknown that name something elsewhere (a branch), where it cannot be found out what that stands for. By default that is a failure. */
   readonly unnamed?: "fail" | "unknown"
 }
@@ -65,6 +67,7 @@ export const plan = (options: PlanningOptions): Effect.Effect<Planned, StageErro
       identityOf: node => identities.get(node.id)?.text,
       isOpen: node => unresolved.has(node.id),
       engine: options.engine,
+      anew: options.anew,
       lookup: keys =>
         database === undefined ? new Map<Digest, Actions.KnownAction>() : Actions.lookup(database, keys),
       generation: database === undefined ? 0 : Actions.generation(database),

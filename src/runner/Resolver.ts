@@ -25,6 +25,8 @@ export interface ResolverOptions {
   readonly engine: string
   readonly lookup: (keys: ReadonlyArray<Digest>) => ReadonlyMap<Digest, KnownAction>
   readonly snapshot: Snapshot | undefined
+  /** Nodes that are to be computed in this run, whatever is known of them. */
+  readonly anew?: ReadonlySet<NodeId> | undefined
   /** The ledger's generation before the first look: what was found holds as long as it stays the same. */
   readonly generation: number
 }
@@ -45,6 +47,7 @@ export class Resolver {
   readonly plan: Plan
   readonly states: Array<NodeState>
   readonly #options: ResolverOptions
+  readonly #anew: Set<NodeId>
   #lookup: ResolverOptions["lookup"]
   #generation: number
 
@@ -53,6 +56,7 @@ export class Resolver {
     this.#generation = options.generation
     this.#lookup = options.lookup
     this.#options = options
+    this.#anew = new Set(options.anew)
     this.states = Array.from(options.plan.nodes, () => unknown)
   }
 
@@ -71,6 +75,11 @@ export class Resolver {
   /** From now on results are looked up this way. */
   lookUpBy(lookup: ResolverOptions["lookup"]): void {
     this.#lookup = lookup
+  }
+
+  /** Whether a node is still to be computed, although its result may be known. */
+  isAnew(id: NodeId): boolean {
+    return this.#anew.has(id)
   }
 
   /** Digests of all results that were found, and whose bytes are there. */
@@ -145,7 +154,8 @@ export class Resolver {
       const blank = stored === undefined || stored.startsWith("00000000")
       if (components !== undefined) {
         const key = actionKey(components)
-        if (stored === key) {
+        if (this.#anew.has(node.id)) this.states[node.id] = { _tag: "miss", key }
+        else if (stored === key) {
           this.states[node.id] = {
             _tag: "known",
             key,
@@ -202,10 +212,10 @@ export class Resolver {
       if (state._tag === "miss") keys.set(id, state.key)
       else if (components !== undefined) keys.set(id, actionKey(components))
     }
-    const found = this.#lookup([...keys.values()])
+    const found = this.#lookup([...keys].flatMap(([id, key]) => (this.#anew.has(id) ? [] : [key])))
     const known: Array<NodeId> = []
     for (const [id, key] of keys) {
-      const action = found.get(key)
+      const action = this.#anew.has(id) ? undefined : found.get(key)
       const { outputs } = this.plan.nodes[id]!.stage
       if (action !== undefined && action.outputs.length === Object.keys(outputs).length) {
         this.states[id] = { _tag: "known", key, outputs: action.outputs }
@@ -219,6 +229,11 @@ export class Resolver {
 
   /** Records what an executed node returned. */
   settle(id: NodeId, key: Digest, outputs: ReadonlyArray<KnownOutput>): void {
+    // The same action may stand in the plan twice.
+    for (const other of this.#anew) {
+      const state = this.states[other]!
+      if (other === id || (state._tag === "miss" && state.key === key)) this.#anew.delete(other)
+    }
     this.states[id] = { _tag: "known", key, outputs }
   }
 

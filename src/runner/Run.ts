@@ -23,6 +23,9 @@ export interface RunOptions {
   /** The command line as typed, and the version of this program. */
   readonly command: string
   readonly program: string
+  /** What people call it, and say of it. */
+  readonly tag?: string | undefined
+  readonly note?: string | undefined
   /** Whether it was cut off by an error, not by a person. */
   readonly broken?: () => boolean
 }
@@ -34,13 +37,13 @@ export interface RunResult extends Runs.RunCounts {
 }
 
 /** Hits are announced one by one in plans up to this size. */
-const announced = 60
+export const announced = 60
 
 export const run = (options: RunOptions): Effect.Effect<RunResult, LedgerError> =>
   // From its record on, a run ends with an entry there, whenever it is interrupted.
   Effect.uninterruptibleMask(restore =>
     Effect.gen(function* () {
-      const { command, program, resolver } = options
+      const { command, note, program, resolver, tag } = options
       const { plan } = resolver
       const started = yield* Clock.currentTimeMillis
       const { owner } = options.ports
@@ -52,6 +55,8 @@ export const run = (options: RunOptions): Effect.Effect<RunResult, LedgerError> 
             profile: plan.profile,
             command,
             program,
+            tag,
+            note,
             owner,
             now: started
           })

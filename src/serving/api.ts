@@ -9,7 +9,16 @@ import type { Tokenizer } from "../tokens/tokenizer.ts"
 import { type ApiError, fromConfig, fromServing, invalid } from "./apiError.ts"
 import type { Decoding } from "./job.ts"
 import { ChatBody, type CommonBody, CompletionBody, decodeBody, stopsOf } from "./requests.ts"
-import { chatLogprobs, type Choice, completionLogprobs, extend, type Head, newChoice, usageOf } from "./responses.ts"
+import {
+  chatLogprobs,
+  type Choice,
+  completionLogprobs,
+  extend,
+  finishOf,
+  type Head,
+  newChoice,
+  usageOf
+} from "./responses.ts"
 import type { Asked, Piece, Service } from "./service.ts"
 
 /** The model behind the API. */
@@ -212,7 +221,7 @@ export const complete = (served: Served, text: string): Effect.Effect<Answer, Ap
         index,
         text: added,
         logprobs: logprobs === undefined ? null : completionLogprobs(tokenizer, tokens, scores, { most }),
-        finish_reason: finished?.reason ?? null
+        finish_reason: finished === undefined ? null : finishOf(finished.reason)
       })
     })
   })
@@ -274,7 +283,7 @@ export const chat = (served: Served, text: string): Effect.Effect<Answer, ApiErr
         index,
         delta: added === "" ? {} : { content: added },
         logprobs: scoresOf(tokens, [...scores]),
-        finish_reason: finished?.reason ?? null
+        finish_reason: finished === undefined ? null : finishOf(finished.reason)
       })
     })
   })

@@ -7,6 +7,7 @@ import { describe } from "../pipeline/Problem.ts"
 import { fromIssue } from "../pipeline/SchemaProblem.ts"
 import { closest } from "../pipeline/Suggestion.ts"
 import { chatRoles } from "../tokens/chatTemplate.ts"
+import { stopFault } from "../tokens/textStream.ts"
 import { type ApiError, invalid } from "./apiError.ts"
 import { mostAlternatives } from "./scores.ts"
 
@@ -20,7 +21,7 @@ const mostOfCompletion = 5
 /** Texts for each prompt, at most. */
 const mostTexts = 128
 
-const StopString = Schema.String.check(Schema.isMinLength(1))
+const StopString = Schema.String.check(Schema.makeFilter(stopFault))
 
 /** Ways to decode beside OpenAI's, by the names of the flags of `pipeline generate`. */
 const decodingFields = {

@@ -3,7 +3,7 @@ import { append } from "../pipeline/lists.ts"
 import type { Tokenizer } from "../tokens/tokenizer.ts"
 import type { Scored } from "./scores.ts"
 import type { Piece } from "./service.ts"
-import { TextStream } from "./textStream.ts"
+import { type Stopped, TextStream } from "../tokens/textStream.ts"
 
 export interface Head {
   readonly id: string
@@ -43,6 +43,9 @@ export const newChoice = (): Choice => ({
   forwards: 0
 })
 
+/** Why a text ends, in OpenAI's words. */
+export const finishOf = (reason: Stopped): NonNullable<Choice["finish"]> => (reason === "length" ? "length" : "stop")
+
 /** Adds what is new. */
 export const extend = (choice: Choice, { finished, promptScores, scores, text, tokens }: Piece): void => {
   choice.text += text
@@ -50,7 +53,7 @@ export const extend = (choice: Choice, { finished, promptScores, scores, text, t
   append(choice.scores, scores)
   if (promptScores !== undefined) choice.promptScores = promptScores
   if (finished === undefined) return
-  choice.finish = finished.reason
+  choice.finish = finishOf(finished.reason)
   choice.completionTokens = finished.tokens
   choice.forwards = finished.forwards
 }

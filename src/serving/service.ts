@@ -3,8 +3,8 @@ import { Effect, Queue, Stream } from "effect"
 import { textKeys } from "../decoding/draws.ts"
 import type { Tokenizer } from "../tokens/tokenizer.ts"
 import type { Scored } from "./scores.ts"
-import { type Decoder, type Decoding, type Job, type JobEvent, ServingError } from "./job.ts"
-import { TextStream } from "./textStream.ts"
+import { type Decoder, type Decoding, failedBy, type Job, type JobEvent, ServingError } from "./job.ts"
+import { type Stopped, TextStream } from "../tokens/textStream.ts"
 
 /** Texts that are asked for together. */
 export interface Asked {
@@ -29,7 +29,7 @@ export interface Piece {
   /** Of the prompt, once. */
   readonly promptScores?: ReadonlyArray<Scored>
   /** The text's last piece: why it ends, its tokens in all, and the forward passes that it took. */
-  readonly finished?: { readonly reason: "stop" | "length"; readonly tokens: number; readonly forwards: number }
+  readonly finished?: { readonly reason: Stopped; readonly tokens: number; readonly forwards: number }
 }
 
 export interface Service {
@@ -76,8 +76,43 @@ export const makeService = ({ decoderOf, most, tokenizer }: ServiceOptions): Ser
         })
       )
       const decoder = yield* decoderOf(decoding.mode)
-      const queue = yield* Queue.unbounded<{ readonly index: number; readonly event: JobEvent }>()
+      const queue = yield* Queue.unbounded<Piece | ServingError>()
       const texts = Array.from({ length: count }, () => ({ stream: new TextStream(tokenizer, stops), done: false }))
+      /** What a job is told, as a piece of its text. A stop string ends the job in the same moment, so that whoever decodes it sees that it is gone before the next pass. */
+      const pieceOf = (index: number, event: Exclude<JobEvent, { readonly type: "failed" }>): Piece => {
+        const text = texts[index]!
+        const none = { index, text: "", tokens: [], scores: [] }
+        const finish = (otherwise: Stopped, forwards: number) => {
+          text.done = true
+          const reason = text.stream.stopped ? "stop string" : otherwise
+          return { finished: { reason, tokens: text.stream.count, forwards } as const }
+        }
+        switch (event.type) {
+          case "prompt":
+            return { ...none, promptScores: event.scores }
+          case "tokens": {
+            const { forwards, scores, tokens } = event
+            const piece = { index, tokens, scores, text: text.stream.push(tokens) }
+            return text.stream.stopped ? { ...piece, ...finish("stop string", forwards) } : piece
+          }
+          case "done": {
+            const rest = text.stream.end()
+            return { ...none, text: rest, ...finish(event.ended ? "end of text" : "length", event.forwards) }
+          }
+        }
+      }
+      const tell = (index: number, event: JobEvent): void => {
+        const text = texts[index]!
+        if (left || text.done) return
+        try {
+          Queue.offerUnsafe(queue, event.type === "failed" ? event.error : pieceOf(index, event))
+        } catch (cause) {
+          // A tokenizer may refuse what it is given: that is this request's failure alone.
+          text.done = true
+          Queue.offerUnsafe(queue, failedBy(cause))
+        }
+        if (text.stream.stopped) decoder.look()
+      }
       const asked = texts.map((_, index) => prompts[Math.floor(index / n)]!)
       const keys = textKeys({ prompts: asked, seed: seed ?? Math.floor(Math.random() * 2 ** 32) })
       const jobs = texts.map((text, index): Job => ({
@@ -86,13 +121,13 @@ export const makeService = ({ decoderOf, most, tokenizer }: ServiceOptions): Ser
         key: keys[index]!,
         scorePrompt,
         alternatives,
-        tell: event => void (left || Queue.offerUnsafe(queue, { index, event })),
+        tell: event => tell(index, event),
         gone: () => left || text.done
       }))
-      const fail = (error: ServingError) =>
-        void Queue.offerUnsafe(queue, { index: 0, event: { type: "failed", error } })
+      const fail = (error: ServingError) => void Queue.offerUnsafe(queue, error)
       live.add(fail)
       yield* Effect.addFinalizer(() => Effect.sync(() => void live.delete(fail)))
+      let open = count
       decoder.submit(decoding, jobs)
       // The last to be added is the first to run.
       yield* Effect.addFinalizer(() =>
@@ -101,40 +136,9 @@ export const makeService = ({ decoderOf, most, tokenizer }: ServiceOptions): Ser
           decoder.look()
         })
       )
-
-      const pieceOf = (index: number, event: JobEvent): Effect.Effect<ReadonlyArray<Piece>, ServingError> => {
-        const text = texts[index]!
-        const none = { index, text: "", tokens: [], scores: [] }
-        if (event.type === "failed") return Effect.fail(event.error)
-        if (text.done) return Effect.succeed([])
-        const finish = (reason: "stop" | "length", forwards: number) => {
-          text.done = true
-          return { finished: { reason, tokens: text.stream.count, forwards } }
-        }
-        switch (event.type) {
-          case "prompt":
-            return Effect.succeed([{ ...none, promptScores: event.scores }])
-          case "tokens": {
-            const { scores, tokens } = event
-            const piece = { index, tokens, scores, text: text.stream.push(tokens) }
-            if (!text.stream.stopped) return Effect.succeed([piece])
-            decoder.look()
-            return Effect.succeed([{ ...piece, ...finish("stop", event.forwards) }])
-          }
-          case "done":
-            return Effect.succeed([
-              {
-                ...none,
-                text: text.stream.end(),
-                ...finish(event.ended || text.stream.stopped ? "stop" : "length", event.forwards)
-              }
-            ])
-        }
-      }
       return Stream.fromQueue(queue).pipe(
-        Stream.mapEffect(({ event, index }) => pieceOf(index, event)),
-        Stream.flatMap(pieces => Stream.fromIterable(pieces)),
-        Stream.takeUntil(() => texts.every(text => text.done))
+        Stream.mapEffect(told => (told instanceof ServingError ? Effect.fail(told) : Effect.succeed(told))),
+        Stream.takeUntil(({ finished }) => finished !== undefined && --open === 0)
       )
     })
 

@@ -1,6 +1,7 @@
 /** Decoding token by token from a causal model, with caches of what was read. */
 import { Effect, type Scope } from "effect"
 import { type CausalSettings, CausalText, causalStep, type CausalTexts, decodeCausally } from "../decoding/causal.ts"
+import type { Ending } from "../decoding/ending.ts"
 import { OpenBatch } from "../decoding/openBatch.ts"
 import { misfit } from "../decoding/textPass.ts"
 import { type Drawing, textKeys } from "../decoding/draws.ts"
@@ -23,6 +24,8 @@ export interface Speculation {
 export interface CausalRequest<E> extends Drawing {
   readonly newTokens: number
   readonly sampling: Sampling
+  /** Ends a text before the model does. */
+  readonly ending?: Ending | undefined
   /** Told of a text's new tokens as they come. */
   readonly onTokens?: (number: number, tokens: ReadonlyArray<number>) => Effect.Effect<void, E>
 }
@@ -73,11 +76,18 @@ export const makeCausalWriter = (
     const { drafting, flops, reader } = yield* readers(engine, model, shape, speculation)
     return {
       flops,
-      write: ({ newTokens, onTokens, sampling, ...drawing }) =>
+      write: ({ ending, newTokens, onTokens, sampling, ...drawing }) =>
         decodeCausally(
           reader,
           textKeys(drawing).map((key, i) => ({ ids: drawing.prompts[i]!, newTokens, key })),
-          { rows: shape.rows, sampling, stop, suppressed: [mask], ...(onTokens === undefined ? {} : { onTokens }) },
+          {
+            rows: shape.rows,
+            sampling,
+            stop,
+            suppressed: [mask],
+            ending,
+            ...(onTokens === undefined ? {} : { onTokens })
+          },
           drafting
         )
     }
@@ -107,12 +117,12 @@ export const causalGenerator = (
       newTokens,
       stepsThatCount: () => newTokens,
       flops,
-      open: () => ({
+      open: ({ watched = false } = {}) => ({
         batch: new OpenBatch(shape.rows, causalStep(reader, drafting)),
-        begin: ({ key, prompt: ids }) => {
+        begin: ({ ending, key, prompt: ids }) => {
           const unfit = misfit(reader, [{ ids, newTokens }])
           if (unfit !== undefined) throw unfit
-          return new CausalText({ ids, newTokens, key }, settings)
+          return new CausalText({ ids, newTokens, key, ending }, { ...settings, watched })
         }
       })
     })

@@ -75,6 +75,13 @@ export const confidenceIn = (logits: Tensor, tokens: Tensor, algorithm: Algorith
   return { score, tolerance: select(less(abs(reshape(peaks, score.shape)), undrawable), tolerance, undrawable) }
 }
 
+/** Of logits [N, V] the probability of the tokens i32 [N], at temperature 1: f32 [N]. */
+export const probabilityIn = (logits: Tensor, tokens: Tensor): Tensor => {
+  const [n] = logits.shape as [number, number]
+  const weights = exp(sub(logits, max(logits, 1, { keepDims: true }))) // [N, V]
+  return div(reshape(gatherAlong(weights, reshape(tokens, [n, 1]), 1), [n]), sumOfRows(weights))
+}
+
 /** Of logarithms of weights [N, V], of which the largest of each row is 0. */
 const measured = (logWeights: Tensor, tokens: Tensor, algorithm: Algorithm): Confidence => {
   const [n, vocabSize] = logWeights.shape as [number, number]

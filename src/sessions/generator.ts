@@ -4,6 +4,7 @@
  */
 import { Effect } from "effect"
 import { type Drawing, textKeys } from "../decoding/draws.ts"
+import { type Ending, endingOf, type TextEnding } from "../decoding/ending.ts"
 import { type OpenBatch, writeAll, type WrittenText } from "../decoding/openBatch.ts"
 import type { LoadedModel } from "../models/artifact.ts"
 import type { RandomKey } from "../tensor/random.ts"
@@ -16,8 +17,16 @@ export interface GenerationRequest extends Drawing {
   readonly threshold?: number
   /** Whether what a method makes of the prompts before the first step may be that of an earlier request, where that had the same prompts and seed: it is counted again, but takes no time. */
   readonly reuse?: boolean
-  /** Told of a text by its number, prompt and new tokens with the masks that are left, after a step. */
-  readonly onStep?: (number: number, step: number, text: Int32Array) => Effect.Effect<void>
+  /**
+   * Ends texts before their end of text, where they are decoded token by token or block by block: behind the tokens that it says are the whole text stand ends of text. What decodes all new tokens together
+   * does not ask it
+   */
+  readonly ending?: Ending | undefined
+  /**
+   * Told of a text by its number, prompt and new tokens with the masks that are left, after a step; and how sure the model was of each new token when it was revealed: its probability at temperature 1 and
+   * without filters, NaN of masks
+   */
+  readonly onStep?: (number: number, step: number, text: Int32Array, confidence: Float32Array) => Effect.Effect<void>
 }
 
 export interface GeneratedTexts {
@@ -26,6 +35,8 @@ export interface GeneratedTexts {
   /** Of each text the tokens that were decoded, all new ones, or those until the end of text where decoding ends with it; and the forward passes that they took. */
   readonly tokens: ReadonlyArray<number>
   readonly forwards: ReadonlyArray<number>
+  /** Of these passes those that each text took before its first step, for what a method draws then. Left out: none. */
+  readonly ahead?: ReadonlyArray<number>
   /** Of all forward passes, each of as many texts as the model takes at once: how many, their time, ms, and floating-point operations by formula. */
   readonly passes: number
   readonly forwardMs: number
@@ -39,6 +50,8 @@ export interface WantedText {
   readonly key: RandomKey
   readonly steps: number
   readonly threshold?: number | undefined
+  /** Ends the text before its end of text, as a request's does. */
+  readonly ending?: TextEnding | undefined
 }
 
 /** A batch that texts come to and leave: each is begun, and admitted when a row is free. */
@@ -51,6 +64,8 @@ export interface OpenWriter<E> {
 export interface OpenOptions extends Pick<GenerationRequest, "reuse"> {
   /** Whether a text is looked at after every one of its steps. Else several may be made at once. */
   readonly stepwise?: boolean
+  /** Whether each step is to tell how sure the model was of what it revealed. Texts are then looked at after every one of their steps. */
+  readonly watched?: boolean
 }
 
 /** What writes the texts of a list. */
@@ -100,18 +115,21 @@ export const generatorOf = <E>(parts: Omit<Generator<E>, "generate">): Generator
   ...parts,
   generate: request =>
     Effect.gen(function* () {
-      const { onStep, prompts, reuse = false, steps, threshold } = request
-      const { batch, begin } = parts.open({ reuse, stepwise: onStep !== undefined })
+      const { ending, onStep, prompts, reuse = false, steps, threshold } = request
+      const { batch, begin } = parts.open({ reuse, watched: onStep !== undefined })
       const before = parts.flops()
-      const texts = textKeys(request).map((key, i) => begin({ prompt: prompts[i]!, key, steps, threshold }))
+      const texts = textKeys(request).map((key, i) =>
+        begin({ prompt: prompts[i]!, key, steps, threshold, ending: endingOf(ending, i) })
+      )
       const spent = yield* writeAll(batch, texts, {
-        onStep: onStep && ((text, number) => onStep(number, text.forwards, text.shown))
+        onStep: onStep && ((text, number) => onStep(number, text.forwards, text.shown, text.confidence))
       })
       return {
         ...spent,
         sequences: texts.map(({ shown }) => shown),
         tokens: texts.map(({ decoded }) => decoded),
         forwards: texts.map(({ forwards, passesBeside }) => forwards + passesBeside),
+        ahead: texts.map(({ passesBeside }) => passesBeside),
         flops: parts.flops() - before
       }
     })

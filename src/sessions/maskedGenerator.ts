@@ -45,8 +45,12 @@ export interface Extended {
 /** What a method adds, for canvases of some number of rows. */
 type Extend = (canvas: CanvasShape) => Effect.Effect<Extended, EngineError, Scope.Scope>
 
-/** Why a model cannot be read with the cache that a decoding asks for. */
-const cacheFault = (config: ModelConfig, { cache = "none" }: MaskDecoding, extended: boolean): string | undefined => {
+/** Why a model cannot be read with the cache that a decoding asks for. `extended`: whether a method adds to every pass. */
+export const cacheFault = (
+  config: ModelConfig,
+  { cache = "none" }: Pick<MaskDecoding, "cache">,
+  extended: boolean
+): string | undefined => {
   if (cache === "none") return undefined
   if (extended) return `cache ${cache} does not go with a method that puts anything beside the language model`
   return cache === "dual" && goesBothWays(config, false)
@@ -121,8 +125,8 @@ export const maskedGenerator = (
       if (isResident(decoding) && shape.joined !== true) {
         const options = { ...canvas, mask, pad, tokenShift, decoding }
         const resident = yield* makeResidentStep(engine, config, parameters, options)
-        return ({ stepwise = false }: OpenOptions): Batch => {
-          const advance = resident(stepwise)
+        return (asked: OpenOptions): Batch => {
+          const advance = resident(asked)
           return new OpenBatch<WholeText, EngineError>(rows, open =>
             Effect.tap(advance(open), ({ passes }) => Effect.sync(() => void (flops += passes * flopsOf(rows))))
           )
@@ -143,19 +147,27 @@ export const maskedGenerator = (
         })
     })
 
-    const begin = ({ key, prompt, steps, threshold }: WantedText): MaskText => {
+    const begin = (
+      { ending, key, prompt, steps, threshold }: WantedText,
+      { watched = false }: OpenOptions
+    ): MaskText => {
       const unfit = misfit(canvas, [{ ids: prompt, newTokens }])
       if (unfit !== undefined) throw unfit
       if (threshold !== undefined && !inBlocks) throw new TypeError("a threshold goes with decoding block by block")
       if (!inBlocks)
-        return new WholeText({ prefix: prompt, suffix: [], tokens: newTokens, key }, { ...decoding, steps }, mask)
+        return new WholeText(
+          { prefix: prompt, suffix: [], tokens: newTokens, key },
+          { ...decoding, steps },
+          mask,
+          watched
+        )
       const settings = blocksOf(threshold === undefined ? decoding : { ...decoding, threshold }, {
         newTokens,
         steps,
         ...(align === undefined ? {} : { align })
       })
-      const options = { mask, eos, tokenShift, attentionBlockSize: align, settings }
-      return new BlockRow({ ids: prompt, newTokens, key }, options)
+      const options = { mask, eos, tokenShift, attentionBlockSize: align, settings, watched }
+      return new BlockRow({ ids: prompt, newTokens, key, ending }, options)
     }
 
     const batchOf = extend === undefined ? yield* plain : yield* extended(extend)
@@ -163,6 +175,6 @@ export const maskedGenerator = (
       newTokens,
       stepsThatCount: steps => stepsThatCount({ ...decoding, steps }, newTokens),
       flops: () => flops,
-      open: (options = {}) => ({ batch: batchOf(options), begin })
+      open: (options = {}) => ({ batch: batchOf(options), begin: wanted => begin(wanted, options) })
     })
   })

@@ -37,7 +37,8 @@ import {
 } from "../tensor/ops.ts"
 import type { Tensor } from "../tensor/Tensor.ts"
 import { type Bounded, surelyAmong, undrawable } from "../decoding/surely.ts"
-import { confidenceIn, never } from "./confidence.ts"
+import { confidenceIn, never, probabilityIn } from "./confidence.ts"
+import type { OpenOptions } from "./generator.ts"
 import { inputsOf, makeSession } from "./session.ts"
 
 export interface ResidentOptions extends CanvasShape {
@@ -61,13 +62,20 @@ const stepsAtOnce = 8
 /** What is run after a doubt is for nothing: steps without one that allow one more at once, so that an eighth of all is in vain at most. */
 const sureStepsPerStep = 8
 
-/** One step, from prompts [rows, length - newTokens] and what stands behind them, [rows, newTokens]. `padded`: whether prompts may be shorter. */
+interface StepKind {
+  /** Whether prompts may be shorter than others. */
+  readonly padded: boolean
+  /** Whether the tokens' probabilities are asked for. */
+  readonly watched: boolean
+}
+
+/** One step, from prompts [rows, length - newTokens] and what stands behind them, [rows, newTokens]. */
 const traceStep = (
   config: ModelConfig,
   parameter: (name: string) => Tensor,
   { decoding, length, mask, newTokens, rows, tokenShift }: ResidentOptions,
-  padded: boolean
-) => {
+  { padded, watched }: StepKind
+): { readonly [name: string]: Tensor } => {
   const { alg, topK: kept } = decoding
   const places = rows * newTokens
   const weights = weightsOf(config, parameter)
@@ -121,7 +129,8 @@ const traceStep = (
     logits: found,
     tokens,
     score,
-    tolerance
+    tolerance,
+    ...(watched ? { probability: probabilityIn(drawable, likeliest) } : {})
   }
 }
 
@@ -132,21 +141,25 @@ const largest = (scores: Tensor, k: number): Tensor => {
   return select(less(scores, last), never, scores)
 }
 
-/** Prepares a model whose parameters lie in buffers. What it returns moves the texts of a batch on: by one step each where they are looked at stepwise, or by some. */
+/** Prepares a model whose parameters lie in buffers. What it returns moves the texts of a batch on: by one step each where they are looked at stepwise or watched, or by some. */
 export const makeResidentStep = (
   engine: Engine,
   config: ModelConfig,
   parameters: Buffers,
   options: ResidentOptions
-): Effect.Effect<(stepwise: boolean) => Advance<WholeText, EngineError>, never, Scope.Scope> =>
+): Effect.Effect<
+  (asked: Pick<OpenOptions, "stepwise" | "watched">) => Advance<WholeText, EngineError>,
+  never,
+  Scope.Scope
+> =>
   Effect.gen(function* () {
     const { decoding, length, mask, newTokens, pad, rows } = options
     const scope = yield* Effect.scope
-    const sessionOf = (padded: boolean) =>
+    const sessionOf = (kind: StepKind) =>
       Effect.cached(
         Effect.provideService(
           Effect.suspend(() =>
-            makeSession(engine, traceStep(config, inputsOf(parameters), options, padded), parameters, {
+            makeSession(engine, traceStep(config, inputsOf(parameters), options, kind), parameters, {
               nextResponse: "response",
               nextStep: "step"
             })
@@ -156,8 +169,9 @@ export const makeResidentStep = (
         )
       )
     // Without padding nothing is masked, which attention has faster ways for.
-    const [unpadded, padded] = [yield* sessionOf(false), yield* sessionOf(true)]
-    type Session_ = Effect.Success<typeof unpadded>
+    const kinds = [false, true].flatMap(padded => [false, true].map(watched => ({ padded, watched })))
+    const made = yield* Effect.forEach(kinds, kind => Effect.map(sessionOf(kind), session => ({ kind, session })))
+    type Session_ = Effect.Success<(typeof made)[number]["session"]>
     const read = <Array_ extends Int32Array | Float32Array>({ memory }: Session_, name: string) =>
       Effect.map(engine.download(memory[name]!), values => values as Array_)
 
@@ -205,7 +219,8 @@ export const makeResidentStep = (
         yield* session.upload({ response })
       })
 
-    return stepwise => {
+    return ({ stepwise = false, watched = false }) => {
+      const isLookedAtAlways = stepwise || watched
       /** Whose text a row holds. */
       const held = new Map<number, WholeText>()
       let current: Session_ | undefined
@@ -226,7 +241,8 @@ export const makeResidentStep = (
             if (held.get(row) !== text) response.fill(mask, row * newTokens, (row + 1) * newTokens)
             held.set(row, text)
           }
-          current = yield* pads.some(columns => columns > 0) ? padded : unpadded
+          const padded = pads.some(columns => columns > 0)
+          current = yield* made.find(({ kind }) => kind.padded === padded && kind.watched === watched)!.session
           yield* current.upload({ ...canvasArrays({ ids, pads }, { rows, length }), prompt, response })
           return current
         })
@@ -236,7 +252,7 @@ export const makeResidentStep = (
           const session = yield* receive(open)
           const least = Math.min(...open.map(({ text }) => text.stepsLeft))
           const ahead = Math.min(stepsAtOnce, 1 + Math.floor(sure / sureStepsPerStep), least)
-          const times = stepwise ? 1 : ahead
+          const times = isLookedAtAlways ? 1 : ahead
           const counts = new Int32Array(stepsAtOnce * rows)
           const revealedAt = new Int32Array(rows * newTokens).fill(-1)
           for (const { row, text } of open) {
@@ -256,11 +272,13 @@ export const makeResidentStep = (
             sure = 0
           }
           const passes = done + (done < times ? 1 : 0)
-          const isLookedAt = stepwise || passes >= least
+          const isLookedAt = isLookedAtAlways || passes >= least
           const response = isLookedAt ? yield* read<Int32Array>(session, "response") : undefined
+          const probability = watched ? yield* read<Float32Array>(session, "probability") : undefined
           const take = open.map(({ row, text }) => {
-            const own = response?.slice(row * newTokens, (row + 1) * newTokens)
-            return () => text.made(passes, own)
+            const [from, to] = [row * newTokens, (row + 1) * newTokens]
+            const own = response?.slice(from, to)
+            return () => text.made(passes, own, probability?.subarray(from, to))
           })
           return { passes, forwardMs, take }
         })

@@ -7,7 +7,7 @@ import { allocateCache, cachedPass } from "../models/cache.ts"
 import type { ModelConfig } from "../models/config.ts"
 import { forward, type ForwardOptions, logits, weightsOf } from "../models/decoder.ts"
 import { add, argmax, cast, concat, constant, gather, input, iota, less, reshape, select } from "../tensor/ops.ts"
-import { confidenceIn, never } from "./confidence.ts"
+import { confidenceIn, never, probabilityIn } from "./confidence.ts"
 import type { Tensor } from "../tensor/Tensor.ts"
 import { inputsOf, makeSession } from "./session.ts"
 import { rowsOf } from "./sizes.ts"
@@ -41,6 +41,8 @@ interface ProgramShape {
   readonly keeps: "none" | "some" | "all"
   /** By which measure tokens are proposed. Left out: logits come to the host. */
   readonly alg?: Algorithm
+  /** Whether with their probabilities. */
+  readonly watched?: boolean
 }
 
 /** The least of 1, 2, 3, 4, 6, 8, 12, … units that is not below n, at most `most`: a third more than is needed, and few programs. */
@@ -59,20 +61,29 @@ const tracePass = (config: ModelConfig, parameters: Buffers, shape: ProgramShape
   const { final } = forward(config, weights, input("ids", "i32", [rows, length]), pass.options)
   const asked = gather(reshape(final, [rows * length, config.hiddenSize]), input("columns", "i32", [rows * places]))
   const found = logits(asked, weights) // [rows * places, V]
-  const proposed = shape.alg === undefined ? {} : { proposals: proposalsOf(found, shape.alg, caches.mask!) }
+  const proposed =
+    shape.alg === undefined
+      ? {}
+      : { proposals: proposalsOf(found, shape.alg, { mask: caches.mask!, watched: shape.watched === true }) }
   const outputs: { readonly [name: string]: Tensor } = { logits: found, ...proposed, ...pass.outputs }
   return { outputs, inPlace: pass.inPlace }
 }
 
-/** Of logits [N, V] the likeliest tokens without the mask, their scores and tolerances: f32 [3, N]. */
-const proposalsOf = (found: Tensor, alg: Algorithm, mask: number): Tensor => {
+/** Of logits [N, V] the likeliest tokens without the mask, their scores and tolerances: f32 [3, N]; with their probabilities where they are watched, [4, N]. */
+const proposalsOf = (
+  found: Tensor,
+  alg: Algorithm,
+  { mask, watched }: { readonly mask: number; readonly watched: boolean }
+): Tensor => {
   const [n, vocabSize] = found.shape as [number, number]
   const forbidden = constant(new Float32Array(vocabSize).fill(never, mask, mask + 1), "f32", [vocabSize])
   const drawable = add(found, forbidden)
   const tokens = cast(argmax(drawable, 1), "i32")
   const { score, tolerance } = confidenceIn(drawable, tokens, alg)
   return concat(
-    [cast(tokens, "f32"), score, tolerance].map(x => reshape(x, [1, n])),
+    [cast(tokens, "f32"), score, tolerance, ...(watched ? [probabilityIn(drawable, tokens)] : [])].map(x =>
+      reshape(x, [1, n])
+    ),
     0
   )
 }
@@ -167,7 +178,7 @@ export const makeTextReader = (
     }
 
     /** Computes passes of one size. `firstOf`: where the answers about the places of each begin. */
-    const compute = (passes: ReadonlyArray<TextPass>, choosing: Pick<ProgramShape, "alg">) =>
+    const compute = (passes: ReadonlyArray<TextPass>, choosing: Pick<ProgramShape, "alg" | "watched">) =>
       Effect.gen(function* () {
         const rows = rowsOf(passes.length, all)
         const padded = passes.length < rows || passes.some(({ ids }) => ids.length < capacity)
@@ -226,18 +237,19 @@ export const makeTextReader = (
         return passes.map(pass => found.get(pass)!)
       })
 
-    const propose: NonNullable<EngineReader["propose"]> = (passes, alg) =>
+    const propose: NonNullable<EngineReader["propose"]> = (passes, alg, watched = false) =>
       Effect.gen(function* () {
         const each = yield* inGroups(passes, group =>
           Effect.gen(function* () {
-            const { firstOf, memory } = yield* compute(group, { alg })
+            const { firstOf, memory } = yield* compute(group, { alg, ...(watched ? { watched } : {}) })
             const all = yield* download(memory["proposals"]!)
-            const n = all.length / 3
+            const n = all.length / (watched ? 4 : 3)
             return group.map(({ places }, p) =>
               places.map((_, i) => {
                 const at = firstOf[p]! + i
                 const [token, score, tolerance] = [all[at]!, all[n + at]!, all[2 * n + at]!]
-                return { token, score, tolerance, logits: memory["logits"]!, at }
+                const confidence = watched ? { confidence: all[3 * n + at]! } : {}
+                return { token, score, tolerance, ...confidence, logits: memory["logits"]!, at }
               })
             )
           })

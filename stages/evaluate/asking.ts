@@ -142,7 +142,11 @@ interface Asked {
   readonly decoding: Sampling | MaskDecoding
 }
 
-const pointsOf = ({ answerSteps, thresholds = [] }: Asked): ReadonlyArray<OperatingPoint> => [
+/** The operating points that are asked for. */
+export const pointsOf = ({
+  answerSteps,
+  thresholds = []
+}: Pick<Asked, "answerSteps" | "thresholds">): ReadonlyArray<OperatingPoint> => [
   ...answerSteps.map(allowed => ({ steps: allowed })),
   ...thresholds.map(threshold => ({ threshold }))
 ]

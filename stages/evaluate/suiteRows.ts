@@ -51,6 +51,17 @@ export const readItems = Effect.fn("readItems")(function* (
   return { suite, protocol, about: suite.protocols[protocol]!.about, items }
 })
 
+/** Refuses to ask more problems than there are. */
+export const mustHave = (wanted: number | "all", count: number, where: string): Effect.Effect<void, StageError> =>
+  wanted === "all" || wanted <= count
+    ? Effect.void
+    : Effect.fail(
+        permanent(
+          `problems is ${wanted}, but there are ${count} in ${where}`,
+          "ask at most as many, or leave problems out for all"
+        )
+      )
+
 /** Writes values as lines of JSON. */
 export const writeLines = <A, I>(
   output: Pick<ArtifactWriter<never>, "write">,

@@ -128,11 +128,43 @@ describe("the picture of a diffusion", () => {
     }
   })
 
+  it("colours each token by how sure the model was when it was revealed, and says what the colours mean", () => {
+    const mask = tokenizer.maskId
+    const ids = [...tokenizer.encode(" one two three")].slice(0, 3) as [number, number, number]
+    const steps = [
+      [mask, ids[1], mask],
+      [ids[0], ids[1], ids[2]]
+    ]
+    const confidences = [
+      [NaN, 0.93, NaN],
+      [0.1, 0.93, 0.6]
+    ]
+    const elements = elementsOf(animation(tokenizer, [{ prompt: "p", steps, confidences }], "t"))
+    const tokens = elements.filter(
+      ({ attributes, name }) => name === "text" && attributes.get("class")!.startsWith("t ")
+    )
+    expect(tokens.map(({ attributes }) => attributes.get("class"))).toEqual(["t s1 c3", "t s0 c0", "t s1 c1"])
+    const legend = elements.filter(({ attributes, name }) => name === "text" && /^[lc]/.test(attributes.get("class")!))
+    expect(legend.map(({ attributes, text }) => [attributes.get("class"), text.trim()])).toEqual([
+      ["l", "probability when revealed:"],
+      ["c0", "≥ 0.9"],
+      ["c1", "≥ 0.5"],
+      ["c2", "≥ 0.25"],
+      ["c3", "< 0.25"]
+    ])
+    const style = elements.find(({ name }) => name === "style")!.text
+    for (const level of [0, 1, 2, 3]) expect(style.match(new RegExp(`--c${level}:#`, "g"))).toHaveLength(2)
+    const [, , , height] = elements[0]!.attributes.get("viewBox")!.split(" ").map(Number)
+    for (const { attributes } of legend) expect(Number(attributes.get("y"))).toBeLessThan(height!)
+    expect(Number(legend[0]!.attributes.get("y"))).toBeGreaterThan(Number(tokens[0]!.attributes.get("y")))
+  })
+
   it("is what --history-out FILE.svg writes, and other names are refused", () => {
     const words = ["generate", "-m", "tiny", "--mode", "diffusion", "-n", "6", "--steps", "3"]
     const { code, stderr } = pipeline(directory, [...words, "--history-out", "steps.svg", "The <people>", "In"])
     expect(code, stderr).toBe(0)
     const svg = readFileSync(join(directory, "steps.svg"), "utf8")
+    expect(elementsOf(svg).filter(({ attributes }) => attributes.get("class") === "l")).toHaveLength(1)
     const shown = elementsOf(svg).filter(({ attributes }) => attributes.get("class") === "p")
     expect(shown.map(({ text }) => text).join("")).toBe("The <people>In")
     // A parser of XML that is not ours agrees, where there is one.

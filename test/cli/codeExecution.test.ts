@@ -72,9 +72,10 @@ describe("code that a model wrote", () => {
     }>
     assert.deepStrictEqual(
       found.map(({ at }) => at),
-      ["samples.jsonl:3", "samples.jsonl:4", "samples.jsonl_results.jsonl:3", "samples.jsonl_results.jsonl:4"]
+      // Each completion once: a line of results has all that the sample's line says.
+      ["samples.jsonl_results.jsonl:3", "samples.jsonl_results.jsonl:4"]
     )
-    assert.deepInclude(found[3]!.fields, { result: "timed out", passed: false })
+    assert.deepInclude(found[1]!.fields, { result: "timed out", passed: false })
     assert.match(item("Functions/1").stdout, /completion\n {6}found = numbers\[0\]/)
     const nothing = item("Functions/99")
     assert.strictEqual(nothing.code, 2)

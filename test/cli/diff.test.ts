@@ -143,3 +143,24 @@ describe("diff", () => {
     assert.strictEqual(json.runs.length, 2)
   })
 })
+
+describe("differences of metrics", () => {
+  it("put quality first, and end with how many more there are, unless all are asked for", () => {
+    const script = new LedgerScript()
+    const names = ["cpu_used_memory(GB)", ...Array.from({ length: 20 }, (_, i) => `losses/${i}`), "eval/nll_bound"]
+    const runs = [1, 2].map(value =>
+      script.run({ executes: [train({ parameters: { value }, metrics: names.map(name => ({ name, value })) })] })
+    )
+    const diff = diffRuns(
+      script.database,
+      runs.map(({ run }) => run)
+    )
+    const short = diffText(diff, style).join("\n")
+    assert.match(short, /^metrics\n +train\/a\.eval\/nll_bound/m)
+    assert.include(short, "… and 7 more; --all prints them")
+    assert.notInclude(short, "cpu_used_memory")
+    const all = diffText(diff, style, true).join("\n")
+    for (const name of names) assert.include(all, name)
+    assert.notInclude(all, "more; --all")
+  })
+})

@@ -108,6 +108,7 @@ describe("pipeline generate", () => {
             readonly step: number
             readonly prompt: number
             readonly ids: Array<number>
+            readonly confidence: Array<number | null>
             text: string
           }
       )
@@ -116,7 +117,13 @@ describe("pipeline generate", () => {
       [1, 2, 3].flatMap(step => [0, 1, 2, 3].map(prompt => [step, prompt]))
     )
     const masks = (ids: ReadonlyArray<number>) => ids.filter(id => id === 2047).length
-    for (const { ids, step, text } of steps) {
+    for (const { confidence, ids, prompt, step, text } of steps) {
+      for (const p of confidence) if (p !== null) assert.isTrue(p > 0 && p <= 1)
+      const before = steps.find(each => each.step === step - 1 && each.prompt === prompt)
+      for (const [i, id] of ids.entries()) {
+        assert.strictEqual(confidence[i] === null, id === 2047)
+        if (before?.ids[i] === id) assert.strictEqual(confidence[i], before.confidence[i])
+      }
       assert.strictEqual(masks(ids), 6 - 2 * step)
       assert.strictEqual(text.split("▁").length - 1, masks(ids))
     }

@@ -1,7 +1,7 @@
 import * as fc from "fast-check"
 import { assert, describe, it } from "vitest"
 import { chart } from "../../src/cli/text/chart.ts"
-import { renderMetrics, sparkline } from "../../src/cli/verbs/metrics.ts"
+import { mostTelling, renderMetrics, sparkline } from "../../src/cli/verbs/metrics.ts"
 import { styleOf } from "../../src/cli/terminal/style.ts"
 import { type Metric, metricsOfAction, metricsOfRun } from "../../src/ledger/Series.ts"
 import { LedgerScript } from "../support/ledgerScript.ts"
@@ -76,6 +76,21 @@ describe("metrics", () => {
     const own = new LedgerScript()
     const { run } = own.run({ executes: [{ label: "a", metrics: [{ name: "loss", value: 1 }] }], status: "running" })
     assert.strictEqual(metricsOfRun(own.database, run).length, 1)
+  })
+
+  it("come with what a result is worth first, measured before followed, and what it cost last", () => {
+    const final = (name: string): Metric => ({ label: "a", name, value: 1, points: [] })
+    const given = [
+      final("cpu_used_memory(GB)"),
+      series([1, 2], "a", "eval/nll_bound"),
+      final("losses/mdm"),
+      final("eval/exact_match"),
+      final("cola/aup")
+    ]
+    assert.deepStrictEqual(
+      mostTelling(given).map(({ name }) => name),
+      ["eval/exact_match", "cola/aup", "eval/nll_bound", "losses/mdm", "cpu_used_memory(GB)"]
+    )
   })
 
   it("are printed with what is no number said so", () => {

@@ -108,6 +108,7 @@ describe("pipeline serve", () => {
       const stop = text.slice(at, at + 4)
       const { body } = await complete(teacher, { ...asked, stop: [stop, "\u0000never"] })
       expect(body["choices"][0]).toMatchObject({ text: text.slice(0, text.indexOf(stop)), finish_reason: "stop" })
+      expect(body["usage"].forward_passes).toBe(body["usage"].completion_tokens)
     }
   })
 

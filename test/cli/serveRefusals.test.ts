@@ -43,7 +43,8 @@ describe("pipeline serve refuses", () => {
         [completions, { prompt: `${prompt} `.repeat(70) }, 400, /too long/, "prompt"],
         [completions, { prompt, stop: 7 }, 400, /stop/, "stop"],
         [completions, { prompt, stop: ["a", "b", "c", "d", "e"] }, 400, /stop/, "stop"],
-        [completions, { prompt, stop: [""] }, 400, /stop/, "stop"],
+        [completions, { prompt, stop: [""] }, 400, /stop.*is empty/, "stop"],
+        [completions, { prompt, stop: "a\uFFFD" }, 400, /stop.*U\+FFFD/, "stop"],
         [completions, { prompt, temperature: -1 }, 400, /temperature: must be a number from 0 on/, "temperature"],
         [completions, { prompt, top_p: 2 }, 400, /top_p: must be a number above 0/, "top_p"],
         [completions, { prompt, n: 0 }, 400, /n /, "n"],
@@ -242,5 +243,23 @@ describe("pipeline serve ends", () => {
     const { body: answered, status } = await whole
     expect([status, answered["error"].code]).toEqual([503, "stopping"])
     expect(await ended).toBe(0)
+  }, 60_000)
+
+  it("at once at a second signal, by that signal, in the middle of whatever it computes", async () => {
+    for (const mode of [{}, { mode: "diffusion", block_length: 1 }, {}, { mode: "diffusion", block_length: 8 }]) {
+      const own = await serve(directory.path, ["--grace", "60"])
+      const response = await fetch(`${own.url}/completions`, {
+        method: "POST",
+        headers: { "content-type": "application/json" },
+        body: JSON.stringify({ prompt: "The people of the", max_tokens: 240, stream: true, ...mode })
+      })
+      await response.body!.getReader().read()
+      own.process.kill("SIGINT")
+      // Signals that come together count as one.
+      while (!own.stderr().includes("stopping")) await new Promise(resolve => setTimeout(resolve, 5))
+      await new Promise(resolve => setTimeout(resolve, 170))
+      expect(await own.stop("SIGINT")).toBeNull()
+      expect([own.process.signalCode, own.stderr()]).toEqual(["SIGINT", expect.not.stringMatching(/Napi|terminate/)])
+    }
   }, 60_000)
 })

@@ -72,16 +72,74 @@ describe("the view of a diffusion", () => {
     )
   })
 
-  it("is painted: what a step revealed bright, masks dim", () => {
-    const before = process.env["FORCE_COLOR"]
-    process.env["FORCE_COLOR"] = "1"
+  /** With colours, or without. */
+  const inColours = (wanted: boolean, use: () => void): void => {
+    const { FORCE_COLOR: force, NO_COLOR: no } = process.env
+    delete process.env["NO_COLOR"]
+    delete process.env["FORCE_COLOR"]
+    process.env[wanted ? "FORCE_COLOR" : "NO_COLOR"] = "1"
     try {
+      use()
+    } finally {
+      for (const [name, value] of Object.entries({ FORCE_COLOR: force, NO_COLOR: no })) {
+        if (value === undefined) delete process.env[name]
+        else process.env[name] = value
+      }
+    }
+  }
+  const painted = (code: number, text: string): string => `\u001B[${code}m${text}\u001B[0m`
+
+  it("is painted: what a step revealed bright, masks dim", () => {
+    inColours(true, () => {
       const { screen, stream } = terminal(40)
       listed(tokenizer, stream, 1).show(1, 0, Int32Array.of(0, 9))
-      assert.include(screen.join("\n"), "\u001B[1m\u001B[32ma\u001B[0m\u001B[0m\u001B[2m▁\u001B[0m")
-    } finally {
-      if (before === undefined) delete process.env["FORCE_COLOR"]
-      else process.env["FORCE_COLOR"] = before
+      assert.include(screen.join("\n"), `${painted(1, painted(32, "a"))}${painted(2, "▁")}`)
+    })
+  })
+
+  it("is painted by how sure the model was when it revealed a token, then and later, and says what colours mean", () => {
+    inColours(true, () => {
+      for (const view of [listed, redrawn] as const) {
+        const { screen, stream } = terminal(100)
+        const steps = view(tokenizer, stream, 1)
+        steps.show(1, 0, Int32Array.of(0, 9, 1, 2), Float32Array.of(0.95, NaN, 0.5, 0.2))
+        const first = [painted(32, "a"), painted(36, "b"), painted(31, "c")].map(text => painted(1, text))
+        assert.include(screen.join("\n"), `${first[0]}${painted(2, "▁")}${first[1]}${first[2]}`)
+        assert.include(
+          screen.join("\n"),
+          [
+            [32, "≥ 0.9"],
+            [36, "≥ 0.5"],
+            [33, "≥ 0.25"],
+            [31, "< 0.25"]
+          ]
+            .map(([code, text]) => painted(code as number, text as string))
+            .join(" ")
+        )
+        steps.show(2, 0, Int32Array.of(0, 3, 1, 2), Float32Array.of(0.95, 0.3, 0.5, 0.2))
+        assert.include(
+          screen.join("\n"),
+          `${painted(32, "a")}${painted(1, painted(33, "d"))}${painted(36, "b")}${painted(31, "c")}`
+        )
+      }
+    })
+  })
+
+  it("without colours is what it is without confidences", () => {
+    const shown = (confidences: ReadonlyArray<Float32Array | undefined>) => {
+      const { screen, stream } = terminal(20)
+      for (const view of [listed, redrawn] as const) {
+        const steps = view(tokenizer, stream, 1)
+        for (const [i, confidence] of confidences.entries())
+          steps.show(i + 1, 0, Int32Array.of(0, i === 0 ? 9 : 3, 1, 2), confidence)
+      }
+      return screen
     }
+    inColours(false, () =>
+      assert.deepStrictEqual(
+        shown([Float32Array.of(0.95, NaN, 0.5, 0.2), Float32Array.of(0.95, 0.3, 0.5, 0.2)]),
+        shown([undefined, undefined])
+      )
+    )
   })
 })

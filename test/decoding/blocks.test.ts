@@ -355,4 +355,69 @@ describe("decodeBlocks", () => {
     for (const ids of shown) assert.deepStrictEqual(ids, [1, mask, 2, mask])
     assert.isAbove(shown.length, 0)
   })
+
+  it("takes no pass behind an end that is asked for, and writes up to it what it writes without", () => {
+    const several = fc.record({
+      blockSize: fc.integer({ min: 1, max: 5 }),
+      stepsPerBlock: fc.integer({ min: 1, max: 5 }),
+      blockAddThreshold: fc.constantFrom(0.3, 1),
+      decodedTokenThreshold: fc.constantFrom(0.5, 1)
+    })
+    /** Ids whose texts one after the other end a text. */
+    const wanted = fc.array(fc.integer({ min: 0, max: 9 }), { minLength: 1, maxLength: 2 })
+    let [ended, saved] = [0, 0]
+    fc.assert(
+      fc.property(asked, fc.oneof(blocks, several), rows, fc.nat(), wanted, (asks, decoding, most, seed, sought) => {
+        const prompts = asks.map(([size, newTokens]) => promptOf(size, newTokens))
+        const settledOf = (tokens: ArrayLike<number>) => {
+          const all = Array.from(tokens)
+          const end = all.findIndex(token => token === mask || token === eos)
+          return end < 0 ? all : all.slice(0, end)
+        }
+        /** The tokens until those that are sought, by looking everywhere. */
+        const wholeOf = (settled: ReadonlyArray<number>): number | undefined => {
+          const at = settled.findIndex((_, i) => sought.every((token, k) => settled[i + k] === token))
+          return at < 0 ? undefined : at + sought.length
+        }
+        const decode = (more: Partial<Parameters<typeof decodeBlocks<never>>[2]>) =>
+          Effect.runSync(
+            decodeBlocks(wholeReader(chance(15, seed), pad), prompts, {
+              ...reading,
+              rows: most,
+              settings: settingsOf(decoding),
+              ...more
+            })
+          )
+        const states = prompts.map((): Array<ReadonlyArray<number>> => [])
+        const plain = decode({
+          onStep: (number, _step, tokens) => Effect.sync(() => void states[number]!.push([...tokens]))
+        })
+        const { passes, texts } = decode({
+          ending: (_number, settled) => {
+            const tokens = [...settled]
+            assert.deepStrictEqual(tokens, settledOf(tokens))
+            return wholeOf(tokens)
+          }
+        })
+        for (const [r, { forwards, revealedAt, tokens }] of texts.entries()) {
+          const at = states[r]!.findIndex(state => wholeOf(settledOf(state)) !== undefined)
+          const expected = plain.texts[r]!
+          if (at < 0) {
+            assert.deepStrictEqual(texts[r], expected)
+            continue
+          }
+          ended++
+          saved += expected.forwards - forwards
+          assert.strictEqual(forwards, at + 1)
+          assert.deepStrictEqual([...tokens], [...expected.tokens.subarray(0, wholeOf([...expected.tokens]))])
+          assert.lengthOf(revealedAt, tokens.length)
+        }
+        const free = Array.from({ length: Math.min(most, prompts.length) }, () => 0)
+        for (const { forwards } of texts) free[free.indexOf(Math.min(...free))]! += forwards
+        assert.strictEqual(passes, Math.max(...free))
+      })
+    )
+    assert.isAbove(ended, 10)
+    assert.isAbove(saved, 10)
+  })
 })

@@ -64,14 +64,15 @@ const cached = (
   }
 }
 
-/** One token after the other, with all of the text read again. */
-const plainly = ({ ids, key, newTokens }: CausalPrompt, temperature: number, seed: number) => {
+/** One token after the other, with all of the text read again, until one that is sought. */
+const plainly = ({ ids, key, newTokens }: CausalPrompt, temperature: number, seed: number, sought?: number) => {
   const all = Array.from(ids)
   for (let made = 0; made < newTokens; made++) {
     const row = logitsOf(all, seed).map((value, id) => (id === mask ? -Infinity : value))
     const { token } = sampleToken(row, { temperature }, uniformAt(subkey(key, "tokens"), made))
     if (token === stop) return { tokens: all.slice(ids.length), ended: true }
     all.push(token)
+    if (token === sought) break
   }
   return { tokens: all.slice(ids.length), ended: false }
 }
@@ -88,7 +89,7 @@ const promptsOf = (sizes: ReadonlyArray<readonly [number, number]>): ReadonlyArr
   }))
 
 describe("decodeCausally", () => {
-  it("writes what reading all of the text for each token writes, whatever is drafted", () => {
+  it("writes what reading all of the text for each token writes, whatever is drafted, until an end that is asked for", () => {
     fc.assert(
       fc.property(
         asked,
@@ -97,7 +98,8 @@ describe("decodeCausally", () => {
         fc.nat(99),
         fc.boolean(),
         fc.option(fc.record({ draftTokens: fc.integer({ min: 1, max: 5 }), right: fc.double({ min: 0, max: 1 }) })),
-        (sizes, rows, temperature, seed, recurrent, drafts) => {
+        fc.option(fc.nat(9), { nil: undefined }),
+        (sizes, rows, temperature, seed, recurrent, drafts, sought) => {
           const prompts = promptsOf(sizes)
           const reader = cached(rows, { causal: true, recurrent }, ids => logitsOf(ids, seed))
           const drafter = cached(rows, { causal: false, recurrent: false }, (ids, place) => {
@@ -121,16 +123,22 @@ describe("decodeCausally", () => {
                 sampling: { temperature },
                 stop,
                 suppressed,
+                ending: (_number, settled) => {
+                  const at = sought === undefined ? -1 : settled.indexOf(sought)
+                  return at < 0 ? undefined : at + 1
+                },
                 onTokens: (number, tokens) => Effect.sync(() => void told[number]!.push(...tokens))
               },
               drafting
             )
           )
           for (const [i, { ended, forwards, tokens }] of texts.entries()) {
-            const expected = plainly(prompts[i]!, temperature, seed)
+            const expected = plainly(prompts[i]!, temperature, seed, sought)
             assert.deepStrictEqual({ ended, tokens: [...tokens] }, expected)
             assert.deepStrictEqual(told[i], expected.tokens)
             if (drafting === undefined) assert.strictEqual(forwards, expected.tokens.length + Number(expected.ended))
+            // Of a draft and what verifies it, every pair makes a token at least.
+            else assert.isAtMost(forwards, 2 * (expected.tokens.length + Number(expected.ended)))
           }
           assert.strictEqual(passes, reader.passes.length + drafter.passes.length)
         }

@@ -1,7 +1,9 @@
 import * as fc from "fast-check"
 import { assert, describe, it } from "vitest"
+import type { Database } from "../../src/ledger/Database.ts"
 import { objectDetails } from "../../src/ledger/Details.ts"
-import { artifactOf, artifactsOf, resolve } from "../../src/ledger/References.ts"
+import { fromEarlier } from "../../src/ledger/Names.ts"
+import { artifactsOf as artifactsOfReference, isTag, onlyOne, resolve } from "../../src/ledger/References.ts"
 import { ConfigError } from "../../src/pipeline/ConfigError.ts"
 import { sha256 } from "../../src/pipeline/Digest.ts"
 import { LedgerScript, manifestOf } from "../support/ledgerScript.ts"
@@ -15,6 +17,10 @@ const errorOf = (run: () => unknown): ConfigError => {
   }
   throw new Error("it did not fail")
 }
+
+const artifactsOf = (database: Database, text: string) =>
+  artifactsOfReference(database, resolve(database, text, { returned: true }), text)
+const artifactOf = (database: Database, text: string) => onlyOne(artifactsOf(database, text), text)
 
 const script = new LedgerScript()
 const first = script.run({ executes: [{ label: "source" }, { label: "train/a", outputs: { weights: "w", log: "l" } }] })
@@ -114,13 +120,19 @@ describe("references", () => {
     )
     const prefix = key.slice(0, 10)
     assert.match(errorOf(() => resolve(twin.database, prefix)).message, /could mean/)
-    assert.deepInclude(resolve(twin.database, prefix, ["action"]), { _tag: "action", id: done[0]!.action })
+    assert.deepInclude(resolve(twin.database, prefix, { accepted: ["action"] }), {
+      _tag: "action",
+      id: done[0]!.action
+    })
     assert.deepInclude(resolve(twin.database, `artifact:${prefix}`), { _tag: "artifact" })
   })
 
   it("an object is found when nothing else is, and only by those who accept one", () => {
     const object = manifestOf("w").files[0]!.sha256
-    assert.deepInclude(resolve(database, object, ["artifact", "object"]), { _tag: "object", digest: object })
+    assert.deepInclude(resolve(database, object, { accepted: ["artifact", "object"] }), {
+      _tag: "object",
+      digest: object
+    })
     const error = errorOf(() => resolve(database, object))
     assert.match(error.message, /is an object/)
     const parts = objectDetails(database, object).partOf
@@ -149,7 +161,7 @@ describe("references", () => {
   })
 
   it("says so when a reference is of a kind that was not asked for", () => {
-    const error = errorOf(() => resolve(database, "demo/source", ["run"]))
+    const error = errorOf(() => resolve(database, "demo/source", { accepted: ["run"] }))
     assert.match(error.message, /is an action/)
     assert.match(error.advice ?? "", /give a run/)
   })
@@ -173,5 +185,72 @@ describe("references", () => {
     const own = new LedgerScript()
     own.run({ executes: [{ label: "source", fails: "no" }] })
     assert.match(errorOf(() => artifactOf(own.database, "demo/source")).message, /has returned nothing/)
+  })
+
+  it("a label alone is found in whichever pipeline has it; where several have, they are listed", () => {
+    assert.deepInclude(resolve(database, "train/a"), { key: second.done[0]!.key, label: "train/a" })
+    const error = errorOf(() => resolve(database, "source"))
+    assert.match(error.message, /could mean any of 2/)
+    assert.deepStrictEqual(
+      error.advice!.split("\n").map(line => line.trim()),
+      ["demo/source", "demo-two/source"]
+    )
+  })
+
+  it("a stage has the name of all its uses: the only one is meant, several are listed, also those of earlier runs", () => {
+    assert.deepInclude(resolve(database, "demo/train"), { key: second.done[0]!.key, label: "train/a" })
+    const own = new LedgerScript()
+    own.run({ executes: [{ label: "train/a" }, { label: "train/b" }, { label: "trainer" }] })
+    own.run({ executes: [{ label: "train/c" }] })
+    for (const text of ["demo/train", "train"]) {
+      const listed = errorOf(() => resolve(own.database, text))
+        .advice!.split("\n")
+        .map(line => line.trim())
+      assert.sameMembers(listed, ["demo/train/a", "demo/train/b", "demo/train/c"])
+      for (const name of listed) assert.strictEqual(resolve(own.database, name)._tag, "action")
+    }
+  })
+
+  it("a stage's own name comes before those of its uses", () => {
+    const own = new LedgerScript()
+    const { done } = own.run({ executes: [{ label: "train" }, { label: "train/a", parameters: 1 }] })
+    assert.deepInclude(resolve(own.database, "train"), { key: done[0]!.key })
+  })
+
+  it("after a run that came to nothing, results are those of the run that has them, and that is said", () => {
+    const own = new LedgerScript()
+    const before = own.run({ executes: [{ label: "source" }, { label: "train/a" }] })
+    own.run({ executes: [{ label: "train/a", parameters: { lr: 2 }, fails: "Ctrl-C" }] })
+    // What is looked at is the newest; what is handed out is the newest that there is.
+    assert.notDeepInclude(resolve(own.database, "demo/train/a"), { key: before.done[1]!.key })
+    assert.strictEqual(artifactOf(own.database, "demo/train/a").digest, before.done[1]!.outputs["out"])
+    const said = (text: string) => {
+      const reference = resolve(own.database, text, { returned: true })
+      return reference._tag === "action" && reference.use !== undefined
+        ? fromEarlier(own.database, reference.use)
+        : undefined
+    }
+    for (const text of ["demo/train/a", "train/a", "demo/source"])
+      assert.match(said(text) ?? "", /is that of run 1: run 2/)
+    own.run({ executes: [{ label: "train/a", parameters: { lr: 3 } }] })
+    assert.isUndefined(said("demo/train/a"))
+  })
+
+  it("a tag is the newest run of that name; a pipeline's name comes first, and `tag:` says which is meant", () => {
+    const own = new LedgerScript()
+    own.run({ tag: "best", executes: [{ label: "source" }] })
+    const newer = own.run({ tag: "best" })
+    own.run({ tag: "demo", pipeline: "other" })
+    const last = own.run({})
+    for (const text of ["best", "tag:best"])
+      assert.deepInclude(resolve(own.database, text), { _tag: "run", id: newer.run })
+    assert.deepInclude(resolve(own.database, "demo"), { id: last.run })
+    assert.deepInclude(resolve(own.database, "tag:demo"), { id: 3, pipeline: "other" })
+    assert.match(errorOf(() => resolve(own.database, "tag:worst")).message, /not known/)
+  })
+
+  it("a tag can be nothing else that names a run", () => {
+    for (const text of ["best", "lr-2e-4", "a.b_c"]) assert.isTrue(isTag(text), text)
+    for (const text of ["", "41", "4a", "last", "run:4", "a b", "a/b", "-x", "./a"]) assert.isFalse(isTag(text), text)
   })
 })

@@ -6,10 +6,10 @@ import {
   type ExecutionRow,
   type Explained,
   explainExecution,
-  nearest,
   reasonFor,
   smallestDifference
 } from "../../src/ledger/Why.ts"
+import { nearest } from "../../src/ledger/Nearest.ts"
 import { sha256 } from "../../src/pipeline/Digest.ts"
 import { actionKey } from "../../src/pipeline/Key.ts"
 import { componentsFor, detailOf, LedgerScript, type Work } from "../support/ledgerScript.ts"

@@ -9,8 +9,10 @@ import { compute, Session } from "../../src/runner/Fingerprint.ts"
 import { evaluateChoices } from "../../stages/evaluate-choices.ts"
 import { judge } from "../../stages/judge.ts"
 import { questions } from "../../stages/questions.ts"
+import { reportSuites } from "../../stages/report-suites.ts"
 import { runPrograms } from "../../stages/run-programs.ts"
 import { sample } from "../../stages/sample.ts"
+import { sampleCausal } from "../../stages/sample-causal.ts"
 import { score } from "../../stages/score.ts"
 import { temporaryDirectory } from "../support/inProcess.ts"
 
@@ -33,9 +35,11 @@ const targets: { readonly [label: string]: readonly [stage: unknown, file: strin
   "judge of gsm8k": [judge, "judge", "judge", "gsm8k"],
   samples: [sample, "sample", "sample", "masked"],
   "samples of vfm": [sample, "sample", "sample", "vfm"],
+  "samples token by token": [sampleCausal, "sample-causal", "sampleCausal"],
   programs: [runPrograms, "run-programs", "runPrograms"],
   score: [score, "score", "score"],
-  choices: [evaluateChoices, "evaluate-choices", "evaluateChoices", "masked"]
+  choices: [evaluateChoices, "evaluate-choices", "evaluateChoices", "masked"],
+  report: [reportSuites, "report-suites", "reportSuites"]
 }
 
 const digests = async (): Promise<ReadonlyMap<string, string>> => {
@@ -81,14 +85,22 @@ describe("an edit", () => {
   })
 
   it("of how gaps are filled, or of a method, changes samples", async () => {
-    assert.deepStrictEqual(await changedBy("src/decoding/infill.ts", '"diffusion order", 0', '"diffusion order", 1'), [
+    assert.deepStrictEqual(await changedBy("src/decoding/whole.ts", '"order", this.forwards', '"order", 1'), [
       "samples",
       "samples of vfm"
+    ])
+    // By masks or from left to right: neither is in the other's key.
+    assert.deepStrictEqual(await changedBy("src/decoding/causal.ts", "let best = 0", "let best = 0 + 0"), [
+      "samples token by token"
     ])
     assert.notInclude(
       await changedBy("src/methods/vfm/method.ts", "export const", "export const unused = 5\nexport const"),
       "samples"
     )
+  })
+
+  it("of the page changes the report alone", async () => {
+    assert.deepStrictEqual(await changedBy("src/report/suiteTables.ts", '"tok/s"', '"tokens/s"'), ["report"])
   })
 
   it("of the estimator changes the score alone", async () => {

@@ -136,6 +136,28 @@ describe("the grid", () => {
     assert.include(html, '<h1>compare</h1>\n<p class="remark">Fifty documents.</p>')
   })
 
+  it("says what it is about, what was measured where and when, and what the figures are, before any verdict", () => {
+    const html = gridHtml(report)
+    const verdicts = html.indexOf("<h2>What the data support</h2>")
+    for (const text of [
+      "ways to make a diffusion language model of one autoregressive model",
+      "All rows were measured on the same 50 held-out documents",
+      "A processor &lt;of one kind&gt;, 2 processors, 2026-01-02, engine ort/cpu/f32",
+      "<dt>bound</dt>",
+      "the same problems (50 of equations)"
+    ])
+      assert.isTrue(html.includes(text) && html.indexOf(text) < verdicts, text)
+    // Of results that do not say it, nothing is said.
+    const older = rows.map(row => ({
+      ...row,
+      runs: row.runs.map(({ benchmark, ...run }) => {
+        const { machine: _, ...content } = benchmark!.content
+        return { ...run, benchmark: { ...benchmark!, content } }
+      })
+    }))
+    assert.notInclude(gridHtml(reportOf(older)), "Speed was measured on")
+  })
+
   it("says n/a where a quantity does not exist or was not measured, and why in a footnote; it invents nothing", () => {
     const partial = reportOf([rows[0]!, rows[2]!, without(fixtureRow({ name: "untimed" }), "benchmark", "model")])
     const markdown = gridMarkdown(partial)

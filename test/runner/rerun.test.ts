@@ -3,6 +3,7 @@ import { utimesSync } from "node:fs"
 import { join } from "node:path"
 import { assert, describe, it } from "vitest"
 import * as Database from "../../src/ledger/Database.ts"
+import { componentsOf, nearest } from "../../src/ledger/Nearest.ts"
 import * as Why from "../../src/ledger/Why.ts"
 import { type Fixture, installLoudWords, makeFixture } from "./smallFixture.ts"
 
@@ -29,8 +30,8 @@ const why = (fixture: Fixture, label: string): ReadonlyArray<string> => {
       "SELECT id, action FROM execution WHERE label = ? ORDER BY id DESC LIMIT 1",
       label
     )!
-    const { codeDetail, components } = Why.componentsOf(database, action)!
-    const earlier = Why.nearest(database, label, components, id)!
+    const { codeDetail, components } = componentsOf(database, action)!
+    const earlier = nearest(database, label, components, id)!
     return Why.smallestDifference(earlier, components, codeDetail).differences.map(difference => difference.component)
   } finally {
     database.close()
@@ -109,5 +110,26 @@ describe("exactly what depends on it runs again after a change of", () => {
       fixture.notes().filter(note => note.startsWith("item")),
       ["item a new document"]
     )
+  })
+})
+
+describe("what a run is told to compute anew", () => {
+  it("runs once more although it is known, with all its items; what needs it is found as before", async () => {
+    const fixture = await started(["one line", "slow one"])
+    const before = fixture.results()
+    assert.deepStrictEqual(await succeed(fixture, ["--force", "split", "--force", "choose"]), [
+      "choose/first",
+      "choose/long",
+      "split"
+    ])
+    assert.includeMembers([...fixture.notes()], ["split", "item one line", "item slow one", "choose long"])
+    assert.deepStrictEqual(fixture.results(), before)
+    assert.deepStrictEqual(await succeed(fixture), [], "only that run was told to")
+  })
+
+  it("is an error where the pipeline has no such stage", async () => {
+    const { code, stderr } = await makeFixture().run(["--force", "spilt"])
+    assert.strictEqual(code, 2)
+    assert.match(stderr, /--force spilt: pipeline .* has no stage spilt[^]*split/)
   })
 })

@@ -2,7 +2,7 @@
 import { describe, expect, it } from "@effect/vitest"
 import { Effect, type Scope } from "effect"
 import * as fc from "fast-check"
-import type { MaskDecoding } from "../../src/decoding/blockSettings.ts"
+import { goesInBlocks, type MaskDecoding } from "../../src/decoding/blockSettings.ts"
 import { algorithms, schedules } from "../../src/decoding/diffusion.ts"
 import { textKeys } from "../../src/decoding/draws.ts"
 import type { WrittenText } from "../../src/decoding/openBatch.ts"
@@ -16,7 +16,7 @@ import type { LoadedModel } from "../../src/models/artifact.ts"
 import { type ModelConfig, parameterSpecs } from "../../src/models/config.ts"
 import { allocateParameters, initialise } from "../../src/models/parameters.ts"
 import { causalGenerator } from "../../src/sessions/autoregressive.ts"
-import type { Generator, GeneratorShape } from "../../src/sessions/generator.ts"
+import { type Generator, type GeneratorShape, untilEnd } from "../../src/sessions/generator.ts"
 import { normals, randomKey } from "../../src/tensor/random.ts"
 import { hybridConfig, modelConfig } from "../support/tinyModel.ts"
 
@@ -254,6 +254,65 @@ describe("the texts of a seed", () => {
             expect([...text.shown]).toEqual([...sequences[0]!])
             expect(text.forwards + text.passesBeside).toBe(forwards[0])
           }
+        })
+      ),
+    60_000
+  )
+
+  it.live.each(Object.keys(cases))(
+    "are the same with steps that tell how sure the model was, and end early where they are asked to: %s",
+    name =>
+      Effect.scoped(
+        Effect.gen(function* () {
+          const { decoding, method } = cases[name]!
+          const generator = yield* Effect.flatMap(loaded(cases[name]!), make => make(2, longest))
+          const request = { prompts: known, steps, seed: 7 }
+          const countsOf = ({ forwards, passes, tokens }: Effect.Success<ReturnType<typeof generator.generate>>) => ({
+            forwards,
+            passes,
+            tokens
+          })
+          const newOf = (ids: Int32Array, i: number): Int32Array => ids.subarray(known[i]!.length)
+          const last = new Map<number, { readonly tokens: Int32Array; readonly confidence: Float32Array }>()
+          const watched = yield* generator.generate({
+            ...request,
+            onStep: (number, _step, text, confidence) =>
+              Effect.sync(() => {
+                const tokens = newOf(text, number)
+                expect(confidence).toHaveLength(newTokens)
+                for (const [i, p] of confidence.entries()) {
+                  if (tokens[i] === mask) expect(p).toBeNaN()
+                  if (Number.isNaN(p)) continue
+                  expect(p > 0 && p <= 1).toBe(true)
+                  const before = last.get(number)
+                  if (before !== undefined && before.tokens[i] === tokens[i]) expect(p).toBe(before.confidence[i])
+                }
+                last.set(number, { tokens, confidence })
+              })
+          })
+          const quiet = yield* generator.generate(request)
+          expect(watched.sequences).toEqual(quiet.sequences)
+          expect(countsOf(watched)).toEqual(countsOf(quiet))
+          for (const [number, { confidence }] of last) {
+            const { length } = untilEnd(newOf(quiet.sequences[number]!, number), eosId)
+            expect(confidence.subarray(0, length).some(Number.isNaN)).toBe(false)
+          }
+
+          const ended = yield* generator.generate({
+            ...request,
+            ending: (_number, settled) => (settled.length >= 2 ? 2 : undefined)
+          })
+          const isAsked = method === "ar" || method === "bd3lm" || goesInBlocks(decoding)
+          for (const [number, ids] of ended.sequences.entries()) {
+            const whole = newOf(quiet.sequences[number]!, number)
+            const isCut = isAsked && untilEnd(whole, eosId).length >= 2
+            expect([...newOf(ids, number)]).toEqual(
+              isCut ? [...whole.subarray(0, 2), ...Array<number>(newTokens - 2).fill(eosId)] : [...whole]
+            )
+            expect(ended.tokens[number]).toBe(isCut ? 2 : quiet.tokens[number])
+            expect(ended.forwards[number]).toBeLessThanOrEqual(quiet.forwards[number]!)
+          }
+          if (isAsked) expect(ended.passes).toBeLessThan(quiet.passes)
         })
       ),
     60_000

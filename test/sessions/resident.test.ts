@@ -75,8 +75,12 @@ const both = (
       for (const allowed of steps) {
         const own = { ...settings, steps: allowed }
         const shown: { [who: string]: Array<unknown> } = { host: [], resident: [] }
-        const onStep = (who: string) => (number: number, step: number, text: Int32Array) =>
-          Effect.sync(() => void shown[who]!.push([number, step, [...text]]))
+        const sure: { [who: string]: Array<ReadonlyArray<number>> } = { host: [], resident: [] }
+        const onStep = (who: string) => (number: number, step: number, text: Int32Array, confidence: Float32Array) =>
+          Effect.sync(() => {
+            shown[who]!.push([number, step, [...text]])
+            sure[who]!.push([...confidence])
+          })
         const host = yield* diffusionGenerate(denoiser, {
           prompts,
           keys,
@@ -86,13 +90,14 @@ const both = (
           settings: own,
           onStep: onStep("host")
         })
-        for (const stepwise of [true, false]) {
+        for (const isWatched of [true, false]) {
           const texts = prompts.map(
-            (prefix, i) => new WholeText({ prefix, suffix: [], tokens: newTokens, key: keys[i]! }, own, mask)
+            (prefix, i) => new WholeText({ prefix, suffix: [], tokens: newTokens, key: keys[i]! }, own, mask, isWatched)
           )
           const tell = onStep("resident")
-          const { passes } = yield* writeAll(new OpenBatch(rows, resident(stepwise)), texts, {
-            onStep: ({ forwards, ids }, number) => (stepwise ? tell(number, forwards, ids) : Effect.void)
+          const { passes } = yield* writeAll(new OpenBatch(rows, resident({ watched: isWatched })), texts, {
+            onStep: ({ confidence, forwards, ids }, number) =>
+              isWatched ? tell(number, forwards, ids, confidence) : Effect.void
           })
           expect(
             texts.map(({ forwards, ids }) => [forwards, [...ids]]),
@@ -101,6 +106,13 @@ const both = (
           expect(passes, `${allowed} steps`).toBe(host.passes)
         }
         expect(shown["resident"]).toEqual(shown["host"])
+        expect(sure["resident"]).toHaveLength(sure["host"]!.length)
+        for (const [i, own] of sure["host"]!.entries())
+          for (const [place, p] of own.entries()) {
+            const probability = sure["resident"]![i]![place]!
+            if (Number.isNaN(p)) expect(probability).toBeNaN()
+            else expect(Math.abs(probability - p)).toBeLessThan(1e-5)
+          }
         found.push(host.texts.map(({ ids }) => [...ids]))
       }
       return { found, looks: engine.looks }
@@ -202,7 +214,7 @@ describe("decoding where the model computes", () => {
             })
             const gap = { prefix: [1, 2], suffix: [], tokens: 3, key: [0, 1] } as const
             const text = new WholeText(gap, { ...decoding, steps }, mask)
-            const ended = yield* Effect.exit(writeAll(new OpenBatch(1, resident(false)), [text]))
+            const ended = yield* Effect.exit(writeAll(new OpenBatch(1, resident({})), [text]))
             expect(Exit.isFailure(ended) && String(ended.cause)).toContain("the model's logits are not all numbers")
           }
       })

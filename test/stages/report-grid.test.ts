@@ -121,6 +121,13 @@ describe("the stage report-grid", () => {
     const html = ran.text("report-grid", "report.html")
     const json = JSON.parse(ran.text("report-grid", "report.json")) as Json
     assert.include(markdown, "better than random masking")
+    const short = ran.text("report-grid", "headline.md").trim().split("\n")
+    assert.match(short[0]!, /\| +bound, nats\/token +\|/)
+    assert.strictEqual(short.length, 2 + json.rows.length, "a line for each row")
+    for (const line of short) assert.isAtMost(line.split("|").length, 7, "four figures beside the row's name")
+    // What it says stands in the report.
+    const bound = short[2]!.split("|")[2]!.trim()
+    assert.include(markdown, bound)
     assert.include(markdown, "+ alignment <4 layers> ties with random masking")
     assert.closeTo(ran.metric("report-grid", "aligned/bound_difference")!, -0.1, 0.03)
     assert.strictEqual(ran.metric("report-grid", "broken_ties"), 0)

@@ -14,8 +14,10 @@ interface Request {
   readonly mask: number
   readonly pad: number
   readonly settings: DiffusionDecoding
-  /** Told of a text, by its number, after each of its steps: all of it, with the masks that are left. */
-  readonly onStep?: ((number: number, step: number, text: Int32Array) => Effect.Effect<void>) | undefined
+  /** Told of a text, by its number, after each of its steps: all of it, with the masks that are left, and how sure the model was of its new tokens. */
+  readonly onStep?:
+    | ((number: number, step: number, text: Int32Array, confidence: Float32Array) => Effect.Effect<void>)
+    | undefined
 }
 
 export const diffusionGenerate = <E>(
@@ -24,9 +26,12 @@ export const diffusionGenerate = <E>(
 ) => {
   const texts = prompts.map((prefix, i) => {
     const gap = { prefix, suffix: [], tokens, key: keys[i]! }
-    return new WholeText(gap, settings, mask)
+    return new WholeText(gap, settings, mask, onStep !== undefined)
   })
   const batch = new OpenBatch<WholeText, E>(prompts.length, maskStep(wholeReader(denoiser, pad)))
-  const watching = { onStep: onStep && (({ forwards, ids }: WholeText, n: number) => onStep(n, forwards, ids.slice())) }
+  const watching = {
+    onStep:
+      onStep && (({ confidence, forwards, ids }: WholeText, n: number) => onStep(n, forwards, ids.slice(), confidence))
+  }
   return Effect.map(writeAll(batch, texts, watching), ({ passes }) => ({ passes, texts }))
 }

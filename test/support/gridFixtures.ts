@@ -159,6 +159,7 @@ export const benchmarkResult = (weights: string, msPerForward: number): Benchmar
   repeats: 20,
   peakMiB: 412.5,
   matmulPeak: 5.1e10,
+  machine: { processor: "A processor <of one kind>", processors: 2, at: Date.UTC(2026, 0, 2) },
   results: [8, 16, 32, 64, 128].map(steps => timing(steps, msPerForward))
 })
 

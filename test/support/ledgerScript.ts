@@ -68,6 +68,8 @@ export class LedgerScript {
     readonly pipeline?: string
     readonly profile?: string
     readonly command?: string
+    readonly tag?: string
+    readonly note?: string
     readonly executes?: ReadonlyArray<Work>
     readonly reuses?: ReadonlyArray<Done>
     readonly targets?: ReadonlyArray<Done>
@@ -81,6 +83,8 @@ export class LedgerScript {
       profile,
       command: options.command ?? `pipeline run ${pipeline}`,
       program: "1.0.0",
+      tag: options.tag,
+      note: options.note,
       owner: { id: "owner", host: "elsewhere", boot: "boot", pid: 1, ...options.owner },
       now: this.#tick()
     })

@@ -1,6 +1,5 @@
 /** What a run shows while it is under way: a live tree on a terminal, one line per event elsewhere, or JSON. */
 import { Effect } from "effect"
-import type { Plan } from "../../pipeline/Plan.ts"
 import type { RunEvent } from "../../runner/Events.ts"
 import type { Slots } from "../../runner/Slots.ts"
 import { lines } from "./lines.ts"
@@ -9,7 +8,8 @@ import { redraws } from "./style.ts"
 import { stdout } from "./terminal.ts"
 
 export interface Display {
-  readonly emit: (event: RunEvent) => Effect.Effect<void>
+  /** `at`: when it happened, in milliseconds since 1970; now, unless said otherwise. */
+  readonly emit: (event: RunEvent, at?: number) => Effect.Effect<void>
   /** Leaves the terminal as it should be. */
   readonly close: Effect.Effect<void>
 }
@@ -18,8 +18,8 @@ export interface DisplayOptions {
   readonly json: boolean
   /** The cache's directory. */
   readonly cache: string
-  readonly plan: Plan
-  readonly slots: Slots
+  /** Those of the run, where it is this process's own. */
+  readonly slots?: Slots
 }
 
 export const displayFor = (options: DisplayOptions): Display => {

@@ -17,20 +17,19 @@ export const lines = ({ cache }: DisplayOptions): Display => {
   const reported = new Map<string, number>()
   const paces = new Map<string, Pace>()
   return {
-    emit: event =>
+    emit: (event, at = Date.now()) =>
       Effect.sync(() => {
         if (event.type === "started") {
-          reported.set(event.label, Date.now())
+          reported.set(event.label, at)
           paces.delete(event.label)
         }
         if (event.type === "progress") {
-          const now = Date.now()
           const pace = paces.get(event.label) ?? new Pace()
           paces.set(event.label, pace)
-          pace.add(event.progress, now)
-          if (now - (reported.get(event.label) ?? now) < progressEveryMs) return
-          reported.set(event.label, now)
-          process.stderr.write(`  ${event.label}  ${progressText(pace, now)}\n`)
+          pace.add(event.progress, at)
+          if (at - (reported.get(event.label) ?? at) < progressEveryMs) return
+          reported.set(event.label, at)
+          process.stderr.write(`  ${event.label}  ${progressText(pace, at)}\n`)
           return
         }
         const text = lineOf(event, style, cache)

@@ -5,6 +5,7 @@ import type { RunEvent } from "../../runner/Events.ts"
 import type { Display, DisplayOptions } from "./display.ts"
 import { bar, progressText } from "../text/eventText.ts"
 import { lineOf } from "./lines.ts"
+import { Outlook } from "./outlook.ts"
 import { Pace } from "./pace.ts"
 import { styleOf, width } from "./style.ts"
 import { greatest } from "../../pipeline/lists.ts"
@@ -17,21 +18,19 @@ interface Running {
 }
 
 const redrawMs = 100
+/** Cells of a bar, and of a label, on a terminal that is wide enough for both. */
 const barCells = 12
+const labelCells = 36
+/** Columns that the words behind a bar need. */
+const wordsColumns = 30
 
-export const live = ({ cache, plan, slots }: DisplayOptions): Display => {
+export const live = ({ cache, slots }: DisplayOptions): Display => {
   const style = styleOf(process.stderr)
   const running = new Map<string, Running>()
   const waiting = new Map<string, string>()
+  const outlook = new Outlook()
   let drawn = 0
-  let done = 0
-  const labelWidth = Math.min(
-    36,
-    greatest(
-      plan.nodes.slice(0, 200).map(node => node.label.length),
-      0
-    )
-  )
+  let widest = 0
 
   const erase = () => (drawn === 0 ? "" : `${control(`${drawn}A`)}${control("0J")}`)
 
@@ -43,27 +42,31 @@ export const live = ({ cache, plan, slots }: DisplayOptions): Display => {
   const body = (): ReadonlyArray<string> => {
     const now = Date.now()
     const rows = (process.stderr.rows || 24) - 3
+    const columns = process.stderr.columns || 80
+    widest = greatest(
+      [...running.keys(), ...waiting.keys()].map(label => label.length),
+      widest
+    )
+    const cells = columns < 2 * wordsColumns ? barCells / 2 : barCells
+    const labelWidth = Math.min(widest, labelCells, Math.max(wordsColumns / 3, columns - cells - wordsColumns))
+    const named = (label: string): string =>
+      (label.length > labelWidth ? `${label.slice(0, labelWidth - 1)}…` : label).padEnd(labelWidth)
     const active = [...running].map(([label, { estimateMs, pace, since }]) => {
       const { progress } = pace
       const elapsed = now - since
-      const name = label.padEnd(labelWidth)
+      const name = named(label)
       if (progress !== undefined && progress.total !== undefined) {
-        return `  ${style.cyan("▸")} ${name}  ${bar(progress.done, progress.total, barCells)}  ${progressText(pace, now)}`
+        return `  ${style.cyan("▸")} ${name}  ${bar(progress.done, progress.total, cells)}  ${progressText(pace, now)}`
       }
       const left =
         estimateMs === undefined || estimateMs < elapsed ? "" : `   about ${duration(estimateMs - elapsed)} left`
       return `  ${style.cyan("▸")} ${name}  ${progress === undefined ? duration(elapsed) : progressText(pace, now)}${left}`
     })
-    const blocked = [...waiting].map(
-      ([label, detail]) => `    ${label.padEnd(labelWidth)}  ${style.dim(`waits for ${detail}`)}`
-    )
+    const blocked = [...waiting].map(([label, detail]) => `    ${named(label)}  ${style.dim(`waits for ${detail}`)}`)
     const shown = [...active, ...blocked].slice(0, Math.max(1, rows))
-    const { capacity, used } = slots
-    const gpus = capacity.gpus.length === 0 ? "" : ` · gpu ${used.gpus.length}/${capacity.gpus.length}`
-    const queue = slots.waiting === 0 ? "" : ` · ${slots.waiting} waiting for a slot`
     return [
       ...shown,
-      style.dim(`  ${done} done · ${running.size} running · cpu ${used.cpus}/${capacity.cpus}${gpus}${queue}`)
+      style.dim(`  ${[outlook.text(now), `${running.size} running`, ...machine(slots)].join(" · ")}`)
     ].map(fit)
   }
 
@@ -80,15 +83,16 @@ export const live = ({ cache, plan, slots }: DisplayOptions): Display => {
   const restore = () => void process.stderr.write(control("?25h"))
   process.once("exit", restore)
 
-  const update = (event: RunEvent): void => {
+  const update = (event: RunEvent, at: number): void => {
+    outlook.add(event, at)
     switch (event.type) {
       case "progress": {
-        running.get(event.label)?.pace.add(event.progress, Date.now())
+        running.get(event.label)?.pace.add(event.progress, at)
         return
       }
       case "started":
         waiting.delete(event.label)
-        running.set(event.label, { since: Date.now(), estimateMs: event.estimateMs, pace: new Pace() })
+        running.set(event.label, { since: at, estimateMs: event.estimateMs, pace: new Pace() })
         if (event.remake === undefined && event.attempt === 1) return redraw()
         break
       case "waiting":
@@ -100,7 +104,6 @@ export const live = ({ cache, plan, slots }: DisplayOptions): Display => {
       case "reused":
         running.delete(event.label)
         waiting.delete(event.label)
-        if (event.type === "finished" || event.type === "reused") done++
         break
       case "run-ended":
         running.clear()
@@ -111,7 +114,7 @@ export const live = ({ cache, plan, slots }: DisplayOptions): Display => {
   }
 
   return {
-    emit: event => Effect.sync(() => update(event)),
+    emit: (event, at = Date.now()) => Effect.sync(() => update(event, at)),
     close: Effect.sync(() => {
       clearInterval(timer)
       running.clear()
@@ -126,4 +129,15 @@ export const live = ({ cache, plan, slots }: DisplayOptions): Display => {
     if (drawn > 0) process.stderr.write(erase())
     drawn = 0
   }
+}
+
+/** How much of the machine is in use. */
+const machine = (slots: DisplayOptions["slots"]): ReadonlyArray<string> => {
+  if (slots === undefined) return []
+  const { capacity, used } = slots
+  return [
+    `cpu ${used.cpus}/${capacity.cpus}`,
+    ...(capacity.gpus.length === 0 ? [] : [`gpu ${used.gpus.length}/${capacity.gpus.length}`]),
+    ...(slots.waiting === 0 ? [] : [`${slots.waiting} waiting for a slot`])
+  ]
 }

@@ -18,6 +18,8 @@ const painter =
     enabled ? `${control(`${code}m`)}${text}${control("0m")}` : text
 
 export interface Style {
+  /** Whether there are colours. */
+  readonly coloured: boolean
   readonly bold: (text: string) => string
   readonly dim: (text: string) => string
   readonly red: (text: string) => string
@@ -27,8 +29,17 @@ export interface Style {
 }
 
 export const styleOf = (stream: NodeJS.WriteStream): Style => {
-  const paint = painter(wantsColour(stream))
-  return { bold: paint(1), dim: paint(2), red: paint(31), green: paint(32), yellow: paint(33), cyan: paint(36) }
+  const coloured = wantsColour(stream)
+  const paint = painter(coloured)
+  return {
+    coloured,
+    bold: paint(1),
+    dim: paint(2),
+    red: paint(31),
+    green: paint(32),
+    yellow: paint(33),
+    cyan: paint(36)
+  }
 }
 
 /** A table with aligned columns, two spaces apart; `right` names the columns that hold numbers. */

@@ -3,6 +3,7 @@ import { type Bill, type Term, total } from "../../pipeline/Bill.ts"
 import { bytes, duration } from "../../pipeline/units.ts"
 import type { Line, Verdict } from "../../preflight/check.ts"
 import { type Style, table } from "../terminal/style.ts"
+import { asTyped } from "../typed.ts"
 
 /** What is not known of a device on which nothing was measured. */
 export const notMeasured = "not measured on this kind of device"
@@ -60,6 +61,6 @@ export const preflightLines = (lines: ReadonlyArray<Line>, style: Style): Readon
   ]).split("\n")
   return rows.flatMap((row, i) => {
     const advice = lines[i - 1]?.advice
-    return advice === undefined ? [row] : [row, style.dim(`    → ${advice}`)]
+    return advice === undefined ? [row] : [row, style.dim(`    → ${asTyped(advice)}`)]
   })
 }

@@ -1,11 +1,12 @@
 /** Differences between runs as text, Markdown and JSON. */
 import { type DiffRow, type RunDiff, type Section, sections } from "../../ledger/Diff.ts"
-import { count, duration } from "../../pipeline/units.ts"
+import { count, duration, sixDigits } from "../../pipeline/units.ts"
 import { type Style, table } from "../terminal/style.ts"
+import { byWorth } from "./metricOrder.ts"
 import { markdownCell } from "../../report/markdown.ts"
 
-/** Rows printed of a section; --format json has all. */
-const printed = 40
+/** Rows printed of a section, unless all are asked for. */
+const printed = 15
 /** Columns of one value on the terminal. */
 const valueWidth = 40
 /** Labels named in one row. */
@@ -43,7 +44,7 @@ const clip = (text: string): string => (text.length > valueWidth ? `${text.slice
 
 /** Six digits: more are noise to a reader, and --format json has all. */
 const valueText = (value: string | number | undefined): string =>
-  value === undefined ? "absent" : typeof value === "number" ? String(Number(value.toPrecision(6))) : value
+  value === undefined ? "absent" : typeof value === "number" ? sixDigits(value) : value
 
 /** What is known of each run as a whole. */
 const heads = ({ durations, runs }: RunDiff): ReadonlyArray<readonly [string, ReadonlyArray<string>]> => {
@@ -72,25 +73,32 @@ const change = ({ section, values }: DiffRow): string => {
   return `${sign}${Number(by.toPrecision(3))}${first === 0 ? "" : ` (${sign}${((100 * by) / Math.abs(first)).toFixed(1)}%)`}`
 }
 
+/** The differences of a section; of metrics, those of quality first. */
+const rowsOf = ({ rows }: RunDiff, section: Section): ReadonlyArray<DiffRow> => {
+  const own = rows.filter(row => row.section === section)
+  return section === "metrics" ? byWorth(own, ({ name }) => name) : own
+}
+
 const nothing = "the runs came to the same: same parameters, code, inputs, metrics and artifacts"
 
-export const diffText = (diff: RunDiff, style: Style): ReadonlyArray<string> => {
+export const diffText = (diff: RunDiff, style: Style, all = false): ReadonlyArray<string> => {
+  const most = all ? diff.rows.length : printed
   const names = diff.runs.map(run => `run ${run.id}`)
   const lines = [
     table([["", ...names.map(style.bold)], ...heads(diff).map(([name, values]) => [`  ${name}`, ...values.map(clip)])])
   ]
   for (const section of sections) {
-    const rows = diff.rows.filter(row => row.section === section)
+    const rows = rowsOf(diff, section)
     if (rows.length === 0) continue
     lines.push(
       style.bold(titles[section]),
       table(
         rows
-          .slice(0, printed)
+          .slice(0, most)
           .map(row => [`  ${named(row)}`, ...row.values.map(value => clip(valueText(value))), style.dim(change(row))])
       )
     )
-    if (rows.length > printed) lines.push(`  … and ${count(rows.length - printed)} more; --format json has all`)
+    if (rows.length > most) lines.push(`  … and ${count(rows.length - most)} more; --all prints them`)
   }
   if (diff.rows.length === 0) lines.push(nothing)
   return lines
@@ -104,7 +112,8 @@ const code = (text: string): string =>
         .replaceAll("|", "\\|")
         .replaceAll(/\s*\n\s*/g, " ")}\``
 
-export const diffMarkdown = (diff: RunDiff): ReadonlyArray<string> => {
+export const diffMarkdown = (diff: RunDiff, all = false): ReadonlyArray<string> => {
+  const most = all ? diff.rows.length : printed
   const names = diff.runs.map(run => `run ${run.id}`)
   const rule = (columns: ReadonlyArray<string>) => `|${columns.map(() => " --- |").join("")}`
   const row = (columns: ReadonlyArray<string>) => `| ${columns.join(" | ")} |`
@@ -123,12 +132,12 @@ export const diffMarkdown = (diff: RunDiff): ReadonlyArray<string> => {
     )
   }
   for (const section of sections) {
-    const rows = diff.rows.filter(each => each.section === section)
+    const rows = rowsOf(diff, section)
     if (rows.length === 0) continue
     const metrics = section === "metrics"
     const header = [section === "stages" ? "stage" : titles[section], ...names, ...(metrics ? ["change"] : [])]
     const body = rows
-      .slice(0, printed)
+      .slice(0, most)
       .map(each =>
         row([
           code(named(each)),
@@ -136,7 +145,7 @@ export const diffMarkdown = (diff: RunDiff): ReadonlyArray<string> => {
           ...(metrics ? [change(each)] : [])
         ])
       )
-    const more = rows.length > printed ? ["", `… and ${count(rows.length - printed)} more`] : []
+    const more = rows.length > most ? ["", `… and ${count(rows.length - most)} more`] : []
     lines.push(`#### ${titles[section]}`, "", row(header), rule(header), ...body, ...more, "")
   }
   if (diff.rows.length === 0) lines.push(`${nothing[0]!.toUpperCase()}${nothing.slice(1)}.`, "")

@@ -5,6 +5,7 @@ import { bytes, count, duration, plural } from "../../pipeline/units.ts"
 import type { RunEvent } from "../../runner/Events.ts"
 import type { Pace } from "../terminal/pace.ts"
 import type { Style } from "../terminal/style.ts"
+import { asTyped } from "../typed.ts"
 
 type Of<T extends RunEvent["type"]> = Extract<RunEvent, { readonly type: T }>
 
@@ -36,7 +37,7 @@ export const ending = (event: Of<"run-ended">): string => {
 export const failure = (event: Of<"failed">, style: Style, cache: string): string => {
   const head = `${style.red("✗")} ${event.label}  ${event.message}`
   const rest = [
-    ...(event.advice === undefined ? [] : [event.advice]),
+    ...(event.advice === undefined ? [] : [asTyped(event.advice)]),
     ...(event.retryInMs === undefined
       ? []
       : [`attempt ${event.attempt} failed; trying again in ${duration(event.retryInMs)}`]),

@@ -8,6 +8,7 @@ import type { Leftover } from "../../runner/Leftovers.ts"
 import { first, styleOf, table } from "../terminal/style.ts"
 import { append } from "../../pipeline/lists.ts"
 import { stdout } from "../terminal/terminal.ts"
+import { asTyped } from "../typed.ts"
 
 export type Told = { readonly planned: Survey } | { readonly applied: Collected }
 
@@ -114,7 +115,7 @@ export const asText = (told: Told, context: Context): ReadonlyArray<string> => {
   else
     blocks.push(
       `${applied.broughtBack === 0 ? "" : `${plural(applied.broughtBack, "object")} brought back for running actions; `}` +
-        `in ${applied.folder}; \`pipeline gc --empty-trash --apply\` frees the disk`
+        `in ${applied.folder}; ${asTyped("`pipeline gc --empty-trash --apply`")} frees the disk`
     )
   return blocks
 }

@@ -13,8 +13,9 @@ import { ago, bytes, count, duration, plural } from "../../pipeline/units.ts"
 import type { Item } from "../items.ts"
 import type { Found } from "../lookUp.ts"
 import { renderMetrics } from "../verbs/metrics.ts"
-import { statusText } from "../verbs/runs.ts"
+import { statusText, tallyOf } from "../verbs/runs.ts"
 import { first, type Style, table } from "../terminal/style.ts"
+import { asTyped } from "../typed.ts"
 
 /** Lines of one list; --json has all. */
 const printed = 40
@@ -82,16 +83,11 @@ export const showRun = (
   style: Style
 ): ReadonlyArray<string> => {
   const took = run.endedMs === null ? "" : `, took ${duration(run.endedMs - run.startedMs)}`
-  const tally = [
-    `${count(run.executed)} executed`,
-    `${count(run.reused)} reused${run.savedMs >= 100 ? ` (${duration(run.savedMs)} saved)` : ""}`,
-    ...(run.failed > 0 ? [style.red(`${count(run.failed)} failed`)] : []),
-    ...(run.skipped > 0 ? [style.yellow(`${count(run.skipped)} skipped`)] : [])
-  ]
   return [
-    `${style.bold(`run ${run.id}`)}  ${run.pipeline}, profile ${run.profile}  ${statusText(run.status, style)}`,
+    `${style.bold(`run ${run.id}`)}  ${run.tag === null ? "" : `${style.bold(run.tag)}  `}${run.pipeline}, profile ${run.profile}  ${statusText(run.status, style)}`,
+    ...(run.note === null ? [] : [run.note]),
     `started ${date(run.startedMs)} UTC (${ago(now - run.startedMs)})${took}`,
-    ...(run.status === "running" || run.plan === null ? [] : [tally.join(", ")]),
+    tallyOf(run, style),
     style.dim(`${run.command}  (version ${run.program}, ${run.host}, process ${run.pid})`),
     ...section(
       "stages",
@@ -217,7 +213,9 @@ export const showArtifact = (
               ])
             ),
             ...(more > 0
-              ? [`… and ${count(more)} more; \`pipeline lineage ${short(details.digest)} --items\` lists all`]
+              ? [
+                  `… and ${count(more)} more; ${asTyped(`\`pipeline lineage ${short(details.digest)} --items\``)} lists all`
+                ]
               : [])
           ],
       style

@@ -3,6 +3,7 @@ import type { Difference, Explained, Explanation, Reason } from "../../ledger/Wh
 import { ago, count } from "../../pipeline/units.ts"
 import type { Digest } from "../../pipeline/Digest.ts"
 import { type Style, table } from "../terminal/style.ts"
+import { asTyped } from "../typed.ts"
 
 /**
  * A node and what is to be said about it. `ran`, `reused`, `not reached`: in a past run. `would run`, `unknown`, `hit`, `gone`:
@@ -109,7 +110,7 @@ const renderNode = (node: WhyNode, now: number, style: Style): ReadonlyArray<str
             ? ["it is still running"]
             : [
                 style.red(
-                  `it ${status === "failed" ? "failed" : `was ${status}`}${attempts > 1 ? ` after ${attempts} attempts` : ""}; see \`pipeline status\``
+                  `it ${status === "failed" ? "failed" : `was ${status}`}${attempts > 1 ? ` after ${attempts} attempts` : ""}; see ${asTyped("`pipeline status`")}`
                 )
               ]
       return [...renderReason("ran", reason, node.sources, now, style), ...ending]

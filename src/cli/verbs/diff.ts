@@ -3,11 +3,10 @@ import { Effect } from "effect"
 import { Argument, Flag } from "effect/cli"
 import { verb } from "../verb.ts"
 import { diffRuns } from "../../ledger/Diff.ts"
-import { resolve } from "../../ledger/References.ts"
 import { ConfigError } from "../../pipeline/ConfigError.ts"
 import { diffJson, diffMarkdown, diffText } from "../text/diffFormats.ts"
 import * as flags from "../flags.ts"
-import { attempt, nameOf, needCache } from "../look.ts"
+import { attempt, lookFor, nameOf, needCache } from "../look.ts"
 import { styleOf } from "../terminal/style.ts"
 import { print, printJson, stdout } from "../terminal/terminal.ts"
 
@@ -24,6 +23,7 @@ export const command = verb("diff", {
     format: flags
       .choice("format", ["text", "markdown", "json"], "Markdown is meant for a pull request")
       .pipe(Flag.withDefault("text")),
+    all: flags.toggle("all", "All differences, however many"),
     ...flags.ofCache
   },
   run: Effect.fn("diff")(function* (args) {
@@ -35,13 +35,14 @@ export const command = verb("diff", {
     }
     const { database } = yield* needCache(args.cache)
     const names = yield* Effect.forEach(args.runs, nameOf)
+    const runs = yield* Effect.forEach(names, name => lookFor(database, name, { accepted: ["run"] }))
     const diff = yield* attempt(() =>
       diffRuns(
         database,
-        names.map(name => resolve(database, name, ["run"]).id)
+        runs.map(({ id }) => id)
       )
     )
     if (args.json || args.format === "json") return printJson(diffJson(diff))
-    print(...(args.format === "markdown" ? diffMarkdown(diff) : diffText(diff, styleOf(stdout()))))
+    print(...(args.format === "markdown" ? diffMarkdown(diff, args.all) : diffText(diff, styleOf(stdout()), args.all)))
   })
 })

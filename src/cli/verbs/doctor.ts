@@ -14,6 +14,7 @@ import { Exit, exitCodes } from "../failure.ts"
 import * as flags from "../flags.ts"
 import { type Style, styleOf, table } from "../terminal/style.ts"
 import { print, printJson, stdout } from "../terminal/terminal.ts"
+import { asTyped } from "../typed.ts"
 
 /** In the order in which they are printed. */
 const checks: ReadonlyArray<Check> = [program, machine, gpus, engines, disk, cache, permissions, embedded, hub, tools]
@@ -41,7 +42,7 @@ const render = (findings: ReadonlyArray<Finding>, problems: number, warnings: nu
   const signs = { ok: style.green("ok"), warning: style.yellow("warning"), problem: style.red("problem") }
   const rows = findings.flatMap(({ advice, name, severity, text }) => [
     [signs[severity], name, text],
-    ...(advice === undefined ? [] : [["", "", style.dim(`→ ${advice}`)]])
+    ...(advice === undefined ? [] : [["", "", style.dim(`→ ${asTyped(advice)}`)]])
   ])
   const sum =
     problems > 0

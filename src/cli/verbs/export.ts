@@ -20,7 +20,6 @@ import { decodeProgram, encodeProgram } from "../../tensor/encode.ts"
 import { makeProgram } from "../../tensor/Program.ts"
 import { programText } from "../../tensor/text.ts"
 import { elements } from "../../tensor/Tensor.ts"
-import { artifactOf } from "../../ledger/References.ts"
 import { exportAnchors } from "./export/anchors.ts"
 import { exportPanels, logKind } from "./export/panels.ts"
 import { trajectoriesKind, trajectoriesText } from "./export/trajectories.ts"
@@ -29,7 +28,7 @@ import { ownField } from "../../pipeline/ownField.ts"
 import * as flags from "../flags.ts"
 import { stoppable } from "../interruption.ts"
 import { nodeDisk } from "../../store/NodeDisk.ts"
-import { attempt, nameOf, needCache, warnIfSuspect } from "../look.ts"
+import { artifactFor, attempt, nameOf, needCache, warnIfSuspect } from "../look.ts"
 import { findModel } from "../modelSource.ts"
 
 const defaultLength = 128
@@ -114,11 +113,9 @@ export const command = verb("export", {
     } else {
       const { database, store } = yield* needCache(args.cache)
       const name = yield* nameOf(args.reference)
-      const { digest } = yield* attempt(() => {
-        const artifact = artifactOf(database, name, ownField(kinds, args.to))
-        warnIfSuspect(database, artifact)
-        return artifact
-      })
+      const artifact = yield* artifactFor(database, name, ownField(kinds, args.to))
+      yield* attempt(() => warnIfSuspect(database, artifact))
+      const { digest } = artifact
       const manifest = yield* store.readManifest(digest)
       if (args.to === "files") yield* store.materialiseArtifact(manifest, path, { onto: nodeDisk })
       else if (args.to === "anchors") yield* exportAnchors(store, digest, manifest, path)

@@ -6,14 +6,15 @@ import { positionsOf } from "../../models/families.ts"
 import { ConfigError, render } from "../../pipeline/ConfigError.ts"
 import * as flags from "../flags.ts"
 import { decodingFlags, modelFlags } from "./generate/decodingFlags.ts"
-import { modeRefusal, openNamed } from "./generate/opened.ts"
+import { modeOf, openNamed } from "./generate/opened.ts"
 import { makeChat } from "./generate/chat.ts"
 import { promptLines, standardInput } from "./generate/prompts.ts"
-import { diffusionOf, refuseForeign, roomFor, samplingOf } from "./generate/settings.ts"
+import { checkStops, diffusionOf, maskSettingsOf, roomFor, samplingOf } from "./generate/settings.ts"
 import { speculationOf } from "./generate/speculation.ts"
-import { statisticsLine, tokensPerPass } from "./generate/statistics.ts"
+import { type Passes, statisticsLine, tokensPerPass } from "./generate/statistics.ts"
 import { beginHistory, history, listed, redrawn } from "./generate/steps.ts"
-import { autoregressive, diffusion, type Task } from "./generate/texts.ts"
+import { autoregressive, diffusion, type Made, type Task } from "./generate/texts.ts"
+import { checkDecoding } from "./generate/unread.ts"
 import { redraws, styleOf } from "../terminal/style.ts"
 import { greatest } from "../../pipeline/lists.ts"
 import { endWithReader } from "../ending.ts"
@@ -32,6 +33,7 @@ export const command = verb("generate", {
       "An adapter as PEFT keeps it, over the model that it was trained for",
     'pipeline generate --drafter compare-50x/train/no_align --draft-tokens 4 "The people of the"':
       "The teacher's own text, drafted by a diffusion model that a run made of it",
+    "pipeline generate --stop . --stop '!' \"The people of the\"": "Up to the end of a sentence",
     "pipeline generate -m pretrain-teacher/pretrain": "Asks for prompts, until exit",
     "pipeline generate --chat -m ./Qwen3-0.6B": "A conversation; clear begins a new one, exit ends"
   },
@@ -51,6 +53,13 @@ export const command = verb("generate", {
     numReturnSequences: flags
       .whole("num-return-sequences", "N", "Texts for each prompt (default: 1)")
       .pipe(Flag.withDefault(1)),
+    stop: flags
+      .text(
+        "stop",
+        "TEXT",
+        "A text ends before it, and takes no passes for what is behind; may be repeated (default: none)"
+      )
+      .pipe(flags.repeated),
     ...decodingFlags,
     draftTokens: flags
       .whole(
@@ -84,18 +93,19 @@ export const command = verb("generate", {
       return yield* new ConfigError({ at: "--num-return-sequences", message: "must be a whole number from 1 on" })
     if (args.chat && args.numReturnSequences > 1)
       return yield* new ConfigError({ at: "--num-return-sequences", message: "a turn of --chat has one reply" })
-    if (!args.chat && Option.isSome(args.system))
-      return yield* new ConfigError({ at: "--system", message: "goes with --chat" })
-    // Wrong numbers are refused before a model is read.
-    yield* Effect.all([samplingOf(args, "ar"), diffusionOf(args, 1)])
-    if (Option.isSome(args.historyOut)) yield* beginHistory(args.historyOut.value)
+    // Wrong values are refused before a model is looked for, and what nobody would read before it is loaded.
+    yield* Effect.all([samplingOf(args, "ar"), maskSettingsOf(args, 1), checkStops(args.stop)])
+    const { chat: chats, draftTokens } = args
+    const opened = yield* openNamed(args, described =>
+      Effect.gen(function* () {
+        const mode = yield* modeOf(args.mode, described.model)
+        yield* checkDecoding(args, args, { ...described, mode, chat: chats, drafts: Option.isSome(draftTokens) })
+        if (Option.isSome(args.historyOut)) yield* beginHistory(args.historyOut.value)
+      })
+    )
     endWithReader()
-    const opened = yield* openNamed(args)
     const { engine, method, model, name } = opened
-    const mode = Option.getOrElse(args.mode, () => (model.diffusion ? "diffusion" : "ar"))
-    const refusal = modeRefusal(model, mode)
-    if (refusal !== undefined) return yield* new ConfigError({ at: `--mode ${mode}`, ...refusal })
-    if (mode === "diffusion" || args.chat) yield* refuseForeign(args, mode, method)
+    const mode = yield* modeOf(args.mode, model)
     const speculation = mode === "ar" ? yield* speculationOf(args, { engine, model }) : undefined
     const { tokenizer } = model
     const { dim } = styleOf(process.stderr)
@@ -115,13 +125,12 @@ export const command = verb("generate", {
         const longest = greatest(prompts.map(({ length }) => length))
         const newTokens = yield* roomFor(longest, positionsOf(model.json), args.maxNewTokens)
         const settings = yield* diffusionOf(args, newTokens, method.blockLength?.(model))
-        const task: Task = { engine, method, model, prompts, newTokens, seed: args.seed }
+        const task: Task = { engine, method, model, prompts, newTokens, seed: args.seed, stops: args.stop }
         const begun = performance.now()
         const {
-          forwards,
-          ofTexts,
-          texts: made
-        } = yield* mode === "ar"
+          texts: made,
+          ...passes
+        }: { readonly texts: ReadonlyArray<Made> } & Pick<Passes, "ofTexts"> & Partial<Passes> = yield* mode === "ar"
           ? autoregressive(task, yield* samplingOf(args, mode), {
               speculation,
               ...(args.json ? {} : { print: printData })
@@ -131,11 +140,11 @@ export const command = verb("generate", {
         const tokens = made.reduce((sum, text) => sum + text.tokens.length, 0)
         if (args.json) {
           const results = made.map((text, i) => ({ prompt: asked[i]!, ...text }))
+          const { forwards, ofTexts } = passes
           const perPass = forwards === undefined ? {} : { forwards, tokensPerPass: tokensPerPass(tokens, ofTexts) }
           return printJson({ model: name, mode, seed: args.seed, seconds, ...perPass, texts: results })
         }
         if (mode === "diffusion") for (const { text } of made) printData(`${text}\n`)
-        const { steps } = settings
         const line = statisticsLine({
           name,
           texts: made.length,
@@ -143,9 +152,7 @@ export const command = verb("generate", {
           stopped: made[0]!.stopped,
           seconds,
           seed: args.seed,
-          ...(forwards === undefined
-            ? {}
-            : { passes: { forwards, ofTexts, ...(mode === "diffusion" ? { steps } : {}) } })
+          ...(passes.forwards === undefined ? {} : { passes: { ...passes, forwards: passes.forwards } })
         })
         process.stderr.write(dim(`${line}\n`))
       }).pipe(Effect.scoped)

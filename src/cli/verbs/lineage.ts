@@ -3,12 +3,11 @@ import { Effect, Option } from "effect"
 import { Flag } from "effect/cli"
 import { verb } from "../verb.ts"
 import { type Direction, subgraph } from "../../ledger/Lineage.ts"
-import { artifactsOf } from "../../ledger/References.ts"
 import * as flags from "../flags.ts"
 import { itemsOf } from "../items.ts"
 import { toDot, toJson, toMermaid } from "../text/lineageFormats.ts"
 import { renderTree } from "../text/lineageTree.ts"
-import { attempt, nameOf, needCache } from "../look.ts"
+import { artifactsFor, attempt, nameOf, needCache } from "../look.ts"
 import { styleOf } from "../terminal/style.ts"
 import { print, printJson, stdout } from "../terminal/terminal.ts"
 
@@ -18,7 +17,7 @@ export const command = verb("lineage", {
     "pipeline lineage 3f9a12": "From an artifact up to the documents",
     "pipeline lineage compare-50x/tokenize --down": "Everything that saw these tokens",
     "pipeline lineage last --format mermaid > lineage.mmd": "A diagram of the last run's targets",
-    "pipeline lineage compare-50x/anchors --items": "The items of a chunk set"
+    "pipeline lineage compare-50x/anchor --items": "The items of a chunk set"
   },
   takes: {
     reference: flags.argument("ref", "An artifact, an action (its outputs) or a run (its targets)"),
@@ -36,7 +35,7 @@ export const command = verb("lineage", {
     const cache = yield* needCache(args.cache)
     const { database } = cache
     const name = yield* nameOf(args.reference)
-    const roots = yield* attempt(() => artifactsOf(database, name))
+    const roots = yield* artifactsFor(database, name)
     const format = args.json ? "json" : args.format
     if (args.items) {
       const listed = yield* itemsOf(cache.store, roots)

@@ -4,13 +4,14 @@ import { Effect, Option } from "effect"
 import { Flag } from "effect/cli"
 import { verb } from "../verb.ts"
 import type { Database } from "../../ledger/Database.ts"
-import { resolve } from "../../ledger/References.ts"
+import type { Reference } from "../../ledger/References.ts"
 import { type Metric, metricsOfAction, metricsOfRun, type Point } from "../../ledger/Series.ts"
 import { ConfigError } from "../../pipeline/ConfigError.ts"
 import { short } from "../../pipeline/Digest.ts"
-import { count } from "../../pipeline/units.ts"
+import { count, sixDigits } from "../../pipeline/units.ts"
 import * as flags from "../flags.ts"
-import { attempt, nameOf, needCache } from "../look.ts"
+import { attempt, lookFor, nameOf, needCache } from "../look.ts"
+import { byWorth } from "../text/metricOrder.ts"
 import { formatRows } from "../text/rows.ts"
 import { type Style, styleOf, table } from "../terminal/style.ts"
 import { print, printData, printJson, stdout } from "../terminal/terminal.ts"
@@ -18,7 +19,7 @@ import { print, printData, printJson, stdout } from "../terminal/terminal.ts"
 export const command = verb("metrics", {
   about: "Show final values and series of a run or an action",
   examples: {
-    "pipeline metrics last": "All metrics of the last run, reused results included",
+    "pipeline metrics last": "What the last run came to, reused results included; --all for everything",
     "pipeline metrics compare-50x/train/with_align --name 'loss*'": "Some of one action",
     "pipeline metrics 41 --name loss --svg loss.svg": "Curves of all rows in one chart",
     "pipeline metrics 41 --csv > metrics.csv": "For a spreadsheet"
@@ -26,12 +27,13 @@ export const command = verb("metrics", {
   takes: {
     reference: flags.argument(
       "ref",
-      "A run (41, `last`, a pipeline's name) or an action (PIPELINE/STAGE, digits of its key)"
+      "A run (41, `last`, a pipeline's name) or an action (PIPELINE/STAGE, STAGE, digits of its key)"
     ),
     name: flags
       .text("name", "GLOB", "Only metrics whose name matches: * for any text, ? for any letter")
       .pipe(Flag.withDefault("*")),
     svg: flags.optionalText("svg", "FILE", "Write the series as a chart to this file"),
+    all: flags.toggle("all", "All of them, in the order of the plan, however many"),
     csv: flags.toggle("csv", "Print CSV: label, name, step, value"),
     ...flags.ofCache
   },
@@ -39,7 +41,8 @@ export const command = verb("metrics", {
     if (args.csv && args.json) return yield* new ConfigError({ message: "give --csv or --json, not both" })
     const { database } = yield* needCache(args.cache)
     const name = yield* nameOf(args.reference)
-    const metrics = yield* attempt(() => metricsOf(database, name, args.name))
+    const reference = yield* lookFor(database, name, { accepted: ["run", "action"] })
+    const metrics = yield* attempt(() => metricsOf(database, reference, args.name))
     if (Option.isSome(args.svg)) {
       const file = args.svg.value
       const series = metrics.filter(({ points }) => points.length > 0)
@@ -64,17 +67,32 @@ export const command = verb("metrics", {
     if (args.csv)
       return printData(`${formatRows(["label", "name", "step", "value"], rowsOf(metrics), "csv").join("\n")}\n`)
     if (metrics.length === 0) return print(args.name === "*" ? "no metrics" : `no metric matches ${args.name}`)
-    print(renderMetrics(metrics, styleOf(stdout())))
+    const style = styleOf(stdout())
+    if (args.all || metrics.length <= screenful) return print(renderMetrics(metrics, style))
+    const left = count(metrics.length - screenful)
+    print(
+      renderMetrics(mostTelling(metrics).slice(0, screenful), style),
+      style.dim(`… and ${left} more; --all prints them, --name GLOB chooses`)
+    )
   })
 })
 
-const metricsOf = (database: Database, text: string, glob: string): ReadonlyArray<Metric> => {
-  const reference = resolve(database, text, ["run", "action"])
+const metricsOf = (database: Database, reference: Reference, glob: string): ReadonlyArray<Metric> => {
   if (reference._tag === "run") return metricsOfRun(database, reference.id, glob)
   if (reference._tag === "action")
     return metricsOfAction(database, reference.id, reference.label ?? short(reference.key), glob)
   return []
 }
+
+/** Lines that are printed unless all are asked for. */
+const screenful = 40
+
+/** Measurements of a result before those on the way to it, and what it is worth before what it cost. */
+export const mostTelling = (metrics: ReadonlyArray<Metric>): ReadonlyArray<Metric> =>
+  byWorth(
+    metrics.toSorted((a, b) => Number(a.points.length > 1) - Number(b.points.length > 1)),
+    ({ name }) => name
+  )
 
 /** A final value has no step. */
 const rowsOf = (metrics: ReadonlyArray<Metric>) =>
@@ -112,9 +130,7 @@ export const renderMetrics = (metrics: ReadonlyArray<Metric>, style: Style): str
 const smallest = (values: ReadonlyArray<number>) => values.reduce((a, b) => Math.min(a, b))
 const largest = (values: ReadonlyArray<number>) => values.reduce((a, b) => Math.max(a, b))
 
-/** Six digits. */
-const valueText = (value: number | null): string =>
-  value === null ? "not a number" : String(Number(value.toPrecision(6)))
+const valueText = (value: number | null): string => (value === null ? "not a number" : sixDigits(value))
 
 const bars = "▁▂▃▄▅▆▇█"
 /** Letters of a sparkline. */

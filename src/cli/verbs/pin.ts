@@ -6,9 +6,8 @@ import * as Pins from "../../ledger/Pins.ts"
 import { ConfigError } from "../../pipeline/ConfigError.ts"
 import { short } from "../../pipeline/Digest.ts"
 import { ago, bytes, plural } from "../../pipeline/units.ts"
-import { artifactsOf } from "../../ledger/References.ts"
 import * as flags from "../flags.ts"
-import { attempt, openCache, sayNothingYet } from "../look.ts"
+import { artifactsFor, attempt, openCache, sayNothingYet } from "../look.ts"
 import { needMaintenance } from "../maintenance.ts"
 import { styleOf, table } from "../terminal/style.ts"
 import { print, printJson, stdout } from "../terminal/terminal.ts"
@@ -48,7 +47,7 @@ export const command = verb("pin", {
     const { database } = yield* needMaintenance(flags.locationOf(args.cache), "write")
     const removing = Option.isSome(args.remove)
     const text = removing ? args.remove.value : Option.getOrThrow(args.reference)
-    const artifacts = yield* attempt(() => artifactsOf(database, text))
+    const artifacts = yield* artifactsFor(database, text)
     const ids = artifacts.map(({ id }) => id)
     if (removing) {
       const removed = yield* attempt(() => Pins.remove(database, ids))

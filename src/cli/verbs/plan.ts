@@ -2,7 +2,8 @@
 import { Effect } from "effect"
 import { verb } from "../verb.ts"
 import { history, type Past } from "../../ledger/History.ts"
-import { nearest, smallestDifference } from "../../ledger/Why.ts"
+import { nearest } from "../../ledger/Nearest.ts"
+import { smallestDifference } from "../../ledger/Why.ts"
 import { bytes, count, duration } from "../../pipeline/units.ts"
 import * as flags from "../flags.ts"
 import { planned } from "../planned.ts"
@@ -33,6 +34,7 @@ export const command = verb("plan", {
     pipeline: flags.pipelineName,
     ...flags.planning,
     only: flags.only,
+    force: flags.force,
     refresh: flags.refresh
   },
   run: Effect.fn("plan")(function* (args) {

@@ -107,7 +107,7 @@ const namedQuery = (name: string) => {
 
 /** Puts the run's number in the place of `:run`. */
 const bindRun = (database: Database, sql: string, run: string): string =>
-  sql.replaceAll(":run", String(resolve(database, run, ["run"]).id))
+  sql.replaceAll(":run", String(resolve(database, run, { accepted: ["run"] }).id))
 
 /** What SQLite says of a statement that it cannot prepare or run is the user's concern, not a failure of ours. */
 const ask = (database: Database, sql: string) => {

@@ -5,12 +5,14 @@ import { verb } from "../verb.ts"
 import { make as makeLocal } from "../../executors/local.ts"
 import { pathsOf } from "../../runner/Cache.ts"
 import * as Cache from "../../runner/Cache.ts"
+import { isTag } from "../../ledger/References.ts"
 import { ConfigError } from "../../pipeline/ConfigError.ts"
 import type { Plan } from "../../pipeline/Plan.ts"
 import { schedulingOf } from "../../pipeline/Scheduling.ts"
 import { redactCommand } from "../../pipeline/Secrets.ts"
 import { type Capacity, capacity, isAlive, namesIn, newOwner } from "../../runner/Machine.ts"
 import { objectPorts } from "../../runner/Objects.ts"
+import { eventLog } from "../../runner/EventLog.ts"
 import { plan as planRun } from "../../runner/Planning.ts"
 import { ledgerOf, type Ports } from "../../runner/Ports.ts"
 import { run } from "../../runner/Run.ts"
@@ -24,7 +26,7 @@ import { Exit, exitCodes } from "../failure.ts"
 import * as flags from "../flags.ts"
 import { compiled, dist, guard, programVersion, worker } from "../home.ts"
 import { stoppable } from "../interruption.ts"
-import { wantedPlan } from "../planned.ts"
+import { forced, wantedPlan } from "../planned.ts"
 import { showTargets } from "../targets.ts"
 
 /** Fails where a stage would run programs that a model wrote, and nobody asked for that: before anything is computed. */
@@ -47,6 +49,9 @@ export const command = verb("run", {
     "pipeline run compare-50x --seeds 3 --controls": "Three seeds of every row, and the controls",
     "pipeline run compare-50x --only tokenize": "One stage and what it needs",
     "pipeline run compare-50x --set tokenize.maxSeqLen=128": "With another parameter",
+    "pipeline run compare-50x --force benchmark": "Times again what is known already, as on a quieter machine",
+    "pipeline run compare-50x --set train.lr=2e-4 --tag faster --note 'twice the rate'":
+      "With a name, by which other commands find it: `pipeline diff faster last`",
     "pipeline run pretrain-teacher --family hybrid": "A teacher of another kind: most of its layers are recurrent",
     "pipeline run convert --config my-model.yaml": "A model and data of your own, as a configuration file says",
     "pipeline run evaluate --config my-tasks.yaml --allow-code-execution":
@@ -58,6 +63,7 @@ export const command = verb("run", {
     ...flags.planning,
     python: flags.python,
     only: flags.only,
+    force: flags.force,
     jobs: flags.optionalWhole("jobs", "N", "Processor slots (default: all processors)", 1).pipe(Flag.withAlias("j")),
     gpus: flags.optionalText(
       "gpus",
@@ -68,6 +74,16 @@ export const command = verb("run", {
       .toggle("keep-going", "After a failure, go on with everything that does not need what failed")
       .pipe(Flag.withAlias("k")),
     refresh: flags.refresh,
+    tag: flags.optionalText(
+      "tag",
+      "NAME",
+      "Call this run so: `pipeline show NAME` is then the newest run of that name"
+    ),
+    note: flags.optionalText(
+      "note",
+      "TEXT",
+      "What is to be remembered of this run; `pipeline runs` and `show` print it"
+    ),
     allowCodeExecution: flags.allowCodeExecution,
     noPreflight: flags.toggle(
       "no-preflight",
@@ -75,6 +91,13 @@ export const command = verb("run", {
     )
   },
   run: Effect.fn("run")(function* (args) {
+    const tag = Option.getOrUndefined(args.tag)
+    if (tag !== undefined && !isTag(tag))
+      return yield* new ConfigError({
+        at: `--tag ${tag}`,
+        message: "is no name for a run",
+        advice: "it begins with a letter and goes on with letters, digits, dots, dashes and underscores, as in lr-2e-4"
+      })
     const plan = yield* wantedPlan(args.pipeline, args)
     yield* permitted(plan, args)
     const location = flags.locationOf(args.cache)
@@ -105,11 +128,13 @@ export const command = verb("run", {
       store: cache.store,
       engine,
       dist,
-      refresh: args.refresh
+      refresh: args.refresh,
+      anew: forced(plan, args)
     })
     const slots = new Slots(offered)
     const executor = makeLocal({ worker, guard, compiled, logs: paths.logs, ahead: aheadOf(slots.capacity) })
-    const display = displayFor({ json: args.json, cache: paths.root, plan, slots })
+    const display = displayFor({ json: args.json, cache: paths.root, slots })
+    const log = eventLog(paths.logs)
     const ports: Ports = {
       ledger: ledgerOf(cache.database),
       disk: nodeDisk,
@@ -119,7 +144,11 @@ export const command = verb("run", {
       owner: newOwner(),
       alive: isAlive,
       slots,
-      emit: display.emit,
+      emit: event =>
+        Effect.andThen(
+          Effect.sync(() => log.add(event)),
+          display.emit(event)
+        ),
       faults: Faults.fromEnvironment(process.env),
       paths,
       layers: location.layers,
@@ -131,9 +160,12 @@ export const command = verb("run", {
       keepGoing: args.keepGoing,
       command: redactCommand(["pipeline", ...process.argv.slice(2)]),
       program: programVersion(),
+      tag,
+      note: Option.getOrUndefined(args.note),
       broken: () => looseError() !== undefined
     }).pipe(
       Effect.ensuring(Effect.andThen(executor.close, display.close)),
+      Effect.ensuring(Effect.sync(log.close)),
       stoppable({
         announce: message => Effect.runSync(display.emit({ type: "warning", message })),
         kill: executor.killAll

@@ -12,9 +12,10 @@ import { styleOf } from "../terminal/style.ts"
 import { printJson } from "../terminal/terminal.ts"
 import { verb } from "../verb.ts"
 import { decodingOf, makeAnswering } from "./generate/answering.ts"
-import { decodingFlags, modelFlags } from "./generate/decodingFlags.ts"
-import { modeRefusal, openNamed } from "./generate/opened.ts"
-import { defaultNewTokens, diffusionOf, samplingOf } from "./generate/settings.ts"
+import { decodingFlags, decodingNames, modelFlags } from "./generate/decodingFlags.ts"
+import { modeOf, modeRefusal, openNamed } from "./generate/opened.ts"
+import { defaultNewTokens, maskSettingsOf, samplingOf } from "./generate/settings.ts"
+import { checkDecoding } from "./generate/unread.ts"
 
 /** Where the token is looked for when no flag has it: other users of a machine see its command lines. */
 const keyVariable = "PIPELINE_API_KEY"
@@ -49,7 +50,7 @@ export const command = verb("serve", {
         "ORIGIN",
         "Lets pages of this origin ask, such as http://localhost:3000; * lets all; may be repeated"
       )
-      .pipe(flag => Flag.between(flag, 0, Number.MAX_SAFE_INTEGER)),
+      .pipe(flags.repeated),
     servedName: flags.optionalText("served-name", "NAME", "What clients call the model (default: as -m names it)"),
     rows: flags
       .whole("rows", "N", "Texts that are decoded together, at most (default: 8)")
@@ -78,8 +79,8 @@ export const command = verb("serve", {
     ...flags.ofCache
   },
   run: Effect.fn("serve")(function* (args) {
-    // Wrong numbers are refused before a model is read.
-    yield* Effect.all([samplingOf(args, "ar"), diffusionOf(args, 1)])
+    // Wrong numbers are refused before a model is looked for.
+    yield* Effect.all([samplingOf(args, "ar"), maskSettingsOf(args, 1)])
     const defaultTokens = Option.getOrElse(args.maxNewTokens, () => defaultNewTokens)
     if (defaultTokens < 1)
       return yield* new ConfigError({ at: "--max-new-tokens", message: "must be a whole number from 1 on" })
@@ -99,11 +100,17 @@ export const command = verb("serve", {
         message: "other machines could ask",
         advice: `set a token that they must send: ${keyVariable}, or --api-key`
       })
-    const opened = yield* openNamed(args)
+    const given = Object.fromEntries(decodingNames.map(flag => [flag, args[flag]]))
+    const opened = yield* openNamed(args, described =>
+      Effect.gen(function* () {
+        yield* modeOf(args.mode, described.model)
+        // A request may ask for the other mode: flags are read by whoever does.
+        const diffuses = modeRefusal(described.model, "diffusion") === undefined
+        yield* checkDecoding(args, given, { ...described, mode: diffuses ? "diffusion" : "ar" })
+      })
+    )
     const { files, model, name } = opened
-    const mode = Option.getOrElse(args.mode, () => (model.diffusion ? "diffusion" : "ar"))
-    const refusal = modeRefusal(model, mode)
-    if (refusal !== undefined) return yield* new ConfigError({ at: `--mode ${mode}`, ...refusal })
+    const mode = yield* modeOf(args.mode, model)
     const template = Option.getOrUndefined(yield* findChatTemplate(files))
     if (template === undefined)
       warn(`${name} has no chat template: /v1/chat/completions writes turns in the plain form of docs/serving.md`)
@@ -122,7 +129,7 @@ export const command = verb("serve", {
       mode,
       defaultNewTokens: defaultTokens,
       refusal: (asked: typeof mode) => modeRefusal(model, asked)?.message,
-      decodingOf: decodingOf(args, opened.method.blockLength?.(model))
+      decodingOf: decodingOf(args, opened)
     }
     const { stop, url } = yield* listen(served, {
       host: args.host,

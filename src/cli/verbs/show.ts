@@ -13,14 +13,15 @@ import {
   objectDetails,
   runDetails
 } from "../../ledger/Details.ts"
-import { artifactsOf, type Reference, resolve } from "../../ledger/References.ts"
-import { statusOf } from "../../ledger/RunRows.ts"
+import type { Reference } from "../../ledger/References.ts"
+import { runRow, statusOf } from "../../ledger/RunRows.ts"
 import { ConfigError } from "../../pipeline/ConfigError.ts"
 import type { Cache } from "../../runner/Cache.ts"
 import { here, isAlive } from "../../runner/Machine.ts"
 import * as flags from "../flags.ts"
+import { appendedTo } from "../follow.ts"
 import { itemsOfManifest } from "../items.ts"
-import { attempt, nameOf, needCache } from "../look.ts"
+import { artifactsFor, attempt, lookFor, nameOf, needCache } from "../look.ts"
 import { lookUp } from "../lookUp.ts"
 import { showAction, showArtifact, showFound, showObject, showRun } from "../text/showText.ts"
 import { styleOf } from "../terminal/style.ts"
@@ -36,12 +37,13 @@ export const command = verb("show", {
     "pipeline show compare-50x/train/with_align": "Parameters, inputs, outputs, metrics, executions",
     "pipeline show 3f9a12": "An artifact: metadata, files, who made it, who used it",
     "pipeline show evaluate/score --item HumanEval/7": "What a model wrote for a problem, and what came of it",
-    "pipeline show compare-50x/tokenize --log": "What an action printed"
+    "pipeline show compare-50x/tokenize --log": "What an action printed",
+    "pipeline show train/no_align --log --follow": "What an action prints, as it does"
   },
   takes: {
     reference: flags.argument(
       "ref",
-      "A run (41, `last`, a pipeline's name), an action (PIPELINE/STAGE, digits of its key) or an artifact (digits of its digest)"
+      "A run (41, `last`, a pipeline's name), an action (PIPELINE/STAGE, STAGE, digits of its key) or an artifact (digits of its digest)"
     ),
     item: flags.optionalText(
       "item",
@@ -49,17 +51,19 @@ export const command = verb("show", {
       "Only what its artifacts have under this name: items of chunk sets, and lines of JSON; of samples, a problem"
     ),
     log: flags.toggle("log", "Print the log of an action's last execution, or the logs of a run"),
+    follow: flags.toggle("follow", "With --log of an action: go on printing what it says until it ends"),
     ...flags.ofCache
   },
   run: Effect.fn("show")(function* (args) {
     const cache = yield* needCache(args.cache)
     const { database } = cache
     const name = yield* nameOf(args.reference)
-    const reference = yield* attempt(() => resolve(database, name, ["run", "action", "artifact", "object"]))
+    const reference = yield* lookFor(database, name, { accepted: ["run", "action", "artifact", "object"] })
+    if (args.follow) return yield* followLog(cache, reference, args)
     if (args.log) return yield* attempt(() => printLogs(cache, logsOf(database, reference), args))
     const style = styleOf(stdout())
     if (Option.isSome(args.item)) {
-      const artifacts = yield* attempt(() => artifactsOf(database, name))
+      const artifacts = yield* artifactsFor(database, name)
       const found = yield* lookUp(cache.store, artifacts, args.item.value)
       if (found.length === 0)
         return yield* new ConfigError({ at: args.reference, message: `has nothing under the name ${args.item.value}` })
@@ -115,6 +119,36 @@ const logsOf = (database: Database, reference: Reference): ReadonlyArray<Executi
       return []
   }
 }
+
+/** Milliseconds between two looks at a log. */
+const lookMs = 200
+
+/** Prints the log of an action's last execution until that ends. */
+const followLog = Effect.fnUntraced(function* (
+  { database, paths }: Cache,
+  found: Reference,
+  { json, log, reference }: { readonly json: boolean; readonly log: boolean; readonly reference: string }
+) {
+  if (!log || json || found._tag !== "action")
+    return yield* new ConfigError({ at: "--follow", message: "goes with --log of an action, and prints text" })
+  const last = yield* attempt(() => executionsOfAction(database, found.id).at(-1))
+  if (last === undefined)
+    return yield* new ConfigError({ at: reference, message: "has no log: nothing was executed for it" })
+  const read = appendedTo(join(paths.root, last.log))
+  const decoder = new TextDecoder()
+  const isRunning = attempt(
+    () =>
+      executionsOfAction(database, found.id).at(-1)?.status === "running" &&
+      statusOf(runRow(database, last.run)!, here(), isAlive) === "running"
+  )
+  for (;;) {
+    // Asked before the log is read: what is said last is said before the end.
+    const goesOn = yield* isRunning
+    printData(decoder.decode(read(), { stream: true }))
+    if (!goesOn) return
+    yield* Effect.sleep(lookMs)
+  }
+})
 
 const printLogs = (
   cache: Cache,

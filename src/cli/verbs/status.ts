@@ -12,7 +12,7 @@ import { ago, bytes, count, duration, plural } from "../../pipeline/units.ts"
 import type { Cache } from "../../runner/Cache.ts"
 import * as flags from "../flags.ts"
 import { attempt, nameOf, openCache, sayNothingYet } from "../look.ts"
-import { listRuns, type RunLine, statusText } from "./runs.ts"
+import { listRuns, type RunLine, statusText, tallyOf } from "./runs.ts"
 import { type Style, styleOf, table } from "../terminal/style.ts"
 import { print, printJson, stdout } from "../terminal/terminal.ts"
 
@@ -180,11 +180,7 @@ const render = (
     run.profile,
     statusText(run.status, style),
     ago(now - run.startedMs),
-    run.status === "running"
-      ? ""
-      : style.dim(
-          `${count(run.executed)} executed, ${count(run.reused)} reused${run.failed > 0 ? `, ${count(run.failed)} failed` : ""}`
-        )
+    style.dim(tallyOf(run, style))
   ])
   lines.push("", "last runs", table(rows))
   if (failures !== undefined && failures.of.length > 0) {

@@ -3,7 +3,8 @@ import { Effect, Option } from "effect"
 import { verb } from "../verb.ts"
 import type { Database } from "../../ledger/Database.ts"
 import type { LedgerError } from "../../ledger/LedgerError.ts"
-import { pipelineNames, splitName } from "../../ledger/References.ts"
+import { pipelineNames, splitName, usesOf } from "../../ledger/Names.ts"
+import { resolve } from "../../ledger/References.ts"
 import { ConfigError } from "../../pipeline/ConfigError.ts"
 import { flagsOf } from "../../pipeline/Pipeline.ts"
 import { closest } from "../../pipeline/Suggestion.ts"
@@ -28,7 +29,7 @@ export const command = verb("why", {
   takes: {
     name: flags.argument(
       "name",
-      "PIPELINE, PIPELINE/STAGE or PIPELINE/STAGE/NAME (PIPELINE may be the path of a file); or digits of a key or digest"
+      "PIPELINE, PIPELINE/STAGE or PIPELINE/STAGE/NAME (PIPELINE may be the path of a file); STAGE alone; or digits of a key or digest"
     ),
     next: flags.toggle("next", "Explain what a run would do now, instead of what the last run did"),
     ...flags.planning
@@ -66,7 +67,7 @@ const explainPast = (
   Effect.gen(function* () {
     const { database } = cache
     const name = yield* nameOf(text)
-    const split = yield* attempt(() => splitName(database, name))
+    const split = yield* attempt(() => splitName(database, name) ?? stageAlone(database, name))
     if (split === undefined) {
       if (path !== undefined || !/^(?:[a-z]+:)?[0-9a-f]+$/i.test(name)) return yield* neverRun(database, name)
       return yield* attempt(() => explainReference(database, name))
@@ -75,6 +76,14 @@ const explainPast = (
     const nodes = yield* attempt(() => explainRun(database, pipeline, label, limit))
     return yield* annotate(nodes, { database, pipeline: path ?? pipeline })
   })
+
+/** A stage that is named without its pipeline. Throws ConfigError where several pipelines have one of this name. */
+const stageAlone = (database: Database, name: string) => {
+  const uses = usesOf(database, name)
+  const [pipeline, ...others] = new Set(uses.map(use => use.pipeline))
+  if (others.length > 0) resolve(database, name, { accepted: ["action"] })
+  return pipeline === undefined ? undefined : { pipeline, label: name }
+}
 
 const neverRun = (database: Database, name: string): Effect.Effect<never, ConfigError | LedgerError> =>
   Effect.gen(function* () {

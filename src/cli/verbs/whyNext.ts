@@ -5,7 +5,8 @@ import { ConfigError } from "../../pipeline/ConfigError.ts"
 import { closest } from "../../pipeline/Suggestion.ts"
 import { attempt } from "../look.ts"
 import { planned } from "../planned.ts"
-import { first, isMeant } from "./whyPast.ts"
+import { isMeant } from "../../pipeline/Plan.ts"
+import { first } from "./whyPast.ts"
 import { annotate, settingsOf } from "./whySource.ts"
 import type { WhyNode } from "../text/whyText.ts"
 
@@ -22,7 +23,7 @@ export const explainNext = (args: NextArgs, path: string | undefined, rest: stri
           : [args.name.slice(0, slash), args.name.slice(slash + 1)]
     const pattern = label === "" ? undefined : label
     const { database, resolver, wanted } = yield* planned(name, args)
-    const meant = wanted.nodes.filter(node => isMeant(node.label, pattern))
+    const meant = wanted.nodes.filter(node => pattern === undefined || isMeant(node.label, pattern))
     if (pattern !== undefined && meant.length === 0) {
       const labels = wanted.nodes.map(node => node.label)
       const near = closest(pattern, [...labels, ...labels.map(each => each.split("/")[0]!)])

@@ -1,15 +1,17 @@
 /** What past runs did at each node, and why: from the ledger alone. */
 import type { Database } from "../../ledger/Database.ts"
+import { usesOf } from "../../ledger/Names.ts"
 import { resolve } from "../../ledger/References.ts"
 import { runRow } from "../../ledger/RunRows.ts"
 import { executionColumns, type ExecutionRow, explainExecution } from "../../ledger/Why.ts"
 import { ConfigError } from "../../pipeline/ConfigError.ts"
+import { isMeant } from "../../pipeline/Plan.ts"
 import { closest } from "../../pipeline/Suggestion.ts"
 import type { WhyNode } from "../text/whyText.ts"
 
 /** The executions behind a key, or behind an artifact. */
 export const explainReference = (database: Database, text: string): ReadonlyArray<WhyNode> => {
-  const reference = resolve(database, text, ["action", "artifact"])
+  const reference = resolve(database, text, { accepted: ["action", "artifact"] })
   const executions =
     reference._tag === "action"
       ? lastExecution(database, reference.id)
@@ -31,25 +33,23 @@ const lastExecution = (database: Database, action: number): ReadonlyArray<Execut
     action
   )
 
-/** Whether a node's label is meant by `STAGE` or `STAGE/NAME`. */
-export const isMeant = (label: string, pattern: string | undefined) =>
-  pattern === undefined || label === pattern || label.startsWith(`${pattern}/`)
-
-/** What the last run of a pipeline executed; with a stage named, what became of it, executed or not. */
+/** What the last run of a pipeline executed; with a stage named, what became of it in the newest run that had it, executed or not. */
 export const explainRun = (
   database: Database,
   pipeline: string,
   pattern: string | undefined,
   limit = Number.POSITIVE_INFINITY
 ): ReadonlyArray<WhyNode> => {
-  const { id } = database.get<{ id: number }>("SELECT max(id) AS id FROM run WHERE pipeline = ?", pipeline)!
+  const last = database.value<number>("SELECT max(id) FROM run WHERE pipeline = ?", pipeline)!
+  const uses = pattern === undefined ? [] : usesOf(database, `${pipeline}/${pattern}`)
+  const id = uses.length === 0 || hasStage(database, last, pattern!) ? last : Math.max(...uses.map(({ run }) => run))
   const run = runRow(database, id)!
   const executions = database.all<ExecutionRow>(
     `SELECT ${executionColumns} FROM execution WHERE id IN (SELECT min(id) FROM execution WHERE run = ? GROUP BY label, action) ORDER BY id`,
     id
   )
   const ran = executions
-    .filter(({ label }) => isMeant(label, pattern))
+    .filter(({ label }) => pattern === undefined || isMeant(label, pattern))
     .map(execution => (): WhyNode => {
       const explained = explainExecution(database, execution)
       return { label: execution.label, outcome: "ran", run: id, explained }
@@ -82,6 +82,12 @@ export const explainRun = (
         : `did you mean ${pipeline}/${near}?`
   })
 }
+
+/** Whether the plan of a run has a stage, reached or not. */
+const hasStage = (database: Database, run: number, name: string): boolean =>
+  database
+    .column<string>("SELECT label FROM plan_node WHERE plan = (SELECT plan FROM run WHERE id = ?)", run)
+    .some(label => isMeant(label, name))
 
 /** Explains the first nodes, and counts the others. */
 export const first = (

@@ -118,9 +118,11 @@ class Thread {
       this.#worker.postMessage(envelope, payload === undefined ? [] : [payload.buffer])
     })
 
-  /** A device is given its memory back first; what is on the host goes with the thread. */
+  /**
+   * Everything is given back first, by the thread itself, behind all that it was asked before: ONNX Runtime aborts the process if its thread is ended while it computes, for it cannot hand the result over.
+   */
   readonly end: Effect.Effect<void> = Effect.suspend(() => {
-    const closed = this.device === "webgpu" ? Effect.ignore(this.ask({ kind: "close" })) : Effect.void
+    const closed = Effect.ignore(this.ask({ kind: "close" }))
     return Effect.andThen(
       closed,
       Effect.promise(async () => {

@@ -68,6 +68,8 @@ export interface Suite<Row> {
   readonly unique?: keyof Row & string
   /** Whether completions are judged by running them. */
   readonly runs: boolean
+  /** Whether its texts have gaps, which models that go from left to right do not fill. */
+  readonly gaps?: boolean
   /** Problems of the whole set, as published: fewer are a partial set, and the score says so. Left out where there is no such number. */
   readonly problems?: number
   /** Modules beside Python's own that its programs import. */

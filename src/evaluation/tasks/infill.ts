@@ -100,6 +100,7 @@ export const infillSingleLine: Suite<HumanEvalRow> = {
   row: HumanEvalRow,
   unique: "task_id",
   runs: true,
+  gaps: true,
   problems: 1033,
   protocols: protocolsOf(singleLine, firstLine)
 }
@@ -109,6 +110,7 @@ export const infillMultiLine: Suite<HumanEvalRow> = {
   row: HumanEvalRow,
   unique: "task_id",
   runs: true,
+  gaps: true,
   problems: 5815,
   protocols: protocolsOf(multiLine, whole)
 }
@@ -120,6 +122,7 @@ export const infillRandomSpan: Suite<InfillRow> = {
   row: InfillRow,
   unique: "task_id",
   runs: true,
+  gaps: true,
   problems: 1640,
   protocols: spans
 }
@@ -129,6 +132,7 @@ export const infillRandomSpanLight: Suite<InfillRow> = {
   row: InfillRow,
   unique: "task_id",
   runs: true,
+  gaps: true,
   problems: 164,
   protocols: spans
 }

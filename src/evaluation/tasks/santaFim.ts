@@ -47,6 +47,7 @@ export const santaFim: Suite<SantaFimRow> = {
   name: "santa-fim",
   row: SantaFimRow,
   runs: false,
+  gaps: true,
   problems: 1043,
   protocols: { fixed: protocol(false), oracle: protocol(true) }
 }

@@ -13,6 +13,8 @@ export const latent = colaFormat
 export const generator: Decoding["generator"] = (engine, model, shape, decoding: MaskDecoding) =>
   colaGenerator(engine, model, colaFormat.of(model).architecture, shape, decoding)
 
+export const readsBeside: NonNullable<Decoding["readsBeside"]> = model => colaFormat.of(model).architecture.colaVae
+
 export const reconstruction: NonNullable<Decoding["reconstruction"]> = (engine, model, sequences, { length, rows }) => {
   const { config, parameters, tokenizer } = model
   const { architecture } = colaFormat.of(model)

@@ -24,7 +24,7 @@ import {
   rowsThatFit,
   type WantedText
 } from "../../sessions/generator.ts"
-import { type Sampling, sampleToken } from "../../decoding/sampling.ts"
+import { confidenceOf, type Sampling, sampleToken } from "../../decoding/sampling.ts"
 
 export const ldlmGenerator = (
   engine: Engine,
@@ -135,9 +135,9 @@ export const ldlmGenerator = (
       newTokens,
       stepsThatCount: steps => steps,
       flops: () => flops,
-      open: () => ({
+      open: ({ watched = false } = {}) => ({
         batch: new OpenBatch(rows, advance),
-        begin: wanted => new LatentText(wanted, { newTokens, mask: maskId })
+        begin: wanted => new LatentText(wanted, { newTokens, mask: maskId, watched })
       })
     })
   })
@@ -156,16 +156,20 @@ class LatentText implements WrittenText {
   known: Int32Array
   readonly #length: number
   readonly #mask: number
+  readonly #watched: boolean
+  readonly #confidence: Float32Array
 
   constructor(
     { key, prompt, steps }: WantedText,
-    { mask, newTokens }: { readonly newTokens: number; readonly mask: number }
+    { mask, newTokens, watched }: { readonly newTokens: number; readonly mask: number; readonly watched: boolean }
   ) {
     this.key = key
     this.steps = steps
     this.known = Int32Array.from(prompt)
     this.#length = prompt.length + newTokens
     this.#mask = mask
+    this.#watched = watched
+    this.#confidence = new Float32Array(newTokens).fill(NaN)
     this.decoded = newTokens
   }
 
@@ -179,6 +183,10 @@ class LatentText implements WrittenText {
     return shown
   }
 
+  get confidence(): Float32Array {
+    return this.#confidence.slice()
+  }
+
   /** Draws the tokens of a piece by their logits [n, V], which it changes. */
   take(
     logits: Float32Array,
@@ -187,10 +195,13 @@ class LatentText implements WrittenText {
     const key = stepKey(this.key, "tokens", this.pieces++)
     this.forwards += this.steps
     const count = Math.min(logits.length / vocabSize, this.#length - this.known.length)
+    const first = this.decoded - (this.#length - this.known.length)
     const tokens = Array.from({ length: count }, (_, i) => {
       const row = logits.subarray(i * vocabSize, (i + 1) * vocabSize)
       row[this.#mask] = -Infinity
-      return sampleToken(row, sampling, uniformAt(key, i)).token
+      const { token } = sampleToken(row, sampling, uniformAt(key, i))
+      if (this.#watched) this.#confidence[first + i] = confidenceOf(row, token)
+      return token
     })
     this.known = Int32Array.from([...this.known, ...tokens])
   }

@@ -12,3 +12,5 @@ export const generator: Decoding["generator"] = (engine, model, shape, decoding:
 
 export const maskedReading: NonNullable<Decoding["maskedReading"]> = (model, shape) =>
   vfmReading(model.config, vfmFormat.of(model).architecture, { ...shape, mask: model.tokenizer.maskId })
+
+export const readsBeside: NonNullable<Decoding["readsBeside"]> = () => true

@@ -12,6 +12,7 @@ import {
   isNode,
   type Node
 } from "./Syntax.ts"
+import { assignedIn, assigns, hasAtTop, patternNames, waits } from "./Assignments.ts"
 import { type Unscheduled, withoutScheduling } from "./Unscheduled.ts"
 import { emptyReferences, type References, textOf } from "./Text.ts"
 
@@ -268,56 +269,3 @@ const esModule = (path: string, body: ReadonlyArray<Node>, line: Module["line"])
 }
 
 const sourceOf = (node: Node): string => (node["source"] as { readonly value: string }).value
-
-/** All names that a pattern binds. */
-const patternNames = (given: unknown): ReadonlyArray<string> => {
-  if (!isNode(given)) return []
-  const pattern = bare(given)
-  switch (pattern.type) {
-    case "Identifier":
-      return [pattern["name"] as string]
-    case "ObjectPattern":
-      return (pattern["properties"] as ReadonlyArray<Node>).flatMap(property =>
-        patternNames(property.type === "Property" ? property["value"] : property["argument"])
-      )
-    case "ArrayPattern":
-      return (pattern["elements"] as ReadonlyArray<unknown>).flatMap(patternNames)
-    case "AssignmentPattern":
-      return patternNames(pattern["left"])
-    case "RestElement":
-      return patternNames(pattern["argument"])
-    default:
-      return []
-  }
-}
-
-const assignedIn = (body: ReadonlyArray<Node>): ReadonlySet<string> => {
-  const names = new Set<string>()
-  eachNode(body, ({ argument, left, type }) => {
-    const target =
-      type === "UpdateExpression"
-        ? argument
-        : /^(?:AssignmentExpression|For(?:In|Of)Statement)$/.test(type)
-          ? left
-          : undefined
-    if (isNode(target)) for (const name of patternNames(bare(target))) names.add(name)
-  })
-  return names
-}
-
-/** Whether something outside of any function is of a kind. */
-const hasAtTop = (value: unknown, is: (node: Node) => boolean): boolean => {
-  if (Array.isArray(value)) return value.some(each => hasAtTop(each, is))
-  if (!isNode(value)) return false
-  if (is(value)) return true
-  if (value.type.includes("Function") || value.type === "MethodDefinition") return false
-  return Object.values(value).some(each => hasAtTop(each, is))
-}
-
-const waits = (node: Node): boolean =>
-  node.type === "AwaitExpression" || (node.type === "ForOfStatement" && node["await"] === true)
-
-const assigns = (node: Node): boolean =>
-  node.type === "AssignmentExpression" ||
-  node.type === "UpdateExpression" ||
-  (node.type === "UnaryExpression" && node["operator"] === "delete")

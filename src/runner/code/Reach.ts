@@ -1,4 +1,4 @@
-/** What a stage can reach, item by item, and the digest of that. */
+/** What a stage can reach, item by item, and the digest of that. In one class, over 300 lines, because every rule adds to the same sets of what was reached. */
 import type { Entry } from "../Entries.ts"
 import { dirname, join } from "node:path"
 import { pathToFileURL } from "node:url"

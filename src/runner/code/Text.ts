@@ -47,11 +47,9 @@ const truth = (node: Node): boolean | undefined => {
   const test = bare(node)
   if (test.type === "Literal" && (test["value"] === null ? test["regex"] === undefined : true))
     return test["bigint"] === undefined && test["regex"] === undefined ? Boolean(test["value"]) : undefined
-  if (test.type === "UnaryExpression" && test["operator"] === "!") {
-    const inner = truth(test["argument"] as Node)
-    return inner === undefined ? undefined : !inner
-  }
-  return undefined
+  if (test.type !== "UnaryExpression" || test["operator"] !== "!") return undefined
+  const inner = truth(test["argument"] as Node)
+  return inner === undefined ? undefined : !inner
 }
 
 const leaves = new Set(["ReturnStatement", "ThrowStatement", "BreakStatement", "ContinueStatement"])

@@ -10,10 +10,9 @@ import { storeAt } from "../../../runner/Cache.ts"
 import * as Layer from "../../../store/Layer.ts"
 import { nodeDisk } from "../../../store/NodeDisk.ts"
 import type * as Store from "../../../store/Store.ts"
-import { artifactOf } from "../../../ledger/References.ts"
 import * as flags from "../../flags.ts"
 import { stoppable } from "../../interruption.ts"
-import { attempt, warnIfSuspect } from "../../look.ts"
+import { artifactFor, attempt, warnIfSuspect } from "../../look.ts"
 import { needMaintenance } from "../../maintenance.ts"
 import { print, printJson } from "../../terminal/terminal.ts"
 
@@ -100,7 +99,7 @@ const ledgerManifest = Effect.fnUntraced(function* (
   text: string
 ) {
   const { database } = yield* needMaintenance(location, "read")
-  const found = yield* attempt(() => artifactOf(database, text))
+  const found = yield* artifactFor(database, text)
   const { digest, state } = found
   if (state !== "present") {
     return yield* new ConfigError({

@@ -10,9 +10,8 @@ import { nodeDisk } from "../../../store/NodeDisk.ts"
 import { objectsOf } from "../../../store/Pages.ts"
 import * as Store from "../../../store/Store.ts"
 import { parseDuration } from "../../text/amounts.ts"
-import { artifactOf } from "../../../ledger/References.ts"
 import * as flags from "../../flags.ts"
-import { attempt } from "../../look.ts"
+import { artifactFor, attempt } from "../../look.ts"
 import { needMaintenance } from "../../maintenance.ts"
 import { table } from "../../terminal/style.ts"
 import { emptyTrash } from "../../trash.ts"
@@ -66,7 +65,7 @@ const restoreArtifact = Effect.fnUntraced(function* (
   json: boolean
 ) {
   const { database, store } = yield* needMaintenance(location, "write")
-  const { digest, id } = yield* attempt(() => artifactOf(database, text))
+  const { digest, id } = yield* artifactFor(database, text)
   let objects = 0
   const bring = (object: Digest) =>
     Effect.gen(function* () {

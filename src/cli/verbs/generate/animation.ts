@@ -6,11 +6,14 @@ import { greatest } from "../../../pipeline/lists.ts"
 import { escape } from "../../../report/html.ts"
 import type { Tokenizer } from "../../../tokens/tokenizer.ts"
 import { textsOfTokens } from "./reveal.ts"
+import { labelOf, legendTitle, levelOf, levels } from "./sureness.ts"
 
 export interface AnimatedText {
   readonly prompt: string
   /** New tokens after each step, masks among them. All are as long. */
   readonly steps: ReadonlyArray<ReadonlyArray<number>>
+  /** After each step how sure the model was of each token when it was revealed; any number of masks. Left out: that is not shown. */
+  readonly confidences?: ReadonlyArray<ReadonlyArray<number>>
 }
 
 /** Columns of a line, and sizes of a column and a line in the picture's units. */
@@ -77,6 +80,15 @@ const drawn = ({ column, line, text, width }: Box, attributes: string): string =
 const block = ({ column, line, width }: Box, attributes: string): string =>
   `<rect x="${number(margin + column * cell.width + 1)}" y="${number(margin + line * cell.height + 2)}" width="${number(width * cell.width - 2)}" height="${number(cell.height - 4)}" rx="3" ${attributes}/>`
 
+/** What the colours mean, in a line of its own. */
+const legend = (line: number): ReadonlyArray<string> => {
+  const { set } = typesetter(line)
+  return [
+    ...set(`${legendTitle}: `).map(box => drawn(box, 'class="l"')),
+    ...levels.flatMap(level => set(`${labelOf(level)}  `).map(box => drawn(box, `class="c${level}"`)))
+  ]
+}
+
 /** From which step, counted from 0, a place has had its last token. */
 const lastChange = (steps: AnimatedText["steps"], place: number): number => {
   let step = steps.length - 1
@@ -101,7 +113,8 @@ export const animation = (
   const used = new Set<number>()
   const parts: Array<string> = []
   let line = 0
-  for (const { prompt, steps } of texts) {
+  let hasLevels = false
+  for (const { confidences, prompt, steps } of texts) {
     const set = typesetter(line)
     for (const word of prompt.split(/(?<=\s)(?=\S)/))
       for (const box of set.set(word)) parts.push(drawn(box, 'class="p"'))
@@ -110,12 +123,19 @@ export const animation = (
     const end = last.findIndex(token => token === tokenizer.eosId || token === tokenizer.maskId)
     for (const [place, text] of textsOfTokens(tokenizer, end < 0 ? last : last.slice(0, end)).entries()) {
       const step = lastChange(steps, place)
+      const level = levelOf(confidences?.[step]?.[place])
+      hasLevels ||= level !== undefined
+      const colour = level === undefined ? "" : ` c${level}`
       for (const box of set.set(text)) {
         used.add(step)
-        parts.push(block(box, `class="m h${step}"`), drawn(box, `class="t s${step}"`))
+        parts.push(block(box, `class="m h${step}"`), drawn(box, `class="t s${step}${colour}"`))
       }
     }
     line = set.line() + 2
+  }
+  if (hasLevels) {
+    parts.push(...legend(line))
+    line += 2
   }
   const [width, height] = [2 * margin + columns * cell.width, 2 * margin + Math.max(1, line - 1) * cell.height]
   const rules = [...used]
@@ -125,16 +145,18 @@ export const animation = (
       const times = { from: number(from), next: number(from + 0.01), settled: number(Math.max(settled, from + 0.02)) }
       return [
         `.s${step}{animation:s${step} ${number(whole)}s linear infinite}`,
-        `@keyframes s${step}{0%,${times.from}%{opacity:0}${times.next}%{opacity:1;fill:var(--new)}${times.settled}%,100%{opacity:1;fill:var(--ink)}}`,
+        `@keyframes s${step}{0%,${times.from}%{opacity:0}${times.next}%{opacity:1;fill:var(--new)}${times.settled}%,100%{opacity:1;fill:var(--own)}}`,
         `.h${step}{animation:h${step} ${number(whole)}s linear infinite}`,
         `@keyframes h${step}{0%,${times.from}%{fill-opacity:1}${times.next}%,100%{fill-opacity:0}}`
       ].join("")
     })
   const style = [
-    "svg{--paper:#ffffff;--ink:#1f2328;--dim:#6a737d;--new:#00805e;--mask:#d5dae0}",
-    "@media (prefers-color-scheme:dark){svg{--paper:#14171a;--ink:#e6e8ea;--dim:#9aa4ae;--new:#35c79c;--mask:#3a424b}}",
+    "svg{--paper:#ffffff;--ink:#1f2328;--dim:#6a737d;--new:#00805e;--mask:#d5dae0;--c0:#1a7f37;--c1:#0550ae;--c2:#9a6700;--c3:#cf222e}",
+    "@media (prefers-color-scheme:dark){svg{--paper:#14171a;--ink:#e6e8ea;--dim:#9aa4ae;--new:#35c79c;--mask:#3a424b;--c0:#56d364;--c1:#79c0ff;--c2:#e3b341;--c3:#ff7b72}}",
     "text{font:14px ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;white-space:pre}",
-    ".b{fill:var(--paper)}.p{fill:var(--dim)}.t{fill:var(--ink)}.m{fill:var(--mask);fill-opacity:0}",
+    ".b{fill:var(--paper)}.p{fill:var(--dim)}.l{fill:var(--dim)}.t{--own:var(--ink);fill:var(--own)}",
+    ...levels.map(level => `.c${level}{--own:var(--c${level});fill:var(--own)}`),
+    ".m{fill:var(--mask);fill-opacity:0}",
     ...rules,
     "@media (prefers-reduced-motion:reduce){.t,.m{animation:none}}"
   ].join("\n")

@@ -12,7 +12,10 @@ import { type Decoder, type Decoding, failedBy } from "../../../serving/job.ts"
 import type { CommonBody } from "../../../serving/requests.ts"
 import { makeService } from "../../../serving/service.ts"
 import { causalReader } from "../../../sessions/autoregressive.ts"
-import { type DecodingFlags, defaultPositions, diffusionOf, samplingOf } from "./settings.ts"
+import { decodingNames } from "./decodingFlags.ts"
+import type { Described } from "./opened.ts"
+import { type DecodingFlags, defaultPositions, diffusionOf, flagOf, samplingOf } from "./settings.ts"
+import { checkDecoding } from "./unread.ts"
 
 interface Opened {
   readonly engine: Engine
@@ -71,66 +74,32 @@ export const makeAnswering = Effect.fnUntraced(function* (
   return { context, ends, service }
 })
 
-/** Fields of a request that say how masks are revealed. */
-const diffusionFields = [
-  "steps",
-  "eps",
-  "alg",
-  "alg_temp",
-  "schedule",
-  "block_length",
-  "threshold",
-  "factor",
-  "entropy_threshold",
-  "entropy_bound",
-  "block_add_threshold",
-  "decoded_token_threshold",
-  "kv_cache",
-  "cache_delay_iter",
-  "refresh_interval"
-] as const
+/** The field of a request that says what a flag does. */
+const fieldOf = (name: keyof DecodingFlags): string => flagOf(name).replaceAll("-", "_")
 
-/** How a request is decoded: as it says, and else as the flags say. `ofModel`: the blocks that the model decodes in where no others are asked for. */
+/** The fields of a request that the flags of decoding have, too. A filter that a request names takes the place of all of the flags'. */
+const merged = (flags: DecodingFlags, body: CommonBody) => {
+  const fields = body as { readonly [field: string]: unknown }
+  const given = Object.fromEntries(
+    decodingNames.flatMap(name => {
+      const value = fields[fieldOf(name)]
+      return value === undefined ? [] : [[name, Option.some(value)]]
+    })
+  )
+  const filters =
+    body.top_p === undefined && body.top_k === undefined ? {} : { topP: Option.none(), topK: Option.none() }
+  // Bodies are decoded by the schema that has these fields with the flags' own types.
+  return { given, flags: { ...flags, ...filters, ...(given as Partial<DecodingFlags>) } }
+}
+
+/** How a request is decoded: as it says, and else as the flags say. */
 export const decodingOf =
-  (flags: DecodingFlags, ofModel?: number) =>
+  (server: DecodingFlags, described: Described) =>
   (mode: Decoding["mode"], body: CommonBody, newTokens: number): Effect.Effect<Decoding, ConfigError> =>
     Effect.gen(function* () {
-      const over = <A>(field: A | undefined, flag: Option.Option<A>): Option.Option<A> =>
-        field === undefined ? flag : Option.some(field)
-      const filters =
-        body.top_p === undefined && body.top_k === undefined ? flags : { topP: Option.none(), topK: Option.none() }
-      const sampling = {
-        temperature: over(body.temperature, flags.temperature),
-        topP: over(body.top_p, filters.topP),
-        topK: over(body.top_k, filters.topK)
-      }
-      if (mode === "ar") {
-        const foreign = diffusionFields.find(field => body[field] !== undefined)
-        if (foreign !== undefined)
-          return yield* new ConfigError({ at: foreign, message: "goes with mode diffusion alone" })
-        return { mode, sampling: yield* samplingOf({ ...flags, ...sampling }, mode) }
-      }
-      const settings = yield* diffusionOf(
-        {
-          ...sampling,
-          steps: over(body.steps, flags.steps),
-          eps: over(body.eps, flags.eps),
-          alg: over(body.alg, flags.alg),
-          algTemp: over(body.alg_temp, flags.algTemp),
-          schedule: over(body.schedule, flags.schedule),
-          blockLength: over(body.block_length, flags.blockLength),
-          threshold: over(body.threshold, flags.threshold),
-          factor: over(body.factor, flags.factor),
-          entropyThreshold: over(body.entropy_threshold, flags.entropyThreshold),
-          entropyBound: over(body.entropy_bound, flags.entropyBound),
-          blockAddThreshold: over(body.block_add_threshold, flags.blockAddThreshold),
-          decodedTokenThreshold: over(body.decoded_token_threshold, flags.decodedTokenThreshold),
-          kvCache: over(body.kv_cache, flags.kvCache),
-          cacheDelayIter: over(body.cache_delay_iter, flags.cacheDelayIter),
-          refreshInterval: over(body.refresh_interval, flags.refreshInterval)
-        },
-        newTokens,
-        ofModel
-      )
-      return { mode, settings }
+      const { flags, given } = merged(server, body)
+      yield* checkDecoding(flags, given, { ...described, mode })
+      if (mode === "ar") return { mode, sampling: yield* samplingOf(flags, mode) }
+      const ofModel = described.method.blockLength?.(described.model)
+      return { mode, settings: yield* diffusionOf(flags, newTokens, ofModel) }
     })

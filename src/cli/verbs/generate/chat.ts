@@ -7,9 +7,9 @@ import { printData, printJson } from "../../terminal/terminal.ts"
 import { decodingOf, makeAnswering } from "./answering.ts"
 import type { openNamed } from "./opened.ts"
 import { type DecodingFlags, defaultNewTokens, diffusionOf, type Mode } from "./settings.ts"
-import { statisticsLine } from "./statistics.ts"
+import { type Passes, statisticsLine } from "./statistics.ts"
 import type { Steps } from "./steps.ts"
-import { diffusion } from "./texts.ts"
+import { diffusion, type Made } from "./texts.ts"
 
 /** Forgets the conversation. */
 const forget = "clear"
@@ -18,13 +18,15 @@ export interface ChatArgs extends DecodingFlags {
   readonly system: Option.Option<string>
   readonly maxNewTokens: Option.Option<number>
   readonly seed: number
+  /** Strings before the first of which a reply ends. */
+  readonly stop: ReadonlyArray<string>
   readonly json: boolean
 }
 
 interface Reply {
   readonly text: string
   readonly tokens: number
-  readonly stopped: "end of text" | "length"
+  readonly stopped: Made["stopped"]
   readonly forwards: number
 }
 
@@ -79,8 +81,8 @@ export const makeChat = Effect.fnUntraced(function* (
   const tokenByToken = (prompt: Int32Array, newTokens: number, seed: number) =>
     Effect.gen(function* () {
       const print = printer()
-      const decoding = yield* decodingOf(args)("ar", {}, newTokens)
-      const asked = { decoding, prompts: [prompt], n: 1, newTokens, seed, stops: [] }
+      const decoding = yield* decodingOf(args, opened)("ar", {}, newTokens)
+      const asked = { decoding, prompts: [prompt], n: 1, newTokens, seed, stops: args.stop }
       let reply: Reply = { text: "", tokens: 0, stopped: "length", forwards: 0 }
       yield* Stream.runForEach(
         service.ask({ ...asked, scorePrompt: false, alternatives: undefined }),
@@ -90,7 +92,7 @@ export const makeChat = Effect.fnUntraced(function* (
             reply = {
               text: reply.text + text,
               tokens: finished?.tokens ?? 0,
-              stopped: finished?.reason === "stop" ? "end of text" : "length",
+              stopped: finished?.reason ?? "length",
               forwards: finished?.forwards ?? 0
             }
           })
@@ -101,19 +103,15 @@ export const makeChat = Effect.fnUntraced(function* (
   const fromMasks = (prompt: Int32Array, newTokens: number, seed: number, line: string) =>
     Effect.gen(function* () {
       const settings = yield* diffusionOf(args, newTokens, opened.method.blockLength?.(opened.model))
-      const { forwards, texts } = yield* diffusion(
-        { ...opened, prompts: [prompt], newTokens, seed },
+      const { texts, ...passes } = yield* diffusion(
+        { ...opened, prompts: [prompt], newTokens, seed, stops: args.stop, ends },
         settings,
         watchers(line)
       )
-      const made = texts[0]!.tokens
-      const end = made.findIndex(token => ends.has(token))
-      const tokens = end < 0 ? made : made.slice(0, end)
-      const text = tokenizer.decode(tokens)
+      const { stopped, text, tokens } = texts[0]!
       printer()(text)
-      const stopped = end < 0 ? texts[0]!.stopped : "end of text"
-      const reply: Reply = { text, tokens: tokens.length, stopped, forwards }
-      return { reply, steps: settings.steps }
+      const reply: Reply = { text, tokens: tokens.length, stopped, forwards: passes.forwards }
+      return { reply, passes }
     }).pipe(Effect.scoped)
 
   return (line: string) =>
@@ -131,7 +129,7 @@ export const makeChat = Effect.fnUntraced(function* (
       const newTokens = yield* roomFor(prompt.length)
       const seed = args.seed + turn
       const begun = performance.now()
-      const { reply, steps }: { readonly reply: Reply; readonly steps?: number } = yield* mode === "ar"
+      const { passes, reply }: { readonly reply: Reply; readonly passes?: Passes } = yield* mode === "ar"
         ? tokenByToken(prompt, newTokens, seed)
         : fromMasks(prompt, newTokens, seed, line)
       const seconds = (performance.now() - begun) / 1000
@@ -141,7 +139,15 @@ export const makeChat = Effect.fnUntraced(function* (
       turn++
       if (args.json) return printJson({ role: "assistant", content, tokens, stopped, seconds, forwards })
       printData("\n")
-      const passes = steps === undefined ? {} : { passes: { forwards, ofTexts: forwards, steps } }
-      process.stderr.write(dim(`${statisticsLine({ name, texts: 1, tokens, stopped, seconds, seed, ...passes })}\n`))
+      const told = statisticsLine({
+        name,
+        texts: 1,
+        tokens,
+        stopped,
+        seconds,
+        seed,
+        ...(passes === undefined ? {} : { passes })
+      })
+      process.stderr.write(dim(`${told}\n`))
     })
 })

@@ -3,7 +3,7 @@ import { Flag } from "effect/cli"
 import { caches } from "../../../decoding/accepting.ts"
 import { algorithms, schedules } from "../../../decoding/diffusion.ts"
 import * as flags from "../../flags.ts"
-import { defaultNewTokens } from "./settings.ts"
+import { type DecodingFlags, defaultNewTokens } from "./settings.ts"
 
 const defaultModel = "embedded:teacher"
 
@@ -97,3 +97,5 @@ export const decodingFlags = {
     .whole("refresh-interval", "N", "diffusion: with a cache, every so many passes one reads all (default: never)")
     .pipe(Flag.optional)
 } as const
+
+export const decodingNames = Object.keys(decodingFlags) as ReadonlyArray<keyof DecodingFlags>

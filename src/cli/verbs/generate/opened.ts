@@ -1,10 +1,11 @@
 /** The model that makes texts, opened and on an engine. */
 import { availableParallelism } from "node:os"
-import { Effect, type Option } from "effect"
+import { Effect, Option } from "effect"
 import { makeEngine } from "../../../engines/make.ts"
 import type { EngineName, Precision } from "../../../engines/names.ts"
-import { loadWhole } from "../../../methods/Method.ts"
+import { type Decoding, type DescribedModel, describeWhole, loadDescribed } from "../../../methods/Method.ts"
 import { type LoadedModel, openModel } from "../../../models/artifact.ts"
+import { ConfigError } from "../../../pipeline/ConfigError.ts"
 import * as flags from "../../flags.ts"
 import { findModel } from "../../modelSource.ts"
 import type { Mode } from "./settings.ts"
@@ -18,13 +19,30 @@ interface ModelArgs {
   readonly python: Option.Option<string>
 }
 
-/** Reads the model that flags name into the memory of the engine that they name. */
-export const openNamed = Effect.fnUntraced(function* (args: ModelArgs) {
-  const { files, name } = yield* findModel(args.model, args.cache, args.base)
-  const engine = yield* makeEngine(yield* flags.engineClass(args), { threads: availableParallelism() })
-  const { method, model } = yield* loadWhole(engine, yield* openModel(files))
-  return { engine, files, method, model, name }
-})
+export interface Described {
+  readonly method: Decoding
+  readonly model: DescribedModel
+}
+
+/** Reads the model that flags name into the memory of the engine that they name, if it passes: `check` is asked before any weight is read. */
+export const openNamed = <E>(args: ModelArgs, check: (described: Described) => Effect.Effect<void, E>) =>
+  Effect.gen(function* () {
+    const { files, name } = yield* findModel(args.model, args.cache, args.base)
+    const engineClass = yield* flags.engineClass(args)
+    const described = yield* describeWhole(yield* openModel(files))
+    yield* check(described)
+    const engine = yield* makeEngine(engineClass, { threads: availableParallelism() })
+    return { engine, files, name, ...(yield* loadDescribed(engine, described)) }
+  })
+
+/** How texts are decoded: as the flag says, or what the model was trained for. Refuses what the model cannot. */
+export const modeOf = (wanted: Option.Option<Mode>, model: DescribedModel): Effect.Effect<Mode, ConfigError> => {
+  const mode = Option.getOrElse(wanted, () => (model.diffusion ? "diffusion" : "ar"))
+  const refusal = modeRefusal(model, mode)
+  return refusal === undefined
+    ? Effect.succeed(mode)
+    : Effect.fail(new ConfigError({ at: `--mode ${mode}`, ...refusal }))
+}
 
 /** Why a model does not decode so, and what it does; undefined where it does. */
 export const modeRefusal = (

@@ -10,8 +10,8 @@ import {
 } from "../../../decoding/blockSettings.ts"
 import type { algorithms, schedules } from "../../../decoding/diffusion.ts"
 import type { Sampling } from "../../../decoding/sampling.ts"
-import type { Decoding } from "../../../methods/Method.ts"
 import { ConfigError } from "../../../pipeline/ConfigError.ts"
+import { stopFault } from "../../../tokens/textStream.ts"
 
 export const defaultSampling = { ar: { temperature: 0.8, topP: 0.95 }, diffusion: { temperature: 0.5, topK: 200 } }
 /** The settings of Open-dLLM's sample script. */
@@ -47,8 +47,11 @@ export interface DecodingFlags {
   readonly refreshInterval: Option.Option<number>
 }
 
+/** Whether a flag was given: what is optional, or a toggle. */
+export const isGiven = (value: unknown): boolean => (Option.isOption(value) ? Option.isSome(value) : value === true)
+
 /** The flag of a setting. */
-const flagOf = (field: string): string =>
+export const flagOf = (field: string): string =>
   field === "cache" ? "kv-cache" : field.replaceAll(/[A-Z]/g, letter => `-${letter.toLowerCase()}`)
 
 const share = { holds: (n: number) => n > 0 && n <= 1, expected: "a number above 0, and at most 1" }
@@ -101,8 +104,21 @@ export const samplingOf = (flags: DecodingFlags, mode: Mode): Effect.Effect<Samp
   })
 }
 
-/** `ofModel`: the blocks that a model decodes in where no others are asked for. */
-export const diffusionOf = (
+/** Refuses stop strings that no text can hold, or that every text does. */
+export const checkStops = (stops: ReadonlyArray<string>): Effect.Effect<void, ConfigError> =>
+  Effect.forEach(
+    stops,
+    stop => {
+      const fault = stopFault(stop)
+      return fault === undefined
+        ? Effect.void
+        : Effect.fail(new ConfigError({ at: `--stop ${JSON.stringify(stop)}`, message: fault }))
+    },
+    { discard: true }
+  )
+
+/** What the flags and their defaults say of decoding by masks, each by itself. `ofModel`: the blocks that a model decodes in where no others are asked for. */
+export const maskSettingsOf = (
   flags: DecodingFlags,
   newTokens: number,
   ofModel?: number
@@ -121,7 +137,7 @@ export const diffusionOf = (
     if (steps > mostSteps) return yield* wrong("steps", `at most ${mostSteps}`)
     if (!(eps > 0 && eps < 1)) return yield* wrong("eps", "a number between 0 and 1")
     if (!(algTemp >= 0)) return yield* wrong("alg-temp", "a number from 0 on")
-    const settings = {
+    return {
       ...sampling,
       steps,
       eps,
@@ -130,9 +146,15 @@ export const diffusionOf = (
       schedule: Option.getOrElse(flags.schedule, () => defaults.schedule),
       ...blocks
     }
+  })
+
+/** The same, where they go together. */
+export const diffusionOf = (...asked: Parameters<typeof maskSettingsOf>): ReturnType<typeof maskSettingsOf> =>
+  Effect.flatMap(maskSettingsOf(...asked), settings => {
     const fault = blockFault(settings)
-    if (fault !== undefined) return yield* new ConfigError({ at: `--${flagOf(fault.field)}`, message: fault.why })
-    return settings
+    return fault === undefined
+      ? Effect.succeed(settings)
+      : Effect.fail(new ConfigError({ at: `--${flagOf(fault.field)}`, message: fault.why }))
   })
 
 /** How many tokens to make behind a prompt, for a model that knows so many positions. */
@@ -155,25 +177,3 @@ export const roomFor = (
         })
       )
 }
-
-/** Refuses flags that would be read by nobody: drafts of a diffusion or in a conversation, and blocks of what decodes latents at once. */
-export const refuseForeign = (
-  flags: DecodingFlags & { readonly draftTokens: Option.Option<number>; readonly drafter: Option.Option<string> },
-  mode: Mode,
-  { maskedReading }: Pick<Decoding, "maskedReading">
-): Effect.Effect<void, ConfigError> =>
-  Effect.gen(function* () {
-    const draft = (["draftTokens", "drafter"] as const).find(name => Option.isSome<unknown>(flags[name]))
-    if (draft !== undefined)
-      return yield* new ConfigError({
-        at: `--${flagOf(draft)}`,
-        message: "drafts are for texts that are written token by token, and not for --chat",
-        ...(mode === "ar" ? {} : { advice: "say --mode ar" })
-      })
-    const [block] = Object.keys(yield* blockSettingsOf(flags))
-    if (mode === "diffusion" && block !== undefined && maskedReading === undefined)
-      return yield* new ConfigError({
-        at: `--${flagOf(block)}`,
-        message: "the model draws latents and decodes all of them at once: it reveals no masks"
-      })
-  })

@@ -32,10 +32,7 @@ export const speculationOf = (
   { engine, model }: Drafted
 ) =>
   Effect.gen(function* () {
-    if (Option.isNone(draftTokens))
-      return Option.isNone(drafter)
-        ? undefined
-        : yield* new ConfigError({ at: "--drafter", message: "drafts nothing without --draft-tokens" })
+    if (Option.isNone(draftTokens)) return undefined
     const wanted = draftTokens.value
     if (wanted < 1) return yield* new ConfigError({ at: "--draft-tokens", message: "must be a whole number from 1 on" })
     const other = Option.isNone(drafter)

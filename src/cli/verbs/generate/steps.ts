@@ -4,17 +4,18 @@ import { Effect } from "effect"
 import { ConfigError } from "../../../pipeline/ConfigError.ts"
 import { messageOf } from "../../../pipeline/Problem.ts"
 import type { Tokenizer } from "../../../tokens/tokenizer.ts"
-import { styleOf } from "../../terminal/style.ts"
+import { type Style, styleOf } from "../../terminal/style.ts"
 import { control } from "../../terminal/terminal.ts"
 import { animation } from "./animation.ts"
-import { type Part, partsOf, type TokenState } from "./reveal.ts"
+import { addPart, type Part, partsOf } from "./reveal.ts"
+import { labelOf, legendTitle, type Level, levels } from "./sureness.ts"
 
 /** How a mask is shown. */
 export const maskSign = "▁"
 
 export interface Steps {
-  /** Of text number `text`, the new tokens after a step. */
-  readonly show: (step: number, text: number, tokens: Int32Array) => void
+  /** Of text number `text`, the new tokens after a step, and how sure the model was of each when it was revealed, NaN of masks. */
+  readonly show: (step: number, text: number, tokens: Int32Array, confidence?: Float32Array) => void
   /** Takes what stands on the terminal away. */
   readonly end: () => void
 }
@@ -23,45 +24,60 @@ export interface Steps {
 export const shownText = (tokenizer: Pick<Tokenizer, "decode" | "maskToken">, tokens: Iterable<number>): string =>
   tokenizer.decode(tokens).replaceAll(tokenizer.maskToken, maskSign)
 
-/** Paints what a step changed: bright what it revealed, dim the masks. */
-const painter = (stream: NodeJS.WriteStream) => {
-  const { bold, dim, green } = styleOf(stream)
-  const paints: { readonly [state in TokenState]: (text: string) => string } = {
-    masked: dim,
-    fresh: text => bold(green(text)),
-    kept: text => text
+/** The colour of a level, the surest first. */
+const paintOf = ({ cyan, green, red, yellow }: Style, level: Level) => [green, cyan, yellow, red][level]!
+
+/** Paints what a step changed: bright what it revealed, dim the masks; tokens in the colour of how sure the model was of them. */
+const painter = (style: Style) => {
+  const { bold, dim, green } = style
+  const paint = ({ level, state, text }: Part): string => {
+    if (state === "masked") return dim(text)
+    const inColour = level === undefined ? (state === "fresh" ? green(text) : text) : paintOf(style, level)(text)
+    return state === "fresh" ? bold(inColour) : inColour
   }
-  return (parts: ReadonlyArray<Part>): string =>
-    parts.map(({ state, text }) => (text === "" ? "" : paints[state](text))).join("")
+  return (parts: ReadonlyArray<Part>): string => parts.map(part => (part.text === "" ? "" : paint(part))).join("")
 }
 
-/** Remembers of each text the tokens before a step, and gives the parts that the step leaves, on one line. */
-const follow = (tokenizer: Shows) => {
+/** What the colours mean; undefined where there are none. */
+const legendOf = (style: Style): string | undefined =>
+  style.coloured
+    ? `${style.dim(`${legendTitle}:`)} ${levels.map(level => paintOf(style, level)(labelOf(level))).join(" ")}`
+    : undefined
+
+/** Remembers of each text the tokens before a step, and gives the parts that the step leaves, on one line. Without colours, tokens differ by their state alone. */
+const follow = (tokenizer: Shows, { coloured }: Style) => {
   const before = new Map<number, Int32Array>()
-  return (number: number, tokens: Int32Array): ReadonlyArray<Part> => {
-    const parts = partsOf(tokenizer, before.get(number), [...tokens], maskSign)
+  return (number: number, tokens: Int32Array, confidence: Float32Array | undefined): ReadonlyArray<Part> => {
+    const parts = partsOf(tokenizer, before.get(number), [...tokens], maskSign, coloured ? confidence : undefined)
     before.set(number, tokens.slice())
-    return parts.map(({ state, text }) => ({ state, text: text.replace(/\s+/g, " ") }))
+    return parts.map(part => ({ ...part, text: part.text.replace(/\s+/g, " ") }))
   }
 }
 
 type Shows = Pick<Tokenizer, "decode" | "maskId">
 
+/** Columns that a step's number and the legend take, with room. */
+const legendColumns = 64
+
 /** Draws the texts over those of the step before. */
 export const redrawn = (tokenizer: Shows, stream: NodeJS.WriteStream): Steps => {
-  const { dim } = styleOf(stream)
-  const paint = painter(stream)
-  const partsAfter = follow(tokenizer)
+  const style = styleOf(stream)
+  const paint = painter(style)
+  const partsAfter = follow(tokenizer, style)
+  const legend = legendOf(style)
   const lines = new Map<number, ReadonlyArray<Part>>()
   let drawn = 0
   const erase = (): string => (drawn === 0 ? "" : `${control(`${drawn}A`)}${control("0J")}`)
   return {
-    show: (step, text, tokens) => {
+    show: (step, text, tokens, confidence) => {
       const columns = stream.columns || 80
       const room = (stream.rows || 24) - 2
-      lines.set(text, partsAfter(text, tokens))
+      lines.set(text, partsAfter(text, tokens, confidence))
       const wrapped = [...lines].flatMap(([, parts]) => wrap(parts, columns - 2)).slice(0, room)
-      stream.write(`${erase()}${wrapped.map(paint).join("\n")}\n${dim(`step ${step}`)}\n`)
+      const count = style.dim(`step ${step}`)
+      // On its own line it could be broken into two, which would not be taken away.
+      const last = legend !== undefined && columns > legendColumns ? `${count}  ${legend}` : count
+      stream.write(`${erase()}${wrapped.map(paint).join("\n")}\n${last}\n`)
       drawn = wrapped.length + 1
     },
     end: () => {
@@ -74,18 +90,15 @@ export const redrawn = (tokenizer: Shows, stream: NodeJS.WriteStream): Steps => 
 
 /** Breaks a text into lines; one at least. */
 const wrap = (parts: ReadonlyArray<Part>, columns: number): ReadonlyArray<ReadonlyArray<Part>> => {
-  const lines: Array<Array<{ state: TokenState; text: string }>> = [[]]
+  const lines: Array<Array<Part>> = [[]]
   let taken = 0
-  for (const { state, text } of parts)
-    for (const sign of text) {
+  for (const part of parts)
+    for (const sign of part.text) {
       if (taken === columns) {
         lines.push([])
         taken = 0
       }
-      const line = lines.at(-1)!
-      const last = line.at(-1)
-      if (last?.state === state) last.text += sign
-      else line.push({ state, text: sign })
+      addPart(lines.at(-1)!, { ...part, text: sign })
       taken++
     }
   return lines
@@ -93,17 +106,26 @@ const wrap = (parts: ReadonlyArray<Part>, columns: number): ReadonlyArray<Readon
 
 /** Prints a line per step and text. */
 export const listed = (tokenizer: Shows, stream: NodeJS.WriteStream, texts: number): Steps => {
-  const { dim } = styleOf(stream)
-  const paint = painter(stream)
-  const partsAfter = follow(tokenizer)
+  const style = styleOf(stream)
+  const { dim } = style
+  const paint = painter(style)
+  const partsAfter = follow(tokenizer, style)
+  let legend = legendOf(style)
   return {
-    show: (step, text, tokens) => {
+    show: (step, text, tokens, confidence) => {
+      if (legend !== undefined && confidence !== undefined) {
+        stream.write(`${legend}\n`)
+        legend = undefined
+      }
       const which = texts > 1 ? `${dim(`#${text}`)} ` : ""
-      stream.write(`${dim(String(step).padStart(4))} ${which}${paint(partsAfter(text, tokens))}\n`)
+      stream.write(`${dim(String(step).padStart(4))} ${which}${paint(partsAfter(text, tokens, confidence))}\n`)
     },
     end: () => {}
   }
 }
+
+/** To the precision that f32 and the host agree in. */
+const rounded = (probability: number): number => Number(probability.toFixed(4))
 
 /** What `--history-out` may be, by how the file's name ends. */
 const historyKinds = [".jsonl", ".svg"] as const
@@ -125,17 +147,25 @@ export const beginHistory = (file: string): Effect.Effect<void, ConfigError> =>
 /** Keeps all steps in a file, of the kind that its name says. `prompts`: of the texts, in their order. */
 export const history = (tokenizer: Tokenizer, file: string, prompts: ReadonlyArray<string>, title: string): Steps => {
   if (!file.endsWith(".svg"))
-    // {step, ids, text}, and `prompt`, the number of the text.
+    // {step, ids, confidence, text}, and `prompt`, the number of the text.
     return {
-      show: (step, prompt, tokens) => {
-        const line = { step, prompt, ids: [...tokens], text: shownText(tokenizer, tokens) }
+      show: (step, prompt, tokens, confidence) => {
+        const sure = confidence && { confidence: Array.from(confidence, p => (Number.isNaN(p) ? null : rounded(p))) }
+        const line = { step, prompt, ids: [...tokens], ...sure, text: shownText(tokenizer, tokens) }
         appendFileSync(file, `${JSON.stringify(line)}\n`)
       },
       end: () => {}
     }
-  const texts = prompts.map(prompt => ({ prompt, steps: [] as Array<ReadonlyArray<number>> }))
+  const texts = prompts.map(prompt => ({
+    prompt,
+    steps: [] as Array<ReadonlyArray<number>>,
+    confidences: [] as Array<ReadonlyArray<number>>
+  }))
   return {
-    show: (_step, text, tokens) => void texts[text]!.steps.push([...tokens]),
+    show: (_step, text, tokens, confidence) => {
+      texts[text]!.steps.push([...tokens])
+      texts[text]!.confidences.push([...(confidence ?? [])])
+    },
     end: () => writeFileSync(file, animation(tokenizer, texts, title))
   }
 }

@@ -1,6 +1,6 @@
 import * as fc from "fast-check"
 import { describe, expect, it } from "vitest"
-import { firstStop, heldBack, TextStream } from "../../src/serving/textStream.ts"
+import { firstStop, heldBack, stopFault, stopWatch, TextStream, untilStop } from "../../src/tokens/textStream.ts"
 import { loadFrom, shippedDirectory } from "../support/tokenizers.ts"
 
 const tokenizer = loadFrom(shippedDirectory)
@@ -71,5 +71,42 @@ describe("text from tokens", () => {
     expect(stream.stopped).toBe(true)
     expect(given).toBe("The people and the ")
     expect(stream.count).toBe(ids.length)
+  })
+
+  it("is watched for stop strings, which may lie across tokens and bytes: the tokens that first hold one are enough", () => {
+    const given = fc.oneof(
+      texts.map(text => [...tokenizer.encode(text)]),
+      // Tokens that no text gives in this order: parts of characters, and ends of text.
+      fc.array(fc.nat(tokenizer.vocabSize - 2), { maxLength: 20 })
+    )
+    const ends = fc.oneof(stops, fc.constantFrom(["本"], ["👧", "é"], ["日本", "STOP"]))
+    fc.assert(
+      fc.property(given, ends, cuts, (ids, looked, places) => {
+        const decoded = (n: number) => tokenizer.decode(ids.slice(0, n), { skipSpecialTokens: true })
+        const holds = (n: number) => looked.some(stop => decoded(n).includes(stop))
+        const watch = stopWatch(tokenizer, looked)
+        const all = Int32Array.from(ids)
+        let told: number | undefined
+        for (const place of [...places.filter(each => each <= ids.length), ids.length])
+          told ??= watch(7, all.subarray(0, place))
+        const { stopped, text, tokens } = untilStop(tokenizer, ids, looked)
+        expect(told).toBe(stopped && firstStop(decoded(tokens), looked) !== undefined ? tokens : undefined)
+        expect(watch(8, all.subarray(0, 0))).toBeUndefined()
+        const whole = decoded(ids.length)
+        expect(stopped).toBe(holds(ids.length))
+        if (stopped) {
+          expect(holds(tokens)).toBe(true)
+          expect(whole.startsWith(text)).toBe(true)
+          // Before it there is no stop string, or only one behind which the text may still change.
+          if (tokens > 0 && holds(tokens - 1)) expect(decoded(tokens - 1)).toContain("\uFFFD")
+        } else expect([text, tokens]).toEqual([whole, ids.length])
+      }),
+      { numRuns: 300 }
+    )
+  })
+
+  it("holds no stop string that is empty or no text", () => {
+    expect(["", "\uD800", "a\uFFFD"].map(stop => stopFault(stop) !== undefined)).toEqual([true, true, true])
+    expect(stopFault("\n👧")).toBeUndefined()
   })
 })
