@@ -18,7 +18,7 @@ import type * as modelConfig from "../src/models/config.ts"
 import type * as families from "../src/models/families.ts"
 import type * as parameters from "../src/models/parameters.ts"
 import type * as weights from "../src/models/weights.ts"
-import type * as generator from "../src/sessions/generator.ts"
+import type * as generator from "../src/sessions/maskedGenerator.ts"
 import { table } from "../src/cli/terminal/style.ts"
 import { quantile } from "../src/evaluation/timing.ts"
 
@@ -62,7 +62,10 @@ const serve = async (root: string) => {
   const { allocateParameters } = await of<typeof parameters>("models/parameters.ts")
   const { loadWeights } = await of<typeof weights>("models/weights.ts")
   const { openTensors } = await of<typeof tensorFiles>("formats/tensorFiles.ts")
-  const { maskedGenerator } = await of<typeof generator>("sessions/generator.ts")
+  // Older checkouts have it beside what all generators are.
+  const { maskedGenerator } = await of<typeof generator>("sessions/maskedGenerator.ts").catch(() =>
+    of<typeof generator>("sessions/generator.ts")
+  )
   const served = Effect.gen(function* () {
     const engine = yield* makeOrt({ threads: Number(flags.threads) })
     const config = yield* decodeModelConfig(JSON.parse(readFileSync(join(teacher, "config.json"), "utf8")))

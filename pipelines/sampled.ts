@@ -67,7 +67,7 @@ export const waysOf = ({
 }
 
 /** What of the settings of a diffusion is meant for texts that are written from left to right, too. */
-const causalFields = ["samples", "newTokens", "batch", "seed"]
+const causalFields = ["samples", "newTokens", "seed"]
 const causalDecoding = ["temperature", "topP", "topK"]
 
 const picked = (fields: Settings, names: ReadonlyArray<string>): Settings =>

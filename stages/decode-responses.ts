@@ -8,10 +8,11 @@ import { PositiveInt, setting, Share } from "../src/config/setting.ts"
 import type { BlockText } from "../src/decoding/blockRow.ts"
 import { BlockDecoding } from "../src/decoding/blockSettings.ts"
 import { decodeBlocks } from "../src/decoding/blocks.ts"
+import { textKey } from "../src/decoding/draws.ts"
 import { makeEngine } from "../src/engines/make.ts"
 import { AnswerPattern, hasAnswerOf } from "../src/methods/shared/trajectories/answer.ts"
 import { batchesOf } from "../src/methods/shared/trajectories/batches.ts"
-import { keyOfIds, materialOf, type Response, responsesOf } from "../src/methods/shared/trajectories/responses.ts"
+import { materialOf, type Response, responsesOf } from "../src/methods/shared/trajectories/responses.ts"
 import { loadTeacher, openTeacher } from "../src/methods/shared/trajectories/teacher.ts"
 import { encodeTrajectory } from "../src/methods/shared/trajectories/trajectories.ts"
 import * as Stage from "../src/pipeline/Stage.ts"
@@ -125,7 +126,7 @@ export const decodeResponses = Stage.make("decode-responses", {
                 reader,
                 asked.map(i => {
                   const ids = promptOf(given[i]!)
-                  return { ids, newTokens: roomOf(given[i]!), key: keyOfIds(seed, "own response", ids) }
+                  return { ids, newTokens: roomOf(given[i]!), key: textKey(seed, ids) }
                 }),
                 {
                   rows,

@@ -33,12 +33,12 @@ export const sampleCausal = Stage.make("sample-causal", {
     draftTokens: Schema.optionalKey(PositiveInt)
   }),
   outputs: { samples: Samples },
-  items: { inputs: ["model", "drafter"], parameters: ["newTokens", "batch", "seed", "decoding", "draftTokens"] },
+  items: { inputs: ["model", "drafter"], parameters: ["newTokens", "seed", "decoding", "draftTokens"] },
   engine: true,
   resources: { cpus: 1, memoryMiB: 2048 },
   run: Effect.fn("sample-causal")(
     function* ({ engine: numericClass, inputs, metric, outputs, parameters, progress, slots }) {
-      const { batch, decoding, draftTokens, newTokens, samples, seed } = parameters
+      const { decoding, draftTokens, newTokens, samples, seed } = parameters
       const { drafter, questions } = inputs
       if (drafter !== undefined && draftTokens === undefined)
         return yield* permanent("there is a drafter, but nothing says how much it drafts", "set draftTokens")
@@ -50,7 +50,6 @@ export const sampleCausal = Stage.make("sample-causal", {
         settings: {
           method: "autoregressive",
           newTokens,
-          batch,
           seed,
           decoding,
           ...(draftTokens === undefined ? {} : { draftTokens, drafter: (drafter ?? inputs.model).digest })
@@ -74,20 +73,8 @@ export const sampleCausal = Stage.make("sample-causal", {
                   drafter: drafter === undefined ? model : yield* loadModel(engine, yield* filesOf(drafter)),
                   draftTokens: Math.min(draftTokens, newTokens)
                 }
-          yield* continuePrompts(
-            {
-              engine,
-              model,
-              newTokens,
-              steps: newTokens,
-              seed,
-              batch,
-              certain: decoding.temperature === 0,
-              ownCanvas: false,
-              keep
-            },
-            missing,
-            shape => causalGenerator(engine, model, shape, decoding, speculation)
+          yield* continuePrompts({ engine, model, newTokens, steps: newTokens, seed, keep }, missing, shape =>
+            causalGenerator(engine, model, shape, decoding, speculation)
           )
         })
       )

@@ -30,20 +30,20 @@ export const sample = Stage.make("sample", {
   inputs: { model: ModelFiles, questions: Questions },
   parameters: byMethod("method", "masked", sampleMethods),
   outputs: { samples: Samples },
-  items: { inputs: ["model"], parameters: ["method", "newTokens", "steps", "batch", "seed", "decoding"] },
+  items: { inputs: ["model"], parameters: ["method", "newTokens", "steps", "seed", "decoding"] },
   methods: decodingMethods,
   engine: true,
   // Decoding is a chain of passes, each of which a processor or two keep busy.
   resources: { cpus: 1, memoryMiB: 2048 },
   run: Effect.fn("sample")(
     function* ({ engine: numericClass, inputs, metric, outputs, parameters, progress, slots }) {
-      const { batch, decoding, method, newTokens, samples, seed, steps } = parameters
+      const { decoding, method, newTokens, samples, seed, steps } = parameters
       const set = {
         questions: inputs.questions,
         output: outputs.samples,
         samples,
         weights: inputs.model.digest,
-        settings: { method, newTokens, steps, batch, seed, decoding },
+        settings: { method, newTokens, steps, seed, decoding },
         metric,
         progress
       }
@@ -51,15 +51,7 @@ export const sample = Stage.make("sample", {
         Effect.gen(function* () {
           const engine = yield* makeEngine(numericClass, { threads: slots.cpus })
           const { model, own } = yield* modelOf(method, engine, yield* filesOf(inputs.model))
-          // Other methods draw noise even where tokens are not drawn.
-          const certain =
-            method === "masked" &&
-            decoding.temperature === 0 &&
-            "alg" in decoding &&
-            decoding.alg !== "origin" &&
-            decoding.algTemp === 0
-          const ownCanvas = method !== "masked"
-          const sampling: Sampling<never> = { engine, model, newTokens, steps, seed, batch, certain, ownCanvas, keep }
+          const sampling: Sampling<never> = { engine, model, newTokens, steps, seed, keep }
           const gaps = missing.filter(({ question }) => question.gap !== undefined)
           if (gaps.length > 0 && (method !== "masked" || !("alg" in decoding)))
             return yield* permanent(

@@ -90,10 +90,11 @@ export const maskedPasses = ({ decoding, newTokens, promptTokens, steps, ...read
   const { attentionBlockSize: align } = reading
   const mask = -1
   const settings = blocksOf(decoding, { newTokens, steps, ...(align === undefined ? {} : { align }) })
-  const row = new BlockRow(new Int32Array(promptTokens), newTokens, { ...reading, settings, mask, eos: -2 })
+  const prompt = { ids: new Int32Array(promptTokens), newTokens, key: [0, 0] } as const
+  const row = new BlockRow(prompt, { ...reading, settings, mask, eos: -2 })
   const passes: Array<Pass> = []
-  for (let next = row.next(); next !== undefined; next = row.next()) {
-    const { from, keeps, places, to, until } = next
+  while (!row.done) {
+    const { from, keeps, places, to, until } = row.next()
     let pairs = 0
     for (let place = from; place < to; place++)
       pairs += align === undefined ? until : Math.min(until, align * (1 + Math.floor(place / align)))

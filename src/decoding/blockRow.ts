@@ -1,9 +1,24 @@
 /** A text that is decoded block by block: which blocks have begun, what is revealed of them, and what the next pass over the text reads. */
+import { type RandomKey, uniformAt } from "../tensor/random.ts"
 import { accepted, type Measured } from "./accepting.ts"
+import { type BlockJudge, blockJudge } from "./blockJudge.ts"
 import { type BlockDecoding, diffusionOfBlock } from "./blockSettings.ts"
 import { chosenPerStep, type DiffusionDecoding, surest } from "./diffusion.ts"
-import type { Ending } from "./ending.ts"
+import { stepKey } from "./draws.ts"
+import type { TextEnding } from "./ending.ts"
+import type { MaskText } from "./maskStep.ts"
 import type { TextPass } from "./textPass.ts"
+
+export interface BlockPrompt {
+  /** At least one token: what would predict the first new one? */
+  readonly ids: ArrayLike<number>
+  /** Tokens behind it, at most. */
+  readonly newTokens: number
+  /** Of the text (draws.ts). */
+  readonly key: RandomKey
+  /** Ends the text before its end of text. */
+  readonly ending?: TextEnding | undefined
+}
 
 export interface BlockText {
   /** What was written behind the prompt, with the end of text where there is one. */
@@ -26,6 +41,8 @@ export interface BlockRowOptions extends BlockReading {
   readonly settings: BlockDecoding
   readonly mask: number
   readonly eos: number
+  /** Whether confidences are asked for. By default not. */
+  readonly watched?: boolean
 }
 
 /** Idle until it begins, then active while it has masks, decoded, and cached. Before the first one, what the prompt has of whole blocks. */
@@ -40,17 +57,23 @@ interface Block {
   seen: number
 }
 
-export class BlockRow {
+export class BlockRow implements MaskText {
+  readonly key: RandomKey
   /** Prompt and new tokens, masks where nothing is revealed yet. */
   readonly ids: Int32Array
   /** Tokens of the prompt. */
   readonly start: number
   forwards = 0
+  passesBeside = 0
+  readonly choosing: MaskText["choosing"]
   readonly #options: BlockRowOptions
+  readonly #judge: BlockJudge
+  #ofTokens: RandomKey = [0, 0]
   readonly #decoding: DiffusionDecoding
   readonly #delay: number
+  readonly #ending: TextEnding | undefined
   readonly #revealedAt = new Map<number, number>()
-  readonly #confidence: Float32Array
+  readonly #sure: Float32Array
   /** Those that have begun. */
   readonly #blocks: Array<Block>
   /** Places before it are in the caches. */
@@ -59,12 +82,17 @@ export class BlockRow {
   /** The new tokens that are the whole text, where something ended it before its end of text. */
   #whole: number | undefined
 
-  constructor(prompt: ArrayLike<number>, newTokens: number, options: BlockRowOptions) {
+  constructor({ ending, ids, key, newTokens }: BlockPrompt, options: BlockRowOptions) {
     const { attentionBlockSize, mask, settings } = options
-    this.start = prompt.length
+    this.key = key
+    this.start = ids.length
     this.ids = new Int32Array(this.start + newTokens).fill(mask)
-    this.ids.set(Array.from(prompt))
-    this.#confidence = new Float32Array(newTokens).fill(NaN)
+    this.ids.set(Array.from(ids))
+    this.#ending = ending
+    this.#sure = new Float32Array(newTokens).fill(NaN)
+    this.#judge = blockJudge(settings, options)
+    const { byModel } = this.#judge
+    this.choosing = byModel && { by: byModel, demands: () => this.demands() }
     this.#options = options
     this.#delay = settings.cacheDelayIter ?? 1
     this.#decoding = diffusionOfBlock(settings)
@@ -78,9 +106,9 @@ export class BlockRow {
     return this.ids.slice(this.start)
   }
 
-  /** How sure the model was of each new token when it was revealed, where that was told; NaN of masks. */
-  get confidence(): Float32Array {
-    return this.#confidence.slice()
+  /** How sure the model was of each of these tokens when it was revealed, where that is asked for; NaN of masks. */
+  get sure(): Float32Array {
+    return this.#sure.slice()
   }
 
   /** Whether nothing is missing before the text's end: what is revealed later cannot change it. */
@@ -130,10 +158,10 @@ export class BlockRow {
     return Math.max(1, until(end) - until(start))
   }
 
-  /** What the next pass over the text reads; nothing when the text is done. */
-  next(): Omit<TextPass, "row" | "text"> | undefined {
-    if (this.done) return undefined
+  /** What the next pass over the text reads. */
+  next(): Omit<TextPass, "row" | "text"> {
     this.#begin()
+    this.#ofTokens = stepKey(this.key, "tokens", this.forwards)
     const places = this.#blocks.flatMap(block => this.#masked(block))
     return { ids: this.ids, places, ...this.#window() }
   }
@@ -190,6 +218,11 @@ export class BlockRow {
     })
   }
 
+  /** Proposes a token for a mask by its logits [V], which it changes. */
+  judge(place: number, logits: Float32Array): Measured {
+    return this.#judge.byLogits(place, logits, uniformAt(this.#ofTokens, place - this.start))
+  }
+
   /** Reveals what the step must of what was proposed, the surest, and all that the model is sure enough of besides. */
   reveal(proposed: ReadonlyArray<Measured>): void {
     const { settings } = this.#options
@@ -201,21 +234,36 @@ export class BlockRow {
       if (quota > 0) this.#blocks.findLast(block => block.start === start)!.quotas.shift()
       for (const { confidence = NaN, place, token } of [...surest(own, quota), ...accepted(settings, own)]) {
         this.ids[place] = token
-        this.#confidence[place - this.start] = confidence
+        this.#sure[place - this.start] = confidence
         this.#revealedAt.set(place, this.forwards)
       }
     }
+    this.#whole = this.#ending?.(this.tokens.subarray(0, this.#settled))
   }
 
-  /** Leaves out what is behind the text's end, where it has come. `number`: the text's. */
-  endBy(ending: Ending, number: number): void {
-    this.#whole = ending(number, this.tokens.subarray(0, this.#settled))
+  get shown(): Int32Array {
+    const shown = this.ids.slice()
+    const { eos } = this.#options
+    return this.done ? shown.fill(eos, this.start + this.decoded) : shown
+  }
+
+  get confidence(): Float32Array {
+    return this.done ? this.sure.fill(NaN, this.decoded) : this.sure
+  }
+
+  get decoded(): number {
+    return this.#decodedOf(this.tokens)
+  }
+
+  /** Of some first new tokens those until the text's end. */
+  #decodedOf(tokens: Int32Array): number {
+    const end = tokens.indexOf(this.#options.eos)
+    return this.#whole ?? (end < 0 ? tokens.length : end + 1)
   }
 
   text(): BlockText {
     const written = this.ids.slice(this.start, this.#blocks.at(-1)!.end)
-    const end = written.indexOf(this.#options.eos)
-    const tokens = written.subarray(0, this.#whole ?? (end < 0 ? written.length : end + 1))
+    const tokens = written.subarray(0, this.#decodedOf(written))
     const at = Array.from(tokens, (_, i) => this.#revealedAt.get(this.start + i)!)
     const steps = [...new Set(at)].sort((a, b) => a - b)
     return { tokens, revealedAt: at.map(step => 1 + steps.indexOf(step)), forwards: this.forwards }

@@ -3,21 +3,12 @@
  * begins, or while it is being revealed (d3LLM). What a step reveals beside what it must is said by a rule (accepting.ts). What stands behind the first end of text is no part of a text.
  */
 import { Effect } from "effect"
-import type { RandomKey } from "../tensor/random.ts"
-import { BlockRow, type BlockReading, type BlockText } from "./blockRow.ts"
+import { type BlockPrompt, BlockRow, type BlockReading, type BlockText } from "./blockRow.ts"
 import type { BlockDecoding } from "./blockSettings.ts"
-import type { Ending } from "./ending.ts"
-import { proposing } from "./proposing.ts"
-import { misfit, type TextPass, type TextReader } from "./textPass.ts"
-
-export interface BlockPrompt {
-  /** At least one token: what would predict the first new one? */
-  readonly ids: ArrayLike<number>
-  /** Tokens behind it, at most. */
-  readonly newTokens: number
-  /** Of the numbers that tokens are drawn by: a prompt has the same text in any company. */
-  readonly key: RandomKey
-}
+import { type Ending, endingOf } from "./ending.ts"
+import { maskStep } from "./maskStep.ts"
+import { OpenBatch, writeAll } from "./openBatch.ts"
+import { misfit, type TextReader } from "./textPass.ts"
 
 export interface BlockOptions<E, R> extends BlockReading {
   /** Texts that are written side by side, at most: as many as the reader has rows. */
@@ -45,60 +36,22 @@ export interface BlockTexts {
   readonly passes: number
 }
 
-/** A text that is being written, in a row. */
-interface Writing {
-  readonly number: number
-  readonly prompt: BlockPrompt
-  readonly row: BlockRow
-}
-
-/**
- * Answers prompts. The row of a text that is done goes to the next prompt, so that short texts wait for none (continuous batching; Yu et al. 2022, Orca).
- */
+/** Answers prompts, each in a row from when one is free until it is done. */
 export const decodeBlocks = <E, E2 = never, R = never>(
   reader: TextReader<E>,
   prompts: ReadonlyArray<BlockPrompt>,
-  { ending, onStep, onText, rows: most, ...options }: BlockOptions<E2, R>
+  { ending, onStep, onText, rows, ...options }: BlockOptions<E2, R>
 ): Effect.Effect<BlockTexts, E | E2, R> =>
   Effect.gen(function* () {
     const fault = misfit(reader, prompts)
     if (fault !== undefined) return yield* Effect.die(fault)
-    const propose = proposing(reader, options.settings, { mask: options.mask, watched: onStep !== undefined })
-    const texts: Array<BlockText> = []
-    let passes = 0
-    const waiting = prompts.entries()
-    const begin = (): Writing | undefined => {
-      const { done, value } = waiting.next()
-      if (done === true) return undefined
-      const [number, prompt] = value
-      return { number, prompt, row: new BlockRow(prompt.ids, prompt.newTokens, options) }
-    }
-    const slots = Array.from({ length: Math.min(most, prompts.length) }, begin)
-    for (;;) {
-      for (const slot of slots.keys())
-        for (let each = slots[slot]; each !== undefined && each.row.done; each = slots[slot]) {
-          const text = each.row.text()
-          texts[each.number] = text
-          if (onText !== undefined) yield* onText(each.number, text)
-          slots[slot] = begin()
-        }
-      const open = slots.flatMap((each, row): ReadonlyArray<Writing & { readonly pass: TextPass }> => {
-        const pass = each?.row.next()
-        return each === undefined || pass === undefined
-          ? []
-          : [{ ...each, pass: { ...pass, row, text: { number: each.number, pass: each.row.forwards } } }]
-      })
-      if (open.length === 0) break
-      const proposed = yield* propose(
-        open.map(({ pass, prompt: { key, newTokens }, row }) => ({ pass, row, key, newTokens }))
-      )
-      passes++
-      for (const [i, { number, row }] of open.entries()) {
-        row.reveal(proposed[i]!)
-        if (onStep !== undefined) yield* onStep(number, row.forwards, row.tokens, row.confidence)
-        // Who is told of a step may know then that no more is needed.
-        if (ending !== undefined) row.endBy(ending, number)
-      }
-    }
-    return { texts, passes }
+    const watched = onStep !== undefined
+    const texts = prompts.map(
+      (prompt, number) => new BlockRow({ ...prompt, ending: endingOf(ending, number) }, { ...options, watched })
+    )
+    const { passes } = yield* writeAll(new OpenBatch<BlockRow, E>(rows, maskStep(reader)), texts, {
+      onStep: onStep && (({ forwards, sure, tokens }, number) => onStep(number, forwards, tokens, sure)),
+      onDone: onText && ((text, number) => onText(number, text.text()))
+    })
+    return { passes, texts: texts.map(text => text.text()) }
   })

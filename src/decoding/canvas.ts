@@ -32,10 +32,6 @@ export const makeCanvas = (
   return { ids, pads }
 }
 
-/** The rows without their padding. */
-export const textsOf = ({ ids, pads }: Canvas, length: number): ReadonlyArray<Int32Array> =>
-  pads.map((pad, row) => ids.slice(row * length + pad, (row + 1) * length))
-
 /** What a model reads of a canvas, each [rows x length]; rows without a prompt are zeros. */
 export const canvasArrays = (
   { ids, pads }: Canvas,

@@ -1,12 +1,11 @@
 /**
  * Decoding by masked diffusion: all new tokens begin as masks and are revealed over some steps. The algorithms of Open-dLLM's
- * `diffusion_generate` and of the stand-alone `mdm_generate`, for several prompts at once.
+ * `diffusion_generate` and of the stand-alone `mdm_generate`, as what a step does with a text.
  */
-import { Effect, Schema } from "effect"
+import { type Effect, Schema } from "effect"
 import { PositiveInt, setting } from "../config/setting.ts"
-import { randomKey, uniformAt } from "../tensor/random.ts"
-import { makeCanvas, textsOf } from "./canvas.ts"
-import { confidenceOf, probabilityOf, sampleToken, Sampling } from "./sampling.ts"
+import { type RandomKey, subkey, uniformAt } from "../tensor/random.ts"
+import { probabilityOf, sampleToken, Sampling } from "./sampling.ts"
 
 export const algorithms = ["origin", "maskgit_plus", "topk_margin", "entropy", "p2"] as const
 export type Algorithm = (typeof algorithms)[number]
@@ -47,9 +46,9 @@ export const mdmDefaults = {
   schedule: "kappa"
 } as const
 
-/** Whose text stands in a row of the canvas: its number among all, and the passes that it took before. */
+/** Whose text stands in a row of the canvas: what its numbers are drawn by, and the passes that it took before. */
 export interface TextAt {
-  readonly number: number
+  readonly key: RandomKey
   readonly pass: number
 }
 
@@ -60,7 +59,7 @@ export interface Denoiser<E> {
   readonly length: number
   /**
    * Logits [n, V] of the tokens at places of the canvas (row x length + column). `pads`: how many columns at the beginning of each row
-   * are padding. `texts`: of each row; a model that draws numbers of its own draws them by the text, wherever it stands.
+   * are padding. `texts`: of each row; a model that draws numbers of its own draws them by the text's key, the pass, and the place behind the padding.
    */
   readonly logits: (
     canvas: Int32Array,
@@ -68,31 +67,6 @@ export interface Denoiser<E> {
     places: ReadonlyArray<number>,
     texts?: ReadonlyArray<TextAt>
   ) => Effect.Effect<Float32Array, E>
-}
-
-export interface DiffusionRequest {
-  readonly prompts: ReadonlyArray<ArrayLike<number>>
-  readonly maxNewTokens: number
-  readonly mask: number
-  readonly pad: number
-  /** Rows draw numbers of their own: a prompt has the same text in any company. */
-  readonly seed: number
-  /** Number of the first prompt, where these are part of more. Default 0. */
-  readonly firstRow?: number
-  readonly settings: DiffusionDecoding
-  /** Told of the rows, without padding, after every step; and of each row's new tokens how sure the model was (`confidenceOf`) when they were revealed, NaN of masks. */
-  readonly onStep?: (
-    step: number,
-    rows: ReadonlyArray<Int32Array>,
-    confidences: ReadonlyArray<Float32Array>
-  ) => Effect.Effect<void>
-}
-
-export interface DiffusionResult {
-  /** Prompts and new tokens, without padding. No mask is left. */
-  readonly sequences: ReadonlyArray<Int32Array>
-  /** Forward passes of the batch. */
-  readonly forwards: number
 }
 
 /** Of the steps of a decoding those after which nothing is left to reveal: a quota gives every step its share, and there are only so many tokens. */
@@ -132,20 +106,14 @@ export const chosenPerStep = (settings: DiffusionDecoding, newTokens: number): R
   return chosen
 }
 
-/** The step that reveals each new token of a row by `origin`: chance alone decides. `row`: its number among all. */
-export const originSteps = (
-  settings: DiffusionDecoding,
-  { newTokens, row, seed }: { readonly newTokens: number; readonly row: number; readonly seed: number }
-): Int32Array => {
-  const key = orderKey(seed, row)
-  return Int32Array.from({ length: newTokens }, (_, i) => {
+/** The step that reveals each new token of a text by `origin`: chance alone decides. */
+export const originSteps = (settings: DiffusionDecoding, text: RandomKey, newTokens: number): Int32Array =>
+  Int32Array.from({ length: newTokens }, (_, i) => {
+    const key = subkey(text, "revealed", [i])
     let j = 0
-    while (uniformAt(key, j * newTokens + i) >= shareOf(settings, j)) j++
+    while (uniformAt(key, j) >= shareOf(settings, j)) j++
     return j
   })
-}
-
-const orderKey = (seed: number, row: number) => randomKey(seed, "diffusion order", row)
 
 /** Draws with probability proportional to exp(score / temperature) without replacement: Gumbel's trick. */
 export const gumbel = (uniform: number): number => -Math.log(-Math.log(uniform + 1e-20) + 1e-20)
@@ -182,70 +150,3 @@ export const judge = (
 /** The `n` surest; of equals the first. */
 export const surest = <J extends Judged>(places: ReadonlyArray<J>, n: number): ReadonlyArray<J> =>
   places.toSorted((a, b) => b.score - a.score || a.place - b.place).slice(0, n)
-
-export const diffusionGenerate = <E>(
-  denoiser: Denoiser<E>,
-  { firstRow = 0, mask, maxNewTokens, onStep, pad, prompts, seed, settings }: DiffusionRequest
-): Effect.Effect<DiffusionResult, E> =>
-  Effect.gen(function* () {
-    const { alg, algTemp, steps } = settings
-    const { length, vocabSize } = denoiser
-    const { ids: canvas, pads } = makeCanvas(prompts, { length, newTokens: maxNewTokens, mask, pad })
-    const isMask = (place: number): boolean => canvas[place] === mask
-    /** Places of a row's new tokens. */
-    const variable = prompts.map((_, row) =>
-      Array.from({ length: maxNewTokens }, (_place, i) => (row + 1) * length - maxNewTokens + i)
-    )
-    const tokenKeys = prompts.map((_, row) => randomKey(seed, "diffusion tokens", firstRow + row))
-    const orderKeys = prompts.map((_, row) => orderKey(seed, firstRow + row))
-    const uniform = (keys: typeof tokenKeys, row: number, step: number, place: number): number =>
-      uniformAt(keys[row]!, step * maxNewTokens + (place - variable[row]![0]!))
-    const revealedAt = prompts.map((_, row) =>
-      alg === "origin" ? originSteps(settings, { newTokens: maxNewTokens, row: firstRow + row, seed }) : []
-    )
-    const chosen = chosenPerStep(settings, maxNewTokens)
-    const confidences = prompts.map(() => new Float32Array(maxNewTokens).fill(NaN))
-
-    let forwards = 0
-    for (let j = 0; j < steps; j++) {
-      const masked = variable.map(places => places.filter(isMask))
-      if (masked.every(places => places.length === 0)) break
-      // `p2` looks at all rows that are not done, revealed tokens included.
-      const open = alg === "p2" ? variable.map((places, row) => (masked[row]!.length > 0 ? places : [])) : masked
-      const places = open.flat()
-      const texts = prompts.map((_, row) => ({ number: firstRow + row, pass: j }))
-      const logits = yield* denoiser.logits(canvas, pads, places, texts)
-      forwards++
-      const rowOf = new Map(places.map((place, i) => [place, logits.subarray(i * vocabSize, (i + 1) * vocabSize)]))
-      for (const row of rowOf.values()) row[mask] = -Infinity
-      for (const [row, own] of open.entries()) {
-        const judged = own.map(place => {
-          const there = isMask(place) ? undefined : canvas[place]
-          const logits = rowOf.get(place)!
-          const found = judge(settings, { place, logits, there, uniform: uniform(tokenKeys, row, j, place) })
-          if (algTemp === 0) return found
-          return { ...found, score: found.score / algTemp + gumbel(uniform(orderKeys, row, j, place)) }
-        })
-        const kept =
-          alg === "origin"
-            ? judged.filter(({ place }) => revealedAt[row]![place - variable[row]![0]!] === j)
-            : surest(judged, chosen[j]!)
-        if (alg === "p2") for (const place of own) canvas[place] = mask
-        for (const { place, token } of kept) canvas[place] = token
-        if (onStep === undefined) continue
-        const wereMasks = new Set(masked[row])
-        for (const place of own) {
-          const i = place - variable[row]![0]!
-          if (isMask(place)) confidences[row]![i] = NaN
-          else if (wereMasks.has(place)) confidences[row]![i] = confidenceOf(rowOf.get(place)!, canvas[place]!)
-        }
-      }
-      if (onStep !== undefined)
-        yield* onStep(
-          j + 1,
-          textsOf({ ids: canvas, pads }, length),
-          confidences.map(own => own.slice())
-        )
-    }
-    return { sequences: textsOf({ ids: canvas, pads }, length), forwards }
-  })

@@ -5,3 +5,10 @@
  * the whole text.
  */
 export type Ending = (number: number, settled: Int32Array) => number | undefined
+
+/** The same of one text. */
+export type TextEnding = (settled: Int32Array) => number | undefined
+
+/** The end of text `number`; undefined where nobody asks for one. */
+export const endingOf = (ending: Ending | undefined, number: number): TextEnding | undefined =>
+  ending && (settled => ending(number, settled))

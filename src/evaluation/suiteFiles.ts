@@ -79,7 +79,6 @@ export const SampleSettings = Schema.Struct({
   newTokens: Count,
   /** Denoising steps; left out token by token. */
   steps: Schema.optionalKey(Count),
-  batch: Count,
   seed: Schema.Int,
   decoding: Schema.Record(Schema.String, Schema.Unknown),
   /** Token by token, so many were drafted at once, by the model of that digest. */

@@ -1,130 +1,81 @@
-/** Serves a causal model: texts join those that are being written as rows become free, and leave when they end (continuous batching; Yu et al. 2022, Orca). */
-import { Cause, Effect, Latch, type Scope } from "effect"
-import { sampleToken, type Sampling } from "../decoding/sampling.ts"
+/** Serves a causal model: texts join those that are being written as rows become free, and leave when they end. A prompt is read in parts, beside the tokens of the others. */
+import { Effect, type Scope } from "effect"
+import { CausalText, causalStep } from "../decoding/causal.ts"
+import { OpenBatch } from "../decoding/openBatch.ts"
+import type { TextReader } from "../decoding/textPass.ts"
 import type { EngineError } from "../engines/Engine.ts"
-import { randomKey, type RandomKey, uniformAt } from "../tensor/random.ts"
-import { type CausalBatch, mostAlternatives, scoreOf } from "./causalBatch.ts"
-import { type Decoder, failedBy, type Job } from "./job.ts"
+import type { Decoder } from "./job.ts"
+import { makeLanes } from "./lanes.ts"
+import { mostAlternatives, type Scored, scoreOf } from "./scores.ts"
 
-interface Waiting {
-  readonly job: Job
-  readonly sampling: Sampling
-}
-
-/** A text that is being written in a row. */
-interface Writing extends Waiting {
-  readonly slot: number
-  readonly key: RandomKey
-  made: number
-  /** The last token, which the next pass reads. */
-  token: number
-}
+/** Tokens of a prompt that are read in a pass: who writes waits for no more, and their logits come to the host where a prompt is scored. */
+const promptChunk = 32
 
 export interface CausalServing {
+  /** Texts that are written side by side, at most: as many as the reader has rows. */
+  readonly rows: number
   /** Never drawn. */
   readonly mask: number
   /** End a text. */
   readonly ends: ReadonlySet<number>
 }
 
+/** What a job knows of its text, and the scores of tokens that it does not. */
+interface Told {
+  readonly prompt: Array<Scored>
+  readonly made: Array<Scored>
+  tokens: number
+  scoredPrompt: boolean
+}
+
 /** Starts decoding; closing the scope ends it. */
 export const makeCausalDecoder = (
-  batch: CausalBatch,
-  { ends, mask }: CausalServing
+  reader: Effect.Effect<TextReader<EngineError>, EngineError, Scope.Scope>,
+  { ends, mask, rows }: CausalServing
 ): Effect.Effect<Decoder, never, Scope.Scope> =>
-  Effect.gen(function* () {
-    let waiting: Array<Waiting> = []
-    const slots = Array.from({ length: batch.rows }, (): Writing | undefined => undefined)
-    const work = yield* Latch.make()
-    const writing = (): ReadonlyArray<Writing> => slots.filter(each => each !== undefined)
-    const leave = (each: Writing): void => void (slots[each.slot] = undefined)
-
-    /** Draws a row's next token; true where the text goes on. */
-    const draw = (each: Writing, logits: Float32Array): boolean => {
-      const { job, key, sampling } = each
-      const raw = job.alternatives === undefined ? undefined : logits.slice()
-      if (mask < logits.length) logits[mask] = -Infinity
-      const { token } = sampleToken(logits, sampling, uniformAt(key, each.made))
-      const end = (ended: boolean): false => {
-        leave(each)
-        // The end of text is one more token that was found.
-        job.tell({ type: "done", ended, forwards: each.made + (ended ? 1 : 0) })
-        return false
-      }
-      if (ends.has(token)) return end(true)
-      each.made++
-      each.token = token
-      const scores = raw === undefined ? [] : [scoreOf(raw, token, Math.min(job.alternatives!, mostAlternatives))]
-      job.tell({ type: "tokens", tokens: [token], scores, forwards: each.made })
-      return each.made < job.newTokens || end(false)
-    }
-
-    /** Fails one text, whatever went wrong with it, and leaves the others be. */
-    const drawn = (each: Writing, logits: Float32Array): void => {
-      try {
-        draw(each, logits)
-      } catch (cause) {
-        leave(each)
-        each.job.tell({ type: "failed", error: failedBy(cause) })
-      }
-    }
-
-    const begin = (slot: number, { job, sampling }: Waiting): Effect.Effect<void, EngineError> =>
-      Effect.gen(function* () {
-        const key = randomKey((job.seed ?? Math.floor(Math.random() * 2 ** 32)) + job.number, "autoregressive sampling")
-        const each: Writing = { job, sampling, slot, key, made: 0, token: 0 }
-        slots[slot] = each
-        const { next, scores } = yield* batch.read(slot, job.prompt, { scored: job.scorePrompt })
-        if (job.scorePrompt) job.tell({ type: "prompt", scores })
-        if (job.newTokens > 0) return drawn(each, next)
-        leave(each)
-        job.tell({ type: "done", ended: false, forwards: 0 })
-      })
-
-    const sweep = (): void => {
-      waiting = waiting.filter(({ job }) => !job.gone())
-      for (const each of writing()) if (each.job.gone()) leave(each)
-    }
-
-    /** A prompt is read, then all rows take a token: who writes waits for one prompt at most. */
-    const round = Effect.gen(function* () {
-      sweep()
-      const slot = slots.indexOf(undefined)
-      if (slot >= 0 && waiting.length > 0) yield* begin(slot, waiting.shift()!)
-      sweep()
-      const open = writing()
-      if (open.length === 0) {
-        if (waiting.length === 0) yield* Effect.andThen(Latch.close(work), work.await)
-        return
-      }
-      const found = yield* batch.step(
-        open.map(each => ({
-          slot: each.slot,
-          token: each.token,
-          position: each.job.prompt.length + each.made - 1
-        }))
-      )
-      for (const [i, each] of open.entries()) drawn(each, found[i]!)
-    })
-
-    const guarded = Effect.catchCause(round, cause =>
-      Cause.hasInterrupts(cause)
-        ? Effect.failCause(cause)
-        : Effect.sync(() => {
-            const error = failedBy(Cause.squash(cause))
-            for (const each of writing()) {
-              leave(each)
-              each.job.tell({ type: "failed", error })
+  makeLanes<CausalText>({
+    kindOf: () => "",
+    most: 1,
+    open: () =>
+      Effect.map(reader, model => {
+        const toldOf = new WeakMap<CausalText, Told>()
+        return {
+          batch: new OpenBatch(rows, causalStep(model)),
+          begin: ({ alternatives, key, newTokens, prompt, scorePrompt }, decoding) => {
+            if (decoding.mode !== "ar") throw new TypeError("decodes token by token alone")
+            const told: Told = { prompt: [], made: [], tokens: 0, scoredPrompt: !scorePrompt }
+            const observe = (place: number, logits: Float32Array, token: number): void => {
+              if (place < prompt.length) told.prompt.push(scoreOf(logits, token, mostAlternatives))
+              else if (alternatives !== undefined)
+                told.made.push(scoreOf(logits, token, Math.min(alternatives, mostAlternatives)))
             }
-          })
-    )
-    yield* Effect.forkScoped(Effect.forever(guarded))
-    return {
-      submit: (decoding, jobs) => {
-        if (decoding.mode !== "ar") throw new TypeError("decodes token by token alone")
-        for (const job of jobs) waiting.push({ job, sampling: decoding.sampling })
-        work.openUnsafe()
-      },
-      look: () => void work.openUnsafe()
-    } satisfies Decoder as Decoder
+            const text = new CausalText(
+              { ids: prompt, newTokens, key },
+              {
+                sampling: decoding.sampling,
+                ends,
+                suppressed: [mask],
+                chunk: promptChunk,
+                scorePrompt,
+                observe: scorePrompt || alternatives !== undefined ? observe : undefined
+              }
+            )
+            toldOf.set(text, told)
+            return text
+          },
+          tell: (job, text) => {
+            const told = toldOf.get(text)!
+            const { done, ended, forwards, tokens } = text
+            if (!told.scoredPrompt && told.prompt.length === job.prompt.length - 1) {
+              told.scoredPrompt = true
+              job.tell({ type: "prompt", scores: told.prompt })
+            }
+            const more = Array.from(tokens.subarray(told.tokens))
+            told.tokens = tokens.length
+            if (more.length > 0) job.tell({ type: "tokens", tokens: more, scores: told.made.splice(0), forwards })
+            if (done) job.tell({ type: "done", ended, forwards })
+            return done
+          }
+        }
+      })
   })

@@ -3,7 +3,8 @@ import { Schema } from "effect"
 import type { MaskDecoding } from "../decoding/blockSettings.ts"
 import { messageOf } from "../pipeline/Problem.ts"
 import type { Sampling } from "../decoding/sampling.ts"
-import type { Scored } from "./causalBatch.ts"
+import type { RandomKey } from "../tensor/random.ts"
+import type { Scored } from "./scores.ts"
 
 /** Token by token, or from masks. */
 export type Decoding =
@@ -39,9 +40,8 @@ export interface Job {
   readonly prompt: Int32Array
   /** Tokens to be made at most; with 0 the prompt is read alone. */
   readonly newTokens: number
-  /** Of the numbers that tokens are drawn by, with `number`, the text's own among those of its request. Undefined: any. */
-  readonly seed: number | undefined
-  readonly number: number
+  /** What the text's numbers are drawn by (decoding/draws.ts). */
+  readonly key: RandomKey
   /** Whether the prompt's tokens are scored, and how many alternatives are told of each token; undefined: no token is scored. */
   readonly scorePrompt: boolean
   readonly alternatives: number | undefined

@@ -9,7 +9,7 @@ import { closest } from "../pipeline/Suggestion.ts"
 import { chatRoles } from "../tokens/chatTemplate.ts"
 import { stopFault } from "../tokens/textStream.ts"
 import { type ApiError, invalid } from "./apiError.ts"
-import { mostAlternatives } from "./causalBatch.ts"
+import { mostAlternatives } from "./scores.ts"
 
 const between = (least: number, most: number) =>
   Schema.Int.check(Schema.isGreaterThanOrEqualTo(least), Schema.isLessThanOrEqualTo(most))

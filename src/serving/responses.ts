@@ -1,7 +1,7 @@
 /** Answers in the shapes of OpenAI's completions and chats, whole and piece by piece. */
 import { append } from "../pipeline/lists.ts"
 import type { Tokenizer } from "../tokens/tokenizer.ts"
-import type { Scored } from "./causalBatch.ts"
+import type { Scored } from "./scores.ts"
 import type { Piece } from "./service.ts"
 import { type Stopped, TextStream } from "../tokens/textStream.ts"
 

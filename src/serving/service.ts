@@ -1,7 +1,8 @@
 /** A model that answers: requests become jobs of a decoder, and what the decoder tells becomes pieces of text. */
 import { Effect, Queue, Stream } from "effect"
+import { textKeys } from "../decoding/draws.ts"
 import type { Tokenizer } from "../tokens/tokenizer.ts"
-import type { Scored } from "./causalBatch.ts"
+import type { Scored } from "./scores.ts"
 import { type Decoder, type Decoding, failedBy, type Job, type JobEvent, ServingError } from "./job.ts"
 import { type Stopped, TextStream } from "../tokens/textStream.ts"
 
@@ -112,11 +113,12 @@ export const makeService = ({ decoderOf, most, tokenizer }: ServiceOptions): Ser
         }
         if (text.stream.stopped) decoder.look()
       }
+      const asked = texts.map((_, index) => prompts[Math.floor(index / n)]!)
+      const keys = textKeys({ prompts: asked, seed: seed ?? Math.floor(Math.random() * 2 ** 32) })
       const jobs = texts.map((text, index): Job => ({
-        prompt: prompts[Math.floor(index / n)]!,
+        prompt: asked[index]!,
         newTokens,
-        seed,
-        number: index,
+        key: keys[index]!,
         scorePrompt,
         alternatives,
         tell: event => tell(index, event),

@@ -1,33 +1,18 @@
 /** Decoding token by token from a causal model, with caches of what was read. */
-import { Effect, Queue, type Scope, Stream } from "effect"
-import { type CausalTexts, decodeCausally } from "../decoding/causal.ts"
+import { Effect, type Scope } from "effect"
+import { type CausalSettings, CausalText, causalStep, type CausalTexts, decodeCausally } from "../decoding/causal.ts"
 import type { Ending } from "../decoding/ending.ts"
+import { OpenBatch } from "../decoding/openBatch.ts"
+import { misfit } from "../decoding/textPass.ts"
+import { type Drawing, textKeys } from "../decoding/draws.ts"
 import type { Sampling } from "../decoding/sampling.ts"
 import type { Buffers, Engine, EngineError } from "../engines/Engine.ts"
 import { isHybrid, type ModelConfig } from "../models/config.ts"
-import { randomKey } from "../tensor/random.ts"
-import { blockRows, type DecodedModel, type Generator, type GeneratorShape } from "./generator.ts"
+import { blockRows, type DecodedModel, type Generator, generatorOf, type GeneratorShape } from "./generator.ts"
 import { makeTextReader } from "./textReader.ts"
 
 /** Programs that read prompts are made for some multiples of so many tokens. */
 const promptChunk = 32
-
-export interface GenerateOptions {
-  readonly prompt: ArrayLike<number>
-  /** Tokens to be made at most. */
-  readonly maxNewTokens: number
-  readonly sampling: Sampling
-  readonly seed: number
-  /** Ends the text; not part of what is returned. */
-  readonly stop: number
-  /** Never drawn. */
-  readonly suppressed: ReadonlyArray<number>
-}
-
-export interface Decoder {
-  /** The continuation, token by token as it is made. The prompt needs a token. */
-  readonly generate: (options: GenerateOptions) => Stream.Stream<number, EngineError>
-}
 
 export interface Speculation {
   /** Drafts tokens that the other model verifies: a diffusion model of the same tokenizer, or the same model. */
@@ -36,12 +21,9 @@ export interface Speculation {
   readonly draftTokens: number
 }
 
-export interface CausalRequest<E> {
-  readonly prompts: ReadonlyArray<ArrayLike<number>>
+export interface CausalRequest<E> extends Drawing {
   readonly newTokens: number
   readonly sampling: Sampling
-  /** Text number i is drawn as the first one of seed + i. */
-  readonly seed: number
   /** Ends a text before the model does. */
   readonly ending?: Ending | undefined
   /** Told of a text's new tokens as they come. */
@@ -54,17 +36,19 @@ export interface CausalWriter {
   readonly flops: () => number
 }
 
-const keyOf = (seed: number) => randomKey(seed, "autoregressive sampling")
+interface CausalShape {
+  readonly rows: number
+  readonly length: number
+}
 
-/** Prepares a model for some texts at a time, of at most `length` tokens, prompts included. With `speculation` the texts are the same, and drafts save passes. */
-export const makeCausalWriter = (
+/** The model, and what drafts for it. */
+const readers = (
   engine: Engine,
   { config, parameters, tokenizer }: Pick<DecodedModel, "config" | "parameters" | "tokenizer">,
-  shape: { readonly rows: number; readonly length: number },
-  speculation?: Speculation
-): Effect.Effect<CausalWriter, EngineError, Scope.Scope> =>
+  shape: CausalShape,
+  speculation: Speculation | undefined
+) =>
   Effect.gen(function* () {
-    const { eosId: stop, maskId: mask } = tokenizer
     const reader = yield* causalReader(engine, config, parameters, shape)
     const drafting = speculation && {
       draftTokens: speculation.draftTokens,
@@ -73,16 +57,29 @@ export const makeCausalWriter = (
         tokenShift: speculation.drafter.tokenShift,
         blockSize: speculation.draftTokens
       }),
-      mask,
+      mask: tokenizer.maskId,
       tokenShift: speculation.drafter.tokenShift,
       recurrent: isHybrid(config)
     }
+    return { reader, drafting, flops: () => reader.flops() + (drafting?.drafter.flops() ?? 0) }
+  })
+
+/** Prepares a model for some texts at a time, of at most `length` tokens, prompts included. With `speculation` the texts are the same, and drafts save passes. */
+export const makeCausalWriter = (
+  engine: Engine,
+  model: Pick<DecodedModel, "config" | "parameters" | "tokenizer">,
+  shape: CausalShape,
+  speculation?: Speculation
+): Effect.Effect<CausalWriter, EngineError, Scope.Scope> =>
+  Effect.gen(function* () {
+    const { eosId: stop, maskId: mask } = model.tokenizer
+    const { drafting, flops, reader } = yield* readers(engine, model, shape, speculation)
     return {
-      flops: () => reader.flops() + (drafting?.drafter.flops() ?? 0),
-      write: ({ ending, newTokens, onTokens, prompts, sampling, seed }) =>
+      flops,
+      write: ({ ending, newTokens, onTokens, sampling, ...drawing }) =>
         decodeCausally(
           reader,
-          prompts.map((ids, number) => ({ ids, newTokens, key: keyOf(seed + number) })),
+          textKeys(drawing).map((key, i) => ({ ids: drawing.prompts[i]!, newTokens, key })),
           {
             rows: shape.rows,
             sampling,
@@ -103,32 +100,6 @@ export const causalReader = (
   shape: { readonly rows: number; readonly length: number }
 ) => makeTextReader(engine, config, parameters, { ...shape, causal: true, tokenShift: true, blockSize: promptChunk })
 
-/**
- * Prepares a model whose parameters lie in buffers for texts of at most `most` tokens, prompts included. One text at a time. Of the parameters, those of
- * the language model are read, whatever stands beside it.
- */
-export const makeDecoder = (
-  engine: Engine,
-  config: ModelConfig,
-  parameters: Buffers,
-  most: number
-): Effect.Effect<Decoder, EngineError, Scope.Scope> =>
-  Effect.map(causalReader(engine, config, parameters, { rows: 1, length: most }), reader => ({
-    generate: ({ maxNewTokens, prompt, sampling, seed, stop, suppressed }) =>
-      Stream.callback<number, EngineError>(queue =>
-        Effect.gen(function* () {
-          yield* decodeCausally(reader, [{ ids: prompt, newTokens: maxNewTokens, key: keyOf(seed) }], {
-            rows: 1,
-            sampling,
-            stop,
-            suppressed,
-            onTokens: (_number, tokens) => Queue.offerAll(queue, tokens)
-          })
-          yield* Queue.end(queue)
-        })
-      )
-  }))
-
 /** Answers prompts token by token, some side by side; each text ends where the model ends it, and is filled with ends of text. */
 export const causalGenerator = (
   engine: Engine,
@@ -137,35 +108,22 @@ export const causalGenerator = (
   sampling: Sampling,
   speculation?: Speculation
 ): Effect.Effect<Generator<EngineError>, EngineError, Scope.Scope> =>
-  Effect.map(
-    makeCausalWriter(
-      engine,
-      model,
-      { rows: Math.min(blockRows, expected), length: promptTokens + newTokens },
-      speculation
-    ),
-    ({ flops, write }) => ({
+  Effect.gen(function* () {
+    const shape = { rows: Math.min(blockRows, expected), length: promptTokens + newTokens }
+    const { drafting, flops, reader } = yield* readers(engine, model, shape, speculation)
+    const { eosId, maskId } = model.tokenizer
+    const settings: CausalSettings = { sampling, ends: new Set([eosId]), suppressed: [maskId] }
+    return generatorOf({
       newTokens,
       stepsThatCount: () => newTokens,
-      generate: ({ ending, prompts, seed }) =>
-        Effect.gen(function* () {
-          const [begun, before] = [performance.now(), flops()]
-          const { passes, texts } = yield* write({ prompts, newTokens, sampling, seed, ending })
-          return {
-            sequences: texts.map(({ tokens }, number) => {
-              const prompt = prompts[number]!
-              const ids = new Int32Array(prompt.length + newTokens).fill(model.tokenizer.eosId)
-              ids.set(Array.from(prompt))
-              ids.set(tokens, prompt.length)
-              return ids
-            }),
-            // The end of text is one more token that was found.
-            tokens: texts.map(({ ended, tokens }) => tokens.length + (ended ? 1 : 0)),
-            forwards: texts.map(({ forwards }) => forwards),
-            passes,
-            forwardMs: performance.now() - begun,
-            flops: flops() - before
-          }
-        })
+      flops,
+      open: ({ watched = false } = {}) => ({
+        batch: new OpenBatch(shape.rows, causalStep(reader, drafting)),
+        begin: ({ ending, key, prompt: ids }) => {
+          const unfit = misfit(reader, [{ ids, newTokens }])
+          if (unfit !== undefined) throw unfit
+          return new CausalText({ ids, newTokens, key, ending }, { ...settings, watched })
+        }
+      })
     })
-  )
+  })

@@ -1,32 +1,21 @@
 /**
- * What makes texts behind prompts in some number of steps: all that evaluation, benchmarks and `pipeline generate` know of how a model decodes. A model
- * that decodes in a way of its own is one more function that returns a `Generator`.
+ * What makes texts behind prompts in some number of steps: all that evaluation, benchmarks, `pipeline generate` and `pipeline serve` know of how a model decodes. A model that decodes in a way of its own
+ * is one more way to open a batch.
  */
-import { Effect, type Scope } from "effect"
-import { permanent, type StageError } from "../pipeline/StageError.ts"
-import type { Engine, EngineError } from "../engines/Engine.ts"
+import { Effect } from "effect"
+import { type Drawing, textKeys } from "../decoding/draws.ts"
+import { type Ending, endingOf, type TextEnding } from "../decoding/ending.ts"
+import { type OpenBatch, writeAll, type WrittenText } from "../decoding/openBatch.ts"
 import type { LoadedModel } from "../models/artifact.ts"
-import { trainingFlops } from "../models/flops.ts"
-import { type DenoiserExtension, makeDenoiser } from "./query.ts"
-import { stepsThatCount } from "../decoding/diffusion.ts"
-import { isResident, makeResidentDecoder } from "./resident.ts"
-import { goesInBlocks, type MaskDecoding } from "../decoding/blockSettings.ts"
-import type { Ending } from "../decoding/ending.ts"
-import { wholeReader } from "../decoding/textPass.ts"
-import { goesBothWays, type ModelConfig } from "../models/config.ts"
-import { makeTextReader } from "./textReader.ts"
-import { blockDecoder, type Decode, inBatches, type MaskOptions, wholeDecoder } from "./maskDecoders.ts"
-import type { CanvasShape } from "../decoding/canvas.ts"
+import type { RandomKey } from "../tensor/random.ts"
 
-export interface GenerationRequest {
-  readonly prompts: ReadonlyArray<ArrayLike<number>>
+/** The same seed gives a prompt the same text, whatever else is asked for. */
+export interface GenerationRequest extends Drawing {
   /** Denoising steps that are allowed. */
   readonly steps: number
   /** In place of the one that the decoding has, where it goes block by block. */
   readonly threshold?: number
-  /** The same prompts and seed give the same texts. */
-  readonly seed: number
-  /** Whether what a method makes of the prompts before the first step may be that of an earlier request with the same prompts and seed: it is counted again, but takes no time. */
+  /** Whether what a method makes of the prompts before the first step may be that of an earlier request, where that had the same prompts and seed: it is counted again, but takes no time. */
   readonly reuse?: boolean
   /**
    * Ends texts before their end of text, where they are decoded token by token or block by block: behind the tokens that it says are the whole text stand ends of text. What decodes all new tokens together
@@ -54,12 +43,45 @@ export interface GeneratedTexts {
   readonly flops: number
 }
 
-export interface Generator<E> {
+/** A text to be written. */
+export interface WantedText {
+  readonly prompt: ArrayLike<number>
+  /** Of all that is drawn for it (decoding/draws.ts). */
+  readonly key: RandomKey
+  readonly steps: number
+  readonly threshold?: number | undefined
+  /** Ends the text before its end of text, as a request's does. */
+  readonly ending?: TextEnding | undefined
+}
+
+/** A batch that texts come to and leave: each is begun, and admitted when a row is free. */
+export interface OpenWriter<E> {
+  readonly batch: OpenBatch<WrittenText, E>
+  /** Dies of a TypeError where a threshold does not go with the decoding. */
+  readonly begin: (wanted: WantedText) => WrittenText
+}
+
+export interface OpenOptions extends Pick<GenerationRequest, "reuse"> {
+  /** Whether a text is looked at after every one of its steps. Else several may be made at once. */
+  readonly stepwise?: boolean
+  /** Whether each step is to tell how sure the model was of what it revealed. Texts are then looked at after every one of their steps. */
+  readonly watched?: boolean
+}
+
+/** What writes the texts of a list. */
+export interface Writer<E> {
   /** Tokens that are made behind every prompt, what comes after an end of text included. */
   readonly newTokens: number
   /** Of an allowed number of steps those that can make a difference: what asks for more gets the same texts. */
   readonly stepsThatCount: (steps: number) => number
   readonly generate: (request: GenerationRequest) => Effect.Effect<GeneratedTexts, E>
+}
+
+export interface Generator<E> extends Writer<E> {
+  /** One batch at a time: its rows are the model's. */
+  readonly open: (options?: OpenOptions) => OpenWriter<E>
+  /** Floating-point operations of all passes so far. */
+  readonly flops: () => number
 }
 
 export interface GeneratorShape {
@@ -68,6 +90,8 @@ export interface GeneratorShape {
   /** The longest prompt. */
   readonly promptTokens: number
   readonly newTokens: number
+  /** Whether texts come one by one, so that often few are open: what always computes all rows is not used. */
+  readonly joined?: boolean
 }
 
 /** Logits that are brought to the host at once, at most, in bytes. */
@@ -81,141 +105,35 @@ export const rowsThatFit = (vocabSize: number, { newTokens, prompts }: Generator
 /** Texts that are decoded block by block side by side, at most: with more, rows wait for the last text without work; with fewer, a pass of a small model is mostly overhead. */
 export const blockRows = 16
 
-/** Prompts that are decoded together. */
-export interface Batch {
-  readonly prompts: ReadonlyArray<ArrayLike<number>>
-  readonly seed: number
-  /** Number of the first prompt. */
-  readonly first: number
-  /** As in a request. */
-  readonly reuse: boolean
-}
-
-/** What a method adds to decoding by masked diffusion. */
-export interface Extended {
-  readonly extension: DenoiserExtension
-  /** Called before the first pass of prompts, of as many at once as there are rows; returns forward passes, time and operations of its own. */
-  readonly begin: (
-    batch: Batch
-  ) => Effect.Effect<Pick<GeneratedTexts, "forwardMs" | "flops"> & { readonly forwards: number }, EngineError>
-  /** Operations that it adds to a forward pass. */
-  readonly flops: number
-}
-
 /** Of a model what its decoding reads. */
 export type DecodedModel = Pick<LoadedModel, "config" | "parameters" | "tokenShift"> & {
   readonly tokenizer: Pick<LoadedModel["tokenizer"], "maskId" | "padId" | "eosId">
 }
 
-/** Why a model cannot be read with the cache that a decoding asks for. `extended`: whether a method adds to every pass. */
-export const cacheFault = (
-  config: ModelConfig,
-  { cache = "none" }: Pick<MaskDecoding, "cache">,
-  extended: boolean
-): string | undefined => {
-  if (cache === "none") return undefined
-  if (extended) return `cache ${cache} does not go with a method that puts anything beside the language model`
-  return cache === "dual" && goesBothWays(config, false)
-    ? "cache dual does not go with hybrid_bidirectional two_scan: layers from right to left begin at the text's end; set cache to prefix"
-    : undefined
-}
-
-/** Decodes by masked diffusion: where the model computes, if the settings allow that, or else on the host. */
-export const maskedGenerator = (
-  engine: Engine,
-  { config, parameters, tokenShift, tokenizer }: DecodedModel,
-  shape: GeneratorShape,
-  decoding: MaskDecoding,
-  extend?: (canvas: CanvasShape) => Effect.Effect<Extended, EngineError, Scope.Scope>
-): Effect.Effect<Generator<EngineError>, EngineError | StageError, Scope.Scope> =>
-  Effect.gen(function* () {
-    const { newTokens, promptTokens } = shape
-    const fault = cacheFault(config, decoding, extend !== undefined)
-    if (fault !== undefined) return yield* permanent(fault, "leave the cache out")
-    const inBlocks = goesInBlocks(decoding)
-    const rows = Math.min(rowsThatFit(config.vocabSize, shape), inBlocks ? blockRows : Infinity)
-    const canvas = { rows, length: promptTokens + newTokens, newTokens }
-    const { eosId: eos, maskId: mask, padId: pad } = tokenizer
-    const options: MaskOptions = { rows, newTokens, mask, pad, eos, decoding }
-    const extended = extend === undefined ? undefined : yield* extend(canvas)
-    const onHost = makeDenoiser(engine, config, parameters, {
-      ...canvas,
-      places: rows * newTokens,
-      tokenShift,
-      ...(extended === undefined ? {} : { extension: extended.extension })
-    })
-    const blockSize = Math.min(decoding.blockLength ?? newTokens, newTokens)
-    const { attentionBlockSize } = config
-    const reading = { tokenShift, attentionBlockSize }
-    // Forward is a third of forward and backward.
-    const ofModel = trainingFlops(config, Array<number>(rows).fill(canvas.length), { causal: false }) / 3
-    const flopsPerPass = ofModel + (extended?.flops ?? 0)
-    /** What is decoded, with the operations of its passes. */
-    const counted =
-      <E>(decode: Decode<E>, flopsSoFar?: () => number) =>
-      (request: GenerationRequest): Effect.Effect<GeneratedTexts, E> =>
-        Effect.suspend(() => {
-          const before = flopsSoFar?.() ?? 0
-          return Effect.map(decode(request), made => ({
-            ...made,
-            flops: flopsSoFar === undefined ? made.passes * flopsPerPass : flopsSoFar() - before
-          }))
-        })
-    const prepare = Effect.gen(function* () {
-      if (inBlocks && extended === undefined) {
-        const reader = yield* makeTextReader(engine, config, parameters, {
-          rows,
-          length: canvas.length,
-          mask,
-          tokenShift,
-          blockSize
-        })
-        return counted(blockDecoder(reader, { ...options, ...reading }), reader.flops)
-      }
-      if (inBlocks) return counted(blockDecoder(wholeReader(yield* onHost, pad), { ...options, ...reading }))
-      return counted(
-        inBatches(
-          extended === undefined && isResident(decoding)
-            ? yield* makeResidentDecoder(engine, config, parameters, { ...canvas, mask, tokenShift, decoding })
-            : wholeDecoder(yield* onHost, options),
-          options
-        )
+/** Writes the texts of a request in a batch of their own. */
+export const generatorOf = <E>(parts: Omit<Generator<E>, "generate">): Generator<E> => ({
+  ...parts,
+  generate: request =>
+    Effect.gen(function* () {
+      const { ending, onStep, prompts, reuse = false, steps, threshold } = request
+      const { batch, begin } = parts.open({ reuse, watched: onStep !== undefined })
+      const before = parts.flops()
+      const texts = textKeys(request).map((key, i) =>
+        begin({ prompt: prompts[i]!, key, steps, threshold, ending: endingOf(ending, i) })
       )
+      const spent = yield* writeAll(batch, texts, {
+        onStep: onStep && ((text, number) => onStep(number, text.forwards, text.shown, text.confidence))
+      })
+      return {
+        ...spent,
+        sequences: texts.map(({ shown }) => shown),
+        tokens: texts.map(({ decoded }) => decoded),
+        forwards: texts.map(({ forwards, passesBeside }) => forwards + passesBeside),
+        ahead: texts.map(({ passesBeside }) => passesBeside),
+        flops: parts.flops() - before
+      }
     })
-    const decode = yield* prepare
-    return {
-      newTokens,
-      stepsThatCount: steps => stepsThatCount({ ...decoding, steps }, newTokens),
-      generate: request =>
-        Effect.gen(function* () {
-          const { prompts, reuse = false, seed, threshold } = request
-          if (threshold !== undefined && !inBlocks)
-            return yield* Effect.die(new TypeError("a threshold goes with decoding block by block"))
-          const before: Array<number> = []
-          let [flops, forwardMs, passes] = [0, 0, 0]
-          const batches = extended === undefined ? 0 : Math.ceil(prompts.length / rows)
-          for (let batch = 0; batch < batches; batch++) {
-            const first = batch * rows
-            const some = prompts.slice(first, first + rows)
-            const begun = yield* extended!.begin({ prompts: some, seed, first, reuse })
-            for (const _ of some) before.push(begun.forwards)
-            passes += begun.forwards
-            flops += begun.flops
-            forwardMs += begun.forwardMs
-          }
-          const made = yield* decode(request)
-          return {
-            sequences: made.sequences,
-            tokens: made.tokens,
-            forwards: made.forwards.map((own, i) => own + (before[i] ?? 0)),
-            ahead: prompts.map((_, i) => before[i] ?? 0),
-            passes: passes + made.passes,
-            forwardMs: forwardMs + made.forwardMs,
-            flops: flops + made.flops
-          }
-        })
-    }
-  })
+})
 
 /** The tokens before the first end of text. */
 export const untilEnd = (tokens: Int32Array, eos: number): Int32Array => {

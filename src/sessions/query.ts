@@ -29,8 +29,8 @@ export interface DenoiserExtension {
     /** What the head reads, [rows, length, d], instead of the hidden states after the final norm. */
     readonly final?: (passed: Forward) => Tensor
   }
-  /** The data that it reads, for rows of ids [rows, length] as they are before a pass, and the texts of the first rows. */
-  readonly data: (ids: Int32Array, texts: ReadonlyArray<TextAt>) => Data
+  /** The data that it reads, for rows of ids [rows, length] as they are before a pass, and the texts of the first rows: `pad` columns of padding stand before each. */
+  readonly data: (ids: Int32Array, texts: ReadonlyArray<TextAt & { readonly pad: number }>) => Data
 }
 
 /** How a model reads tokens with masks. */
@@ -107,7 +107,14 @@ export const makeQuery = (
         const arrays = canvasArrays({ ids, pads }, { rows, length })
         const asked = new Int32Array(most)
         for (const [i, place] of places.entries()) asked[i] = tokenShift ? place - 1 : place
-        const found = yield* run({ ...arrays, columns: asked, ...extension?.data(arrays.ids, texts) })
+        const found = yield* run({
+          ...arrays,
+          columns: asked,
+          ...extension?.data(
+            arrays.ids,
+            texts.map((text, r) => ({ ...text, pad: pads[r]! }))
+          )
+        })
         return found.answers.subarray(0, places.length * (answers.size / most))
       })
   })

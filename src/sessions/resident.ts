@@ -1,19 +1,13 @@
 /**
  * Decoding by masked diffusion where the model computes: one program per step draws the likeliest tokens, finds the surest and reveals them, so that nothing leaves the device for many steps. It
- * makes exactly the texts of `diffusionGenerate`, which compares confidences in f64: where the order of two is closer than f32 can tell, the program stays at the step, and the host looks at the
+ * makes exactly the texts of the host (`decoding/whole.ts`), which compares confidences in f64: where the order of two is closer than f32 can tell, the program stays at the step, and the host looks at the
  * logits of these places alone.
  */
 import { Effect, Scope } from "effect"
-import { type CanvasShape, canvasArrays, makeCanvas } from "../decoding/canvas.ts"
-import {
-  chosenPerStep,
-  type DiffusionDecoding,
-  type DiffusionRequest,
-  type DiffusionResult,
-  judge,
-  originSteps,
-  surest
-} from "../decoding/diffusion.ts"
+import { type CanvasShape, canvasArrays } from "../decoding/canvas.ts"
+import { type DiffusionDecoding, judge, surest } from "../decoding/diffusion.ts"
+import { type Advance, clocked, type Placed } from "../decoding/openBatch.ts"
+import type { WholeText } from "../decoding/whole.ts"
 import { goesInBlocks, type MaskDecoding } from "../decoding/blockSettings.ts"
 import type { Buffers, Engine, EngineError } from "../engines/Engine.ts"
 import type { ModelConfig } from "../models/config.ts"
@@ -44,11 +38,12 @@ import {
 import type { Tensor } from "../tensor/Tensor.ts"
 import { type Bounded, surelyAmong, undrawable } from "../decoding/surely.ts"
 import { confidenceIn, never, probabilityIn } from "./confidence.ts"
+import type { OpenOptions } from "./generator.ts"
 import { inputsOf, makeSession } from "./session.ts"
-import { greatest } from "../pipeline/lists.ts"
 
 export interface ResidentOptions extends CanvasShape {
   readonly mask: number
+  readonly pad: number
   readonly tokenShift: boolean
   readonly decoding: Omit<DiffusionDecoding, "steps">
 }
@@ -146,25 +141,19 @@ const largest = (scores: Tensor, k: number): Tensor => {
   return select(less(scores, last), never, scores)
 }
 
-/** Prompts that are decoded together. */
-export interface BatchRequest extends Pick<DiffusionRequest, "firstRow" | "onStep" | "pad" | "prompts" | "seed"> {
-  readonly steps: number
-}
-
-export interface BatchResult extends DiffusionResult {
-  /** What the engine took for them. */
-  readonly forwardMs: number
-}
-
-/** Prepares a model whose parameters lie in buffers for as many prompts at once as there are rows. */
-export const makeResidentDecoder = (
+/** Prepares a model whose parameters lie in buffers. What it returns moves the texts of a batch on: by one step each where they are looked at stepwise or watched, or by some. */
+export const makeResidentStep = (
   engine: Engine,
   config: ModelConfig,
   parameters: Buffers,
   options: ResidentOptions
-): Effect.Effect<(request: BatchRequest) => Effect.Effect<BatchResult, EngineError>, never, Scope.Scope> =>
+): Effect.Effect<
+  (asked: Pick<OpenOptions, "stepwise" | "watched">) => Advance<WholeText, EngineError>,
+  never,
+  Scope.Scope
+> =>
   Effect.gen(function* () {
-    const { decoding, length, mask, newTokens, rows } = options
+    const { decoding, length, mask, newTokens, pad, rows } = options
     const scope = yield* Effect.scope
     const sessionOf = (kind: StepKind) =>
       Effect.cached(
@@ -182,105 +171,116 @@ export const makeResidentDecoder = (
     // Without padding nothing is masked, which attention has faster ways for.
     const kinds = [false, true].flatMap(padded => [false, true].map(watched => ({ padded, watched })))
     const made = yield* Effect.forEach(kinds, kind => Effect.map(sessionOf(kind), session => ({ kind, session })))
+    type Session_ = Effect.Success<(typeof made)[number]["session"]>
+    const read = <Array_ extends Int32Array | Float32Array>({ memory }: Session_, name: string) =>
+      Effect.map(engine.download(memory[name]!), values => values as Array_)
 
     /** Steps since the last doubt. */
     let sure = stepsAtOnce * sureStepsPerStep
 
-    return ({ firstRow = 0, onStep, pad, prompts, seed, steps: allowed }) =>
+    /** Makes a step, at which the program stayed: the host judges the places whose order is in doubt. `ahead`: steps that were made before it. */
+    const settle = (session: Session_, open: ReadonlyArray<Placed<WholeText>>, ahead: number) =>
       Effect.gen(function* () {
-        const settings = { ...decoding, steps: allowed }
-        const canvas = makeCanvas(prompts, { length, newTokens, mask, pad })
-        const [padded, watched] = [canvas.pads.some(columns => columns > 0), onStep !== undefined]
-        const session = yield* made.find(({ kind }) => kind.padded === padded && kind.watched === watched)!.session
-        const { memory } = session
-        const read = <Array_ extends Int32Array | Float32Array>(name: string) =>
-          Effect.map(engine.download(memory[name]!), values => values as Array_)
-        const texts = Effect.map(read<Int32Array>("response"), response =>
-          prompts.map((prompt, row) =>
-            Int32Array.from([...Array.from(prompt), ...response.subarray(row * newTokens, (row + 1) * newTokens)])
+        const [score, tolerance] = [
+          yield* read<Float32Array>(session, "score"),
+          yield* read<Float32Array>(session, "tolerance")
+        ]
+        const [tokens, response] = [
+          yield* read<Int32Array>(session, "tokens"),
+          yield* read<Int32Array>(session, "response")
+        ]
+        for (const { row, text } of open) {
+          const at = text.forwards + ahead
+          const { chosen, revealedAt } = text.plan
+          const all = Array.from({ length: newTokens }, (_, i) => row * newTokens + i)
+          const places = all
+            .filter(place => decoding.alg === "p2" || response[place] === mask)
+            .map((place): Bounded => ({ place, score: score[place]!, tolerance: tolerance[place]! }))
+          const { certain, contested } =
+            revealedAt === undefined
+              ? surelyAmong(places, chosen[at]!)
+              : {
+                  certain: places.filter(({ place }) => revealedAt[place - row * newTokens] === at),
+                  contested: places.filter(each => each.tolerance >= undrawable)
+                }
+          const judged = yield* Effect.forEach(contested, ({ place }) =>
+            Effect.gen(function* () {
+              const own = yield* engine.view(session.memory["logits"]!, place * config.vocabSize, [config.vocabSize])
+              const logitsThere = (yield* engine.download(own)) as Float32Array
+              logitsThere[mask] = -Infinity
+              const there = response[place] === mask ? undefined : response[place]
+              return judge({ ...decoding, steps: 1 }, { place, logits: logitsThere, there, uniform: 0 })
+            })
           )
-        )
-        const byChance = decoding.alg === "origin"
-        const chosen = byChance ? [] : chosenPerStep(settings, newTokens)
-        const revealedAt = new Int32Array(rows * newTokens)
-        if (byChance)
-          for (const row of prompts.keys())
-            revealedAt.set(originSteps(settings, { newTokens, row: firstRow + row, seed }), row * newTokens)
-        const steps = byChance ? 1 + greatest(revealedAt.subarray(0, prompts.length * newTokens)) : chosen.length
+          const kept = [...certain, ...surest(judged, (chosen[at] ?? 0) - certain.length)]
+          if (decoding.alg === "p2") for (const place of all) response[place] = mask
+          for (const { place } of kept) response[place] = tokens[place]!
+        }
+        yield* session.upload({ response })
+      })
 
-        /** Makes step j, at which the program stayed: the host judges the places whose order is in doubt. */
-        const settle = (j: number) =>
-          Effect.gen(function* () {
-            const [score, tolerance] = [yield* read<Float32Array>("score"), yield* read<Float32Array>("tolerance")]
-            const [tokens, response] = [yield* read<Int32Array>("tokens"), yield* read<Int32Array>("response")]
-            for (const row of prompts.keys()) {
-              const all = Array.from({ length: newTokens }, (_, i) => row * newTokens + i)
-              const open = all
-                .filter(place => decoding.alg === "p2" || response[place] === mask)
-                .map((place): Bounded => ({ place, score: score[place]!, tolerance: tolerance[place]! }))
-              const { certain, contested } = byChance
-                ? {
-                    certain: open.filter(({ place }) => revealedAt[place] === j),
-                    contested: open.filter(each => each.tolerance >= undrawable)
-                  }
-                : surelyAmong(open, chosen[j]!)
-              const judged = yield* Effect.forEach(contested, ({ place }) =>
-                Effect.gen(function* () {
-                  const own = yield* engine.view(memory["logits"]!, place * config.vocabSize, [config.vocabSize])
-                  const row = (yield* engine.download(own)) as Float32Array
-                  row[mask] = -Infinity
-                  const there = response[place] === mask ? undefined : response[place]
-                  return judge(settings, { place, logits: row, there, uniform: 0 })
-                })
-              )
-              const kept = [...certain, ...surest(judged, (chosen[j] ?? 0) - certain.length)]
-              if (decoding.alg === "p2") for (const place of all) response[place] = mask
-              for (const { place } of kept) response[place] = tokens[place]!
-            }
-            yield* session.upload({ response })
-          })
+    return ({ stepwise = false, watched = false }) => {
+      const isLookedAtAlways = stepwise || watched
+      /** Whose text a row holds. */
+      const held = new Map<number, WholeText>()
+      let current: Session_ | undefined
 
-        const prompt = new Int32Array(rows * (length - newTokens))
-        const arrays = canvasArrays(canvas, { rows, length })
-        for (let row = 0; row < rows; row++)
-          prompt.set(arrays.ids.subarray(row * length, (row + 1) * length - newTokens), row * (length - newTokens))
-        const response = new Int32Array(rows * newTokens).fill(mask)
-        yield* session.upload({ ...arrays, prompt, response })
-
-        const confidence = new Float32Array(rows * newTokens).fill(NaN)
-        /** Notes how sure the model was of what the last step revealed, and takes it from what it masked again. */
-        const watch = Effect.gen(function* () {
-          const [now, probability] = [yield* read<Int32Array>("response"), yield* read<Float32Array>("probability")]
-          for (const [place, token] of now.entries()) {
-            if (token === mask) confidence[place] = NaN
-            else if (Number.isNaN(confidence[place])) confidence[place] = probability[place]!
+      /** Puts texts that have come into their rows, beside what the others have there. */
+      const receive = (open: ReadonlyArray<Placed<WholeText>>) =>
+        Effect.gen(function* () {
+          if (current !== undefined && open.every(({ row, text }) => held.get(row) === text)) return current
+          const response =
+            current === undefined ? new Int32Array(rows * newTokens) : yield* read<Int32Array>(current, "response")
+          const ids = new Int32Array(rows * length).fill(pad)
+          const pads = Array<number>(rows).fill(0)
+          const prompt = new Int32Array(rows * (length - newTokens))
+          for (const { row, text } of open) {
+            pads[row] = length - text.ids.length
+            ids.set(text.ids, row * length + pads[row]!)
+            prompt.set(ids.subarray(row * length, (row + 1) * length - newTokens), row * (length - newTokens))
+            if (held.get(row) !== text) response.fill(mask, row * newTokens, (row + 1) * newTokens)
+            held.set(row, text)
           }
-          return prompts.map((_, row) => confidence.slice(row * newTokens, (row + 1) * newTokens))
+          const padded = pads.some(columns => columns > 0)
+          current = yield* made.find(({ kind }) => kind.padded === padded && kind.watched === watched)!.session
+          yield* current.upload({ ...canvasArrays({ ids, pads }, { rows, length }), prompt, response })
+          return current
         })
 
-        let forwardMs = 0
-        for (let j = 0; j < steps;) {
-          const ahead = Math.min(stepsAtOnce, 1 + Math.floor(sure / sureStepsPerStep), steps - j)
-          const times = onStep === undefined ? ahead : 1
-          const begun = performance.now()
-          yield* session.upload({
-            step: Int32Array.of(0),
-            revealedAt: revealedAt.map(at => at - j),
-            counts: Int32Array.from({ length: stepsAtOnce * rows }, (_, i) =>
-              i % rows < prompts.length ? (chosen[j + Math.floor(i / rows)] ?? 0) : 0
-            )
+      return open =>
+        Effect.gen(function* () {
+          const session = yield* receive(open)
+          const least = Math.min(...open.map(({ text }) => text.stepsLeft))
+          const ahead = Math.min(stepsAtOnce, 1 + Math.floor(sure / sureStepsPerStep), least)
+          const times = isLookedAtAlways ? 1 : ahead
+          const counts = new Int32Array(stepsAtOnce * rows)
+          const revealedAt = new Int32Array(rows * newTokens).fill(-1)
+          for (const { row, text } of open) {
+            const { forwards, plan } = text
+            for (let j = 0; j < stepsAtOnce; j++) counts[j * rows + row] = plan.chosen[forwards + j] ?? 0
+            revealedAt.set(plan.revealedAt?.map(at => at - forwards) ?? [], row * newTokens)
+          }
+          const stepped = Effect.gen(function* () {
+            yield* session.upload({ step: Int32Array.of(0), revealedAt, counts })
+            yield* session.compute(times)
+            return (yield* read<Int32Array>(session, "nextStep"))[0]!
           })
-          yield* session.compute(times)
-          const done = (yield* read<Int32Array>("nextStep"))[0]!
-          forwardMs += performance.now() - begun
-          j += done
+          const { found: done, ms: forwardMs } = yield* clocked(stepped)
           sure += done
           if (done < times) {
-            yield* settle(j++)
+            yield* settle(session, open, done)
             sure = 0
           }
-          if (onStep !== undefined) yield* onStep(j, yield* texts, yield* watch)
-        }
-        return { sequences: yield* texts, forwards: steps, forwardMs }
-      })
+          const passes = done + (done < times ? 1 : 0)
+          const isLookedAt = isLookedAtAlways || passes >= least
+          const response = isLookedAt ? yield* read<Int32Array>(session, "response") : undefined
+          const probability = watched ? yield* read<Float32Array>(session, "probability") : undefined
+          const take = open.map(({ row, text }) => {
+            const [from, to] = [row * newTokens, (row + 1) * newTokens]
+            const own = response?.slice(from, to)
+            return () => text.made(passes, own, probability?.subarray(from, to))
+          })
+          return { passes, forwardMs, take }
+        })
+    }
   })

@@ -10,6 +10,7 @@ import { add, argmax, cast, concat, constant, gather, input, iota, less, reshape
 import { confidenceIn, never, probabilityIn } from "./confidence.ts"
 import type { Tensor } from "../tensor/Tensor.ts"
 import { inputsOf, makeSession } from "./session.ts"
+import { rowsOf } from "./sizes.ts"
 
 export interface TextReaderOptions {
   /** Texts that have a row in the caches, and tokens of each, at most. */
@@ -52,9 +53,6 @@ export const roundUp = (n: number, unit: number, most: number): number => {
   const found = [power, (3 * power) / 2, 2 * power].filter(Number.isInteger).find(count => count * unit >= n)!
   return Math.min(found * unit, most)
 }
-
-/** Texts that a program reads together, where the caches have `all` rows. */
-const rowsOf = (count: number, all: number): number => [1, 4].find(rows => count <= rows && rows < all) ?? all
 
 const tracePass = (config: ModelConfig, parameters: Buffers, shape: ProgramShape, caches: TextReaderOptions) => {
   const { length, places, rows } = shape

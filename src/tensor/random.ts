@@ -73,9 +73,16 @@ export const permutation = (key: RandomKey, n: number): Int32Array<ArrayBuffer> 
 }
 
 /** The key of a use of randomness: a seed, what for, and counters such as step and example. */
-export const randomKey = (seed: number, purpose: string, ...counters: ReadonlyArray<number>): RandomKey => {
-  let key = threefry([seed >>> 0, Math.floor(seed / 2 ** 32) >>> 0], [0, 0])
+export const randomKey = (seed: number, purpose: string, ...counters: ReadonlyArray<number>): RandomKey =>
+  subkey(threefry([seed >>> 0, Math.floor(seed / 2 ** 32) >>> 0], [0, 0]), purpose, counters)
+
+/** The key of one of the uses that a key stands for, as `randomKey` makes one of a seed. */
+export const subkey = (of: RandomKey, purpose: string, counters: ArrayLike<number> = []): RandomKey => {
+  let key = of
   for (const byte of new TextEncoder().encode(purpose)) key = threefry(key, [byte, 1])
-  for (const counter of counters) key = threefry(key, [counter >>> 0, (Math.floor(counter / 2 ** 32) << 2) | 2])
+  for (let i = 0; i < counters.length; i++) {
+    const counter = counters[i]!
+    key = threefry(key, [counter >>> 0, (Math.floor(counter / 2 ** 32) << 2) | 2])
+  }
   return key
 }

@@ -15,8 +15,6 @@ export const sampleFields = {
   samples: setting(PositiveInt, 1),
   /** Tokens that are made behind a prompt; of a gap whose length is not told */
   newTokens: setting(PositiveInt, 128),
-  /** Samples of a problem that are drawn together, where chance has a part. Other numbers give other samples */
-  batch: setting(PositiveInt, 10),
   /** Of what is drawn */
   seed: setting(Schema.Int, 0)
 } as const

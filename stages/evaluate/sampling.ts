@@ -2,7 +2,7 @@
 import { Effect, type Scope } from "effect"
 import { contextOf } from "../../src/evaluation/context.ts"
 import type { DiffusionDecoding } from "../../src/decoding/diffusion.ts"
-import { fillGaps, type Gap, tokensOf } from "../../src/decoding/infill.ts"
+import { fillGaps, type Gap, gapKey, tokensOf } from "../../src/decoding/whole.ts"
 import type { Engine, EngineError } from "../../src/engines/Engine.ts"
 import type { Question } from "../../src/evaluation/suiteFiles.ts"
 import type { LoadedModel } from "../../src/models/artifact.ts"
@@ -10,7 +10,6 @@ import { greatest } from "../../src/pipeline/lists.ts"
 import { permanent, type StageError } from "../../src/pipeline/StageError.ts"
 import { type Generator, type GeneratorShape, rowsThatFit, untilEnd } from "../../src/sessions/generator.ts"
 import { makeDenoiser } from "../../src/sessions/query.ts"
-import { randomKey } from "../../src/tensor/random.ts"
 
 /** A sample to be made. */
 export interface Wanted {
@@ -33,28 +32,10 @@ export interface Sampling<R> {
   readonly newTokens: number
   readonly steps: number
   readonly seed: number
-  /** Samples of a problem that are drawn together. */
-  readonly batch: number
-  /** Whether chance has no part in it: all samples of a problem are then the same, and any may be decoded together. */
-  readonly certain: boolean
-  /** Whether a text depends on how long its canvas is, as where noise is laid on all of it: prompts of another length then have another canvas. */
-  readonly ownCanvas: boolean
   readonly keep: (wanted: Wanted, made: Made) => Effect.Effect<void, StageError, R>
 }
 
-/** The seed of some samples of a problem, whatever else is asked. */
-const seedOf = (seed: number, { id }: Question, number: number): number =>
-  randomKey(seed, `samples of ${id}`, number)[0]
-
-/** What is asked at once. */
-interface Group {
-  readonly rows: ReadonlyArray<Wanted>
-  /** Those of the rows that are kept. */
-  readonly members: ReadonlyArray<Wanted>
-  readonly seed: number
-}
-
-/** Prompts whose samples are kept together. */
+/** Samples that are asked for at once, and kept together. */
 const promptsAtOnce = 32
 
 /** A text without tokens is continued behind an end of text, as a document begins. */
@@ -63,9 +44,9 @@ const promptOf = ({ tokenizer }: LoadedModel, text: string): Int32Array => {
   return ids.length > 0 ? ids : Int32Array.of(tokenizer.eosId)
 }
 
-/** Continues prompts. Samples that chance decides are drawn in batches of a problem's, each from its own numbers: a batch that lacks some is drawn whole, and what is known of it is left as it is. */
+/** Continues prompts: sample number i is the prompt's repetition i, whatever else is asked for. */
 export const continuePrompts = <R>(
-  { batch, certain, keep, model, newTokens, ownCanvas, seed, steps }: Sampling<R>,
+  { keep, model, newTokens, seed, steps }: Sampling<R>,
   wanted: ReadonlyArray<Wanted>,
   makeGenerator: (shape: GeneratorShape) => Effect.Effect<Generator<EngineError>, EngineError | StageError, Scope.Scope>
 ): Effect.Effect<void, StageError | EngineError, R> =>
@@ -80,59 +61,37 @@ export const continuePrompts = <R>(
           `${id}: the prompt has ${length} tokens, and ${newTokens} new ones make more than the ${context} that the model was made for`,
           "lower sample.newTokens, or ask fewer or shorter problems"
         )
-    const groups: Array<Group> = []
-    if (certain)
-      for (let first = 0; first < wanted.length; first += promptsAtOnce) {
-        const members = wanted.slice(first, first + promptsAtOnce)
-        groups.push({ members, rows: members, seed })
-      }
-    else
-      for (const [question, own] of Map.groupBy(wanted, each => each.question))
-        for (const [number, members] of Map.groupBy(own, ({ sample }) => Math.floor(sample / batch))) {
-          const first = number * batch
-          const last = greatest(members.map(({ sample }) => sample))
-          const rows = Array.from(
-            { length: last - first + 1 },
-            (_, i) => members.find(({ sample }) => sample === first + i) ?? { question, sample: first + i }
-          )
-          groups.push({ members, rows, seed: seedOf(seed, question, number) })
-        }
-    const lengthOf = ({ rows }: Group): number => prompts.get(rows[0]!.question)!.length
-    const longest = greatest([...prompts.values()].map(({ length }) => length))
-    const answer = (some: ReadonlyArray<Group>, promptTokens: number) =>
-      Effect.scoped(
-        Effect.gen(function* () {
-          const generator = yield* makeGenerator({
-            prompts: greatest(some.map(({ rows }) => rows.length)),
-            promptTokens,
-            newTokens
-          })
-          for (const { members, rows, seed: own } of some) {
-            const asked = rows.map(({ question }) => prompts.get(question)!)
-            const begun = performance.now()
-            const made = yield* generator.generate({
-              prompts: asked,
-              steps: generator.stepsThatCount(steps),
-              seed: own
-            })
-            const ms = performance.now() - begun
-            const passes = made.forwards.reduce((sum, each) => sum + each, 0)
-            const wantedRows = new Set(members)
-            for (const [row, each] of rows.entries()) {
-              if (!wantedRows.has(each)) continue
-              const ids = untilEnd(made.sequences[row]!.subarray(asked[row]!.length), tokenizer.eosId)
-              yield* keep(each, {
-                text: tokenizer.decode(ids, { skipSpecialTokens: true }),
-                tokens: Math.min(newTokens, ids.length + 1),
-                forwards: made.forwards[row]!,
-                ms: (ms * made.forwards[row]!) / passes
-              })
-            }
-          }
+    yield* Effect.scoped(
+      Effect.gen(function* () {
+        const generator = yield* makeGenerator({
+          prompts: Math.min(promptsAtOnce, wanted.length),
+          promptTokens: greatest([...prompts.values()].map(({ length }) => length)),
+          newTokens
         })
-      )
-    if (ownCanvas) for (const [length, some] of Map.groupBy(groups, lengthOf)) yield* answer(some, length)
-    else yield* answer(groups, longest)
+        for (let first = 0; first < wanted.length; first += promptsAtOnce) {
+          const some = wanted.slice(first, first + promptsAtOnce)
+          const asked = some.map(({ question }) => prompts.get(question)!)
+          const begun = performance.now()
+          const made = yield* generator.generate({
+            prompts: asked,
+            repetitions: some.map(({ sample }) => sample),
+            steps: generator.stepsThatCount(steps),
+            seed
+          })
+          const ms = performance.now() - begun
+          const passes = made.forwards.reduce((sum, each) => sum + each, 0)
+          for (const [row, each] of some.entries()) {
+            const ids = untilEnd(made.sequences[row]!.subarray(asked[row]!.length), tokenizer.eosId)
+            yield* keep(each, {
+              text: tokenizer.decode(ids, { skipSpecialTokens: true }),
+              tokens: Math.min(newTokens, ids.length + 1),
+              forwards: made.forwards[row]!,
+              ms: (ms * made.forwards[row]!) / passes
+            })
+          }
+        }
+      })
+    )
   })
 
 /** Rows of a pass over texts with gaps, at most. */
@@ -157,7 +116,7 @@ export const fillAll = <R>(
         return yield* permanent(
           `${question.id}: a gap of ${tokens} tokens does not fit into the ${context} that the model was made for`
         )
-      gaps.push({ ...gap, seed: seedOf(seed, question, sample) })
+      gaps.push({ ...gap, key: gapKey(seed, { ...gap, mask: tokenizer.maskId }, sample) })
     }
     // Gaps of like length are filled together: a pass is as long as its longest text.
     const order = [...gaps.keys()].sort((a, b) => tokensOf(gaps[b]!) - tokensOf(gaps[a]!))
@@ -208,7 +167,7 @@ export const shortened = (
   suffix: Int32Array,
   tokens: number,
   context: number
-): Omit<Gap, "seed"> | undefined => {
+): Omit<Gap, "key"> | undefined => {
   const room = context - tokens
   if (room < 1) return undefined
   if (prefix.length + suffix.length <= room) return { prefix, suffix, tokens }

@@ -9,11 +9,12 @@ import type { DecodingFlags } from "../../src/cli/verbs/generate/settings.ts"
 import { checkDecoding } from "../../src/cli/verbs/generate/unread.ts"
 import { BlockDecoding } from "../../src/decoding/blockSettings.ts"
 import { decodeBlocks } from "../../src/decoding/blocks.ts"
-import { type Denoiser, diffusionGenerate } from "../../src/decoding/diffusion.ts"
+import type { Denoiser } from "../../src/decoding/diffusion.ts"
 import { wholeReader } from "../../src/decoding/textPass.ts"
 import { decodings, type MethodName } from "../../src/methods/Method.ts"
 import { randomKey, uniformAt } from "../../src/tensor/random.ts"
 import { pipeline } from "../support/commandLine.ts"
+import { diffusionGenerate } from "../support/diffusionGenerate.ts"
 import { temporaryDirectory } from "../support/inProcess.ts"
 import { serve } from "../support/server.ts"
 import { hybridConfig, modelConfig, tinyConfig, tinyLatent, writeTinyModel } from "../support/tinyModel.ts"
@@ -213,10 +214,10 @@ describe("a flag that is refused by the settings beside it", () => {
           maxNewTokens: newTokens,
           mask,
           pad,
-          seed,
+          keys: [randomKey(seed, "text")],
           settings: { steps: 6, eps: 0.01, temperature: 0, algTemp: 0, schedule: "quota", alg: "entropy", ...settings }
         })
-      ).sequences
+      ).texts.map(({ ids }) => ids)
     const inBlocks = (seed: number, settings: object) =>
       Effect.runSync(
         decodeBlocks(wholeReader(model(seed), pad), [{ ids: [1, 2], newTokens, key: randomKey(1, "prompt") }], {

@@ -3,7 +3,8 @@ import { Effect, Schema } from "effect"
 import * as fc from "fast-check"
 import { assert, describe, it } from "vitest"
 import { BlockDecoding, blocksOf } from "../../src/decoding/blockSettings.ts"
-import { type BlockPrompt, decodeBlocks } from "../../src/decoding/blocks.ts"
+import type { BlockPrompt } from "../../src/decoding/blockRow.ts"
+import { decodeBlocks } from "../../src/decoding/blocks.ts"
 import type { Denoiser, TextAt } from "../../src/decoding/diffusion.ts"
 import { wholeReader } from "../../src/decoding/textPass.ts"
 import { makeReference } from "../../src/engines/reference/reference.ts"
@@ -206,7 +207,10 @@ describe("decodeBlocks", () => {
   it("never changes a token, reveals a block before it begins the next, and ends with the first end of text", () => {
     fc.assert(
       fc.property(asked, blocks, rows, fc.nat(), (asks, decoding, most, seed) => {
-        const prompts = asks.map(([size, newTokens]) => promptOf(size, newTokens))
+        const prompts = asks.map(([size, newTokens], i) => ({
+          ...promptOf(size, newTokens),
+          key: randomKey(i, "prompt")
+        }))
         const length = Math.max(...asks.map(([size, newTokens]) => size + newTokens))
         /** Of each text what was there before each of its passes. */
         const seen = prompts.map((): Array<ReadonlyArray<number>> => [])
@@ -216,10 +220,12 @@ describe("decodeBlocks", () => {
             wholeReader(
               chance(length, seed, (canvas, at, places) => {
                 assert.isAtMost(at.length, most)
-                for (const [r, { number, pass }] of at.entries())
+                for (const [r, { key: own, pass }] of at.entries()) {
+                  const number = prompts.findIndex(prompt => prompt.key === own)
                   // What is done stays where it is, if there is no other prompt, but is not asked about.
                   if (places.some(place => Math.floor(place / length) === r))
                     assert.strictEqual(seen[number]!.push([...canvas.subarray(r * length, (r + 1) * length)]), pass + 1)
+                }
               }),
               pad
             ),

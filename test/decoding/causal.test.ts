@@ -5,7 +5,7 @@ import { assert, describe, it } from "vitest"
 import { type CausalPrompt, decodeCausally, type Drafting } from "../../src/decoding/causal.ts"
 import { sampleToken } from "../../src/decoding/sampling.ts"
 import type { TextPass, TextReader } from "../../src/decoding/textPass.ts"
-import { randomKey, uniformAt } from "../../src/tensor/random.ts"
+import { randomKey, subkey, uniformAt } from "../../src/tensor/random.ts"
 
 const [vocabSize, stop, mask, length] = [13, 10, 12, 24]
 const suppressed = [mask]
@@ -69,7 +69,7 @@ const plainly = ({ ids, key, newTokens }: CausalPrompt, temperature: number, see
   const all = Array.from(ids)
   for (let made = 0; made < newTokens; made++) {
     const row = logitsOf(all, seed).map((value, id) => (id === mask ? -Infinity : value))
-    const { token } = sampleToken(row, { temperature }, uniformAt(key, made))
+    const { token } = sampleToken(row, { temperature }, uniformAt(subkey(key, "tokens"), made))
     if (token === stop) return { tokens: all.slice(ids.length), ended: true }
     all.push(token)
     if (token === sought) break

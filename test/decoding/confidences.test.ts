@@ -4,13 +4,14 @@ import { Effect, Schema } from "effect"
 import * as fc from "fast-check"
 import { BlockDecoding } from "../../src/decoding/blockSettings.ts"
 import { decodeBlocks } from "../../src/decoding/blocks.ts"
-import { algorithms, type Denoiser, DiffusionDecoding, diffusionGenerate } from "../../src/decoding/diffusion.ts"
+import { algorithms, type Denoiser, DiffusionDecoding } from "../../src/decoding/diffusion.ts"
 import { wholeReader } from "../../src/decoding/textPass.ts"
 import { makeReference } from "../../src/engines/reference/reference.ts"
 import { parameterSpecs } from "../../src/models/config.ts"
 import { allocateParameters, initialise } from "../../src/models/parameters.ts"
 import { makeTextReader } from "../../src/sessions/textReader.ts"
 import { randomKey, uniformAt } from "../../src/tensor/random.ts"
+import { diffusionGenerate } from "../support/diffusionGenerate.ts"
 import { modelConfig } from "../support/tinyModel.ts"
 
 const [vocabSize, eos, pad, mask, newTokens] = [13, 10, 11, 12, 8]
@@ -70,19 +71,28 @@ describe("confidences of revealed tokens", () => {
     fc.assert(
       fc.property(given, filters, fc.nat(), (some, filter, seed) => {
         const settings = Schema.decodeUnknownSync(DiffusionDecoding)({ ...some, ...filter })
-        const request = { prompts: [prompt], maxNewTokens: newTokens, mask, pad, seed: 3, settings }
+        const request = {
+          prompts: [prompt],
+          maxNewTokens: newTokens,
+          mask,
+          pad,
+          keys: [randomKey(3, "text")],
+          settings
+        }
         const states: Array<State> = []
         const [watched, quiet] = [counted(seed), counted(seed)]
         const shown = Effect.runSync(
           diffusionGenerate(watched, {
             ...request,
-            onStep: (_step, [row], [confidence]) =>
+            onStep: (_number, _step, text, confidence) =>
               Effect.sync(
-                () => void states.push({ tokens: [...row!.subarray(prompt.length)], confidence: [...confidence!] })
+                () => void states.push({ tokens: [...text.subarray(prompt.length)], confidence: [...confidence] })
               )
           })
         )
-        expect(shown).toEqual(Effect.runSync(diffusionGenerate(quiet, request)))
+        const unseen = Effect.runSync(diffusionGenerate(quiet, request))
+        expect(shown.passes).toBe(unseen.passes)
+        expect(shown.texts.map(({ ids }) => ids)).toEqual(unseen.texts.map(({ ids }) => ids))
         expect(watched.passes()).toBe(quiet.passes())
         checked(states, seed)
         expect(states.at(-1)!.confidence.some(Number.isNaN)).toBe(false)

@@ -6,11 +6,12 @@ import {
   algorithms,
   type Denoiser,
   DiffusionDecoding,
-  diffusionGenerate,
   mdmDefaults,
   schedules,
   stepsThatCount
 } from "../../src/decoding/diffusion.ts"
+import { diffusionGenerate } from "../support/diffusionGenerate.ts"
+import { textKey, textKeys } from "../../src/decoding/draws.ts"
 import { makeOrt } from "../../src/engines/ort/ort.ts"
 import { parameterSpecs } from "../../src/models/config.ts"
 import { allocateParameters, initialise, initialValues } from "../../src/models/parameters.ts"
@@ -48,7 +49,19 @@ const generate = (
   maxNewTokens: number,
   given: DiffusionDecoding,
   more: Partial<Parameters<typeof diffusionGenerate<never>>[1]> = {}
-) => diffusionGenerate(denoiser, { prompts, maxNewTokens, mask, pad: 0, seed: 4, settings: given, ...more })
+) =>
+  Effect.map(
+    diffusionGenerate(denoiser, {
+      prompts,
+      maxNewTokens,
+      mask,
+      pad: 0,
+      keys: textKeys({ seed: 4, prompts }),
+      settings: given,
+      ...more
+    }),
+    ({ passes, texts }) => ({ forwards: passes, sequences: texts.map(({ ids }) => ids) })
+  )
 
 describe("diffusion decoding", () => {
   it("leaves no mask, keeps the prompt, and never draws the mask: every algorithm and schedule, any number of steps", () => {
@@ -84,7 +97,8 @@ describe("diffusion decoding", () => {
         const counts: Array<number> = []
         return Effect.as(
           generate(random(12), [[1, 2]], 10, settings({ schedule, steps }), {
-            onStep: (_, rows) => Effect.sync(() => void counts.push(rows[0]!.filter(token => token === mask).length))
+            onStep: (_number, _step, text) =>
+              Effect.sync(() => void counts.push(text.filter(token => token === mask).length))
           }),
           counts
         )
@@ -163,8 +177,8 @@ describe("diffusion decoding", () => {
       const prompts = Array.from({ length: 40 }, (_, i) => [i % 12])
       const counts: Array<number> = []
       yield* generate(random(51), prompts, 50, settings({ alg: "origin", steps: 4 }), {
-        onStep: (_, rows) =>
-          Effect.sync(() => void counts.push(rows.reduce((sum, row) => sum + row.filter(id => id === mask).length, 0)))
+        onStep: (_number, step, text) =>
+          Effect.sync(() => void (counts[step - 1] = (counts[step - 1] ?? 0) + text.filter(id => id === mask).length))
       })
       // Times 1, 0.75025, 0.5005, 0.25075 of 2,000 masks; standard deviations are about 20.
       for (const [i, share] of [0.75025, 0.5005, 0.25075].entries())
@@ -191,11 +205,11 @@ describe("diffusion decoding", () => {
         maxNewTokens: 2,
         mask: 2,
         pad: 0,
-        seed: 1,
+        keys: textKeys({ seed: 1, prompts: rows }),
         settings: settings({ alg: "maskgit_plus", algTemp: 0.5, steps: 2 }),
-        onStep: (step, texts) =>
+        onStep: (_number, step, text) =>
           Effect.sync(() => {
-            if (step === 1) first = texts.filter(text => text[1] !== 2).length
+            if (step === 1 && text[1] !== 2) first++
           })
       })
       const expected = Math.exp(0.9 / 0.5) / (Math.exp(0.9 / 0.5) + Math.exp(0.6 / 0.5))
@@ -226,9 +240,9 @@ describe("diffusion decoding", () => {
       // The second row is shorter: its beginning is padding.
       const together = yield* generate(random(9), [[1, 2, 3], [4]], 6, given)
       expect(together.sequences[0]).toEqual(alone.sequences[0])
-      const second = yield* generate(random(9), [[4]], 6, given, { firstRow: 1 })
+      const second = yield* generate(random(9), [[4]], 6, given)
       expect(second.sequences[0]).toEqual(together.sequences[1])
-      const other = yield* generate(random(9), [[1, 2, 3]], 6, given, { seed: 5 })
+      const other = yield* generate(random(9), [[1, 2, 3]], 6, given, { keys: [textKey(5, [1, 2, 3])] })
       expect(other.sequences[0]).not.toEqual(alone.sequences[0])
     })
   )

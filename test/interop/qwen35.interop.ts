@@ -2,7 +2,7 @@
 import { mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { afterAll, beforeAll, describe, expect, it } from "@effect/vitest"
-import { Effect, Stream } from "effect"
+import { Effect } from "effect"
 import { makeOrt } from "../../src/engines/ort/ort.ts"
 import { makeTorch } from "../../src/engines/torch/torch.ts"
 import { saveTensors } from "../../src/formats/tensorFiles.ts"
@@ -11,7 +11,7 @@ import { type ForwardOptions, forward, logits, weightsOf } from "../../src/model
 import { decodeModelConfig, encodeModelConfig, families } from "../../src/models/families.ts"
 import { allocateParameters, initialValues, parameterInputs } from "../../src/models/parameters.ts"
 import { saveWeights } from "../../src/models/weights.ts"
-import { makeDecoder } from "../../src/sessions/autoregressive.ts"
+import { makeCausalWriter } from "../../src/sessions/autoregressive.ts"
 import { gradients } from "../../src/tensor/autodiff.ts"
 import { mean, softmaxCrossEntropy } from "../../src/tensor/composites.ts"
 import { concat, input, reshape, sliceAxis } from "../../src/tensor/ops.ts"
@@ -106,12 +106,11 @@ describe.each(Object.entries(configs))("%s", (_name, tested) => {
       Effect.gen(function* () {
         const { config, engine, parameters } = yield* load(at("f32"))
         const stored = yield* tensorsOf(at("causal.safetensors"))
-        const decoder = yield* makeDecoder(engine, config, parameters.views, 200)
-        const greedy = { maxNewTokens: newTokens, sampling: { temperature: 0 }, seed: 1, stop: -1, suppressed: [] }
-        for (const [i, prompt] of rows.entries()) {
-          const made = yield* Stream.runCollect(decoder.generate({ prompt, ...greedy }))
-          expect([...made]).toEqual([...(yield* all(stored, `generated/${i}`))])
-        }
+        const model = { config, parameters: parameters.views, tokenizer: { eosId: -1, maskId: -1, padId: 0 } }
+        const { write } = yield* makeCausalWriter(engine, model, { rows: 1, length: 200 })
+        const { texts } = yield* write({ prompts: rows, newTokens, sampling: { temperature: 0 }, seed: 1 })
+        for (const [i, { tokens }] of texts.entries())
+          expect([...tokens]).toEqual([...(yield* all(stored, `generated/${i}`))])
       })
     )
   )

@@ -129,7 +129,12 @@ describe("LDLM", () => {
           seed: 3
         })
         const specs = { trained: ldlmSpecs(settings, config), fixed: base }
-        const fitted = yield* fit(engine, objective, specs, { steps: 800, lr: 0.005, fresh: true })
+        const fitted = yield* fit(engine, objective, specs, {
+          // Half as many leave a token wrong with every sixth seed.
+          steps: 1600,
+          lr: 0.005,
+          fresh: true
+        })
         const latent = { method: "ldlm", architecture: settings, statistics: scalesIn(fitted.memory) } as const
         const generator = yield* generatorFor(engine, latent, fitted)
         for (const seed of [1, 2]) {

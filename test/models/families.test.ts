@@ -2,7 +2,7 @@
 import { copyFileSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { expect, it } from "@effect/vitest"
-import { Effect, Schema, Stream } from "effect"
+import { Effect, Schema } from "effect"
 import { makeReference } from "../../src/engines/reference/reference.ts"
 import { openTensors, saveTensors } from "../../src/formats/tensorFiles.ts"
 import { causalObjective } from "../../src/methods/causal/objective.ts"
@@ -13,7 +13,7 @@ import { common, commonFields, makeFamily, Size } from "../../src/models/familie
 import { trainingFlops } from "../../src/models/flops.ts"
 import { mixerOf } from "../../src/models/layers/layer.ts"
 import { initialValues } from "../../src/models/parameters.ts"
-import { makeDecoder } from "../../src/sessions/autoregressive.ts"
+import { makeCausalWriter } from "../../src/sessions/autoregressive.ts"
 import { makeEpochs } from "../../src/tokens/epochs.ts"
 import { allocateTraining, makeTrainer } from "../../src/training/trainer.ts"
 import { temporaryDirectory } from "../support/inProcess.ts"
@@ -108,11 +108,12 @@ it.live(
         expect(trainingFlops(config, [5], { causal: true })).toBeGreaterThan(0)
 
         const engine = makeReference()
-        const decoder = yield* makeDecoder(engine, config, yield* loadParameters(engine, model), 12)
+        const parameters = yield* loadParameters(engine, model)
+        const tokenizer = { eosId: -1, maskId: -1, padId: 0 }
+        const { write } = yield* makeCausalWriter(engine, { config, parameters, tokenizer }, { rows: 1, length: 12 })
         const prompt = [3, 1, 4, 1, 5]
-        const made = yield* Stream.runCollect(
-          decoder.generate({ prompt, maxNewTokens: 4, sampling: { temperature: 0 }, seed: 1, stop: -1, suppressed: [] })
-        )
+        const { texts } = yield* write({ prompts: [prompt], newTokens: 4, sampling: { temperature: 0 }, seed: 1 })
+        const made = texts[0]!.tokens
         const text = [...prompt]
         for (const token of made) {
           const row = bruteForward(config, name => values.get(name)!, text, true).logits.at(-1)!

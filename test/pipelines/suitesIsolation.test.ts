@@ -85,12 +85,12 @@ describe("an edit", () => {
   })
 
   it("of how gaps are filled, or of a method, changes samples", async () => {
-    assert.deepStrictEqual(await changedBy("src/decoding/infill.ts", '"diffusion order", 0', '"diffusion order", 1'), [
+    assert.deepStrictEqual(await changedBy("src/decoding/whole.ts", '"order", this.forwards', '"order", 1'), [
       "samples",
       "samples of vfm"
     ])
     // By masks or from left to right: neither is in the other's key.
-    assert.deepStrictEqual(await changedBy("src/decoding/causal.ts", "let passes = 0", "let passes = 0 + 0"), [
+    assert.deepStrictEqual(await changedBy("src/decoding/causal.ts", "let best = 0", "let best = 0 + 0"), [
       "samples token by token"
     ])
     assert.notInclude(

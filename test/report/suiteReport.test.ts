@@ -32,7 +32,6 @@ const decoded = ({ forwards, name, settings = {}, solved }: Made): Decoded => {
       method: "masked",
       newTokens: 12,
       steps: forwards,
-      batch: 10,
       seed: 0,
       decoding: { temperature: 0.8, alg: "p2" },
       ...settings
@@ -176,10 +175,7 @@ describe("the report on benchmarks", () => {
       assert.match(line[2]!, /^\d\.\d\d \[/)
       assert.strictEqual(line[3], "346")
     }
-    assert.strictEqual(
-      decodingText({ method: "ldlm", newTokens: 8, steps: 1, batch: 1, seed: 0, decoding: {} }),
-      "1 step"
-    )
+    assert.strictEqual(decodingText({ method: "ldlm", newTokens: 8, steps: 1, seed: 0, decoding: {} }), "1 step")
   })
 
   it("names every setting, of the decodings that have it", () => {

@@ -1,17 +1,19 @@
 /** The service over decoders of both kinds with models that say what chance says, so that passes can be counted. */
 import { describe, expect, it } from "@effect/vitest"
 import { Effect, Stream } from "effect"
-import type { MaskDecoding } from "../../src/decoding/blockSettings.ts"
 import type { Denoiser } from "../../src/decoding/diffusion.ts"
-import { wholeReader } from "../../src/decoding/textPass.ts"
+import { blocksOf, type MaskDecoding } from "../../src/decoding/blockSettings.ts"
+import { BlockRow } from "../../src/decoding/blockRow.ts"
+import { maskStep } from "../../src/decoding/maskStep.ts"
+import { OpenBatch } from "../../src/decoding/openBatch.ts"
+import { type TextPass, type TextReader, wholeReader } from "../../src/decoding/textPass.ts"
 import type { Engine } from "../../src/engines/Engine.ts"
 import type { LoadedModel } from "../../src/models/artifact.ts"
 import { makeCausalDecoder } from "../../src/serving/causal.ts"
-import type { CausalBatch, RowToken } from "../../src/serving/causalBatch.ts"
 import { makeDiffusionDecoder } from "../../src/serving/diffusion.ts"
 import type { Decoder, Decoding } from "../../src/serving/job.ts"
 import { type Asked, makeService, type Piece } from "../../src/serving/service.ts"
-import { blockDecoder } from "../../src/sessions/maskDecoders.ts"
+import { generatorOf } from "../../src/sessions/generator.ts"
 import { randomKey, uniformAt } from "../../src/tensor/random.ts"
 
 const [vocabSize, eos, pad, mask] = [13, 10, 11, 12]
@@ -61,28 +63,26 @@ describe("a service ends a text at its stop string", () => {
       const at = whole.map(text => text.indexOf(stop))
       expect(at[0]).toBeGreaterThan(1)
       for (const rows of [1, 2, 3]) {
-        const steps: Array<ReadonlyArray<RowToken>> = []
-        let reads = 0
-        const ids = Array.from({ length: rows }, (): Array<number> => [])
-        const batch: CausalBatch = {
-          rows,
-          capacity: 64,
-          read: (slot, prompt) =>
+        const steps: Array<ReadonlyArray<TextPass>> = []
+        /** Tokens of each row that were read. */
+        const read = Array<number>(rows).fill(0)
+        const model: TextReader<never> = {
+          vocabSize,
+          length: 64,
+          read: passes =>
             Effect.sync(() => {
-              reads++
-              ids[slot] = [...prompt]
-              return { next: logitsAfter(1, ids[slot]!), scores: [] }
-            }),
-          step: tokens =>
-            Effect.sync(() => {
-              steps.push(tokens)
-              return tokens.map(({ position, slot, token }) => {
-                expect(ids[slot]!.push(token)).toBe(position + 1)
-                return logitsAfter(1, ids[slot]!)
-              })
+              steps.push(passes)
+              return Float32Array.from(
+                passes.flatMap(({ from, ids, places, row, to }) => {
+                  if (from > 0) expect(read[row]).toBe(from)
+                  read[row] = to
+                  expect(places).toEqual([to])
+                  return [...logitsAfter(1, ids.subarray(0, to))]
+                })
+              )
             })
         }
-        const decoder = yield* makeCausalDecoder(batch, { mask, ends })
+        const decoder = yield* makeCausalDecoder(Effect.succeed(model), { rows, mask, ends })
         const texts = textsOf(yield* ask(decoder, { decoding: greedy, prompts, newTokens: 20, stops: [stop] }), 3)
         const made = whole.map((text, i) => (at[i]! < 0 ? text.length : at[i]! + stop.length))
         expect(texts).toEqual(
@@ -93,9 +93,12 @@ describe("a service ends a text at its stop string", () => {
             forwards: made[i]
           }))
         )
-        expect(reads).toBe(3)
+        expect(steps.flat().filter(({ from }) => from === 0)).toHaveLength(3)
         // The first token comes from the pass over the prompt.
-        expect(steps.flat()).toHaveLength(made.reduce((sum, own) => sum + own - 1, 0))
+        expect(steps.flat()).toHaveLength(made.reduce((sum, own) => sum + own, 0))
+        const taken = Array<number>(rows).fill(0)
+        for (const own of made) taken[taken.indexOf(Math.min(...taken))]! += own
+        expect(steps).toHaveLength(Math.max(...taken))
       }
     })
   )
@@ -132,17 +135,23 @@ describe("a service ends a text at its stop string", () => {
             )
           })
       }
-      const options = { rows: 2, newTokens, mask, pad, eos, tokenShift: true }
       const method = {
-        generator: (_engine: Engine, _model: LoadedModel, _shape: unknown, decoding: MaskDecoding) => {
-          const decode = blockDecoder(wholeReader(model, pad), { ...options, decoding })
-          return Effect.succeed({
-            newTokens,
-            stepsThatCount: (steps: number) => steps,
-            generate: (request: Parameters<typeof decode>[0]) =>
-              Effect.map(decode(request), made => ({ ...made, flops: 0 }))
-          })
-        }
+        generator: (_engine: Engine, _model: LoadedModel, _shape: unknown, decoding: MaskDecoding) =>
+          Effect.succeed(
+            generatorOf<never>({
+              newTokens,
+              stepsThatCount: steps => steps,
+              flops: () => 0,
+              open: () => ({
+                batch: new OpenBatch<BlockRow, never>(2, maskStep(wholeReader(model, pad))),
+                begin: ({ key, prompt: ids, steps }) =>
+                  new BlockRow(
+                    { ids, newTokens, key },
+                    { mask, eos, tokenShift: true, settings: blocksOf(decoding, { newTokens, steps }) }
+                  )
+              })
+            })
+          )
       }
       const decoder = yield* makeDiffusionDecoder({
         engine: {} as Engine,

@@ -1,11 +1,12 @@
 import { describe, expect, it } from "@effect/vitest"
-import { Effect, Stream } from "effect"
-import { makeDecoder } from "../../src/sessions/autoregressive.ts"
+import { Effect } from "effect"
+import { makeCausalWriter } from "../../src/sessions/autoregressive.ts"
+import { textKey } from "../../src/decoding/draws.ts"
 import { sampleToken } from "../../src/decoding/sampling.ts"
 import { makeOrt } from "../../src/engines/ort/ort.ts"
 import { type ModelConfig, parameterSpecs } from "../../src/models/config.ts"
 import { allocateParameters, initialise, initialValues } from "../../src/models/parameters.ts"
-import { randomKey, uniformAt } from "../../src/tensor/random.ts"
+import { subkey, uniformAt } from "../../src/tensor/random.ts"
 import { bruteForward } from "../models/bruteForce.ts"
 import { expertsConfig, hybridConfig, modelConfig } from "../support/tinyModel.ts"
 
@@ -31,7 +32,7 @@ const byHand = (
   for (let made = 0; made < n; made++) {
     const { logits } = bruteForward(config, name => values.get(name)!, ids, true)
     const row = [...logits.at(-1)!].with(suppressed, -Infinity)
-    ids.push(sampleToken(row, { temperature }, uniformAt(randomKey(seed, "autoregressive sampling"), made)).token)
+    ids.push(sampleToken(row, { temperature }, uniformAt(subkey(textKey(seed, prompt), "tokens"), made)).token)
   }
   return ids.slice(prompt.length)
 }
@@ -54,22 +55,21 @@ const decoding = <A, E>(
       const engine = yield* makeOrt({ threads: 1 })
       const buffers = yield* allocateParameters(engine, parameterSpecs(config))
       yield* initialise(engine, buffers, 4)
-      const decoder = yield* makeDecoder(engine, config, buffers.views, 80)
+      const writerFor = (eosId: number) => {
+        const model = { config, parameters: buffers.views, tokenizer: { eosId, maskId: suppressed, padId: 0 } }
+        return makeCausalWriter(engine, model, { rows: 1, length: 80 })
+      }
+      const endless = yield* writerFor(-1)
       return yield* use(
-        (prompt, maxNewTokens, seed, temperature, stop = -1) =>
-          Effect.map(
-            Stream.runCollect(
-              decoder.generate({
-                prompt,
-                maxNewTokens,
-                sampling: { temperature },
-                seed,
-                stop,
-                suppressed: [suppressed]
-              })
-            ),
-            tokens => Array.from(tokens)
-          ) as never
+        (prompt, newTokens, seed, temperature, stop) =>
+          Effect.gen(function* () {
+            const { write } = stop === undefined ? endless : yield* writerFor(stop)
+            const told: Array<number> = []
+            const onTokens = (_: number, tokens: ReadonlyArray<number>) => Effect.sync(() => void told.push(...tokens))
+            const { texts } = yield* write({ prompts: [prompt], newTokens, sampling: { temperature }, seed, onTokens })
+            expect(told).toEqual([...texts[0]!.tokens])
+            return told
+          }).pipe(Effect.scoped) as never
       )
     })
   )

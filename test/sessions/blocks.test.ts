@@ -7,7 +7,8 @@ import { DiffusionDecoding } from "../../src/decoding/diffusion.ts"
 import { makeOrt } from "../../src/engines/ort/ort.ts"
 import { parameterSpecs } from "../../src/models/config.ts"
 import { allocateParameters, initialise } from "../../src/models/parameters.ts"
-import { maskedGenerator, untilEnd } from "../../src/sessions/generator.ts"
+import { untilEnd } from "../../src/sessions/generator.ts"
+import { maskedGenerator } from "../../src/sessions/maskedGenerator.ts"
 import { modelConfig } from "../support/tinyModel.ts"
 
 const Settings = Schema.Struct({ ...DiffusionDecoding.fields, ...inBlocks.fields }).check(inBlocks.check)

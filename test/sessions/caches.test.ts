@@ -5,20 +5,20 @@ import * as fc from "fast-check"
 import type { Accepting } from "../../src/decoding/accepting.ts"
 import { blocksOf, type MaskDecoding } from "../../src/decoding/blockSettings.ts"
 import { decodeBlocks } from "../../src/decoding/blocks.ts"
+import { textKeys } from "../../src/decoding/draws.ts"
 import type { TextPass, TextReader } from "../../src/decoding/textPass.ts"
 import type { Engine, EngineError } from "../../src/engines/Engine.ts"
 import { makeOrt } from "../../src/engines/ort/ort.ts"
 import { makeReference } from "../../src/engines/reference/reference.ts"
 import { type ModelConfig, parameterSpecs } from "../../src/models/config.ts"
 import { allocateParameters, initialise, initialValues } from "../../src/models/parameters.ts"
-import { maskedGenerator } from "../../src/sessions/generator.ts"
+import { maskedGenerator } from "../../src/sessions/maskedGenerator.ts"
 import { makeTextReader, roundUp } from "../../src/sessions/textReader.ts"
-import { randomKey } from "../../src/tensor/random.ts"
+import type { RandomKey } from "../../src/tensor/random.ts"
 import { decodeCached } from "../support/plainCached.ts"
 import { expertsConfig, hybridConfig, modelConfig } from "../support/tinyModel.ts"
 
 const [eos, mask, pad] = [9, 10, 0]
-const key = randomKey(1, "caches")
 const base = { temperature: 0, algTemp: 0, schedule: "quota", eps: 1e-3 } as const
 const algOf = (rule: keyof Accepting) =>
   rule === "threshold" || rule === "factor" ? ("maskgit_plus" as const) : ("entropy" as const)
@@ -50,10 +50,13 @@ const decoded = (
         blockSize,
         ...(onHost ? {} : { mask })
       })
-      const read = new Map<number, Array<TextPass>>()
+      const read = new Map<RandomKey, ReadonlyArray<TextPass>>()
+      const keys = textKeys({ seed: 1, prompts })
       const note = (passes: ReadonlyArray<TextPass>): void => {
-        for (const pass of passes)
-          read.set(pass.text.number, [...(read.get(pass.text.number) ?? []), { ...pass, ids: pass.ids.slice() }])
+        for (const pass of passes) {
+          const own = read.get(pass.text.key) ?? []
+          read.set(pass.text.key, [...own, { ...pass, ids: pass.ids.slice() }])
+        }
       }
       const { propose } = reader
       expect(propose === undefined).toBe(onHost)
@@ -74,14 +77,14 @@ const decoded = (
       }
       const { texts } = yield* decodeBlocks(
         watched,
-        prompts.map(ids => ({ ids, newTokens, key })),
+        prompts.map((ids, i) => ({ ids, newTokens, key: keys[i]! })),
         { rows, mask, eos, tokenShift, attentionBlockSize: align, settings }
       )
       return texts.map(({ forwards, revealedAt, tokens }, number) => ({
         forwards,
         revealedAt,
         tokens: [...tokens],
-        read: read.get(number)!
+        read: read.get(keys[number]!)!
       }))
     })
   )

@@ -1,14 +1,18 @@
 import * as fc from "fast-check"
 import { describe, expect, it } from "@effect/vitest"
 import { Effect, Exit, Schema } from "effect"
-import { algorithms, DiffusionDecoding, diffusionGenerate, schedules } from "../../src/decoding/diffusion.ts"
+import { algorithms, DiffusionDecoding, schedules } from "../../src/decoding/diffusion.ts"
+import { textKeys } from "../../src/decoding/draws.ts"
+import { OpenBatch, writeAll } from "../../src/decoding/openBatch.ts"
+import { WholeText } from "../../src/decoding/whole.ts"
+import { diffusionGenerate } from "../support/diffusionGenerate.ts"
 import type { Engine } from "../../src/engines/Engine.ts"
 import { makeOrt } from "../../src/engines/ort/ort.ts"
 import { makeReference } from "../../src/engines/reference/reference.ts"
 import { type ModelConfig, parameterSpecs } from "../../src/models/config.ts"
 import { allocateParameters, initialise } from "../../src/models/parameters.ts"
 import { makeDenoiser } from "../../src/sessions/query.ts"
-import { isResident, makeResidentDecoder } from "../../src/sessions/resident.ts"
+import { isResident, makeResidentStep } from "../../src/sessions/resident.ts"
 import { modelConfig } from "../support/tinyModel.ts"
 
 const mask = 28
@@ -54,9 +58,10 @@ const both = (
       const settings = Schema.decodeUnknownSync(DiffusionDecoding)({ temperature: 0, ...decoding })
       const length = newTokens + prompts.reduce((most, prompt) => Math.max(most, prompt.length), 0)
       const canvas = { rows, length, newTokens }
-      const resident = yield* makeResidentDecoder(engine, config, parameters.views, {
+      const resident = yield* makeResidentStep(engine, config, parameters.views, {
         ...canvas,
         mask,
+        pad: 0,
         tokenShift,
         decoding: settings
       })
@@ -65,39 +70,50 @@ const both = (
         places: rows * newTokens,
         tokenShift
       })
-      const request = { prompts, pad: 0, seed: 3, firstRow: 2 }
+      const keys = textKeys({ seed: 3, prompts })
       const found = []
       for (const allowed of steps) {
-        const shown: { [who: string]: Array<unknown> } = { host: [], resident: [], quiet: [] }
+        const own = { ...settings, steps: allowed }
+        const shown: { [who: string]: Array<unknown> } = { host: [], resident: [] }
         const sure: { [who: string]: Array<ReadonlyArray<number>> } = { host: [], resident: [] }
-        const onStep =
-          (who: string) => (step: number, texts: ReadonlyArray<Int32Array>, confidences: ReadonlyArray<Float32Array>) =>
-            Effect.sync(() => {
-              shown[who]!.push([step, texts.map(text => [...text])])
-              sure[who]!.push(...confidences.map(own => [...own]))
-            })
+        const onStep = (who: string) => (number: number, step: number, text: Int32Array, confidence: Float32Array) =>
+          Effect.sync(() => {
+            shown[who]!.push([number, step, [...text]])
+            sure[who]!.push([...confidence])
+          })
         const host = yield* diffusionGenerate(denoiser, {
-          ...request,
+          prompts,
+          keys,
+          pad: 0,
           maxNewTokens: newTokens,
           mask,
-          settings: { ...settings, steps: allowed },
+          settings: own,
           onStep: onStep("host")
         })
-        const shownSteps = yield* resident({ ...request, steps: allowed, onStep: onStep("resident") })
-        const quiet = yield* resident({ ...request, steps: allowed })
-        for (const made of [shownSteps, quiet]) {
-          expect(made.sequences, `${allowed} steps`).toEqual(host.sequences)
-          expect(made.forwards, `${allowed} steps`).toBe(host.forwards)
+        for (const isWatched of [true, false]) {
+          const texts = prompts.map(
+            (prefix, i) => new WholeText({ prefix, suffix: [], tokens: newTokens, key: keys[i]! }, own, mask, isWatched)
+          )
+          const tell = onStep("resident")
+          const { passes } = yield* writeAll(new OpenBatch(rows, resident({ watched: isWatched })), texts, {
+            onStep: ({ confidence, forwards, ids }, number) =>
+              isWatched ? tell(number, forwards, ids, confidence) : Effect.void
+          })
+          expect(
+            texts.map(({ forwards, ids }) => [forwards, [...ids]]),
+            `${allowed} steps`
+          ).toEqual(host.texts.map(({ forwards, ids }) => [forwards, [...ids]]))
+          expect(passes, `${allowed} steps`).toBe(host.passes)
         }
         expect(shown["resident"]).toEqual(shown["host"])
         expect(sure["resident"]).toHaveLength(sure["host"]!.length)
         for (const [i, own] of sure["host"]!.entries())
           for (const [place, p] of own.entries()) {
-            const found = sure["resident"]![i]![place]!
-            if (Number.isNaN(p)) expect(found).toBeNaN()
-            else expect(Math.abs(found - p)).toBeLessThan(1e-5)
+            const probability = sure["resident"]![i]![place]!
+            if (Number.isNaN(p)) expect(probability).toBeNaN()
+            else expect(Math.abs(probability - p)).toBeLessThan(1e-5)
           }
-        found.push(host.sequences.map(text => [...text]))
+        found.push(host.texts.map(({ ids }) => [...ids]))
       }
       return { found, looks: engine.looks }
     })
@@ -187,15 +203,18 @@ describe("decoding where the model computes", () => {
             const parameters = yield* allocateParameters(engine, parameterSpecs(plain))
             yield* engine.upload(parameters.flat, new Float32Array(parameters.flat.shape[0]!).fill(NaN))
             const decoding = Schema.decodeUnknownSync(DiffusionDecoding)({ alg, temperature: 0 })
-            const decode = yield* makeResidentDecoder(engine, plain, parameters.views, {
+            const resident = yield* makeResidentStep(engine, plain, parameters.views, {
               rows: 1,
               length: 5,
               newTokens: 3,
               mask,
+              pad: 0,
               tokenShift: true,
               decoding
             })
-            const ended = yield* Effect.exit(decode({ prompts: [[1, 2]], pad: 0, seed: 1, steps }))
+            const gap = { prefix: [1, 2], suffix: [], tokens: 3, key: [0, 1] } as const
+            const text = new WholeText(gap, { ...decoding, steps }, mask)
+            const ended = yield* Effect.exit(writeAll(new OpenBatch(1, resident({})), [text]))
             expect(Exit.isFailure(ended) && String(ended.cause)).toContain("the model's logits are not all numbers")
           }
       })

@@ -6,7 +6,7 @@ prepare()
 
 describe("samples", () => {
   it("are made one by one: more problems, more samples and another check decode what is missing, and nothing twice", async () => {
-    const drawing = { samples: 2, batch: 2, decoding: { temperature: 0.8 } }
+    const drawing = { samples: 2, decoding: { temperature: 0.8 } }
     const first = await run({ sample: drawing })
     assert.strictEqual(first.status, "done")
     assert.deepStrictEqual(made(first), [4, 0])
@@ -29,7 +29,7 @@ describe("samples", () => {
   })
 
   it("do not depend on what else is asked for: the same alone, in other batches of problems, and when some are missing", async () => {
-    const drawing = { samples: 3, batch: 4, decoding: { temperature: 1 } }
+    const drawing = { samples: 3, decoding: { temperature: 1 } }
     const all = attemptsOf(await run({ sample: drawing, rows: functions.slice(0, 3) }))
     forget()
     const alone = attemptsOf(await run({ sample: drawing, rows: functions.slice(2, 3) }))
@@ -68,7 +68,6 @@ describe("samples", () => {
       method: "masked",
       newTokens: 6,
       steps: 3,
-      batch: 10,
       seed: 0,
       decoding: { temperature: 0, eps: 0.001, alg: "entropy", algTemp: 0, schedule: "quota" }
     })

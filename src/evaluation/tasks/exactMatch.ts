@@ -1,7 +1,7 @@
 /** Exact match on the problems of a task. */
 import { Array as Arr, Effect } from "effect"
 import type { Tokenizer } from "../../tokens/tokenizer.ts"
-import { type GeneratedTexts, type Generator, type GeneratorShape, untilEnd } from "../../sessions/generator.ts"
+import { type GeneratedTexts, type GeneratorShape, type Writer, untilEnd } from "../../sessions/generator.ts"
 import type { Answers, OperatingPoint, TaskResult } from "../results.ts"
 import type { Task } from "./Task.ts"
 import { greatest } from "../../pipeline/lists.ts"
@@ -18,7 +18,7 @@ export interface Exam<Problem> {
 /** Lets a model answer problems, and tells which answers are right. `makeGenerator` is told how much room they need. */
 export const exactMatch = <P, E, E2, R>(
   { points, problems, seed, task, tokenizer }: Exam<P>,
-  makeGenerator: (shape: Omit<GeneratorShape, "newTokens">) => Effect.Effect<Generator<E>, E2, R>
+  makeGenerator: (shape: Omit<GeneratorShape, "newTokens">) => Effect.Effect<Writer<E>, E2, R>
 ): Effect.Effect<Omit<TaskResult, "weights">, E | E2, R> =>
   Effect.gen(function* () {
     const prompts = problems.map(problem => tokenizer.encode(task.prompt(problem)))

@@ -2,7 +2,8 @@
 import { Effect } from "effect"
 import { blockFault, type MaskDecoding } from "../../decoding/blockSettings.ts"
 import { permanent } from "../../pipeline/StageError.ts"
-import { maskedGenerator } from "../../sessions/generator.ts"
+import { generatorOf } from "../../sessions/generator.ts"
+import { maskedGenerator } from "../../sessions/maskedGenerator.ts"
 import type { Decoding } from "../Method.ts"
 
 export const blockLength: NonNullable<Decoding["blockLength"]> = ({ config }) => config.attentionBlockSize
@@ -31,11 +32,14 @@ export const generator: Decoding["generator"] = (engine, model, shape, decoding:
     const blocks = Math.ceil(shape.newTokens / wanted)
     const made = yield* maskedGenerator(engine, model, shape, settings)
     const enough = (steps: number): number => Math.max(steps, blocks)
-    return {
+    return generatorOf({
       ...made,
       stepsThatCount: steps => made.stepsThatCount(enough(steps)),
-      generate: request => made.generate({ ...request, steps: enough(request.steps) })
-    }
+      open: options => {
+        const { batch, begin } = made.open(options)
+        return { batch, begin: wanted => begin({ ...wanted, steps: enough(wanted.steps) }) }
+      }
+    })
   })
 
 export const maskedReading: NonNullable<Decoding["maskedReading"]> = ({ tokenShift }) => ({ tokenShift, halves: true })

@@ -10,11 +10,21 @@ import { finalNorm } from "../../models/config.ts"
 import { countElements } from "../../models/parameters.ts"
 import { forward, weightsOf } from "../../models/decoder.ts"
 import { input, lessEqual, constant } from "../../tensor/ops.ts"
-import { normals, randomKey } from "../../tensor/random.ts"
+import { normals, type RandomKey, subkey } from "../../tensor/random.ts"
 import { canvasArrays, type CanvasShape, makeCanvas } from "../../decoding/canvas.ts"
 import type { StageError } from "../../pipeline/StageError.ts"
 import type { MaskDecoding } from "../../decoding/blockSettings.ts"
-import { type Extended, type Generator, type GeneratorShape, maskedGenerator } from "../../sessions/generator.ts"
+import type { Generator, GeneratorShape } from "../../sessions/generator.ts"
+import { type Extended, maskedGenerator, type Newcomers } from "../../sessions/maskedGenerator.ts"
+
+/** Latents by the keys of texts: of those that are written; and of requests that want them again, those asked last are last. */
+interface Drawn {
+  readonly ofTexts: WeakMap<RandomKey, Float32Array>
+  readonly kept: Map<string, Float32Array>
+}
+
+/** Latents that are kept for another request, bytes. */
+const keptBytes = 2 ** 28
 
 /** Steps of the latents' diffusion, whatever the steps of the tokens'. */
 export const latentSteps = 16
@@ -27,7 +37,12 @@ export const colaGenerator = (
   decoding: MaskDecoding
 ): Effect.Effect<Generator<EngineError>, EngineError | StageError, Scope.Scope> =>
   architecture.colaVae
-    ? maskedGenerator(engine, model, shape, decoding, canvas => withLatents(engine, model, architecture, canvas))
+    ? Effect.suspend(() => {
+        const drawn: Drawn = { ofTexts: new WeakMap(), kept: new Map() }
+        return maskedGenerator(engine, model, shape, decoding, canvas =>
+          withLatents(engine, model, architecture, canvas, drawn)
+        )
+      })
     : // Nothing reads latents where there is no decoder.
       maskedGenerator(engine, model, shape, decoding)
 
@@ -45,7 +60,8 @@ const withLatents = (
   engine: Engine,
   { config, parameters, tokenizer: { maskId, padId } }: LoadedModel,
   architecture: ColaArchitecture,
-  { length, newTokens, rows }: CanvasShape
+  { length, rows }: CanvasShape,
+  { kept, ofTexts }: Drawn
 ): Effect.Effect<Extended, EngineError, Scope.Scope> =>
   Effect.gen(function* () {
     const { diffusion, latents, stateLayer, width } = colaShape(architecture, config, length)
@@ -70,8 +86,7 @@ const withLatents = (
     )
     const groups = drawnTogether(architecture, diffusion)
     const size = latents * width
-    /** Of each text, by its number, and what they were drawn for. */
-    const drawnFor = new Map<number, { readonly asked: string; readonly latents: Float32Array }>()
+    const mostKept = Math.max(rows, Math.floor(keptBytes / (size * Float32Array.BYTES_PER_ELEMENT)))
 
     const draw = (start: Float32Array, condition: Data) =>
       Effect.gen(function* () {
@@ -104,6 +119,21 @@ const withLatents = (
         return made
       })
 
+    /** Latents of texts, of as many at once as there are rows. */
+    const latentsOf = (texts: Newcomers["texts"]) =>
+      Effect.gen(function* () {
+        const canvas = makeCanvas(
+          texts.map(({ ids }) => ids),
+          { length, newTokens: 0, mask: maskId, pad: padId }
+        )
+        const arrays = canvasArrays(canvas, { rows, length })
+        const { states: condition } = yield* read.run(arrays)
+        const start = new Float32Array(rows * size)
+        for (const [r, { key }] of texts.entries()) start.set(normals(subkey(key, "cola latents"), size), r * size)
+        const z = yield* draw(start, { states: condition, segmentIds: arrays.segmentIds })
+        return texts.map((_, r) => z.slice(r * size, (r + 1) * size))
+      })
+
     return {
       extension: {
         trace: (weight, { positions }) => {
@@ -116,33 +146,29 @@ const withLatents = (
         },
         data: (_ids, texts) => {
           const z = new Float32Array(rows * size)
-          for (const [r, { number }] of texts.entries()) z.set(drawnFor.get(number)!.latents, r * size)
+          for (const [r, { key }] of texts.entries()) z.set(ofTexts.get(key)!, r * size)
           return { latents: z }
         }
       },
-      begin: ({ first, prompts, reuse, seed }) =>
+      begin: ({ reuse, texts }) =>
         Effect.gen(function* () {
           const begun = performance.now()
-          const spent = () => ({
+          const names = texts.map(({ key }) => key.join())
+          const known = reuse && names.every(name => kept.has(name))
+          const latents = known ? names.map(name => kept.get(name)!) : yield* latentsOf(texts)
+          for (const [r, { key }] of texts.entries()) {
+            ofTexts.set(key, latents[r]!)
+            if (!reuse) continue
+            kept.delete(names[r]!)
+            kept.set(names[r]!, latents[r]!)
+            if (kept.size > mostKept) kept.delete(kept.keys().next().value!)
+          }
+          return {
             // One of the student, and those of the latents' diffusion.
-            forwards: 1 + groups.length * latentSteps,
+            passes: 1 + groups.length * latentSteps,
             forwardMs: performance.now() - begun,
             flops: read.flops + groups.length * latentSteps * diffuse.flops
-          })
-          const asked = prompts.map(prompt => `${seed} ${Array.from(prompt).join(" ")}`)
-          if (reuse && asked.every((each, r) => drawnFor.get(first + r)?.asked === each)) return spent()
-          const arrays = canvasArrays(makeCanvas(prompts, { length, newTokens, mask: maskId, pad: padId }), {
-            rows,
-            length
-          })
-          const { states: condition } = yield* read.run(arrays)
-          const start = new Float32Array(rows * size)
-          for (const r of prompts.keys())
-            start.set(normals(randomKey(seed, "cola generation", first + r), size), r * size)
-          const z = yield* draw(start, { states: condition, segmentIds: arrays.segmentIds })
-          for (const [r, each] of asked.entries())
-            drawnFor.set(first + r, { asked: each, latents: z.slice(r * size, (r + 1) * size) })
-          return spent()
+          }
         }),
       // Two for each weight of the decoder that a token meets; its attention to so few latents is left out, and vectors of places are added.
       flops:

@@ -8,16 +8,23 @@ import { ddim } from "../shared/latents/samplers.ts"
 import type { Engine, EngineError } from "../../engines/Engine.ts"
 import { inputsOf, makeSession } from "../../sessions/session.ts"
 import { canvasArrays, makeCanvas } from "../../decoding/canvas.ts"
+import { stepKey } from "../../decoding/draws.ts"
+import { type Advance, clocked, OpenBatch, type WrittenText } from "../../decoding/openBatch.ts"
 import type { LoadedModel } from "../../models/artifact.ts"
 import { cleanStates, rowInputs } from "../shared/latents/cleanStates.ts"
 import { ldlm, type LdlmArchitecture } from "./networks.ts"
 import { denormalised, normalised, type Scales } from "./statistics.ts"
 import { logits } from "../../models/decoder.ts"
 import { constant, input, lessEqual } from "../../tensor/ops.ts"
-import { normals, randomKey, uniformAt } from "../../tensor/random.ts"
-import { type Generator, type GeneratorShape, rowsThatFit } from "../../sessions/generator.ts"
+import { normals, type RandomKey, subkey, uniformAt } from "../../tensor/random.ts"
+import {
+  type Generator,
+  generatorOf,
+  type GeneratorShape,
+  rowsThatFit,
+  type WantedText
+} from "../../sessions/generator.ts"
 import { confidenceOf, type Sampling, sampleToken } from "../../decoding/sampling.ts"
-import { append } from "../../pipeline/lists.ts"
 
 export const ldlmGenerator = (
   engine: Engine,
@@ -35,6 +42,7 @@ export const ldlmGenerator = (
     const { latents, stateLayer, width } = networks.shape
     const latentShape = [rows, latents, width] as const
     const size = latents * width
+    let flops = 0
 
     const row = inputsOf(rowInputs([rows, length]))
     const states = cleanStates(config, parameter, row, { causal: true, layer: stateLayer })
@@ -62,15 +70,10 @@ export const ldlmGenerator = (
     )
     const decode = yield* makeSession(engine, { logits: logits(hidden, { head: weight }, bias) }, parameters)
 
-    /** Adds a piece to each text. `sure`: told how sure the model is of each new token of a row, if anybody asks. */
-    const extend = (
-      texts: ReadonlyArray<Int32Array>,
-      steps: number,
-      number: number,
-      { first, seed, sure }: { readonly first: number; readonly seed: number; readonly sure?: Array<Array<number>> }
-    ) =>
+    /** The next pieces of texts, of each so many as it has. */
+    const piecesOf = (texts: ReadonlyArray<LatentText>, steps: number) =>
       Effect.gen(function* () {
-        const last = texts.map(text => text.slice(text.length - Math.min(length, text.length)))
+        const last = texts.map(({ known }) => known.slice(known.length - Math.min(length, known.length)))
         const arrays = canvasArrays(makeCanvas(last, { length, newTokens: 0, mask: maskId, pad: padId }), {
           rows,
           length
@@ -78,12 +81,12 @@ export const ldlmGenerator = (
         const condition = read === undefined ? {} : { ...(yield* read.run(arrays)), segmentIds: arrays.segmentIds }
         const noise = (purpose: string, step: number): Float32Array<ArrayBuffer> => {
           const values = new Float32Array(rows * size)
-          for (const r of texts.keys())
-            values.set(normals(randomKey(seed, purpose, first + r, number, step), size), r * size)
+          for (const [r, { key, pieces }] of texts.entries())
+            values.set(normals(subkey(key, purpose, [pieces, step]), size), r * size)
           return values
         }
         const clean = yield* ddim(
-          noise("ldlm generation", 0),
+          noise("ldlm latents", 0),
           (noised, time, earlier) =>
             Effect.map(
               denoise.run({ ...condition, noised, earlier, time: new Float32Array(rows).fill(time) }),
@@ -98,61 +101,108 @@ export const ldlmGenerator = (
           }
         )
         const { logits: found } = yield* decode.run({ latents: clean })
-        return texts.map((text, r) => {
-          const key = randomKey(seed, "ldlm tokens", first + r, number)
-          const tokens = Int32Array.from({ length: piece }, (_, i) => {
-            const start = (r * piece + i) * config.vocabSize
-            const row = found.subarray(start, start + config.vocabSize)
-            row[maskId] = -Infinity
-            const { token } = sampleToken(row, sampling, uniformAt(key, i))
-            sure?.[r]!.push(confidenceOf(row, token))
-            return token
-          })
-          return Int32Array.from([...text, ...tokens])
-        })
+        flops += (read?.flops ?? 0) + steps * denoise.flops + decode.flops
+        return texts.map((_, r) => found.subarray(r * piece * config.vocabSize, (r + 1) * piece * config.vocabSize))
       })
 
-    const pieces = Math.ceil(newTokens / piece)
-    return {
+    const drawing = { sampling, vocabSize: config.vocabSize }
+    /** Texts of as many steps are denoised together. */
+    const advance: Advance<LatentText, EngineError> = open =>
+      Effect.gen(function* () {
+        const logitsOf = new Map<LatentText, Float32Array>()
+        let [passes, forwardMs] = [0, 0]
+        for (const [steps, texts] of Map.groupBy(
+          open.map(({ text }) => text),
+          ({ steps }) => steps
+        )) {
+          const { found, ms } = yield* clocked(piecesOf(texts, steps))
+          for (const [r, text] of texts.entries()) logitsOf.set(text, found[r]!)
+          passes += steps
+          forwardMs += ms
+        }
+        return {
+          passes,
+          forwardMs,
+          take: open.map(
+            ({ text }) =>
+              () =>
+                text.take(logitsOf.get(text)!, drawing)
+          )
+        }
+      })
+
+    return generatorOf({
       newTokens,
       stepsThatCount: steps => steps,
-      generate: ({ onStep, prompts, seed, steps }) =>
-        Effect.gen(function* () {
-          const sequences: Array<Int32Array> = []
-          const begun = performance.now()
-          let [flops, passes] = [0, 0]
-          for (let first = 0; first < prompts.length; first += rows) {
-            const some = prompts.slice(first, first + rows)
-            const lengths = some.map(text => text.length + newTokens)
-            let texts = some.map(text => Int32Array.from(text))
-            const sure = onStep && some.map((): Array<number> => [])
-            for (let number = 0; number < pieces; number++) {
-              texts = [...(yield* extend(texts, steps, number, { first, seed, ...(sure && { sure }) }))]
-              flops += (read?.flops ?? 0) + steps * denoise.flops + decode.flops
-              passes += steps
-              for (const [r, text] of texts.entries()) {
-                if (onStep === undefined || sure === undefined) continue
-                const row = new Int32Array(lengths[r]!).fill(maskId)
-                row.set(text.subarray(0, lengths[r]))
-                const confidence = new Float32Array(newTokens).fill(NaN)
-                confidence.set(sure[r]!.slice(0, newTokens))
-                yield* onStep(first + r, (number + 1) * steps, row, confidence)
-              }
-            }
-            append(
-              sequences,
-              texts.map((text, r) => text.slice(0, lengths[r]))
-            )
-          }
-          const forwards = prompts.map(() => pieces * steps)
-          return {
-            sequences,
-            tokens: prompts.map(() => newTokens),
-            forwards,
-            passes,
-            forwardMs: performance.now() - begun,
-            flops
-          }
-        })
-    }
+      flops: () => flops,
+      open: ({ watched = false } = {}) => ({
+        batch: new OpenBatch(rows, advance),
+        begin: wanted => new LatentText(wanted, { newTokens, mask: maskId, watched })
+      })
+    })
   })
+
+/** A text that is written piece by piece. */
+class LatentText implements WrittenText {
+  readonly key: RandomKey
+  /** Of a piece. */
+  readonly steps: number
+  readonly passesBeside = 0
+  readonly decoded: number
+  /** Pieces that are there. */
+  pieces = 0
+  forwards = 0
+  /** The prompt, and what was written behind it. */
+  known: Int32Array
+  readonly #length: number
+  readonly #mask: number
+  readonly #watched: boolean
+  readonly #confidence: Float32Array
+
+  constructor(
+    { key, prompt, steps }: WantedText,
+    { mask, newTokens, watched }: { readonly newTokens: number; readonly mask: number; readonly watched: boolean }
+  ) {
+    this.key = key
+    this.steps = steps
+    this.known = Int32Array.from(prompt)
+    this.#length = prompt.length + newTokens
+    this.#mask = mask
+    this.#watched = watched
+    this.#confidence = new Float32Array(newTokens).fill(NaN)
+    this.decoded = newTokens
+  }
+
+  get done(): boolean {
+    return this.known.length === this.#length
+  }
+
+  get shown(): Int32Array {
+    const shown = new Int32Array(this.#length).fill(this.#mask)
+    shown.set(this.known)
+    return shown
+  }
+
+  get confidence(): Float32Array {
+    return this.#confidence.slice()
+  }
+
+  /** Draws the tokens of a piece by their logits [n, V], which it changes. */
+  take(
+    logits: Float32Array,
+    { sampling, vocabSize }: { readonly sampling: Sampling; readonly vocabSize: number }
+  ): void {
+    const key = stepKey(this.key, "tokens", this.pieces++)
+    this.forwards += this.steps
+    const count = Math.min(logits.length / vocabSize, this.#length - this.known.length)
+    const first = this.decoded - (this.#length - this.known.length)
+    const tokens = Array.from({ length: count }, (_, i) => {
+      const row = logits.subarray(i * vocabSize, (i + 1) * vocabSize)
+      row[this.#mask] = -Infinity
+      const { token } = sampleToken(row, sampling, uniformAt(key, i))
+      if (this.#watched) this.#confidence[first + i] = confidenceOf(row, token)
+      return token
+    })
+    this.known = Int32Array.from([...this.known, ...tokens])
+  }
+}

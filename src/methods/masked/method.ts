@@ -1,5 +1,5 @@
 /** Masked diffusion and nothing beside it. */
-import { maskedGenerator } from "../../sessions/generator.ts"
+import { maskedGenerator } from "../../sessions/maskedGenerator.ts"
 import type { MaskDecoding } from "../../decoding/blockSettings.ts"
 import type { Decoding } from "../Method.ts"
 

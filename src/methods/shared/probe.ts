@@ -1,18 +1,15 @@
 /** Texts that a model writes while it learns: token by token, as the autoregressive model that it was, and from masks. */
 import { join } from "node:path"
-import { Effect, Schema, Stream } from "effect"
+import { Effect, Schema } from "effect"
 import { PositiveInt, setting } from "../../config/setting.ts"
 import type { FileError } from "../../formats/fileError.ts"
 import type { Tokenizer } from "../../tokens/tokenizer.ts"
-import { makeDecoder } from "../../sessions/autoregressive.ts"
-import { makeDenoiser } from "../../sessions/query.ts"
-import { makeTextReader } from "../../sessions/textReader.ts"
-import { decodeBlocks } from "../../decoding/blocks.ts"
-import { blocksOf } from "../../decoding/blockSettings.ts"
-import { DiffusionDecoding, diffusionGenerate, mdmDefaults } from "../../decoding/diffusion.ts"
+import { DiffusionDecoding, mdmDefaults } from "../../decoding/diffusion.ts"
 import type { Engine, EngineError } from "../../engines/Engine.ts"
+import { causalGenerator } from "../../sessions/autoregressive.ts"
+import { untilEnd, type Writer } from "../../sessions/generator.ts"
+import { maskedGenerator } from "../../sessions/maskedGenerator.ts"
 import type { ModelConfig } from "../../models/config.ts"
-import { randomKey } from "../../tensor/random.ts"
 import { lineFile } from "../../training/log.ts"
 import type { Observer } from "../../training/loop.ts"
 
@@ -49,67 +46,31 @@ export const generationProbe = (
   every: settings.genSampleEverySteps,
   prepare: ({ frozen, parameters }, directory) =>
     Effect.gen(function* () {
-      const { genSampleSteps: steps, genSampleTokens: newTokens } = settings
-      const { eosId, maskId, padId } = tokenizer
+      const { genSampleSteps: wanted, genSampleTokens: newTokens } = settings
+      const { eosId } = tokenizer
       const views = { ...frozen.views, ...parameters.views }
       const prompts = settings.genSamplePrompts
         .map(text => ({ text, ids: tokenizer.encode(text) }))
         .filter(({ ids }) => ids.length > 0)
       const length = newTokens + prompts.reduce((most, { ids }) => Math.max(most, ids.length), 0)
-      const decoder = yield* makeDecoder(engine, config, views, length)
+      const model = { config, parameters: views, tokenShift: true, tokenizer }
+      const shape = { prompts: 1, promptTokens: length - newTokens, newTokens }
       const append = lineFile(join(directory, generationsFile))
-      const autoregressive = (prompt: Int32Array) =>
-        Stream.runCollect(
-          decoder.generate({
-            prompt,
-            maxNewTokens: newTokens,
-            sampling: decoding,
-            seed,
-            stop: eosId,
-            suppressed: [maskId]
-          })
-        )
-      const whole = Effect.map(
-        makeDenoiser(engine, config, views, { rows: 1, length, places: newTokens }),
-        denoiser => (prompt: Int32Array) =>
-          Effect.map(
-            diffusionGenerate(denoiser, {
-              mask: maskId,
-              pad: padId,
-              prompts: [prompt],
-              maxNewTokens: newTokens,
-              seed,
-              settings: { ...decoding, steps }
-            }),
-            ({ sequences }) => sequences[0]!.subarray(prompt.length)
-          )
+      const byTokens = yield* causalGenerator(engine, model, shape, decoding)
+      const inBlocks = blockSize === undefined ? {} : { blockLength: blockSize }
+      // Only a cache could be refused.
+      const byMasks = yield* Effect.catchTag(
+        maskedGenerator(engine, model, shape, { ...decoding, ...inBlocks }),
+        "StageError",
+        Effect.die
       )
-      const inBlocks = (blockLength: number) =>
-        Effect.map(
-          makeTextReader(engine, config, views, { rows: 1, length, tokenShift: true, blockSize: blockLength }),
-          reader => (prompt: Int32Array) =>
-            Effect.map(
-              decodeBlocks(reader, [{ ids: prompt, newTokens, key: randomKey(seed, "block tokens", 0) }], {
-                mask: maskId,
-                eos: eosId,
-                tokenShift: true,
-                attentionBlockSize: config.attentionBlockSize,
-                rows: 1,
-                // At least a step for each block: fewer would make blocks larger.
-                settings: blocksOf(
-                  { ...decoding, blockLength },
-                  { newTokens, steps: Math.max(steps, Math.ceil(newTokens / blockLength)) }
-                )
-              }),
-              ({ texts }) => texts[0]!.tokens
-            )
-        )
-      const written = yield* blockSize === undefined ? whole : inBlocks(blockSize)
-      const fromMasks = (prompt: Int32Array) =>
-        Effect.map(written(prompt), made => {
-          const end = made.indexOf(eosId)
-          return [...(end < 0 ? made : made.subarray(0, end))]
-        })
+      // At least a step for each block: fewer would make blocks larger.
+      const steps = blockSize === undefined ? wanted : Math.max(wanted, Math.ceil(newTokens / blockSize))
+      const written = (generator: Writer<EngineError>) => (prompt: Int32Array) =>
+        Effect.map(generator.generate({ prompts: [prompt], steps, seed }), ({ sequences: [ids] }) => [
+          ...untilEnd(ids!.subarray(prompt.length), eosId)
+        ])
+      const [autoregressive, fromMasks] = [written(byTokens), written(byMasks)]
       return (step: number) =>
         Effect.gen(function* () {
           const lines: Array<{ readonly step: number; readonly [field: string]: unknown }> = []

@@ -5,11 +5,12 @@ import type { LoadedModel } from "../../models/artifact.ts"
 import { countElements } from "../../models/parameters.ts"
 import { type VfmArchitecture, vfmSpecs } from "./networks.ts"
 import { withNoise } from "./reading.ts"
-import { normals, randomKey } from "../../tensor/random.ts"
+import { normals, subkey } from "../../tensor/random.ts"
 import type { StageError } from "../../pipeline/StageError.ts"
 import type { MaskDecoding } from "../../decoding/blockSettings.ts"
 import type { CanvasShape } from "../../decoding/canvas.ts"
-import { type Extended, type Generator, type GeneratorShape, maskedGenerator } from "../../sessions/generator.ts"
+import type { Generator, GeneratorShape } from "../../sessions/generator.ts"
+import { type Extended, maskedGenerator } from "../../sessions/maskedGenerator.ts"
 
 export const vfmGenerator = (
   engine: Engine,
@@ -26,22 +27,18 @@ const withAdapter = (
   { length, rows }: CanvasShape
 ): Extended => {
   const d = config.hiddenSize
-  let seed = 0
   return {
     extension: {
       trace: withNoise(config, architecture, { rows, length }),
       data: (ids, texts) => {
         const noise = new Float32Array(rows * length * d)
-        for (const [r, { number, pass }] of texts.entries())
-          noise.set(normals(randomKey(seed, "vfm generation", number, pass), length * d), r * length * d)
+        for (const [r, { key, pad, pass }] of texts.entries()) {
+          const own = normals(subkey(key, "vfm noise", [pass]), (length - pad) * d)
+          noise.set(own, (r * length + pad) * d)
+        }
         return { noise, observed: Float32Array.from(ids, id => (id === maskId ? 0 : 1)) }
       }
     },
-    begin: batch =>
-      Effect.sync(() => {
-        seed = batch.seed
-        return { forwards: 0, forwardMs: 0, flops: 0 }
-      }),
     // Two for each weight that a token meets.
     flops: 2 * (countElements(vfmSpecs(architecture, config)) - architecture.maxSeqLen * d) * rows * length
   }

@@ -3,7 +3,8 @@ import { describe, expect, it } from "@effect/vitest"
 import { Effect, Schema } from "effect"
 import { makeEpochs } from "../../../src/tokens/epochs.ts"
 import { makeDenoiser } from "../../../src/sessions/query.ts"
-import { diffusionGenerate, DiffusionDecoding } from "../../../src/decoding/diffusion.ts"
+import { DiffusionDecoding } from "../../../src/decoding/diffusion.ts"
+import { diffusionGenerate } from "../../support/diffusionGenerate.ts"
 import { type Masking, randomMasking } from "../../../src/methods/shared/masks/corruption.ts"
 import type { Engine } from "../../../src/engines/Engine.ts"
 import { makeOrt } from "../../../src/engines/ort/ort.ts"
@@ -208,15 +209,15 @@ describe("masked diffusion", () => {
           places: 31
         })
         for (const steps of [31, 16]) {
-          const { sequences: decoded } = yield* diffusionGenerate(denoiser, {
+          const { texts: decoded } = yield* diffusionGenerate(denoiser, {
             prompts: [sentence.subarray(0, 1)],
             maxNewTokens: 31,
             mask,
             pad: 0,
-            seed: 1,
+            keys: [[0, 1]],
             settings: Schema.decodeUnknownSync(DiffusionDecoding)({ steps })
           })
-          const wrong = decoded[0]!.filter((token, i) => token !== sentence[i]).length
+          const wrong = decoded[0]!.ids.filter((token, i) => token !== sentence[i]).length
           expect(wrong, `${steps} steps`).toBe(0)
         }
       })

@@ -6,12 +6,12 @@ import type { LoadedModel } from "../../../models/artifact.ts"
 import { positionsOf } from "../../../models/families.ts"
 import { ConfigError } from "../../../pipeline/ConfigError.ts"
 import { makeCausalDecoder } from "../../../serving/causal.ts"
-import { makeCausalBatch } from "../../../serving/causalBatch.ts"
 import { makeDiffusionDecoder } from "../../../serving/diffusion.ts"
 import { endsOf } from "../../../serving/ends.ts"
 import { type Decoder, type Decoding, failedBy } from "../../../serving/job.ts"
 import type { CommonBody } from "../../../serving/requests.ts"
 import { makeService } from "../../../serving/service.ts"
+import { causalReader } from "../../../sessions/autoregressive.ts"
 import { decodingNames } from "./decodingFlags.ts"
 import type { Described } from "./opened.ts"
 import { type DecodingFlags, defaultPositions, diffusionOf, flagOf, samplingOf } from "./settings.ts"
@@ -60,9 +60,12 @@ export const makeAnswering = Effect.fnUntraced(function* (
     Effect.cached(Effect.mapError(Effect.provideService(effect, Scope.Scope, scope), failedBy))
   const decoders = {
     ar: yield* inScope(
-      Effect.flatMap(
-        Effect.suspend(() => makeCausalBatch(engine, config, parameters, { rows, most: context })),
-        batch => makeCausalDecoder(batch, { ends, mask: tokenizer.maskId })
+      Effect.suspend(() =>
+        makeCausalDecoder(causalReader(engine, config, parameters, { rows, length: context }), {
+          rows,
+          ends,
+          mask: tokenizer.maskId
+        })
       )
     ),
     diffusion: yield* inScope(Effect.suspend(() => makeDiffusionDecoder({ engine, method, model, rows, ends })))

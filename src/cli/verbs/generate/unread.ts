@@ -5,7 +5,7 @@ import type { MaskDecoding } from "../../../decoding/blockSettings.ts"
 import type { Decoding } from "../../../methods/Method.ts"
 import type { LoadedModel } from "../../../models/artifact.ts"
 import { ConfigError } from "../../../pipeline/ConfigError.ts"
-import { cacheFault } from "../../../sessions/generator.ts"
+import { cacheFault } from "../../../sessions/maskedGenerator.ts"
 import type { Described } from "./opened.ts"
 import { type DecodingFlags, diffusionOf, flagOf, isGiven, maskSettingsOf, type Mode } from "./settings.ts"
 
