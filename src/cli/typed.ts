@@ -1,7 +1,7 @@
 /** Commands that messages tell people to type, as they have to be typed: started as this program was, with the cache that it was given. */
 
 /** Verbs that look at no cache. */
-const withoutCache = new Set(["list", "completions"])
+const withoutCache = new Set(["list", "completions", "init"])
 
 /** The value of `--cache` among words; undefined where they have none. */
 const cacheOf = (words: ReadonlyArray<string>): string | undefined => {
@@ -10,7 +10,8 @@ const cacheOf = (words: ReadonlyArray<string>): string | undefined => {
 }
 
 /** A word as a shell reads it back. */
-const quoted = (word: string): string => (/^[\w./:@%+=-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`)
+export const quoted = (word: string): string =>
+  /^[\w./:@%+=-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`
 
 /** How the program was started, as far as it matters to who starts it again. */
 export interface Started {
