@@ -2,7 +2,6 @@
 import { existsSync, globSync, readdirSync, readFileSync } from "node:fs"
 import { isBuiltin } from "node:module"
 import { join } from "node:path"
-
 import { external } from "../external.ts"
 
 interface Manifest {
