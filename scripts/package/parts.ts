@@ -5,7 +5,7 @@ import { join } from "node:path"
 export const parts = {
   /** Declarations, of the entries and of all that these refer to. */
   types: "types",
-  /** ONNX Runtime, where Node looks for it first: docs/decisions/052-the-package-brings-its-runtime.md. */
+  /** ONNX Runtime, where Node looks for it first: docs/decisions/055-the-package-brings-its-runtime.md. */
   packages: "node_modules",
   /** Licences of the packages whose code is part of the build. */
   notices: "NOTICES.txt"

@@ -1,4 +1,4 @@
-/** Run by npm before it packs: what a package for others needs beside the build (docs/decisions/052-the-package-brings-its-runtime.md). */
+/** Run by npm before it packs: what a package for others needs beside the build (docs/decisions/055-the-package-brings-its-runtime.md). */
 import { mkdirSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"

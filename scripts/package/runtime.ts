@@ -1,4 +1,4 @@
-/** ONNX Runtime as a package brings it: its JavaScript, and its libraries for Linux. docs/decisions/052-the-package-brings-its-runtime.md says why. */
+/** ONNX Runtime as a package brings it: its JavaScript, and its libraries for Linux. docs/decisions/055-the-package-brings-its-runtime.md says why. */
 import { copyFileSync, cpSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 

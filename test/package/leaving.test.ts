@@ -58,7 +58,7 @@ describe("the package", () => {
       "dist/NOTICES.txt",
       "configs/embedded.yaml"
     ])
-    // docs/packages.md says the sizes.
+    // docs/leaving-the-clone.md says the sizes.
     assert.isBelow(packed.size, 42e6)
     assert.isBelow(packed.unpackedSize, 105e6)
   })
