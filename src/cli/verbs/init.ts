@@ -40,7 +40,7 @@ export const command = verb("init", {
     })
     const next = nextCommands(directory, dependency)
     if (args.json) return printJson({ directory, files: [...files.keys()], next: next.map(([line]) => line) })
-    const width = Math.max(...next.map(([line]) => line.length))
+    const width = next.reduce((most, [line]) => Math.max(most, line.length), 0)
     print(`wrote ${[...files.keys()].join(", ")}\n`)
     print("next:")
     for (const [line, about] of next) print(`  ${about === "" ? line : `${line.padEnd(width)}  # ${about}`}`)
