@@ -52,6 +52,9 @@ const compilerOptions = {
 
 const json = (value: unknown): string => `${JSON.stringify(value, undefined, 2)}\n`
 
+/** Nothing, what npm refuses, and what would be the program itself. */
+const unfit = new Set(["", "node_modules", "favicon.ico", "dllm-pipeline"])
+
 /** A name that npm takes, from that of a folder. */
 export const packageName = (folder: string): string => {
   const name = folder
@@ -59,5 +62,5 @@ export const packageName = (folder: string): string => {
     .replaceAll(/[^a-z0-9._-]+/g, "-")
     .replaceAll(/^[._-]+|[._-]+$/g, "")
     .slice(0, 100)
-  return name === "" || name === "dllm-pipeline" || name === "node_modules" ? "my-pipeline" : name
+  return unfit.has(name) ? "my-pipeline" : name
 }
