@@ -13,7 +13,16 @@ let folder: string
 let project: string
 let said: string
 
-const readJson = (file: string) => JSON.parse(readFileSync(file, "utf8")) as { readonly [field: string]: never }
+const readJson = <T>(file: string) => JSON.parse(readFileSync(file, "utf8")) as T
+
+interface Manifest {
+  readonly name: string
+  readonly dependencies: { readonly [name: string]: string }
+  readonly optionalDependencies: { readonly [name: string]: string }
+}
+interface Lock {
+  readonly packages: { readonly [path: string]: { readonly dev?: boolean; readonly hasInstallScript?: boolean } }
+}
 
 /** As npm does it, without the registry. */
 const install = (): void => {
@@ -21,8 +30,8 @@ const install = (): void => {
   const own = join(modules, "dllm-pipeline")
   mkdirSync(own, { recursive: true })
   must(own, "tar", "--extract", "--strip-components=1", "--file", packed.archive)
-  const { dependencies, optionalDependencies } = readJson(join(own, "package.json"))
-  link([...Object.keys(dependencies!), ...Object.keys(optionalDependencies!), "@types/node"], modules)
+  const { dependencies, optionalDependencies } = readJson<Manifest>(join(own, "package.json"))
+  link([...Object.keys(dependencies), ...Object.keys(optionalDependencies), "@types/node"], modules)
   mkdirSync(join(modules, ".bin"))
   symlinkSync("../dllm-pipeline/bin/pipeline.mjs", join(modules, ".bin", "pipeline"))
   const packages = { "node_modules/dllm-pipeline": { resolved: `file:${relative(folder, packed.archive)}` } }
@@ -64,9 +73,7 @@ describe("the package", () => {
   })
 
   it("needs no package whose installation runs a script", () => {
-    const { packages } = readJson(join(import.meta.dirname, "../../package-lock.json")) as unknown as {
-      readonly packages: { readonly [path: string]: { readonly dev?: boolean; readonly hasInstallScript?: boolean } }
-    }
+    const { packages } = readJson<Lock>(join(import.meta.dirname, "../../package-lock.json"))
     const running = Object.entries(packages).filter(
       ([, { dev, hasInstallScript }]) => hasInstallScript === true && dev !== true
     )
@@ -92,10 +99,9 @@ describe("pipeline init", () => {
   it("names what it wrote and what comes next, and finds the archive again", () => {
     assert.match(said, /^wrote README\.md, .*package\.json/)
     assert.match(said, /cd 'My project'\n +npm install\n/)
-    const { dependencies, name } = readJson(join(project, "package.json"))
+    const { dependencies, name } = readJson<Manifest>(join(project, "package.json"))
     assert.strictEqual(name, "my-project")
-    const { "dllm-pipeline": specifier } = dependencies as { readonly "dllm-pipeline": string }
-    assert.strictEqual(join(project, specifier.replace("file:", "")), packed.archive)
+    assert.strictEqual(join(project, dependencies["dllm-pipeline"]!.replace("file:", "")), packed.archive)
   })
 
   it("refuses a folder that is not empty, and writes nothing there", () => {
