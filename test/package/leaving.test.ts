@@ -53,7 +53,7 @@ beforeAll(() => {
 }, 300_000)
 afterAll(() => directory.remove())
 
-describe("the package", () => {
+describe("the package", { timeout: 300_000 }, () => {
   it("has what runs and declarations, and neither sources nor tests", () => {
     const paths = packed.files.map(({ path }) => path)
     const unexpected = paths.filter(
@@ -95,7 +95,7 @@ describe("the package", () => {
   })
 })
 
-describe("pipeline init", () => {
+describe("pipeline init", { timeout: 300_000 }, () => {
   it("names what it wrote and what comes next, and finds the archive again", () => {
     assert.match(said, /^wrote README\.md, .*package\.json/)
     assert.match(said, /cd 'My project'\n +npm install\n/)
@@ -120,7 +120,7 @@ describe("pipeline init", () => {
     writeFileSync(file, right)
   })
 
-  it("writes a grid that can be planned, and a test that passes", { timeout: 300_000 }, () => {
+  it("writes a grid that can be planned, and a test that passes", () => {
     const plan = JSON.parse(must(project, "npx", "pipeline", "plan", "./pipeline.ts", "--quick", "--json").stdout) as {
       readonly nodes: ReadonlyArray<{ readonly label: string }>
     }
@@ -147,7 +147,7 @@ const profiles = { one: { description: "the only one", needs: "nothing", make: (
 export default Pipeline.make("say", { description: "Says", profiles }, () => say({ words: "hello" }))
 `
 
-describe("a folder of CommonJS", () => {
+describe("a folder of CommonJS", { timeout: 300_000 }, () => {
   it("takes pipelines as .mts, and says so of .ts", () => {
     writeFileSync(join(folder, "say.mts"), sayFile)
     writeFileSync(join(folder, "say.ts"), sayFile)
