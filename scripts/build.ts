@@ -21,8 +21,10 @@ import { builtFile, builtText, noMethod } from "../src/runner/Codes.ts"
 import { entries, type Entry } from "../src/runner/Entries.ts"
 import * as Fingerprint from "../src/runner/Fingerprint.ts"
 import { builtins } from "./builtins.ts"
+import { external } from "./external.ts"
 import { graphOf } from "./graph.ts"
 import { oneScript, onlyScript } from "./oneScript.ts"
+import { parts, removeParts } from "./package/parts.ts"
 import { writePages } from "./pages.ts"
 
 const root = fileURLToPath(new URL("..", import.meta.url))
@@ -34,9 +36,6 @@ const session = new Fingerprint.Session()
 const { sources } = session
 
 const stageFiles = globSync("stages/*.ts", { cwd: root }).sort()
-
-/** What stays outside of the bundle: native code, and the bundler, which is only needed for a user's own stages. */
-const external = ["better-sqlite3", "onnxruntime-node", "rolldown", /^node:/]
 
 const isOurs = (path: string): boolean => path.startsWith(root) && !path.includes("node_modules")
 
@@ -213,7 +212,8 @@ const replace = (path: string, text: string): void => {
 }
 
 /** Builds stay for so long after they were replaced: programs that run may still load from them. A package for others holds one build. */
-const keptMs = ["pack", "publish"].includes(process.env["npm_command"] ?? "") ? 0 : 30 * 86_400_000
+const packing = ["pack", "publish"].includes(process.env["npm_command"] ?? "")
+const keptMs = packing ? 0 : 30 * 86_400_000
 
 /** A build never changes once it is there: a new one lies beside it, and the entries lead to that. */
 const install = (compared: string): string => {
@@ -229,9 +229,11 @@ const install = (compared: string): string => {
   const now = new Date()
   if (before !== undefined && before !== name && existsSync(join(dist, before)))
     utimesSync(join(dist, before), now, now)
+  if (!packing) removeParts(dist)
+  const standing = new Set([name, ...reexported, "main.js", "sources.json", ...Object.values(parts)])
   for (const each of readdirSync(dist)) {
     const path = join(dist, each)
-    if (each === name || [...reexported, "main.js", "sources.json"].includes(each)) continue
+    if (standing.has(each)) continue
     if (statSync(path).mtimeMs > now.getTime() - keptMs) continue
     for (const gone of [path, join(root, "node_modules", ".cache", "pipeline", each)])
       rmSync(gone, { recursive: true, force: true })
@@ -246,7 +248,15 @@ const current = (): string | undefined => {
 }
 
 const lock = join(root, "node_modules", ".package-lock.json")
-for (const script of ["build.ts", "builtins.ts", "graph.ts", "oneScript.ts", "pages.ts"])
+for (const script of [
+  "build.ts",
+  "builtins.ts",
+  "external.ts",
+  "graph.ts",
+  "oneScript.ts",
+  "package/parts.ts",
+  "pages.ts"
+])
   sources.file(join(root, "scripts", script))
 for (const path of [join(root, "package.json"), lock]) sources.file(path)
 mkdirSync(dist, { recursive: true })

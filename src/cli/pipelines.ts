@@ -30,6 +30,17 @@ const asConfigError = (cause: unknown, file?: string): ConfigError => {
   return new ConfigError({ message, ...(at === undefined ? {} : { at }) })
 }
 
+/** An error of loading a user's file. `npm init` makes packages whose files Node takes for CommonJS. */
+const asModuleError = (cause: unknown, file: string): ConfigError =>
+  cause instanceof SyntaxError &&
+  /^Cannot use import statement outside a module|^Unexpected token 'export'/.test(cause.message)
+    ? new ConfigError({
+        at: file,
+        message: "Node takes it for CommonJS, which has no `import` and `export`",
+        advice: `write "type": "module" into the package.json of its folder, or name it ${file.replace(/\.[cm]?([jt]s)$/, ".m$1")}`
+      })
+    : asConfigError(cause, file)
+
 /** On top of the stack for wrong syntax; else the first frame that is neither Node's nor ours. */
 const placeOf = (error: Error): string | undefined => {
   const syntax = /^(?:file:\/\/)?(\/\S+:\d+)$/m.exec(error.stack ?? "")?.[1]
@@ -59,7 +70,7 @@ const loadFile = (path: string, name: string): Effect.Effect<Pipeline, ConfigErr
     notAlone()
     const module = yield* Effect.tryPromise({
       try: () => import(pathToFileURL(path).href) as Promise<{ default?: unknown }>,
-      catch: cause => asConfigError(cause, name)
+      catch: cause => asModuleError(cause, name)
     }).pipe(awaited.as(`the module ${name}`))
     if (!isPipeline(module.default)) {
       return yield* new ConfigError({

@@ -3,7 +3,7 @@
 import { quoted } from "../pipeline/shell.ts"
 
 /** Verbs that look at no cache. */
-const withoutCache = new Set(["list", "completions"])
+const withoutCache = new Set(["list", "completions", "init"])
 
 /** The value of `--cache` among words; undefined where they have none. */
 const cacheOf = (words: ReadonlyArray<string>): string | undefined => {

@@ -4,6 +4,7 @@ import { type AnyCommand, load, rootOf, type Verbs } from "./program.ts"
 
 /** In the order of the help text. Each file is named after its verb. */
 const verbs: Verbs = {
+  init: () => load(import("./verbs/init.ts")),
   list: () => load(import("./verbs/list.ts")),
   run: () => load(import("./verbs/run.ts")),
   plan: () => load(import("./verbs/plan.ts")),

@@ -31,7 +31,7 @@ export const isDigest = (text: string): text is Digest => digestPattern.test(tex
 /** The digits people see and type; `show`, `why` and the others accept any unambiguous prefix. */
 export const short = (digest: string): string => digest.slice(0, 12)
 
-export const toBytes = (digest: string): Buffer => Buffer.from(digest, "hex")
+export const toBytes = (digest: string): Uint8Array => Buffer.from(digest, "hex")
 
 export const fromBytes = (bytes: Uint8Array): Digest => Buffer.from(bytes).toString("hex") as Digest
 

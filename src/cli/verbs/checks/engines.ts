@@ -15,7 +15,7 @@ const ort = Effect.match(Effect.scoped(Effect.flatMap(makeOrt(), matmulPeak)), {
     problem(
       "engine ort",
       message,
-      "`npm ci` installs onnxruntime-node; it exists for Linux (x64, arm64), macOS and Windows"
+      "`npm ci` installs onnxruntime-node in a checkout, for Linux (x64, arm64), macOS and Windows; a package made of it has that for Linux"
     ),
   onSuccess: peak =>
     measured("engine ort", `onnxruntime-node ${libraryVersion()}, ${availableParallelism()} threads`, peak)
