@@ -38,6 +38,7 @@ import {
 import type { Tensor } from "../tensor/Tensor.ts"
 import { type Bounded, surelyAmong, undrawable } from "../decoding/surely.ts"
 import { confidenceIn, never, probabilityIn } from "./confidence.ts"
+import { least as fewest } from "../pipeline/lists.ts"
 import type { OpenOptions } from "./generator.ts"
 import { inputsOf, makeSession } from "./session.ts"
 
@@ -250,7 +251,7 @@ export const makeResidentStep = (
       return open =>
         Effect.gen(function* () {
           const session = yield* receive(open)
-          const least = Math.min(...open.map(({ text }) => text.stepsLeft))
+          const least = fewest(open.map(({ text }) => text.stepsLeft))
           const ahead = Math.min(stepsAtOnce, 1 + Math.floor(sure / sureStepsPerStep), least)
           const times = isLookedAtAlways ? 1 : ahead
           const counts = new Int32Array(stepsAtOnce * rows)
