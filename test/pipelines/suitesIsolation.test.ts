@@ -85,7 +85,7 @@ describe("an edit", () => {
   })
 
   it("of how gaps are filled, or of a method, changes samples", async () => {
-    assert.deepStrictEqual(await changedBy("src/decoding/whole.ts", '"order", this.forwards', '"order", 1'), [
+    assert.deepStrictEqual(await changedBy("src/decoding/whole.ts", "E>(gaps.length", "E>(1 + gaps.length"), [
       "samples",
       "samples of vfm"
     ])
