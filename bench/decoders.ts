@@ -81,7 +81,7 @@ const speeds = (name: string, config: ModelConfig) =>
       yield* initialise(engine, parameters, 1)
       const shape = { prompts: 1, promptTokens: promptIds.length, newTokens }
       // No text ends by itself.
-      const tokenizer = { maskId: base.vocab_size - 1, padId: 0, eosId: -1 }
+      const tokenizer = { maskId: base.vocab_size - 1, padId: 0, eosId: -1, ends: new Set<number>() }
       const model = { config, parameters: parameters.views, tokenShift: true, tokenizer }
       const prompts = [Int32Array.from(promptIds)]
       const contender = (

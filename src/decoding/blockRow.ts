@@ -25,7 +25,8 @@ export interface BlockReading {
 export interface BlockRowOptions extends BlockReading {
   readonly settings: BlockDecoding
   readonly mask: number
-  readonly eos: number
+  /** End a text. */
+  readonly ends: ReadonlySet<number>
 }
 
 /** Idle until it begins, then active while it has masks, decoded, and cached. Before the first one, what the prompt has of whole blocks. */
@@ -90,9 +91,9 @@ export class BlockRow {
 
   /** How many new tokens stand before the first mask and the first end of text. */
   get #settled(): number {
-    const { eos, mask } = this.#options
+    const { ends, mask } = this.#options
     const { tokens } = this
-    const end = tokens.findIndex(token => token === mask || token === eos)
+    const end = tokens.findIndex(token => token === mask || ends.has(token))
     return end < 0 ? tokens.length : end
   }
 
@@ -214,7 +215,7 @@ export class BlockRow {
 
   text(): BlockText {
     const written = this.ids.slice(this.start, this.#blocks.at(-1)!.end)
-    const end = written.indexOf(this.#options.eos)
+    const end = written.findIndex(token => this.#options.ends.has(token))
     const tokens = written.subarray(0, this.#whole ?? (end < 0 ? written.length : end + 1))
     const at = Array.from(tokens, (_, i) => this.#revealedAt.get(this.start + i)!)
     const steps = [...new Set(at)].sort((a, b) => a - b)

@@ -18,8 +18,8 @@ export interface CausalOptions<E, R> {
   /** Texts that are written side by side, at most: as many as the reader has rows. */
   readonly rows: number
   readonly sampling: Sampling
-  /** Ends a text; not part of what is returned. */
-  readonly stop: number
+  /** End a text; not part of what is returned. */
+  readonly ends: ReadonlySet<number>
   /** Never drawn. */
   readonly suppressed: ReadonlyArray<number>
   /** Ends a text before the model does; its row then goes to the next prompt. */
@@ -92,8 +92,8 @@ class Causal {
   }
 
   /** Puts a token behind those that are there, if it is not the end. */
-  put(token: number, stop: number): void {
-    if (token === stop) this.ended = true
+  put(token: number, ends: ReadonlySet<number>): void {
+    if (ends.has(token)) this.ended = true
     else this.ids[this.known++] = token
   }
 
@@ -129,7 +129,7 @@ export const decodeCausally = <E, E2 = never, R = never>(
   drafting?: Drafting<E>
 ): Effect.Effect<CausalTexts, E | E2, R> =>
   Effect.gen(function* () {
-    const { ending, onTokens, rows, stop } = options
+    const { ending, ends, onTokens, rows } = options
     const { vocabSize } = reader
     const fault = misfit(reader, prompts)
     if (fault !== undefined) return yield* Effect.die(fault)
@@ -206,7 +206,7 @@ export const decodeCausally = <E, E2 = never, R = never>(
         const rowOf = (i: number): Float32Array => logits.subarray(at + i * vocabSize, at + (i + 1) * vocabSize)
         for (let i = 0; i <= drafts.length; i++) {
           const token = text.draw(rowOf(i), options)
-          text.put(token, stop)
+          text.put(token, ends)
           if (text.ended || token !== drafts[i]) break
         }
         at += (drafts.length + 1) * vocabSize

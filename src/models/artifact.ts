@@ -16,6 +16,7 @@ import { adapterConfigFile } from "./adapter/adapterConfig.ts"
 import { adapterModelFile, openAdapter, withAdapter, writeAdapter } from "./adapter/adapterFiles.ts"
 import { diffusionConfigFile } from "./adapter/diffusionConfig.ts"
 import { type ModelConfig, parameterAliases, parameterSpecs } from "./config.ts"
+import { endsOf } from "./ends.ts"
 import { decodeModelConfig, families, ourTensors } from "./families.ts"
 import type { Family } from "./families/family.ts"
 import { allocateParameters, type ParameterBuffers, type ParameterSpec } from "./parameters.ts"
@@ -27,6 +28,7 @@ export interface OpenModel {
   readonly config: ModelConfig
   /** The content of `config.json`. */
   readonly json: { readonly [field: string]: unknown }
+  /** Its ends of text are all that the model's files name. */
   readonly tokenizer: Tokenizer
   /** By the names of the model's parameters. */
   readonly tensors: StoredTensors
@@ -92,7 +94,7 @@ const openWeights = Effect.fnUntraced(function* (files: ReadonlyArray<NamedFile>
   return {
     config: yield* withStoredNf4({ config, tensors }),
     json,
-    tokenizer,
+    tokenizer: { ...tokenizer, ends: yield* endsOf(json, tokenizer, files) },
     tensors,
     diffusion: tokenShift !== undefined,
     tokenShift: tokenShift ?? true

@@ -37,8 +37,6 @@ export interface DiffusionServing {
   readonly model: LoadedModel
   /** Texts that are decoded together, at most; a request of more has them all in a batch of its own. */
   readonly rows: number
-  /** End a text. */
-  readonly ends: ReadonlySet<number>
 }
 
 /** How many tokens from the first on are there to stay: those before the first mask, up to the end of text. */
@@ -49,7 +47,6 @@ export const settled = (tokens: Int32Array, mask: number, ends: ReadonlySet<numb
 
 /** Starts decoding; closing the scope ends it. */
 export const makeDiffusionDecoder = ({
-  ends,
   engine,
   method,
   model,
@@ -64,7 +61,7 @@ export const makeDiffusionDecoder = ({
       readonly gone: Deferred.Deferred<void>
     }>()
     const work = yield* Latch.make()
-    const { maskId } = model.tokenizer
+    const { ends, maskId } = model.tokenizer
 
     const generators = new Map<
       string,

@@ -18,8 +18,8 @@ export interface GenerateOptions {
   readonly maxNewTokens: number
   readonly sampling: Sampling
   readonly seed: number
-  /** Ends the text; not part of what is returned. */
-  readonly stop: number
+  /** End the text; not part of what is returned. */
+  readonly ends: ReadonlySet<number>
   /** Never drawn. */
   readonly suppressed: ReadonlyArray<number>
 }
@@ -64,7 +64,7 @@ export const makeCausalWriter = (
   speculation?: Speculation
 ): Effect.Effect<CausalWriter, EngineError, Scope.Scope> =>
   Effect.gen(function* () {
-    const { eosId: stop, maskId: mask } = tokenizer
+    const { ends, maskId: mask } = tokenizer
     const reader = yield* causalReader(engine, config, parameters, shape)
     const drafting = speculation && {
       draftTokens: speculation.draftTokens,
@@ -86,7 +86,7 @@ export const makeCausalWriter = (
           {
             rows: shape.rows,
             sampling,
-            stop,
+            ends,
             suppressed: [mask],
             ending,
             ...(onTokens === undefined ? {} : { onTokens })
@@ -114,13 +114,13 @@ export const makeDecoder = (
   most: number
 ): Effect.Effect<Decoder, EngineError, Scope.Scope> =>
   Effect.map(causalReader(engine, config, parameters, { rows: 1, length: most }), reader => ({
-    generate: ({ maxNewTokens, prompt, sampling, seed, stop, suppressed }) =>
+    generate: ({ ends, maxNewTokens, prompt, sampling, seed, suppressed }) =>
       Stream.callback<number, EngineError>(queue =>
         Effect.gen(function* () {
           yield* decodeCausally(reader, [{ ids: prompt, newTokens: maxNewTokens, key: keyOf(seed) }], {
             rows: 1,
             sampling,
-            stop,
+            ends,
             suppressed,
             onTokens: (_number, tokens) => Queue.offerAll(queue, tokens)
           })

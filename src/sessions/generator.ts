@@ -104,7 +104,7 @@ export interface Extended {
 
 /** Of a model what its decoding reads. */
 export type DecodedModel = Pick<LoadedModel, "config" | "parameters" | "tokenShift"> & {
-  readonly tokenizer: Pick<LoadedModel["tokenizer"], "maskId" | "padId" | "eosId">
+  readonly tokenizer: Pick<LoadedModel["tokenizer"], "maskId" | "padId" | "eosId" | "ends">
 }
 
 /** Why a model cannot be read with the cache that a decoding asks for. `extended`: whether a method adds to every pass. */
@@ -135,8 +135,8 @@ export const maskedGenerator = (
     const inBlocks = goesInBlocks(decoding)
     const rows = Math.min(rowsThatFit(config.vocabSize, shape), inBlocks ? blockRows : Infinity)
     const canvas = { rows, length: promptTokens + newTokens, newTokens }
-    const { eosId: eos, maskId: mask, padId: pad } = tokenizer
-    const options: MaskOptions = { rows, newTokens, mask, pad, eos, decoding }
+    const { ends, eosId: eos, maskId: mask, padId: pad } = tokenizer
+    const options: MaskOptions = { rows, newTokens, mask, pad, ends, eos, decoding }
     const extended = extend === undefined ? undefined : yield* extend(canvas)
     const onHost = makeDenoiser(engine, config, parameters, {
       ...canvas,
@@ -217,8 +217,8 @@ export const maskedGenerator = (
     }
   })
 
-/** The tokens before the first end of text. */
-export const untilEnd = (tokens: Int32Array, eos: number): Int32Array => {
-  const end = tokens.indexOf(eos)
+/** The tokens before the first of those that end a text. */
+export const untilEnd = (tokens: Int32Array, ends: ReadonlySet<number>): Int32Array => {
+  const end = tokens.findIndex(token => ends.has(token))
   return end < 0 ? tokens : tokens.subarray(0, end)
 }

@@ -18,6 +18,9 @@ export interface MaskOptions {
   readonly newTokens: number
   readonly mask: number
   readonly pad: number
+  /** End a text. */
+  readonly ends: ReadonlySet<number>
+  /** Stands behind a text's end. */
   readonly eos: number
   readonly decoding: MaskDecoding
 }
@@ -73,7 +76,7 @@ export const wholeDecoder =
 export const blockDecoder =
   <E>(
     reader: TextReader<E>,
-    { attentionBlockSize: align, decoding, eos, mask, newTokens, rows, tokenShift }: MaskOptions & BlockReading
+    { attentionBlockSize: align, decoding, ends, eos, mask, newTokens, rows, tokenShift }: MaskOptions & BlockReading
   ): Decode<E> =>
   ({ ending, onStep, prompts, seed, steps, threshold }) =>
     timed(clock =>
@@ -84,7 +87,7 @@ export const blockDecoder =
           {
             rows,
             mask,
-            eos,
+            ends,
             tokenShift,
             attentionBlockSize: align,
             ending,

@@ -42,6 +42,8 @@ export interface Tokenizer {
   readonly vocabSize: number
   readonly eosId: number
   readonly eosToken: string
+  /** The ids that end a text, `eosId` among them; the files of a model may name more than those of its tokenizer. */
+  readonly ends: ReadonlySet<number>
   readonly padId: number
   readonly maskId: number
   readonly maskToken: string
@@ -226,6 +228,7 @@ const build = (
       vocabSize: Math.max(definition.size, maskId + 1),
       eosId,
       eosToken,
+      ends: new Set([eosId]),
       padId,
       maskId,
       maskToken: mask,

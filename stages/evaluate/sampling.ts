@@ -120,7 +120,7 @@ export const continuePrompts = <R>(
             const wantedRows = new Set(members)
             for (const [row, each] of rows.entries()) {
               if (!wantedRows.has(each)) continue
-              const ids = untilEnd(made.sequences[row]!.subarray(asked[row]!.length), tokenizer.eosId)
+              const ids = untilEnd(made.sequences[row]!.subarray(asked[row]!.length), tokenizer.ends)
               yield* keep(each, {
                 text: tokenizer.decode(ids, { skipSpecialTokens: true }),
                 tokens: Math.min(newTokens, ids.length + 1),

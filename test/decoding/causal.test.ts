@@ -8,6 +8,8 @@ import type { TextPass, TextReader } from "../../src/decoding/textPass.ts"
 import { randomKey, uniformAt } from "../../src/tensor/random.ts"
 
 const [vocabSize, stop, mask, length] = [13, 10, 12, 24]
+/** Either of which ends a text. */
+const ends = new Set([stop, 7])
 const suppressed = [mask]
 
 /** What a model says behind some ids, by chance. */
@@ -70,7 +72,7 @@ const plainly = ({ ids, key, newTokens }: CausalPrompt, temperature: number, see
   for (let made = 0; made < newTokens; made++) {
     const row = logitsOf(all, seed).map((value, id) => (id === mask ? -Infinity : value))
     const { token } = sampleToken(row, { temperature }, uniformAt(key, made))
-    if (token === stop) return { tokens: all.slice(ids.length), ended: true }
+    if (ends.has(token)) return { tokens: all.slice(ids.length), ended: true }
     all.push(token)
     if (token === sought) break
   }
@@ -121,7 +123,7 @@ describe("decodeCausally", () => {
               {
                 rows,
                 sampling: { temperature },
-                stop,
+                ends,
                 suppressed,
                 ending: (_number, settled) => {
                   const at = sought === undefined ? -1 : settled.indexOf(sought)
@@ -150,7 +152,7 @@ describe("decodeCausally", () => {
   it("drafts by a model with other rows behind the tokens, and only what both have", () => {
     const prompt: CausalPrompt = { ids: [1, 2], newTokens: 12, key: randomKey(0, "prompt") }
     const reader = () => cached(1, { causal: true, recurrent: false }, ids => logitsOf(ids, 3))
-    const options = { rows: 1, sampling: { temperature: 0 }, stop, suppressed } as const
+    const options = { rows: 1, sampling: { temperature: 0 }, ends, suppressed } as const
     const plain = Effect.runSync(decodeCausally(reader(), [prompt], options))
     for (const wider of [vocabSize - 2, vocabSize + 3]) {
       // What stands behind is the likeliest.
@@ -172,7 +174,7 @@ describe("decodeCausally", () => {
 
   it("takes two passes for as many tokens as are drafted and one more, where all drafts are right", () => {
     const prompt: CausalPrompt = { ids: [1, 2], newTokens: 17, key: randomKey(0, "prompt") }
-    const never = (ids: ReadonlyArray<number>) => logitsOf(ids, 3).map((value, id) => (id === stop ? -9 : value))
+    const never = (ids: ReadonlyArray<number>) => logitsOf(ids, 3).map((value, id) => (ends.has(id) ? -9 : value))
     const truth: Array<number> = [1, 2]
     while (truth.length < 19) {
       const row = never(truth).map((value, id) => (id === mask ? -Infinity : value))
@@ -185,7 +187,7 @@ describe("decodeCausally", () => {
       decodeCausally(
         cached(1, { causal: true, recurrent: true }, never),
         [prompt],
-        { rows: 1, sampling: { temperature: 0 }, stop, suppressed },
+        { rows: 1, sampling: { temperature: 0 }, ends, suppressed },
         { drafter, draftTokens: 5, mask, tokenShift: true, recurrent: true }
       )
     )

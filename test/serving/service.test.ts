@@ -132,7 +132,7 @@ describe("a service ends a text at its stop string", () => {
             )
           })
       }
-      const options = { rows: 2, newTokens, mask, pad, eos, tokenShift: true }
+      const options = { rows: 2, newTokens, mask, pad, ends, eos, tokenShift: true }
       const method = {
         generator: (_engine: Engine, _model: LoadedModel, _shape: unknown, decoding: MaskDecoding) => {
           const decode = blockDecoder(wholeReader(model, pad), { ...options, decoding })
@@ -147,9 +147,8 @@ describe("a service ends a text at its stop string", () => {
       const decoder = yield* makeDiffusionDecoder({
         engine: {} as Engine,
         method: method as never,
-        model: { tokenizer: { maskId: mask } } as LoadedModel,
-        rows: 2,
-        ends
+        model: { tokenizer: { maskId: mask, ends: ends as ReadonlySet<number> } } as LoadedModel,
+        rows: 2
       })
       const decoding: Decoding = { mode: "diffusion", settings }
       const run = (stops: ReadonlyArray<string>) =>

@@ -64,7 +64,7 @@ const decoding = <A, E>(
                 maxNewTokens,
                 sampling: { temperature },
                 seed,
-                stop,
+                ends: new Set([stop]),
                 suppressed: [suppressed]
               })
             ),

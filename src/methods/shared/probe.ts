@@ -5,6 +5,7 @@ import { PositiveInt, setting } from "../../config/setting.ts"
 import type { FileError } from "../../formats/fileError.ts"
 import type { Tokenizer } from "../../tokens/tokenizer.ts"
 import { makeDecoder } from "../../sessions/autoregressive.ts"
+import { untilEnd } from "../../sessions/generator.ts"
 import { makeDenoiser } from "../../sessions/query.ts"
 import { makeTextReader } from "../../sessions/textReader.ts"
 import { decodeBlocks } from "../../decoding/blocks.ts"
@@ -50,7 +51,7 @@ export const generationProbe = (
   prepare: ({ frozen, parameters }, directory) =>
     Effect.gen(function* () {
       const { genSampleSteps: steps, genSampleTokens: newTokens } = settings
-      const { eosId, maskId, padId } = tokenizer
+      const { ends, maskId, padId } = tokenizer
       const views = { ...frozen.views, ...parameters.views }
       const prompts = settings.genSamplePrompts
         .map(text => ({ text, ids: tokenizer.encode(text) }))
@@ -65,7 +66,7 @@ export const generationProbe = (
             maxNewTokens: newTokens,
             sampling: decoding,
             seed,
-            stop: eosId,
+            ends,
             suppressed: [maskId]
           })
         )
@@ -91,7 +92,7 @@ export const generationProbe = (
             Effect.map(
               decodeBlocks(reader, [{ ids: prompt, newTokens, key: randomKey(seed, "block tokens", 0) }], {
                 mask: maskId,
-                eos: eosId,
+                ends,
                 tokenShift: true,
                 attentionBlockSize: config.attentionBlockSize,
                 rows: 1,
@@ -106,10 +107,7 @@ export const generationProbe = (
         )
       const written = yield* blockSize === undefined ? whole : inBlocks(blockSize)
       const fromMasks = (prompt: Int32Array) =>
-        Effect.map(written(prompt), made => {
-          const end = made.indexOf(eosId)
-          return [...(end < 0 ? made : made.subarray(0, end))]
-        })
+        Effect.map(written(prompt), made => [...untilEnd(made, ends)])
       return (step: number) =>
         Effect.gen(function* () {
           const lines: Array<{ readonly step: number; readonly [field: string]: unknown }> = []
