@@ -9,18 +9,14 @@
 import { Tokenizer as Library } from "@huggingface/tokenizers"
 import { Effect, Result } from "effect"
 import { byteLevelEncoder, type Encode, type LibraryTokenizer, spellOutByteLevel } from "./byteLevel.ts"
+import { parseTokenizerFiles, type TokenizerFiles, type TokenizerParts } from "./definition.ts"
 import { printable } from "../formats/printable.ts"
 import { readText } from "../formats/textFile.ts"
 import { makeAllowance, TooLong } from "./timeBound.ts"
 import { excess, isHarmless, patternsIn } from "./tokenizerPatterns.ts"
-import {
-  parseTokenizerConfig,
-  parseTokenizerJson,
-  type TokenizerConfig,
-  type TokenizerDefinition,
-  TokenizerError
-} from "./tokenizerFile.ts"
+import { TokenizerError } from "./tokenizerFile.ts"
 
+export type { TokenizerFiles } from "./definition.ts"
 export { TokenizerError } from "./tokenizerFile.ts"
 
 /** The mask token that is added to a tokenizer which has none. */
@@ -62,13 +58,6 @@ export interface TokenizerOptions {
   readonly patience?: number | undefined
 }
 
-/** The contents of a tokenizer's files; `file` is how messages call the first one. */
-export interface TokenizerFiles {
-  readonly json: string
-  readonly config?: string | undefined
-  readonly file?: string | undefined
-}
-
 /** Ends of text of the common families, for files that come without a `tokenizer_config.json`. */
 const usualEos = ["<|endoftext|>", "<|im_end|>", "<|end_of_text|>", "<|eot_id|>", "</s>", "<eos>", "<|eos|>"]
 const usualPads = ["<|endoftext|>", "<pad>", "[PAD]", "<|pad|>"]
@@ -79,13 +68,8 @@ export const parseTokenizer = (
   options: TokenizerOptions = {}
 ): Result.Result<Tokenizer, TokenizerError> =>
   Result.gen(function* () {
-    const file = files.file ?? "tokenizer.json"
-    const definition = yield* parseTokenizerJson(files.json, file)
-    const config =
-      files.config === undefined
-        ? {}
-        : yield* parseTokenizerConfig(files.config, file.replace(/tokenizer\.json$|$/, "tokenizer_config.json"))
-    return yield* build(definition, config, options, file)
+    const parts = yield* parseTokenizerFiles(files)
+    return yield* build(parts, options)
   })
 
 /** Reads `tokenizer.json` and, where there is one, `tokenizer_config.json`. */
@@ -130,10 +114,8 @@ const boundedBy =
   }
 
 const build = (
-  definition: TokenizerDefinition,
-  config: TokenizerConfig,
-  options: TokenizerOptions,
-  file: string
+  { config, definition, file, numbered }: TokenizerParts,
+  options: TokenizerOptions
 ): Result.Result<Tokenizer, TokenizerError> =>
   Result.gen(function* () {
     const fail = (what: string) => Result.fail(new TokenizerError({ file, message: `${file}: ${what}` }))
@@ -232,7 +214,7 @@ const build = (
       padId,
       maskId,
       maskToken: mask,
-      maskAdded: idOf(mask) === undefined,
+      maskAdded: !numbered(mask),
       idOf: token => (token === mask ? maskId : idOf(token))
     }
   })

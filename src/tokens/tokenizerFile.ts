@@ -20,7 +20,7 @@ export interface AddedToken {
   readonly singleWord: boolean
 }
 
-type Json = Readonly<Record<string, unknown>>
+export type Json = Readonly<Record<string, unknown>>
 
 /** A checked `tokenizer.json`: the parsed text, and the parts that we look into. */
 export interface TokenizerDefinition {
@@ -33,6 +33,8 @@ export interface TokenizerDefinition {
 
 /** What `tokenizer_config.json` says about special tokens; every field is optional there. */
 export interface TokenizerConfig {
+  /** All of the file. */
+  readonly json: Json
   readonly eosToken?: string
   readonly padToken?: string
   readonly maskToken?: string
@@ -44,7 +46,8 @@ const greatestId = 2 ** 24
 /** Characters of all tokens together, several times what published tokenizers have: trees and patterns are made of them. */
 const mostCharacters = { added: 2 ** 18, unigram: 2 ** 23, others: 2 ** 26 }
 
-const isObject = (value: unknown): value is Json => typeof value === "object" && value !== null && !Array.isArray(value)
+export const isObject = (value: unknown): value is Json =>
+  typeof value === "object" && value !== null && !Array.isArray(value)
 
 const fail = (file: string, what: string) => Result.fail(new TokenizerError({ file, message: `${file}: ${what}` }))
 
@@ -59,12 +62,11 @@ const parseObject = (text: string, file: string): Result.Result<Json, TokenizerE
     return isObject(value) ? value : yield* fail(file, `must hold an object, got ${describe(value)}`)
   })
 
-const isId = (value: unknown): value is number =>
+export const isId = (value: unknown): value is number =>
   Number.isInteger(value) && Number(value) >= 0 && Number(value) < greatestId
 
-/** Checks `added_tokens[i]`. */
-const addedToken = (value: unknown, file: string, i: number): Result.Result<AddedToken, TokenizerError> => {
-  const at = `added_tokens[${i}]`
+/** Checks a token, which stands at a place of a file. */
+export const addedTokenOf = (value: unknown, file: string, at: string): Result.Result<AddedToken, TokenizerError> => {
   if (!isObject(value)) return fail(file, `${at} must be an object, got ${describe(value)}`)
   if (!isId(value["id"])) return fail(file, `${at}.id must be a whole number from 0, got ${describe(value["id"])}`)
   if (typeof value["content"] !== "string" || value["content"] === "") {
@@ -171,7 +173,7 @@ export const parseTokenizerJson = (text: string, file: string): Result.Result<To
     const addedTokens: Array<AddedToken> = []
     let characters = 0
     for (const [i, value] of added.entries()) {
-      const token = yield* addedToken(value, file, i)
+      const token = yield* addedTokenOf(value, file, `added_tokens[${i}]`)
       addedTokens.push(token)
       characters += token.content.length
       if (token.id > greatest) greatest = token.id
@@ -196,6 +198,7 @@ export const parseTokenizerConfig = (text: string, file: string): Result.Result<
     const padToken = yield* token("pad_token")
     const maskToken = yield* token("mask_token")
     return {
+      json,
       ...(eosToken === undefined ? {} : { eosToken }),
       ...(padToken === undefined ? {} : { padToken }),
       ...(maskToken === undefined ? {} : { maskToken })

@@ -37,7 +37,11 @@ it("a text in blocks is the one without any end, up to and with the first of the
           Effect.runSync(
             decodeBlocks(
               wholeReader(chance(seed), pad),
-              [1, 2, 3].map(prompt => ({ ids: [prompt, 0, prompt], newTokens, key: randomKey(seed, "prompt", prompt) })),
+              [1, 2, 3].map(prompt => ({
+                ids: [prompt, 0, prompt],
+                newTokens,
+                key: randomKey(seed, "prompt", prompt)
+              })),
               {
                 rows: 2,
                 mask,

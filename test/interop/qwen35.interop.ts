@@ -107,7 +107,13 @@ describe.each(Object.entries(configs))("%s", (_name, tested) => {
         const { config, engine, parameters } = yield* load(at("f32"))
         const stored = yield* tensorsOf(at("causal.safetensors"))
         const decoder = yield* makeDecoder(engine, config, parameters.views, 200)
-        const greedy = { maxNewTokens: newTokens, sampling: { temperature: 0 }, seed: 1, ends: new Set<number>(), suppressed: [] }
+        const greedy = {
+          maxNewTokens: newTokens,
+          sampling: { temperature: 0 },
+          seed: 1,
+          ends: new Set<number>(),
+          suppressed: []
+        }
         for (const [i, prompt] of rows.entries()) {
           const made = yield* Stream.runCollect(decoder.generate({ prompt, ...greedy }))
           expect([...made]).toEqual([...(yield* all(stored, `generated/${i}`))])

@@ -111,7 +111,14 @@ it.live(
         const decoder = yield* makeDecoder(engine, config, yield* loadParameters(engine, model), 12)
         const prompt = [3, 1, 4, 1, 5]
         const made = yield* Stream.runCollect(
-          decoder.generate({ prompt, maxNewTokens: 4, sampling: { temperature: 0 }, seed: 1, ends: new Set<number>(), suppressed: [] })
+          decoder.generate({
+            prompt,
+            maxNewTokens: 4,
+            sampling: { temperature: 0 },
+            seed: 1,
+            ends: new Set<number>(),
+            suppressed: []
+          })
         )
         const text = [...prompt]
         for (const token of made) {

@@ -26,7 +26,12 @@ describe("a generator in blocks", () => {
         const engine = yield* makeOrt()
         const parameters = yield* allocateParameters(engine, parameterSpecs(config))
         yield* initialise(engine, parameters, 5)
-        const model = { config, parameters: parameters.views, tokenShift: true, tokenizer: { eosId, ends, maskId, padId } }
+        const model = {
+          config,
+          parameters: parameters.views,
+          tokenShift: true,
+          tokenizer: { eosId, ends, maskId, padId }
+        }
         const generated = (settings: (typeof Settings)["Encoded"], steps: number) =>
           Effect.flatMap(
             maskedGenerator(engine, model, { prompts: prompts.length, promptTokens: 4, newTokens }, decoded(settings)),
@@ -60,7 +65,12 @@ describe("a generator in blocks", () => {
         const config = modelConfig({ vocabSize: 29, initializerRange: 0.5 })
         const parameters = yield* allocateParameters(engine, parameterSpecs(config))
         yield* initialise(engine, parameters, 5)
-        const model = { config, parameters: parameters.views, tokenShift: true, tokenizer: { eosId, ends, maskId, padId } }
+        const model = {
+          config,
+          parameters: parameters.views,
+          tokenShift: true,
+          tokenizer: { eosId, ends, maskId, padId }
+        }
         // More than are decoded side by side.
         const many = Array.from({ length: 40 }, (_, i) => [1 + (i % 25), 1 + ((i * 7) % 23), 3].slice(0, 1 + (i % 3)))
         const settings = { alg: "maskgit_plus", blockLength: newTokens } as const

@@ -242,7 +242,12 @@ describe("decoding with caches", () => {
     Effect.gen(function* () {
       const engine = makeReference()
       const config = hybridConfig({ hybrid_bidirectional: "two_scan" })
-      const model = { config, parameters: {}, tokenShift: true, tokenizer: { eosId: eos, ends: new Set([eos]), maskId: mask, padId: pad } }
+      const model = {
+        config,
+        parameters: {},
+        tokenShift: true,
+        tokenizer: { eosId: eos, ends: new Set([eos]), maskId: mask, padId: pad }
+      }
       const asked = maskedGenerator(
         engine,
         model,

@@ -106,8 +106,7 @@ export const generationProbe = (
             )
         )
       const written = yield* blockSize === undefined ? whole : inBlocks(blockSize)
-      const fromMasks = (prompt: Int32Array) =>
-        Effect.map(written(prompt), made => [...untilEnd(made, ends)])
+      const fromMasks = (prompt: Int32Array) => Effect.map(written(prompt), made => [...untilEnd(made, ends)])
       return (step: number) =>
         Effect.gen(function* () {
           const lines: Array<{ readonly step: number; readonly [field: string]: unknown }> = []

@@ -35,7 +35,8 @@ export interface Made {
 const shown = { skipSpecialTokens: false }
 
 /** How many tokens stand before the first end of text. */
-const beforeEnd = ({ model: { tokenizer } }: Task, tokens: Int32Array): number => untilEnd(tokens, tokenizer.ends).length
+const beforeEnd = ({ model: { tokenizer } }: Task, tokens: Int32Array): number =>
+  untilEnd(tokens, tokenizer.ends).length
 
 const endingOf = (task: Task): Ending => {
   const watch = stopWatch(task.model.tokenizer, task.stops, shown)
