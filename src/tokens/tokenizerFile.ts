@@ -1,6 +1,7 @@
 /** The files that define a tokenizer, `tokenizer.json` and `tokenizer_config.json`: read, checked and typed. */
 import { Result, Schema } from "effect"
 import { describe } from "../pipeline/Problem.ts"
+import { Unsupported } from "./textParts.ts"
 import { type JsonFault, lineAndColumn, parseJson } from "../formats/jsonText.ts"
 
 /** A tokenizer file that cannot be used. `message` begins with the file and the place in it. */
@@ -204,3 +205,25 @@ export const parseTokenizerConfig = (text: string, file: string): Result.Result<
       ...(maskToken === undefined ? {} : { maskToken })
     }
   })
+
+/** Features of models that the library passes over. */
+const absent: { readonly [type in TokenizerDefinition["type"]]: ReadonlyArray<string> } = {
+  BPE: ["dropout", "continuing_subword_prefix", "end_of_word_suffix"],
+  WordPiece: [],
+  Unigram: ["byte_fallback"]
+}
+
+/** Throws for a model with a feature that is not computed here. */
+export const checkModel = (model: Json, type: TokenizerDefinition["type"]): void => {
+  for (const name of absent[type]) {
+    const value = model[name] ?? false
+    if (value !== false && value !== "" && value !== 0)
+      throw new Unsupported(`model.${name} is ${describe(value)}, which is not computed here; it must be left out`)
+  }
+  if (type !== "BPE" || model["byte_fallback"] !== true) return
+  for (let byte = 0; byte < 256; byte++) {
+    const token = `<0x${byte.toString(16).toUpperCase().padStart(2, "0")}>`
+    if (!Object.hasOwn(model["vocab"] as Json, token))
+      throw new Unsupported(`model.byte_fallback is true, but model.vocab has no ${token}; it must have all 256`)
+  }
+}
