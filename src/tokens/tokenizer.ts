@@ -10,7 +10,7 @@ import { Tokenizer as Library } from "@huggingface/tokenizers"
 import { Effect, Result } from "effect"
 import { decoderOf } from "./decoders.ts"
 import { type LibraryModel, makeEncoder } from "./encoder.ts"
-import { normalizerOf } from "./normalizers.ts"
+import { type Normalize, normalizerOf } from "./normalizers.ts"
 import { preTokenizerOf } from "./preTokenizers.ts"
 import { Unsupported } from "./textParts.ts"
 import { parseTokenizerFiles, type TokenizerFiles, type TokenizerParts, vocabularyOf } from "./definition.ts"
@@ -144,11 +144,14 @@ const partsOf = ({ json, type }: TokenizerDefinition) => {
 /** Every token by its id, added ones in place of those of the vocabulary. */
 const tokensById = (
   definition: TokenizerDefinition,
-  mask: Pick<AddedToken, "content" | "id">
+  mask: Pick<AddedToken, "content" | "id">,
+  normalize: Normalize = text => text
 ): ReadonlyMap<number, Pick<AddedToken, "content" | "special">> => {
   const tokens = new Map<number, Pick<AddedToken, "content" | "special">>()
   for (const [content, id] of vocabularyOf(definition)) tokens.set(id, { content, special: false })
-  for (const token of definition.addedTokens) tokens.set(token.id, token)
+  // The reference implementation keeps tokens that are matched in normalised text as they are spelled there.
+  for (const token of definition.addedTokens)
+    tokens.set(token.id, token.normalized ? { ...token, content: normalize(token.content) } : token)
   return tokens.set(mask.id, { ...mask, special: true })
 }
 
@@ -206,7 +209,7 @@ const build = (
 
     const encode = makeEncoder({ ...reading, model, addedTokens })
     const bounded = patterns.every(isHarmless) ? unbounded : boundedBy(makeAllowance(options.patience), file)
-    const tokens = tokensById(definition, { content: mask, id: maskId })
+    const tokens = tokensById(definition, { content: mask, id: maskId }, reading.normalize)
     return {
       encode: text => bounded(text.length, () => encode(text.toWellFormed())),
       decode: (ids, { skipSpecialTokens = false } = {}) => {

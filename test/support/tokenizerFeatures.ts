@@ -120,6 +120,10 @@ export const features: ReadonlyArray<readonly [name: string, json: Json]> = [
     "added tokens: the longest, and none within another",
     made({}, [token("ab"), token("abc"), token("bcd"), token("a b")])
   ],
+  [
+    "added tokens: normalised by a prefix",
+    made({ normalizer: { type: "Prepend", prepend: "▁" } }, [token("<X>", { normalized: true })])
+  ],
   ["normalizer: Lowercase", normalizer("Lowercase")],
   ["normalizer: StripAccents", normalizer("StripAccents")],
   [
