@@ -40,6 +40,7 @@ import { type Bounded, surelyAmong, undrawable } from "../decoding/surely.ts"
 import { confidenceIn, never, probabilityIn } from "./confidence.ts"
 import type { OpenOptions } from "./generator.ts"
 import { inputsOf, makeSession } from "./session.ts"
+import { least } from "../pipeline/lists.ts"
 
 export interface ResidentOptions extends CanvasShape {
   readonly mask: number
@@ -250,8 +251,8 @@ export const makeResidentStep = (
       return open =>
         Effect.gen(function* () {
           const session = yield* receive(open)
-          const least = Math.min(...open.map(({ text }) => text.stepsLeft))
-          const ahead = Math.min(stepsAtOnce, 1 + Math.floor(sure / sureStepsPerStep), least)
+          const fewest = least(open.map(({ text }) => text.stepsLeft))
+          const ahead = Math.min(stepsAtOnce, 1 + Math.floor(sure / sureStepsPerStep), fewest)
           const times = isLookedAtAlways ? 1 : ahead
           const counts = new Int32Array(stepsAtOnce * rows)
           const revealedAt = new Int32Array(rows * newTokens).fill(-1)
@@ -272,7 +273,7 @@ export const makeResidentStep = (
             sure = 0
           }
           const passes = done + (done < times ? 1 : 0)
-          const isLookedAt = isLookedAtAlways || passes >= least
+          const isLookedAt = isLookedAtAlways || passes >= fewest
           const response = isLookedAt ? yield* read<Int32Array>(session, "response") : undefined
           const probability = watched ? yield* read<Float32Array>(session, "probability") : undefined
           const take = open.map(({ row, text }) => {

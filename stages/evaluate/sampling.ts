@@ -116,7 +116,8 @@ export const fillAll = <R>(
         return yield* permanent(
           `${question.id}: a gap of ${tokens} tokens does not fit into the ${context} that the model was made for`
         )
-      gaps.push({ ...gap, key: gapKey(seed, { ...gap, mask: tokenizer.maskId }, sample) })
+      const key = gapKey(seed, { ...gap, mask: tokenizer.maskId }, sample)
+      gaps.push({ ...gap, key })
     }
     // Gaps of like length are filled together: a pass is as long as its longest text.
     const order = [...gaps.keys()].sort((a, b) => tokensOf(gaps[b]!) - tokensOf(gaps[a]!))

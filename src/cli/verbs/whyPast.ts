@@ -5,6 +5,7 @@ import { resolve } from "../../ledger/References.ts"
 import { runRow } from "../../ledger/RunRows.ts"
 import { executionColumns, type ExecutionRow, explainExecution } from "../../ledger/Why.ts"
 import { ConfigError } from "../../pipeline/ConfigError.ts"
+import { greatest } from "../../pipeline/lists.ts"
 import { isMeant } from "../../pipeline/Plan.ts"
 import { closest } from "../../pipeline/Suggestion.ts"
 import type { WhyNode } from "../text/whyText.ts"
@@ -42,7 +43,7 @@ export const explainRun = (
 ): ReadonlyArray<WhyNode> => {
   const last = database.value<number>("SELECT max(id) FROM run WHERE pipeline = ?", pipeline)!
   const uses = pattern === undefined ? [] : usesOf(database, `${pipeline}/${pattern}`)
-  const id = uses.length === 0 || hasStage(database, last, pattern!) ? last : Math.max(...uses.map(({ run }) => run))
+  const id = uses.length === 0 || hasStage(database, last, pattern!) ? last : greatest(uses.map(({ run }) => run))
   const run = runRow(database, id)!
   const executions = database.all<ExecutionRow>(
     `SELECT ${executionColumns} FROM execution WHERE id IN (SELECT min(id) FROM execution WHERE run = ? GROUP BY label, action) ORDER BY id`,

@@ -2,7 +2,7 @@
  * A diffusion as an animated picture: every token has its place from the first step on, masked until the step that reveals it. The SVG needs nothing but itself, no script and no font; it is light or
  * dark as the page's reader is, and stands still, at its end, for those who want no motion.
  */
-import { greatest } from "../../../pipeline/lists.ts"
+import { append, greatest } from "../../../pipeline/lists.ts"
 import { escape } from "../../../report/html.ts"
 import type { Tokenizer } from "../../../tokens/tokenizer.ts"
 import { textsOfTokens } from "./reveal.ts"
@@ -134,7 +134,7 @@ export const animation = (
     line = set.line() + 2
   }
   if (hasLevels) {
-    parts.push(...legend(line))
+    append(parts, legend(line))
     line += 2
   }
   const [width, height] = [2 * margin + columns * cell.width, 2 * margin + Math.max(1, line - 1) * cell.height]
