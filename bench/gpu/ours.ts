@@ -90,12 +90,7 @@ const inference = ({ config, decode, directory, ...task }: Task, { engine, loade
     const { mask, newTokens, prompt } = decode
     const generator = yield* maskedGenerator(
       engine,
-      {
-        config,
-        parameters: buffers.views,
-        tokenShift: true,
-        tokenizer: { maskId: mask, padId: 0, eosId: -1, ends: new Set<number>() }
-      },
+      { config, parameters: buffers.views, tokenShift: true, tokenizer: { maskId: mask, padId: 0, eosId: -1 } },
       { prompts: 1, promptTokens: prompt.length, newTokens },
       greedy
     )

@@ -40,8 +40,7 @@ export interface BlockReading {
 export interface BlockRowOptions extends BlockReading {
   readonly settings: BlockDecoding
   readonly mask: number
-  /** End a text. The first of them stands behind its end. */
-  readonly ends: ReadonlySet<number>
+  readonly eos: number
   /** Whether confidences are asked for. By default not. */
   readonly watched?: boolean
 }
@@ -119,9 +118,9 @@ export class BlockRow implements MaskText {
 
   /** How many new tokens stand before the first mask and the first end of text. */
   get #settled(): number {
-    const { ends, mask } = this.#options
+    const { eos, mask } = this.#options
     const { tokens } = this
-    const end = tokens.findIndex(token => token === mask || ends.has(token))
+    const end = tokens.findIndex(token => token === mask || token === eos)
     return end < 0 ? tokens.length : end
   }
 
@@ -244,8 +243,8 @@ export class BlockRow implements MaskText {
 
   get shown(): Int32Array {
     const shown = this.ids.slice()
-    const [end] = this.#options.ends
-    return this.done && end !== undefined ? shown.fill(end, this.start + this.decoded) : shown
+    const { eos } = this.#options
+    return this.done ? shown.fill(eos, this.start + this.decoded) : shown
   }
 
   get confidence(): Float32Array {
@@ -258,7 +257,7 @@ export class BlockRow implements MaskText {
 
   /** Of some first new tokens those until the text's end. */
   #decodedOf(tokens: Int32Array): number {
-    const end = tokens.findIndex(token => this.#options.ends.has(token))
+    const end = tokens.indexOf(this.#options.eos)
     return this.#whole ?? (end < 0 ? tokens.length : end + 1)
   }
 

@@ -9,8 +9,7 @@ import type { ScoredTexts } from "./results.ts"
 /** Losses are the teacher's; rows are at least as long as the longest text. */
 export interface Judges extends Omit<RowLosses, "pad"> {
   readonly ngram: NgramModel
-  /** End a text. */
-  readonly ends: ReadonlySet<number>
+  readonly eos: number
 }
 
 /**
@@ -22,9 +21,9 @@ export const scoreTexts = (
   promptTokens: number
 ): Effect.Effect<ScoredTexts, EngineError> =>
   Effect.gen(function* () {
-    const { ends, ngram } = judges
+    const { eos, ngram } = judges
     const cut = Arr.map(texts, ids => {
-      const end = ids.findIndex((id, i) => i >= promptTokens && ends.has(id))
+      const end = ids.indexOf(eos, promptTokens)
       return end < 0 ? ids : ids.subarray(0, end + 1)
     })
     const teacherNats = texts.map(() => 0)

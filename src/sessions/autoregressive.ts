@@ -72,7 +72,7 @@ export const makeCausalWriter = (
   speculation?: Speculation
 ): Effect.Effect<CausalWriter, EngineError, Scope.Scope> =>
   Effect.gen(function* () {
-    const { ends, maskId: mask } = model.tokenizer
+    const { eosId: stop, maskId: mask } = model.tokenizer
     const { drafting, flops, reader } = yield* readers(engine, model, shape, speculation)
     return {
       flops,
@@ -83,7 +83,7 @@ export const makeCausalWriter = (
           {
             rows: shape.rows,
             sampling,
-            ends,
+            stop,
             suppressed: [mask],
             ending,
             ...(onTokens === undefined ? {} : { onTokens })
@@ -111,8 +111,8 @@ export const causalGenerator = (
   Effect.gen(function* () {
     const shape = { rows: Math.min(blockRows, expected), length: promptTokens + newTokens }
     const { drafting, flops, reader } = yield* readers(engine, model, shape, speculation)
-    const { ends, maskId } = model.tokenizer
-    const settings: CausalSettings = { sampling, ends, suppressed: [maskId] }
+    const { eosId, maskId } = model.tokenizer
+    const settings: CausalSettings = { sampling, ends: new Set([eosId]), suppressed: [maskId] }
     return generatorOf({
       newTokens,
       stepsThatCount: () => newTokens,

@@ -147,7 +147,7 @@ describe("a service ends a text at its stop string", () => {
                 begin: ({ key, prompt: ids, steps }) =>
                   new BlockRow(
                     { ids, newTokens, key },
-                    { mask, ends, tokenShift: true, settings: blocksOf(decoding, { newTokens, steps }) }
+                    { mask, eos, tokenShift: true, settings: blocksOf(decoding, { newTokens, steps }) }
                   )
               })
             })
@@ -156,8 +156,9 @@ describe("a service ends a text at its stop string", () => {
       const decoder = yield* makeDiffusionDecoder({
         engine: {} as Engine,
         method: method as never,
-        model: { tokenizer: { ends: ends as ReadonlySet<number>, maskId: mask } } as LoadedModel,
-        rows: 2
+        model: { tokenizer: { maskId: mask } } as LoadedModel,
+        rows: 2,
+        ends
       })
       const decoding: Decoding = { mode: "diffusion", settings }
       const run = (stops: ReadonlyArray<string>) =>
