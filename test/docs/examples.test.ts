@@ -6,8 +6,9 @@ import { Command } from "effect/cli"
 import { assert, describe, it } from "vitest"
 import { type AnyCommand, answer, rootOf } from "../../src/cli/program.ts"
 import { planOf } from "../../src/cli/pipelines.ts"
+import { wantedPlan } from "../../src/cli/planned.ts"
 import { commandFor } from "../../src/cli/verbs.ts"
-import * as flags from "../../src/cli/flags.ts"
+import type * as flags from "../../src/cli/flags.ts"
 import { pipelines } from "../../pipelines/index.ts"
 import { render } from "../../src/pipeline/ConfigError.ts"
 import { isMeant, type Plan } from "../../src/pipeline/Plan.ts"
@@ -117,17 +118,7 @@ describe("examples of help and docs", () => {
           const args = taken.args as unknown as flags.PlanArgs
           // What a file of the user's own says is tested where that is; an error that is shown is one of these values.
           if (Option.isSome(args.config) || fails) continue
-          const planned = await Effect.runPromise(
-            Effect.result(
-              planOf(pipeline, {
-                profile: Option.getOrUndefined(args.profile),
-                set: args.set,
-                only: args.only ?? [],
-                force: args.force ?? [],
-                variant: flags.variantOf(args)
-              })
-            )
-          )
+          const planned = await Effect.runPromise(Effect.result(wantedPlan(pipeline, args)))
           if (Result.isFailure(planned)) throw new Error(render(planned.failure))
         }
       } catch (error) {
