@@ -10,7 +10,6 @@ import type { Sampling } from "../../src/decoding/sampling.ts"
 import { DiffusionDecoding } from "../../src/decoding/diffusion.ts"
 import { type Generator, untilEnd } from "../../src/sessions/generator.ts"
 import { decodings, type MethodName } from "../../src/methods/Method.ts"
-import { drawnTogether } from "../../src/methods/cola/decode.ts"
 import { randomMasking } from "../../src/methods/shared/masks/corruption.ts"
 import { makeOrt } from "../../src/engines/ort/ort.ts"
 import type { Engine } from "../../src/engines/Engine.ts"
@@ -238,16 +237,4 @@ describe("Cola", () => {
       })
     )
   )
-
-  it("draws latents together, but with card the globals first and then block after block", () => {
-    const sizes = { globals: 3, locals: 5, block: 2 }
-    expect(drawnTogether({ colaVariant: "block_causal" }, sizes)).toEqual([[0, 8]])
-    expect(drawnTogether({ colaVariant: "fast_block" }, sizes)).toEqual([[0, 8]])
-    expect(drawnTogether({ colaVariant: "card" }, sizes)).toEqual([
-      [0, 3],
-      [3, 5],
-      [5, 7],
-      [7, 8]
-    ])
-  })
 })

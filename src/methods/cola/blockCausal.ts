@@ -5,11 +5,13 @@
 import { geluTanh, layerNorm, silu } from "../../tensor/composites.ts"
 import { add, concat, constant, cos, mul, reshape, sin, sliceAxis } from "../../tensor/ops.ts"
 import type { Tensor } from "../../tensor/Tensor.ts"
-import { scoreMask, seenByRank } from "../../models/layers/attention.ts"
+import { type AttentionMask, scoreMask, seenByRank } from "../../models/layers/attention.ts"
 import type { ParameterSpec } from "../../models/parameters.ts"
 import {
   attention,
   attentionSpecs,
+  attentionTo,
+  keysAndValues,
   linear,
   linearSpecs,
   norm,
@@ -105,15 +107,39 @@ const sinusoids = (time: Tensor): Tensor => {
   return concat([sin(angles), cos(angles)], 1)
 }
 
-/** Noised latents [B, n, width] at times [B] -> velocity or clean latents [B, n, width]. */
+/** What the layers read of a prompt: of each the keys and values of a vector that is always there, and of the prompt's states. */
+export interface Condition {
+  readonly pairs: ReadonlyArray<Tensor>
+  readonly mask: AttentionMask
+}
+
+const crossAttention = (w: Weights, i: number): Weights => within(w, `layers.${i}.cross_attention`)
+
+/** The same for all latents and times. */
+export const conditionOn = (w: Weights, { depth }: BlockCausalShape, { seen, states }: Prompt): Condition => {
+  const { context, contextMask } = withNull(w("no_prompt"), linear(w, "prompt", states), seen)
+  const pair = (i: number): Tensor => keysAndValues(crossAttention(w, i), context, { projectionBias: false })
+  return { pairs: Array.from({ length: depth }, (_, i) => pair(i)), mask: contextMask }
+}
+
+export interface BlockCausalOptions {
+  readonly condition?: Condition | undefined
+  /** The first latent that is asked for. */
+  readonly from?: number
+}
+
+/**
+ * Noised latents [B, n, width] at times [B] -> velocity or clean latents [B, n - from, width]. Of all latents these are the first n: none sees one behind it
+ * that is not of its block, and so blocks that are not asked for need not be there.
+ */
 export const blockCausal = (
   w: Weights,
   shape: BlockCausalShape,
   noised: Tensor,
   time: Tensor,
-  prompt: Prompt | undefined
+  { condition, from = 0 }: BlockCausalOptions = {}
 ): Tensor => {
-  const { causal, depth, globals, heads, positions, promptWidth, shifted, width } = shape
+  const { causal, depth, globals, heads, positions, shifted, width } = shape
   const [batch, n] = noised.shape as [number, number, number]
   const embedded = linear(w, "time.4", silu(linear(w, "time.2", silu(linear(w, "time.0", sinusoids(time))))))
   const signal = silu(embedded) // [B, width]
@@ -124,23 +150,27 @@ export const blockCausal = (
     )
   }
   const modulated = (x: Tensor, shift: Tensor, scale: Tensor): Tensor => add(mul(layerNorm(x), add(scale, 1)), shift)
-  const mask = scoreMask(seenByRank(constant(ranks(shape, causal), "i32", [1, n])))
-  const condition =
-    promptWidth === undefined || prompt === undefined
-      ? undefined
-      : withNull(w("no_prompt"), linear(w, "prompt", prompt.states), prompt.seen)
+  const seen = seenByRank(constant(ranks(shape, causal).slice(0, n), "i32", [1, n]))
+  // The shifted map reads one latent more.
+  const needed = shifted ? Math.max(0, from - 1) : from
+  const wanted = (x: Tensor): Tensor => (needed === 0 ? x : sliceAxis(x, 1, needed, n))
 
-  let x = positions ? add(noised, w("positions")) : noised
+  let x = positions ? add(noised, sliceAxis(w("positions"), 0, 0, n)) : noised
   for (let i = 0; i < depth; i++) {
     const own = within(w, `layers.${i}`)
+    const attending = { heads, projectionBias: false }
     const [shift, scale, gate] = modulation(own, "self_attention.modulation", 3)
-    const options = { heads, mask, projectionBias: false }
-    const attended = attention(within(own, "self_attention"), modulated(x, shift!, scale!), undefined, options)
-    x = add(x, mul(attended, gate!))
+    const all = modulated(x, shift!, scale!)
+    const last = i === depth - 1
+    const attended =
+      last && needed > 0
+        ? attention(within(own, "self_attention"), wanted(all), all, { ...attending, mask: scoreMask(wanted(seen)) })
+        : attention(within(own, "self_attention"), all, undefined, { ...attending, mask: scoreMask(seen) })
+    x = add(last ? wanted(x) : x, mul(attended, gate!))
     if (condition !== undefined) {
-      const cross = within(own, "cross_attention")
-      const { context, contextMask } = condition
-      x = add(x, attention(cross, norm(cross, "norm", x), context, { heads, mask: contextMask, projectionBias: false }))
+      const cross = crossAttention(w, i)
+      const { mask, pairs } = condition
+      x = add(x, attentionTo(cross, norm(cross, "norm", x), pairs[i]!, { ...attending, mask }))
     }
     const [shift2, scale2, gate2] = modulation(own, "mlp.modulation", 3)
     const inner = geluTanh(linear(own, "mlp.up", modulated(x, shift2!, scale2!)))
@@ -148,10 +178,14 @@ export const blockCausal = (
   }
   const [shift, scale] = modulation(w, "final.modulation", 2)
   const last = modulated(x, shift!, scale!)
-  const out = linear(w, "proj_out", last)
+  const asked = from === needed ? last : sliceAxis(last, 1, from - needed, n - needed)
+  const out = linear(w, "proj_out", asked)
   if (!shifted) return out
   // Each local's share from the one before it; the first local and the globals get none.
-  const nothing = constant(0, "f32", [batch, globals + 1, width])
-  const before = concat([nothing, sliceAxis(last, 1, globals, n - 1)], 1)
-  return add(out, linear(w, "shift_proj", before, { bias: false }))
+  const none = Math.min(n, Math.max(0, globals + 1 - from))
+  const parts = [
+    ...(none > 0 ? [constant(0, "f32", [batch, none, width])] : []),
+    ...(from + none < n ? [sliceAxis(last, 1, from + none - 1 - needed, n - 1 - needed)] : [])
+  ]
+  return add(out, linear(w, "shift_proj", concat(parts, 1), { bias: false }))
 }

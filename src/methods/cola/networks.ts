@@ -14,7 +14,14 @@ import { add, broadcastTo, concat, gather, mul, reshape, sqrt } from "../../tens
 import type { Tensor } from "../../tensor/Tensor.ts"
 import type { ModelConfig } from "../../models/config.ts"
 import type { ParameterSpec } from "../../models/parameters.ts"
-import { blockCausal, type BlockCausalShape, blockCausalSpecs } from "./blockCausal.ts"
+import {
+  blockCausal,
+  type BlockCausalOptions,
+  type BlockCausalShape,
+  blockCausalSpecs,
+  type Condition,
+  conditionOn
+} from "./blockCausal.ts"
 import type { Prompt } from "../shared/latents/diffusionHead.ts"
 import { alignedPlaces, firstOf, identity, partsOfLatents, type LatentStart } from "../shared/latents/alignedStart.ts"
 import { latentFormat } from "../shared/latents/latentFormat.ts"
@@ -234,14 +241,11 @@ export const cola = (architecture: ColaArchitecture, config: ModelConfig, weight
       const size = sqrt(mean(square(states), -1, { keepDims: true }))
       return add(states, mul(linear(decoder, "output", x), size))
     },
-    diffuse: (noised: Tensor, time: Tensor, prompt: Prompt | undefined): Tensor =>
-      blockCausal(
-        within(own, "diffusion"),
-        shape.diffusion,
-        noised,
-        time,
-        prompt === undefined ? undefined : { ...prompt, states: layerNorm(prompt.states) }
-      )
+    /** What the diffusion model reads of a prompt's states [B, P, d]. */
+    condition: ({ seen, states }: Prompt): Condition =>
+      conditionOn(within(own, "diffusion"), shape.diffusion, { seen, states: layerNorm(states) }),
+    diffuse: (noised: Tensor, time: Tensor, options: BlockCausalOptions): Tensor =>
+      blockCausal(within(own, "diffusion"), shape.diffusion, noised, time, options)
   }
 }
 

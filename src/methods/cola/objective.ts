@@ -92,13 +92,13 @@ export const colaObjective = (
       const isNoised = reshape(input("noised"), [copies, latents, 1])
       const noised = add(mul(path, isNoised), mul(clean, sub(1, isNoised)))
       const condition = settings.colaCondition
-        ? {
+        ? networks.condition({
             states: doubled(masked[stateLayer]!),
             seen: doubled(equal(mul(chosen, reshape(input("conditioned"), [rows, 1])), 1))
-          }
+          })
         : undefined
       const target = settings.colaPrediction === "v" ? sub(noise, clean) : clean
-      const predicted = networks.diffuse(noised, input("time"), condition)
+      const predicted = networks.diffuse(noised, input("time"), { condition })
       const flow = sum(mul(mean(square(sub(predicted, target)), 2), input("flowWeights")))
       if (distribution === undefined)
         return { ...main, loss: add(main.loss, mul(flow, settings.colaWt)), cola_flow: flow }

@@ -43,13 +43,7 @@ describe("latents see", () => {
       specs.map(spec => [spec.name, initialValues({ ...spec, initial: { normal: 0.5 } }, 3)])
     )
     const weights = new Map(specs.map(spec => [spec.name, input(spec.name, "f32", spec.shape)]))
-    const out = blockCausal(
-      name => weights.get(name)!,
-      given,
-      input("x", "f32", [1, 6, 4]),
-      input("t", "f32", [1]),
-      undefined
-    )
+    const out = blockCausal(name => weights.get(name)!, given, input("x", "f32", [1, 6, 4]), input("t", "f32", [1]))
     const answer = (x: Float32Array) => evaluateTensors({ out }, { ...values, x, t: [0.3] }, { exact: true })["out"]!
     const x = normals(randomKey(1, "latents"), 24)
     const before = answer(x)
@@ -81,7 +75,7 @@ describe("latents see", () => {
     const values = Object.fromEntries(specs.map(spec => [spec.name, initialValues(spec, 3)]))
     const weights = new Map(specs.map(spec => [spec.name, input(spec.name, "f32", spec.shape)]))
     const x = input("x", "f32", [1, 6, 4])
-    const out = blockCausal(name => weights.get(name)!, given, x, input("t", "f32", [1]), undefined)
+    const out = blockCausal(name => weights.get(name)!, given, x, input("t", "f32", [1]))
     const found = evaluateTensors({ out }, { ...values, x: normals(randomKey(1, "latents"), 24), t: [0.3] })["out"]!
     expect([...found].every(value => value === 0)).toBe(true)
   })

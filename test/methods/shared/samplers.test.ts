@@ -2,7 +2,7 @@
 import { describe, expect, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { alphaBar } from "../../../src/methods/ldlm/noiseSchedule.ts"
-import { ddim, type DdimOptions, euler } from "../../../src/methods/shared/latents/samplers.ts"
+import { ddim, type DdimOptions } from "../../../src/methods/shared/latents/samplers.ts"
 import { normals, randomKey } from "../../../src/tensor/random.ts"
 
 const n = 6
@@ -91,30 +91,6 @@ describe("DDIM", () => {
         options({ steps: 4, direction: "ascending" })
       )
       expect(times).toEqual([0, 0.25, 0.5, 0.75])
-    })
-  )
-})
-
-describe("Euler's method", () => {
-  it.effect("follows a straight path to its end in any number of steps", () =>
-    Effect.gen(function* () {
-      const velocity = start.map((x, i) => x - clean[i]!)
-      for (const steps of [1, 3, 16]) {
-        const found = yield* euler(start, () => Effect.succeed(velocity), steps)
-        for (let i = 0; i < n; i++) expect(found[i]).toBeCloseTo(clean[i]!, 5)
-      }
-    })
-  )
-
-  it.effect("converges for a curved one: dz/dt = z gives z e^-1", () =>
-    Effect.gen(function* () {
-      const error = (steps: number) =>
-        Effect.map(
-          euler(start, noised => Effect.succeed(noised), steps),
-          found => Math.abs(found[0]! - start[0]! * Math.exp(-1))
-        )
-      const [coarse, fine] = [yield* error(20), yield* error(200)]
-      expect(fine).toBeLessThan(coarse / 8)
     })
   )
 })

@@ -97,31 +97,41 @@ export interface Places {
   readonly keys: Tensor
 }
 
-/** Multi-head attention of x [B, Q, width] to context [B, K, width], by default itself -> [B, Q, width]. */
-export const attention = (
+const projection = (w: Weights, from: Tensor, parts: readonly [number, number], projectionBias: boolean): Tensor => {
+  const width = from.shape[2]!
+  const [start, end] = [parts[0] * width, parts[1] * width]
+  const y = matmul(from, sliceAxis(w("qkv.weight"), 0, start, end), { transposeB: true })
+  return projectionBias ? add(y, sliceAxis(w("qkv.bias"), 0, start, end)) : y
+}
+
+/** Keys and values [B, K, 2 width] of a context [B, K, width]: all that attention to it needs of it, whoever asks. */
+export const keysAndValues = (
   w: Weights,
-  x: Tensor,
-  context: Tensor | undefined,
-  { heads, mask, places, projectionBias }: AttentionOptions
-): Tensor => {
+  context: Tensor,
+  { projectionBias }: Pick<AttentionOptions, "projectionBias">
+): Tensor => projection(w, context, [1, 3], projectionBias)
+
+/** Multi-head attention of x [B, Q, width] to what has these keys and values [B, K, 2 width] -> [B, Q, width]. */
+export const attentionTo = (w: Weights, x: Tensor, pair: Tensor, options: AttentionOptions): Tensor => {
   const width = x.shape[2]!
-  const split = (y: Tensor): Tensor => reshape(y, [y.shape[0]!, y.shape[1]!, heads, width / heads])
-  const project = (from: Tensor, start: number, end: number): Tensor => {
-    const y = matmul(from, sliceAxis(w("qkv.weight"), 0, start * width, end * width), { transposeB: true })
-    return projectionBias ? add(y, sliceAxis(w("qkv.bias"), 0, start * width, end * width)) : y
-  }
-  const part = (y: Tensor, i: number): Tensor => split(sliceAxis(y, 2, i * width, (i + 1) * width))
-  const projected = (): readonly [Tensor, Tensor, Tensor] => {
-    if (context === undefined) {
-      const all = project(x, 0, 3) // [B, Q, 3 width]
-      return [part(all, 0), part(all, 1), part(all, 2)]
-    }
-    const pair = project(context, 1, 3) // [B, K, 2 width]
-    return [split(project(x, 0, 1)), part(pair, 0), part(pair, 1)]
-  }
-  const [q0, k0, v] = projected()
-  const [q, k] = places === undefined ? [q0, k0] : [add(q0, split(places.queries)), add(k0, split(places.keys))]
-  return linear(w, "out", attend(q, k, v, mask))
+  const part = (i: number): Tensor => sliceAxis(pair, 2, i * width, (i + 1) * width)
+  return attended(w, projection(w, x, [0, 1], options.projectionBias), part(0), part(1), options)
+}
+
+/** Multi-head attention of x [B, Q, width] to context [B, K, width], by default itself -> [B, Q, width]. */
+export const attention = (w: Weights, x: Tensor, context: Tensor | undefined, options: AttentionOptions): Tensor => {
+  if (context !== undefined) return attentionTo(w, x, keysAndValues(w, context, options), options)
+  const width = x.shape[2]!
+  const all = projection(w, x, [0, 3], options.projectionBias) // [B, Q, 3 width]
+  const part = (i: number): Tensor => sliceAxis(all, 2, i * width, (i + 1) * width)
+  return attended(w, part(0), part(1), part(2), options)
+}
+
+/** Queries, keys and values [B, Q or K, width], not yet divided among heads -> [B, Q, width]. */
+const attended = (w: Weights, q: Tensor, k: Tensor, v: Tensor, { heads, mask, places }: AttentionOptions): Tensor => {
+  const split = (y: Tensor): Tensor => reshape(y, [y.shape[0]!, y.shape[1]!, heads, y.shape[2]! / heads])
+  const placed = (y: Tensor, at: Tensor | undefined): Tensor => (at === undefined ? split(y) : add(split(y), split(at)))
+  return linear(w, "out", attend(placed(q, places?.queries), placed(k, places?.keys), split(v), mask))
 }
 
 export interface LayerShape {

@@ -1,4 +1,4 @@
-/** From noise to latents: DDIM for networks that predict the clean latents, Euler's method for those that predict a velocity. */
+/** From noise to latents by a network that predicts the clean ones: DDIM. */
 import { Effect } from "effect"
 
 /** Predicts from noised latents at a time (1 is noise). `earlier` is the prediction of the step before; all are of one length. */
@@ -41,15 +41,4 @@ export const ddim = Effect.fn("ddim")(function* <E>(
     clean = predicted
   }
   return clean
-})
-
-/** z <- z - v / steps, from t = 1 to 0: the path z_t = (1 - t) z_0 + t noise has the velocity v = noise - z_0. */
-export const euler = Effect.fn("euler")(function* <E>(start: Float32Array, velocity: Predict<E>, steps: number) {
-  let z = start
-  let last: Float32Array = new Float32Array(start.length)
-  for (let j = 0; j < steps; j++) {
-    last = yield* velocity(z, 1 - j / steps, last)
-    z = z.map((value, i) => value - last[i]! / steps)
-  }
-  return z
 })
