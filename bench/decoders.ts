@@ -18,6 +18,7 @@ import { table } from "../src/cli/terminal/style.ts"
 import { answers } from "./decoders/answers.ts"
 import { checkoutOf } from "./decoders/fastDllm.ts"
 import { speeds } from "./decoders/speeds.ts"
+import { reportOf, type Table, tablesOf } from "./decoders/tables.ts"
 import { smallModels } from "./models.ts"
 
 const { values: flags } = parseArgs({
@@ -33,15 +34,20 @@ const { values: flags } = parseArgs({
 })
 const [rounds, threads, newTokens] = [flags.rounds, flags.threads, flags.tokens].map(Number) as [number, number, number]
 
-const keep = (file: string, results: object) => {
+const where = {
+  date: new Date().toISOString().slice(0, 10),
+  processor: cpus()[0]?.model.trim(),
+  node: process.version,
+  threads
+}
+const write = (file: string, text: string) => {
   const folder = join(import.meta.dirname, "results")
   mkdirSync(folder, { recursive: true })
-  const where = { date: new Date().toISOString().slice(0, 10), processor: cpus()[0]?.model, node: process.version }
-  writeFileSync(join(folder, file), `${JSON.stringify({ ...where, threads, ...results }, null, 2)}\n`)
+  writeFileSync(join(folder, file), text)
 }
-const print = (head: ReadonlyArray<string>, rows: ReadonlyArray<ReadonlyArray<string>>) =>
+const keep = (file: string, results: object) => write(file, `${JSON.stringify({ ...where, ...results }, null, 2)}\n`)
+const print = ({ head, rows }: Table) =>
   process.stdout.write(`${table([head, ...rows], new Set(head.map((_, i) => i).slice(1)))}\n`)
-const percent = (share: number | undefined): string => (share === undefined ? "" : `${(100 * share).toFixed(0)} %`)
 
 const directory = flags["fast-dllm"]
 if (flags.model !== undefined && directory !== undefined)
@@ -53,67 +59,29 @@ if (flags.model === undefined) {
   for (const name of flags.models.split(",")) {
     const config = smallModels[name]
     if (config === undefined) throw new Error(`there is no ${name}; there are ${Object.keys(smallModels).join(", ")}`)
-    const { decoders, fastDllm, peaks } = await Effect.runPromise(
-      speeds(name, config, { rounds, threads, newTokens, checkout })
-    )
-    keep(`decoders-${name}${checkout === undefined ? "" : "-fast-dllm"}.json`, {
-      peaks,
-      ...(fastDllm === undefined ? {} : { fastDllm }),
-      results: decoders
-    })
-    if (fastDllm !== undefined)
-      print(
-        [`${name}: texts of ours and of Fast-dLLM`, "passes, ours", "theirs", "same tokens"],
-        fastDllm.compared.map(({ agreement, decoder, passes }) => [
-          decoder,
-          String(passes.ours),
-          String(passes.theirs),
-          `${agreement.same} of ${agreement.tokens}`
-        ])
-      )
-    print(
-      [
-        `${name}, ${newTokens} tokens`,
-        "passes",
-        "tok/pass",
-        "ms/pass",
-        "tok/s",
-        "to plain",
-        "GFLOP",
-        "GB",
-        "of matmul peak",
-        "of roofline",
-        ...(checkout === undefined ? [] : ["same tokens"])
-      ],
-      decoders.map(({ agreement, needed, ...each }) => [
-        each.decoder,
-        String(each.passes),
-        each.tokensPerForward.toFixed(1),
-        each.msPerPass.toFixed(2),
-        each.tokensPerSecond.toFixed(0),
-        `${(each.tokensPerSecond / decoders[0]!.tokensPerSecond).toFixed(2)} x`,
-        needed.gflop.toFixed(0),
-        needed.gigabytes.toFixed(1),
-        percent(each.shareOfPeak),
-        percent(each.shareOfRoofline),
-        ...(checkout === undefined ? [] : [agreement === undefined ? "" : `${agreement.same} of ${agreement.tokens}`])
-      ])
-    )
-    process.stdout.write(
-      `peaks: ${(peaks.matmul / 1e9).toFixed(0)} GFLOP/s, ${(peaks.bandwidth / 1e9).toFixed(1)} GB/s\n\n`
+    const found = await Effect.runPromise(speeds(name, config, { rounds, threads, newTokens, checkout }))
+    const { decoders, fastDllm, peaks } = found
+    keep(`decoders-${name}.json`, { peaks, ...(fastDllm === undefined ? {} : { fastDllm }), results: decoders })
+    const tables = tablesOf(name, newTokens, found)
+    for (const each of tables) print(each)
+    const machine = `peaks: ${(peaks.matmul / 1e9).toFixed(0)} GFLOP/s, ${(peaks.bandwidth / 1e9).toFixed(1)} GB/s`
+    process.stdout.write(`${machine}\n\n`)
+    write(
+      `decoders-${name}.md`,
+      reportOf(`${where.date}, ${where.processor}, ${threads} threads, Node ${where.node}; ${machine}`, tables)
     )
   }
 } else {
   const found = await Effect.runPromise(answers(flags.model, { most: Number(flags.problems), threads }))
   keep("decoders-answers.json", { results: found })
-  print(
-    ["decoder", "threshold", "right", "tok/pass", "tok/s"],
-    found.map(each => [
+  print({
+    head: ["decoder", "threshold", "right", "tok/pass", "tok/s"],
+    rows: found.map(each => [
       each.decoder,
       String(each.threshold),
       `${(100 * each.right).toFixed(1)} %`,
       each.tokensPerForward.toFixed(2),
       each.tokensPerSecond.toFixed(0)
     ])
-  )
+  })
 }

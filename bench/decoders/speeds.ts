@@ -177,7 +177,10 @@ export const speeds = (name: string, config: ModelConfig, run: Run) =>
         }
         peaks.push(yield* measurePeaks(engine))
       }
-      const best = bestOf(peaks)
+      // A decoder may find the machine faster than the products did that were measured between the turns.
+      const reached = [...made.values()].flat().map(({ flops = 0, ms }) => flops / (ms / 1000))
+      const measured = bestOf(peaks)
+      const best = { ...measured, matmul: Math.max(measured.matmul, ...reached) }
       const decoders = contenders.map(each => {
         const turns = made.get(each.name)!
         const ms = quantile(
@@ -214,3 +217,5 @@ export const speeds = (name: string, config: ModelConfig, run: Run) =>
       }
     })
   )
+
+export type Speeds = Effect.Success<ReturnType<typeof speeds>>

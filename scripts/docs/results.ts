@@ -12,7 +12,7 @@ import { fileURLToPath } from "node:url"
 const root = new URL("../../", import.meta.url)
 
 /** Pages that have figures. */
-export const pages = ["README.md", "docs/results.md", "docs/d3llm-27b.md"] as const
+export const pages = ["README.md", "docs/results.md", "docs/d3llm-27b.md", "docs/multi-block-decoder.md"] as const
 
 const block =
   /(<!-- figures: ([\w.-]+), (table|section) "([^"]+)"((?:,? ?columns)?(?: "[^"]+")*) -->\n)[^]*?(<!-- end of figures -->)/g

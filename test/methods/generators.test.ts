@@ -97,7 +97,6 @@ const expected = texts.map(ids => [...ids])
 const rightTokens = (found: ReadonlyArray<ReadonlyArray<number>>): number =>
   found.flat().filter((token, i) => i % 12 >= 4 && token === expected.flat()[i]).length
 
-
 /** Which token a draw leaves wrong, if any, depends on how a processor rounds in training: so the share over many draws is what is claimed. */
 const seeds = [1, 2, 3, 4, 5, 6, 7, 8]
 const nearlyAll = 0.95
