@@ -31,7 +31,12 @@ export const questions = Stage.make("questions", {
     const { items, protocol, suite } = yield* readItems(parameters, inputs.dataset)
     yield* mustHave(parameters.problems, items.length, `the data of ${suite.name}`)
     const chosen = evenly(items, limit(parameters.problems))
-    const lines = chosen.map(({ gap, id, prompt }) => ({ id, prompt, ...(gap === undefined ? {} : { gap }) }))
+    const lines = chosen.map(({ gap, id, prompt, stops }) => ({
+      id,
+      prompt,
+      ...(gap === undefined ? {} : { gap }),
+      ...(stops === undefined ? {} : { stops })
+    }))
     yield* writeLines(outputs.questions, "questions.jsonl", Question, lines)
     yield* outputs.questions.metadata({ task: suite.name, protocol, problems: chosen.length })
   }, Effect.mapError(asStageError))

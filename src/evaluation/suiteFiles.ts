@@ -7,7 +7,9 @@ export const Question = Schema.Struct({
   id: Schema.NonEmptyString,
   prompt: Schema.String,
   /** What stands behind a gap, and a text that has as many tokens, where the gap's length is told. */
-  gap: Schema.optionalKey(Schema.Struct({ suffix: Schema.String, lengthOf: Schema.optionalKey(Schema.String) }))
+  gap: Schema.optionalKey(Schema.Struct({ suffix: Schema.String, lengthOf: Schema.optionalKey(Schema.String) })),
+  /** Strings behind which nothing of an answer counts. */
+  stops: Schema.optionalKey(Schema.Array(Schema.NonEmptyString))
 })
 export type Question = typeof Question.Type
 

@@ -2,6 +2,7 @@
 import { Effect, type Scope } from "effect"
 import { contextOf } from "../../src/evaluation/context.ts"
 import type { DiffusionDecoding } from "../../src/decoding/diffusion.ts"
+import type { Ending } from "../../src/decoding/ending.ts"
 import { fillGaps, type Gap, gapKey, tokensOf } from "../../src/decoding/whole.ts"
 import type { Engine, EngineError } from "../../src/engines/Engine.ts"
 import type { Question } from "../../src/evaluation/suiteFiles.ts"
@@ -10,6 +11,7 @@ import { greatest } from "../../src/pipeline/lists.ts"
 import { permanent, type StageError } from "../../src/pipeline/StageError.ts"
 import { type Generator, type GeneratorShape, rowsThatFit, untilEnd } from "../../src/sessions/generator.ts"
 import { makeDenoiser } from "../../src/sessions/query.ts"
+import { stopWatch } from "../../src/tokens/textStream.ts"
 
 /** A sample to be made. */
 export interface Wanted {
@@ -44,6 +46,16 @@ const promptOf = ({ tokenizer }: LoadedModel, text: string): Int32Array => {
   return ids.length > 0 ? ids : Int32Array.of(tokenizer.eosId)
 }
 
+/** Special tokens count for nothing in an answer, and for no stop. */
+const told = { skipSpecialTokens: true }
+
+/** Ends each answer at the first stop of its question. */
+const endingOf = ({ tokenizer }: LoadedModel, asked: ReadonlyArray<Wanted>): Ending | undefined => {
+  if (asked.every(({ question }) => question.stops === undefined)) return undefined
+  const watches = asked.map(({ question: { stops = [] } }) => stopWatch(tokenizer, stops, told))
+  return (number, settled) => watches[number]!(number, settled)
+}
+
 /** Continues prompts: sample number i is the prompt's repetition i, whatever else is asked for. */
 export const continuePrompts = <R>(
   { keep, model, newTokens, seed, steps }: Sampling<R>,
@@ -75,6 +87,7 @@ export const continuePrompts = <R>(
           const made = yield* generator.generate({
             prompts: asked,
             repetitions: some.map(({ sample }) => sample),
+            ending: endingOf(model, some),
             steps: generator.stepsThatCount(steps),
             seed
           })
@@ -83,7 +96,7 @@ export const continuePrompts = <R>(
           for (const [row, each] of some.entries()) {
             const ids = untilEnd(made.sequences[row]!.subarray(asked[row]!.length), tokenizer.eosId)
             yield* keep(each, {
-              text: tokenizer.decode(ids, { skipSpecialTokens: true }),
+              text: tokenizer.decode(ids, told),
               tokens: Math.min(newTokens, ids.length + 1),
               forwards: made.forwards[row]!,
               ms: (ms * made.forwards[row]!) / passes
@@ -153,7 +166,7 @@ export const fillAll = <R>(
             const passes = filled.reduce((sum, { forwards }) => sum + forwards, 0)
             for (const [r, i] of numbers.entries()) {
               const { forwards, tokens } = filled[r]!
-              const text = tokenizer.decode(tokens, { skipSpecialTokens: true })
+              const text = tokenizer.decode(tokens, told)
               yield* keep(wanted[i]!, { text, tokens: tokens.length, forwards, ms: (ms * forwards) / passes })
             }
           }

@@ -20,6 +20,8 @@ export interface Item {
   readonly gap?: { readonly suffix: string; readonly lengthOf?: string }
   /** A right answer, for people. */
   readonly answer: string
+  /** Nothing from the first of these on counts, so that decoding may end there. */
+  readonly stops?: ReadonlyArray<string>
   /** What of a response counts. */
   readonly completion: (response: string) => string
   readonly judge: (completion: string) => Judgement
@@ -89,6 +91,10 @@ export const cutAtStops = (text: string, stops: ReadonlyArray<string>): string =
       return at < 0 ? first : Math.min(first, at)
     }, text.length)
   )
+
+/** Of an item: a response counts until the first of some stops. */
+export const endsAt = (stops: ReadonlyArray<string>) =>
+  ({ stops, completion: response => cutAtStops(response, stops) }) satisfies Pick<Item, "stops" | "completion">
 
 /** A task as a suite: its own prompt and check, one sample, the likeliest tokens. Problems have no names but their places. */
 export const suiteOf = <Problem>(task: Task<Problem>): Suite<Problem> => ({

@@ -1,6 +1,6 @@
 /** GSM8K (Cobbe et al. 2021, arXiv:2110.14168): word problems whose answer is a number, read from a response by the rules of lm-evaluation-harness' task gsm8k. */
 import { Schema } from "effect"
-import { cutAtStops, type Outcome, type Protocol, type Suite } from "./Task.ts"
+import { endsAt, type Outcome, type Protocol, type Suite } from "./Task.ts"
 
 /** The answer ends in `#### ` and the number. */
 const marked = /#### (-?[0-9.,]+)/
@@ -44,7 +44,7 @@ const protocol = (how: string, read: (response: string) => string | undefined): 
       id: `GSM8K/${i}`,
       prompt: `Question: ${question}\nAnswer:`,
       answer: markedAnswer(answer)!,
-      completion: response => cutAtStops(response, ["Question:", "</s>", "<|im_end|>"]),
+      ...endsAt(["Question:", "</s>", "<|im_end|>"]),
       judge: completion => ({ outcome: judge(read)(completion, answer) })
     }))
 })

@@ -1,7 +1,7 @@
 /** HumanEval (Chen et al. 2021, arXiv:2107.03374), and the same prompts with evalplus' tests (Liu et al. 2023, arXiv:2305.01210): the body of a function is written behind its head and description. */
 import { Schema } from "effect"
 import { checkProgram, cleanedProgram, Identifier, withoutFence } from "./python.ts"
-import { cutAtStops, type Protocol, type Suite } from "./Task.ts"
+import { cutAtStops, endsAt, type Protocol, type Suite } from "./Task.ts"
 
 export const HumanEvalRow = Schema.Struct({
   task_id: Schema.NonEmptyString,
@@ -21,7 +21,7 @@ const verbatim = (rows: ReadonlyArray<HumanEvalRow>) =>
     id: row.task_id,
     prompt: row.prompt,
     answer: row.canonical_solution,
-    completion: (response: string) => cutAtStops(response, stops),
+    ...endsAt(stops),
     judge: (completion: string) => ({ program: checkProgram(row.prompt + completion, row) })
   }))
 

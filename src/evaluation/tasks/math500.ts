@@ -1,6 +1,6 @@
 /** MATH-500: 500 problems of MATH (Hendrycks et al. 2021, arXiv:2103.03874), chosen by Lightman et al. 2023 (arXiv:2305.20050). Answers are compared as the authors of MATH do, and lm-evaluation-harness' task hendrycks_math500 after them. */
 import { Schema } from "effect"
-import { cutAtStops, type Outcome, type Suite } from "./Task.ts"
+import { endsAt, type Outcome, type Suite } from "./Task.ts"
 
 /** What the last `\boxed{…}` holds, or `\fbox{…}` where there is none; `\boxed 5` ends at a dollar sign. */
 export const lastBoxed = (text: string): string | undefined => {
@@ -104,7 +104,7 @@ export const math500: Suite<MathRow> = {
           id: id ?? `MATH-500/${i}`,
           prompt: `Problem: ${problem}\nAnswer:`,
           answer: lastBoxed(solution)!,
-          completion: response => cutAtStops(response, ["Problem:"]),
+          ...endsAt(["Problem:"]),
           judge: completion => ({ outcome: judged(completion, solution) })
         }))
     }

@@ -1,7 +1,7 @@
 /** MBPP (Austin et al. 2021, arXiv:2108.07732), and evalplus' selection of it with more tests: a function that passes some assertions, from a sentence and the assertions. */
 import { Schema } from "effect"
 import { untilFence } from "./python.ts"
-import { cutAtStops, type Protocol, RowsError, type Suite } from "./Task.ts"
+import { cutAtStops, endsAt, type Protocol, RowsError, type Suite } from "./Task.ts"
 
 const Tests = Schema.Array(Schema.String).check(Schema.isMinLength(3))
 
@@ -103,7 +103,7 @@ const withBrackets = (each: Asked, examples: string) => ({
   id: each.id,
   prompt: `${examples}${asked(each)}`,
   answer: each.code,
-  completion: (response: string) => cutAtStops(response, ["[DONE]"]),
+  ...endsAt(["[DONE]"]),
   judge: (completion: string) => ({ program: `${completion}\n${each.tests}` })
 })
 
