@@ -40,10 +40,17 @@ export const fusedMatmul = (
     { domain: contribDomain }
   )[0]!
 
+/** x [..., n] as rows of n. */
+const rowsOf = (b: Builder, x: string, shape: Shape): string => b.reshape(x, [-1, shape.at(-1)!])
+
+/** Where it pays to turn a product round: up to so many rows, from so many weights on (`node bench/fewRows.ts`). */
+const [fewRows, manyWeights] = [32, 2 ** 18]
+
 /**
- * Products. For WebGPU, Gemm transposes on the way with two matrices. On the processor, FusedMatMul is slow where the left sides of a batch are
- * large and transposed, as in the backward pass of attention: there it makes the transposed product, of the other order. Where there is
- * nothing to sum, MatMul gets the shape wrong.
+ * Products. On the processor, ONNX Runtime rearranges transposed weights before it multiplies, which takes longer than the product where there are few rows. The
+ * turned product reads the weights as they lie, and only its small result is transposed. (One row has a way of its own there.) FusedMatMul is also slow where the
+ * left sides of a batch are large and transposed, as in the backward pass of attention; that product is turned, too. For WebGPU, Gemm transposes on the way with two
+ * matrices. Where there is nothing to sum, MatMul gets the shape wrong.
  */
 export const matmul: Lower<"matmul"> = ({ attributes, b, inputs: [left, right], out, target, types }) => {
   const { transposeA, transposeB } = attributes
@@ -54,6 +61,12 @@ export const matmul: Lower<"matmul"> = ({ attributes, b, inputs: [left, right], 
     b.one("Transpose", [x], { perm: [...Array(length - 2).keys(), length - 1, length - 2] })
   const matrices = leftShape.length === 2 && rightShape.length === 2
   const moved = elements(rightShape) + elements(out.shape)
+  const rows = elements(leftShape) / leftShape.at(-1)!
+  const isFew = rows > 1 && rows <= fewRows && rightShape.length === 2 && elements(rightShape) >= manyWeights
+  if (target === "cpu" && isFew && !transposeA) {
+    const product = fusedMatmul(b, right, rowsOf(b, left, leftShape), { transposeA: false, transposeB: true })
+    return b.reshape(b.one("Transpose", [product], { perm: [1, 0] }), out.shape)
+  }
   if (target === "cpu" && !matrices && transposeA && !transposeB && moved < elements(leftShape))
     return turned(fusedMatmul(b, right, left, attributes), out.shape)
   if (target === "cpu") return fusedMatmul(b, left, right, attributes)
@@ -72,9 +85,6 @@ export const squareSum = (b: Builder, x: string, shape: Shape, out: Shape): stri
   const rows = b.reshape(x, [elements(shape) / columns, 1, columns])
   return b.reshape(fusedMatmul(b, rows, rows, { transposeA: false, transposeB: true }), out)
 }
-
-/** x [..., n] as rows of n. */
-const rowsOf = (b: Builder, x: string, shape: Shape): string => b.reshape(x, [-1, shape.at(-1)!])
 
 /** Sums along the last axis of x [..., n] times a vector [n]. */
 export const vectorSum = (b: Builder, x: string, vector: string, shape: Shape, out: Shape): string => {
