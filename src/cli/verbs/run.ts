@@ -47,6 +47,8 @@ export const command = verb("run", {
     "pipeline run compare-50x": "The main job; a second run executes nothing",
     "pipeline run compare-50x --quick": "A first look",
     "pipeline run compare-50x --seeds 3 --controls": "Three seeds of every row, and the controls",
+    "pipeline run convert --config my-model.yaml --sweep train.lr=1e-4,3e-4":
+      "A row for each value, in one run with one table",
     "pipeline run compare-50x --only tokenize": "One stage and what it needs",
     "pipeline run compare-50x --set tokenize.maxSeqLen=128": "With another parameter",
     "pipeline run compare-50x --force benchmark": "Times again what is known already, as on a quieter machine",
