@@ -180,6 +180,7 @@ export const evaluate = (
   return {
     pipeline: pipeline.name,
     profile: profileName,
+    ...(variant.quick === true ? { quick: true } : {}),
     nodes: builder.nodes,
     targets: collectTargets(returned, builder),
     ...(bill === undefined ? {} : { bill })

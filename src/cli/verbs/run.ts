@@ -26,7 +26,7 @@ import { Exit, exitCodes } from "../failure.ts"
 import * as flags from "../flags.ts"
 import { compiled, dist, guard, programVersion, worker } from "../home.ts"
 import { stoppable } from "../interruption.ts"
-import { forced, wantedPlan } from "../planned.ts"
+import { forced, missingEngine, wantedPlan } from "../planned.ts"
 import { showTargets } from "../targets.ts"
 
 /** Fails where a stage would run programs that a model wrote, and nobody asked for that: before anything is computed. */
@@ -133,6 +133,8 @@ export const command = verb("run", {
       refresh: args.refresh,
       anew: forced(plan, args)
     })
+    const lacking = yield* missingEngine(args.engine, plan.nodes, resolver)
+    if (lacking !== undefined) return yield* lacking
     const slots = new Slots(offered)
     const executor = makeLocal({ worker, guard, compiled, logs: paths.logs, ahead: aheadOf(slots.capacity) })
     const display = displayFor({ json: args.json, cache: paths.root, slots })
