@@ -27,6 +27,7 @@ import { follows } from "./follows.ts"
 import { given } from "./given.ts"
 import { gridTask, type Measuring } from "./gridTasks.ts"
 import { makeTeaching, mustBeUntaught, untaught } from "./teaching.ts"
+import { sweptRows } from "./sweep.ts"
 import {
   configOf,
   decodedBy,
@@ -90,7 +91,7 @@ export const comparison = (name: string, options: Comparison): Pipeline.Pipeline
     name,
     {
       description: options.description,
-      variants: ["quick", ...further, "seeds"],
+      variants: ["quick", ...further, "seeds", "sweep"],
       explain: {
         ...explainTrain,
         ...Object.fromEntries(own.map(stage => [stage.name, refusing(stage.parameters, unsupportedTrain)]))
@@ -110,9 +111,9 @@ export const compared =
       ...(variant.controls === true ? controls : []),
       ...(variant.ablations === true ? ablations : [])
     ])
-    const configured = Arr.map(grid, row => {
-      const said = (train: Settings) => trainingOf(row).written(Origin.overlay(train, { name: row.name }))
-      return [row, configOf(row, profile, said)] as const
+    const configured = sweptRows(grid, variant.sweep ?? [], (row, name) => {
+      const said = (train: Settings) => trainingOf(row).written(Origin.overlay(train, { name }))
+      return configOf(row, profile, said)
     })
     const { data, model } = inCommon(configured)
     if (data.eval_path !== undefined && data.eval_path !== profile.data.heldOut.source)
@@ -234,7 +235,7 @@ export const compared =
           ...given({ note, against }),
           runs: Arr.map(runs, run => run.name)
         })),
-        baseline: rows[0].name,
+        baseline: trained[0].name,
         likelihoods: named(({ likelihood }) => likelihood),
         // On the text of the first row, also where --set says which.
         references: evaluateReferences({ ...trained[0].runs[0].measured, teacher, corpus, heldOut }),

@@ -24,7 +24,7 @@ export default Pipeline.make(
   title,
   {
     description: "Makes a diffusion model of a model of your own, as a configuration file says, and measures it",
-    variants: ["config", "quick", "seeds"],
+    variants: ["config", "quick", "seeds", "sweep"],
     explain: explainTrain,
     profiles: {
       usual: {

@@ -94,15 +94,22 @@ export const configOf = (
     )
   const { train: fields = {} } = laidOn(all)
   const { method = "masked" } = said(fields)
-  const parameters = () => trainedBy?.stage.parameters as ReturnType<Methods[string]>
-  const [methods, chosen] =
-    trainedBy === undefined ? [settings, String(method)] : [{ ...settings, [name]: parameters }, name]
+  const [methods, chosen] = methodsOf({ name, ...(trainedBy === undefined ? {} : { trainedBy }) }, method)
   const shared = all.train === undefined ? all : { ...all, train: meantFor(methods, chosen, all.train) }
   const whole = laidOn(shared)
   const value = untaught ? Origin.overlay(whole, { train: noTrajectories(whole.train ?? {}) }) : whole
   decodeAssembled(Written, value, pathOf(config))
   return value as unknown as (typeof Written)["Encoded"]
 }
+
+/** The methods that a field of a row may belong to, and which is the row's. */
+export const methodsOf = (
+  { name, trainedBy }: Pick<GridRow, "name" | "trainedBy">,
+  method: unknown
+): readonly [methods: Methods, chosen: string] =>
+  trainedBy === undefined
+    ? [settings, String(method)]
+    : [{ ...settings, [name]: () => trainedBy.stage.parameters as ReturnType<Methods[string]> }, name]
 
 /** Laid on settings of a training, takes from them what is said of trajectories. */
 export const noTrajectories = (settings: Settings): { readonly [field: string]: null } =>

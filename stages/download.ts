@@ -1,15 +1,21 @@
-/**
- * Brings data into the store: documents, tokenizers and models, from the program itself, this machine, the web or the hub. In one piece, over 300 lines: the stages are one way to
- * fetch with a check of their own each.
- */
+/** Brings data into the store: documents, tokenizers and models, from the program itself, this machine, the web or the hub. */
 import { join } from "node:path"
-import { Effect, Option, Result, Schema, Stream } from "effect"
+import { Effect, Option, Schema, Stream } from "effect"
 import { PositiveInt, setting } from "../src/config/setting.ts"
 import { formatOf } from "../src/formats/documents.ts"
 import { embeddedManifest, hubFiles, identify, obtain, type ObtainedFile, source } from "../src/hub/obtain.ts"
 import { firstRows } from "../src/formats/parquet.ts"
-import { type DataRecord, DataType, decodeFields, decodeRecord, type DecodeRow } from "../src/formats/records.ts"
-import { recordsOfFile, recordsOfRows } from "../src/artifacts/records.ts"
+import { columnsOf, recordsOfFile, recordsOfRows } from "../src/artifacts/records.ts"
+import {
+  count,
+  hasMore,
+  keptColumns,
+  keptName,
+  lineOf,
+  type RecordParameters,
+  RowType,
+  textBytes
+} from "./download/rows.ts"
 import { readText } from "../src/formats/textFile.ts"
 import { parseTokenizer } from "../src/tokens/tokenizer.ts"
 import { readHeader } from "../src/formats/safetensors.ts"
@@ -98,8 +104,6 @@ const adopt = (
     return true
   })
 
-const RowType = Schema.Union([DataType, Schema.Literal("fields")])
-
 /** Documents, read once to the end: what a later stage could not use is an error here, with its place in the file. */
 export const downloadDocuments = Stage.make("download-documents", {
   inputs: {},
@@ -109,6 +113,8 @@ export const downloadDocuments = Stage.make("download-documents", {
     dataType: setting(RowType, "plaintext"),
     /** The field that holds the text or the turns, by default `text`, or `messages`; of a prompt and its response two, by default `prompt,response`. */
     textKey: Schema.optionalKey(Schema.String),
+    /** Of rows of `fields`: only these are read and kept, and every row must have them. By default all; the other kinds of records keep the fields that they are read from. */
+    columns: Schema.optionalKey(Schema.NonEmptyArray(Schema.String)),
     /** Of a Parquet file: only the first rows. Read by ranges, without fetching the file. */
     rows: Schema.optionalKey(PositiveInt)
   }),
@@ -131,10 +137,11 @@ export const downloadDocuments = Stage.make("download-documents", {
         "files of documents end in .jsonl, .jsonl.gz, .ndjson, .json or .parquet"
       )
     }
-    const counted = yield* Effect.forEach(files, file =>
-      count(recordsOfFile(file.file, file.path, textBytes(parameters)))
-    )
-    yield* placeAll(output, files)
+    const decode = textBytes(parameters)
+    const counted = yield* Effect.forEach(files, file => count(recordsOfFile(file.file, file.path, decode)))
+    for (const file of files)
+      if (yield* hasMore(file, decode)) yield* output.write(keptName(file.path), yield* keptColumns(file, decode))
+      else yield* placeAll(output, [file])
     yield* output.metadata({
       documents: counted.reduce((sum, { documents }) => sum + documents, 0),
       bytes: counted.reduce((sum, { bytes }) => sum + bytes, 0)
@@ -243,57 +250,23 @@ const BaseName = Schema.Struct({
 type BaseName = typeof BaseName.Type
 const decodeBaseName = Schema.decodeUnknownOption(Schema.fromJsonString(BaseName))
 
-interface RecordParameters {
-  readonly source: string
-  readonly dataType: typeof RowType.Type
-  readonly textKey?: string
-}
-
-const count = (records: Stream.Stream<number, StageError>) =>
-  Stream.runFold(
-    records,
-    () => ({ documents: 0, bytes: 0 }),
-    (sum, bytes) => ({ documents: sum.documents + 1, bytes: sum.bytes + bytes })
-  )
-
-/** Reads a row for the bytes of its text. */
-const textBytes = ({ dataType, textKey }: RecordParameters): DecodeRow<number> => {
-  if (dataType === "fields")
-    return row => Result.map(decodeFields(row), fields => Buffer.byteLength(JSON.stringify(fields, plain)))
-  const decode = decodeRecord({ dataType, textKey })
-  return row =>
-    Result.map(decode(row), record => textsOf(record).reduce((sum, text) => sum + Buffer.byteLength(text), 0))
-}
-
-const textsOf = (record: DataRecord): ReadonlyArray<string> => {
-  switch (record.kind) {
-    case "document":
-      return [record.text]
-    case "prompt_response":
-      return [record.prompt, record.response]
-    case "conversation":
-      return record.messages.map(({ content }) => content)
-  }
-}
-
 /** The first rows of a Parquet file of the hub or of this machine, as JSON Lines, and their count. */
 const takeRows = (context: Fetching, parameters: RecordParameters & { readonly rows: number }) =>
   Effect.gen(function* () {
     const file = yield* parquetFile(context)
+    const decode = textBytes(parameters)
     const found = yield* Effect.mapError(
       firstRows({
         file,
         rows: parameters.rows,
+        ...columnsOf(decode),
         onProgress: ({ bytesDone }) => Effect.runSync(context.progress({ done: bytesDone, unit: "B", note: file.name }))
       }),
       asStageError
     )
-    const counted = yield* count(recordsOfRows(Stream.fromIterable(found), file.name, textBytes(parameters)))
-    return { counted, text: found.map(row => `${JSON.stringify(row, plain)}\n`).join("") }
+    const counted = yield* count(recordsOfRows(Stream.fromIterable(found), file.name, decode))
+    return { counted, text: found.map(lineOf).join("") }
   })
-
-/** JSON has no integers beyond 2^53; as text they lose nothing. */
-const plain = (_: string, value: unknown) => (typeof value === "bigint" ? value.toString() : value)
 
 /** The Parquet file behind a source: of the hub by ranges, from elsewhere fetched first. */
 const parquetFile = (context: Fetching): Effect.Effect<RandomAccess<StageError>, StageError> =>

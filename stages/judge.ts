@@ -4,7 +4,7 @@ import { Attempts, Documents, Samples } from "../src/artifacts/kinds.ts"
 import { recordsOfArtifact } from "../src/artifacts/records.ts"
 import { Attempt, Completion, SampleNote } from "../src/evaluation/suiteFiles.ts"
 import type { Item } from "../src/evaluation/tasks/Task.ts"
-import { decodeBy, type DecodeRow } from "../src/formats/records.ts"
+import { decodeBy, type DecodeRow, reading } from "../src/formats/records.ts"
 import * as Artifact from "../src/pipeline/Artifact.ts"
 import * as Stage from "../src/pipeline/Stage.ts"
 import type { ArtifactReader, ChunkReader } from "../src/pipeline/StageContext.ts"
@@ -87,13 +87,16 @@ const givenCompletions = Effect.fnUntraced(function* (
   task: string
 ) {
   const decode = decodeBy(Completion)
-  const ofProblem: DecodeRow<Written> = row =>
-    Result.flatMap(decode(row), ({ completion, task_id: id }) => {
-      const item = known.get(id)
-      return item === undefined
-        ? Result.fail({ path: ["task_id"], what: `is ${JSON.stringify(id)}, which is no problem of ${task}` })
-        : Result.succeed({ item, completion })
-    })
+  const ofProblem: DecodeRow<Written> = reading(
+    row =>
+      Result.flatMap(decode(row), ({ completion, task_id: id }) => {
+        const item = known.get(id)
+        return item === undefined
+          ? Result.fail({ path: ["task_id"], what: `is ${JSON.stringify(id)}, which is no problem of ${task}` })
+          : Result.succeed({ item, completion })
+      }),
+    decode.fields
+  )
   const written = Array.from(yield* Stream.runCollect(recordsOfArtifact(completions, ofProblem)))
   const attempted = new Set(written.map(({ item }) => item.id))
   const lacking = [...known.keys()].filter(id => !attempted.has(id))

@@ -12,14 +12,7 @@ import * as Artifact from "../src/pipeline/Artifact.ts"
 import * as Stage from "../src/pipeline/Stage.ts"
 import { asStageError, permanent } from "../src/pipeline/StageError.ts"
 import { supervisedIn } from "../src/training/labels.ts"
-import {
-  languageModel,
-  oneLength,
-  trainModel,
-  trainNames,
-  TrainSettings,
-  wholeMicroBatches
-} from "../src/training/model.ts"
+import { languageModel, trainRules, trainModel, trainNames, TrainSettings } from "../src/training/model.ts"
 import { causalObjective } from "../src/methods/causal/objective.ts"
 import { ModelFiles, Tokenizer, TokenSequences, TrainingLog } from "../src/artifacts/kinds.ts"
 
@@ -35,7 +28,7 @@ export const PretrainSettings = Schema.Struct({
       })
     )
   ),
-  train: snakeKeys(TrainSettings, trainNames).check(consistent(wholeMicroBatches, oneLength))
+  train: snakeKeys(TrainSettings, trainNames).check(consistent(...trainRules))
 })
 
 export const pretrain = Stage.make("pretrain", {

@@ -43,6 +43,7 @@ export const PeftAdapter = Artifact.kind("peft-adapter", {
 
 /** `metrics.jsonl`, one line per step with its time, and the same as an event file for TensorBoard; where they were asked for, `generations.jsonl` and `panels.jsonl`. */
 export const TrainingLog = Artifact.kind("training-log", {
+  timed: true,
   metadata: Schema.Struct({ steps: Count })
 })
 
@@ -136,6 +137,7 @@ export const Questions = Artifact.kind("questions", {
 
 /** One item for each problem and sample: what a model wrote, as UTF-8, and beside it the problem, the sample's number, and what it took. */
 export const Samples = Artifact.chunkSet("samples", {
+  timed: true,
   summary: ["problems", "samples"],
   metadata: Schema.Struct({
     task: Schema.String,
@@ -199,6 +201,7 @@ export const SuiteScore = Artifact.kind("suite-score", {
 
 /** `benchmark.json`: how fast a model decodes. */
 export const Benchmark = Artifact.kind("benchmark", {
+  timed: true,
   metadata: Schema.Struct({
     /** Digest of the model that was timed. */
     weights: Schema.String

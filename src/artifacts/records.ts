@@ -4,13 +4,17 @@ import type { ArtifactReader } from "../pipeline/StageContext.ts"
 import { asStageError, type StageError } from "../pipeline/StageError.ts"
 import { formatOf, readRecords, recordsFromRows } from "../formats/documents.ts"
 import { rows as parquetRows } from "../formats/parquet.ts"
-import type { DecodeRow } from "../formats/records.ts"
+import type { DecodeRow, Fields } from "../formats/records.ts"
 
 /** The records of one file of this machine; `name` is how messages call it, and decides its format. */
 export const recordsOfFile = <A>(file: string, name: string, decode: DecodeRow<A>): Stream.Stream<A, StageError> =>
   formatOf(name) === "parquet"
-    ? recordsOfRows(Stream.mapError(parquetRows(file), asStageError), name, decode)
+    ? recordsOfRows(Stream.mapError(parquetRows(file, { name, ...columnsOf(decode) }), asStageError), name, decode)
     : Stream.mapError(readRecords(file, decode, name), asStageError)
+
+/** Of a Parquet file, what is read of its rows. */
+export const columnsOf = ({ fields }: DecodeRow<unknown>): { readonly columns?: Fields } =>
+  fields === undefined ? {} : { columns: fields }
 
 /** The records of rows that were read elsewhere. */
 export const recordsOfRows = <A>(

@@ -91,6 +91,11 @@ const variant = {
     "Every training so many times, each with a seed of its own (default: as the profile says)",
     1
   ),
+  sweep: text(
+    "sweep",
+    "KEY=A,B,…",
+    "One run with a row for each value: STAGE.PARAMETER=A,B,… as for --set, of the training of rows; several make a grid"
+  ).pipe(repeated),
   family: optionalChoice(
     "family",
     modelFamilies,
@@ -107,6 +112,7 @@ export const variantOf = (args: VariantArgs): Variant => ({
   ...(args.controls ? { controls: true } : {}),
   ...(args.ablations ? { ablations: true } : {}),
   ...(Option.isSome(args.seeds) ? { seeds: args.seeds.value } : {}),
+  ...(args.sweep.length > 0 ? { sweep: args.sweep } : {}),
   ...(Option.isSome(args.family) ? { family: args.family.value } : {}),
   ...(Option.isSome(args.config) ? { config: args.config.value } : {})
 })

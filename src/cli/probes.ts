@@ -56,7 +56,7 @@ import json, torch
 devices = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
 print(json.dumps({"version": torch.__version__, "gpus": [{"name": d.name, "bytes": d.total_memory} for d in devices]}))`
 
-const torchOf: Effect.Effect<Torch> = Effect.suspend(() => {
+export const torchOf: Effect.Effect<Torch> = Effect.suspend(() => {
   const python = findPython()
   return Effect.map(outputOf(python, ["-c", look], patienceMs), (answer): Torch => {
     // Before it, libraries may have said something.

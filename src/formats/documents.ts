@@ -3,8 +3,8 @@ import { Result, Schema, Stream } from "effect"
 import { createReadStream } from "node:fs"
 import { pipeline } from "node:stream"
 import { createGunzip } from "node:zlib"
-import { itemOffsets, lineAndColumn, parseJson, topLevelKeys } from "./jsonText.ts"
-import { type DecodeRow, type RecordFault, showPath } from "./records.ts"
+import { itemOffsets, lineAndColumn, parseJson, repeatedKeys, topLevelKeys } from "./jsonText.ts"
+import { type DecodeRow, type Fields, type RecordFault, showPath } from "./records.ts"
 
 /** A data file, or a record in it, that cannot be used. `message` begins with the place: `file:line:column` or `file, row N`. */
 export class DocumentsError extends Schema.TaggedError<DocumentsError>()("DocumentsError", {
@@ -88,20 +88,22 @@ const refuseUtf16 = (start: Uint8Array, file: string) => {
   }
 }
 
-/** Throws for a key that an object has twice: readers disagree on which one counts. */
+/** Throws for a key that a record, or an object within a field that is read, has twice: readers disagree on which one counts. */
 const refuseRepeatedKeys = (
   text: string,
   place: (offset: number) => { line: number; column: number },
-  file: string
+  file: string,
+  fields: Fields | undefined
 ) => {
-  const seen = new Set<string>()
-  for (const { key, keyOffset } of topLevelKeys(text)) {
-    if (seen.has(key)) {
-      const { line, column } = place(keyOffset)
-      throw failAt(file, line, column, `the key ${JSON.stringify(key)} appears twice in one record`, key)
-    }
-    seen.add(key)
-  }
+  const isRead = (field: string | number) =>
+    fields === undefined || [...fields.needed, ...fields.also].includes(String(field))
+  const found = repeatedKeys(text).find(({ path: [field, ...below] }) => below.length === 0 || isRead(field!))
+  if (found === undefined) return
+  const { line, column } = place(found.keyOffset)
+  const key = JSON.stringify(found.path.at(-1))
+  const within = found.path.slice(0, -1)
+  const where = within.length === 0 ? "one record" : showPath(within)
+  throw failAt(file, line, column, `the key ${key} appears twice in ${where}`, showPath(found.path))
 }
 
 /** The error for a record whose JSON is well-formed but whose fields are not: at the field, or where it is missing. */
@@ -132,7 +134,7 @@ const decodeLine = <A>(text: string, file: string, line: number, decode: DecodeR
     const advice = line === 1 && text.trim() === "{" ? "; in JSON Lines every record is one line" : ""
     throw failAt(file, line, parsed.failure.offset + 1, `${parsed.failure.what}${advice}`)
   }
-  refuseRepeatedKeys(text, place, file)
+  refuseRepeatedKeys(text, place, file, decode.fields)
   const record = decode(parsed.success)
   if (Result.isFailure(record)) throw faultyField(text, place, file, record.failure)
   return record.success
@@ -214,7 +216,7 @@ export function* recordsFromJson<A>(bytes: Uint8Array, file: string, decode: Dec
     const start = offsets[i] ?? 0
     const source = text.slice(start, offsets[i + 1])
     const place = (offset: number) => lineAndColumn(text, start + offset)
-    refuseRepeatedKeys(source, place, file)
+    refuseRepeatedKeys(source, place, file, decode.fields)
     const record = decode(item)
     if (Result.isFailure(record)) throw faultyField(source, place, file, record.failure)
     yield record.success

@@ -23,8 +23,18 @@ export const parseJson = (text: string): Result.Result<unknown, JsonFault> => {
   }
 }
 
+/** A key that its object has already; objects may lie in others. */
+export interface RepeatedKey {
+  /** From the outermost object to the key: keys, and the places of items in lists. */
+  readonly path: ReadonlyArray<string | number>
+  readonly keyOffset: number
+}
+
 /** The keys of the object that `text` holds, in order, repeated ones included; empty when it holds no object. */
 export const topLevelKeys = (text: string): ReadonlyArray<KeyPlace> => scan(text).keys
+
+/** Keys that stand twice in one object, wherever in `text` it lies. */
+export const repeatedKeys = (text: string): ReadonlyArray<RepeatedKey> => scan(text).repeated
 
 /** The offsets at which the items of the array that `text` holds begin; empty when it holds no array. */
 export const itemOffsets = (text: string): ReadonlyArray<number> => scan(text).items
@@ -43,6 +53,7 @@ export const lineAndColumn = (text: string, offset: number): { readonly line: nu
 interface Scan {
   readonly keys: ReadonlyArray<KeyPlace>
   readonly items: ReadonlyArray<number>
+  readonly repeated: ReadonlyArray<RepeatedKey>
   readonly fault: JsonFault | undefined
 }
 
@@ -55,12 +66,16 @@ const control = /[\u0000-\u001f]/
 const show = (text: string, offset: number): string =>
   offset >= text.length ? "the end of the text" : JSON.stringify(String.fromCodePoint(text.codePointAt(offset) ?? 0))
 
+/** An object or a list that is not closed yet, and where in it we are. */
+type Open = { readonly bracket: "{"; readonly keys: Set<string>; at: string } | { readonly bracket: "["; at: number }
+
 /** Walks a JSON text without recursion, so that no depth of nesting exhausts the stack. */
 const scan = (text: string): Scan => {
   const keys: Array<KeyPlace> = []
   const items: Array<number> = []
-  /** The open brackets, outermost first. */
-  const open: Array<"{" | "["> = []
+  const repeated: Array<RepeatedKey> = []
+  /** Outermost first. */
+  const open: Array<Open> = []
   let at = 0
 
   const skip = () => {
@@ -74,7 +89,7 @@ const scan = (text: string): Scan => {
     at = pattern.lastIndex
     return true
   }
-  const fault = (what: string, offset = at): Scan => ({ keys, items, fault: { offset, what } })
+  const fault = (what: string, offset = at): Scan => ({ keys, items, repeated, fault: { offset, what } })
   const expected = (what: string): Scan => fault(`expected ${what}, found ${show(text, at)}`)
 
   /** The offset after the string that begins at `at`, or the fault in it. */
@@ -108,7 +123,7 @@ const scan = (text: string): Scan => {
     if (wanted === "key") {
       if (text[at] !== '"') return expected('a key in "double quotes"')
       const end = string()
-      if (typeof end !== "number") return { keys, items, fault: end }
+      if (typeof end !== "number") return { keys, items, repeated, fault: end }
       const keyOffset = at
       const raw = text.slice(at, end)
       at = end
@@ -116,14 +131,21 @@ const scan = (text: string): Scan => {
       if (text[at] !== ":") return expected('":" after the key')
       at += 1
       skip()
-      if (depth === 1) keys.push({ key: JSON.parse(raw) as string, keyOffset, valueOffset: at })
+      const key = raw.includes("\\") ? (JSON.parse(raw) as string) : raw.slice(1, -1)
+      if (depth === 1) keys.push({ key, keyOffset, valueOffset: at })
+      const inside = open.at(-1)
+      if (inside?.bracket === "{") {
+        inside.at = key
+        if (inside.keys.has(key)) repeated.push({ path: open.map(each => each.at), keyOffset })
+        inside.keys.add(key)
+      }
       wanted = "value"
     } else if (wanted === "value") {
-      if (depth === 1 && open[0] === "[") items.push(at)
+      if (depth === 1 && open[0]!.bracket === "[") items.push(at)
       const first = text[at]
       if (first === '"') {
         const end = string()
-        if (typeof end !== "number") return { keys, items, fault: end }
+        if (typeof end !== "number") return { keys, items, repeated, fault: end }
         at = end
         wanted = "next"
       } else if (first === "{" || first === "[") {
@@ -133,7 +155,7 @@ const scan = (text: string): Scan => {
           at += 1
           wanted = "next"
         } else {
-          open.push(first)
+          open.push(first === "{" ? { bracket: first, keys: new Set(), at: "" } : { bracket: first, at: 0 })
           wanted = first === "{" ? "key" : "value"
         }
       } else if (matched(number) || matched(literal)) {
@@ -145,13 +167,14 @@ const scan = (text: string): Scan => {
       skip()
       const inside = open.at(-1)
       if (inside === undefined) {
-        return at === text.length ? { keys, items, fault: undefined } : expected("the end of the text")
+        return at === text.length ? { keys, items, repeated, fault: undefined } : expected("the end of the text")
       }
-      const close = inside === "{" ? "}" : "]"
+      const close = inside.bracket === "{" ? "}" : "]"
       if (text[at] === ",") {
         at += 1
         skip()
-        wanted = inside === "{" ? "key" : "value"
+        if (inside.bracket === "[") inside.at += 1
+        wanted = inside.bracket === "{" ? "key" : "value"
       } else if (text[at] === close) {
         at += 1
         open.pop()

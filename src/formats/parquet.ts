@@ -6,6 +6,7 @@ import type { Reply, Request } from "./parquet/decoderProcess.ts"
 import type { Shape } from "./parquet/footer.ts"
 import { parquetError, type ParquetError, type Place } from "./parquet/parquetError.ts"
 import { fileSource, type RandomAccess } from "./randomAccess.ts"
+import type { Fields } from "./records.ts"
 import { append } from "../pipeline/lists.ts"
 
 export { ParquetError } from "./parquet/parquetError.ts"
@@ -34,12 +35,12 @@ export const parquetShape = <E>(file: RandomAccess<E>): Effect.Effect<ParquetSha
   )
 
 /**
- * The first `rows` rows (all, if there are fewer), of the given columns (default: all). Reads the footer and, of the row
+ * The first `rows` rows (all, if there are fewer), of the given columns (default: all), as far as they are there; what is not asked for is neither read nor decoded. Reads the footer and, of the row
  * groups and columns needed, the pages that hold these rows: usually a few hundred kilobytes of a file of gigabytes.
  */
 export const firstRows = <E>(request: {
   readonly file: RandomAccess<E>
-  readonly columns?: ReadonlyArray<string>
+  readonly columns?: Fields
   readonly rows: number
   /** `bytesDone` of the file have been read; how many it will take is not known beforehand. */
   readonly onProgress?: (progress: {
@@ -62,14 +63,14 @@ export const firstRows = <E>(request: {
     })
   )
 
-/** All rows of a local file, of the given columns (default: all). One row group at a time is in memory. */
+/** All rows of a local file, of the given columns (default: all), as far as they are there. `name` is how messages call the file. One row group at a time is in memory. */
 export const rows = (
   path: string,
-  options: { readonly columns?: ReadonlyArray<string> } = {}
+  options: { readonly columns?: Fields; readonly name?: string } = {}
 ): Stream.Stream<ParquetRow, ParquetError | FileError> =>
   Stream.unwrap(
     Effect.gen(function* () {
-      const opened = yield* open(fileSource(path))
+      const opened = yield* open({ ...fileSource(path), name: options.name ?? path })
       const columns = yield* chosenColumns(opened, options.columns)
       return Stream.fromIterable(opened.shape.groups.entries()).pipe(
         Stream.mapEffect(([group, { rowCount }]) => readRows(opened, group, columns, rowCount)),
@@ -131,10 +132,13 @@ const ask = (process: Decoder, place: Place, request: Request): Effect.Effect<Re
 
 const chosenColumns = (
   { file, shape }: Opened<unknown>,
-  wanted: ReadonlyArray<string> | undefined
+  wanted: Fields | undefined
 ): Effect.Effect<ReadonlyArray<string>, ParquetError> => {
-  const missing = wanted?.find(column => !shape.columns.includes(column))
-  if (missing === undefined) return Effect.succeed(wanted ?? shape.columns)
+  if (wanted === undefined) return Effect.succeed(shape.columns)
+  const { also, needed } = wanted
+  const missing = needed.find(column => !shape.columns.includes(column))
+  if (missing === undefined)
+    return Effect.succeed([...needed, ...also.filter(column => shape.columns.includes(column))])
   const there = shape.columns.join(", ")
   return Effect.fail(parquetError({ file: file.name }, `there is no column "${missing}"; there are: ${there}`))
 }

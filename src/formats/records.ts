@@ -1,5 +1,5 @@
 /** Training records: what one line, element or row of a data file must look like, and the digest that names it. */
-import { Result, Schema } from "effect"
+import { Result, Schema, SchemaAST } from "effect"
 import { createHash } from "node:crypto"
 import type { Digest } from "../pipeline/Digest.ts"
 import { formatPath } from "../pipeline/Problem.ts"
@@ -73,17 +73,18 @@ const isObject = (value: unknown): value is Readonly<Record<string, unknown>> =>
 const own = (row: Readonly<Record<string, unknown>>, key: string): unknown =>
   Object.hasOwn(row, key) ? row[key] : undefined
 
+const missing = (row: Readonly<Record<string, unknown>>, path: ReadonlyArray<string | number>) => {
+  const found = Object.keys(row).slice(0, 8).join(", ")
+  return fault(path, `is missing; ${found === "" ? "the record has no fields" : `the record has ${found}`}`)
+}
+
 const textField = (
   row: Readonly<Record<string, unknown>>,
   key: string,
   parent: ReadonlyArray<string | number> = []
 ): Result.Result<string, RecordFault> => {
   const value = own(row, key)
-  if (value === undefined) {
-    const found = Object.keys(row).slice(0, 8).join(", ")
-    const there = found === "" ? "the record has no fields" : `the record has ${found}`
-    return fault([...parent, key], `is missing; ${there}`)
-  }
+  if (value === undefined) return missing(row, [...parent, key])
   if (typeof value !== "string") return fault([...parent, key], `must be a string, got ${describe(value)}`)
   // Half a surrogate pair has no UTF-8 form; it becomes U+FFFD here, once, so that digest and tokens agree on it.
   return Result.succeed(value.toWellFormed())
@@ -112,8 +113,34 @@ const message = (value: unknown, path: ReadonlyArray<string | number>): Result.R
     return { role: known, content, loss_mask: mask }
   })
 
+/** Fields of rows: those that each must have, and those that it may have. */
+export interface Fields {
+  readonly needed: ReadonlyArray<string>
+  readonly also: ReadonlyArray<string>
+}
+
 /** Reads one row of a data file. */
-export type DecodeRow<A> = (row: unknown) => Result.Result<A, RecordFault>
+export interface DecodeRow<A> {
+  (row: unknown): Result.Result<A, RecordFault>
+  /** All that is read of a row: what else a file has need be neither decoded nor kept. Left out where any field may be read. */
+  readonly fields?: Fields
+}
+
+/** Says what a function reads of a row. */
+export const reading = <A>(decode: DecodeRow<A>, fields: Fields | undefined): DecodeRow<A> =>
+  Object.assign((row: unknown) => decode(row), fields === undefined ? {} : { fields })
+
+/** Any row, of which some fields are kept. */
+export const decodeColumns = (columns: ReadonlyArray<string>): DecodeRow<Readonly<Record<string, unknown>>> =>
+  reading(
+    row =>
+      Result.gen(function* () {
+        const fields = yield* decodeFields(row)
+        for (const column of columns) if (own(fields, column) === undefined) yield* missing(fields, [column])
+        return Object.fromEntries(columns.map(column => [column, fields[column]]))
+      }),
+    { needed: columns, also: [] }
+  )
 
 /** Any row with fields: who needs them looks at them later. */
 export const decodeFields: DecodeRow<Readonly<Record<string, unknown>>> = row =>
@@ -122,33 +149,72 @@ export const decodeFields: DecodeRow<Readonly<Record<string, unknown>>> = row =>
 /** Rows as a schema says; fields that it does not name are ignored. */
 export const decodeBy = <A>(schema: Schema.Codec<A, unknown>): DecodeRow<A> => {
   const decode = Schema.decodeUnknownResult(schema)
-  return row =>
-    Result.mapError(decode(row), ({ issue }) => {
-      const { message, path } = fromIssue(issue, row, "")[0]!
-      const what = message.slice(formatPath(path).length).replace(/^[: ]+/, "")
-      return { path: path.map(part => (typeof part === "number" ? part : String(part))), what }
-    })
+  return reading(
+    row =>
+      Result.mapError(decode(row), ({ issue }) => {
+        const { message, path } = fromIssue(issue, row, "")[0]!
+        const what = message.slice(formatPath(path).length).replace(/^[: ]+/, "")
+        return { path: path.map(part => (typeof part === "number" ? part : String(part))), what }
+      }),
+    fieldsOf(schema)
+  )
+}
+
+/** The fields of a schema of records; undefined for another one. */
+const fieldsOf = (schema: Schema.Constraint): Fields | undefined => {
+  const encoded = SchemaAST.toEncoded(schema.ast)
+  if (encoded._tag !== "Objects" || encoded.indexSignatures.length > 0) return undefined
+  const named = (optional: boolean) =>
+    encoded.propertySignatures.flatMap(({ name, type }) =>
+      SchemaAST.isOptional(type) === optional ? [String(name)] : []
+    )
+  return { needed: named(false), also: named(true) }
+}
+
+/** The fields that a data type is read from; undefined where they are not named as they must be. */
+const fieldsOfRecord = ({ dataType, textKey }: RecordOptions): Fields | undefined => {
+  switch (dataType) {
+    case "plaintext":
+      return { needed: [textKey ?? "text"], also: [] }
+    case "prompt_response": {
+      const needed = promptKeys(textKey)
+      return needed === undefined ? undefined : { needed, also: ["idx"] }
+    }
+    case "conversation":
+      return { needed: [textKey ?? "messages"], also: [] }
+  }
+}
+
+/** The fields of prompt and response. */
+const promptKeys = (textKey = "prompt,response"): readonly [prompt: string, response: string] | undefined => {
+  const keys = textKey.split(",").map(key => key.trim())
+  const [prompt, response] = keys
+  return prompt === undefined || response === undefined || keys.length > 2 || keys.includes("")
+    ? undefined
+    : [prompt, response]
 }
 
 /** Reads rows of a data type. Fields that it does not name are ignored. */
-export const decodeRecord =
-  (options: RecordOptions): DecodeRow<DataRecord> =>
-  given =>
+export const decodeRecord = (options: RecordOptions): DecodeRow<DataRecord> =>
+  reading(readRecord(options), fieldsOfRecord(options))
+
+const readRecord =
+  (options: RecordOptions) =>
+  (given: unknown): Result.Result<DataRecord, RecordFault> =>
     Result.gen(function* () {
       const row = yield* decodeFields(given)
       switch (options.dataType) {
         case "plaintext":
           return { kind: "document" as const, text: yield* textField(row, options.textKey ?? "text") }
         case "prompt_response": {
-          const keys = (options.textKey ?? "prompt,response").split(",").map(key => key.trim())
-          const [promptKey, responseKey] = keys
-          if (promptKey === undefined || responseKey === undefined || keys.length > 2 || keys.includes(""))
+          const keys = promptKeys(options.textKey)
+          if (keys === undefined)
             return yield* fault(
               [],
               `the fields of prompt and response are named as in "question,answer", got ${JSON.stringify(options.textKey)}`
             )
-          const prompt = yield* textField(row, promptKey)
-          const response = yield* textField(row, responseKey)
+          const prompt = yield* textField(row, keys[0])
+          const response = yield* textField(row, keys[1])
           const given = own(row, "idx")
           if (given === undefined || given === null) return { kind: "prompt_response" as const, prompt, response }
           const idx = safeInteger(given)

@@ -68,6 +68,8 @@ export interface OutputRecord {
   readonly digest: Digest
   readonly manifest: Manifest
   readonly family?: Digest | undefined
+  /** Holds what was timed: other bytes are no divergence. */
+  readonly timed?: boolean
 }
 
 export const stageId = (database: Database, name: string): number =>
@@ -155,7 +157,7 @@ export interface Divergence {
 
 /**
  * Records what an action returned: artifacts, outputs, lineage. Runs inside a transaction.
- * When the same key returned something else before, the new result counts and the difference is kept.
+ * When the same key returned something else before, the new result counts and the difference is kept, unless it may lie in times alone.
  */
 export const recordOutputs = (
   database: Database,
@@ -165,7 +167,7 @@ export const recordOutputs = (
   now: number
 ): ReadonlyArray<Divergence> => {
   const divergences: Array<Divergence> = []
-  for (const { digest, family, manifest, port } of outputs) {
+  for (const { digest, family, manifest, port, timed = false } of outputs) {
     const artifact = ensureArtifact(database, digest, manifest, now)
     const before = database.get<{ id: number; digest: Buffer }>(
       "SELECT artifact.id, artifact.digest FROM output JOIN artifact ON artifact.id = output.artifact WHERE output.action = ? AND port = ?",
@@ -173,8 +175,10 @@ export const recordOutputs = (
       port
     )
     if (before !== undefined && before.id !== artifact) {
-      divergences.push({ port, before: fromBytes(before.digest), after: digest })
-      database.insert("divergence", { execution, port, before: before.id, after: artifact })
+      if (!timed) {
+        divergences.push({ port, before: fromBytes(before.digest), after: digest })
+        database.insert("divergence", { execution, port, before: before.id, after: artifact })
+      }
       nextGeneration(database)
     }
     database.insert("output", { action, port, artifact, family: family && toBytes(family) }, "OR REPLACE")

@@ -13,6 +13,19 @@ type Fields = Readonly<Record<string, Value | undefined>>
 
 const valuesOf = (row: Fields): ReadonlyArray<Value> => Object.values(row).map(value => value ?? null)
 
+/** With the folders above it. Not by `recursive`, which never ends where the system says of a folder that is there that it is not, as in /proc. */
+const makeFolder = (path: string): void => {
+  const missing: Array<string> = []
+  for (let at = path; !existsSync(at); at = dirname(at)) missing.unshift(at)
+  for (const folder of missing)
+    try {
+      mkdirSync(folder)
+    } catch (cause) {
+      // Another process was faster.
+      if ((cause as NodeJS.ErrnoException).code !== "EEXIST") throw cause
+    }
+}
+
 export class Database {
   readonly file: string
   readonly #sqlite: Sqlite.Database
@@ -29,7 +42,7 @@ export class Database {
   /** Opens for writing, creating and migrating as needed. `:memory:` makes a private database for tests. */
   static open(file: string): Database {
     try {
-      if (file !== ":memory:") mkdirSync(dirname(file), { recursive: true })
+      if (file !== ":memory:") makeFolder(dirname(file))
       const sqlite = new Sqlite(file, { timeout: 30_000 })
       const database = new Database(file, sqlite)
       sqlite.pragma("journal_mode = WAL")

@@ -12,7 +12,7 @@ const pastWhere = (condition: string) => `
   SELECT avg(ended_ms - started_ms) AS ms, avg(bytes) AS bytes FROM (
     SELECT execution.started_ms, execution.ended_ms,
       (SELECT coalesce(sum(artifact.bytes), 0) FROM output JOIN artifact ON artifact.id = output.artifact WHERE output.action = execution.action) AS bytes
-    FROM execution JOIN run ON run.id = execution.run ${condition} AND run.pipeline = ? AND run.profile = ? AND execution.status = 'done' ORDER BY execution.id DESC LIMIT 5)`
+    FROM execution JOIN run ON run.id = execution.run ${condition} AND run.pipeline = ? AND run.profile = ? AND (' ' || run.command || ' ' LIKE '% --quick %') = ? AND execution.status = 'done' ORDER BY execution.id DESC LIMIT 5)`
 
 const byLabel = pastWhere("WHERE execution.label = ?")
 const byStage = pastWhere(
@@ -20,16 +20,20 @@ const byStage = pastWhere(
 )
 
 /**
- * The mean of the last five executions of that label, else of that stage; undefined when it was never executed. Those of the pipeline and the profile alone: the same stage takes seconds for a
- * model that ships, and hours for a large one.
+ * The mean of the last five executions of that label, else of that stage; undefined when it was never executed. Those of the pipeline and the profile alone, and of first looks (`--quick`) or of whole runs: the
+ * same stage takes seconds for a model that ships or for little data, and hours for a large one.
  */
 export const history = (
   database: Database,
-  { pipeline, profile }: { readonly pipeline: string; readonly profile: string }
+  {
+    pipeline,
+    profile,
+    quick = false
+  }: { readonly pipeline: string; readonly profile: string; readonly quick?: boolean }
 ): ((label: string, stage: string) => Past | undefined) => {
   const stages = new Map<string, Past | undefined>()
   const ask = (sql: string, value: string): Past | undefined => {
-    const row = database.get<{ ms: number | null; bytes: number | null }>(sql, value, pipeline, profile)
+    const row = database.get<{ ms: number | null; bytes: number | null }>(sql, value, pipeline, profile, Number(quick))
     return row === undefined || row.ms === null ? undefined : { ms: row.ms, bytes: row.bytes ?? 0 }
   }
   return (label, stage) => {

@@ -13,6 +13,15 @@ export class LedgerError extends Schema.TaggedError<LedgerError>()("LedgerError"
   advice: Schema.optionalKey(Schema.String)
 }) {}
 
+/** Why the system makes no folder, in words. */
+const refusals: Readonly<Record<string, string>> = {
+  EACCES: "permission denied",
+  EPERM: "permission denied",
+  EROFS: "the file system is read-only",
+  ENOENT: "no folder can be made there",
+  ENOTDIR: "a part of the path is a file"
+}
+
 const advice: Readonly<Record<string, string>> = {
   SQLITE_BUSY:
     "another process held the ledger for longer than 30 s; look for a stopped `pipeline` process, then run again",
@@ -31,6 +40,14 @@ export const fromCause = (cause: unknown, file: string, operation: string): Ledg
   const free = freeAt(file)
   // Where it cannot make the files beside the ledger, SQLite speaks of an error of the disk.
   const code = said.startsWith("SQLITE_IOERR") && free !== undefined && free < leastRoom ? "SQLITE_FULL" : said
+  const refused = refusals[code]
+  if (refused !== undefined)
+    return new LedgerError({
+      code,
+      file,
+      message: `the cache ${dirname(file)} cannot be made: ${refused} (${code})`,
+      advice: "name a directory that may be written: --cache DIR, or PIPELINE_CACHE; nothing was changed"
+    })
   const hint = advice[code] ?? advice[code.split("_").slice(0, 2).join("_")]
   return new LedgerError({
     code,

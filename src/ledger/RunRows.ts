@@ -25,7 +25,7 @@ export interface RunRow extends RunCounts {
 }
 
 /** A count of a run: what was written down at its end, and until then how many of its labels have a last execution with this status. */
-const counted = (column: "executed" | "failed", status: "done" | "failed"): string =>
+export const counted = (column: "executed" | "failed", status: "done" | "failed"): string =>
   `CASE WHEN run.plan IS NOT NULL THEN run.${column} ELSE (
     SELECT count(*) FROM execution WHERE execution.run = run.id AND execution.status = '${status}'
       AND execution.id IN (SELECT max(id) FROM execution WHERE execution.run = run.id GROUP BY label)

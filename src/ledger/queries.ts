@@ -1,5 +1,7 @@
 /** Questions that people ask of the ledger, as SQL. `:run` stands for a run; times are in milliseconds since 1970. */
 
+import { counted } from "./RunRows.ts"
+
 export interface NamedQuery {
   /** One sentence, for `pipeline query --list`. */
   readonly about: string
@@ -23,11 +25,13 @@ WHERE status = 'done' GROUP BY stage.id ORDER BY total_s DESC`
 FROM execution WHERE ended_ms IS NOT NULL ORDER BY ended_ms - started_ms DESC LIMIT 20`
   },
   "hit-rate": {
-    about: "How much of each run was reused",
+    about:
+      "How much of each run was reused; of one that was killed, or is under way, only what it has executed is known",
     sql: `SELECT id AS run, pipeline, profile, status, executed, reused,
-  round(100.0 * reused / nullif(executed + reused + failed + skipped, 0), 1) AS reused_percent,
-  round(saved_ms / 1000.0, 1) AS saved_s
-FROM run ORDER BY id DESC`
+  round(100.0 * reused / nullif(executed + reused + failed + skipped, 0), 1) AS reused_percent, saved_s
+FROM (SELECT id, pipeline, profile, status, ${counted("executed", "done")}, skipped, failed,
+  CASE WHEN plan IS NOT NULL THEN reused END AS reused,
+  CASE WHEN plan IS NOT NULL THEN round(saved_ms / 1000.0, 1) END AS saved_s FROM run) ORDER BY id DESC`
   },
   "biggest-artifacts": {
     about: "The twenty artifacts with most bytes, and where they come from",

@@ -12,6 +12,8 @@ export interface Kind<Name extends string = string, Meta = unknown, Chunked exte
   readonly metadata: Schema.Codec<Meta, Json>
   /** Counts of the metadata that say most about an artifact, for one-line summaries. */
   readonly summary: ReadonlyArray<string>
+  /** Whether it holds what was timed: computed again it has other bytes, and is no less reproducible for that. */
+  readonly timed: boolean
   /** Whether the artifact is a chunk set: many items, each with its own key. */
   readonly chunked: Chunked
 }
@@ -27,11 +29,13 @@ export interface KindOptions<Meta> {
   readonly metadata: Schema.Codec<Meta>
   /** Default: the first three counts of the metadata. */
   readonly summary?: ReadonlyArray<keyof Meta & string>
+  /** Whether it holds what was timed, by default not. */
+  readonly timed?: boolean
 }
 
 const declare = <Name extends string, Meta, Chunked extends boolean>(
   name: Name,
-  { description = "", metadata, summary }: KindOptions<Meta>,
+  { description = "", metadata, summary, timed = false }: KindOptions<Meta>,
   chunked: Chunked
 ): Kind<Name, Meta, Chunked> => ({
   _tag: "Kind",
@@ -40,6 +44,7 @@ const declare = <Name extends string, Meta, Chunked extends boolean>(
   // That its encoded form is JSON is checked when an artifact is published.
   metadata: metadata as unknown as Schema.Codec<Meta, Json>,
   summary: summary ?? ("fields" in metadata ? Object.keys(metadata.fields as object).slice(0, 3) : []),
+  timed,
   chunked
 })
 

@@ -3,7 +3,7 @@ import { isAbsolute, relative } from "node:path"
 import { fileURLToPath } from "node:url"
 import { ownField } from "./ownField.ts"
 
-/** A position in a text; line and column count from 1. */
+/** A position in a text; line and column count from 1. For what was typed on the command line the flag stands for the file, and both are 0. */
 export interface Position {
   readonly file: string
   readonly line: number
@@ -82,8 +82,8 @@ const remember = <A extends object>(result: A, ...from: ReadonlyArray<object>): 
 }
 
 /** `file:line:column`; a file below the working directory is written relative to it. */
-export const format = (position: Position): string =>
-  `${fromHere(position.file.startsWith("file:///") ? fileURLToPath(position.file) : position.file)}:${position.line}:${position.column}`
+export const format = ({ column, file, line }: Position): string =>
+  `${fromHere(file.startsWith("file:///") ? fileURLToPath(file) : file)}${line === 0 ? "" : `:${line}:${column}`}`
 
 /** A path as one would type it here: relative, unless it lies elsewhere. */
 export const fromHere = (path: string): string => {

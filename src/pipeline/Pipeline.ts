@@ -5,6 +5,7 @@ import type { ModelFamily } from "./ModelFamily.ts"
 import type { Explain } from "./Parameters.ts"
 import { type Override, PlanBuilder } from "./PlanBuilder.ts"
 import type { BillOf, Plan } from "./Plan.ts"
+import { quoted } from "./shell.ts"
 import { closest } from "./Suggestion.ts"
 
 /** What a pipeline's function may return: an artifact, or any nesting of records and lists of artifacts. */
@@ -23,15 +24,19 @@ export interface Variant {
   readonly ablations?: boolean
   /** Every training so many times, each with a seed of its own. */
   readonly seeds?: number
+  /** Values to try of fields, as they are typed: `train.lr=1e-4,3e-4`. */
+  readonly sweep?: ReadonlyArray<string>
   /** A model of another kind than the pipeline's usual one. */
   readonly family?: ModelFamily
   /** A configuration file of the user's, as its path was given. */
   readonly config?: string
 }
 
-/** The flags that ask for it: `--quick`, `--seeds 3`. */
+/** The flags that ask for it, as a shell reads them: `--quick`, `--seeds 3`. */
 export const flagsOf = (variant: Variant): ReadonlyArray<string> =>
-  Object.entries(variant).map(([flag, value]) => (value === true ? `--${flag}` : `--${flag} ${value}`))
+  Object.entries(variant).flatMap(([flag, value]: readonly [string, Variant[keyof Variant]]) =>
+    value === true ? [`--${flag}`] : [value].flat().map(each => `--${flag} ${quoted(String(each))}`)
+  )
 
 /** Stages that advice lists. */
 const listed = 20
@@ -175,6 +180,7 @@ export const evaluate = (
   return {
     pipeline: pipeline.name,
     profile: profileName,
+    ...(variant.quick === true ? { quick: true } : {}),
     nodes: builder.nodes,
     targets: collectTargets(returned, builder),
     ...(bill === undefined ? {} : { bill })

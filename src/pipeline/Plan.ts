@@ -34,6 +34,8 @@ export interface PlanNode {
 export interface Plan {
   readonly pipeline: string
   readonly profile: string
+  /** Whether it is a first look, in little time. */
+  readonly quick?: boolean
   readonly nodes: ReadonlyArray<PlanNode>
   /** What the pipeline returned, by name: the results people want on disk. */
   readonly targets: ReadonlyArray<{ readonly name: string; readonly node: NodeId; readonly output: string }>

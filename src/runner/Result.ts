@@ -86,7 +86,7 @@ const decode = (action: ReadyAction, text: string): Pick<Accepted, "outputs" | "
     if (manifest.kind !== kind.name)
       throw new Error(`output ${port} is of kind ${manifest.kind} instead of ${kind.name}`)
     checkManifest(port, kind, manifest)
-    return { port, digest: output.digest as Digest, manifest, family: action.families.get(port) }
+    return { port, digest: output.digest as Digest, manifest, family: action.families.get(port), timed: kind.timed }
   })
   return { result, outputs }
 }

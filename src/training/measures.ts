@@ -56,25 +56,28 @@ export const workMeasures = (
   /** Since the beginning of the training: tokens that were read, those that were predicted, and operations that were computed. */
   since: { readonly tokens: number; readonly labelled: number; readonly flops: number },
   pace: { readonly tokensPerSecond: number; readonly flopsPerSecond: number },
-  /** Operations per second of a matrix product. */
-  peak: number
-): Scalars => ({
-  ...(sequences === 0 || rows === 0
-    ? {}
-    : { "training/avg_effective_len": tokens / rows, "training/avg_sample_seq_len": tokens / sequences }),
-  "consume_tokens(M)": since.tokens / 1e6,
-  "consume_tokens(B)": since.tokens / 1e9,
-  "consume_labelled_tokens(M)": since.labelled / 1e6,
-  [computeMeasure]: since.flops / 1e12,
-  "tokens_per_second(M)": pace.tokensPerSecond / 1e6,
-  ...(pace.flopsPerSecond === 0
-    ? {}
-    : {
-        "flops_achieved(T)": pace.flopsPerSecond / 1e12,
-        "flops_promised(T)": peak / 1e12,
-        mfu: pace.flopsPerSecond / peak
-      })
-})
+  /** Operations per second of a matrix product, as it was measured. What the training itself has reached is possible, too. */
+  measured: number
+): Scalars => {
+  const peak = Math.max(measured, pace.flopsPerSecond)
+  return {
+    ...(sequences === 0 || rows === 0
+      ? {}
+      : { "training/avg_effective_len": tokens / rows, "training/avg_sample_seq_len": tokens / sequences }),
+    "consume_tokens(M)": since.tokens / 1e6,
+    "consume_tokens(B)": since.tokens / 1e9,
+    "consume_labelled_tokens(M)": since.labelled / 1e6,
+    [computeMeasure]: since.flops / 1e12,
+    "tokens_per_second(M)": pace.tokensPerSecond / 1e6,
+    ...(pace.flopsPerSecond === 0
+      ? {}
+      : {
+          "flops_achieved(T)": pace.flopsPerSecond / 1e12,
+          "flops_promised(T)": peak / 1e12,
+          mfu: pace.flopsPerSecond / peak
+        })
+  }
+}
 
 export const memoryMeasures = (): Scalars => ({
   "cpu_used_memory(GB)": memoryUsage().rss / 1e9,

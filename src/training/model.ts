@@ -50,7 +50,7 @@ export const TrainSettings = Schema.Struct({
 export type TrainSettings = typeof TrainSettings.Type
 
 /** A step is whole micro-batches. */
-export const wholeMicroBatches = ({ globalBatchSize, microBatchSize }: TrainSettings): Contradiction | undefined =>
+const wholeMicroBatches = ({ globalBatchSize, microBatchSize }: TrainSettings): Contradiction | undefined =>
   globalBatchSize % (microBatchSize ?? globalBatchSize) === 0
     ? undefined
     : {
@@ -59,13 +59,22 @@ export const wholeMicroBatches = ({ globalBatchSize, microBatchSize }: TrainSett
       }
 
 /** One thing says how long is trained. */
-export const oneLength = ({ epochs, labelledTokens }: TrainSettings): Contradiction | undefined =>
+const oneLength = ({ epochs, labelledTokens }: TrainSettings): Contradiction | undefined =>
   (epochs === undefined) !== (labelledTokens === undefined)
     ? undefined
     : {
         fields: ["num_train_epochs", "labelled_tokens"],
         why: `${epochs === undefined ? "one of them must say" : "both say"} how long is trained`
       }
+
+/** A rate that decays falls: its end is no higher than its beginning. */
+const fallingRate = ({ lr, lrDecayStyle, lrMin }: TrainSettings): Contradiction | undefined =>
+  lrDecayStyle === "constant" || lr === 0 || lrMin <= lr
+    ? undefined
+    : { fields: ["lr", "lr_min"], why: `the ${lrDecayStyle} decay would rise from ${lr} to ${lrMin}` }
+
+/** What does not go together in any training. */
+export const trainRules = [wholeMicroBatches, oneLength, fallingRate] as const
 
 /** What files call fields of `TrainSettings` that are not called there as here, in snake case. */
 export const trainNames = {

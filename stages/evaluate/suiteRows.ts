@@ -3,7 +3,7 @@ import { Effect, Result, Schema, Stream } from "effect"
 import { recordsOfArtifact, recordsOfFile } from "../../src/artifacts/records.ts"
 import { loadSuite, type SuiteName, suiteModules } from "../../src/evaluation/tasks/suites.ts"
 import { type AnySuite, type Item, RowsError } from "../../src/evaluation/tasks/Task.ts"
-import { decodeBy, type DecodeRow } from "../../src/formats/records.ts"
+import { decodeBy, type DecodeRow, reading } from "../../src/formats/records.ts"
 import type { ArtifactReader, ArtifactWriter } from "../../src/pipeline/StageContext.ts"
 import { asStageError, permanent, type StageError } from "../../src/pipeline/StageError.ts"
 
@@ -20,14 +20,17 @@ export const suiteMethods = {
 export const withoutTwins = (decode: DecodeRow<unknown>, unique: string | undefined): DecodeRow<unknown> => {
   if (unique === undefined) return decode
   const seen = new Set<string>()
-  return row =>
-    Result.flatMap(decode(row), found => {
-      const name = String((found as { readonly [field: string]: unknown })[unique])
-      if (seen.has(name))
-        return Result.fail({ path: [unique], what: `is ${JSON.stringify(name)}, which another row has already` })
-      seen.add(name)
-      return Result.succeed(found)
-    })
+  return reading(
+    row =>
+      Result.flatMap(decode(row), found => {
+        const name = String((found as { readonly [field: string]: unknown })[unique])
+        if (seen.has(name))
+          return Result.fail({ path: [unique], what: `is ${JSON.stringify(name)}, which another row has already` })
+        seen.add(name)
+        return Result.succeed(found)
+      }),
+    decode.fields
+  )
 }
 
 /** A suite, and the problems of its data as a protocol asks them. */

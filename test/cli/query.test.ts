@@ -43,6 +43,12 @@ describe("named queries", () => {
     assert.notMatch(queries[name]!.sql.replaceAll(":run", ""), /[?:@$][a-z]/, "its only parameter is :run")
   })
 
+  it("hit-rate tells of a run that has not ended what it executed, and nothing of what it reused", () => {
+    const [running, failed] = answer("hit-rate")
+    assert.deepInclude(running, { run: 3, executed: 1, reused: null, reused_percent: null, saved_s: null })
+    assert.deepInclude(failed, { run: 2, executed: 2, reused: 0, reused_percent: 0 })
+  })
+
   it("slowest-stages puts the stage with most time first", () => {
     assert.deepInclude(answer("slowest-stages")[0], { stage: "source", executions: 3 })
   })

@@ -111,6 +111,21 @@ describe("JSON Lines", () => {
     expect((await lineProblem("[1]")).message).toBe("a.jsonl:1:1: a record must be an object, got a list")
   })
 
+  it("a key that an object within a field has twice is one, too, unless the field is not read", async () => {
+    const decode = decodeRecord({ dataType: "conversation" })
+    const line = (messages: string, rest = "") =>
+      recordsFromJsonLines([Buffer.from(`{"messages":${messages}${rest}}`)], "a.jsonl", decode).next()
+    const twice = '[{"role":"user","content":"a"},{"role":"user","content":"b","r\\u006fle":"system"}]'
+    await expect(line(twice)).rejects.toThrow('a.jsonl:1:73: the key "role" appears twice in messages[1]')
+    const once = '[{"role":"user","content":"a"}]'
+    expect((await line(once, ',"meta":{"a":1,"a":2}')).value).toMatchObject({ kind: "conversation" })
+    await expect(line(once, ',"meta":1,"meta":2')).rejects.toThrow('the key "meta" appears twice in one record')
+    const [rows] = [`[{"messages":[]},\n{"messages":${twice}}]`]
+    expect(() => [...recordsFromJson(Buffer.from(rows), "a.json", decode)]).toThrow(
+      'a.json:2:73: the key "role" appears twice in messages[1]'
+    )
+  })
+
   it("a key that a record has twice is an error at its second place", async () => {
     expect((await lineProblem('{"text":"a","text":"b"}')).message).toBe(
       'a.jsonl:1:13: the key "text" appears twice in one record'

@@ -40,8 +40,14 @@ const written = (
   return { bytes: new Uint8Array(bytes), expected: numbers.map(n => ({ text: texts[n], n })) }
 }
 
-const problemOf = (bytes: Uint8Array, columns?: ReadonlyArray<string>) =>
-  Effect.flip(firstRows({ file: inMemory(bytes), rows: Infinity, ...(columns === undefined ? {} : { columns }) }))
+const problemOf = (bytes: Uint8Array, needed?: ReadonlyArray<string>) =>
+  Effect.flip(
+    firstRows({
+      file: inMemory(bytes),
+      rows: Infinity,
+      ...(needed === undefined ? {} : { columns: { needed, also: [] } })
+    })
+  )
 
 describe("rows", () => {
   it.live.each(fixtures)("reads what another writer wrote: %s", name =>
@@ -52,7 +58,9 @@ describe("rows", () => {
 
   it.live("reads only the columns asked for, in their order", () =>
     Effect.gen(function* () {
-      const found = yield* Stream.runCollect(rows(fixture(fixtures[0]!), { columns: ["idx", "messages"] }))
+      const found = yield* Stream.runCollect(
+        rows(fixture(fixtures[0]!), { columns: { needed: ["idx"], also: ["messages", "nowhere"] } })
+      )
       assert.deepStrictEqual(
         found,
         fixtureRows.map(({ idx, messages }) => ({ idx, messages }))
@@ -170,7 +178,12 @@ describe("firstRows over HTTP", () => {
       const { bytes, expected } = written(40_000, { codec: "UNCOMPRESSED", rowGroupSize: 20_000, pageSize: 20_000 })
       const { file, hub } = yield* remote(bytes)
       let reported = 0
-      const found = yield* firstRows({ file, columns: ["text"], rows: 50, onProgress: p => (reported = p.bytesDone) })
+      const found = yield* firstRows({
+        file,
+        columns: { needed: ["text"], also: [] },
+        rows: 50,
+        onProgress: p => (reported = p.bytesDone)
+      })
       assert.deepStrictEqual(
         found,
         expected.slice(0, 50).map(({ text }) => ({ text }))

@@ -49,6 +49,17 @@ describe("the database", () => {
     assert.strictEqual(database.get<{ value: number }>("SELECT value FROM counter WHERE name = 'token'")!.value, 0)
   })
 
+  it.each([
+    ["/proc/nowhere/cache", "ENOENT"],
+    ["/sys/nowhere", "EPERM"],
+    [join(import.meta.filename, "cache"), "ENOTDIR"]
+  ])("says which cache cannot be made, why, and what to do: %s", (folder, code) => {
+    const error = errorOf(() => Database.open(join(folder, "ledger.db")))
+    assert.include([code, "EACCES", "EROFS"], error.code)
+    assert.include(error.message, `the cache ${folder} cannot be made: `)
+    assert.include(error.advice, "--cache DIR")
+  })
+
   it("migrates an empty file to the newest schema, and refuses one of a newer program by name", () => {
     const directory = temporaryDirectory()
     try {

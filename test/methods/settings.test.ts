@@ -21,6 +21,14 @@ const refused = (fields: object): ReadonlyArray<string> => {
 describe("settings", () => {
   it.each([
     [{ micro_batch_size: 3 }, ["global_batch_size", "micro_batch_size"]],
+    ...[
+      {},
+      { method: "bd3lm", attention_block_size: 4 },
+      { method: "cola", cola_wt: 1 },
+      { method: "ldlm", ldlm: {} },
+      { method: "vfm", vfm: {} }
+    ].map(method => [{ ...method, lr_min: 2e-3, lr_decay_style: "cosine" }, ["lr", "lr_min"]] as const),
+    [{ lr_min: 2e-3, lr_decay_style: "linear" }, ["lr", "lr_min"]],
     [{ pretrained: false, freeze_layers: "embed" }, ["freeze_layers", "pretrained"]],
     [{ trajectory_mode: "free" }, ["trajectory_mode"]],
     [{ trajectory_mode: "lr", mdm_loss: "elbo" }, ["mdm_loss", "trajectory_mode"]],
@@ -52,6 +60,9 @@ describe("settings", () => {
 
   it.each([
     { micro_batch_size: 2 },
+    { lr_min: 2e-3 },
+    { lr_min: 1e-3, lr_decay_style: "cosine" },
+    { lr: 0, lr_decay_style: "linear" },
     { pretrained: false },
     { freeze_layers: "embed" },
     { mdm_loss: "elbo" },

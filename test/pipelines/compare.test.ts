@@ -413,7 +413,14 @@ describe("the rows", () => {
   it("are trained as often as the profile says, where the command does not say it", () => {
     const trainings = (...seeds: ReadonlyArray<string>) => {
       const given = Option.map(Arr.head(seeds), Number)
-      const none = { quick: false, controls: false, ablations: false, family: Option.none(), config: Option.none() }
+      const none = {
+        quick: false,
+        controls: false,
+        ablations: false,
+        sweep: [],
+        family: Option.none(),
+        config: Option.none()
+      }
       const variant = variantOf({ ...none, seeds: given })
       return [...planned({ profile: "embedded-long", variant }).keys()].filter(label => label.startsWith("train/cola"))
     }

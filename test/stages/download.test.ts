@@ -45,6 +45,70 @@ afterEach(async () => {
   directory.remove()
 })
 
+describe("fields that nobody asked for", () => {
+  const image = new Uint8Array(1000).fill(0xff)
+
+  /** A file with a column of text, and one that says it is text and is none. */
+  const parquet = async (count: number) => {
+    const { parquetWriteBuffer } = await import("hyparquet-writer")
+    const column = (name: string, value: (i: number) => unknown, type: "BYTE_ARRAY" | "STRING" | "INT32") => ({
+      name,
+      data: Array.from({ length: count }, (_, i) => value(i)),
+      type
+    })
+    const bytes = Buffer.from(
+      parquetWriteBuffer({
+        codec: "UNCOMPRESSED",
+        columnData: [
+          column("image", () => image, "BYTE_ARRAY"),
+          column("text", i => `text ${i}`, "STRING"),
+          column("meta", i => `no text ${i}`, "STRING"),
+          column("n", i => i, "INT32")
+        ]
+      })
+    )
+    for (let at = bytes.indexOf("no text"); at !== -1; at = bytes.indexOf("no text")) bytes.fill(0xff, at, at + 7)
+    return bytes
+  }
+  const textOf = (ran: Awaited<ReturnType<typeof runPipeline>>, path: string) => ran.text("download-documents", path)
+
+  it.each([{ rows: 2 }, {}])("of a Parquet file are neither read nor kept, with %o", async rows => {
+    const file = join(directory.path, "texts.parquet")
+    writeFileSync(file, await parquet(2))
+    const ran = await runPipeline(documents({ source: `file:${file}`, ...rows }), { cache })
+    assert.strictEqual(ran.status, "done", ran.failures[0]?.message)
+    const [kept] = ran.manifest("download-documents").files
+    assert.strictEqual(textOf(ran, kept!.path), `{"text":"text 0"}\n{"text":"text 1"}\n`)
+  })
+
+  it("of lines of JSON are not kept; a file without any is kept as it is", async () => {
+    const file = join(directory.path, "texts.jsonl")
+    writeFileSync(file, `{"text":"one",  "image":"…"}\n{"text": "two"}\n`)
+    const ran = await runPipeline(documents({ source: `file:${file}` }), { cache })
+    assert.strictEqual(textOf(ran, "texts.jsonl"), `{"text":"one"}\n{"text":"two"}\n`)
+    assert.deepStrictEqual(ran.manifest("download-documents").metadata, { bytes: 6, documents: 2 })
+    const whole = `{"idx": 3, "prompt":"a", "response": "b"}\n{"prompt":"c","response":"d"}\n`
+    writeFileSync(file, whole)
+    const kept = await runPipeline(documents({ source: `file:${file}`, dataType: "prompt_response" }), { cache })
+    assert.strictEqual(textOf(kept, "texts.jsonl"), whole)
+  })
+
+  it("of rows that a task reads are those that `columns` does not name", async () => {
+    const file = join(directory.path, "problems.parquet")
+    writeFileSync(file, await parquet(2))
+    const asked = { source: `file:${file}`, dataType: "fields", columns: ["n", "text"] } as const
+    const whole = await runPipeline(documents({ source: asked.source, dataType: "fields" }), { cache })
+    assert.match(whole.failures[0]!.message, /meta/)
+    const ran = await runPipeline(documents(asked), { cache })
+    assert.strictEqual(textOf(ran, "problems.parquet.jsonl"), `{"n":0,"text":"text 0"}\n{"n":1,"text":"text 1"}\n`)
+    const missing = await runPipeline(documents({ ...asked, columns: ["answer"] }), { cache })
+    assert.match(
+      missing.failures[0]!.message,
+      /^problems\.parquet: there is no column "answer"; there are: image, text, meta, n/
+    )
+  })
+})
+
 describe("documents from a file", () => {
   it("are keyed by content: a moved or touched file re-runs nothing, a changed byte does", async () => {
     const [first, second] = [join(directory.path, "a", "texts.jsonl"), join(directory.path, "texts.jsonl")]

@@ -20,6 +20,8 @@ export interface Work {
   readonly inputs?: { readonly [port: string]: Digest | ReadonlyArray<Digest> }
   /** The content of each output. */
   readonly outputs?: { readonly [port: string]: string }
+  /** Whether its outputs hold what was timed. */
+  readonly timed?: boolean
   readonly metrics?: ReadonlyArray<Metrics.MetricValue>
   /** Instead of outputs: how it ended. */
   readonly fails?: string
@@ -155,7 +157,7 @@ export class LedgerScript {
       }
       const outputs = Object.entries(work.outputs ?? { out: `${work.label} ${key}` }).map(([port, content]) => {
         const manifest = manifestOf(content)
-        return { port, digest: manifestDigest(manifest), manifest }
+        return { port, digest: manifestDigest(manifest), manifest, timed: work.timed ?? false }
       })
       Actions.recordOutputs(this.database, action, execution, outputs, this.now)
       Metrics.record(this.database, action, work.metrics ?? [])

@@ -6,7 +6,7 @@ import { nearest } from "../../ledger/Nearest.ts"
 import { smallestDifference } from "../../ledger/Why.ts"
 import { bytes, count, duration } from "../../pipeline/units.ts"
 import * as flags from "../flags.ts"
-import { planned } from "../planned.ts"
+import { missingEngine, planned } from "../planned.ts"
 import { first, styleOf, table } from "../terminal/style.ts"
 import { billJson, billLines } from "../text/billText.ts"
 import { print, printJson, stdout } from "../terminal/terminal.ts"
@@ -72,16 +72,21 @@ export const command = verb("plan", {
       return { ...base, outcome: "run", reason, past: past(node.label, node.stage.name) }
     })
     const bill = wanted.bill?.(wanted.nodes, args)
+    const lacking = yield* missingEngine(args.engine, wanted.nodes, resolver)
     if (args.json)
       return printJson({
         pipeline: wanted.pipeline,
         profile: wanted.profile,
         nodes: lines,
+        ...(lacking === undefined ? {} : { engine: lacking.message }),
         ...(bill === undefined ? {} : { bill: billJson(bill) })
       })
     print(
       ...render(wanted.pipeline, wanted.profile, lines),
-      ...(bill === undefined ? [] : billLines(bill, styleOf(stdout())))
+      ...(bill === undefined ? [] : billLines(bill, styleOf(stdout()))),
+      ...(lacking === undefined
+        ? []
+        : [`  ${styleOf(stdout()).yellow("!")} ${lacking.at}: ${lacking.message}`, `    ${lacking.advice}`])
     )
   })
 })

@@ -26,7 +26,7 @@ import { Exit, exitCodes } from "../failure.ts"
 import * as flags from "../flags.ts"
 import { compiled, dist, guard, programVersion, worker } from "../home.ts"
 import { stoppable } from "../interruption.ts"
-import { forced, wantedPlan } from "../planned.ts"
+import { forced, missingEngine, wantedPlan } from "../planned.ts"
 import { showTargets } from "../targets.ts"
 
 /** Fails where a stage would run programs that a model wrote, and nobody asked for that: before anything is computed. */
@@ -47,6 +47,8 @@ export const command = verb("run", {
     "pipeline run compare-50x": "The main job; a second run executes nothing",
     "pipeline run compare-50x --quick": "A first look",
     "pipeline run compare-50x --seeds 3 --controls": "Three seeds of every row, and the controls",
+    "pipeline run convert --config my-model.yaml --sweep train.lr=1e-4,3e-4":
+      "A row for each value, in one run with one table",
     "pipeline run compare-50x --only tokenize": "One stage and what it needs",
     "pipeline run compare-50x --set tokenize.maxSeqLen=128": "With another parameter",
     "pipeline run compare-50x --force benchmark": "Times again what is known already, as on a quieter machine",
@@ -131,6 +133,8 @@ export const command = verb("run", {
       refresh: args.refresh,
       anew: forced(plan, args)
     })
+    const lacking = yield* missingEngine(args.engine, plan.nodes, resolver)
+    if (lacking !== undefined) return yield* lacking
     const slots = new Slots(offered)
     const executor = makeLocal({ worker, guard, compiled, logs: paths.logs, ahead: aheadOf(slots.capacity) })
     const display = displayFor({ json: args.json, cache: paths.root, slots })

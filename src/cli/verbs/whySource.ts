@@ -38,6 +38,7 @@ const variantOfCommand = (command: string): Variant => {
     controls: given("controls"),
     ablations: given("ablations"),
     seeds: Option.map(value("seeds"), Number),
+    sweep: [...command.matchAll(/\s--sweep(?:=|\s+)(?:'([^']*)'|(\S+))/g)].map(match => (match[1] ?? match[2])!),
     family: Option.flatMap(value("family"), given =>
       Option.fromUndefinedOr(modelFamilies.find(known => known === given))
     ),

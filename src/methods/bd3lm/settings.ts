@@ -3,7 +3,7 @@ import { Schema } from "effect"
 import { consistent } from "../../config/consistent.ts"
 import { PositiveInt, setting } from "../../config/setting.ts"
 import { snakeKeys } from "../../config/snakeKeys.ts"
-import { oneLength, trainNames, wholeMicroBatches } from "../../training/model.ts"
+import { trainNames, trainRules } from "../../training/model.ts"
 import { alignmentFields, alignmentRules } from "../masked/settings.ts"
 import { DiffusionSettings } from "../shared/masks/objective.ts"
 import { ObserverSettings } from "../shared/observers.ts"
@@ -34,7 +34,7 @@ export const Bd3lmParameters = snakeKeys(
   Schema.Struct({ ...bd3lmFields, method: Schema.Literal("bd3lm") }),
   trainNames
 ).check(
-  consistent(wholeMicroBatches, oneLength, freshAreTrained, ...alignmentRules, ({ samplingEpsMax, samplingEpsMin }) =>
+  consistent(...trainRules, freshAreTrained, ...alignmentRules, ({ samplingEpsMax, samplingEpsMin }) =>
     samplingEpsMin <= samplingEpsMax
       ? undefined
       : { fields: ["sampling_eps_min", "sampling_eps_max"], why: "the smallest time is above the largest" }

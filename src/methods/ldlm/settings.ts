@@ -5,7 +5,7 @@ import { Count, NonNegative, Positive, PositiveInt, setting, Share } from "../..
 import { snakeKeys } from "../../config/snakeKeys.ts"
 import { latentStarts } from "../shared/latents/alignedStart.ts"
 import { LdlmArchitecture } from "./networks.ts"
-import { oneLength, trainNames, wholeMicroBatches } from "../../training/model.ts"
+import { trainNames, trainRules } from "../../training/model.ts"
 import { needs, unboundFields } from "../shared/settings.ts"
 
 export const LdlmSettings = Schema.Struct({
@@ -51,8 +51,7 @@ export const LdlmParameters = snakeKeys(
 ).check(
   consistent(
     needs("ldlm", ({ ldlm }) => (ldlm === undefined ? "its group: `ldlm: {}` takes all defaults" : undefined)),
-    wholeMicroBatches,
-    oneLength,
+    ...trainRules,
     ({ ldlm }) =>
       ldlm === undefined || ldlm.latentPositions || ldlm.latentStart === "random"
         ? undefined

@@ -5,7 +5,7 @@ import { consistent, type Contradiction } from "../../config/consistent.ts"
 import { Count, PositiveInt, setting } from "../../config/setting.ts"
 import { snakeKeys } from "../../config/snakeKeys.ts"
 import { trajectoryModes } from "../../artifacts/kinds.ts"
-import { oneLength, trainNames, wholeMicroBatches } from "../../training/model.ts"
+import { trainNames, trainRules } from "../../training/model.ts"
 import { AdapterParameters } from "../shared/adapterSettings.ts"
 import { AlignmentSettings, isAligned } from "../shared/alignment/settings.ts"
 import { DiffusionSettings } from "../shared/masks/objective.ts"
@@ -73,8 +73,7 @@ export const alignmentRules: ReadonlyArray<
 
 /** What does not go together. */
 export const maskedRules: ReadonlyArray<(settings: MaskedSettings) => Contradiction | undefined> = [
-  wholeMicroBatches,
-  oneLength,
+  ...trainRules,
   freshAreTrained,
   ({ trajectoryMode, trajectoryResponse }) =>
     trajectoryMode === "decoded" && trajectoryResponse !== "own"

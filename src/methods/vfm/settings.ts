@@ -5,7 +5,7 @@ import { Count, NonNegative, Positive, setting, Share } from "../../config/setti
 import { snakeKeys } from "../../config/snakeKeys.ts"
 import { CorruptionSettings } from "../shared/masks/corruption.ts"
 import { VfmArchitecture } from "./networks.ts"
-import { oneLength, trainNames, wholeMicroBatches } from "../../training/model.ts"
+import { trainNames, trainRules } from "../../training/model.ts"
 import { boundFields, freshAreTrained, needs } from "../shared/settings.ts"
 
 export const VfmSettings = Schema.Struct({
@@ -54,8 +54,7 @@ export const VfmParameters = snakeKeys(
 ).check(
   consistent(
     needs("vfm", ({ vfm }) => (vfm === undefined ? "its group: `vfm: {}` takes all defaults" : undefined)),
-    wholeMicroBatches,
-    oneLength,
+    ...trainRules,
     freshAreTrained,
     ({ pretrained, vfm }) =>
       pretrained || vfm?.freezeBase !== true
