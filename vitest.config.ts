@@ -1,6 +1,9 @@
 import { defineConfig } from "vitest/config"
 import { entries } from "./src/runner/Entries.ts"
 
+// Each file's process, and each thread and program that it starts, finds what Node compiled for the one before.
+process.env["NODE_COMPILE_CACHE"] ??= new URL("./node_modules/.cache/suites", import.meta.url).pathname
+
 export default defineConfig({
   test: {
     include: ["test/**/*.test.ts"],

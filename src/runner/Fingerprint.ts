@@ -10,7 +10,7 @@ import { permanent, type StageError } from "../pipeline/StageError.ts"
 import { entries, type Entry } from "./Entries.ts"
 import { isAboutPackages, packageRootOf } from "./code/Packages.ts"
 import { loadingFlags } from "./code/Resolve.ts"
-import { Program } from "./code/Program.ts"
+import { type Parsed, Program } from "./code/Program.ts"
 import { type Loadable, Reach } from "./code/Reach.ts"
 import { contentOf, isContent, type Seen, Sources, standing, stands, Trail } from "./code/Sources.ts"
 
@@ -74,16 +74,24 @@ export class Session {
 
   /** What users' stages import of this program, when the build knows that. */
   readonly built: Built
+  readonly #parsed: Parsed
 
-  constructor(built: Built = {}) {
+  constructor(built: Built = {}, parsed: Parsed = new Map()) {
     this.built = built
+    this.#parsed = parsed
+  }
+
+  /** A session that reads every file anew, and parses those alone that are other ones than before. */
+  again(): Session {
+    return new Session(this.built, this.#parsed)
   }
 
   /** The parser is loaded only here: a run whose fingerprints are remembered does without it. */
   async program(): Promise<Program> {
     if (this.#program === undefined) {
       const { parseSync } = await import("rolldown/utils")
-      this.#program ??= new Program(this.sources, parseSync, { root: ownRoot, packageName: ownPackage })
+      const ours = { root: ownRoot, packageName: ownPackage }
+      this.#program ??= new Program(this.sources, parseSync, ours, this.#parsed)
     }
     return this.#program
   }

@@ -33,13 +33,20 @@ const configs: { readonly [name: string]: ModelConfig } = {
   "experts, both scans": expertsConfig({ hybrid_bidirectional: "two_scan" })
 }
 
-const weightValues = (config: ModelConfig): { readonly [name: string]: Float32Array } =>
-  Object.fromEntries(
+/** Drawn once a model: the equations ask for a weight again for each token. */
+const drawn = new WeakMap<ModelConfig, { readonly [name: string]: Float32Array }>()
+const weightValues = (config: ModelConfig): { readonly [name: string]: Float32Array } => {
+  const known = drawn.get(config)
+  if (known !== undefined) return known
+  const values = Object.fromEntries(
     parameterSpecs(config).map(({ name, shape }) => [
       name,
       normals(randomKey(1, name), elements(shape)).map(x => 0.4 * x)
     ])
   )
+  drawn.set(config, values)
+  return values
+}
 
 const trace = (config: ModelConfig, rows: ReadonlyArray<ReadonlyArray<number>>, options: ForwardOptions) => {
   const [batch, length] = [rows.length, rows[0]!.length]

@@ -19,6 +19,8 @@ const folders = ["src", "stages", "pipelines", "configs"]
 
 let directory: ReturnType<typeof temporaryDirectory>
 let actions: ReadonlyArray<Probed>
+/** What it has parsed, all others share. */
+const first = new Session()
 /** The fingerprint of each different code, by its target. */
 const codes = new Map<string, Fingerprint>()
 
@@ -62,8 +64,7 @@ beforeAll(async () => {
   directory = temporaryDirectory()
   copyTo(tree())
   ;[actions = []] = probe(tree())
-  const session = new Session()
-  for (const id of new Set(actions.map(idOf))) codes.set(id, await fingerprint(id, session))
+  for (const id of new Set(actions.map(idOf))) codes.set(id, await fingerprint(id, first))
 })
 afterAll(() => directory.remove())
 
@@ -80,7 +81,7 @@ const changedBy = async (
   }
   try {
     const paths = new Set(Object.keys(edits).map(file => join(tree(), file)))
-    const session = new Session()
+    const session = first.again()
     const changed = new Map<string, ReadonlyArray<string>>()
     for (const id of new Set(actions.filter(within).map(idOf))) {
       const { digest, modules, seen } = codes.get(id)!
@@ -144,7 +145,7 @@ const modulesOf = (method: string): Reached =>
   globSync(`src/methods/${method}/*.ts`, { cwd: root })
     .sort()
     .map(file => {
-      if (/\/(method|decode)\.ts$/.test(file)) return [file, measured] as const
+      if (/\/(method|decode|drawing)\.ts$/.test(file)) return [file, measured] as const
       const trains = /\/(train|settings|objective|data|rows|adaptiveTimes|warmUp|latentNoising)\.ts$/.test(file)
       return [file, trains ? ["train"] : all] as const
     })
@@ -257,7 +258,7 @@ describe("the code of a measurement", () => {
     const added = after.filter(({ label }) => !known.has(label)).map(({ label }) => label)
     assert.sameMembers(added, ["download-documents/sums", ...everyRow.map(name => `evaluate-sums/${name}`)])
     assert.strictEqual(after.length - added.length, actions.length)
-    const session = new Session()
+    const session = first.again()
     for (const action of after) {
       const before = known.get(action.label)
       if (before === undefined) continue
@@ -302,7 +303,7 @@ describe("what determines no result", () => {
     const [report] = drawing.map(idOf)
     const manifest = join(tree(), "node_modules", charts, "package.json")
     writeFileSync(manifest, readFileSync(manifest, "utf8").replace(/"version": "[^"]*"/, '"version": "99.0.0"'))
-    const { digest } = await fingerprint(report!, new Session())
+    const { digest } = await fingerprint(report!, first.again())
     assert.notStrictEqual(digest, codes.get(report!)!.digest)
   })
 })

@@ -42,8 +42,11 @@ const targets: { readonly [label: string]: readonly [stage: unknown, file: strin
   report: [reportSuites, "report-suites", "reportSuites"]
 }
 
+/** What one session parses, all others share. */
+const first = new Session()
+
 const digests = async (): Promise<ReadonlyMap<string, string>> => {
-  const session = new Session()
+  const session = first.again()
   const found = new Map<string, string>()
   for (const [label, [stage, file, name, method]] of Object.entries(targets)) {
     const { files, methods } = stage as AnyStage

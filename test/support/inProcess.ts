@@ -20,6 +20,7 @@ import { Slots } from "../../src/runner/Slots.ts"
 import { none } from "../../src/store/Faults.ts"
 import { nodeDisk } from "../../src/store/NodeDisk.ts"
 import { untouched } from "../../src/store/Store.ts"
+import { keepCode, recallCode } from "./rememberedCode.ts"
 
 /** A directory of the test's own, and how to remove it. */
 export const temporaryDirectory = (): { readonly path: string; readonly remove: () => void } => {
@@ -82,6 +83,7 @@ export const runPipeline = async (pipeline: Pipeline, options: RunPipelineOption
   const cache = Cache.open({ root: options.cache, layers })
   const events: Array<RunEvent> = []
   const plan = evaluate(pipeline, { profile: options.profile, overrides: options.overrides ?? [] })
+  recallCode(cache.database, plan)
   const { codes, look, resolver } = await Effect.runPromise(
     planRun({
       plan,
@@ -93,6 +95,7 @@ export const runPipeline = async (pipeline: Pipeline, options: RunPipelineOption
       refresh: options.refresh ?? false
     })
   )
+  keepCode(cache.database, plan)
   options.afterPlanning?.()
   const result = await Effect.runPromise(
     run({

@@ -106,12 +106,23 @@ export const latentFormats = {
   cola: colaFormat
 } as const satisfies { readonly [method: string]: LatentFormat }
 
+/** Drawn once a model: equations in plain loops ask for a weight again for each token. */
+const drawn = new WeakMap<ModelConfig, Map<string, Float32Array>>()
+
 /** Value of a parameter of the model that `writeTinyModel` writes. */
-export const tinyWeight = (name: string, config: ModelConfig = tinyConfig): Float32Array =>
-  initialValues(
-    parameterSpecs(config).find(spec => spec.name === name)!,
-    seed
-  )
+export const tinyWeight = (name: string, config: ModelConfig = tinyConfig): Float32Array => {
+  const values = drawn.get(config) ?? new Map<string, Float32Array>()
+  drawn.set(config, values)
+  let value = values.get(name)
+  if (value === undefined) {
+    value = initialValues(
+      parameterSpecs(config).find(spec => spec.name === name)!,
+      seed
+    )
+    values.set(name, value)
+  }
+  return value
+}
 
 /** With a latent model beside it, the language model is the same. */
 export const writeTinyModel = async (

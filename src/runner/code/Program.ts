@@ -33,20 +33,25 @@ export interface Ours {
   readonly packageName: string
 }
 
+/** Modules by their path, their format and the digest of their text, which is all that they depend on. */
+export type Parsed = Map<string, Module>
+
 export class Program {
   readonly sources: Sources
   readonly packages: Packages
   readonly ours: Ours
-  readonly #parse: Parse
+  readonly #parser: Parse
   readonly #loaded = new Map<string, Loaded>()
   readonly #declarations: string
+  readonly #parsed: Parsed
   #effect: string | undefined
 
-  constructor(sources: Sources, parse: Parse, ours: Ours) {
+  constructor(sources: Sources, parse: Parse, ours: Ours, parsed: Parsed) {
     this.sources = sources
     this.packages = new Packages(sources, ours.packageName)
     this.ours = ours
-    this.#parse = parse
+    this.#parser = parse
+    this.#parsed = parsed
     this.#declarations = join(ours.root, "src", "pipeline") + sep
   }
 
@@ -89,14 +94,14 @@ export class Program {
     switch (extname(path)) {
       case ".mjs":
       case ".mts":
-        return this.#parsed(file, "esm")
+        return this.#parse(file, "esm")
       case ".cjs":
       case ".cts":
-        return this.#parsed(file, "commonjs")
+        return this.#parse(file, "commonjs")
       case ".js":
       case ".ts": {
         const type = packageScope(looks, path)?.manifest["type"]
-        return this.#parsed(file, type === "module" ? "esm" : type === "commonjs" ? "commonjs" : "detect")
+        return this.#parse(file, type === "module" ? "esm" : type === "commonjs" ? "commonjs" : "detect")
       }
       case ".json":
         return plain("json")
@@ -105,8 +110,14 @@ export class Program {
     }
   }
 
-  #parsed(file: SourceFile, format: Format): Module {
-    return parseModule(this.#parse, file.path, file.bytes.toString("utf8"), format)
+  #parse(file: SourceFile, format: Format): Module {
+    const key = `${format} ${file.digest} ${file.path}`
+    let module = this.#parsed.get(key)
+    if (module === undefined) {
+      module = parseModule(this.#parser, file.path, file.bytes.toString("utf8"), format)
+      this.#parsed.set(key, module)
+    }
+    return module
   }
 
   resolve(from: Loaded, specifier: string, via: Via): Resolved {
