@@ -45,7 +45,7 @@ const trainSections: { readonly [title: string]: Section } = {
       "methods/masked/settings"
     ]
   },
-  "What is looked at": { fields: ObserverSettings.fields, modules: ["methods/shared/probe", "methods/shared/panels"] },
+  "Samples and panels": { fields: ObserverSettings.fields, modules: ["methods/shared/probe", "methods/shared/panels"] },
   "Masked diffusion": {
     fields: DiffusionSettings.fields,
     modules: ["methods/shared/masks/corruption", "methods/shared/masks/objective"]
@@ -81,16 +81,20 @@ const renamed: { readonly [name: string]: string } = trainNames
 
 const introduction = `# Configuration
 
-A row of the grid is a YAML file, \`configs/compare_50x_*.yaml\`, with the groups \`model\`, \`data\` and \`train\` under the names of the field's own files. The stage \`train\` takes the
-fields of \`train\` as its parameters: \`--set train.lr=2e-4\` changes all rows, \`--set train/with_align.repr_align_wt=0.5\` one. A profile (\`configs/embedded.yaml\`) lays its \`rows\` on every
-row: what depends on the size of the model. Fields that are not known or not supported are errors, with file, line and column.
+A row of the grid is a YAML file, \`configs/compare_50x_*.yaml\`, with the groups \`model\`, \`data\` and
+\`train\` under the names that configurations of the field use. The stage \`train\` takes the fields of
+\`train\` as its parameters: \`--set train.lr=2e-4\` changes all rows,
+\`--set train/with_align.repr_align_wt=0.5\` changes one. A profile (\`configs/embedded.yaml\`) overrides
+in its \`rows\`, for every row, the fields that depend on the size of the model. Fields that are not
+known or not supported are errors, with file, line and column.
 
 \`\`\`
 $ pipeline plan compare-50x --set train.rmpad=true
 error configs/compare_50x_no_align.yaml and --set: train/no_align.rmpad: not supported: rows are always packed, and documents of a row do not see each other, got true
 \`\`\`
 
-This page is made from the schemas (\`src/methods/settings.ts\`) and the comments above their fields by \`node scripts/docs/configuration.ts\`.
+\`node scripts/docs/configuration.ts\` makes this page from the schemas (\`src/methods/settings.ts\`) and
+the comments above their fields.
 `
 
 const fileName = (name: string): string => renamed[name] ?? snakeCase(name)
@@ -167,12 +171,13 @@ export const configurationPage = (): string =>
     }),
     section("data", "##", { fields: dataFields, modules: configuration }),
     "## train\n",
-    "A method takes the fields that are its own; one of another method is an error that says whose it is. What a profile lays on all rows, and `--set train.FIELD`, are meant",
-    "for the rows whose method has the field; `--set train/ROW.FIELD` for that row.\n",
+    "A method takes only its own fields; a field of another method is an error that says whose it is. The",
+    "fields that a profile sets for all rows, and `--set train.FIELD`, apply to the rows whose method has",
+    "the field; `--set train/ROW.FIELD` applies to that row.\n",
     ...Object.entries(trainSections).map(([title, fields]) => section(title, "###", fields, true)),
     ...Object.entries(groups).map(([group, fields]) => section(`The group \`${group}\` within train`, "###", fields)),
     "## Not supported\n",
-    "Fields of Open-dLLM's configurations and its forks' that are refused, and why.\n",
+    "These fields of configurations of Open-dLLM and its forks are refused, for the given reason.\n",
     "| field | |",
     "| --- | --- |",
     ...refused("model", unsupportedModel),

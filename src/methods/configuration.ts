@@ -25,11 +25,11 @@ export const QlorafySettings = Schema.Struct({
 export const modelFields = {
   /** The autoregressive model: `org/name` on the hub, `hf://models/org/name@revision`, `file:DIRECTORY`, or `embedded:teacher` */
   modelPath: Schema.String,
-  /** An adapter in the layout of PEFT over that model, named likewise, which the training goes on with in place of a new one */
+  /** An adapter in the layout of PEFT over that model, named in the same way; the training continues it instead of a new one */
   adapterPath: Schema.optionalKey(Schema.String),
   /** QLoRA: the weights of the layers' linear maps are quantised to NF4 once, stay as they are, and adapters of low rank are trained over them */
   enableQlorafy: setting(Schema.Boolean, false),
-  /** Of QLoRA; fields as below */
+  /** Settings of QLoRA; the fields are below */
   qlorafyConfig: Schema.optionalKey(snakeKeys(QlorafySettings))
 } as const
 
@@ -37,19 +37,19 @@ export const modelFields = {
 export const dataFields = {
   /** Documents: `hf://datasets/org/name@revision/path`, `file:PATH`, an https address, or `embedded:NAME` */
   trainPath: Schema.String,
-  /** Only so many documents, the first ones */
+  /** Only this many documents, the first ones */
   trainSize: Schema.optionalKey(PositiveInt),
   /** Documents to evaluate on, disjoint from those of `train_path`, for `convert`; the rows of a grid have their profile's */
   evalPath: Schema.optionalKey(Schema.String),
-  /** Only so many of them, the first ones */
+  /** Only this many of them, the first ones */
   evalSize: Schema.optionalKey(PositiveInt),
   /** What a record is */
   dataType: setting(DataType, "plaintext"),
-  /** The field that holds the text or the turns, by default `text`, or `messages`; of a prompt and its response two, by default `prompt,response` */
+  /** The field that holds the text or the turns, by default `text`, or `messages`; for a prompt and its response two fields, by default `prompt,response` */
   textKeys: Schema.optionalKey(Schema.String),
   /** How a conversation is written as text */
   chatTemplate: Schema.optionalKey(ChatTemplate),
-  /** What becomes of a response that does not fit into `max_seq_len` behind its prompt: `refuse`, an error that names it, by default; or `cut`, its beginning is learnt */
+  /** What happens to a response that does not fit into `max_seq_len` behind its prompt: `refuse` (the default), an error that names it; or `cut`, its beginning is learnt */
   longResponses: Schema.optionalKey(LongResponses),
   /** Longest sequence, in tokens; a longer document becomes several */
   maxSeqLen: PositiveInt

@@ -34,15 +34,15 @@ export const TrainSettings = Schema.Struct({
   /** How often all documents are read. Either this or `labelled_tokens` */
   epochs: Schema.optionalKey(PositiveInt),
   /**
-   * Trains until the loss has predicted about so many tokens, in as many steps as that takes: methods that mask less, or label less of what they mask, are then compared at
+   * Trains until the loss has predicted about this many tokens, in as many steps as that takes: methods that mask less, or label less of what they mask, are then compared at
    * equal labels
    */
   labelledTokens: Schema.optionalKey(PositiveInt),
-  /** Ends training after so many steps */
+  /** Ends training after this many steps */
   maxSteps: Schema.optionalKey(PositiveInt),
   /** Steps between measurements on the held-out sequences */
   evalEvery: setting(PositiveInt, 250),
-  /** Of the order of documents, of masks, and of all else that is drawn */
+  /** Seed of the order of documents, of masks, and of all other random draws */
   seed: setting(Schema.Int, 0),
   /** Format of the saved weights; training is in f32, in which adapters are saved */
   saveFormat: setting(Schema.Literals(["BF16", "F16", "F32"]), "BF16")

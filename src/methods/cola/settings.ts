@@ -13,15 +13,15 @@ export const ColaSettings = Schema.Struct({
   ...ColaArchitecture.fields,
   /** Weight of the latent model's losses: above 0 with the method `cola`, 0 with all others */
   colaWt: setting(NonNegative, 0),
-  /** Learning rate of the latent model, in learning rates of the student: its networks are new, and the student is not */
+  /** Learning rate of the latent model, as a multiple of the student's: its networks are new, and the student is not */
   colaLrFactor: setting(Positive, 1),
   /** The student is not trained by the latent model's losses */
   colaDetachStudent: setting(Schema.Boolean, true),
-  /** What the encoder reads the student's states of: the text; or, as in the seed, the masked text, from which latents can tell nothing new */
+  /** The text whose states of the student the encoder reads: the clean text; or, as in the seed, the masked text, from which latents can tell nothing new */
   colaSource: setting(Schema.Literals(["clean", "masked"]), "clean"),
   /** The diffusion loss does not reach the encoder; false as in the seed, where it can make latents easy by emptying them */
   colaStopGradient: setting(Schema.Boolean, true),
-  /** Local latents begin as the positions that they stand for, and attention to text and to latents compares places as they are; or all is drawn, and has to find out first which latent stands for what */
+  /** Local latents begin as the positions that they stand for, and attention to text and to latents compares places as they are; or everything is drawn at random, and training must first find out which latent stands for what */
   colaLatentStart: setting(Schema.Literals(latentStarts), "aligned"),
   /** Standard deviation of the latents' distribution in the first step; small, so that there is something to read before the divergence makes it wider */
   colaStartSigma: setting(Positive, 0.1),

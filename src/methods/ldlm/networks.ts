@@ -31,7 +31,7 @@ import { perceiver, type PerceiverShape, perceiverSpecs } from "../shared/latent
 
 /** What the networks are and how noise is added to latents; a part of the model's `config.json`. */
 export const LdlmArchitecture = Schema.Struct({
-  /** Tokens that one set of latents stands for; longer texts are made piece by piece */
+  /** Tokens that one set of latents stands for; longer texts are made in pieces */
   seqLen: setting(PositiveInt, 128),
   /** How many latents there are; by default one a token */
   numLatents: Schema.optionalKey(PositiveInt),
@@ -53,7 +53,7 @@ export const LdlmArchitecture = Schema.Struct({
   latentPositions: setting(Schema.Boolean, true),
   /** Tokens of a prompt that the denoiser attends to; 0 as in the seed, which knows no prompts */
   promptLength: setting(Count, 64),
-  /** The diffusion sees latents with mean 0 and deviation 1, by the statistics of the last steps; or, as in the seed, as large as the noise on decoded latents makes them, which is beyond what the denoiser's last norm can say */
+  /** The diffusion sees latents with mean 0 and deviation 1, by the statistics of the last steps; or, as in the seed, as large as the noise on decoded latents makes them, which is more than the denoiser's last norm can produce */
   scaledLatents: setting(Schema.Boolean, true),
   /** The denoiser reads its own earlier prediction */
   selfConditioning: setting(Schema.Boolean, true),

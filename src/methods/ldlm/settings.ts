@@ -10,9 +10,9 @@ import { needs, unboundFields } from "../shared/settings.ts"
 
 export const LdlmSettings = Schema.Struct({
   ...LdlmArchitecture.fields,
-  /** Learning rate of the networks, in those of the training, which is meant for a language model that has learnt before */
+  /** Learning rate of the networks, as a multiple of the training's, which is meant for a language model that is already trained */
   lrFactor: setting(Positive, 1),
-  /** Latents begin as the positions that they stand for, and cross-attention compares them as they are; or all is drawn, and has to find out first which latent stands for what */
+  /** Latents begin as the positions that they stand for, and cross-attention compares them as they are; or everything is drawn at random, and training must first find out which latent stands for what */
   latentStart: setting(Schema.Literals(latentStarts), "aligned"),
   /** Standard deviation of the noise on latents that are decoded in training: it keeps the latents large */
   decoderNoiseStd: setting(NonNegative, 3),
@@ -32,7 +32,7 @@ export const LdlmSettings = Schema.Struct({
   adaptiveDecay: setting(Share, 0.999),
   /** Steps after which the bins' probabilities are computed anew */
   adaptiveRefresh: setting(PositiveInt, 5000),
-  /** What a bin is told: the loss of the sample whose time it is; or the mean loss of the batch, as in the seed */
+  /** What a bin records: the loss of the sample whose time it is; or the mean loss of the batch, as in the seed */
   adaptiveLosses: setting(Schema.Literals(["sample", "batch"]), "sample"),
   /** Share of the examples whose prompt is hidden from the denoiser */
   promptDropout: setting(Share, 0.1)

@@ -26,17 +26,17 @@ export const alignmentFields = {
 
 /** Fields of masks along trajectories. */
 export const trajectoryFields = {
-  /** Masks follow trajectories of this kind (`random` is the control, `decoded` the order in which the teacher wrote responses of its own) instead of chance */
+  /** Masks follow trajectories of this kind (`random` is the control, `decoded` the order in which the teacher wrote responses of its own) instead of being drawn at random */
   trajectoryMode: setting(Schema.Literals(["none", ...trajectoryModes]), "none"),
   /**
-   * Whose orders these are, and whose responses: `base`, the row's base model asked as a diffusion model is; `self`, the row's own model, which is then trained without
+   * The model whose orders, and whose responses, these are: `base`, the row's base model, asked like a diffusion model; `self`, the row's own model, which is then trained without
    * trajectories first; or another model, named as in `model_path`. By default `base`
    */
   trajectoryTeacher: Schema.optionalKey(Schema.NonEmptyString),
   /** Which responses are learnt: those of the `data`, or the teacher's `own`, which it decodes block by block. By default those of the data */
   trajectoryResponse: Schema.optionalKey(Schema.Literals(["data", "own"])),
   ...TrajectorySettings.fields,
-  /** Lengths of blocks, tokens, `16,24,32` or a list: over the training one after the other, with straight lines between */
+  /** Lengths of blocks, tokens, `16,24,32` or a list: over the training one after the other, interpolated linearly */
   trajectoryProgressiveBlockSizes: setting(numberList(PositiveInt), [16, 24, 32])
 } as const
 

@@ -8,15 +8,15 @@ import type { Adapter } from "../../models/linear/linearMaps.ts"
 export const AdapterSettings = Schema.Struct({
   /** Rank */
   r: setting(PositiveInt, 16),
-  /** What the adapter adds is scaled by this over `r`, or over its root */
+  /** The adapter's output is multiplied by `lora_alpha / sqrt(r)` or `lora_alpha / r`, see `use_rslora` */
   loraAlpha: setting(Positive, 32),
   /** Share of an adapter's inputs that each pass of the training drops */
   loraDropout: setting(Schema.Finite.check(Schema.isBetween({ minimum: 0, maximum: 0.99 })), 0.05),
   /** Scales by `lora_alpha / sqrt(r)` (rsLoRA) instead of `lora_alpha / r` */
   useRslora: setting(Schema.Boolean, true),
-  /** Trains a length for each row of the weight besides (DoRA) */
+  /** Also trains a length for each row of the weight (DoRA) */
   useDora: setting(Schema.Boolean, false),
-  /** Linear maps that are adapted, by their names or the ends of these behind a dot, `q_proj,v_proj` or a list; `auto`: all of the layers */
+  /** Linear maps that are adapted, by their names or the ends of their names behind a dot: `q_proj,v_proj` or a list; `auto`: all linear maps of the layers */
   targetModules: setting(TextList, "auto"),
   /** Other ranks, by a regular expression for the end of a linear map's name */
   rankPattern: setting(Schema.Record(Schema.String, PositiveInt), {}),

@@ -13,14 +13,11 @@ const commonFields = {
   /** Whether training starts from the weights of the autoregressive model; false (a control) from fresh ones of its architecture */
   pretrained: setting(Schema.Boolean, true),
   /**
-   * Block-causal attention (a control, and what `bd3lm` is made of): a token sees those of its own block of so many and of earlier blocks of its document. By default as the
-   * model's `config.json` says, which is all of the document where it says nothing; of `bd3lm` 32
+   * Block-causal attention (a control, and what `bd3lm` is made of): a token sees the tokens of its own block of this size and of earlier blocks of its document. By default the value in the model's `config.json`; without one, 32 for `bd3lm`, and the whole document for the others
    */
   attentionBlockSize: Schema.optionalKey(PositiveInt),
   /**
-   * What reads both ways in a model some of whose layers are recurrent (a hybrid): `attn_only`: the layers that attend see all, the others go from left to right; `two_scan`:
-   * the others go from right to left as well, with the same weights, and take the mean; `none`: every layer goes from left to right. By default as the model's `config.json`
-   * says, which is `attn_only` where it says nothing
+   * Which layers of a hybrid model (one with recurrent layers) read both directions. `attn_only`: attention layers see all, the others go from left to right; `two_scan`: the others also go from right to left, with the same weights, and take the mean; `none`: every layer goes from left to right. By default the value in the model's `config.json`, or `attn_only` without one
    */
   hybridBidirectional: Schema.optionalKey(Schema.Literals(hybridBidirectionals))
 } as const

@@ -16,7 +16,7 @@ export const VfmSettings = Schema.Struct({
   sigma: setting(Positive, 1),
   /** Share of the documents whose noise is the adapter's; of the others it is pure */
   alpha: setting(Share, 0.5),
-  /** Learning rate of the adapter, in those of the training, which is meant for a language model that has learnt before */
+  /** Learning rate of the adapter, as a multiple of the training's, which is meant for a language model that is already trained */
   lrFactor: setting(Positive, 1),
   /** The language model is not trained */
   freezeBase: setting(Schema.Boolean, true),
@@ -26,9 +26,9 @@ export const VfmSettings = Schema.Struct({
   beta: setting(NonNegative, 1),
   /** Steps over which this weight rises from 0 */
   klWarmupSteps: setting(Count, 0),
-  /** Nats of divergence of each element that cost nothing to have */
+  /** Nats of divergence of each element that are not penalised */
   klFreeBits: setting(NonNegative, 0),
-  /** The divergence of a position is the mean over the width; or the sum, as in the seed, which outweighs all else */
+  /** The divergence of a position is the mean over the width; or the sum, as in the seed, which outweighs everything else */
   klScale: setting(Schema.Literals(["dimension", "sum"]), "dimension"),
   /** The data term: the cross-entropy of masked tokens; or, as in the seed, the squared distance of the last states from embeddings */
   dataLoss: setting(Schema.Literals(["categorical", "embedding"]), "categorical"),

@@ -22,7 +22,7 @@ export const AlignmentSettings = Schema.Struct({
   reprAlignPositions: setting(Schema.Literals(["loss_columns", "unmasked", "all"]), "loss_columns"),
   /** Distance of states: `cosine`, 1 minus the cosine, or `angular`, the angle in radians */
   reprAlignLossMode: setting(Schema.Literals(["cosine", "angular"]), "cosine"),
-  /** Of `angular`: angles below this, radians, cost nothing */
+  /** Of `angular`: angles below this, in radians, are not penalised */
   reprAlignAngularMargin: setting(NonNegative, 0),
   /** InfoNCE in place of the distance: a state must tell its teacher's from those of the other positions */
   reprAlignContrastive: setting(Schema.Boolean, false),

@@ -23,7 +23,7 @@ export const TrajectorySettings = Schema.Struct({
   ...TrajectoryMaskingSettings.fields,
   /** Weight of the mean entropy, nats, of the predictions of masked tokens that are right; 0 turns it off */
   trajectoryEntropyWeight: setting(Schema.Finite.check(Schema.isGreaterThanOrEqualTo(0)), 1),
-  /** What logits are divided by before that entropy is taken */
+  /** Logits are divided by this before that entropy is computed */
   trajectoryTemperature: setting(Schema.Finite.check(Schema.isGreaterThan(0)), 0.5),
   /** Reads every row a second time, with the other tokens of its block (or response) masked */
   trajectoryComplementary: setting(Schema.Boolean, false)

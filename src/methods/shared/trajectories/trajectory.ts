@@ -91,9 +91,9 @@ export const TrajectoryMaskingSettings = Schema.Struct({
   trajectoryMinMaskRatio: setting(Share, 0),
   /** Highest share of masks */
   trajectoryMaxMaskRatio: setting(Share, 0.8),
-  /** Masks follow the trajectory within one block of the response; all behind it is masked, and not learnt */
+  /** Masks follow the trajectory within one block of the response; everything behind it is masked, and not learnt */
   trajectoryUseBlockwise: setting(Schema.Boolean, false),
-  /** Lengths of blocks, tokens, over the training one after the other, with straight lines between */
+  /** Lengths of blocks, tokens, over the training one after the other, interpolated linearly */
   trajectoryProgressiveBlockSizes: setting(Schema.Array(PositiveInt), [16, 24, 32])
 })
 export type TrajectoryMaskingSettings = typeof TrajectoryMaskingSettings.Type
