@@ -27,7 +27,7 @@ export const resolveAxis = (axis: number, rank: number): number | undefined => {
 
 /** Elements between neighbours along each axis of a row-major array. */
 export const rowMajorStrides = (shape: Shape): ReadonlyArray<number> => {
-  const strides = Array.from<number>({ length: shape.length }).fill(1)
+  const strides = shape.map(() => 1)
   for (let axis = shape.length - 2; axis >= 0; axis--) strides[axis] = strides[axis + 1]! * shape[axis + 1]!
   return strides
 }

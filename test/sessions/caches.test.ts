@@ -8,16 +8,18 @@ import { decodeBlocks } from "../../src/decoding/blocks.ts"
 import { textKeys } from "../../src/decoding/draws.ts"
 import type { TextPass, TextReader } from "../../src/decoding/textPass.ts"
 import type { Engine, EngineError } from "../../src/engines/Engine.ts"
-import { makeOrt } from "../../src/engines/ort/ort.ts"
 import { makeReference } from "../../src/engines/reference/reference.ts"
 import { type ModelConfig, parameterSpecs } from "../../src/models/config.ts"
 import { allocateParameters, initialise, initialValues } from "../../src/models/parameters.ts"
 import { maskedGenerator } from "../../src/sessions/maskedGenerator.ts"
 import { makeTextReader, roundUp } from "../../src/sessions/textReader.ts"
 import type { RandomKey } from "../../src/tensor/random.ts"
+import { startedOnce } from "../engines/startedOnce.ts"
+import { keepingOrt } from "../support/keptPrograms.ts"
 import { decodeCached } from "../support/plainCached.ts"
 import { expertsConfig, hybridConfig, modelConfig } from "../support/tinyModel.ts"
 
+const ort = startedOnce(keepingOrt())
 const [eos, mask, pad] = [9, 10, 0]
 const base = { temperature: 0, algTemp: 0, schedule: "quota", eps: 1e-3 } as const
 const algOf = (rule: keyof Accepting) =>
@@ -104,7 +106,7 @@ const plain = (name: string): ModelConfig => (name === "attention" ? modelConfig
 describe("decoding with caches", () => {
   it.live.each(Object.keys(models))("of a model of %s that attends by blocks changes nothing", name =>
     Effect.gen(function* () {
-      const engine = yield* makeOrt()
+      const engine = yield* ort()
       for (const [size, blockLength, blockAddThreshold, rows] of [
         [2, 4, 1, 4],
         [3, 3, 0.5, 3]
@@ -129,7 +131,7 @@ describe("decoding with caches", () => {
 
   it.live.each(Object.keys(models))("of a model of %s that are made anew in every step changes nothing", name =>
     Effect.gen(function* () {
-      const engine = yield* makeOrt()
+      const engine = yield* ort()
       for (const [cache, blockAddThreshold] of [
         ["prefix", 1],
         ["dual", 0.4]
@@ -190,7 +192,7 @@ describe("decoding with caches", () => {
 
   it.live("with one block at a time writes what decoding in blocks writes", () =>
     Effect.gen(function* () {
-      const engine = yield* makeOrt()
+      const engine = yield* ort()
       const decoding = { ...base, alg: "maskgit_plus", threshold: 0.3, blockLength: 4 } as const
       const one = yield* decoded(
         engine,
@@ -207,7 +209,7 @@ describe("decoding with caches", () => {
 
   it.live("reads what predicts each token at its own place, where the model does", () =>
     Effect.gen(function* () {
-      const engine = yield* makeOrt()
+      const engine = yield* ort()
       const config = modelConfig({ attentionBlockSize: 3 })
       const decoding = { ...base, alg: "maskgit_plus", threshold: 0.3, blockLength: 3 } as const
       const cached = yield* decoded(engine, config, decoding, 2, { tokenShift: false })
@@ -219,7 +221,7 @@ describe("decoding with caches", () => {
 
   it.live("is the same where tokens are chosen by the model as where the host has all logits", () =>
     Effect.gen(function* () {
-      const engine = yield* makeOrt()
+      const engine = yield* ort()
       // Even where many logits tie, or nearly do.
       for (const [name, config] of [
         ["apart", modelConfig()],

@@ -14,15 +14,20 @@ import { elements, type Tensor } from "../../tensor/Tensor.ts"
 import type { Elements, Operand } from "./kernel.ts"
 import { apply } from "./kernels.ts"
 
-/** The number that a dtype can hold nearest to a number. */
-const roundTo: { readonly [D in DType]: (value: number) => number } = {
-  f32: Math.fround,
-  f16: value => fromF16Bits(f16Bits(value)),
-  bf16: value => fromBf16Bits(bf16Bits(value)),
-  i32: value => value | 0,
-  i64: Math.trunc,
-  u8: value => value & 0xff,
-  bool: value => Number(value !== 0)
+/** To the numbers that a dtype can hold, each the nearest. */
+const roundTo: { readonly [D in DType]: (values: Elements) => Elements } = {
+  f32: values => {
+    const rounded = new Float64Array(values.length)
+    for (let i = 0; i < rounded.length; i++) rounded[i] = Math.fround(values[i]!)
+    return rounded
+  },
+  f16: values => values.map(value => fromF16Bits(f16Bits(value))),
+  bf16: values => values.map(value => fromBf16Bits(bf16Bits(value))),
+  // Typed arrays take of a number what the operators of integers take: the bits that they have.
+  i32: values => new Float64Array(new Int32Array(values)),
+  i64: values => values.map(Math.trunc),
+  u8: values => new Float64Array(new Uint8Array(values)),
+  bool: values => values.map(value => Number(value !== 0))
 }
 
 export interface EvaluateOptions {
@@ -44,7 +49,7 @@ export const evaluate = (
   const values: Array<Operand> = []
   const set = (id: number, data: Elements): void => {
     const { dtype, shape } = program.values[id]!
-    const rounded = exact && isFloat(dtype) ? data : data.map(roundTo[dtype])
+    const rounded = exact && isFloat(dtype) ? data : roundTo[dtype](data)
     values[id] = { dtype, shape, data: rounded }
   }
   for (const { name, value } of program.inputs) {
@@ -77,7 +82,7 @@ export const evaluateTensors = (
 export const toNumbers = (dtype: DType, data: HostArray): Elements => {
   if (dtype === "f16") return Float64Array.from(data as Uint16Array, fromF16Bits)
   if (dtype === "bf16") return Float64Array.from(data as Uint16Array, fromBf16Bits)
-  return Float64Array.from(data as ArrayLike<number | bigint>, Number)
+  return data instanceof BigInt64Array ? Float64Array.from(data, Number) : new Float64Array(data)
 }
 
 /** Numbers in the host's representation of a dtype. */

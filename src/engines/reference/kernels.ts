@@ -11,7 +11,7 @@ import { rowMajorStrides } from "../../tensor/shape.ts"
 import { elements } from "../../tensor/Tensor.ts"
 import type { Elements, Kernel, Operand } from "./kernel.ts"
 import { groupedMatmul, groupedOuter, matmul } from "./products.ts"
-import { alongAxis, indices, sources, takeAlong, takeEach } from "./walks.ts"
+import { alongAxis, elementsAt, indices, sources, takeAlong, takeEach } from "./walks.ts"
 
 const unary =
   (f: (x: number) => number): Kernel<"exp"> =>
@@ -24,7 +24,9 @@ const binary =
     const ia = sources(a.shape, out.shape)
     const ib = sources(b.shape, out.shape)
     const g = a.dtype.startsWith("i") ? onIntegers : f
-    return Float64Array.from(ia, (i, n) => g(a.data[i]!, b.data[ib[n]!]!))
+    const result = new Float64Array(ia.length)
+    for (let n = 0; n < result.length; n++) result[n] = g(a.data[ia[n]!]!, b.data[ib[n]!]!)
+    return result
   }
 
 const softmaxLines = (x: Operand, axis: number, log: boolean): Elements => {
@@ -51,7 +53,7 @@ const reduce =
       x.shape,
       rowMajorStrides(kept).map((stride, axis) => (axes.includes(axis) ? 0 : stride))
     )
-    for (const [i, value] of x.data.entries()) result[target[i]!] = f(result[target[i]!]!, value)
+    for (let i = 0; i < target.length; i++) result[target[i]!] = f(result[target[i]!]!, x.data[i]!)
     return result
   }
 
@@ -121,7 +123,9 @@ export const kernels: { readonly [O in ProgramOp]: Kernel<O> } = {
     const ic = sources(condition.shape, out.shape)
     const ia = sources(a.shape, out.shape)
     const ib = sources(b.shape, out.shape)
-    return Float64Array.from(ic, (i, n) => (condition.data[i] !== 0 ? a.data[ia[n]!]! : b.data[ib[n]!]!))
+    const result = new Float64Array(ic.length)
+    for (let n = 0; n < result.length; n++) result[n] = condition.data[ic[n]!] !== 0 ? a.data[ia[n]!]! : b.data[ib[n]!]!
+    return result
   },
 
   matmul,
@@ -224,16 +228,16 @@ export const kernels: { readonly [O in ProgramOp]: Kernel<O> } = {
       out.shape,
       permutation.map(axis => strides[axis]!)
     )
-    return Float64Array.from(from, i => x.data[i]!)
+    return elementsAt(x.data, from)
   },
-  broadcastTo: ([x], { shape }) => Float64Array.from(sources(x.shape, shape), i => x.data[i]!),
+  broadcastTo: ([x], { shape }) => elementsAt(x.data, sources(x.shape, shape)),
   concat: (parts, { axis }, out) => {
     const result = new Float64Array(elements(out.shape))
     const strides = rowMajorStrides(out.shape)
     let start = 0
     for (const part of parts) {
       const to = indices(part.shape, strides, start * strides[axis]!)
-      for (const [i, value] of part.data.entries()) result[to[i]!] = value
+      for (let i = 0; i < to.length; i++) result[to[i]!] = part.data[i]!
       start += part.shape[axis]!
     }
     return result

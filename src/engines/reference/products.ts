@@ -11,15 +11,15 @@ export const matmul: Kernel<"matmul"> = ([a, b], { transposeA, transposeB }, out
   const startsA = sources(a.shape.slice(0, -2), batch)
   const startsB = sources(b.shape.slice(0, -2), batch)
   const result = new Float64Array(elements(shape))
-  for (let s = 0; s < elements(batch); s++)
+  // From one of k to the next.
+  const [stepA, stepB] = [transposeA ? m : 1, transposeB ? 1 : n]
+  for (let s = 0; s < startsA.length; s++)
     for (let i = 0; i < m; i++)
       for (let j = 0; j < n; j++) {
+        let inA = startsA[s]! * m * k + (transposeA ? i : i * k)
+        let inB = startsB[s]! * k * n + (transposeB ? j * k : j)
         let sum = 0
-        for (let l = 0; l < k; l++) {
-          const x = a.data[startsA[s]! * m * k + (transposeA ? l * m + i : i * k + l)]!
-          const y = b.data[startsB[s]! * k * n + (transposeB ? j * k + l : l * n + j)]!
-          sum += x * y
-        }
+        for (let l = 0; l < k; l++, inA += stepA, inB += stepB) sum += a.data[inA]! * b.data[inB]!
         result[(s * m + i) * n + j] = sum
       }
   return result

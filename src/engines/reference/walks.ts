@@ -2,6 +2,7 @@
 import type { ValueType } from "../../tensor/Program.ts"
 import { rowMajorStrides } from "../../tensor/shape.ts"
 import { elements, type Shape } from "../../tensor/Tensor.ts"
+import type { Elements } from "./kernel.ts"
 
 /** For each element of a broadcast shape, the index of the element of `shape` that it comes from. */
 export const sources = (shape: Shape, to: Shape): Int32Array => {
@@ -16,16 +17,23 @@ export const sources = (shape: Shape, to: Shape): Int32Array => {
 /** For each element of a shape, the sum of its coordinates times `steps`. */
 export const indices = (shape: Shape, steps: ReadonlyArray<number>, start = 0): Int32Array => {
   const result = new Int32Array(elements(shape))
-  const strides = rowMajorStrides(shape)
-  for (let i = 0; i < result.length; i++) {
-    let index = start
-    let rest = i
-    for (let axis = 0; axis < shape.length; axis++) {
-      index += Math.floor(rest / strides[axis]!) * steps[axis]!
-      rest %= strides[axis]!
-    }
-    result[i] = index
+  if (result.length === 0) return result
+  result[0] = start
+  // From the last axis to the first: what is known of one place on an axis gives all others.
+  let known = 1
+  for (let axis = shape.length - 1; axis >= 0; axis--) {
+    const [size, step] = [shape[axis]!, steps[axis]!]
+    for (let place = 1; place < size; place++)
+      for (let i = 0; i < known; i++) result[place * known + i] = result[i]! + place * step
+    known *= size
   }
+  return result
+}
+
+/** The elements at some places. */
+export const elementsAt = (data: Elements, places: Int32Array): Elements => {
+  const result = new Float64Array(places.length)
+  for (let i = 0; i < places.length; i++) result[i] = data[places[i]!]!
   return result
 }
 
@@ -37,7 +45,9 @@ export const alongAxis = (
 ): void => {
   const stride = rowMajorStrides(shape)[axis]!
   const length = shape[axis]!
-  for (let i = 0; i < elements(shape); i++) if (Math.floor(i / stride) % length === 0) visit(i, stride, length)
+  const all = elements(shape)
+  for (let block = 0; block < all; block += length * stride)
+    for (let i = 0; i < stride; i++) visit(block + i, stride, length)
 }
 
 /** Where an index points; one outside of the axis is a mistake of the program's inputs. */
