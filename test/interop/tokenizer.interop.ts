@@ -1,9 +1,12 @@
 import { Result } from "effect"
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
+import { tmpdir } from "node:os"
 import { join } from "node:path"
-import { describe, expect, it } from "vitest"
+import { afterAll, describe, expect, it } from "vitest"
 import { trainBpe } from "../../scripts/assets/bpe.ts"
 import { parseTokenizer } from "../../src/tokens/tokenizer.ts"
 import { shippedTexts, tokenizerCorpus } from "../support/tokenizerCorpus.ts"
+import { features, texts as awkward } from "../support/tokenizerFeatures.ts"
 import { filesIn, qwen3Directory, shippedDirectory } from "../support/tokenizers.ts"
 import { python } from "./python.ts"
 
@@ -40,6 +43,20 @@ describe.each([
       ids: random
     })
     expect(random.map(ids => tokenizer.decode(ids))).toEqual(replies.texts)
+  })
+})
+
+describe("features of tokenizer.json and the reference implementation", () => {
+  const directory = mkdtempSync(join(tmpdir(), "interop-features-"))
+  afterAll(() => rmSync(directory, { recursive: true }))
+
+  it.each(features)("%s", (_, definition) => {
+    const file = join(directory, "tokenizer.json")
+    writeFileSync(file, JSON.stringify(definition))
+    const tokenizer = Result.getOrThrow(parseTokenizer({ json: JSON.stringify(definition) }, { eosToken: "</s>" }))
+    const { ids, texts } = python<Reference>("tokenizers_ids.py", { tokenizer: file, texts: awkward })
+    expect(awkward.map(text => Array.from(tokenizer.encode(text)))).toEqual(ids)
+    expect(ids.map(each => tokenizer.decode(each))).toEqual(texts)
   })
 })
 

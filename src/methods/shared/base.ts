@@ -107,6 +107,8 @@ export const openBase = Effect.fn("openBase")(function* (
       ...json,
       ...ownFields(config),
       mask_token_id: mask,
+      // The files of the model that is written have no generation_config.json.
+      ...(tokenizer.ends.size > 1 ? { eos_token_id: [...tokenizer.ends] } : {}),
       /** Token i is predicted from the state at i - 1, as in the autoregressive model. */
       token_shift: true
     },
