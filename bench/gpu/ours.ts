@@ -94,7 +94,7 @@ const inference = ({ config, decode, directory, ...task }: Task, { engine, loade
         config,
         parameters: buffers.views,
         tokenShift: true,
-        tokenizer: { maskId: mask, padId: 0, eosId: -1, ends: new Set<number>() }
+        tokenizer: { maskId: mask, padId: 0, ends: new Set<number>() }
       },
       { prompts: 1, promptTokens: prompt.length, newTokens },
       greedy

@@ -107,7 +107,7 @@ export const blockRows = 16
 
 /** Of a model what its decoding reads. */
 export type DecodedModel = Pick<LoadedModel, "config" | "parameters" | "tokenShift"> & {
-  readonly tokenizer: Pick<LoadedModel["tokenizer"], "maskId" | "padId" | "eosId" | "ends">
+  readonly tokenizer: Pick<LoadedModel["tokenizer"], "maskId" | "padId" | "ends">
 }
 
 /** Writes the texts of a request in a batch of their own. */

@@ -109,7 +109,7 @@ describe.each(Object.entries(configs))("%s", (_name, tested) => {
         const model = {
           config,
           parameters: parameters.views,
-          tokenizer: { eosId: -1, ends: new Set<number>(), maskId: -1, padId: 0 }
+          tokenizer: { ends: new Set<number>(), maskId: -1, padId: 0 }
         }
         const { write } = yield* makeCausalWriter(engine, model, { rows: 1, length: 200 })
         const { texts } = yield* write({ prompts: rows, newTokens, sampling: { temperature: 0 }, seed: 1 })

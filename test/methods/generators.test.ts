@@ -63,7 +63,7 @@ const generatorFor = (
     latent,
     parameters,
     tokenShift: true,
-    tokenizer: { maskId: mask, padId: pad, eosId, ends: new Set([eosId]) }
+    tokenizer: { maskId: mask, padId: pad, ends: new Set([eosId]) }
   } as unknown as LoadedModel
   const shape = { prompts: rows, promptTokens: 12 - newTokens, newTokens }
   return Effect.flatMap(Effect.promise(decodings[latent?.method ?? "masked"]), ({ generator }) =>
@@ -97,7 +97,6 @@ const expected = texts.map(ids => [...ids])
 /** Of the 16 tokens behind the prompts. */
 const rightTokens = (found: ReadonlyArray<ReadonlyArray<number>>): number =>
   found.flat().filter((token, i) => i % 12 >= 4 && token === expected.flat()[i]).length
-
 
 /** Which token a draw leaves wrong, if any, depends on how a processor rounds in training: so the share over many draws is what is claimed. */
 const seeds = [1, 2, 3, 4, 5, 6, 7, 8]

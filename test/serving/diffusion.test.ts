@@ -44,7 +44,7 @@ const serving = (
       const engine = makeReference()
       const parameters = yield* allocateParameters(engine, parameterSpecs(config))
       yield* initialise(engine, parameters, 4)
-      const tokenizer = { eosId, ends: new Set([eosId]), maskId: mask, padId: pad }
+      const tokenizer = { ends: new Set([eosId]), maskId: mask, padId: pad }
       const model = { config, parameters: parameters.views, tokenShift: true, tokenizer } as unknown as LoadedModel
       const batches: Array<OpenBatch<WrittenText, EngineError>> = []
       const method: Method = {

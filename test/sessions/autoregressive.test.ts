@@ -59,7 +59,7 @@ const decoding = <A, E>(
         const model = {
           config,
           parameters: buffers.views,
-          tokenizer: { eosId, ends: new Set([eosId]), maskId: suppressed, padId: 0 }
+          tokenizer: { ends: new Set([eosId]), maskId: suppressed, padId: 0 }
         }
         return makeCausalWriter(engine, model, { rows: 1, length: 80 })
       }

@@ -31,7 +31,7 @@ describe("a generator in blocks", () => {
           config,
           parameters: parameters.views,
           tokenShift: true,
-          tokenizer: { eosId, ends, maskId, padId }
+          tokenizer: { ends, maskId, padId }
         }
         const generated = (settings: (typeof Settings)["Encoded"], steps: number) =>
           Effect.flatMap(
@@ -70,7 +70,7 @@ describe("a generator in blocks", () => {
           config,
           parameters: parameters.views,
           tokenShift: true,
-          tokenizer: { eosId, ends, maskId, padId }
+          tokenizer: { ends, maskId, padId }
         }
         // More than are decoded side by side.
         const many = Array.from({ length: 40 }, (_, i) => [1 + (i % 25), 1 + ((i * 7) % 23), 3].slice(0, 1 + (i % 3)))

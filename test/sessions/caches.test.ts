@@ -249,7 +249,7 @@ describe("decoding with caches", () => {
         config,
         parameters: {},
         tokenShift: true,
-        tokenizer: { eosId: eos, ends: new Set([eos]), maskId: mask, padId: pad }
+        tokenizer: { ends: new Set([eos]), maskId: mask, padId: pad }
       }
       const asked = maskedGenerator(
         engine,

@@ -142,7 +142,7 @@ const loaded = ({
   Effect.gen(function* () {
     const engine = makeReference()
     const ends = new Set([eosId])
-    const tokenizer = { eosId, ends, maskId: mask, padId: pad }
+    const tokenizer = { ends, maskId: mask, padId: pad }
     const [format, fields] = latentOf[method as keyof typeof latentOf] ?? []
     const latent = format && (yield* format.decode({ [method]: fields }, config))
     const own = (format as typeof vfmFormat | undefined)?.specs(latent as never, config) ?? []
