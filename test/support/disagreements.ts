@@ -167,19 +167,19 @@ const refused = (refused: RegExp) => ({ refused })
 
 export const disagreements: ReadonlyArray<Disagreement> = [
   {
-    name: "tied, and a head stored with the embedding's numbers",
+    name: "tie_word_embeddings, and a head stored with the embedding's numbers",
     edit: folder => void tensors(folder).set(head, tensors(folder).get(embedding)!),
     theirs: "loads",
     ours: { as: base }
   },
   {
-    name: "tied, and another head stored",
+    name: "tie_word_embeddings, and a head stored with other numbers",
     edit: ownHead,
     theirs: "loads",
     ours: { as: all(ownHead, set({ tie_word_embeddings: false })) }
   },
   {
-    name: "tied, and the head stored without the embedding",
+    name: "tie_word_embeddings, and the head stored without the embedding",
     edit: folder => {
       tensors(folder).set(head, tensors(folder).get(embedding)!)
       tensors(folder).delete(embedding)
@@ -188,7 +188,7 @@ export const disagreements: ReadonlyArray<Disagreement> = [
     ours: { as: base }
   },
   {
-    name: "eos_token_id in generation_config.json, config.json and the tokenizer",
+    name: "eos_token_id in generation_config.json, another in config.json, another in the tokenizer",
     edit: all(set({ eos_token_id: 3 }), file("generation_config.json", { eos_token_id: [5, eos, 9] })),
     theirs: "loads",
     ours: { as: base },
@@ -197,6 +197,13 @@ export const disagreements: ReadonlyArray<Disagreement> = [
   {
     name: "eos_token_id in config.json alone",
     edit: set({ eos_token_id: 7 }),
+    theirs: "loads",
+    ours: { as: base },
+    ends: [eos, 7]
+  },
+  {
+    name: "eos_token_id in config.json, and a generation_config.json without one",
+    edit: all(set({ eos_token_id: 7 }), file("generation_config.json", { do_sample: false })),
     theirs: "loads",
     ours: { as: base },
     ends: [eos, 7]
@@ -233,7 +240,7 @@ export const disagreements: ReadonlyArray<Disagreement> = [
     ours: refused(/tokenizer\.json: added_tokens\[4\] gives "<X>" the id 2052, but its id 2048 is the next free one/)
   },
   {
-    name: "special tokens that tokenizer_config.json alone names",
+    name: "special tokens in tokenizer_config.json alone",
     edit: folder =>
       void Object.assign(tokenizerConfig(folder), {
         extra_special_tokens: ["<e>"],
@@ -279,7 +286,7 @@ export const disagreements: ReadonlyArray<Disagreement> = [
     ours: { as: set({ rope_theta: 700 }) }
   },
   {
-    name: "a kind of rope_parameters that is not computed, by its older name",
+    name: "a kind of rope_parameters that is not computed here, by its older name",
     edit: set({ rope_parameters: { type: "linear", factor: 2 } }),
     theirs: "loads",
     ours: refused(/rope_parameters\.type is "linear"; supported is "default"/)
@@ -291,13 +298,13 @@ export const disagreements: ReadonlyArray<Disagreement> = [
     ours: refused(/rope_parameters\.full_attention is/)
   },
   {
-    name: "vocab_size and the rows of the embedding",
+    name: "vocab_size that is not the rows of the embedding",
     edit: set({ vocab_size: free + 4 }),
     theirs: "fails",
     ours: refused(/do not fit the model's config\.json; of another shape: model\.embed_tokens\.weight/)
   },
   {
-    name: "torch_dtype and the dtype of the weights",
+    name: "torch_dtype, another dtype, and another dtype of the weights",
     edit: set({ torch_dtype: "bfloat16", dtype: "float16" }),
     theirs: "loads",
     ours: { as: base }
@@ -315,7 +322,7 @@ export const disagreements: ReadonlyArray<Disagreement> = [
     ours: refused(/do not fit the model's config\.json; missing: model\.layers\.2\./)
   },
   {
-    name: "max_position_embeddings and model_max_length",
+    name: "max_position_embeddings, and a shorter model_max_length",
     edit: folder => void (tokenizerConfig(folder)["model_max_length"] = 16),
     theirs: "loads",
     ours: { as: base }
@@ -363,19 +370,19 @@ export const disagreements: ReadonlyArray<Disagreement> = [
     ours: refused(/the tensor .* is in (model|other)\.safetensors and in (model|other)\.safetensors/)
   },
   {
-    name: "sliding windows",
+    name: "use_sliding_window",
     edit: set({ use_sliding_window: true, sliding_window: 4, max_window_layers: 1 }),
     theirs: "loads",
     ours: refused(/use_sliding_window is true/)
   },
   {
-    name: "sliding windows that no layer has",
+    name: "use_sliding_window that begins behind the last layer",
     edit: set({ use_sliding_window: true, sliding_window: 4, max_window_layers: 2 }),
     theirs: "loads",
     ours: { as: base }
   },
   {
-    name: "layer_types beside use_sliding_window",
+    name: "layer_types without windows, and use_sliding_window",
     edit: set({
       use_sliding_window: true,
       sliding_window: 4,
@@ -404,7 +411,7 @@ export const disagreements: ReadonlyArray<Disagreement> = [
     ours: refused(/unknown: model\.layers\.0\.self_attn\.q_proj\.bias/)
   },
   {
-    name: "Qwen2 without attention_bias",
+    name: "Qwen2 with attention_bias false",
     edit: set({ model_type: "qwen2", attention_bias: false }),
     theirs: "loads",
     ours: refused(/attention_bias is false; supported is true in Qwen2/)
@@ -424,7 +431,7 @@ export const disagreements: ReadonlyArray<Disagreement> = [
     ours: refused(/quantization_config\.quant_method is "gptq"; supported is "bitsandbytes"/)
   },
   {
-    name: "adapter_config.json and the shapes of the adapter",
+    name: "adapter_config.json whose rank is not that of the adapter's tensors",
     edit: all(
       file("adapter_config.json", {
         peft_type: "LORA",
