@@ -48,3 +48,9 @@ export const endsOf = Effect.fnUntraced(function* (
   const ids = (yield* named(generation, generationConfigFile)) ?? ofModel ?? []
   return new Set([eosId, ...ids]) as ReadonlySet<number>
 })
+
+/** `eos_token_id` of a model's `config.json` where no `generation_config.json` goes before it: as many as end its texts. */
+export const endsField = (ends: ReadonlySet<number>) => {
+  const ids = [...ends]
+  return { eos_token_id: ids.length === 1 ? ids[0] : ids }
+}
