@@ -50,7 +50,7 @@ const measured = Effect.gen(function* () {
     config,
     parameters: buffers.views,
     tokenShift: true,
-    tokenizer: { maskId: 2047, padId: 0, eosId: -1 }
+    tokenizer: { maskId: 2047, padId: 0, ends: new Set<number>() }
   }
   const rows = []
   for (const cache of ["none", "dual"] as const) {

@@ -78,7 +78,7 @@ export const benchmark = Stage.make("benchmark", {
           const start = performance.now()
           const { sequences, ...spent } = yield* generator.generate({ prompts, steps, seed })
           const ms = performance.now() - start
-          const useful = sequences.map(ids => untilEnd(ids.subarray(prompt.length), model.tokenizer.eosId).length)
+          const useful = sequences.map(ids => untilEnd(ids.subarray(prompt.length), model.tokenizer.ends).length)
           const { flops, forwardMs, passes } = spent
           const [tokens, forwards, usefulTokens] = [spent.tokens, spent.forwards, useful].map(sum) as [
             number,

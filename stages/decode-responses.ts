@@ -93,7 +93,7 @@ export const decodeResponses = Stage.make("decode-responses", {
             sequences: Number(right),
             tokens: right ? ids.length : 0,
             learnt: right ? learnt : 0,
-            ended: Number(text.tokens.at(-1) === tokenizer.eosId)
+            ended: Number(text.tokens.length > 0 && tokenizer.ends.has(text.tokens.at(-1)!))
           }
           if (right)
             yield* outputs.trajectories.put(keys[i]!, encodeTrajectory(text, own), {
@@ -133,7 +133,7 @@ export const decodeResponses = Stage.make("decode-responses", {
                   tokenShift,
                   attentionBlockSize: config.attentionBlockSize,
                   mask: tokenizer.maskId,
-                  eos: tokenizer.eosId,
+                  ends: tokenizer.ends,
                   settings: parameters,
                   onText: (n, text) => keep(asked[n]!, text)
                 }

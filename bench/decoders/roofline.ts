@@ -91,7 +91,7 @@ export const maskedPasses = ({ decoding, newTokens, promptTokens, steps, ...read
   const mask = -1
   const settings = blocksOf(decoding, { newTokens, steps, ...(align === undefined ? {} : { align }) })
   const prompt = { ids: new Int32Array(promptTokens), newTokens, key: [0, 0] } as const
-  const row = new BlockRow(prompt, { ...reading, settings, mask, eos: -2 })
+  const row = new BlockRow(prompt, { ...reading, settings, mask, ends: new Set() })
   const passes: Array<Pass> = []
   while (!row.done) {
     const { from, keeps, places, to, until } = row.next()

@@ -47,7 +47,7 @@ export const compareTexts = (engine: Engine, config: ModelConfig, options: Compa
         config,
         parameters: parameters.views,
         tokenShift: false,
-        tokenizer: { maskId, padId: 0, eosId: -1 }
+        tokenizer: { maskId, padId: 0, ends: new Set<number>() }
       }
       const shape = { prompts: 1, promptTokens: prompt.length, newTokens }
       const theirs = yield* startFastDllm(engine, { config, maskId, ...parameters }, options)

@@ -109,7 +109,7 @@ export const speeds = (name: string, config: ModelConfig, run: Run) =>
       yield* initialise(engine, parameters, 1)
       // No text ends by itself.
       const maskId = base.vocab_size - 1
-      const tokenizer = { maskId, padId: 0, eosId: -1 }
+      const tokenizer = { maskId, padId: 0, ends: new Set<number>() }
       const tokenShift = checkout === undefined
       const model = { config, parameters: parameters.views, tokenShift, tokenizer }
       const shape = { prompts: 1, promptTokens: prompt.length, newTokens }

@@ -90,7 +90,12 @@ const inference = ({ config, decode, directory, ...task }: Task, { engine, loade
     const { mask, newTokens, prompt } = decode
     const generator = yield* maskedGenerator(
       engine,
-      { config, parameters: buffers.views, tokenShift: true, tokenizer: { maskId: mask, padId: 0, eosId: -1 } },
+      {
+        config,
+        parameters: buffers.views,
+        tokenShift: true,
+        tokenizer: { maskId: mask, padId: 0, ends: new Set<number>() }
+      },
       { prompts: 1, promptTokens: prompt.length, newTokens },
       greedy
     )

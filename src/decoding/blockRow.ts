@@ -40,7 +40,8 @@ export interface BlockReading {
 export interface BlockRowOptions extends BlockReading {
   readonly settings: BlockDecoding
   readonly mask: number
-  readonly eos: number
+  /** End a text. The first of them stands behind its end. */
+  readonly ends: ReadonlySet<number>
   /** Whether confidences are asked for. By default not. */
   readonly watched?: boolean
 }
@@ -118,9 +119,9 @@ export class BlockRow implements MaskText {
 
   /** How many new tokens stand before the first mask and the first end of text. */
   get #settled(): number {
-    const { eos, mask } = this.#options
+    const { ends, mask } = this.#options
     const { tokens } = this
-    const end = tokens.findIndex(token => token === mask || token === eos)
+    const end = tokens.findIndex(token => token === mask || ends.has(token))
     return end < 0 ? tokens.length : end
   }
 
@@ -243,8 +244,8 @@ export class BlockRow implements MaskText {
 
   get shown(): Int32Array {
     const shown = this.ids.slice()
-    const { eos } = this.#options
-    return this.done ? shown.fill(eos, this.start + this.decoded) : shown
+    const [end] = this.#options.ends
+    return this.done && end !== undefined ? shown.fill(end, this.start + this.decoded) : shown
   }
 
   get confidence(): Float32Array {
@@ -257,7 +258,7 @@ export class BlockRow implements MaskText {
 
   /** Of some first new tokens those until the text's end. */
   #decodedOf(tokens: Int32Array): number {
-    const end = tokens.indexOf(this.#options.eos)
+    const end = tokens.findIndex(token => this.#options.ends.has(token))
     return this.#whole ?? (end < 0 ? tokens.length : end + 1)
   }
 

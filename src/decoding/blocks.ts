@@ -14,7 +14,8 @@ export interface BlockOptions<E, R> extends BlockReading {
   /** Texts that are written side by side, at most: as many as the reader has rows. */
   readonly rows: number
   readonly mask: number
-  readonly eos: number
+  /** End a text. */
+  readonly ends: ReadonlySet<number>
   readonly settings: BlockDecoding
   /** Ends a text before its end of text; its row then goes to the next prompt. */
   readonly ending?: Ending | undefined

@@ -34,11 +34,9 @@ export interface CausalSettings {
   readonly watched?: boolean
 }
 
-export interface CausalOptions<E, R> extends Pick<CausalSettings, "sampling" | "suppressed"> {
+export interface CausalOptions<E, R> extends Pick<CausalSettings, "ends" | "sampling" | "suppressed"> {
   /** Texts that are written side by side, at most: as many as the reader has rows. */
   readonly rows: number
-  /** Ends a text; not part of what is returned. */
-  readonly stop: number
   /** Ends a text before the model does; its row then goes to the next prompt. */
   readonly ending?: Ending | undefined
   /** Told of a text's new tokens as they come. */
@@ -266,13 +264,13 @@ export const causalStep = <E>(reader: TextReader<E>, drafting?: Drafting<E>): Ad
 export const decodeCausally = <E, E2 = never, R = never>(
   reader: TextReader<E>,
   prompts: ReadonlyArray<CausalPrompt>,
-  { ending, onTokens, rows, sampling, stop, suppressed }: CausalOptions<E2, R>,
+  { ending, ends, onTokens, rows, sampling, suppressed }: CausalOptions<E2, R>,
   drafting?: Drafting<E>
 ): Effect.Effect<CausalTexts, E | E2, R> =>
   Effect.gen(function* () {
     const fault = misfit(reader, prompts)
     if (fault !== undefined) return yield* Effect.die(fault)
-    const settings: CausalSettings = { sampling, suppressed, ends: new Set([stop]) }
+    const settings: CausalSettings = { sampling, suppressed, ends }
     const texts = prompts.map(
       (prompt, number) => new CausalText({ ...prompt, ending: endingOf(ending, number) }, settings)
     )

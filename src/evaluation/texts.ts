@@ -9,7 +9,8 @@ import type { ScoredTexts } from "./results.ts"
 /** Losses are the teacher's; rows are at least as long as the longest text. */
 export interface Judges extends Omit<RowLosses, "pad"> {
   readonly ngram: NgramModel
-  readonly eos: number
+  /** End a text. */
+  readonly ends: ReadonlySet<number>
 }
 
 /**
@@ -21,9 +22,9 @@ export const scoreTexts = (
   promptTokens: number
 ): Effect.Effect<ScoredTexts, EngineError> =>
   Effect.gen(function* () {
-    const { eos, ngram } = judges
+    const { ends, ngram } = judges
     const cut = Arr.map(texts, ids => {
-      const end = ids.indexOf(eos, promptTokens)
+      const end = ids.findIndex((id, i) => i >= promptTokens && ends.has(id))
       return end < 0 ? ids : ids.subarray(0, end + 1)
     })
     const teacherNats = texts.map(() => 0)

@@ -16,6 +16,8 @@ import { adapterConfigFile } from "./adapter/adapterConfig.ts"
 import { adapterModelFile, openAdapter, withAdapter, writeAdapter } from "./adapter/adapterFiles.ts"
 import { diffusionConfigFile } from "./adapter/diffusionConfig.ts"
 import { type ModelConfig, parameterAliases, parameterSpecs } from "./config.ts"
+import { checkOlderTokenizerFiles, checkQuantisation, withStoredHead } from "./agreement.ts"
+import { endsOf } from "./ends.ts"
 import { decodeModelConfig, families, ourTensors } from "./families.ts"
 import type { Family } from "./families/family.ts"
 import { allocateParameters, type ParameterBuffers, type ParameterSpec } from "./parameters.ts"
@@ -27,6 +29,7 @@ export interface OpenModel {
   readonly config: ModelConfig
   /** The content of `config.json`. */
   readonly json: { readonly [field: string]: unknown }
+  /** Its ends of text are all that the model's files name. */
   readonly tokenizer: Tokenizer
   /** By the names of the model's parameters. */
   readonly tensors: StoredTensors
@@ -76,9 +79,11 @@ const openWeights = Effect.fnUntraced(function* (files: ReadonlyArray<NamedFile>
     catch: cause => permanent(`${configFile}: ${cause instanceof Error ? cause.message : String(cause)}`)
   })
   const config = yield* decodeModelConfig(json, known)
+  const tokenizerConfig = yield* read(tokenizerConfigFile)
   const tokenizer = yield* Effect.fromResult(
-    parseTokenizer({ json: yield* needed(tokenizerFile), config: yield* read(tokenizerConfigFile) })
+    parseTokenizer({ json: yield* needed(tokenizerFile), config: tokenizerConfig })
   )
+  yield* checkOlderTokenizerFiles(files, tokenizer, tokenizerConfig)
   // A mask that was added here, with the first free id, is looked at where one is needed.
   const ids = tokenizer.maskAdded ? tokenizer.maskId : tokenizer.vocabSize
   if (ids > config.vocabSize)
@@ -89,11 +94,11 @@ const openWeights = Effect.fnUntraced(function* (files: ReadonlyArray<NamedFile>
   const tokenShift = json["token_shift"]
   if (tokenShift !== undefined && typeof tokenShift !== "boolean")
     return yield* permanent(`config.json: token_shift is ${describe(tokenShift)}; it must be true or false`)
+  const stored = yield* withStoredHead({ config: yield* withStoredNf4({ config, tensors }), json, tensors })
+  yield* checkQuantisation(json, stored.config)
   return {
-    config: yield* withStoredNf4({ config, tensors }),
-    json,
-    tokenizer,
-    tensors,
+    ...stored,
+    tokenizer: { ...tokenizer, ends: yield* endsOf(json, tokenizer, files) },
     diffusion: tokenShift !== undefined,
     tokenShift: tokenShift ?? true
   } satisfies OpenModel as OpenModel
@@ -182,6 +187,12 @@ const writeTexts = Effect.fnUntraced(function* (
   return written
 })
 
+/** The content of `config.json` of weights in a dtype, by PyTorch's name. Newer files have `dtype`, which goes before `torch_dtype`. */
+export const withDtype = (json: ModelToWrite["config"], dtype: string): ModelToWrite["config"] => {
+  const { dtype: _, ...fields } = json
+  return { ...fields, torch_dtype: dtype }
+}
+
 /** As configurations are written. */
 export const jsonText = (value: unknown): string => `${JSON.stringify(value, null, 2)}\n`
 
@@ -191,7 +202,7 @@ export const writeModel = Effect.fn("writeModel")(function* (
   { config, engine, format, parameters, tokenizer }: ModelToWrite,
   known: ReadonlyArray<Family> = families
 ) {
-  const written = yield* writeTexts(output, { ...config, torch_dtype: torchNames[format] }, tokenizer)
+  const written = yield* writeTexts(output, withDtype(config, torchNames[format]), tokenizer)
   const stored = known.find(({ name }) => name === config["model_type"])?.names?.stored
   const weights = yield* Effect.mapError(saveWeights(engine, output.reserve, parameters, { format }, stored), error =>
     error instanceof StageError ? error : asStageError(error)

@@ -18,8 +18,6 @@ export interface DiffusionServing {
   readonly model: LoadedModel
   /** Texts of a kind that are decoded together, at most. */
   readonly rows: number
-  /** End a text. */
-  readonly ends: ReadonlySet<number>
 }
 
 /** How many tokens from the first on are there to stay: those before the first mask, up to the end of text. */
@@ -35,13 +33,12 @@ const settingsOf = (decoding: Decoding) => {
 
 /** Starts decoding; closing the scope ends it. */
 export const makeDiffusionDecoder = ({
-  ends,
   engine,
   method,
   model,
   rows
 }: DiffusionServing): Effect.Effect<Decoder, never, Scope.Scope> => {
-  const { maskId } = model.tokenizer
+  const { ends, maskId } = model.tokenizer
   const sizesOf = ({ newTokens, prompt }: Job) => ({
     promptTokens: Math.ceil(prompt.length / promptStep) * promptStep,
     newTokens

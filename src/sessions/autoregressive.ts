@@ -72,7 +72,7 @@ export const makeCausalWriter = (
   speculation?: Speculation
 ): Effect.Effect<CausalWriter, EngineError, Scope.Scope> =>
   Effect.gen(function* () {
-    const { eosId: stop, maskId: mask } = model.tokenizer
+    const { ends, maskId: mask } = model.tokenizer
     const { drafting, flops, reader } = yield* readers(engine, model, shape, speculation)
     return {
       flops,
@@ -83,7 +83,7 @@ export const makeCausalWriter = (
           {
             rows: shape.rows,
             sampling,
-            stop,
+            ends,
             suppressed: [mask],
             ending,
             ...(onTokens === undefined ? {} : { onTokens })
@@ -111,8 +111,8 @@ export const causalGenerator = (
   Effect.gen(function* () {
     const shape = { rows: Math.min(blockRows, expected), length: promptTokens + newTokens }
     const { drafting, flops, reader } = yield* readers(engine, model, shape, speculation)
-    const { eosId, maskId } = model.tokenizer
-    const settings: CausalSettings = { sampling, ends: new Set([eosId]), suppressed: [maskId] }
+    const { ends, maskId } = model.tokenizer
+    const settings: CausalSettings = { sampling, ends, suppressed: [maskId] }
     return generatorOf({
       newTokens,
       stepsThatCount: () => newTokens,

@@ -107,7 +107,7 @@ export const blockRows = 16
 
 /** Of a model what its decoding reads. */
 export type DecodedModel = Pick<LoadedModel, "config" | "parameters" | "tokenShift"> & {
-  readonly tokenizer: Pick<LoadedModel["tokenizer"], "maskId" | "padId" | "eosId">
+  readonly tokenizer: Pick<LoadedModel["tokenizer"], "maskId" | "padId" | "ends">
 }
 
 /** Writes the texts of a request in a batch of their own. */
@@ -136,7 +136,7 @@ export const generatorOf = <E>(parts: Omit<Generator<E>, "generate">): Generator
 })
 
 /** The tokens before the first end of text. */
-export const untilEnd = (tokens: Int32Array, eos: number): Int32Array => {
-  const end = tokens.indexOf(eos)
+export const untilEnd = (tokens: Int32Array, ends: ReadonlySet<number>): Int32Array => {
+  const end = tokens.findIndex(token => ends.has(token))
   return end < 0 ? tokens : tokens.subarray(0, end)
 }

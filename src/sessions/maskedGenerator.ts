@@ -74,7 +74,7 @@ export const maskedGenerator = (
     const inBlocks = goesInBlocks(decoding)
     const rows = Math.min(rowsThatFit(config.vocabSize, shape), inBlocks ? blockRows : Infinity)
     const canvas = { rows, length: promptTokens + newTokens, newTokens }
-    const { eosId: eos, maskId: mask, padId: pad } = tokenizer
+    const { ends, maskId: mask, padId: pad } = tokenizer
     const { attentionBlockSize: align } = config
     let flops = 0
 
@@ -166,7 +166,7 @@ export const maskedGenerator = (
         steps,
         ...(align === undefined ? {} : { align })
       })
-      const options = { mask, eos, tokenShift, attentionBlockSize: align, settings, watched }
+      const options = { mask, ends, tokenShift, attentionBlockSize: align, settings, watched }
       return new BlockRow({ ids: prompt, newTokens, key, ending }, options)
     }
 

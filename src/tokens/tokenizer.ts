@@ -8,19 +8,19 @@
  */
 import { Tokenizer as Library } from "@huggingface/tokenizers"
 import { Effect, Result } from "effect"
-import { byteLevelEncoder, type Encode, type LibraryTokenizer, spellOutByteLevel } from "./byteLevel.ts"
+import { decoderOf } from "./decoders.ts"
+import { type LibraryModel, makeEncoder } from "./encoder.ts"
+import { type Normalize, normalizerOf } from "./normalizers.ts"
+import { preTokenizerOf } from "./preTokenizers.ts"
+import { Unsupported } from "./textParts.ts"
+import { parseTokenizerFiles, type TokenizerFiles, type TokenizerParts, vocabularyOf } from "./definition.ts"
 import { printable } from "../formats/printable.ts"
 import { readText } from "../formats/textFile.ts"
 import { makeAllowance, TooLong } from "./timeBound.ts"
 import { excess, isHarmless, patternsIn } from "./tokenizerPatterns.ts"
-import {
-  parseTokenizerConfig,
-  parseTokenizerJson,
-  type TokenizerConfig,
-  type TokenizerDefinition,
-  TokenizerError
-} from "./tokenizerFile.ts"
+import { type AddedToken, checkModel, type TokenizerDefinition, TokenizerError } from "./tokenizerFile.ts"
 
+export type { TokenizerFiles } from "./definition.ts"
 export { TokenizerError } from "./tokenizerFile.ts"
 
 /** The mask token that is added to a tokenizer which has none. */
@@ -42,6 +42,8 @@ export interface Tokenizer {
   readonly vocabSize: number
   readonly eosId: number
   readonly eosToken: string
+  /** The ids that end a text, `eosId` among them; the files of a model may name more than those of its tokenizer. */
+  readonly ends: ReadonlySet<number>
   readonly padId: number
   readonly maskId: number
   readonly maskToken: string
@@ -60,13 +62,6 @@ export interface TokenizerOptions {
   readonly patience?: number | undefined
 }
 
-/** The contents of a tokenizer's files; `file` is how messages call the first one. */
-export interface TokenizerFiles {
-  readonly json: string
-  readonly config?: string | undefined
-  readonly file?: string | undefined
-}
-
 /** Ends of text of the common families, for files that come without a `tokenizer_config.json`. */
 const usualEos = ["<|endoftext|>", "<|im_end|>", "<|end_of_text|>", "<|eot_id|>", "</s>", "<eos>", "<|eos|>"]
 const usualPads = ["<|endoftext|>", "<pad>", "[PAD]", "<|pad|>"]
@@ -77,13 +72,8 @@ export const parseTokenizer = (
   options: TokenizerOptions = {}
 ): Result.Result<Tokenizer, TokenizerError> =>
   Result.gen(function* () {
-    const file = files.file ?? "tokenizer.json"
-    const definition = yield* parseTokenizerJson(files.json, file)
-    const config =
-      files.config === undefined
-        ? {}
-        : yield* parseTokenizerConfig(files.config, file.replace(/tokenizer\.json$|$/, "tokenizer_config.json"))
-    return yield* build(definition, config, options, file)
+    const parts = yield* parseTokenizerFiles(files)
+    return yield* build(parts, options)
   })
 
 /** Reads `tokenizer.json` and, where there is one, `tokenizer_config.json`. */
@@ -127,43 +117,71 @@ const boundedBy =
     }
   }
 
-const build = (
+/** What a file says of how texts are read and written. Throws for what is not computed here, and what the library throws. */
+const partsOf = ({ json, type }: TokenizerDefinition) => {
+  checkModel(json.model, type)
+  const { decoder, normalizer, pre_tokenizer: preTokenizer } = json as { readonly [part: string]: unknown }
+  // Of the library the models are taken; what stands around them is ours.
+  const source = {
+    model: json.model,
+    added_tokens: [],
+    normalizer: null,
+    pre_tokenizer: null,
+    post_processor: null,
+    decoder: null
+  }
+  const { model } = new Library(source, { clean_up_tokenization_spaces: false }) as { readonly model: LibraryModel }
+  return {
+    model,
+    leavesOut: type === "BPE" && (json.model["unk_token"] ?? null) === null && json.model["byte_fallback"] !== true,
+    normalize: normalizerOf(normalizer),
+    preTokenizer: preTokenizerOf(preTokenizer),
+    decode: decoderOf(decoder),
+    patterns: patternsIn([normalizer, preTokenizer, decoder])
+  }
+}
+
+/** Every token by its id, added ones in place of those of the vocabulary. */
+const tokensById = (
   definition: TokenizerDefinition,
-  config: TokenizerConfig,
-  options: TokenizerOptions,
-  file: string
+  mask: Pick<AddedToken, "content" | "id">,
+  normalize: Normalize = text => text
+): ReadonlyMap<number, Pick<AddedToken, "content" | "special">> => {
+  const tokens = new Map<number, Pick<AddedToken, "content" | "special">>()
+  for (const [content, id] of vocabularyOf(definition)) tokens.set(id, { content, special: false })
+  // The reference implementation keeps tokens that are matched in normalised text as they are spelled there.
+  for (const token of definition.addedTokens)
+    tokens.set(token.id, token.normalized ? { ...token, content: normalize(token.content) } : token)
+  return tokens.set(mask.id, { ...mask, special: true })
+}
+
+const build = (
+  { config, definition, file, numbered }: TokenizerParts,
+  options: TokenizerOptions
 ): Result.Result<Tokenizer, TokenizerError> =>
   Result.gen(function* () {
     const fail = (what: string) => Result.fail(new TokenizerError({ file, message: `${file}: ${what}` }))
     const addedIds = new Map(definition.addedTokens.map(token => [token.content, token.id]))
 
     const mask = options.maskToken ?? config.maskToken ?? maskToken
-    // Without the mask among the added tokens the library cannot find it in a text.
+    // A clean text never holds the mask, whatever it spells.
     const addedTokens = definition.addedTokens.filter(token => token.content !== mask)
-    const source = {
-      truncation: null,
-      padding: null,
-      normalizer: null,
-      post_processor: null,
-      decoder: null,
-      ...definition.json,
-      added_tokens: addedTokens.map(token => ({ ...token, single_word: token.singleWord })),
-      pre_tokenizer: spellOutByteLevel(definition.json["pre_tokenizer"] ?? null)
-    }
-    const parts = [source.normalizer, source.pre_tokenizer, source.decoder]
-    const tooMuch = excess(patternsIn(parts, ["Regex", "String"]))
+    const { json } = definition
+    const tooMuch = excess(
+      patternsIn([json["normalizer"], json["pre_tokenizer"], json["decoder"]], ["Regex", "String"])
+    )
     if (tooMuch !== undefined) return yield* fail(tooMuch)
-    const library = yield* Result.mapError(
-      Result.try((): LibraryTokenizer => {
-        return new Library(source, { clean_up_tokenization_spaces: false })
-      }),
+    const { decode, model, patterns, ...reading } = yield* Result.mapError(
+      Result.try(() => partsOf(definition)),
       cause =>
         new TokenizerError({
           file,
-          message: `${file}: not a tokenizer that can be used: ${printable(cause instanceof Error ? cause.message : String(cause))}`
+          message:
+            cause instanceof Unsupported
+              ? `${file}: ${printable(cause.message)}`
+              : `${file}: not a tokenizer that can be used: ${printable(cause instanceof Error ? cause.message : String(cause))}`
         })
     )
-    const { model } = library
 
     const idOf = (token: string): number | undefined => addedIds.get(token) ?? model.tokens_to_ids.get(token)
     const named = (name: string, token: string) => {
@@ -189,47 +207,27 @@ const build = (
       return yield* fail(`${JSON.stringify(mask)} cannot be the mask: it is the end-of-text or padding token as well`)
     }
 
-    const generic: Encode = text =>
-      Int32Array.from(library.encode(text, { add_special_tokens: false }).ids, id => {
-        if (id === undefined) throw new Error(`${file}: a word is not in the vocabulary, which has no token for that`)
-        return id
-      })
-    const encode =
-      (definition.type === "BPE" ? byteLevelEncoder(library, source.pre_tokenizer, addedTokens) : undefined) ?? generic
-
-    const bounded = patternsIn(parts).every(isHarmless) ? unbounded : boundedBy(makeAllowance(options.patience), file)
-    const known = (id: number) => model.vocab[id] !== undefined
+    const encode = makeEncoder({ ...reading, model, addedTokens })
+    const bounded = patterns.every(isHarmless) ? unbounded : boundedBy(makeAllowance(options.patience), file)
+    const tokens = tokensById(definition, { content: mask, id: maskId }, reading.normalize)
     return {
       encode: text => bounded(text.length, () => encode(text.toWellFormed())),
       decode: (ids, { skipSpecialTokens = false } = {}) => {
-        let text = ""
-        let run: Array<number> = []
-        const flush = () => {
-          const held = run
-          if (held.length > 0)
-            text += bounded(held.length * longToken, () =>
-              library.decode(held, { skip_special_tokens: skipSpecialTokens })
-            )
-          run = []
-        }
+        const shown: Array<string> = []
         for (const id of ids) {
-          if (id === maskId) {
-            flush()
-            if (!skipSpecialTokens) text += mask
-          } else if (known(id)) {
-            run.push(id)
-          }
+          const token = tokens.get(id)
+          if (token !== undefined && !(skipSpecialTokens && token.special)) shown.push(token.content)
         }
-        flush()
-        return text
+        return bounded(shown.length * longToken, () => decode(shown))
       },
       vocabSize: Math.max(definition.size, maskId + 1),
       eosId,
       eosToken,
+      ends: new Set([eosId]),
       padId,
       maskId,
       maskToken: mask,
-      maskAdded: idOf(mask) === undefined,
+      maskAdded: !numbered(mask),
       idOf: token => (token === mask ? maskId : idOf(token))
     }
   })

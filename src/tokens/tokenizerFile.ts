@@ -1,6 +1,7 @@
 /** The files that define a tokenizer, `tokenizer.json` and `tokenizer_config.json`: read, checked and typed. */
 import { Result, Schema } from "effect"
 import { describe } from "../pipeline/Problem.ts"
+import { Unsupported } from "./textParts.ts"
 import { type JsonFault, lineAndColumn, parseJson } from "../formats/jsonText.ts"
 
 /** A tokenizer file that cannot be used. `message` begins with the file and the place in it. */
@@ -20,7 +21,7 @@ export interface AddedToken {
   readonly singleWord: boolean
 }
 
-type Json = Readonly<Record<string, unknown>>
+export type Json = Readonly<Record<string, unknown>>
 
 /** A checked `tokenizer.json`: the parsed text, and the parts that we look into. */
 export interface TokenizerDefinition {
@@ -33,6 +34,8 @@ export interface TokenizerDefinition {
 
 /** What `tokenizer_config.json` says about special tokens; every field is optional there. */
 export interface TokenizerConfig {
+  /** All of the file. */
+  readonly json: Json
   readonly eosToken?: string
   readonly padToken?: string
   readonly maskToken?: string
@@ -44,7 +47,8 @@ const greatestId = 2 ** 24
 /** Characters of all tokens together, several times what published tokenizers have: trees and patterns are made of them. */
 const mostCharacters = { added: 2 ** 18, unigram: 2 ** 23, others: 2 ** 26 }
 
-const isObject = (value: unknown): value is Json => typeof value === "object" && value !== null && !Array.isArray(value)
+export const isObject = (value: unknown): value is Json =>
+  typeof value === "object" && value !== null && !Array.isArray(value)
 
 const fail = (file: string, what: string) => Result.fail(new TokenizerError({ file, message: `${file}: ${what}` }))
 
@@ -59,12 +63,11 @@ const parseObject = (text: string, file: string): Result.Result<Json, TokenizerE
     return isObject(value) ? value : yield* fail(file, `must hold an object, got ${describe(value)}`)
   })
 
-const isId = (value: unknown): value is number =>
+export const isId = (value: unknown): value is number =>
   Number.isInteger(value) && Number(value) >= 0 && Number(value) < greatestId
 
-/** Checks `added_tokens[i]`. */
-const addedToken = (value: unknown, file: string, i: number): Result.Result<AddedToken, TokenizerError> => {
-  const at = `added_tokens[${i}]`
+/** Checks a token, which stands at a place of a file. */
+export const addedTokenOf = (value: unknown, file: string, at: string): Result.Result<AddedToken, TokenizerError> => {
   if (!isObject(value)) return fail(file, `${at} must be an object, got ${describe(value)}`)
   if (!isId(value["id"])) return fail(file, `${at}.id must be a whole number from 0, got ${describe(value["id"])}`)
   if (typeof value["content"] !== "string" || value["content"] === "") {
@@ -171,7 +174,7 @@ export const parseTokenizerJson = (text: string, file: string): Result.Result<To
     const addedTokens: Array<AddedToken> = []
     let characters = 0
     for (const [i, value] of added.entries()) {
-      const token = yield* addedToken(value, file, i)
+      const token = yield* addedTokenOf(value, file, `added_tokens[${i}]`)
       addedTokens.push(token)
       characters += token.content.length
       if (token.id > greatest) greatest = token.id
@@ -196,8 +199,31 @@ export const parseTokenizerConfig = (text: string, file: string): Result.Result<
     const padToken = yield* token("pad_token")
     const maskToken = yield* token("mask_token")
     return {
+      json,
       ...(eosToken === undefined ? {} : { eosToken }),
       ...(padToken === undefined ? {} : { padToken }),
       ...(maskToken === undefined ? {} : { maskToken })
     }
   })
+
+/** Features of models that the library passes over. */
+const absent: { readonly [type in TokenizerDefinition["type"]]: ReadonlyArray<string> } = {
+  BPE: ["dropout", "continuing_subword_prefix", "end_of_word_suffix"],
+  WordPiece: [],
+  Unigram: ["byte_fallback"]
+}
+
+/** Throws for a model with a feature that is not computed here. */
+export const checkModel = (model: Json, type: TokenizerDefinition["type"]): void => {
+  for (const name of absent[type]) {
+    const value = model[name] ?? false
+    if (value !== false && value !== "" && value !== 0)
+      throw new Unsupported(`model.${name} is ${describe(value)}, which is not computed here; it must be left out`)
+  }
+  if (type !== "BPE" || model["byte_fallback"] !== true) return
+  for (let byte = 0; byte < 256; byte++) {
+    const token = `<0x${byte.toString(16).toUpperCase().padStart(2, "0")}>`
+    if (!Object.hasOwn(model["vocab"] as Json, token))
+      throw new Unsupported(`model.byte_fallback is true, but model.vocab has no ${token}; it must have all 256`)
+  }
+}

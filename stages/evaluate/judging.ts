@@ -63,7 +63,7 @@ export const prepareJudging = Effect.fn("prepareJudging")(function* (
     ...judged,
     losses: yield* makeTokenLosses(engine, teacher.config, teacher.parameters, { ...judged, causal: true }),
     ngram: trainNgram(learnt, { order: ngramOrder, vocabSize: teacher.config.vocabSize }),
-    eos: tokenizer.eosId
+    ends: tokenizer.ends
   }
   return {
     teacher,

@@ -94,7 +94,7 @@ export const continuePrompts = <R>(
           const ms = performance.now() - begun
           const passes = made.forwards.reduce((sum, each) => sum + each, 0)
           for (const [row, each] of some.entries()) {
-            const ids = untilEnd(made.sequences[row]!.subarray(asked[row]!.length), tokenizer.eosId)
+            const ids = untilEnd(made.sequences[row]!.subarray(asked[row]!.length), tokenizer.ends)
             yield* keep(each, {
               text: tokenizer.decode(ids, told),
               tokens: Math.min(newTokens, ids.length + 1),

@@ -98,7 +98,9 @@ describe("pipeline generate --chat", () => {
       const expected = tokens.indexOf(tokens[2]!)
       expect(converse("Hello\n", ...greedy).said[0]).toMatchObject({ tokens: expected, stopped: "end of text" })
       writeFileSync(file, JSON.stringify({ eos_token_id: "x" }))
-      expect(converse("Hello\n", ...greedy).stderr).toMatch(/eos_token_id .* is "x"; it must be a token's id/)
+      expect(converse("Hello\n", ...greedy).stderr).toMatch(
+        /generation_config.json: eos_token_id is "x"; it must be a token's id/
+      )
     } finally {
       writeFileSync(file, "{}")
     }

@@ -223,7 +223,7 @@ describe("a flag that is refused by the settings beside it", () => {
         decodeBlocks(wholeReader(model(seed), pad), [{ ids: [1, 2], newTokens, key: randomKey(1, "prompt") }], {
           rows: 1,
           mask,
-          eos,
+          ends: new Set([eos]),
           tokenShift: true,
           settings: { ...Schema.decodeUnknownSync(BlockDecoding)({ stepsPerBlock: 3 }), ...settings }
         })

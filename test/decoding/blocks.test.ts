@@ -22,7 +22,7 @@ const settingsOf = ({ threshold, ...settings }: Settings): BlockDecoding => ({
   ...Schema.decodeUnknownSync(BlockDecoding)(settings),
   ...(threshold === undefined ? {} : { threshold })
 })
-const reading = { eos, mask, tokenShift: true } as const
+const reading = { ends: new Set([eos]), mask, tokenShift: true } as const
 const greedy = { temperature: 0, alg: "entropy", algTemp: 0, schedule: "quota", eps: 1e-3 } as const
 const key = randomKey(1, "prompt")
 

@@ -121,7 +121,7 @@ describe("decodeCausally", () => {
               {
                 rows,
                 sampling: { temperature },
-                stop,
+                ends: new Set([stop]),
                 suppressed,
                 ending: (_number, settled) => {
                   const at = sought === undefined ? -1 : settled.indexOf(sought)
@@ -150,7 +150,7 @@ describe("decodeCausally", () => {
   it("drafts by a model with other rows behind the tokens, and only what both have", () => {
     const prompt: CausalPrompt = { ids: [1, 2], newTokens: 12, key: randomKey(0, "prompt") }
     const reader = () => cached(1, { causal: true, recurrent: false }, ids => logitsOf(ids, 3))
-    const options = { rows: 1, sampling: { temperature: 0 }, stop, suppressed } as const
+    const options = { rows: 1, sampling: { temperature: 0 }, ends: new Set([stop]), suppressed } as const
     const plain = Effect.runSync(decodeCausally(reader(), [prompt], options))
     for (const wider of [vocabSize - 2, vocabSize + 3]) {
       // What stands behind is the likeliest.
@@ -185,7 +185,7 @@ describe("decodeCausally", () => {
       decodeCausally(
         cached(1, { causal: true, recurrent: true }, never),
         [prompt],
-        { rows: 1, sampling: { temperature: 0 }, stop, suppressed },
+        { rows: 1, sampling: { temperature: 0 }, ends: new Set([stop]), suppressed },
         { drafter, draftTokens: 5, mask, tokenShift: true, recurrent: true }
       )
     )

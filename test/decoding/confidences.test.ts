@@ -117,7 +117,7 @@ describe("confidences of revealed tokens", () => {
           decodeBlocks(wholeReader(counted(seed), pad), [{ ids: prompt, newTokens, key: randomKey(1, "prompt") }], {
             rows: 1,
             mask,
-            eos,
+            ends: new Set([eos]),
             tokenShift: true,
             settings,
             onStep: (_number, _step, tokens, confidence) =>
@@ -158,7 +158,7 @@ describe("confidences of revealed tokens", () => {
                 yield* decodeBlocks(reader, prompts, {
                   rows: 2,
                   mask,
-                  eos,
+                  ends: new Set([eos]),
                   tokenShift: true,
                   settings,
                   onStep: (_number, _step, tokens, confidence) =>

@@ -41,7 +41,7 @@ it.live(
           ...filesIn(teacher),
           ...filesIn(shippedDirectory).filter(({ name }) => name.startsWith("tokenizer"))
         ])
-        const { eosId: eos, maskId: mask } = model.tokenizer
+        const { ends, eosId: eos, maskId: mask } = model.tokenizer
         const prompts = problems.map(model.tokenizer.encode)
         const asked = [
           { block: newTokens, steps: newTokens },
@@ -78,7 +78,7 @@ it.live(
           const ours = yield* generate({ prompts, steps: Math.ceil(newTokens / block) * steps, seed: 0 })
           expect(
             ours.sequences.map((ids, i) => ({
-              tokens: [...untilEnd(ids.subarray(prompts[i]!.length), eos)],
+              tokens: [...untilEnd(ids.subarray(prompts[i]!.length), ends)],
               forwards: ours.forwards[i]
             })),
             JSON.stringify(asked[s])

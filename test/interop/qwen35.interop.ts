@@ -106,7 +106,11 @@ describe.each(Object.entries(configs))("%s", (_name, tested) => {
       Effect.gen(function* () {
         const { config, engine, parameters } = yield* load(at("f32"))
         const stored = yield* tensorsOf(at("causal.safetensors"))
-        const model = { config, parameters: parameters.views, tokenizer: { eosId: -1, maskId: -1, padId: 0 } }
+        const model = {
+          config,
+          parameters: parameters.views,
+          tokenizer: { ends: new Set<number>(), maskId: -1, padId: 0 }
+        }
         const { write } = yield* makeCausalWriter(engine, model, { rows: 1, length: 200 })
         const { texts } = yield* write({ prompts: rows, newTokens, sampling: { temperature: 0 }, seed: 1 })
         for (const [i, { tokens }] of texts.entries())

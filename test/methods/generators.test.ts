@@ -63,7 +63,7 @@ const generatorFor = (
     latent,
     parameters,
     tokenShift: true,
-    tokenizer: { maskId: mask, padId: pad, eosId }
+    tokenizer: { maskId: mask, padId: pad, ends: new Set([eosId]) }
   } as unknown as LoadedModel
   const shape = { prompts: rows, promptTokens: 12 - newTokens, newTokens }
   return Effect.flatMap(Effect.promise(decodings[latent?.method ?? "masked"]), ({ generator }) =>
@@ -87,7 +87,8 @@ const sameInBlocks = (
         generate({ prompts: many, steps: 4, seed: 5 })
       )
     const [whole, blocks] = [yield* made({}), yield* made({ blockLength: 8 })]
-    const until = ({ sequences }: typeof whole) => sequences.map(ids => [...untilEnd(ids.subarray(4), eosId)])
+    const until = ({ sequences }: typeof whole) =>
+      sequences.map(ids => [...untilEnd(ids.subarray(4), new Set([eosId]))])
     expect(until(blocks)).toEqual(until(whole))
     expect(Math.min(...blocks.forwards)).toBeLessThan(Math.max(...blocks.forwards))
     expect(Math.max(...blocks.forwards)).toBeLessThanOrEqual(Math.max(...whole.forwards))

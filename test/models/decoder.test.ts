@@ -308,10 +308,17 @@ describe("config.json", () => {
       return result._tag === "Failure" ? result.failure.message : "accepted"
     }
     expect(message({ rope_scaling: { type: "yarn" } })).toBe(
-      'config.json: rope_scaling is {"type":"yarn"}; supported is null'
+      'config.json: rope_scaling.type is "yarn"; supported is "default"'
     )
-    expect(message({ use_sliding_window: true })).toMatch(/use_sliding_window/)
-    expect(message({ layer_types: ["full_attention", "sliding_attention"] })).toBe(
+    expect(message({ rope_parameters: { rope_type: "yarn" } })).toBe(
+      'config.json: rope_parameters.rope_type is "yarn"; supported is "default"'
+    )
+    // Layers from `max_window_layers` on have windows: where a file does not say from which on, that is from 28 on, as in transformers, and these are 28.
+    expect(message({ use_sliding_window: true })).toBe("accepted")
+    expect(message({ use_sliding_window: true, num_hidden_layers: 29 })).toMatch(/use_sliding_window/)
+    expect(message({ use_sliding_window: true, max_window_layers: 27 })).toMatch(/use_sliding_window/)
+    expect(message({ layer_types: ["full_attention", "full_attention"] })).toMatch(/layer_types is .* 28, kinds/)
+    expect(message({ layer_types: Array(28).fill("full_attention").with(1, "sliding_attention") })).toBe(
       'config.json: layer_types[1] is "sliding_attention"; supported is "full_attention"'
     )
     expect(message({ model_type: "qwen2", attention_bias: false })).toMatch(

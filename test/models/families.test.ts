@@ -109,7 +109,7 @@ it.live(
 
         const engine = makeReference()
         const parameters = yield* loadParameters(engine, model)
-        const tokenizer = { eosId: -1, maskId: -1, padId: 0 }
+        const tokenizer = { ends: new Set<number>(), maskId: -1, padId: 0 }
         const { write } = yield* makeCausalWriter(engine, { config, parameters, tokenizer }, { rows: 1, length: 12 })
         const prompt = [3, 1, 4, 1, 5]
         const { texts } = yield* write({ prompts: [prompt], newTokens: 4, sampling: { temperature: 0 }, seed: 1 })

@@ -44,7 +44,7 @@ const serving = (
       const engine = makeReference()
       const parameters = yield* allocateParameters(engine, parameterSpecs(config))
       yield* initialise(engine, parameters, 4)
-      const tokenizer = { eosId, maskId: mask, padId: pad }
+      const tokenizer = { ends: new Set([eosId]), maskId: mask, padId: pad }
       const model = { config, parameters: parameters.views, tokenShift: true, tokenizer } as unknown as LoadedModel
       const batches: Array<OpenBatch<WrittenText, EngineError>> = []
       const method: Method = {
@@ -58,14 +58,17 @@ const serving = (
             }
           }))
       }
-      const decoder = yield* makeDiffusionDecoder({ engine, method, model, rows, ends: new Set([eosId]) })
+      const decoder = yield* makeDiffusionDecoder({ engine, method, model, rows })
       yield* use(decoder, batches, (prompt, { steps, ...decoding }) =>
         Effect.scoped(
           Effect.gen(function* () {
             const shape = { prompts: 1, promptTokens: prompt.length, newTokens }
             const generator = yield* masked.generator(engine, model, shape, decoding)
             const { forwards, sequences } = yield* generator.generate({ prompts: [prompt], steps, seed: 3 })
-            return { tokens: [...untilEnd(sequences[0]!.subarray(prompt.length), eosId)], forwards: forwards[0]! }
+            return {
+              tokens: [...untilEnd(sequences[0]!.subarray(prompt.length), new Set([eosId]))],
+              forwards: forwards[0]!
+            }
           })
         )
       )

@@ -147,7 +147,7 @@ describe("a service ends a text at its stop string", () => {
                 begin: ({ key, prompt: ids, steps }) =>
                   new BlockRow(
                     { ids, newTokens, key },
-                    { mask, eos, tokenShift: true, settings: blocksOf(decoding, { newTokens, steps }) }
+                    { mask, ends, tokenShift: true, settings: blocksOf(decoding, { newTokens, steps }) }
                   )
               })
             })
@@ -156,9 +156,8 @@ describe("a service ends a text at its stop string", () => {
       const decoder = yield* makeDiffusionDecoder({
         engine: {} as Engine,
         method: method as never,
-        model: { tokenizer: { maskId: mask } } as LoadedModel,
-        rows: 2,
-        ends
+        model: { tokenizer: { ends: ends as ReadonlySet<number>, maskId: mask } } as LoadedModel,
+        rows: 2
       })
       const decoding: Decoding = { mode: "diffusion", settings }
       const run = (stops: ReadonlyArray<string>) =>

@@ -56,7 +56,11 @@ const decoding = <A, E>(
       const buffers = yield* allocateParameters(engine, parameterSpecs(config))
       yield* initialise(engine, buffers, 4)
       const writerFor = (eosId: number) => {
-        const model = { config, parameters: buffers.views, tokenizer: { eosId, maskId: suppressed, padId: 0 } }
+        const model = {
+          config,
+          parameters: buffers.views,
+          tokenizer: { ends: new Set([eosId]), maskId: suppressed, padId: 0 }
+        }
         return makeCausalWriter(engine, model, { rows: 1, length: 80 })
       }
       const endless = yield* writerFor(-1)

@@ -15,6 +15,7 @@ const Settings = Schema.Struct({ ...DiffusionDecoding.fields, ...inBlocks.fields
 const decoded = (settings: (typeof Settings)["Encoded"]): MaskDecoding => Schema.decodeUnknownSync(Settings)(settings)
 
 const [eosId, maskId, padId] = [26, 28, 0]
+const ends = new Set([eosId, 24])
 const config = modelConfig({ vocabSize: 29 })
 const newTokens = 9
 const prompts = [[1, 2, 3], [4, 5], [6], [7, 8, 9, 10], [11, 12]]
@@ -26,7 +27,12 @@ describe("a generator in blocks", () => {
         const engine = yield* makeOrt()
         const parameters = yield* allocateParameters(engine, parameterSpecs(config))
         yield* initialise(engine, parameters, 5)
-        const model = { config, parameters: parameters.views, tokenShift: true, tokenizer: { eosId, maskId, padId } }
+        const model = {
+          config,
+          parameters: parameters.views,
+          tokenShift: true,
+          tokenizer: { ends, maskId, padId }
+        }
         const generated = (settings: (typeof Settings)["Encoded"], steps: number) =>
           Effect.flatMap(
             maskedGenerator(engine, model, { prompts: prompts.length, promptTokens: 4, newTokens }, decoded(settings)),
@@ -37,11 +43,11 @@ describe("a generator in blocks", () => {
           const one = yield* generated({ alg, topP: 0.95, blockLength: 20 }, 4)
           expect(Math.max(...one.forwards)).toBe(4)
           for (const [i, sequence] of whole.sequences.entries()) {
-            const text = untilEnd(sequence.subarray(prompts[i]!.length), eosId)
+            const text = untilEnd(sequence.subarray(prompts[i]!.length), ends)
             const own = one.sequences[i]!
-            expect([...untilEnd(own.subarray(prompts[i]!.length), eosId)]).toEqual([...text])
+            expect([...untilEnd(own.subarray(prompts[i]!.length), ends)]).toEqual([...text])
             expect(own).toHaveLength(prompts[i]!.length + newTokens)
-            expect(own.subarray(prompts[i]!.length + text.length).every(id => id === eosId)).toBe(true)
+            expect(own.subarray(prompts[i]!.length + text.length + 1).every(id => id === eosId)).toBe(true)
           }
           const leftToRight = yield* generated({ alg, blockLength: 1 }, newTokens)
           expect(Math.max(...leftToRight.forwards)).toBeLessThanOrEqual(newTokens)
@@ -60,7 +66,12 @@ describe("a generator in blocks", () => {
         const config = modelConfig({ vocabSize: 29, initializerRange: 0.5 })
         const parameters = yield* allocateParameters(engine, parameterSpecs(config))
         yield* initialise(engine, parameters, 5)
-        const model = { config, parameters: parameters.views, tokenShift: true, tokenizer: { eosId, maskId, padId } }
+        const model = {
+          config,
+          parameters: parameters.views,
+          tokenShift: true,
+          tokenizer: { ends, maskId, padId }
+        }
         // More than are decoded side by side.
         const many = Array.from({ length: 40 }, (_, i) => [1 + (i % 25), 1 + ((i * 7) % 23), 3].slice(0, 1 + (i % 3)))
         const settings = { alg: "maskgit_plus", blockLength: newTokens } as const

@@ -80,7 +80,7 @@ const decoded = (
       const { texts } = yield* decodeBlocks(
         watched,
         prompts.map((ids, i) => ({ ids, newTokens, key: keys[i]! })),
-        { rows, mask, eos, tokenShift, attentionBlockSize: align, settings }
+        { rows, mask, ends: new Set([eos]), tokenShift, attentionBlockSize: align, settings }
       )
       return texts.map(({ forwards, revealedAt, tokens }, number) => ({
         forwards,
@@ -247,7 +247,12 @@ describe("decoding with caches", () => {
     Effect.gen(function* () {
       const engine = makeReference()
       const config = hybridConfig({ hybrid_bidirectional: "two_scan" })
-      const model = { config, parameters: {}, tokenShift: true, tokenizer: { eosId: eos, maskId: mask, padId: pad } }
+      const model = {
+        config,
+        parameters: {},
+        tokenShift: true,
+        tokenizer: { ends: new Set([eos]), maskId: mask, padId: pad }
+      }
       const asked = maskedGenerator(
         engine,
         model,

@@ -141,7 +141,8 @@ const loaded = ({
 }: Case): Effect.Effect<Make, unknown, Scope.Scope> =>
   Effect.gen(function* () {
     const engine = makeReference()
-    const tokenizer = { eosId, maskId: mask, padId: pad }
+    const ends = new Set([eosId])
+    const tokenizer = { ends, maskId: mask, padId: pad }
     const [format, fields] = latentOf[method as keyof typeof latentOf] ?? []
     const latent = format && (yield* format.decode({ [method]: fields }, config))
     const own = (format as typeof vfmFormat | undefined)?.specs(latent as never, config) ?? []
@@ -294,7 +295,7 @@ describe("the texts of a seed", () => {
           expect(watched.sequences).toEqual(quiet.sequences)
           expect(countsOf(watched)).toEqual(countsOf(quiet))
           for (const [number, { confidence }] of last) {
-            const { length } = untilEnd(newOf(quiet.sequences[number]!, number), eosId)
+            const { length } = untilEnd(newOf(quiet.sequences[number]!, number), new Set([eosId]))
             expect(confidence.subarray(0, length).some(Number.isNaN)).toBe(false)
           }
 
@@ -305,7 +306,7 @@ describe("the texts of a seed", () => {
           const isAsked = method === "ar" || method === "bd3lm" || goesInBlocks(decoding)
           for (const [number, ids] of ended.sequences.entries()) {
             const whole = newOf(quiet.sequences[number]!, number)
-            const isCut = isAsked && untilEnd(whole, eosId).length >= 2
+            const isCut = isAsked && untilEnd(whole, new Set([eosId])).length >= 2
             expect([...newOf(ids, number)]).toEqual(
               isCut ? [...whole.subarray(0, 2), ...Array<number>(newTokens - 2).fill(eosId)] : [...whole]
             )

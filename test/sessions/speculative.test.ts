@@ -7,7 +7,7 @@ import { allocateParameters, initialise } from "../../src/models/parameters.ts"
 import { causalGenerator } from "../../src/sessions/autoregressive.ts"
 import { expertsConfig, hybridConfig, modelConfig } from "../support/tinyModel.ts"
 
-const tokenizer = { eosId: 9, maskId: 10, padId: 0 } as never
+const tokenizer = { ends: new Set([9]), maskId: 10, padId: 0 } as never
 const prompts = [[1, 2, 3, 4, 5], [6, 7], [8, 1, 6], [5], [2, 2, 2]].map(ids => Int32Array.from(ids))
 const newTokens = 11
 const shape = { prompts: 3, promptTokens: 5, newTokens }

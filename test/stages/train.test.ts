@@ -1,4 +1,5 @@
 /** Training a diffusion model from the shipped teacher, as a stage. */
+import { readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { Effect } from "effect"
@@ -43,13 +44,14 @@ const pipeline = (corpus: string, model: string, steps: number) =>
     }
   )
 
-const run = async (cache: string, steps: number, model?: string) => {
+const run = async (cache: string, steps: number, model?: string, edit: (directory: string) => void = () => {}) => {
   const corpus = writeTexts(
     directory.path,
     documentTexts(24, i => 2 + (i % 5))
   )
   const tiny = join(directory.path, "tiny")
   await writeTinyModel(tiny)
+  edit(tiny)
   return runPipeline(pipeline(corpus, model ?? `file:${tiny}`, steps), {
     cache: join(directory.path, cache),
     layers: [assets],
@@ -72,6 +74,27 @@ describe("the stage train", () => {
     assert.isBelow(bound, 4)
     const again = await run("again", 150)
     assert.deepStrictEqual(again.manifest("train"), ran.manifest("train"))
+  })
+
+  it("ends its texts where the base does, though generation_config.json stays with the base", async () => {
+    const [eos, other] = [2044, 7]
+    for (const [said, written] of [
+      [eos, eos],
+      [
+        [other, 5],
+        [eos, other, 5]
+      ]
+    ]) {
+      const ran = await run(`cache ${JSON.stringify(said)}`, 1, undefined, tiny => {
+        const config = join(tiny, "config.json")
+        const fields = JSON.parse(readFileSync(config, "utf8")) as object
+        writeFileSync(config, JSON.stringify({ ...fields, eos_token_id: 9 }))
+        writeFileSync(join(tiny, "generation_config.json"), JSON.stringify({ eos_token_id: said }))
+      })
+      assert.deepStrictEqual(ran.failures, [])
+      const config = JSON.parse(ran.text("train", "config.json")) as { readonly [field: string]: unknown }
+      assert.deepStrictEqual(config["eos_token_id"], written)
+    }
   })
 
   it("starts from the teacher that ships with the program", async () => {

@@ -41,7 +41,7 @@ export const exactMatch = <P, E, E2, R>(
     const [first] = problems
     const answers = yield* Effect.forEach(points, point =>
       Effect.map(textsAt(point), ({ forwards, sequences }): Answers => {
-        const ids = sequences.map((sequence, i) => untilEnd(sequence.subarray(prompts[i]!.length), tokenizer.eosId))
+        const ids = sequences.map((sequence, i) => untilEnd(sequence.subarray(prompts[i]!.length), tokenizer.ends))
         const texts = ids.map(own => tokenizer.decode(own, { skipSpecialTokens: true }))
         return {
           point,

@@ -18,6 +18,7 @@ import {
   parameterSpecs,
   tokenRowsKey
 } from "../../models/config.ts"
+import { endsField } from "../../models/ends.ts"
 import { initialise, type ParameterBuffers, type ParameterSpec } from "../../models/parameters.ts"
 import { loadWeights } from "../../models/weights.ts"
 import { asStageError, permanent, StageError } from "../../pipeline/StageError.ts"
@@ -107,6 +108,8 @@ export const openBase = Effect.fn("openBase")(function* (
       ...json,
       ...ownFields(config),
       mask_token_id: mask,
+      // The files of the model that is written have no generation_config.json, which may have gone before config.json.
+      ...endsField(tokenizer.ends),
       /** Token i is predicted from the state at i - 1, as in the autoregressive model. */
       token_shift: true
     },

@@ -47,7 +47,7 @@ export const generationProbe = (
   prepare: ({ frozen, parameters }, directory) =>
     Effect.gen(function* () {
       const { genSampleSteps: wanted, genSampleTokens: newTokens } = settings
-      const { eosId } = tokenizer
+      const { ends } = tokenizer
       const views = { ...frozen.views, ...parameters.views }
       const prompts = settings.genSamplePrompts
         .map(text => ({ text, ids: tokenizer.encode(text) }))
@@ -68,7 +68,7 @@ export const generationProbe = (
       const steps = blockSize === undefined ? wanted : Math.max(wanted, Math.ceil(newTokens / blockSize))
       const written = (generator: Writer<EngineError>) => (prompt: Int32Array) =>
         Effect.map(generator.generate({ prompts: [prompt], steps, seed }), ({ sequences: [ids] }) => [
-          ...untilEnd(ids!.subarray(prompt.length), eosId)
+          ...untilEnd(ids!.subarray(prompt.length), ends)
         ])
       const [autoregressive, fromMasks] = [written(byTokens), written(byMasks)]
       return (step: number) =>

@@ -10,7 +10,7 @@ import { torchNames } from "../../formats/floats.ts"
 import type { ArtifactWriter, Content } from "../../pipeline/StageContext.ts"
 import { asStageError, permanent, type StageError } from "../../pipeline/StageError.ts"
 import { withMask } from "../../tokens/maskedTokenizer.ts"
-import { apart, configFile, isWeights, jsonText, type OpenModel } from "../artifact.ts"
+import { apart, configFile, isWeights, jsonText, type OpenModel, withDtype } from "../artifact.ts"
 import { embeddingKey } from "../config.ts"
 import { savedFormat } from "../quantised.ts"
 import { type AdapterBase, adapterConfigFile } from "./adapterConfig.ts"
@@ -53,7 +53,7 @@ export const writeMerged = Effect.fn("writeMerged")(function* (
   for (const { name, path } of others) yield* output.write(name, yield* Effect.promise(() => readFile(path)))
   const { quantization_config: _, ...fields } = json
   const dtype = torchNames[savedFormat(tensors.get(embeddingKey)!)]
-  yield* output.write(configFile, jsonText({ ...fields, torch_dtype: dtype }))
+  yield* output.write(configFile, jsonText(withDtype(fields, dtype)))
   const written = yield* saveTensors<FileError | TensorFilesError | StageError>(output.reserve, mergedTensors(model), {
     format: "F32"
   })

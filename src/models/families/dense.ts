@@ -16,8 +16,11 @@ const fieldsOf = <Name extends string>(name: Name) =>
     head_dim: Schema.optionalKey(Size),
     ...ropeFields,
     attention_bias: Schema.optionalKey(Schema.Boolean),
+    /** Layers from `max_window_layers` on see so many tokens. Defaults are those of the published classes. */
     use_sliding_window: withDefault(Schema.Boolean, false),
-    /** The kind of each layer's attention, in newer files. */
+    sliding_window: withDefault(Schema.NullOr(Schema.Int), 4096),
+    max_window_layers: withDefault(Schema.Int, 28),
+    /** The kind of each layer's attention, in newer files; goes before the three above. */
     layer_types: Schema.optionalKey(Schema.NullOr(Schema.Array(Schema.String)))
   })
 export type DenseFields = ReturnType<typeof fieldsOf>["Type"]
@@ -29,11 +32,18 @@ const fullAttention = "full_attention"
 const refused = (fields: DenseFields): ModelConfigError | undefined => {
   const ofRope = refusedRope(fields)
   if (ofRope !== undefined) return ofRope
-  if (fields.use_sliding_window) return refuse("use_sliding_window", true, "false")
-  const otherKind = fields.layer_types?.findIndex(kind => kind !== fullAttention) ?? -1
-  if (otherKind >= 0)
-    return refuse(`layer_types[${otherKind}]`, fields.layer_types![otherKind], JSON.stringify(fullAttention))
-  return undefined
+  const { layer_types: kinds, num_hidden_layers: layers } = fields
+  if (kinds === undefined || kinds === null) {
+    const windows = fields.use_sliding_window && fields.sliding_window !== null && fields.max_window_layers < layers
+    return windows
+      ? refuse("use_sliding_window", true, "false, or max_window_layers from num_hidden_layers on")
+      : undefined
+  }
+  if (kinds.length !== layers) return refuse("layer_types", kinds, `a list of num_hidden_layers, ${layers}, kinds`)
+  const otherKind = kinds.findIndex(kind => kind !== fullAttention)
+  return otherKind < 0
+    ? undefined
+    : refuse(`layer_types[${otherKind}]`, kinds[otherKind], JSON.stringify(fullAttention))
 }
 
 /** A family by what its fields mean for attention, given the norm of its layers. */

@@ -6,21 +6,10 @@ import { Effect, Schema } from "effect"
 import { hybridBidirectionals, type ModelConfig, type ModelConfigError, refuse } from "../config.ts"
 import type { Norm } from "../layers/norm.ts"
 import { type FeedForwardKind, type LayerKind, mixerOf } from "../layers/layer.ts"
-import {
-  common,
-  commonFields,
-  type Family,
-  makeFamily,
-  positiveUpTo,
-  Size,
-  Theta,
-  upTo,
-  withDefault
-} from "./family.ts"
-import { refusedRope, ropeFields, ropeTheta } from "./rope.ts"
+import { common, commonFields, type Family, makeFamily, Size, upTo, withDefault } from "./family.ts"
+import { refusedRope, ropeFields, ropeTheta, rotatedShare } from "./rope.ts"
 
 const [linear, full] = ["linear_attention", "full_attention"] as const
-const PartialRotary = positiveUpTo(1)
 
 /** This program's own, as `attention_block_size`. */
 const own = { hybrid_bidirectional: Schema.optionalKey(Schema.Literals(hybridBidirectionals)) } as const
@@ -30,15 +19,6 @@ const textFields = {
   ...commonFields,
   ...ropeFields,
   ...own,
-  rope_parameters: Schema.optionalKey(
-    Schema.Struct({
-      rope_type: withDefault(Schema.String, "default"),
-      rope_theta: Schema.optionalKey(Theta),
-      partial_rotary_factor: Schema.optionalKey(PartialRotary)
-    })
-  ),
-  /** Of a head so much is rotated. */
-  partial_rotary_factor: withDefault(PartialRotary, 0.25),
   num_attention_heads: Size,
   num_key_value_heads: withDefault(Size, 4),
   head_dim: withDefault(Size, 256),
@@ -59,6 +39,8 @@ type TextFields = Schema.Struct<typeof textFields>["Type"]
 const nestedFields = { ...textFields, tie_word_embeddings: Schema.optionalKey(Schema.Boolean) }
 type NestedFields = Schema.Struct<typeof nestedFields>["Type"]
 
+/** Of a head so much is rotated, where the file does not say. */
+const defaultShare = 0.25
 /** As the published class rounds: down. */
 const rotaryDim = (headDim: number, factor: number): number => Math.trunc(headDim * factor)
 /** A factor that leads to these elements: where the quotient would be rounded to one less, one from the middle. */
@@ -97,7 +79,7 @@ const readText = (
     const types =
       fields.layer_types ??
       Array.from({ length: fields.num_hidden_layers }, (_, i) => ((i + 1) % interval === 0 ? full : linear))
-    const turned = rotaryDim(headDim, fields.rope_parameters?.partial_rotary_factor ?? fields.partial_rotary_factor)
+    const turned = rotaryDim(headDim, rotatedShare(fields) ?? defaultShare)
     const problem = refused(fields, types, turned)
     if (problem !== undefined) return yield* problem
     const shared = common(fields)

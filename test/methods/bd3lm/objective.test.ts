@@ -190,7 +190,7 @@ describe("a model that was trained by block diffusion", () => {
           config: learning,
           parameters,
           tokenShift: true,
-          tokenizer: { maskId: mask, padId: 0, eosId: 18 }
+          tokenizer: { maskId: mask, padId: 0, ends: new Set([18]) }
         }) as unknown as LoadedModel
     )
   }

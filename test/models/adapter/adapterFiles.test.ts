@@ -6,6 +6,7 @@ import { Effect } from "effect"
 import * as fc from "fast-check"
 import type { Buffers } from "../../../src/engines/Engine.ts"
 import { makeReference } from "../../../src/engines/reference/reference.ts"
+import { quantizationConfig } from "../../../src/formats/bitsandbytes.ts"
 import { openTensors, saveTensorFile, saveTensors } from "../../../src/formats/tensorFiles.ts"
 import {
   adapterModelFile,
@@ -70,11 +71,13 @@ const openTiny = Effect.gen(function* () {
 })
 
 /** Saves tensors as the weights of the same model, in a folder of its own. */
-const rewritten = (name: string, tensors: Parameters<typeof saveTensors>[1]) =>
+const rewritten = (name: string, tensors: Parameters<typeof saveTensors>[1], fields: object = {}) =>
   Effect.gen(function* () {
     const path = folder(name)
     for (const file of ["config.json", "tokenizer.json", "tokenizer_config.json"])
       writeFileSync(join(path, file), readFileSync(join(folder("base"), file)))
+    const config = JSON.parse(readFileSync(join(path, "config.json"), "utf8")) as object
+    writeFileSync(join(path, "config.json"), JSON.stringify({ ...config, ...fields }))
     yield* saveTensors(file => Effect.succeed(join(path, file)), tensors, { format: "F32" })
     return yield* openModel(filesIn(path))
   })
@@ -146,7 +149,9 @@ describe("an adapter", () => {
       Effect.scoped(
         Effect.gen(function* () {
           const plain = yield* openTiny
-          const packed = yield* rewritten("nf4", yield* quantisedCheckpoint(plain, nf4))
+          const packed = yield* rewritten("nf4", yield* quantisedCheckpoint(plain, nf4), {
+            quantization_config: quantizationConfig(nf4, "F32", [])
+          })
           for (const [name, opened] of [
             ["dense", plain],
             ["packed", packed]

@@ -98,7 +98,7 @@ const lastChange = (steps: AnimatedText["steps"], place: number): number => {
 
 /** The picture. `title` says what it shows. */
 export const animation = (
-  tokenizer: Pick<Tokenizer, "decode" | "eosId" | "maskId">,
+  tokenizer: Pick<Tokenizer, "decode" | "ends" | "maskId">,
   texts: ReadonlyArray<AnimatedText>,
   title: string
 ): string => {
@@ -120,7 +120,7 @@ export const animation = (
       for (const box of set.set(word)) parts.push(drawn(box, 'class="p"'))
     // What was never revealed, behind the end of text, is no part of it.
     const last = steps.at(-1) ?? []
-    const end = last.findIndex(token => token === tokenizer.eosId || token === tokenizer.maskId)
+    const end = last.findIndex(token => token === tokenizer.maskId || tokenizer.ends.has(token))
     for (const [place, text] of textsOfTokens(tokenizer, end < 0 ? last : last.slice(0, end)).entries()) {
       const step = lastChange(steps, place)
       const level = levelOf(confidences?.[step]?.[place])

@@ -7,7 +7,6 @@ import { positionsOf } from "../../../models/families.ts"
 import { ConfigError } from "../../../pipeline/ConfigError.ts"
 import { makeCausalDecoder } from "../../../serving/causal.ts"
 import { makeDiffusionDecoder } from "../../../serving/diffusion.ts"
-import { endsOf } from "../../../serving/ends.ts"
 import { type Decoder, type Decoding, failedBy } from "../../../serving/job.ts"
 import type { CommonBody } from "../../../serving/requests.ts"
 import { makeService } from "../../../serving/service.ts"
@@ -49,12 +48,11 @@ export const contextOf = (
 
 /** The service, with its decoders, which begin when they are needed first. */
 export const makeAnswering = Effect.fnUntraced(function* (
-  { engine, files, method, model }: Opened,
+  { engine, method, model }: Opened,
   { context: wanted, most, rows }: Limits
 ) {
   const { config, parameters, tokenizer } = model
   const context = yield* contextOf(model, wanted)
-  const ends = yield* endsOf(model, files)
   const scope = yield* Effect.scope
   const inScope = <E>(effect: Effect.Effect<Decoder, E, Scope.Scope>) =>
     Effect.cached(Effect.mapError(Effect.provideService(effect, Scope.Scope, scope), failedBy))
@@ -63,15 +61,15 @@ export const makeAnswering = Effect.fnUntraced(function* (
       Effect.suspend(() =>
         makeCausalDecoder(causalReader(engine, config, parameters, { rows, length: context }), {
           rows,
-          ends,
+          ends: tokenizer.ends,
           mask: tokenizer.maskId
         })
       )
     ),
-    diffusion: yield* inScope(Effect.suspend(() => makeDiffusionDecoder({ engine, method, model, rows, ends })))
+    diffusion: yield* inScope(Effect.suspend(() => makeDiffusionDecoder({ engine, method, model, rows })))
   }
   const service = makeService({ tokenizer, most, decoderOf: mode => decoders[mode] })
-  return { context, ends, service }
+  return { context, service }
 })
 
 /** The field of a request that says what a flag does. */

@@ -49,7 +49,7 @@ export const makeChat = Effect.fnUntraced(function* (
       dim(`${name} has no chat template: turns are written as "Role: text", as in training data without one\n`)
     )
   // One conversation needs one row.
-  const { context, ends, service } = yield* makeAnswering(opened, { rows: 1, most: 1, context: Option.none() })
+  const { context, service } = yield* makeAnswering(opened, { rows: 1, most: 1, context: Option.none() })
   const first: ReadonlyArray<ChatMessage> = Option.toArray(args.system).map(content => ({ role: "system", content }))
   let messages = first
   let turn = 0
@@ -104,7 +104,7 @@ export const makeChat = Effect.fnUntraced(function* (
     Effect.gen(function* () {
       const settings = yield* diffusionOf(args, newTokens, opened.method.blockLength?.(opened.model))
       const { texts, ...passes } = yield* diffusion(
-        { ...opened, prompts: [prompt], newTokens, seed, stops: args.stop, ends },
+        { ...opened, prompts: [prompt], newTokens, seed, stops: args.stop },
         settings,
         watchers(line)
       )

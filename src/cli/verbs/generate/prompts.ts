@@ -2,12 +2,15 @@
 import { createInterface } from "node:readline"
 import { Effect, Stream } from "effect"
 
+/** A text as files of other systems write it: without a byte order mark, with one kind of line break. */
+export const plainLines = (text: string): string => text.replace(/^\uFEFF/, "").replaceAll("\r\n", "\n")
+
 /** All of it, without the last line break. */
 export const standardInput = Effect.promise(async () => {
   let text = ""
   process.stdin.setEncoding("utf8")
   for await (const piece of process.stdin) text += String(piece)
-  return text.replace(/\n$/, "")
+  return plainLines(text).replace(/\n$/, "")
 })
 
 /** Ends a session. */
@@ -23,7 +26,8 @@ export const promptLines: Stream.Stream<string> = Stream.suspend(() => {
   const asked = async function* () {
     try {
       if (terminal) lines.prompt()
-      for await (const line of lines) {
+      for await (const read of lines) {
+        const line = plainLines(read)
         if (line.trim() === farewell) return
         if (line.trim() !== "") yield line
         if (terminal) lines.prompt()

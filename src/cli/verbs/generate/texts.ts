@@ -8,6 +8,7 @@ import type { Sampling } from "../../../decoding/sampling.ts"
 import type { Engine } from "../../../engines/Engine.ts"
 import type { LoadedModel } from "../../../models/artifact.ts"
 import type { Steps } from "./steps.ts"
+import { untilEnd } from "../../../sessions/generator.ts"
 import { greatest } from "../../../pipeline/lists.ts"
 import { type Stopped, stopWatch, TextStream, untilStop } from "../../../tokens/textStream.ts"
 
@@ -20,8 +21,6 @@ export interface Task {
   readonly seed: number
   /** A text ends before the first of these. */
   readonly stops: ReadonlyArray<string>
-  /** Tokens that end a text beside the tokenizer's end of text. */
-  readonly ends?: ReadonlySet<number>
 }
 
 export interface Made {
@@ -36,10 +35,8 @@ export interface Made {
 const shown = { skipSpecialTokens: false }
 
 /** How many tokens stand before the first end of text. */
-const beforeEnd = ({ ends, model: { tokenizer } }: Task, tokens: Int32Array): number => {
-  const end = tokens.findIndex(token => token === tokenizer.eosId || ends?.has(token) === true)
-  return end < 0 ? tokens.length : end
-}
+const beforeEnd = ({ model: { tokenizer } }: Task, tokens: Int32Array): number =>
+  untilEnd(tokens, tokenizer.ends).length
 
 const endingOf = (task: Task): Ending => {
   const watch = stopWatch(task.model.tokenizer, task.stops, shown)
