@@ -1,4 +1,5 @@
 /** The decoders of a `tokenizer.json`, as the reference implementation has them: they make text of tokens. */
+import { append } from "../pipeline/lists.ts"
 import { byteCharacters, prependScheme } from "./preTokenizers.ts"
 import { byType, character, count, flag, isPart, type Part, replaced, textOf, Unsupported } from "./textParts.ts"
 
@@ -68,7 +69,8 @@ const kinds: { readonly [type: string]: (part: Part, at: string) => Chain } = {
         bytes.push(Number.parseInt(byte, 16))
         continue
       }
-      texts.push(...textOfBytes(bytes), token)
+      append(texts, textOfBytes(bytes))
+      texts.push(token)
       bytes = []
     }
     return [...texts, ...textOfBytes(bytes)]
