@@ -115,10 +115,9 @@ export const decodeManifest = (text: string): Manifest => {
   return manifest
 }
 
-/** Bytes of everything that the artifact refers to, without its own manifest. */
-export const manifestBytes = (manifest: Manifest): number =>
-  manifest.files.reduce((sum, file) => sum + file.size, 0) +
-  (manifest.items?.pages.reduce((sum, page) => sum + page.size, 0) ?? 0)
+/** Bytes of what the artifact holds: its files, or the payloads of its items. The pages that list these are not counted, as the manifest is not. */
+export const manifestBytes = ({ files, items }: Manifest): number =>
+  files.reduce((sum, file) => sum + file.size, 0) + (items?.bytes ?? 0)
 
 /**
  * A promise of an artifact: output `output` of node `node` of the plan under construction.

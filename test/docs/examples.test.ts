@@ -12,7 +12,7 @@ import type * as flags from "../../src/cli/flags.ts"
 import { pipelines } from "../../pipelines/index.ts"
 import { render } from "../../src/pipeline/ConfigError.ts"
 import { isMeant, type Plan } from "../../src/pipeline/Plan.ts"
-import { type CommandLine, commandLine, documentedCommands, shellWords } from "../support/commandLines.ts"
+import { allCommands, commandLine, commandsInHelp, shellWords } from "../support/commandLines.ts"
 
 const root = join(import.meta.dirname, "../..")
 
@@ -39,28 +39,17 @@ const recording = async () => {
   }
   const verbs = whole.subcommands.flatMap(({ commands }) => commands as ReadonlyArray<AnyCommand>)
   const program = rootOf(verbs.map(each => recorded(each, [])))
-  const examples = (command: AnyCommand): ReadonlyArray<string> => [
-    ...command.examples.map(example => example.command),
-    ...command.subcommands.flatMap(({ commands }) => commands.flatMap(each => examples(each as AnyCommand)))
-  ]
-  return {
-    examples: examples(whole),
-    take: async (words: ReadonlyArray<string>): Promise<Taken> => {
-      taken = undefined
-      await Effect.runPromise(answer(program, words))
-      if (taken === undefined) throw new Error("no verb was reached")
-      return taken
-    }
+  return async (words: ReadonlyArray<string>): Promise<Taken> => {
+    taken = undefined
+    await Effect.runPromise(answer(program, words))
+    if (taken === undefined) throw new Error("no verb was reached")
+    return taken
   }
 }
 
-const { examples, take } = await recording()
-
-/** Those of other programs stand there, too, as one that asks `serve`. */
-const inHelp = examples.flatMap(text => commandLine("help", text) ?? [])
-/** With `…` for what is left out. */
-const isWhole = ({ text, words }: CommandLine) => !text.includes("…") && !words.includes("DIR")
-const all = [...new Map([...inHelp, ...documentedCommands()].filter(isWhole).map(line => [line.text, line])).values()]
+const take = await recording()
+const inHelp = await Effect.runPromise(commandsInHelp)
+const all = await Effect.runPromise(allCommands)
 
 const shipped: ReadonlySet<string> = new Set(Object.keys(pipelines))
 

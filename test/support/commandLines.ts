@@ -1,6 +1,9 @@
 /** Command lines as people paste them: from pages of help and from the docs. */
 import { readdirSync, readFileSync } from "node:fs"
 import { join } from "node:path"
+import { Effect } from "effect"
+import type { AnyCommand } from "../../src/cli/program.ts"
+import { commandFor } from "../../src/cli/verbs.ts"
 
 const root = join(import.meta.dirname, "../..")
 
@@ -85,3 +88,21 @@ const isOpen = (text: string): boolean => {
     return true
   }
 }
+
+const examplesOf = (command: AnyCommand): ReadonlyArray<string> => [
+  ...command.examples.map(example => example.command),
+  ...command.subcommands.flatMap(({ commands }) => commands.flatMap(each => examplesOf(each as AnyCommand)))
+]
+
+/** The examples of all pages of help. Those of other programs stand there, too, as one that asks `serve`. */
+export const commandsInHelp: Effect.Effect<ReadonlyArray<CommandLine>> = Effect.map(commandFor([]), whole =>
+  examplesOf(whole).flatMap(text => commandLine("help", text) ?? [])
+)
+
+/** With `…` for what is left out. */
+const isWhole = ({ text, words }: CommandLine): boolean => !text.includes("…") && !words.includes("DIR")
+
+/** Every whole command line of help and docs, once. */
+export const allCommands: Effect.Effect<ReadonlyArray<CommandLine>> = Effect.map(commandsInHelp, inHelp => [
+  ...new Map([...inHelp, ...documentedCommands()].filter(isWhole).map(line => [line.text, line])).values()
+])

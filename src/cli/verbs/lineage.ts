@@ -15,7 +15,7 @@ export const command = verb("lineage", {
   about: "Show what an artifact was computed from, and what was computed from it",
   examples: {
     "pipeline lineage 3f9a12": "From an artifact up to the documents",
-    "pipeline lineage compare-50x/tokenize --down": "Everything that saw these tokens",
+    "pipeline lineage compare-50x/tokenize/corpus --down": "Everything that saw these tokens",
     "pipeline lineage last --format mermaid > lineage.mmd": "A diagram of the last run's targets",
     "pipeline lineage compare-50x/anchor --items": "The items of a chunk set"
   },

@@ -21,7 +21,7 @@ export const command = verb("metrics", {
   examples: {
     "pipeline metrics last": "What the last run came to, reused results included; --all for everything",
     "pipeline metrics compare-50x/train/with_align --name 'loss*'": "Some of one action",
-    "pipeline metrics 41 --name loss --svg loss.svg": "Curves of all rows in one chart",
+    "pipeline metrics 41 --name training/loss --svg loss.svg": "Curves of all rows in one chart",
     "pipeline metrics 41 --csv > metrics.csv": "For a spreadsheet"
   },
   takes: {

@@ -37,7 +37,7 @@ export const command = verb("show", {
     "pipeline show compare-50x/train/with_align": "Parameters, inputs, outputs, metrics, executions",
     "pipeline show 3f9a12": "An artifact: metadata, files, who made it, who used it",
     "pipeline show evaluate/score --item HumanEval/7": "What a model wrote for a problem, and what came of it",
-    "pipeline show compare-50x/tokenize --log": "What an action printed",
+    "pipeline show compare-50x/tokenize/corpus --log": "What an action printed",
     "pipeline show train/no_align --log --follow": "What an action prints, as it does"
   },
   takes: {
