@@ -1,6 +1,6 @@
 import { chmodSync, existsSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
-import { afterEach, assert, beforeEach, describe, it } from "vitest"
+import { afterAll, assert, beforeAll, beforeEach, describe, it } from "vitest"
 import { Database } from "../../src/ledger/Database.ts"
 import { fromBytes, sha256 } from "../../src/pipeline/Digest.ts"
 import { MaintenanceFolder } from "../support/maintenanceFolder.ts"
@@ -13,11 +13,11 @@ interface VerifyJson {
 }
 
 let house: MaintenanceFolder
-beforeEach(async () => {
+beforeAll(() => {
   house = new MaintenanceFolder()
-  await house.run()
 })
-afterEach(() => house.remove())
+beforeEach(() => house.begin())
+afterAll(() => house.remove())
 
 const objectPath = (digest: string) => join(house.cache, "objects", digest.slice(0, 2), digest.slice(2))
 

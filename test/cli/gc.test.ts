@@ -1,6 +1,6 @@
 import { chmodSync, existsSync, mkdirSync, readdirSync, utimesSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
-import { afterAll, afterEach, assert, beforeEach, describe, it } from "vitest"
+import { afterAll, assert, beforeAll, beforeEach, describe, it } from "vitest"
 import { Database } from "../../src/ledger/Database.ts"
 import { fromBytes } from "../../src/pipeline/Digest.ts"
 import { collectFaultPoints } from "../../src/runner/Collect.ts"
@@ -18,16 +18,19 @@ interface GcJson {
 }
 
 let house: MaintenanceFolder
-beforeEach(() => {
+beforeAll(() => {
   house = new MaintenanceFolder()
 })
-afterEach(() => house.remove())
+beforeEach(() => house.clear())
+afterAll(() => house.remove())
+
+const newer = ["--set", "summary.title=newer"] as const
 
 const everything = ["bag", "noise", "source/t0", "source/t1", "source/t2", "summary"]
 
 describe("pipeline gc", () => {
   it("keeps what the last runs consist of, and changes nothing when it only plans", async () => {
-    await house.run()
+    await house.begin()
     const before = house.snapshot()
     const plan = await house.json<GcJson>("gc")
     assert.deepStrictEqual(plan.artifacts, [])
@@ -44,7 +47,7 @@ describe("pipeline gc", () => {
   })
 
   it("after it has dropped all intermediates, a run that needs nothing executes nothing", async () => {
-    await house.run()
+    await house.begin()
     const { after } = await house.json<GcJson>("gc", "--final-only", "--apply")
     const sizes = await house.json<{ objects: { bytes: number } }>("cache", "usage")
     assert.strictEqual(sizes.objects.bytes, after)
@@ -54,7 +57,7 @@ describe("pipeline gc", () => {
   })
 
   it("a run that needs collected bytes makes exactly those again, and says which came out differently", async () => {
-    await house.run()
+    await house.begin()
     await house.text("gc", "--final-only", "--apply")
     const bagOnly = await house.run("--only", "bag", "--set", "bag.repeat=2001")
     assert.deepStrictEqual(bagOnly.labels, ["bag", "source/t0", "source/t1", "source/t2"])
@@ -66,8 +69,7 @@ describe("pipeline gc", () => {
   })
 
   it("keeps pins beyond the last runs", async () => {
-    await house.run()
-    await house.run("--set", "summary.title=newer")
+    await house.begin(newer)
     await house.text("pin", "1", "--note", "the first")
     const plan = await house.json<GcJson>("gc", "--keep-runs", "1")
     assert.deepStrictEqual(plan.artifacts, [], "what only run 1 had is pinned, the rest is part of run 2")
@@ -80,7 +82,7 @@ describe("pipeline gc", () => {
   })
 
   it("drops only what is old enough, and only as much as it takes", async () => {
-    await house.run()
+    await house.begin()
     const { before } = await house.json<GcJson>("gc", "--keep-runs", "0", "--older-than", "1h")
     assert.deepStrictEqual((await house.json<GcJson>("gc", "--keep-runs", "0", "--older-than", "1h")).artifacts, [])
     const fits = await house.json<GcJson>("gc", "--keep-runs", "0", "--max-size", `${before}B`)
@@ -95,7 +97,7 @@ describe("pipeline gc", () => {
   })
 
   it("moves to the trash, from which everything can be restored until that is emptied", async () => {
-    await house.run()
+    await house.begin()
     const before = house.objects()
     const bag = await house.json<{ artifacts: ReadonlyArray<{ digest: string; label: string }> }>(
       "gc",
@@ -121,8 +123,7 @@ describe("pipeline gc", () => {
   })
 
   it("sweeps up after the dead, and leaves logs and quarantine unless they are asked for", async () => {
-    await house.run()
-    await house.run("--set", "summary.title=newer")
+    await house.begin(newer)
     const attempt = join(house.cache, "actions", "0123456789abcdef.77")
     mkdirSync(join(attempt, "staging"), { recursive: true })
     writeFileSync(join(attempt, "staging", "half"), "half of a result")
@@ -165,7 +166,7 @@ describe("pipeline gc", () => {
   })
 
   it("collects what a crash left: objects of no artifact, once they are old enough", async () => {
-    await house.run()
+    await house.begin()
     const kept = house.objects()
     const stray = join(house.cache, "objects", "ab", "c".repeat(62))
     mkdirSync(join(stray, ".."), { recursive: true })
@@ -208,7 +209,7 @@ describe("pipeline gc", () => {
 
 describe("collections beside runs", () => {
   it("never make a run fail, whatever they take away under it", async () => {
-    await house.run()
+    await house.begin()
     const runs = { left: 5 }
     const collecting = (async () => {
       let collections = 0
@@ -236,8 +237,7 @@ describe("a collection that is killed", () => {
   const killed: Array<string> = []
   for (const point of points) {
     it(`at ${point} leaves a sound cache: the next run and the next collection complete`, async () => {
-      await house.run()
-      await house.run("--set", "summary.title=newer")
+      await house.begin(newer)
       const ended = await program(["gc", "--final-only", "--keep-runs", "1", "--apply"], {
         cwd: house.path,
         environment: { PIPELINE_FAULT: point }
@@ -245,11 +245,7 @@ describe("a collection that is killed", () => {
       assert.strictEqual(ended.signal, "SIGKILL", ended.stderr)
       killed.push(point)
       assert.match(await house.text("cache", "verify"), /everything is sound/)
-      assert.deepStrictEqual(
-        (await house.run("--set", "summary.title=newer")).labels,
-        [],
-        "the kept run is still there"
-      )
+      assert.deepStrictEqual((await house.run(...newer)).labels, [], "the kept run is still there")
       assert.include((await house.run("--set", "summary.title=third")).labels, "bag")
       await house.text("gc", "--keep-runs", "1", "--apply")
       assert.match(await house.text("cache", "verify"), /everything is sound/)

@@ -1,5 +1,5 @@
 /** A folder with the pipeline of test/cli/fixtures/house.ts and its cache, for tests of verbs through the real program. */
-import { copyFileSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs"
+import { copyFileSync, cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
@@ -8,16 +8,59 @@ import { type Ended, program } from "./program.ts"
 
 const fixture = fileURLToPath(new URL("../cli/fixtures/house.ts", import.meta.url))
 
+/** What each run of a test's beginning left and said, by the arguments of all of them; copied, so that it is made once a file. */
+interface Beginning {
+  readonly copy: string
+  readonly ran: Ran
+}
+
+/** Labels that were executed, sorted, and all that was said. */
+interface Ran {
+  readonly labels: ReadonlyArray<string>
+  readonly said: string
+}
+
 export class MaintenanceFolder {
-  readonly path = mkdtempSync(join(tmpdir(), "pipeline-house-"))
-  readonly cache = join(this.path, "cache")
+  readonly path: string
+  readonly cache: string
+  readonly #copies: string
+  readonly #beginnings = new Map<string, Beginning>()
 
   constructor() {
+    const own = mkdtempSync(join(tmpdir(), "pipeline-house-"))
+    this.path = join(own, "house")
+    this.cache = join(this.path, "cache")
+    this.#copies = join(own, "copies")
+    this.clear()
+  }
+
+  /** Makes the folder as it was at first. */
+  clear(): void {
+    rmSync(this.path, { recursive: true, force: true })
+    mkdirSync(this.path)
     copyFileSync(fixture, join(this.path, "house.ts"))
   }
 
   remove(): void {
-    rmSync(this.path, { recursive: true, force: true })
+    rmSync(join(this.path, ".."), { recursive: true, force: true })
+  }
+
+  /** Makes the folder as it is after a first run, and after one more with each of these arguments. */
+  async begin(...more: ReadonlyArray<ReadonlyArray<string>>): Promise<Ran> {
+    const key = JSON.stringify(more)
+    const known = this.#beginnings.get(key)
+    if (known !== undefined) {
+      rmSync(this.path, { recursive: true, force: true })
+      cpSync(known.copy, this.path, { recursive: true, preserveTimestamps: true })
+      return known.ran
+    }
+    if (more.length === 0) this.clear()
+    else await this.begin(...more.slice(0, -1))
+    const ran = await this.run(...(more.at(-1) ?? []))
+    const copy = join(this.#copies, String(this.#beginnings.size))
+    cpSync(this.path, copy, { recursive: true, preserveTimestamps: true })
+    this.#beginnings.set(key, { copy, ran })
+    return ran
   }
 
   /** Runs the program here. */
@@ -36,10 +79,8 @@ export class MaintenanceFolder {
     return JSON.parse(await this.text(...args, "--json")) as A
   }
 
-  /** Runs the pipeline; returns the labels that were executed, sorted, and all that was said. */
-  async run(
-    ...args: ReadonlyArray<string>
-  ): Promise<{ readonly labels: ReadonlyArray<string>; readonly said: string }> {
+  /** Runs the pipeline. */
+  async run(...args: ReadonlyArray<string>): Promise<Ran> {
     const ended = await this.call("run", "./house.ts", ...args)
     assert.strictEqual(ended.code, 0, ended.stderr)
     const labels = [...ended.stderr.matchAll(/▸ ([^\s,]+)/g)].map(match => match[1]!)
