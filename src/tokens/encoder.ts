@@ -64,26 +64,38 @@ export const makeEncoder = ({ addedTokens, leavesOut, model, normalize, preToken
     ({ content }) => normalize?.(content) ?? content
   )
 
-  let buffer = new Int32Array(1024)
+  let kept = new Int32Array(1024)
   return text => {
+    // Of this call alone, and in no closure: this loop is most of the work on texts whose pieces are known.
+    let ids = kept
     let length = 0
-    const put = (ids: ReadonlyArray<number>): void => {
-      if (length + ids.length > buffer.length) {
-        const larger = new Int32Array(Math.max(buffer.length * 2, length + ids.length))
-        larger.set(buffer.subarray(0, length))
-        buffer = larger
-      }
-      for (const id of ids) buffer[length++] = id
-    }
     for (const [i, section] of inText(text).entries()) {
       if (typeof section !== "string") {
-        put([section.id])
+        ids = withRoom(ids, length, 1)
+        ids[length++] = section.id
         continue
       }
-      for (const [j, part] of inNormalised(normalize?.(section) ?? section).entries())
-        if (typeof part !== "string") put([part.id])
-        else if (part !== "") for (const piece of cut(part, i === 0 && j === 0)) put(lookUp(piece))
+      for (const [j, part] of inNormalised(normalize?.(section) ?? section).entries()) {
+        if (typeof part !== "string") {
+          ids = withRoom(ids, length, 1)
+          ids[length++] = part.id
+        } else if (part !== "")
+          for (const piece of cut(part, i === 0 && j === 0)) {
+            const own = lookUp(piece)
+            ids = withRoom(ids, length, own.length)
+            for (let k = 0; k < own.length; k++) ids[length++] = own[k]!
+          }
+      }
     }
-    return buffer.slice(0, length)
+    kept = ids
+    return ids.slice(0, length)
   }
+}
+
+/** The array, or a larger one that begins with the same ids, with room for more behind them. */
+const withRoom = (ids: Int32Array<ArrayBuffer>, length: number, more: number): Int32Array<ArrayBuffer> => {
+  if (length + more <= ids.length) return ids
+  const larger = new Int32Array(Math.max(ids.length * 2, length + more))
+  larger.set(ids.subarray(0, length))
+  return larger
 }

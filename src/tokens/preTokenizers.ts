@@ -53,7 +53,20 @@ const gpt2 = new RegExp(
   "gu"
 )
 
+/** Cuts nothing. */
+const whole: Cut = text => [text]
+
 const cutting = (own: Cut, spelled = asItIs): PreTokenizer => ({ cut: own, spelled })
+
+/** One after the other. Where one of both cuts nothing, the pieces are those of the other, and no piece is asked about. */
+const then = (so: PreTokenizer, next: PreTokenizer): PreTokenizer => {
+  const { cut: before, spelled } = so
+  if (spelled !== asItIs)
+    return cutting((text, first) => eachOf(before(text, first).map(spelled), first, next.cut), next.spelled)
+  if (before === whole) return next
+  if (next.cut === whole) return cutting(before, next.spelled)
+  return cutting((text, first) => eachOf(before(text, first), first, next.cut), next.spelled)
+}
 
 /** All pieces of some, one after the other; the first piece of the first text is its beginning. */
 const eachOf = (pieces: ReadonlyArray<string>, first: boolean, own: Cut): ReadonlyArray<string> =>
@@ -77,20 +90,13 @@ const kinds: { readonly [type: string]: (part: Part, at: string) => PreTokenizer
     const { pretokenizers } = part
     if (!Array.isArray(pretokenizers)) throw new Unsupported(`${at}.pretokenizers must be a list`)
     const all = pretokenizers.map((each, i) => byType(each, `${at}.pretokenizers[${i}]`, kinds))
-    return all.reduce(
-      (so, next): PreTokenizer =>
-        so.spelled === asItIs
-          ? { cut: (text, first) => eachOf(so.cut(text, first), first, next.cut), spelled: next.spelled }
-          : cutting((text, first) => eachOf(so.cut(text, first).map(so.spelled), first, next.cut), next.spelled),
-      cutting(text => [text])
-    )
+    return all.reduce(then, cutting(whole))
   },
   ByteLevel: (part, at) => {
     const [prefix, split] = [flag(part, "add_prefix_space", at, true), flag(part, "use_regex", at, true)]
-    return cutting(text => {
-      const whole = prefix && !text.startsWith(" ") ? ` ${text}` : text
-      return split ? cut(whole, gpt2, "Isolated") : [whole]
-    }, inBytes)
+    const begun = (text: string): string => (prefix && !text.startsWith(" ") ? ` ${text}` : text)
+    if (split) return cutting(text => cut(begun(text), gpt2, "Isolated"), inBytes)
+    return cutting(prefix ? text => [begun(text)] : whole, inBytes)
   },
   Split: (part, at) => {
     const pattern = patternOf(part, at)
@@ -132,12 +138,12 @@ const kinds: { readonly [type: string]: (part: Part, at: string) => PreTokenizer
     return cutting((text, first) => {
       const marked = text.replaceAll(" ", mark)
       const prepends = scheme === "always" || (scheme === "first" && first)
-      const whole = prepends && !marked.startsWith(mark) ? mark + marked : marked
-      return split ? cut(whole, marks, "MergedWithNext") : [whole]
+      const begun = prepends && !marked.startsWith(mark) ? mark + marked : marked
+      return split ? cut(begun, marks, "MergedWithNext") : [begun]
     })
   }
 }
 
 /** Where the file has none, a text is one piece. Throws `Unsupported`. */
 export const preTokenizerOf = (part: unknown): PreTokenizer =>
-  isPart(part) ? byType(part, "pre_tokenizer", kinds) : cutting(text => [text])
+  isPart(part) ? byType(part, "pre_tokenizer", kinds) : cutting(whole)

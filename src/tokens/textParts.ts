@@ -128,10 +128,15 @@ const joined = (spans: ReadonlyArray<Span>, join: (before: string, match: string
 /** The pieces of a text that a pattern cuts. */
 export const cut = (text: string, pattern: RegExp, behavior: Behavior, invert = false): ReadonlyArray<string> => {
   if (behavior === "Isolated") {
-    // Nothing lies between the matches of most patterns.
+    // Nothing lies between the matches of most patterns, and none of them is empty: this is the way of nearly all texts.
     const matches = text.match(pattern) ?? []
-    if (matches.reduce((sum, { length }) => sum + length, 0) === text.length)
-      return matches.filter(match => match !== "")
+    let covered = 0
+    let empty = false
+    for (const { length } of matches) {
+      covered += length
+      empty ||= length === 0
+    }
+    if (covered === text.length) return empty ? matches.filter(match => match !== "") : matches
   }
   const found = spansOf(text, pattern)
   const spans = invert ? found.map(({ match, text }) => ({ text, match: !match })) : found
