@@ -9,11 +9,25 @@ import { asHeads, recurrence, type Vector } from "./layers/gatedDelta.ts"
 type Matrix = ReadonlyArray<Vector>
 export type Weight = (name: string) => ArrayLike<number>
 
-const rows = (flat: ArrayLike<number>, width: number): Matrix =>
-  Array.from({ length: flat.length / width }, (_, r) =>
-    Array.from({ length: width }, (_element, c) => flat[r * width + c]!)
-  )
-const dot = (a: Vector, b: Vector): number => a.reduce((sum, x, i) => sum + x * b[i]!, 0)
+/** Rows of weights: the equations take them once a token, and nobody writes to them. */
+const known = new WeakMap<ArrayLike<number>, Map<number, Matrix>>()
+const rows = (flat: ArrayLike<number>, width: number): Matrix => {
+  const ofWidth = known.get(flat) ?? new Map<number, Matrix>()
+  known.set(flat, ofWidth)
+  let matrix = ofWidth.get(width)
+  if (matrix === undefined) {
+    matrix = Array.from({ length: flat.length / width }, (_, r) =>
+      Array.from({ length: width }, (_element, c) => flat[r * width + c]!)
+    )
+    ofWidth.set(width, matrix)
+  }
+  return matrix
+}
+const dot = (a: Vector, b: Vector): number => {
+  let sum = 0
+  for (let i = 0; i < a.length; i++) sum += a[i]! * b[i]!
+  return sum
+}
 const apply = (matrix: Matrix, x: Vector, bias?: ArrayLike<number>): Vector =>
   matrix.map((row, i) => dot(row, x) + (bias?.[i] ?? 0))
 const norm = (x: Vector, weight: ArrayLike<number>, { epsilon, kind }: Norm): Vector => {

@@ -10,11 +10,13 @@ import { StageError } from "../../src/pipeline/StageError.ts"
 import * as Stage from "../../src/pipeline/Stage.ts"
 import { sha256 } from "../../src/pipeline/Digest.ts"
 import * as Identities from "../../src/runner/Identities.ts"
+import { Database } from "../../src/ledger/Database.ts"
 import { plan as planRun, type PlanningOptions } from "../../src/runner/Planning.ts"
 import { Resolver } from "../../src/runner/Resolver.ts"
 import { nodeDisk } from "../../src/store/NodeDisk.ts"
 import * as Store from "../../src/store/Store.ts"
 import { temporaryDirectory } from "../support/inProcess.ts"
+import { keepCode, recallCode } from "../support/rememberedCode.ts"
 
 const Text = Artifact.kind("text", { description: "a text", metadata: Schema.Struct({}) })
 
@@ -60,16 +62,19 @@ const planning = (how: string, options: Pick<PlanningOptions, "unnamed"> = {}) =
     )
   )
   const store = Store.make({ root: "/nowhere", disk: nodeDisk })
+  // Of its own, with nothing in it but the fingerprint of this file.
+  const database = Database.open(":memory:")
+  recallCode(database, plan)
   return planRun({
     plan,
-    database: undefined,
-    writable: false,
+    database,
+    writable: true,
     store,
     engine: "none",
     dist: undefined,
     refresh: false,
     ...options
-  })
+  }).pipe(Effect.onExit(() => Effect.sync(() => keepCode(database, plan))))
 }
 const planned = (how: string) => Effect.runPromise(Effect.flip(planning(how)))
 

@@ -7,7 +7,7 @@ import { OpenBatch, writeAll } from "../../src/decoding/openBatch.ts"
 import { WholeText } from "../../src/decoding/whole.ts"
 import { diffusionGenerate } from "../support/diffusionGenerate.ts"
 import type { Engine } from "../../src/engines/Engine.ts"
-import { makeOrt } from "../../src/engines/ort/ort.ts"
+import { keepingOrt } from "../support/keptPrograms.ts"
 import { makeReference } from "../../src/engines/reference/reference.ts"
 import { type ModelConfig, parameterSpecs } from "../../src/models/config.ts"
 import { allocateParameters, initialise } from "../../src/models/parameters.ts"
@@ -152,7 +152,7 @@ describe("decoding where the model computes", () => {
 
   it.live("does on ort, for random shapes, vocabularies and weights of any size", () =>
     Effect.gen(function* () {
-      const engine = yield* makeOrt({ threads: 1 })
+      const engine = yield* keepingOrt({ threads: 1 })
       const samples = fc.sample(
         fc.record({
           alg: fc.constantFrom(...algorithms),
