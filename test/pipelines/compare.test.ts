@@ -293,7 +293,7 @@ describe("compare-50x", () => {
   })
 
   it("names the flags that may bring a stage which is not there", async () => {
-    const advice = /its stages: .*; there may be others with --quick, --controls, --ablations, --seeds$/m
+    const advice = /its stages: .*; there may be others with --quick, --controls, --ablations, --seeds, --sweep$/m
     assert.match(
       rendered(() => planned({ set: ["train/shuffled_teacher.lr=1"] })),
       advice
