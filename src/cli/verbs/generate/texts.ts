@@ -127,10 +127,14 @@ export const diffusion = Effect.fn("diffusion")(function* (
     steps,
     seed,
     ending: endingOf(task),
-    onStep: (number, step, text, confidence) =>
-      Effect.sync(() => {
-        for (const { show } of watchers) show(step, number, text.subarray(prompts[number]!.length), confidence)
-      })
+    ...(watchers.length === 0
+      ? {}
+      : {
+          onStep: (number: number, step: number, text: Int32Array, confidence: Float32Array) =>
+            Effect.sync(() => {
+              for (const { show } of watchers) show(step, number, text.subarray(prompts[number]!.length), confidence)
+            })
+        })
   })
   for (const { end } of watchers) end()
   const texts = sequences.map((ids, i) => madeOf(task, ids.subarray(prompts[i]!.length)))
