@@ -1,7 +1,7 @@
 /** The decoders of a `tokenizer.json`, as the reference implementation has them: they make text of tokens. */
 import { append } from "../pipeline/lists.ts"
 import { byteCharacters, prependScheme } from "./preTokenizers.ts"
-import { byType, character, count, flag, isPart, type Part, replaced, textOf, Unsupported } from "./textParts.ts"
+import { byType, character, count, flag, inSequence, isPart, type Part, replaced, textOf } from "./textParts.ts"
 
 /** Tokens to texts, of which there may be fewer. */
 type Chain = (tokens: ReadonlyArray<string>) => ReadonlyArray<string>
@@ -45,9 +45,7 @@ const cleanUp = (text: string): string =>
 
 const kinds: { readonly [type: string]: (part: Part, at: string) => Chain } = {
   Sequence: (part, at) => {
-    const { decoders } = part
-    if (!Array.isArray(decoders)) throw new Unsupported(`${at}.decoders must be a list`)
-    const all = decoders.map((each, i) => byType(each, `${at}.decoders[${i}]`, kinds))
+    const all = inSequence(part, "decoders", at, kinds)
     return tokens => all.reduce((so, decode) => decode(so), tokens)
   },
   ByteLevel: () => tokens => {

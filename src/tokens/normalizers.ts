@@ -2,13 +2,13 @@
 import {
   byType,
   flag,
+  inSequence,
   isPart,
   leadingSpace,
   type Part,
   replaced,
   textOf,
-  trailingSpace,
-  Unsupported
+  trailingSpace
 } from "./textParts.ts"
 
 export type Normalize = (text: string) => string
@@ -17,9 +17,7 @@ const form = (name: "NFC" | "NFD" | "NFKC" | "NFKD") => (): Normalize => text =>
 
 const kinds: { readonly [type: string]: (part: Part, at: string) => Normalize } = {
   Sequence: (part, at) => {
-    const { normalizers } = part
-    if (!Array.isArray(normalizers)) throw new Unsupported(`${at}.normalizers must be a list`)
-    const all = normalizers.map((each, i) => byType(each, `${at}.normalizers[${i}]`, kinds))
+    const all = inSequence(part, "normalizers", at, kinds)
     return text => all.reduce((so, normalize) => normalize(so), text)
   },
   NFC: form("NFC"),

@@ -8,6 +8,7 @@ import {
   count,
   cut,
   flag,
+  inSequence,
   isPart,
   type Part,
   patternOf,
@@ -87,9 +88,7 @@ export const prependScheme = (part: Part, at: string): (typeof prependSchemes)[n
 
 const kinds: { readonly [type: string]: (part: Part, at: string) => PreTokenizer } = {
   Sequence: (part, at) => {
-    const { pretokenizers } = part
-    if (!Array.isArray(pretokenizers)) throw new Unsupported(`${at}.pretokenizers must be a list`)
-    const all = pretokenizers.map((each, i) => byType(each, `${at}.pretokenizers[${i}]`, kinds))
+    const all = inSequence(part, "pretokenizers", at, kinds)
     return all.reduce(then, cutting(whole))
   },
   ByteLevel: (part, at) => {

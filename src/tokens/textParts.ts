@@ -38,6 +38,18 @@ export const byType = <A>(
   return make(value, at)
 }
 
+/** The parts of a `Sequence`, which stand in the field `name`. */
+export const inSequence = <A>(
+  part: Part,
+  name: string,
+  at: string,
+  kinds: { readonly [type: string]: (part: Part, at: string) => A }
+): ReadonlyArray<A> => {
+  const parts = part[name]
+  if (!Array.isArray(parts)) throw new Unsupported(`${at}.${name} must be a list`)
+  return parts.map((each, i) => byType(each, `${at}.${name}[${i}]`, kinds))
+}
+
 /** A field that must have one of some values; the first is that of a field that is left out. */
 export const choice = <A>(part: Part, name: string, at: string, values: readonly [A, ...ReadonlyArray<A>]): A => {
   const value = part[name] ?? values[0]
