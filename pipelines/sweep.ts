@@ -129,8 +129,19 @@ const has = (row: GridRow, value: Value, configure: Configure): boolean => {
 
 const stands = (train: Settings, { path, value }: Value): boolean => {
   const found = path.reduce<unknown>((fields, field) => (fields as Settings | undefined)?.[field], train)
+  return agrees(found, value)
+}
+
+/** Whether a value is what was laid on: null takes a field away, and a mapping changes the fields that it names. */
+const agrees = (found: unknown, value: unknown): boolean => {
+  if (value === null) return found === undefined || found === null
+  if (isMapping(value) && isMapping(found))
+    return Object.entries(value).every(([name, below]) => agrees(found[name], below))
   return found !== undefined && canonical(found) === canonical(value)
 }
+
+const isMapping = (value: unknown): value is Settings =>
+  typeof value === "object" && value !== null && !Array.isArray(value)
 
 const mustStand = (row: GridRow, name: string, { train }: Config, value: Value): void => {
   if (stands(trainingOf(row).written(Origin.overlay(train, { name })), value)) return

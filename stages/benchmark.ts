@@ -16,7 +16,7 @@ import * as masks from "./decoding/byMasks.ts"
 import { decodingMethods, modelOf, parametersOf } from "./decodingMethods.ts"
 import { writeResult } from "./evaluate/writeResult.ts"
 import { Benchmark, ModelFiles } from "../src/artifacts/kinds.ts"
-import { least } from "../src/pipeline/lists.ts"
+import { greatest, least } from "../src/pipeline/lists.ts"
 
 /** What is asked of every method. The defaults are for the small models of the embedded profile: about ten seconds on two processors. */
 const common = {
@@ -85,13 +85,14 @@ export const benchmark = Stage.make("benchmark", {
             number,
             number
           ]
-          return { ms, forwardMs, passes, flops, tokens, forwards, usefulTokens } satisfies TimedCall as TimedCall
+          const timed: TimedCall = { ms, forwardMs, passes, flops, tokens, forwards, usefulTokens }
+          return { ...timed, ahead: greatest(spent.ahead ?? [], 0) }
         })
       const before = yield* matmulPeak(engine)
       const fewest = least(parameters.steps)
-      // Passes beside those of the steps: a method that draws latents first makes many in every call.
+      // Passes before the first step: a method that draws latents first makes many in every call.
       let others = 0
-      for (let i = 0; i < warmUp; i++) others = Math.max(0, (yield* call(fewest)).passes - fewest)
+      for (let i = 0; i < warmUp; i++) others = (yield* call(fewest)).ahead
 
       const wanted = parameters.steps.map(steps => Math.max(repeats, Math.ceil(timedForwards / (steps + others))))
       const total = wanted.reduce((sum, calls) => sum + calls, 0)

@@ -30,13 +30,25 @@ export const parseSweep = (text: string): Arr.NonEmptyReadonlyArray<Override> =>
   )
   const known = new Set<string>()
   for (const { text: one, value } of overrides) {
-    const digest = canonical(value as Json)
+    const digest = finite(text, equals + 1, value)
     if (known.has(digest))
       throw problemAfter("--sweep")(text, equals + 1, `${one.slice(equals + 1)} stands there twice`)
     known.add(digest)
   }
   return overrides
 }
+
+/** Tells values apart. Throws ConfigError for numbers that are not finite, which no field takes. */
+const finite = (text: string, offset: number, value: unknown): string => {
+  try {
+    return canonical(value as Json)
+  } catch (cause) {
+    throw problemAfter("--sweep")(text, offset, cause instanceof Error ? cause.message : String(cause))
+  }
+}
+
+/** After which a quote opens, as in YAML: at the beginning of a value. */
+const beforeValue = /(?:^|[[{,:])\s*$/
 
 /** What stands between commas that no bracket, brace or quote encloses. */
 const valuesIn = (text: string): Arr.NonEmptyReadonlyArray<string> => {
@@ -45,7 +57,7 @@ const valuesIn = (text: string): Arr.NonEmptyReadonlyArray<string> => {
   let quote: string | undefined
   for (const character of text) {
     if (quote !== undefined) quote = character === quote ? undefined : quote
-    else if (character === '"' || character === "'") quote = character
+    else if ((character === '"' || character === "'") && beforeValue.test(values.at(-1)!)) quote = character
     else if ("[{".includes(character)) depth += 1
     else if ("]}".includes(character)) depth -= 1
     if (character === "," && depth === 0 && quote === undefined) values.push("")

@@ -1,6 +1,6 @@
 /** Added tokens in a text: where they stand, with the spaces that they take along, and the text between them. */
 import type { AddedToken } from "./tokenizerFile.ts"
-import { endsWithWord, leadingSpace, startsWithWord, trailingSpace } from "./textParts.ts"
+import { isWordBefore, leadingSpace, spaceBefore, startsWithWord } from "./textParts.ts"
 
 /** A stretch of text, or a token. */
 export type Section = string | AddedToken
@@ -58,8 +58,8 @@ export const sectionsBy = (
       if (found === undefined) continue
       const { token } = found
       let [from, to] = [start, found.end]
-      if (token.singleWord && (endsWithWord.test(text.slice(0, from)) || startsWithWord.test(text.slice(to)))) continue
-      if (token.lstrip) from = Math.max(done, from - (trailingSpace.exec(text.slice(done, from))?.[0].length ?? 0))
+      if (token.singleWord && (isWordBefore(text, from) || startsWithWord.test(text.slice(to)))) continue
+      if (token.lstrip) from = Math.max(done, spaceBefore(text, from))
       if (token.rstrip) to += leadingSpace.exec(text.slice(to))?.[0].length ?? 0
       if (from > done) sections.push(text.slice(done, from))
       sections.push(token)

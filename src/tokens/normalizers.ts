@@ -8,7 +8,7 @@ import {
   type Part,
   replaced,
   textOf,
-  trailingSpace
+  spaceBefore
 } from "./textParts.ts"
 
 export type Normalize = (text: string) => string
@@ -31,7 +31,7 @@ const kinds: { readonly [type: string]: (part: Part, at: string) => Normalize } 
     const [left, right] = [flag(part, "strip_left", at, true), flag(part, "strip_right", at, true)]
     return text => {
       const begun = left ? text.replace(leadingSpace, "") : text
-      return right ? begun.replace(trailingSpace, "") : begun
+      return right ? begun.slice(0, spaceBefore(begun, begun.length)) : begun
     }
   },
   Replace: replaced,

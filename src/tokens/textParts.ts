@@ -16,10 +16,21 @@ export const isPart = (value: unknown): value is Part =>
   typeof value === "object" && value !== null && !Array.isArray(value)
 
 /** White space is Unicode's White_Space there; JavaScript's `\s` has U+FEFF too, and not U+0085. */
-export const [leadingSpace, trailingSpace] = [/^\p{White_Space}+/u, /\p{White_Space}+$/u] as const
+export const leadingSpace = /^\p{White_Space}+/u
+const space = /\p{White_Space}/u
+/** Where the white space before a place begins. Walked back: a pattern would try each run of spaces of the text. All white space is of one code unit. */
+export const spaceBefore = (text: string, end: number): number => {
+  let start = end
+  while (start > 0 && space.test(text[start - 1]!)) start--
+  return start
+}
 
 const word = String.raw`\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}`
-export const [startsWithWord, endsWithWord] = [new RegExp(`^[${word}]`, "u"), new RegExp(`[${word}]$`, "u")] as const
+export const startsWithWord = new RegExp(`^[${word}]`, "u")
+const endsWithWord = new RegExp(`[${word}]$`, "u")
+/** Whether a word's sign stands before a place: one of at most two code units. */
+export const isWordBefore = (text: string, end: number): boolean =>
+  endsWithWord.test(text.slice(Math.max(0, end - 2), end))
 /** Words, and what is neither word nor space between them. */
 export const wordsOrSigns = new RegExp(String.raw`[${word}]+|[^${word}\p{White_Space}]+`, "gu")
 

@@ -78,7 +78,11 @@ export const hasMore = (
   return formatOf(path) === "parquet"
     ? Effect.map(Effect.mapError(parquetShape(fileSource(file)), asStageError), ({ columns }) => isMore(columns))
     : Effect.map(
-        Stream.runHead(Stream.filter(recordsOfFile(file, path, decodeFields), row => isMore(Object.keys(row)))),
+        Stream.runHead(
+          Stream.filter(recordsOfFile(file, path, reading(decodeFields, decode.fields)), row =>
+            isMore(Object.keys(row))
+          )
+        ),
         ({ _tag }) => _tag === "Some"
       )
 }

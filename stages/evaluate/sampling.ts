@@ -97,7 +97,8 @@ export const continuePrompts = <R>(
             const ids = untilEnd(made.sequences[row]!.subarray(asked[row]!.length), tokenizer.ends)
             yield* keep(each, {
               text: tokenizer.decode(ids, told),
-              tokens: Math.min(newTokens, ids.length + 1),
+              // With the end of text, where one was decoded.
+              tokens: Math.min(made.tokens[row]!, ids.length + 1),
               forwards: made.forwards[row]!,
               ms: (ms * made.forwards[row]!) / passes
             })

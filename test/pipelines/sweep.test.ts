@@ -6,7 +6,7 @@ import compare from "../../pipelines/compare-50x.ts"
 import convert from "../../pipelines/convert.ts"
 import d3llm from "../../pipelines/d3llm-27b.ts"
 import pretrain from "../../pipelines/pretrain-teacher.ts"
-import { parseOverride } from "../../src/config/overrides.ts"
+import { parseOverride, parseSweep } from "../../src/config/overrides.ts"
 import { evaluate, type Pipeline, type Variant } from "../../src/pipeline/Pipeline.ts"
 import { rendered } from "../support/configErrors.ts"
 import { temporaryDirectory } from "../support/inProcess.ts"
@@ -96,6 +96,35 @@ describe("--sweep", () => {
     ])
     const adapted = planned(["train.adapter.r=4,8"])
     assert.deepInclude(adapted.get("train/mine-r-8")!["adapter"] as object, { r: 8 })
+  })
+
+  it("may take a field away, or change some of a mapping", () => {
+    const blocks = planned(["train.attention_block_size=null,32"])
+    const sizes = ["null", "32"].map(
+      value => blocks.get(`train/mine-attention_block_size-${value}`)!["attention_block_size"] ?? "none"
+    )
+    assert.deepStrictEqual(sizes, ["none", 32])
+    assert.include([...planned(["train.attention_block_size=32,null"]).keys()], "train/mine-attention_block_size-null")
+    const adapters = [...planned(["train.adapter={r: 8},{r: 16}"]).values()].flatMap(({ adapter }) => adapter ?? [])
+    assert.deepStrictEqual(
+      adapters.map(adapter => (adapter as { readonly r: number }).r),
+      [8, 16]
+    )
+  })
+
+  it("has quotes where a value begins, and numbers that are finite", () => {
+    assert.deepStrictEqual(
+      parseSweep("train.x=it's,b").map(({ value }) => value),
+      ["it's", "b"]
+    )
+    assert.deepStrictEqual(
+      parseSweep("train.x='4,8', '2,4'").map(({ value }) => value),
+      ["4,8", "2,4"]
+    )
+    assert.match(
+      rendered(() => parseSweep("train.lr=.inf,1")),
+      /--sweep.*not a finite number/
+    )
   })
 
   it("brings along what a value needs, and only for it", () => {

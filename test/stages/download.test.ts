@@ -93,6 +93,13 @@ describe("fields that nobody asked for", () => {
     assert.strictEqual(textOf(kept, "texts.jsonl"), whole)
   })
 
+  it("may have a key twice below them", async () => {
+    const file = join(directory.path, "rows.jsonl")
+    writeFileSync(file, '{"text":"a","meta":{"x":1,"x":2}}\n')
+    const ran = await runPipeline(documents({ source: `file:${file}`, dataType: "plaintext" }), { cache })
+    assert.deepStrictEqual(ran.failures, [])
+  })
+
   it("of rows that a task reads are those that `columns` does not name", async () => {
     const file = join(directory.path, "problems.parquet")
     writeFileSync(file, await parquet(2))
